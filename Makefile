@@ -1,0 +1,36 @@
+# Every target works on a fresh clone: it needs Python 3.11+ with venv and pip, and a package registry.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow test-browser lint clean
+
+demo: .venv/demo ## install, audit a model on bundled data, print the summary and the path of the report
+	$(BIN)/miaudit demo
+
+test: .venv/dev ## install, run the default tests
+	$(BIN)/python -m pytest -n 2
+
+test-slow: .venv/dev ## the tests that take minutes
+	$(BIN)/python -m pytest -n 2 -m slow
+
+test-browser: .venv/dev ## the report in a real browser; needs Chromium on the machine
+	$(BIN)/python -m pytest -m browser
+
+lint: .venv/dev ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/demo: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) --editable '.[dev,dask,frames,parquet,skops,torch]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out

@@ -1,0 +1,36 @@
+"""Audit what a machine-learning model gives away about the records it was trained on.
+
+Names are imported on first use, so that ``miaudit --help`` loads none of numpy, scipy, scikit-learn or torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from miaudit.auditing import audit as audit
+    from miaudit.data.dataset import Dataset as Dataset
+    from miaudit.errors import MiauditError as MiauditError
+    from miaudit.evidence import Evidence as Evidence
+    from miaudit.plan import Plan as Plan
+    from miaudit.result import Result as Result
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dataset": "miaudit.data.dataset",
+    "Evidence": "miaudit.evidence",
+    "MiauditError": "miaudit.errors",
+    "Plan": "miaudit.plan",
+    "Result": "miaudit.result",
+    "audit": "miaudit.auditing",
+}
+
+__all__ = ["Dataset", "Evidence", "MiauditError", "Plan", "Result", "audit"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'miaudit' has no attribute {name!r}")

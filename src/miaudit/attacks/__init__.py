@@ -1,0 +1,43 @@
+"""Attacks: configured values that turn evidence into one score per audited record, higher = member."""
+
+from __future__ import annotations
+
+from miaudit.attacks.attack import Attack, ClassModel, Scores
+from miaudit.attacks.calibration import Calibration
+from miaudit.attacks.controls import Blind, blind_auc, shuffle_membership
+from miaudit.attacks.lira import LiRA
+from miaudit.attacks.planner import Planned, plan_attacks
+from miaudit.attacks.population import AttackP, AttackR
+from miaudit.attacks.quantile import Quantile
+from miaudit.attacks.rmia import RMIA
+from miaudit.attacks.salem import Salem
+from miaudit.attacks.shokri import Shokri
+from miaudit.attacks.threshold import Gap, Threshold
+
+__all__ = [
+    "ATTACKS",
+    "RMIA",
+    "Attack",
+    "AttackP",
+    "AttackR",
+    "Blind",
+    "Calibration",
+    "ClassModel",
+    "Gap",
+    "LiRA",
+    "Planned",
+    "Quantile",
+    "Salem",
+    "Scores",
+    "Shokri",
+    "Threshold",
+    "blind_auc",
+    "plan_attacks",
+    "shuffle_membership",
+]
+
+ATTACKS: dict[str, type[Attack]] = {
+    attack.name: attack
+    for attack in (AttackP, AttackR, Calibration, Gap, LiRA, Quantile, RMIA, Salem, Shokri, Threshold)
+}
+"""Every attack under its name, sorted."""

@@ -1,0 +1,158 @@
+"""What an attack is, and what it returns."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import DataError
+from miaudit.evidence import Bools, Evidence, Floats
+
+
+@dataclass(frozen=True)
+class ClassModel:
+    """Which attack model judged the records of one class, and how many shadow rows of that class there were."""
+
+    label: int
+    model: Literal["own", "pooled", "none"]
+    in_rows: int
+    out_rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What an attack says about each audited record.
+
+    ``score`` is higher for likelier members. ``decision`` is the attack's own in/out call, or None where it only ranks;
+    no attack may use the audited records' membership to make it. ``notes`` are sentences for the report. ``per_class``
+    has one entry per class, or none where the attack takes no heed of classes. ``missing`` marks records the evidence
+    says too little about; they carry the median score of the others, so that no figure leans on them, and a note
+    counts them. None means that none is missing.
+    """
+
+    score: NDArray[np.float64]  # (n,)
+    decision: Bools | None = None  # (n,)
+    notes: tuple[str, ...] = ()
+    per_class: tuple[ClassModel, ...] = ()
+    missing: Bools | None = None  # (n,)
+
+
+class Attack(ABC):
+    """A configured attack; concrete ones are frozen dataclasses.
+
+    ``needs`` names what the evidence must hold: ``"probabilities"`` (not labels alone), ``"shadows"`` (rows of shadow
+    models), ``"inside"`` (some of them trained on the record asked about), ``"overlapping"`` (shadows that answered the
+    audited records themselves), ``"population"`` and ``"features"`` (of the same names in the evidence).
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+
+    @property
+    def least_shadows(self) -> int:
+        """Fewest shadow models the attack can be run with."""
+        return 1 if "shadows" in self.needs else 0
+
+    @abstractmethod
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Attack the target.
+
+        Parameters
+        ----------
+        evidence
+            Outputs of the target and the shadows; never changed.
+        seed
+            Seed of whatever is drawn; equal seeds give equal scores.
+
+        Returns
+        -------
+        Scores
+            One score per audited record, and a decision where the attack makes one.
+
+        Raises
+        ------
+        DataError
+            If the evidence lacks what the attack needs.
+        """
+
+    def score(self, evidence: Evidence) -> NDArray[np.float64]:
+        """Return (n,) float64 scores of the audited records, higher = member, under seed 0."""
+        return self.run(evidence).score
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The attack's options as plain values, for the record of an audit."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {k: v if v is None or isinstance(v, str | bool | int | float) else repr(v) for k, v in values.items()}
+
+
+def require(attack: Attack, evidence: Evidence) -> None:
+    """Raise DataError if the evidence lacks what the attack needs, saying what and how much there is."""
+    needs, m = attack.needs, len(evidence.shadows)
+    if "probabilities" in needs and evidence.target.ndim == 1:
+        raise DataError(f"{attack.name} needs the target's probabilities; it answers labels only")
+    if m < attack.least_shadows:
+        raise DataError(f"{attack.name} needs at least {attack.least_shadows} shadow models, the evidence has {m}")
+    if "overlapping" in needs and evidence.asked is not None:
+        raise DataError(
+            f"{attack.name} needs shadows that answered the audited records themselves (overlapping design); these "
+            "answered records of their own"
+        )
+    if "population" in needs and (evidence.population is None or not len(evidence.population.labels)):
+        raise DataError(f"{attack.name} needs a population: the target's answers on records that are not audited")
+    if "features" in needs and (evidence.features is None or evidence.population is None):
+        raise DataError(f"{attack.name} needs the features of the audited and of the population's records")
+    if "features" in needs and evidence.population is not None and evidence.population.features is None:
+        raise DataError(f"{attack.name} needs the features of the population's records; those of the audited are there")
+
+
+def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tuple[str, ...] = ()) -> Scores:
+    """Return scores in which the missing records carry the median of the others, counted in a note.
+
+    Raises
+    ------
+    DataError
+        If every record is missing.
+    """
+    if missing.all():
+        raise DataError(f"every audited record {why}; more shadow models, or other memberships, are needed")
+    if not missing.any():
+        return Scores(score, None, notes)
+    filled = np.where(missing, np.median(score[~missing]), score)
+    note = (
+        f"{int(missing.sum())} of {len(score)} audited records {why}; they are scored as missing, at the median of the "
+        "others"
+    )
+    return Scores(filled, None, (*notes, note), missing=missing)
+
+
+def answers(evidence: Evidence) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """Return target (n, c), shadow rows (m * r, c), and notes.
+
+    Where the target answers labels alone, both become vectors with a 1 at the predicted class: the attack then learns
+    from what it will see (Shokri et al. 2017, section VIII, "restrict to the label").
+    """
+    rows = evidence.shadows.reshape(-1, evidence.classes)
+    if evidence.target.ndim == 2:
+        return evidence.target, rows, ()
+    one_hot = np.eye(evidence.classes, dtype=np.float32)
+    note = "the target answers labels only; the shadows' answers were reduced to labels as well"
+    return one_hot[evidence.target.astype(np.int64)], one_hot[rows.argmax(axis=1)], (note,)
+
+
+def shadow_sides(evidence: Evidence) -> Bools:
+    """Return (m * r,) membership of the shadow rows, or raise DataError if they hold one side only."""
+    inside = evidence.inside.reshape(-1)
+    if inside.all() or not inside.any():
+        raise DataError(
+            f"an attack learns from shadow rows of both sides; of {inside.size} rows {int(inside.sum())} are of "
+            "training records. Give every shadow records it was not trained on, and the reverse"
+        )
+    return inside

@@ -1,0 +1,68 @@
+"""Difficulty calibration: how much better the target does on a record than models that never saw it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from miaudit.attacks.attack import Attack, Scores, require, with_missing
+from miaudit.attacks.moments import sides, signal_rows
+from miaudit.attacks.threshold import SignalName, signed
+from miaudit.errors import PlanError
+from miaudit.evidence import Evidence
+
+Mode = Literal["offline", "online"]
+
+
+@dataclass(frozen=True)
+class Calibration(Attack):
+    """The target's signal less what is usual for the record.
+
+    *Offline*, Watson et al. (2022, section 4): s(x) - mean of s over the shadows not trained on x. *Online*,
+    Sablayrolles et al. (2019, "MALT"): s(x) - tau(x), with tau midway between the means of the shadows trained on x and
+    of those not. Both papers take s = -loss; phi does better at low false-positive rates (Carlini et al. 2022,
+    table II).
+
+    Parameters
+    ----------
+    mode
+        ``"offline"`` or ``"online"``.
+    signal
+        Which function of :mod:`miaudit.signals`; its sign is turned where members are low.
+    """
+
+    mode: Mode = "offline"
+    signal: SignalName = "loss"
+
+    name: ClassVar[str] = "calibration"
+    title: ClassVar[str] = "Signal against what is usual for the record"
+    paper: ClassVar[str] = "Watson et al. 2022; Sablayrolles et al. 2019"
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
+
+    def __post_init__(self) -> None:
+        for field, kind in (("mode", Mode), ("signal", SignalName)):
+            if getattr(self, field) not in get_args(kind):
+                raise PlanError(
+                    f"calibration.{field} must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}"
+                )
+
+    @property
+    def least_shadows(self) -> int:
+        """One, or two with both sides."""
+        return 2 if self.mode == "online" else 1
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Score by the calibrated signal; nothing is drawn, the seed plays no part."""
+        require(self, evidence)
+        target, shadows = signal_rows(
+            lambda p, y: signed(self.signal, p, y), evidence.target, evidence.shadows, evidence.audited_labels
+        )
+        inside, outside = sides(target, shadows, evidence.inside)
+        if self.mode == "offline":
+            return with_missing(-outside.mean, outside.n == 0, "were in the training set of every shadow")
+        missing = (inside.n == 0) | (outside.n == 0)
+        return with_missing(
+            -(inside.mean + outside.mean) / 2, np.asarray(missing), "lack a shadow with or without them"
+        )

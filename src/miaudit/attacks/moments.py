@@ -1,0 +1,86 @@
+"""What the shadows said about each audited record, with and without it: counts, means and spreads per side.
+
+Everything is taken from the target's own answer, ``shadow - target``: digits are kept where they matter, a record to
+which every model gave one answer has moments of exactly zero, and the target's answer is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miaudit.evidence import Bools, Floats, Ints
+
+_BLOCK = 1 << 18  # numbers held in float64 at a time: 2 MB, what a core's own cache takes
+
+Array = NDArray[np.float64]
+
+
+class Side(NamedTuple):
+    """Moments of one side's answers about each record, taken from the target's answer."""
+
+    n: Array  # (n,) shadows of this side
+    mean: Array  # (n,) 0 where there is none
+    squares: Array  # (n,) sum of squared deviations from the mean
+
+    @property
+    def says_nothing(self) -> Bools:
+        """(n,) True where every shadow of this side gave the target's own answer."""
+        return np.asarray((self.mean == 0) & (self.squares == 0))
+
+
+def signal_rows(
+    function: Callable[[Floats, Ints], Array], target: Floats, shadows: Floats, labels: Ints
+) -> tuple[Array, NDArray[np.float32]]:
+    """Return (n,) and (m, n) signals of the target and of every shadow on the same records.
+
+    Both are rounded to float32, so that equal answers stay equal; the target's are then float64 again.
+    """
+    rows = np.empty((len(shadows), len(labels)), dtype=np.float32)
+    for row, said in zip(rows, shadows, strict=True):
+        row[:] = function(said, labels)
+    return function(target, labels).astype(np.float32).astype(np.float64), rows
+
+
+def sides(
+    target: ArrayLike, shadows: ArrayLike, inside: ArrayLike, *, change: Callable[[Array], Array] | None = None
+) -> tuple[Side, Side]:
+    """Moments of the shadows trained on each record, and of those that were not.
+
+    Parameters
+    ----------
+    target
+        (n,) signal of the target.
+    shadows
+        (m, n) signals of the shadows.
+    inside
+        (m, n) bool: was the record in the shadow's training set.
+    change
+        Applied to the differences ``shadow - target``, elementwise, before anything is summed.
+
+    Returns
+    -------
+    (Side, Side)
+        In and out. Memory beyond the result is a few MB, whatever n and m.
+    """
+    t, s, w = np.asarray(target, np.float64), np.asarray(shadows), np.asarray(inside, bool)
+    m, n = s.shape
+    moments = np.zeros((2, 3, n))  # side, moment, record
+    width = max(64, _BLOCK // max(m, 1))
+    for start in range(0, n, width):
+        block = slice(start, start + width)
+        differences = s[:, block] - t[block]  # (m, width)
+        if change is not None:
+            differences = change(differences)
+        of_in = differences * w[:, block]
+        differences -= of_in  # now those of the out side; zero where a shadow is of the other side
+        count = np.count_nonzero(w[:, block], axis=0)
+        for side, values, here in ((0, of_in, count), (1, differences, m - count)):
+            mean = values.sum(axis=0) / np.maximum(here, 1)
+            np.square(values, out=values)
+            squares = values.sum(axis=0) - here * mean**2
+            moments[side, :, block] = here, mean, np.maximum(squares, 0.0)
+    return Side(*moments[0]), Side(*moments[1])

@@ -1,0 +1,204 @@
+"""Many small networks trained as one: the attack models of all classes in a single stacked step.
+
+Each network has one hidden layer of ReLU units and one logit; its sigmoid is the probability of "in", the same function
+as a softmax over in/out. The classes of a group are trained together by matrix products over arrays of shape
+``(models, batch, features)``, differentiated by hand, in float32. A network's result depends on its own rows and seed
+only: not on the other networks, nor on grouping, order or threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+Array = NDArray[np.float32]
+Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
+
+_GROUP = 4  # models trained together: what fits a core's own cache at 100 features
+_SPREAD = 1e-4  # inputs that vary less than this are left as they are
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: Adam, learning rate falling linearly to zero.
+
+    Every row is seen ``epochs`` times, in batches cut from a stream of fresh permutations, so that all batches are
+    full; there are at least ``min_steps`` of them, for the sake of small classes.
+    """
+
+    hidden: int = 64
+    epochs: int = 30
+    batch: int = 128
+    learning_rate: float = 0.005
+    l2: float = 1e-3
+    min_steps: int = 150
+
+    def steps(self, n: int) -> int:
+        """Return the number of steps for a network with n rows."""
+        return max(self.min_steps, -(-self.epochs * n // self.batch))
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """One trained network: standardised inputs, then ``relu(x w1 + b1) w2 + b2``."""
+
+    mean: Array  # (d,)
+    scale: Array  # (d,)
+    first: Array  # (d + 1, hidden), the last row is the bias
+    second: Array  # (hidden + 1,), the last entry is the bias
+
+    def probability(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Return (n,) probabilities of "in" for (n, d) inputs.
+
+        Computed in float64 and rounded to float32: equal inputs then tie, whichever row of a matrix product they were.
+        """
+        out = np.empty(len(x))
+        for start in range(0, len(x), 1 << 15):
+            block = slice(start, start + (1 << 15))
+            inputs = (x[block].astype(np.float64) - self.mean) * self.scale
+            hidden = np.maximum(inputs @ self.first[:-1].astype(np.float64) + self.first[-1], 0.0)
+            logit = hidden @ self.second[:-1].astype(np.float64) + self.second[-1]
+            out[block] = 1.0 / (1.0 + np.exp(-np.clip(logit, -500.0, 500.0)))
+        return out.astype(np.float32).astype(np.float64)
+
+
+def fit(
+    load: Callable[[int], Rows], sizes: Sequence[int], generators: Sequence[np.random.Generator], training: Training
+) -> list[Net]:
+    """Train one network per entry of ``sizes``.
+
+    Parameters
+    ----------
+    load
+        Gives the rows of network i: (n, d) inputs and (n,) bool. Called once each, perhaps from another thread.
+    sizes
+        Number of rows of each network, at least one.
+    generators
+        What each network draws from: its first weights, then its batches.
+    training
+        Size of the networks and how to train them.
+
+    Returns
+    -------
+    list of Net
+        In the order of ``sizes``.
+    """
+    nets: list[Net | None] = [None] * len(sizes)
+    by_size = sorted(range(len(sizes)), key=lambda i: -sizes[i])  # like sizes together, longest first
+    groups = [by_size[i : i + _GROUP] for i in range(0, len(by_size), _GROUP)]
+
+    def train(group: list[int]) -> None:
+        trained = _fit_group([load(i) for i in group], [generators[i] for i in group], training)
+        for i, net in zip(group, trained, strict=True):
+            nets[i] = net
+
+    # one BLAS thread per worker: the matrices are too small for more, and results must not depend on the machine
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_workers()) as pool:
+        list(pool.map(train, groups))
+    return [net for net in nets if net is not None]
+
+
+def _fit_group(data: list[Rows], generators: list[np.random.Generator], training: Training) -> list[Net]:
+    """Train networks together; their sizes must not rise along the list."""
+    models, d, hidden, batch = len(data), data[0][0].shape[1], training.hidden, training.batch
+    sizes = [len(x) for x, _ in data]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    inputs = np.empty((starts[-1], d + 1), np.float32)  # the last column is 1: it carries the bias
+    inputs[:, -1] = 1.0
+    truth = np.empty(starts[-1], np.float32)
+    means, scales = np.empty((models, d), np.float32), np.empty((models, d), np.float32)
+    for k, (x, inside) in enumerate(data):
+        rows = slice(starts[k], starts[k + 1])
+        means[k] = x.mean(axis=0, dtype=np.float64)
+        spread = x.std(axis=0, dtype=np.float64)
+        scales[k] = np.where(spread > _SPREAD, 1.0 / np.maximum(spread, _SPREAD), 1.0)
+        np.subtract(x, means[k], out=inputs[rows, :-1], casting="same_kind")
+        inputs[rows, :-1] *= scales[k]
+        truth[rows] = inside
+
+    size = (d + 1) * hidden
+    weights = np.zeros((models, size + hidden + 1), np.float32)  # (models, all parameters of one model)
+    first = weights[:, :size].reshape(models, d + 1, hidden)
+    second, bias = weights[:, size:-1], weights[:, -1]
+    for k, generator in enumerate(generators):
+        first[k, :-1] = generator.normal(0.0, (2.0 / d) ** 0.5, (d, hidden))
+        second[k] = generator.normal(0.0, (1.0 / hidden) ** 0.5, hidden)
+    decay = np.full(weights.shape[1], training.l2, np.float32)  # biases are not decayed
+    decay[size - hidden : size] = decay[-1] = 0.0
+
+    gradient, step = np.empty_like(weights), np.empty_like(weights)
+    moment, square = np.zeros_like(weights), np.zeros_like(weights)
+    first_gradient = gradient[:, :size].reshape(models, d + 1, hidden)
+    x, h, dh = (np.empty((models, batch, width), np.float32) for width in (d + 1, hidden, hidden))
+    on = np.empty(h.shape, bool)
+    t, index = np.empty((models, batch), np.float32), np.empty((models, batch), np.int64)
+    streams = [_batches(g, n, batch) for g, n in zip(generators, sizes, strict=True)]
+    totals = np.array([training.steps(n) for n in sizes])
+    beta1, beta2 = 0.9, 0.999
+
+    for now in range(int(totals[0])):
+        a = int((totals > now).sum())  # models still training: a head of the list
+        for k in range(a):
+            np.add(next(streams[k]), starts[k], out=index[k])
+        np.take(inputs, index[:a], axis=0, out=x[:a], mode="clip")
+        np.take(truth, index[:a], out=t[:a], mode="clip")
+
+        np.matmul(x[:a], first[:a], out=h[:a])
+        np.greater(h[:a], 0.0, out=on[:a])
+        h[:a] *= on[:a]
+        logit = np.matmul(h[:a], second[:a, :, None])[:, :, 0] + bias[:a, None]  # (a, batch)
+        error = 1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))
+        error -= t[:a]
+        error /= batch
+
+        np.matmul(error[:, None, :], h[:a], out=gradient[:a, None, size:-1])
+        gradient[:a, -1] = np.matmul(error[:, None, :], _ones(batch))[:, 0, 0]
+        np.multiply(error[:, :, None], second[:a, None, :], out=dh[:a])
+        dh[:a] *= on[:a]
+        np.matmul(x[:a].transpose(0, 2, 1), dh[:a], out=first_gradient[:a])
+
+        w, g, m, v, s = (array[:a] for array in (weights, gradient, moment, square, step))
+        np.multiply(w, decay, out=s)
+        g += s
+        m *= beta1
+        np.multiply(g, 1.0 - beta1, out=s)
+        m += s
+        v *= beta2
+        np.multiply(g, g, out=g)
+        g *= 1.0 - beta2
+        v += g
+        np.sqrt(v, out=s)
+        s += 1e-8
+        np.divide(m, s, out=s)
+        correction = (1.0 - beta2 ** (now + 1)) ** 0.5 / (1.0 - beta1 ** (now + 1))
+        rate = training.learning_rate * correction * (1.0 - now / totals[:a])
+        s *= rate.astype(np.float32)[:, None]
+        w -= s
+    return [Net(means[k], scales[k], first[k].copy(), weights[k, size:].copy()) for k in range(models)]
+
+
+def _ones(n: int) -> Array:
+    return np.ones((n, 1), np.float32)
+
+
+def _batches(generator: np.random.Generator, n: int, batch: int) -> Iterator[NDArray[np.int64]]:
+    """Yield row numbers, ``batch`` at a time, from an endless stream of permutations of 0..n-1."""
+    held = generator.permutation(n)
+    while True:
+        while len(held) < batch:
+            held = np.concatenate([held, generator.permutation(n)])
+        yield held[:batch]
+        held = held[batch:]
+
+
+def _workers() -> int:
+    """Cores this process may use, 8 at most."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(allowed or 1, 8)

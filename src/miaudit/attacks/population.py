@@ -1,0 +1,76 @@
+"""Attacks that count: how much of a population, or how many models, the target's loss on a record beats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from miaudit import signals
+from miaudit.attacks.attack import Attack, Scores, require, with_missing
+from miaudit.attacks.moments import sides, signal_rows
+from miaudit.evidence import Evidence, Ints
+
+Array = NDArray[np.float64]
+
+
+def share(count: Array | Ints, total: Array | int, statistic: Array) -> Array:
+    """Turn a count into a score without ties: (count + sigmoid(statistic)) / (total + 1), in (0, 1).
+
+    Counts take few values, and the strongest members all reach the largest; among equal counts the continuous
+    ``statistic`` decides. Off the plain share by less than 1 / (total + 1).
+    """
+    return np.asarray((count + expit(statistic)) / (total + 1.0), np.float64)
+
+
+@dataclass(frozen=True)
+class AttackP(Attack):
+    """Attack P of Ye et al. (2022, section 4.3): the share of a population on which the target has at least this loss.
+
+    One minus the score is a p-value where population and non-members are alike: calling a member where the score is
+    at least 1 - f has a false-positive rate of about f. Needs no shadow models. Our deviations: equal losses count half
+    (whole in the paper), and equal counts are parted by the loss itself, so the ranking is that of the loss.
+    """
+
+    name: ClassVar[str] = "attack-p"
+    title: ClassVar[str] = "Loss against a population"
+    paper: ClassVar[str] = "Ye et al. 2022"
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "population"})
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Score by the share of the population; nothing is drawn, the seed plays no part."""
+        require(self, evidence)
+        assert evidence.population is not None
+        loss = signals.loss(evidence.target, evidence.audited_labels)
+        others = np.sort(signals.loss(evidence.population.target, evidence.population.labels))
+        below = (np.searchsorted(others, loss, side="left") + np.searchsorted(others, loss, side="right")) / 2
+        return Scores(share(len(others) - below, len(others), -loss))
+
+
+@dataclass(frozen=True)
+class AttackR(Attack):
+    """Attack R of Ye et al. (2022, section 4.4): the share of models not trained on the record with at least its loss.
+
+    The count alone takes R + 1 values for R models, so that no false-positive rate below 1 / R can be aimed at. Our
+    deviations: among equal counts the mean loss of those models less the target's decides (the paper interpolates), and
+    equal losses count half (whole in the paper).
+    """
+
+    name: ClassVar[str] = "attack-r"
+    title: ClassVar[str] = "Loss against models without the record"
+    paper: ClassVar[str] = "Ye et al. 2022"
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Score by the share of the models; nothing is drawn, the seed plays no part."""
+        require(self, evidence)
+        target, shadows = signal_rows(signals.loss, evidence.target, evidence.shadows, evidence.audited_labels)
+        _, outside = sides(target, shadows, evidence.inside)
+        count = np.zeros(evidence.n)
+        for row, inside in zip(shadows, evidence.inside, strict=True):
+            count += np.where(inside, 0.0, (row > target) + 0.5 * (row == target))
+        score = share(count, outside.n, outside.mean)
+        return with_missing(score, outside.n == 0, "were in the training set of every shadow")

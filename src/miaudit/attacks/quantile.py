@@ -1,0 +1,129 @@
+"""Quantile regression: the target's confidence in a record against that in such records it never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from threadpoolctl import threadpool_limits
+
+from miaudit import signals
+from miaudit.attacks.attack import Attack, Scores, require
+from miaudit.errors import DataError, PlanError
+from miaudit.evidence import Evidence, Ints
+from miaudit.seeds import child_seed
+
+Head = Literal["gaussian", "quantile"]
+Array = NDArray[np.float64]
+
+_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+_TAIL = 10  # population records beyond the outermost quantile that is fitted
+_MOST_COLUMNS = 64
+
+
+@dataclass(frozen=True)
+class Quantile(Attack):
+    """Bertran et al. (2023): quantiles of the hinge score given the record and its class, learned on non-members.
+
+    No shadow models: gradient-boosted trees learn from the population's records what scores the target gives to records
+    it was not trained on. *Gaussian head*: five quantiles (10 % to 90 %), put in rising order where they cross
+    (Chernozhukov et al. 2010), and a normal laid through them; the score is (s - mu) / sigma. The paper's own head
+    learns mu and sigma by likelihood with a network; ours needs none. *Quantile head*: the quantile at 1 - alpha
+    itself; the score is s less it. Either way a record is called a member above the quantile at 1 - alpha, so about
+    alpha of the non-members are. Records of more than 64 numbers are reduced to their leading principal components.
+
+    Parameters
+    ----------
+    head
+        ``"gaussian"`` or ``"quantile"``.
+    alpha
+        False-positive rate of the decision.
+    trees
+        Boosting rounds per quantile.
+    """
+
+    head: Head = "gaussian"
+    alpha: float = 0.01
+    trees: int = 60
+
+    name: ClassVar[str] = "quantile"
+    title: ClassVar[str] = "Confidence against that in alike non-members"
+    paper: ClassVar[str] = "Bertran et al. 2023"
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "population", "features"})
+
+    def __post_init__(self) -> None:
+        if self.head not in get_args(Head):
+            raise PlanError(f"quantile.head must be one of {', '.join(get_args(Head))}; got {self.head!r}")
+        if not 0 < self.alpha < 0.5 or not self.trees >= 1:
+            raise PlanError(
+                f"quantile needs 0 < alpha < 0.5 and at least one tree; got {self.alpha!r} and {self.trees!r}"
+            )
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Learn on the population and judge the audited records; the seed draws the components of wide records."""
+        require(self, evidence)
+        population = evidence.population
+        assert population is not None
+        assert evidence.features is not None
+        assert population.features is not None
+        tail = self.alpha if self.head == "quantile" else _LEVELS[0]
+        p, least = len(population.labels), int(np.ceil(_TAIL / tail))
+        if p < least:
+            raise DataError(
+                f"quantile with the {self.head} head needs a population of at least {least} records, {_TAIL} beyond its "
+                f"outermost quantile; got {p}"
+            )
+        known = signals.hinge(population.target, population.labels)  # (p,)
+        said = signals.hinge(evidence.target, evidence.audited_labels)  # (n,)
+        x = _columns(population.features, evidence.features, seed)
+        inputs = [_with_class(c, y) for c, y in zip(x, (population.labels, evidence.audited_labels), strict=True)]
+        categorical = [0] if evidence.classes <= 255 else None  # the most that trees take as categories
+        levels = (1 - self.alpha,) if self.head == "quantile" else _LEVELS
+        with threadpool_limits(1):
+            fitted = np.sort(
+                [self._quantile(level, inputs[0], known, inputs[1], categorical, seed) for level in levels], axis=0
+            )  # (levels, n)
+        if self.head == "quantile":
+            score = said - fitted[0]
+            return Scores(score, score > 0)
+        z = ndtri(np.array(levels))  # symmetric about 0, so mean and slope are those of a least-squares line
+        mu, sigma = fitted.mean(axis=0), z @ fitted / (z @ z)
+        least_sigma = max(1e-3 * float(known.std()), signals.FLOOR)
+        score = (said - mu) / np.maximum(sigma, least_sigma)
+        return Scores(score, score > ndtri(1 - self.alpha))
+
+    def _quantile(
+        self, level: float, x: Array, y: Array, asked: Array, categorical: list[int] | None, seed: int
+    ) -> Array:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        model = HistGradientBoostingRegressor(
+            loss="quantile",
+            quantile=level,
+            max_iter=self.trees,
+            max_leaf_nodes=15,
+            min_samples_leaf=20,
+            categorical_features=categorical,
+            early_stopping=False,
+            random_state=child_seed(seed, "quantile"),
+        )
+        return np.asarray(model.fit(x, y).predict(asked), np.float64)
+
+
+def _columns(population: NDArray[Any], audited: NDArray[Any], seed: int) -> list[Array]:
+    """Both as (., d) float64, d at most 64; components are learned on the population alone."""
+    flat = [np.asarray(a, np.float64).reshape(len(a), -1) for a in (population, audited)]
+    if flat[0].shape[1] <= _MOST_COLUMNS:
+        return flat
+    from sklearn.decomposition import PCA
+
+    k = min(_MOST_COLUMNS, len(flat[0]) - 1)
+    pca = PCA(k, svd_solver="randomized", random_state=child_seed(seed, "components")).fit(flat[0])
+    return [pca.transform(a) for a in flat]
+
+
+def _with_class(x: Array, labels: Ints) -> Array:
+    return np.hstack([labels[:, None].astype(np.float64), x])

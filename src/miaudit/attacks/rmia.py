@@ -1,0 +1,227 @@
+"""RMIA, BASE and InfoRMIA: how much likelier the target finds a record than models of its kind do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miaudit import signals
+from miaudit.attacks.attack import Attack, Scores, require, with_missing
+from miaudit.attacks.moments import Side, sides, signal_rows
+from miaudit.attacks.population import share
+from miaudit.errors import DataError, PlanError
+from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.stats import auc
+
+Form = Literal["base", "rmia", "informia"]
+Mode = Literal["offline", "online"]
+Array = NDArray[np.float64]
+
+_DEFAULT_A = 0.3
+_TRIED = tuple(sorted((i / 10 for i in range(11)), key=lambda a: abs(a - _DEFAULT_A)))  # the default wins ties
+_STAND_INS = 4  # shadows put in the target's place while `a` is tuned
+
+
+@dataclass(frozen=True)
+class RMIA(Attack):
+    """Zarifzadeh, Liu and Shokri (2024), and two forms that rank alike.
+
+    Let r(x) = p(y | x, target) / p(x), with p(x) the probability models of this kind give. The score is
+
+    * ``"base"``: log r(x) (BASE, Lassila et al. 2025). Continuous: the form to rank by.
+    * ``"rmia"``: the share of population records z with r(x) / r(z) > gamma (RMIA, equations 1 and 2). A step function
+      of log r(x), so it ranks alike but for ties, which log r(x) breaks here; gamma does not change the ranking.
+    * ``"informia"``: log r(x) less its mean over the population (InfoRMIA, Tao and Shokri 2026, from second-hand
+      descriptions): the same ranking, shifted so that figures of different targets can be compared.
+
+    p(x) *online* is the mean of the two sides' mean probabilities. *Offline* it is ((1 + a) p_out(x) + 1 - a) / 2, from
+    the linear model p_in = a p_out + 1 - a. ``a`` is tuned by attacking shadow models in the target's place (up to
+    four, mean area), never on the target; with one shadow it is 0.3. Where every shadow was trained on the record,
+    p_out is had from the same line, backwards.
+
+    Deviations: plain means, not trimmed ones; strict inequality, no correction for a record compared with itself,
+    as the population is apart.
+
+    Parameters
+    ----------
+    form
+        ``"base"``, ``"rmia"`` or ``"informia"``; the latter two need a population the shadows answered.
+    mode
+        ``"offline"`` or ``"online"``.
+    gamma
+        Of ``"rmia"``: how many times r(z) must be exceeded.
+    a
+        Of the offline line, from 0 to 1; None to tune it.
+    temperature
+        Softens the outputs; 2 in the papers for CIFAR-10 and Purchase-100, 1 for CIFAR-100.
+    """
+
+    form: Form = "base"
+    mode: Mode = "offline"
+    gamma: float = 2.0
+    a: float | None = None
+    temperature: float = 2.0
+
+    name: ClassVar[str] = "rmia"
+    title: ClassVar[str] = "Probability against that of reference models"
+    paper: ClassVar[str] = "Zarifzadeh et al. 2024; Lassila et al. 2025; Tao and Shokri 2026"
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
+
+    def __post_init__(self) -> None:
+        problems = [
+            (f"rmia.{field}", f"must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}")
+            for field, kind in (("form", Form), ("mode", Mode))
+            if getattr(self, field) not in get_args(kind)
+        ]
+        problems += [
+            (f"rmia.{field}", f"must be above 0, got {getattr(self, field)!r}")
+            for field in ("gamma", "temperature")
+            if not getattr(self, field) > 0
+        ]
+        if self.a is not None and not 0 <= self.a <= 1:
+            problems.append(("rmia.a", f"must lie in 0..1 or be None, got {self.a!r}"))
+        if problems:
+            raise PlanError(problems)
+
+    @property
+    def least_shadows(self) -> int:
+        """One, or two with both sides."""
+        return 2 if self.mode == "online" else 1
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Score by the chosen form; nothing is drawn, the seed plays no part."""
+        require(self, evidence)
+        target, shadows = signal_rows(self._log, evidence.target, evidence.shadows, evidence.audited_labels)
+        within, without = reference(target, shadows, evidence.inside)
+        notes: tuple[str, ...] = ()
+        if self.mode == "online":
+            missing = np.asarray((within.n == 0) | (without.n == 0))
+            a, why = 0.0, "lack a shadow with or without them"
+            mean = (within.mean + without.mean) / 2
+        else:
+            a, tuned = (self.a, 0) if self.a is not None else tune_a(shadows, evidence.inside)
+            if self.a is None:
+                how = f"tuned on {tuned} shadow models in the target's place" if tuned else "the published default"
+                notes = (f"the offline line has a = {a:.1f}, {how}",)
+            only_in = (without.n == 0) & (within.n > 0) & (a > 0)
+            missing = (without.n == 0) & ~only_in
+            why = "were in the training set of every shadow"
+            inverted = np.clip((within.mean + a - 1) / max(a, 0.1), signals.FLOOR, 1.0)
+            mean = _line(np.where(only_in, inverted, without.mean), a)
+            if only_in.any():
+                notes += (
+                    f"{int(only_in.sum())} of {evidence.n} audited records were in the training set of every shadow; "
+                    "what models without them would say was had from the offline line",
+                )
+        score = target - np.log(np.maximum(mean, signals.FLOOR))
+        if self.form != "base":
+            score = self._against_population(score, evidence, a)
+        return with_missing(score, missing, why, notes)
+
+    def _log(self, probabilities: Floats, labels: Ints) -> Array:
+        return -signals.loss(probabilities, labels, temperature=self.temperature)
+
+    def _against_population(self, log_ratio: Array, evidence: Evidence, a: float) -> Array:
+        population = evidence.population
+        if population is None or population.shadows is None or not len(population.labels):
+            raise DataError(
+                f'rmia with form "{self.form}" needs a population answered by the target and the shadows; '
+                'form "base" ranks alike without one'
+            )
+        target, shadows = signal_rows(self._log, population.target, population.shadows, population.labels)
+        _, out = reference(target, shadows, np.zeros(shadows.shape, bool))
+        mean = out.mean if self.mode == "online" else _line(out.mean, a)
+        others = target - np.log(np.maximum(mean, signals.FLOOR))  # (p,)
+        if self.form == "informia":
+            return log_ratio - float(others.mean())
+        return share(beaten(log_ratio, others, self.gamma), len(others), log_ratio)
+
+
+def reference(target: ArrayLike, shadows: ArrayLike, inside: ArrayLike) -> tuple[Side, Side]:
+    """Mean probability of the reference models, from log-probabilities.
+
+    Parameters
+    ----------
+    target
+        (n,) log-probabilities of the target.
+    shadows, inside
+        (m, n) log-probabilities of the shadows and their memberships.
+
+    Returns
+    -------
+    (Side, Side)
+        In and out; ``mean`` is a probability, 0 where a side is empty. Where every model says the same, it is that.
+    """
+    t = np.asarray(target, np.float64)
+    p = np.exp(t)
+    within, without = sides(t, shadows, inside, change=lambda d: np.expm1(d, out=d))
+    return tuple(  # type: ignore[return-value]
+        side._replace(mean=np.where(side.n > 0, p * (1 + side.mean), 0.0)) for side in (within, without)
+    )
+
+
+def beaten(log_ratio: ArrayLike, population: ArrayLike, gamma: float) -> Ints:
+    """Count the population records z with r(x) > gamma r(z), by sorting: no matrix of x against z is made.
+
+    Parameters
+    ----------
+    log_ratio, population
+        (n,) and (p,) logarithms of r.
+    gamma
+        The factor. A z exactly at r(x) / gamma, to rounding of the logarithm, is not beaten.
+
+    Returns
+    -------
+    ndarray
+        (n,) counts from 0 to p.
+    """
+    others = np.sort(np.asarray(population, np.float64))
+    cut = np.asarray(log_ratio, np.float64) - np.log(gamma)
+    order = np.argsort(cut)  # sorted questions walk through memory once
+    counts = np.empty(len(cut), np.int64)
+    counts[order] = np.searchsorted(others, cut[order], side="left")
+    return counts
+
+
+def tune_a(shadows: NDArray[np.floating], inside: Bools) -> tuple[float, int]:
+    """Choose the offline line's ``a`` with shadows in the target's place; their memberships are known.
+
+    Parameters
+    ----------
+    shadows, inside
+        (m, n) log-probabilities and memberships.
+
+    Returns
+    -------
+    (float, int)
+        The ``a`` in 0, 0.1 .. 1 with the largest mean area (of equal ones, the nearest to 0.3), and the number of
+        shadows it was tuned on; 0.3 and 0 if there was none that has members, non-members and others to compare with.
+    """
+    count = (~inside).sum(axis=0)  # (n,)
+    areas, used = np.zeros(len(_TRIED)), 0
+    if len(shadows) < 2:
+        return _DEFAULT_A, 0
+    total = np.zeros(shadows.shape[1])  # (n,) sum of the out side's probabilities
+    for row, member in zip(shadows, inside, strict=True):
+        total += np.where(member, 0.0, np.exp(row, dtype=np.float64))
+    for row, member in zip(shadows, inside, strict=True):
+        left = count - ~member
+        known = left > 0
+        if used == _STAND_INS or not (member & known).any() or not (~member & known).any():
+            continue
+        said = row.astype(np.float64)
+        out = np.maximum(total - np.where(member, 0.0, np.exp(said)), 0.0)[known] / left[known]
+        for i, a in enumerate(_TRIED):
+            score = said[known] - np.log(np.maximum(_line(out, a), signals.FLOOR))
+            areas[i] += auc(score[member[known]], score[~member[known]])
+        used += 1
+    best = areas >= areas.max() - 1e-9 * max(used, 1)
+    return (_TRIED[int(np.argmax(best))], used) if used else (_DEFAULT_A, 0)
+
+
+def _line(out: Array, a: float) -> Array:
+    """p(x) from p_out(x), with p_in = a p_out + 1 - a."""
+    return ((1 + a) * out + (1 - a)) / 2

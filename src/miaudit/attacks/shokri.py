@@ -1,0 +1,204 @@
+"""The attack of 2017: learn from shadow models what members look like, one attack model per class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.attacks.attack import Attack, ClassModel, Scores, answers, shadow_sides
+from miaudit.attacks.net import Net, Rows, Training, fit
+from miaudit.errors import PlanError
+from miaudit.evidence import Bools, Evidence, Ints
+from miaudit.seeds import generator
+
+Variant = Literal["per-class", "pooled"]
+Features = Literal["probabilities", "log-probabilities", "sorted"]
+Judge = Callable[[NDArray[Any]], NDArray[np.float64]]  # (n, d) inputs -> (n,) probability of "in"
+
+_POOLED_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Shokri(Attack):
+    """Shokri, Stronati, Song and Shmatikov (2017), section V: shadow training.
+
+    The rows of all shadows, (true class, output vector, in or out), are parted by true class; one binary classifier per
+    class learns in from out; the classifier of a record's true class judges what the target said about it. The score is
+    the probability of "in", and the decision is the likelier side.
+
+    Where the paper is silent (optimiser, epochs, batch, initialisation): Adam with a rate falling linearly to zero,
+    inputs standardised per class, the vector in class order, no weighting of the two sides inside a class.
+
+    Parameters
+    ----------
+    variant
+        ``"per-class"`` as in the paper, or ``"pooled"``: one model for all, given the vector and the one-hot class.
+    estimator
+        Any scikit-learn classifier in place of the built-in network; cloned and seeded, never changed.
+    features
+        ``"probabilities"`` as in the paper; ``"log-probabilities"``; or ``"sorted"``, probabilities in falling order.
+    hidden, epochs, batch, learning_rate, l2
+        The built-in network and its training; 64 ReLU units are the paper's.
+    min_rows
+        A class with fewer shadow rows than this on either side is judged by the pooled model; ``Scores.per_class`` and
+        a note say so.
+    """
+
+    variant: Variant = "per-class"
+    estimator: Any = None
+    features: Features = "probabilities"
+    hidden: int = 64
+    epochs: int = 30
+    batch: int = 128
+    learning_rate: float = 0.005
+    l2: float = 1e-3
+    min_rows: int = 50
+
+    name: ClassVar[str] = "shokri"
+    title: ClassVar[str] = "Shadow training and attack models"
+    paper: ClassVar[str] = "Shokri et al. 2017"
+    needs: ClassVar[frozenset[str]] = frozenset({"shadows"})
+
+    def __post_init__(self) -> None:
+        problems = [
+            (f"shokri.{field}", f"must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}")
+            for field, kind in (("variant", Variant), ("features", Features))
+            if getattr(self, field) not in get_args(kind)
+        ]
+        problems += [
+            (f"shokri.{field}", f"must be at least {least}, got {getattr(self, field)!r}")
+            for field, least in (("hidden", 1), ("epochs", 1), ("batch", 1), ("min_rows", 1), ("l2", 0))
+            if not getattr(self, field) >= least
+        ]
+        if not self.learning_rate > 0:
+            problems.append(("shokri.learning_rate", f"must be above 0, got {self.learning_rate!r}"))
+        if self.estimator is not None and not (
+            hasattr(self.estimator, "fit")
+            and (hasattr(self.estimator, "predict_proba") or hasattr(self.estimator, "decision_function"))
+        ):
+            problems.append(
+                (
+                    "shokri.estimator",
+                    "must be a scikit-learn classifier with predict_proba or decision_function, "
+                    f"got {self.estimator!r}",
+                )
+            )
+        if problems:
+            raise PlanError(problems)
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Train the attack models on the shadows' rows and judge the target's answers; see :class:`Attack`."""
+        target, rows, notes = answers(evidence)
+        inside, labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
+        classes = evidence.classes
+        n_in = np.bincount(labels[inside], minlength=classes)  # (classes,)
+        n_out = np.bincount(labels[~inside], minlength=classes)
+        own = np.flatnonzero((np.minimum(n_in, n_out) >= self.min_rows) & (self.variant == "per-class"))
+        score = np.empty(evidence.n)
+        decided = np.zeros(evidence.n, bool)
+
+        by_class = np.argsort(labels, kind="stable")
+        ends = np.cumsum(n_in + n_out)
+        index = [by_class[end - n : end] for n, end in zip(n_in + n_out, ends, strict=True)]
+        judges = self._train(
+            lambda i: (self._encode(rows[index[own[i]]]), inside[index[own[i]]]),
+            [len(index[label]) for label in own],
+            [generator(seed, "class", int(label)) for label in own],
+        )
+        for label, judge in zip(own, judges, strict=True):
+            here = evidence.audited_labels == label
+            if here.any():
+                score[here] = judge(self._encode(target[here]))
+                decided |= here
+
+        if not decided.all():
+            judge = self._pooled(rows, labels, inside, classes, seed)
+            rest = ~decided
+            score[rest] = judge(self._encode(target[rest], evidence.audited_labels[rest]))
+        models = tuple(
+            ClassModel(label, "own" if label in own else "pooled", int(n_in[label]), int(n_out[label]))
+            for label in range(classes)
+        )
+        return Scores(score, score > 0.5, notes + self._notes(models, len(rows)), models)
+
+    def _pooled(self, rows: NDArray[Any], labels: Ints, inside: Bools, classes: int, seed: int) -> Judge:
+        """Train one model for all classes, on at most ``_POOLED_ROWS`` rows drawn by the seed."""
+        chosen = np.arange(len(rows))
+        if len(rows) > _POOLED_ROWS:
+            chosen = np.sort(generator(seed, "pooled rows").choice(len(rows), _POOLED_ROWS, replace=False))
+        return self._train(
+            lambda _: (self._encode(rows[chosen], labels[chosen]), inside[chosen]),
+            [len(chosen)],
+            [generator(seed, "pooled")],
+            batch=self.batch * (8 if len(chosen) > 20_000 else 1),
+        )[0]
+
+    def _train(
+        self,
+        load: Callable[[int], Rows],
+        sizes: list[int],
+        generators: list[np.random.Generator],
+        *,
+        batch: int | None = None,
+    ) -> list[Judge]:
+        if self.estimator is not None:
+            return [_fit_estimator(self.estimator, *load(i), rng=generators[i]) for i in range(len(sizes))]
+        training = Training(
+            hidden=self.hidden,
+            epochs=self.epochs,
+            batch=batch or self.batch,
+            learning_rate=self.learning_rate,
+            l2=self.l2,
+        )
+        nets: list[Net] = fit(load, sizes, generators, training)
+        return [net.probability for net in nets]
+
+    def _encode(self, outputs: NDArray[Any], labels: Ints | None = None) -> NDArray[np.float32]:
+        """(n, d) inputs of an attack model; with ``labels``, the one-hot class behind them."""
+        x = outputs.astype(np.float32)
+        if self.features == "log-probabilities":
+            x = np.log(np.maximum(x, np.float32(1e-30)))
+        elif self.features == "sorted":
+            x = -np.sort(-x, axis=1)
+        if labels is None:
+            return x
+        return np.hstack([x, np.eye(outputs.shape[1], dtype=np.float32)[labels]])
+
+    def _notes(self, models: tuple[ClassModel, ...], n_rows: int) -> tuple[str, ...]:
+        notes = []
+        pooled = [m.label for m in models if m.model == "pooled"]
+        if self.variant == "per-class" and pooled:
+            shown = ", ".join(map(str, pooled[:10])) + (f" and {len(pooled) - 10} more" if len(pooled) > 10 else "")
+            notes.append(
+                f"{len(pooled)} of {len(models)} classes have fewer than {self.min_rows} shadow rows of either side "
+                f"and were judged by the pooled attack model: {shown}"
+            )
+        if pooled and n_rows > _POOLED_ROWS:
+            notes.append(f"the pooled attack model learned from {_POOLED_ROWS} rows drawn from {n_rows}")
+        shares = [m.in_rows / (m.in_rows + m.out_rows) for m in models if m.model == "own"]
+        if shares and (min(shares) < 0.4 or max(shares) > 0.6):
+            notes.append(
+                f"inside a class the share of in rows runs from {min(shares):.2f} to {max(shares):.2f}; its attack "
+                "model leans to the commoner side, as nothing is weighted"
+            )
+        return tuple(notes)
+
+
+def _fit_estimator(estimator: Any, x: NDArray[Any], inside: Bools, *, rng: np.random.Generator) -> Judge:
+    from sklearn.base import clone
+
+    model = clone(estimator)
+    states = [name for name in model.get_params() if name.rsplit("__", 1)[-1] == "random_state"]
+    model.set_params(**dict(zip(states, rng.integers(2**31, size=len(states)).tolist(), strict=True)))
+    model.fit(x, inside.astype(np.int64))
+
+    def judge(inputs: NDArray[Any]) -> NDArray[np.float64]:
+        if hasattr(model, "predict_proba"):
+            return np.asarray(model.predict_proba(inputs)[:, 1], np.float64)
+        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(model.decision_function(inputs), -500, 500))), np.float64)
+
+    return judge

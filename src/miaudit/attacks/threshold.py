@@ -1,0 +1,109 @@
+"""Attacks that need no attack model: a threshold on one signal, and the gap between train and test accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit import signals
+from miaudit.attacks.attack import Attack, ClassModel, Scores, answers, shadow_sides
+from miaudit.errors import PlanError
+from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.stats import roc
+
+SignalName = Literal["loss", "confidence", "phi", "hinge", "entropy", "modified_entropy"]
+_LOW_FOR_MEMBERS = frozenset({"loss", "entropy", "modified_entropy"})
+
+
+@dataclass(frozen=True)
+class Threshold(Attack):
+    """Call a record a member when one signal of the target passes a threshold.
+
+    Yeom et al. (2018) with the loss; Song and Mittal (2021) with the others and ``per_class``. The threshold has the
+    best balanced accuracy on the shadows' own rows; the target's members are never used (Yeom et al. take the mean
+    training loss, which an attacker does not know).
+
+    Parameters
+    ----------
+    signal
+        Which function of :mod:`miaudit.signals`; its sign is turned where members are low.
+    per_class
+        One threshold per true class. The score is then the distance from the record's own threshold, so that classes
+        can be compared. A class whose shadow rows are all of one side takes the common threshold.
+    """
+
+    signal: SignalName = "loss"
+    per_class: bool = False
+
+    name: ClassVar[str] = "threshold"
+    title: ClassVar[str] = "Threshold on one signal"
+    paper: ClassVar[str] = "Yeom et al. 2018; Song and Mittal 2021"
+    needs: ClassVar[frozenset[str]] = frozenset({"shadows"})
+
+    def __post_init__(self) -> None:
+        if self.signal not in get_args(SignalName):
+            raise PlanError(f"signal must be one of {', '.join(get_args(SignalName))}; got {self.signal!r}")
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Score by the signal and decide by the shadows' threshold; nothing is drawn, the seed plays no part."""
+        target, rows, notes = answers(evidence)
+        inside, row_labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
+        score = signed(self.signal, target, evidence.audited_labels)  # (n,)
+        shadow_score = signed(self.signal, rows, row_labels)  # (m * r,)
+        common = best_threshold(shadow_score, inside)
+        if not self.per_class:
+            return Scores(score, score >= common, notes)
+        cuts, models = np.full(evidence.classes, common), []
+        for label in range(evidence.classes):
+            of_class = row_labels == label
+            n_in, n_out = int((inside & of_class).sum()), int((~inside & of_class).sum())
+            if own := n_in > 0 and n_out > 0:
+                cuts[label] = best_threshold(shadow_score[of_class], inside[of_class])
+            models.append(ClassModel(label, "own" if own else "pooled", n_in, n_out))
+        cut = cuts[evidence.audited_labels]
+        # a class where no threshold beats chance has its cut above every shadow row; a finite one keeps scores finite
+        return Scores(score - cut, score >= cut, notes, tuple(models))
+
+
+@dataclass(frozen=True)
+class Gap(Attack):
+    """Call a record a member when the target predicts its class rightly.
+
+    The baseline of Yeom et al. (2018): balanced accuracy 1/2 + (train accuracy - test accuracy) / 2. Every other attack
+    should beat it.
+    """
+
+    name: ClassVar[str] = "gap"
+    title: ClassVar[str] = "Right prediction means member"
+    paper: ClassVar[str] = "Yeom et al. 2018"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Score 1 where the prediction is right, else 0; nothing is drawn, the seed plays no part."""
+        predicted = evidence.target if evidence.target.ndim == 1 else evidence.target.argmax(axis=1)
+        right = predicted == evidence.audited_labels
+        return Scores(right.astype(np.float64), right)
+
+
+def signed(signal: SignalName, probabilities: Floats, labels: Ints) -> NDArray[np.float64]:
+    """Return the (n,) signal of that name, its sign turned where members are low."""
+    value: NDArray[np.float64] = getattr(signals, signal)(probabilities, labels)
+    return -value if signal in _LOW_FOR_MEMBERS else value
+
+
+def best_threshold(score: NDArray[np.float64], inside: Bools) -> float:
+    """Return the cut with the best balanced accuracy of ``score >= cut``, midway between two scores seen.
+
+    Where no cut beats chance it lies above every score: nobody is accused. Of equally good cuts the strictest is taken.
+    """
+    curve = roc(score[inside], score[~inside])
+    best = int(np.argmax(curve.tpr - curve.fpr))
+    if best == 0:
+        return float(np.nextafter(curve.thresholds[1], np.inf))
+    here = float(curve.thresholds[best])
+    below = float(curve.thresholds[best + 1]) if best + 1 < len(curve.thresholds) else here
+    middle = (here + below) / 2
+    return middle if middle > below else here

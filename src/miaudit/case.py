@@ -1,0 +1,309 @@
+"""Case: everything one audit needs, made from a plan or from what was handed to `miaudit.audit`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from miaudit.attacks import Shokri
+from miaudit.data import (
+    Dataset,
+    Split,
+    draw_split,
+    encoder,
+    from_arrays,
+    given_split,
+    load,
+    load_named,
+    load_parts,
+    read_index,
+)
+from miaudit.data.records import as_records, n_records, stack_records
+from miaudit.errors import DataError, PlanError
+from miaudit.plan import DataPlan, Plan, RecipePlan
+from miaudit.recipes import (
+    Encoded,
+    Network,
+    Recipe,
+    as_recipe,
+    estimator_from_function,
+    load_weights,
+    named_estimator,
+)
+from miaudit.seeds import child_seed
+from miaudit.targets import Target, as_target, load_model
+from miaudit.targets.files import file_sha256
+
+Source = Literal["trained here", "given object", "given file"]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Data, split, recipe and target of one audit; ``target`` is None when the recipe is to train it."""
+
+    title: str
+    seed: int
+    dataset: Dataset
+    split: Split
+    recipe: Recipe
+    target: Target | None
+    source: Source
+    shadows: int
+    train: int
+    test: int
+    minimum: int
+    attack: Shokri
+    plan: dict[str, Any]
+    hashes: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pickle: bool = False) -> Case:
+    """Load and draw what a plan asks for.
+
+    Raises
+    ------
+    PlanError, DataError, SplitError
+        If the plan, its files or its sizes do not fit.
+    """
+    dataset, split = _data(plan, data_folder)
+    target, hashes = None, {}
+    recipe = _recipe(plan.recipe, dataset)
+    if plan.target.file is not None:
+        target = _target_file(plan, dataset, recipe, allow_pickle)
+        hashes["target_file"] = file_sha256(plan.target.file)
+    train, test, warnings = _shadow_sizes(split, plan.shadows.train, plan.shadows.test)
+    warnings += _odd_classes(dataset)
+    return Case(
+        title=plan.title,
+        seed=plan.seed,
+        dataset=dataset,
+        split=split,
+        recipe=recipe,
+        target=target,
+        source="trained here" if target is None else "given file",
+        shadows=plan.shadows.count,
+        train=train,
+        test=test,
+        minimum=plan.shadows.minimum or _half(plan.shadows.count),
+        attack=_attack(_attack_options(plan)),
+        plan=plan.model_dump(mode="json", by_alias=True),
+        hashes=hashes,
+        warnings=warnings,
+    )
+
+
+def case_of_model(
+    model: Any,
+    members: tuple[Any, Any],
+    nonmembers: tuple[Any, Any],
+    population: tuple[Any, Any],
+    *,
+    recipe: Any,
+    shadows: int,
+    seed: int,
+    title: str,
+    attack: Mapping[str, Any],
+) -> Case:
+    """Take a trained model and three sets of records with their classes.
+
+    Raises
+    ------
+    PlanError, DataError, SplitError
+        If they do not fit one another.
+    """
+    if shadows < 1:
+        raise PlanError(f"shadows must be at least 1, got {shadows}")
+    sides = {"members": members, "nonmembers": nonmembers, "population": population}
+    for name, side in sides.items():
+        if not isinstance(side, tuple | list) or len(side) != 2:
+            raise PlanError(f"{name} must be a pair (X, y) of records and their classes, got a {type(side).__name__}")
+        records = n_records(as_records(side[0]))
+        if records != len(side[1]):
+            raise DataError(f"{name}: {records} records but {len(side[1])} classes; give one class per record")
+        if len(side[1]) == 0:
+            raise DataError(f"{name} is empty; every side needs records")
+    names = tuple(np.asarray(model.classes_).tolist()) if hasattr(model, "classes_") else None
+    X = stack_records([as_records(side[0]) for side in sides.values()])
+    y = np.concatenate([np.asarray(side[1]) for side in sides.values()])
+    dataset = from_arrays(X, y, classes=None if names is None else tuple(str(name) for name in names))
+    ends = np.cumsum([len(side[1]) for side in sides.values()])
+    index = np.split(np.arange(ends[-1]), ends[:-1])
+    split = given_split(dataset, *index)
+    target = as_target(model, classes=len(dataset.classes), names=names)
+    train, test, warnings = _shadow_sizes(split, None, None)
+    warnings += _odd_classes(dataset)
+    return Case(
+        title=title,
+        seed=seed,
+        dataset=dataset,
+        split=split,
+        recipe=as_recipe(model if recipe is None else recipe, classes=names),
+        target=target,
+        source="given object",
+        shadows=shadows,
+        train=train,
+        test=test,
+        minimum=_half(shadows),
+        attack=_attack(attack),
+        plan={"call": "miaudit.audit", "shadows": shadows, "seed": seed, "attack": dict(attack), "recipe": None},
+        warnings=warnings,
+    )
+
+
+def _half(count: int) -> int:
+    return max(1, (count + 1) // 2)
+
+
+def _data(plan: Plan, data_folder: str | Path | None) -> tuple[Dataset, Split]:
+    data, asked = plan.data, plan.split
+    if data.members is not None:
+        assert data.nonmembers is not None
+        assert data.population is not None
+        dataset, parts = load_parts([data.members, data.nonmembers, data.population], **_reading(data))
+        return dataset, given_split(dataset, *parts, duplicates=asked.duplicates, by_group=asked.by_group)
+    if data.name is not None:
+        dataset = load_named(data.name, data_folder, options=data.options, frame=data.frame)
+    else:
+        assert data.path is not None
+        dataset = load(data.path, **_reading(data))
+    members, nonmembers, population = asked.members, asked.nonmembers, asked.population
+    if isinstance(members, str) and isinstance(nonmembers, str) and not isinstance(population, int):
+        index = [None if path is None else read_index(path, len(dataset)) for path in (members, nonmembers, population)]
+        given = given_split(dataset, *index, duplicates=asked.duplicates, by_group=asked.by_group)  # type: ignore[arg-type]
+        return dataset, given
+    if isinstance(members, str) or isinstance(nonmembers, str) or isinstance(population, str):
+        raise PlanError(
+            "split: members, nonmembers and population are all counts, or all files of record numbers; got "
+            f"{members!r}, {nonmembers!r}, {population!r}"
+        )
+    assert members is not None
+    split = draw_split(
+        dataset,
+        members=members,
+        nonmembers=nonmembers,
+        population=population,
+        seed=child_seed(plan.seed, "split"),
+        by_group=asked.by_group,
+        duplicates=asked.duplicates,
+    )
+    return dataset, split
+
+
+def _reading(data: DataPlan) -> dict[str, Any]:
+    return {
+        "label": data.label,
+        "ids": data.ids,
+        "group": data.group,
+        "drop": tuple(data.drop),
+        "categorical": tuple(data.categorical),
+        "numeric": tuple(data.numeric),
+        "labels": data.labels,
+        "frame": data.frame,
+    }
+
+
+def _recipe(plan: RecipePlan, dataset: Dataset) -> Recipe:
+    encode = plan.encode
+    if plan.network is not None:
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plan.network.items()}
+        refuse_unknown(options, ("preset", *Network.__dataclass_fields__), "recipe.network")
+        preset = options.pop("preset", None)
+        try:
+            recipe: Recipe = Network(**options) if preset is None else Network.preset(preset, **options)
+        except TypeError as error:
+            raise PlanError([("recipe.network", str(error).replace("Network.__init__() ", ""))]) from error
+        except PlanError as error:
+            problems = [(f"recipe.network.{path}" if path else "recipe.network", text) for path, text in error.problems]
+            raise PlanError(problems) from error
+        encode = encode is not False and dataset.schema.shape is None
+    elif plan.function is not None:
+        recipe = as_recipe(estimator_from_function(plan.function))
+        encode = encode is True
+    else:
+        assert plan.estimator is not None
+        steps = [(step.class_, step.params) for step in plan.steps]
+        recipe = as_recipe(named_estimator(plan.estimator, plan.params, steps))
+        encode = encode is not False
+    if isinstance(recipe, Network) and not encode:
+        recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network
+    transformer = encoder(dataset.schema) if encode else None
+    return recipe if transformer is None else Encoded(recipe, transformer)
+
+
+def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, allow_pickle: bool) -> Target:
+    assert plan.target.file is not None
+    path = Path(plan.target.file)
+    classes = len(dataset.classes)
+    inner = recipe.recipe if isinstance(recipe, Encoded) else recipe
+    if isinstance(inner, Network):
+        if isinstance(recipe, Encoded):
+            raise PlanError(
+                f"{path} holds the weights of a network, and what its columns were encoded with is not in it: give the "
+                "records as numbers, as the network takes them, and recipe.encode = false"
+            )
+        model: Any = load_weights(inner, path, classes=classes, shape=dataset.X.shape[1:])
+    else:
+        model = load_model(path, allow_pickle=allow_pickle, trusted=tuple(plan.target.trusted))
+    return as_target(model, classes=classes, names=dataset.classes, description=plan.target.description)
+
+
+def _attack_options(plan: Plan) -> dict[str, Any]:
+    options = plan.attack.model_dump(exclude={"estimator", "params"})
+    if plan.attack.estimator is not None:
+        options["estimator"] = named_estimator(plan.attack.estimator, plan.attack.params)
+    return options
+
+
+def _attack(options: Mapping[str, Any]) -> Shokri:
+    known = tuple(Shokri.__dataclass_fields__)
+    refuse_unknown(options, known, "attack")
+    try:
+        return Shokri(**options)
+    except TypeError as error:
+        raise PlanError([("attack", f"a value has the wrong type: {error}")]) from error
+
+
+def refuse_unknown(given: Iterable[str], known: Sequence[str], path: str) -> None:
+    """Raise a PlanError that lists every unknown key with the nearest known one."""
+    problems = []
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(known)}"
+            problems.append((f"{path}.{key}", f"unknown key; {hint}"))
+    if problems:
+        raise PlanError(problems)
+
+
+def _odd_classes(dataset: Dataset) -> list[str]:
+    classes, records = len(dataset.classes), len(dataset)
+    if 4 * classes <= records:
+        return []
+    return [
+        f"{records} records fall into {classes} classes, fewer than four each: is the label column really the class?"
+    ]
+
+
+def _shadow_sizes(split: Split, train: int | None, test: int | None) -> tuple[int, int, list[str]]:
+    members, room = len(split.members), len(split.population)
+    if train is not None or test is not None:
+        train = members if train is None else train
+        return train, train if test is None else test, []
+    if 2 * members <= room:
+        return members, members, []
+    if room < 2:
+        return members, members, []  # the draw says what is missing
+    return (
+        room // 2,
+        room // 2,
+        [
+            f"The population has {room} records, too few for shadows of {members} training and {members} test records like "
+            f"the target's: the shadows are trained on {room // 2} records, and may overfit more than the target."
+        ],
+    )

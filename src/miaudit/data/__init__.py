@@ -1,0 +1,44 @@
+"""Records, labels, schemas, splits, and the data sets that have names."""
+
+from __future__ import annotations
+
+from miaudit.data.dataset import Dataset
+from miaudit.data.load import from_arrays, load, load_parts
+from miaudit.data.named import NAMED, NamedInfo, load_named
+from miaudit.data.records import (
+    Records,
+    as_records,
+    check_finite,
+    content_hash,
+    n_records,
+    row_hashes,
+    stack_records,
+    take_records,
+)
+from miaudit.data.schema import Column, Schema, encoder
+from miaudit.data.split import Split, draw_split, given_split, read_index
+
+__all__ = [
+    "NAMED",
+    "Column",
+    "Dataset",
+    "NamedInfo",
+    "Records",
+    "Schema",
+    "Split",
+    "as_records",
+    "check_finite",
+    "content_hash",
+    "draw_split",
+    "encoder",
+    "from_arrays",
+    "given_split",
+    "load",
+    "load_named",
+    "load_parts",
+    "n_records",
+    "read_index",
+    "row_hashes",
+    "stack_records",
+    "take_records",
+]

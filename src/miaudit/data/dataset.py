@@ -1,0 +1,88 @@
+"""Dataset: records, labels, ids and groups, under one hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.data.records import Records, content_hash, n_records, take_records
+from miaudit.data.schema import Schema
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Records with their labels.
+
+    Parameters
+    ----------
+    X
+        Records: an (n, ...) array, a scipy CSR matrix, or a pandas or polars frame. They are handed to models in this
+        form.
+    y
+        (n,) classes, contiguous integers from 0.
+    schema
+        The columns of ``X``: names, kinds and domains.
+    classes
+        The name of each class, as the data has it.
+    ids, groups
+        (n,) record ids (for people to find a record again) and groups (a person with many records), or None.
+    name
+        What to call the data in a report.
+    group_name
+        What the groups are, as the data calls them; None without groups.
+    """
+
+    X: Records  # (n, ...)
+    y: NDArray[np.int64]  # (n,)
+    schema: Schema
+    classes: tuple[str, ...]
+    ids: NDArray[Any] | None = None  # (n,)
+    groups: NDArray[Any] | None = None  # (n,)
+    name: str = "data"
+    group_name: str | None = None
+    _hashes: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def load(source: str | Path, **options: Any) -> Dataset:
+        """Return the named data set (as ``"adult"``), or the one in a file.
+
+        Options are those of :func:`~miaudit.data.named.load_named` or :func:`~miaudit.data.load.load`.
+        """
+        from miaudit.data.load import load
+        from miaudit.data.named import NAMED, load_named
+
+        if isinstance(source, str) and source in NAMED:
+            return load_named(source, **options)
+        return load(source, **options)
+
+    def __len__(self) -> int:
+        return n_records(self.X)
+
+    def take(self, index: NDArray[np.int64] | Sequence[int]) -> Dataset:
+        """Return the records at ``index``, in that order; schema and classes stay."""
+        rows = np.asarray(index, dtype=np.int64)
+        return replace(
+            self,
+            X=take_records(self.X, rows),
+            y=self.y[rows],
+            ids=None if self.ids is None else self.ids[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            _hashes={},
+        )
+
+    @property
+    def hash(self) -> str:
+        """sha256 of records, labels, class names and schema; ids, groups and the name do not count."""
+        if "all" not in self._hashes:
+            digest = hashlib.sha256(content_hash(self.X).encode())
+            digest.update(np.ascontiguousarray(self.y).tobytes())
+            digest.update(repr(self.classes).encode())
+            digest.update(self.schema.fingerprint.encode())
+            self._hashes["all"] = digest.hexdigest()
+        return self._hashes["all"]

@@ -1,0 +1,385 @@
+"""The columns of a data set: names, kinds and domains, and the numeric encoding that follows from them."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.data.records import (
+    Records,
+    as_records,
+    check_finite,
+    column_names,
+    column_values,
+    kind_of,
+    n_records,
+)
+from miaudit.errors import DataError
+
+ColumnKind = Literal["numeric", "binary", "categorical"]
+
+_DENSE_ONE_HOT = 1000  # one-hot columns up to which the encoded table stays dense: any estimator takes it then
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Parameters
+    ----------
+    name
+        What the data calls it.
+    kind
+        ``numeric``, ``binary`` (0 or 1 only) or ``categorical``.
+    categories
+        Names of the categories of a categorical column, in order; None otherwise.
+    low, high
+        Smallest and largest value of a numeric or binary column; None for a categorical one.
+    values
+        How each category stands in the records: itself in a frame, a number in a matrix (0, 1, ... unless given).
+    """
+
+    name: str
+    kind: ColumnKind
+    categories: tuple[str, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+    values: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ColumnKind):
+            raise DataError(f"column {self.name!r}: kind {self.kind!r} is not one of {', '.join(get_args(ColumnKind))}")
+        if self.kind != "categorical":
+            return
+        if not self.categories:
+            raise DataError(f"column {self.name!r} is categorical and has no categories; name at least one")
+        if self.values is None:
+            object.__setattr__(self, "values", tuple(float(code) for code in range(len(self.categories))))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a data set, in order.
+
+    Parameters
+    ----------
+    columns
+        One per column of a table. Records with more axes (images) have a single one that stands for all their values.
+    shape
+        Shape of one record where it has several axes, as (28, 28) or (3, 32, 32); None for tables.
+    sparse
+        Whether the table is held as CSR.
+    """
+
+    columns: tuple[Column, ...]
+    shape: tuple[int, ...] | None = None
+    sparse: bool = False
+
+    @classmethod
+    def infer(
+        cls, X: Records, *, names: Sequence[str] | None = None, stated: Mapping[str, str] | None = None
+    ) -> Schema:
+        """Return the schema of records.
+
+        Columns of numbers are numeric, or binary where they hold only 0 and 1; columns of texts and pandas categories
+        are categorical.
+
+        Parameters
+        ----------
+        X
+            Records in any of the forms of :data:`~miaudit.data.records.Records`.
+        names
+            Names of an array's columns; ``x0``, ``x1``, ... unless given. A frame brings its own.
+        stated
+            The kind of some columns, by name, where it should not be inferred.
+
+        Raises
+        ------
+        DataError
+            If values are NaN or missing, or a stated kind does not fit, or a column is of neither numbers nor texts.
+        """
+        X = as_records(X)
+        check_finite(X)
+        if isinstance(X, np.ndarray) and X.ndim > 2:
+            if stated:
+                raise DataError(f"kinds were stated for columns {list(stated)}, but records of {X.shape[1:]} have none")
+            return cls((_pixels(X),), shape=tuple(int(size) for size in X.shape[1:]))
+        found = column_names(X) or list(names or (f"x{i}" for i in range(X.shape[1])))
+        if len(found) != X.shape[1]:
+            raise DataError(f"{len(found)} names were given for {X.shape[1]} columns; give one per column")
+        if (
+            repeated := sorted({name for name in found if found.count(name) > 1})
+            if len(set(found)) < len(found)
+            else []
+        ):
+            raise DataError(f"column names appear more than once: {repeated[:5]}; give every column its own name")
+        stated = dict(stated or {})
+        for name in stated:
+            if name not in found:
+                raise DataError(unknown_column(name, found))
+        if kind_of(X) == "sparse":
+            if stated:
+                raise DataError(f"kinds cannot be stated for a sparse matrix (columns {list(stated)}); make it dense")
+            return cls(tuple(_sparse_columns(X, found)), sparse=True)
+        if kind_of(X) == "array" and X.dtype.kind != "O":
+            columns = list(_matrix_columns(X, found))
+            for name in stated:
+                i = found.index(name)
+                columns[i] = infer_column(name, X[:, i], cast(ColumnKind, stated[name]))
+            return cls(tuple(columns))
+        declared = [getattr(dtype, "categories", None) for dtype in X.dtypes] if kind_of(X) == "pandas" else None
+        return cls(
+            tuple(
+                infer_column(
+                    name,
+                    column_values(X, i),
+                    cast("ColumnKind | None", stated.get(name)),
+                    declared=None if declared is None else declared[i],
+                )
+                for i, name in enumerate(found)
+            )
+        )
+
+    @property
+    def width(self) -> int:
+        """Number of values of one record."""
+        return len(self.columns) if self.shape is None else int(np.prod(self.shape))
+
+    @property
+    def encoded_width(self) -> int:
+        """Number of columns of :meth:`encode`: a categorical column takes one per category."""
+        if self.shape is not None:
+            return self.width
+        return sum(len(column.categories or ("",)) for column in self.columns)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of everything the schema says."""
+        return hashlib.sha256(repr((self.shape, self.sparse, self.columns)).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Return a short summary: widths, and the number of columns of each kind or the shape of an image."""
+        if self.shape is not None:
+            column = self.columns[0]
+            return {"width": self.width, "shape": list(self.shape), "low": column.low, "high": column.high}
+        counts = {kind: sum(column.kind == kind for column in self.columns) for kind in get_args(ColumnKind)}
+        return {"width": self.width, **counts, "encoded_width": self.encoded_width, "sparse": self.sparse}
+
+    def check(self, X: Records) -> None:
+        """Refuse records that do not fit.
+
+        Raises
+        ------
+        DataError
+            If the width or shape is wrong, columns are missing or too many, or a category is unknown.
+        """
+        self._check_columns(X)
+        for i, column in self._categorical():
+            values = column_values(X, i)
+            unknown = np.flatnonzero(_codes(values, column) < 0)
+            if len(unknown):
+                allowed = ", ".join((column.categories or ())[:8]) + (
+                    ", ..." if len(column.categories or ()) > 8 else ""
+                )
+                raise DataError(
+                    f"column {column.name!r}: {len(unknown)} records hold a category the schema does not know, first "
+                    f"record {unknown[0]} with {values[unknown[0]]!r}; known are {allowed}. Correct them, or infer the "
+                    "schema from all records"
+                )
+
+    def encode(self, X: Records) -> Any:
+        """Return the records as numbers: (n, encoded_width) float32, CSR where the schema is sparse.
+
+        A category becomes one column that is 1 (all zero for an unknown one); numbers stay as they are, neither centred
+        nor scaled; images are flattened.
+
+        Raises
+        ------
+        DataError
+            If the columns do not fit.
+        """
+        self._check_columns(X)
+        if self.shape is not None:
+            return X.reshape(n_records(X), -1).astype(np.float32)
+        if kind_of(X) == "sparse":
+            return X.tocsr().astype(np.float32)
+        if isinstance(X, np.ndarray) and not any(True for _ in self._categorical()):
+            return X.astype(np.float32)
+        out = np.zeros((n_records(X), self.encoded_width), dtype=np.float32)  # (n, encoded_width)
+        start = 0
+        for i, column in enumerate(self.columns):
+            values = column_values(X, i)
+            if column.categories is None:
+                out[:, start] = values.astype(np.float64)
+                start += 1
+                continue
+            codes = _codes(values, column)
+            known = np.flatnonzero(codes >= 0)
+            out[known, start + codes[known]] = 1
+            start += len(column.categories)
+        return out
+
+    def _categorical(self) -> Iterable[tuple[int, Column]]:
+        return ((i, column) for i, column in enumerate(self.columns) if column.kind == "categorical")
+
+    def _check_columns(self, X: Records) -> None:
+        names = column_names(X)
+        if self.shape is not None:
+            if tuple(X.shape[1:]) != self.shape or names is not None:
+                raise DataError(f"records have shape {tuple(X.shape[1:])}, the schema says {self.shape}")
+            return
+        expected = [column.name for column in self.columns]
+        if names is not None and names != expected:
+            missing = [name for name in expected if name not in set(names)]
+            extra = [name for name in names if name not in set(expected)]
+            if not missing and not extra:
+                raise DataError(f"columns stand in another order than the schema's: {names[:5]}, not {expected[:5]}")
+            raise DataError(
+                f"columns do not fit the schema: missing {missing[:5] or 'none'}, unknown {extra[:5] or 'none'}"
+            )
+        if len(X.shape) != 2 or X.shape[1] != len(expected):
+            wide = f"{X.shape[1]} columns" if len(X.shape) == 2 else f"shape {tuple(X.shape[1:])}"
+            raise DataError(f"records have {wide}, the schema says {len(expected)} columns; pass the same columns")
+
+
+def encoder(schema: Schema) -> Any:
+    """Return an unfitted scikit-learn transformer that makes such records ready for an estimator, or None.
+
+    One-hot for categorical columns (an unknown category is all zero), zero mean and unit variance for numeric ones,
+    binary ones as they are. Sparse numbers are scaled by their largest magnitude, which keeps zeros. Images are
+    flattened and divided by their largest possible value. None where all columns are binary.
+    """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, OneHotEncoder, StandardScaler
+
+    if schema.shape is not None:
+        pixel = schema.columns[0]
+        largest = max(abs(pixel.low or 0.0), abs(pixel.high or 0.0))
+        return FunctionTransformer(flat, kw_args={"scale": largest if largest > 1 else 1.0})
+    kinds = {
+        kind: [i for i, column in enumerate(schema.columns) if column.kind == kind] for kind in get_args(ColumnKind)
+    }
+    if len(kinds["binary"]) == len(schema.columns):
+        return None
+    if schema.sparse:
+        return MaxAbsScaler()
+    steps: list[tuple[str, Any, list[int]]] = []
+    if kinds["categorical"]:
+        values = [_category_array(schema.columns[i].values or ()) for i in kinds["categorical"]]
+        dense = sum(map(len, values)) <= _DENSE_ONE_HOT
+        one_hot = OneHotEncoder(categories=values, handle_unknown="ignore", sparse_output=not dense, dtype=np.float32)
+        steps.append(("categorical", one_hot, kinds["categorical"]))
+    if kinds["numeric"]:
+        steps.append(("numeric", StandardScaler(), kinds["numeric"]))
+    if kinds["binary"]:
+        steps.append(("binary", "passthrough", kinds["binary"]))
+    return ColumnTransformer(steps)
+
+
+def flat(X: NDArray[Any], scale: float = 1.0) -> NDArray[np.float32]:
+    """Return images as (n, values) float32, divided by ``scale``."""
+    return np.asarray(X, dtype=np.float32).reshape(len(X), -1) / np.float32(scale)
+
+
+def unknown_column(name: str, known: Sequence[str]) -> str:
+    """Return the sentence for a column name that is not there, with the nearest one that is."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return (
+        f"there is no column {name!r}{hint} The columns are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
+    )
+
+
+def infer_column(
+    name: str, values: NDArray[Any], kind: ColumnKind | None = None, *, declared: Iterable[Any] | None = None
+) -> Column:
+    """Return the column of (n,) values; ``kind`` states what it is, ``declared`` adds categories to those found."""
+    if kind is not None and kind not in get_args(ColumnKind):
+        raise DataError(f"column {name!r}: kind {kind!r} is not one of {', '.join(get_args(ColumnKind))}")
+    numbers = _as_numbers(values, convert=kind in ("numeric", "binary"))
+    if kind == "categorical" or (kind is None and (declared is not None or numbers is None)):
+        if values.dtype.kind not in "biufO":
+            raise DataError(f"column {name!r} has dtype {values.dtype}, neither numbers nor texts; convert or drop it")
+        known = _ordered({*values.tolist(), *(() if declared is None else np.asarray(declared).tolist())})
+        return Column(name, "categorical", tuple(str(value) for value in known), values=tuple(known))
+    if numbers is None:
+        raise DataError(f"column {name!r} is stated to be {kind} but holds texts; state it categorical, or correct it")
+    binary = bool(np.isin(numbers, (0, 1)).all())
+    if kind == "binary" and not binary:
+        raise DataError(f"column {name!r} is stated to be binary but holds other numbers than 0 and 1")
+    if binary and kind != "numeric":
+        return Column(name, "binary", low=0.0, high=1.0)
+    return Column(name, "numeric", low=float(numbers.min()), high=float(numbers.max()))
+
+
+def _as_numbers(values: NDArray[Any], *, convert: bool) -> NDArray[Any] | None:
+    if values.dtype.kind in "biuf":
+        return values
+    if values.dtype.kind != "O" or (not convert and any(isinstance(value, str) for value in values.tolist())):
+        return None
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _ordered(values: Iterable[Any]) -> list[Any]:
+    values = list(values)
+    try:
+        return sorted(values)
+    except TypeError:  # numbers and texts in one column
+        return sorted(values, key=lambda value: (type(value).__name__, str(value)))
+
+
+def _pixels(X: NDArray[Any]) -> Column:
+    if X.dtype == np.uint8:  # the domain of a byte image, whatever is in it
+        return Column("values", "numeric", low=0.0, high=255.0)
+    return Column("values", "numeric", low=float(X.min()), high=float(X.max()))
+
+
+def _matrix_columns(X: NDArray[Any], names: Sequence[str]) -> Iterable[Column]:
+    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)  # (columns,)
+    binary = (low >= 0) & (high <= 1)
+    if X.dtype.kind == "f":
+        candidates = np.flatnonzero(binary)
+        chosen = X[:, candidates]
+        binary[candidates] = ((chosen == 0) | (chosen == 1)).all(axis=0)
+    return _number_columns(names, binary, low, high)
+
+
+def _sparse_columns(X: Any, names: Sequence[str]) -> Iterable[Column]:
+    width = X.shape[1]
+    other = np.bincount(X.indices[(X.data != 0) & (X.data != 1)], minlength=width)
+    low = np.asarray(X.min(axis=0).toarray(), dtype=np.float64).reshape(width)
+    high = np.asarray(X.max(axis=0).toarray(), dtype=np.float64).reshape(width)
+    return _number_columns(names, other == 0, low, high)
+
+
+def _number_columns(
+    names: Sequence[str], binary: NDArray[np.bool_], low: NDArray[Any], high: NDArray[Any]
+) -> Iterable[Column]:
+    for name, is_binary, least, most in zip(names, binary.tolist(), low.tolist(), high.tolist(), strict=True):
+        yield Column(name, "binary", low=0.0, high=1.0) if is_binary else Column(name, "numeric", low=least, high=most)
+
+
+def _codes(values: NDArray[Any], column: Column) -> NDArray[np.int64]:
+    """Return (n,) numbers of the categories, -1 for one that is not known."""
+    known = column.values or ()
+    if values.dtype.kind in "biuf" and not any(isinstance(value, str) for value in known):
+        numbers, found = np.asarray(known, dtype=np.float64), values.astype(np.float64)
+        place = np.searchsorted(numbers, found).clip(max=len(numbers) - 1)
+        return np.where(numbers[place] == found, place, -1).astype(np.int64)
+    number = {value: i for i, value in enumerate(known)}
+    return np.fromiter((number.get(value, -1) for value in values.tolist()), dtype=np.int64, count=len(values))
+
+
+def _category_array(values: tuple[Any, ...]) -> NDArray[Any]:
+    numeric = all(isinstance(value, bool | int | float) for value in values)
+    return np.asarray(values) if numeric else np.array(values, dtype=object)

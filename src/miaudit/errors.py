@@ -1,0 +1,72 @@
+"""The errors miaudit raises on purpose.
+
+    MiauditError
+    |-- PlanError      a plan or an argument cannot be carried out            exit 2
+    |-- DataError      records, labels or a schema are not usable             exit 2
+    |   `-- SplitError   members, non-members and population do not fit       exit 2
+    |-- StoreError     the output folder cannot be read or written            exit 2
+    |-- TargetError    the model under audit gave an unusable answer          exit 4
+    |-- PoolError      too few shadow models could be trained                 exit 4
+    `-- TimeLimitError the time limit came first; what is done is kept        exit 3
+
+Every message says what was wrong, the value seen, what is allowed, and what to do. Anything else that escapes is a
+defect of miaudit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MiauditError(Exception):
+    """Root of the tree; ``exit_code`` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class PlanError(MiauditError):
+    """A plan or an argument cannot be carried out.
+
+    Parameters
+    ----------
+    problems
+        One sentence, or several ``(path, sentence)`` pairs that are all listed at once.
+    """
+
+    def __init__(self, problems: str | Sequence[tuple[str, str]]) -> None:
+        self.problems = [("", problems)] if isinstance(problems, str) else list(problems)
+        lines = [f"{path}: {text}" if path else text for path, text in self.problems]
+        if len(lines) == 1:
+            super().__init__(lines[0])
+        else:
+            super().__init__("\n".join([f"{len(lines)} problems in the plan", *(f"  {line}" for line in lines)]))
+
+
+class DataError(MiauditError):
+    """Records, labels or a schema are not usable."""
+
+
+class SplitError(DataError):
+    """Members, non-members and population do not fit the data or each other."""
+
+
+class StoreError(MiauditError):
+    """The output folder cannot be read or written."""
+
+
+class TargetError(MiauditError):
+    """The model under audit gave an unusable answer."""
+
+    exit_code = 4
+
+
+class PoolError(MiauditError):
+    """Too few shadow models could be trained."""
+
+    exit_code = 4
+
+
+class TimeLimitError(MiauditError):
+    """The time limit came before the audit was done; what is done is kept."""
+
+    exit_code = 3

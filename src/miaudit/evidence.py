@@ -1,0 +1,227 @@
+"""Evidence: the arrays every attack reads, and nothing else.
+
+The records axis holds the audited records first and, where shadows were trained on other records (the 2017 paper's
+design), the pool after them. Two designs of the shadows meet here:
+
+* *overlapping*: every shadow answers every audited record; ``asked`` is None and row j of a shadow is record j;
+* *disjoint*: a shadow answers only the records it drew; ``asked[m, j]`` says which record row j of shadow m is about.
+
+Three things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
+not audited, answers on *variants* of the audited records, and the records' own *features*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miaudit.errors import DataError
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Answers on records that are not audited and that no model here was trained on.
+
+    Parameters
+    ----------
+    target
+        (p, c) probabilities of the target.
+    labels
+        (p,) true classes.
+    shadows
+        (m, p, c) probabilities of the shadows, in the order of the evidence's; None if they were not asked.
+    features
+        (p, ...) numbers the records consist of, as in the evidence; None if not at hand.
+    """
+
+    target: Floats  # (p, c)
+    labels: Ints  # (p,)
+    shadows: Floats | None = None  # (m, p, c)
+    features: NDArray[Any] | None = None  # (p, ...)
+
+
+@dataclass(frozen=True, eq=False)
+class Variants:
+    """Answers on q variants of every audited record, such as its mirror image or a noisy copy.
+
+    Parameters
+    ----------
+    target
+        (q, n, c) probabilities of the target.
+    shadows
+        (q, m, n, c) probabilities of the shadows on the same variants.
+    """
+
+    target: Floats  # (q, n, c)
+    shadows: Floats  # (q, m, n, c)
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Evidence:
+    """Outputs of the target and of the shadow models, and who was trained on what.
+
+    Parameters
+    ----------
+    target
+        (n, c) probabilities of the target on the n audited records, or (n,) predicted labels.
+    shadows
+        (m, r, c) probabilities of the m shadow models on r records each.
+    inside
+        (m, r) bool: was the record of this row in this shadow's training set.
+    labels
+        (n_records,) true classes of all records, audited records first; at least n of them.
+    asked
+        (m, r) record numbers the rows are about; None when row j is record j (then r = n).
+    population
+        Answers on records that are not audited.
+    variants
+        Answers on variants of the audited records, where ``asked`` is None.
+    features
+        (n, ...) numbers the audited records consist of.
+
+    Raises
+    ------
+    DataError
+        If shapes, ranges or types do not fit one another.
+    """
+
+    target: Floats  # (n, c)
+    shadows: Floats  # (m, r, c)
+    inside: Bools  # (m, r)
+    labels: Ints  # (n_records,)
+    asked: Ints | None  # (m, r)
+    population: Population | None
+    variants: Variants | None
+    features: NDArray[Any] | None  # (n, ...)
+
+    def __init__(
+        self,
+        target: ArrayLike,
+        shadows: ArrayLike,
+        inside: ArrayLike,
+        labels: ArrayLike,
+        *,
+        asked: ArrayLike | None = None,
+        population: Population | None = None,
+        variants: Variants | None = None,
+        features: ArrayLike | None = None,
+    ) -> None:
+        target_, shadows_ = np.asarray(target), np.asarray(shadows)
+        inside_, labels_ = np.asarray(inside), np.asarray(labels)
+        asked_ = None if asked is None else np.asarray(asked)
+        features_ = None if features is None else np.asarray(features)
+        _check(target_, shadows_, inside_, labels_, asked_)
+        _check_beside(target_, shadows_, asked_, population, variants, features_)
+        object.__setattr__(self, "target", target_)
+        object.__setattr__(self, "shadows", shadows_)
+        object.__setattr__(self, "inside", inside_.astype(bool))
+        object.__setattr__(self, "labels", labels_.astype(np.int64))
+        object.__setattr__(self, "asked", None if asked_ is None else asked_.astype(np.int64))
+        object.__setattr__(self, "population", population)
+        object.__setattr__(self, "variants", variants)
+        object.__setattr__(self, "features", features_)
+
+    @property
+    def n(self) -> int:
+        """Number of audited records."""
+        return len(self.target)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.shadows.shape[2])
+
+    @property
+    def audited_labels(self) -> Ints:
+        """(n,) true classes of the audited records."""
+        return self.labels[: self.n]
+
+    @property
+    def shadow_labels(self) -> Ints:
+        """(m, r) true class of the record of each shadow row."""
+        if self.asked is None:
+            return np.broadcast_to(self.audited_labels, self.inside.shape)
+        return self.labels[self.asked]
+
+    def with_inside(self, inside: ArrayLike) -> Evidence:
+        """Return the same evidence under other (m, r) memberships of the shadow rows."""
+        return self.replace(inside=inside)
+
+    def replace(self, **changes: Any) -> Evidence:
+        """Return the same evidence with some of the arguments it was made of changed."""
+        return Evidence(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
+
+    @property
+    def queries(self) -> list[tuple[Floats, Floats]]:
+        """(target, shadows) of every query: the records themselves first, then each of their variants."""
+        further = () if self.variants is None else zip(self.variants.target, self.variants.shadows, strict=True)
+        return [(self.target, self.shadows), *further]
+
+
+def _check(target: Any, shadows: Any, inside: Any, labels: Any, asked: Any) -> None:
+    if shadows.ndim != 3:
+        raise DataError(f"shadows must have shape (models, records, classes), got {shadows.shape}")
+    if target.ndim not in (1, 2) or (target.ndim == 2 and target.shape[1] != shadows.shape[2]):
+        raise DataError(f"target must have shape (n, {shadows.shape[2]}) like the shadows, got {target.shape}")
+    if inside.shape != shadows.shape[:2]:
+        raise DataError(f"inside must have shape {shadows.shape[:2]} (models, records), got {inside.shape}")
+    if inside.dtype != bool and not np.isin(inside, (0, 1)).all():
+        raise DataError(f"inside must be true or false (0 or 1) everywhere, got dtype {inside.dtype}")
+    if labels.ndim != 1 or len(labels) < len(target):
+        raise DataError(f"labels must be one class per record, at least {len(target)}, got shape {labels.shape}")
+    if len(labels) and (labels.min() < 0 or labels.max() >= shadows.shape[2]):
+        raise DataError(
+            f"labels must lie in 0..{shadows.shape[2] - 1}, one per output column; got {labels.min()}..{labels.max()}"
+        )
+    if asked is None:
+        if shadows.shape[1] != len(target):
+            raise DataError(
+                f"without `asked`, shadows must answer the {len(target)} audited records; they answer {shadows.shape[1]}"
+            )
+    elif asked.shape != inside.shape or (asked.size and (asked.min() < 0 or asked.max() >= len(labels))):
+        raise DataError(f"asked must have shape {inside.shape} with record numbers below {len(labels)}")
+    for name, array in (("target", target), ("shadows", shadows)):
+        if not np.isfinite(array).all():
+            raise DataError(f"{name} holds NaN or infinite outputs; every output must be a finite number")
+
+
+def _check_beside(
+    target: Any, shadows: Any, asked: Any, population: Population | None, variants: Variants | None, features: Any
+) -> None:
+    models, n, classes = len(shadows), len(target), shadows.shape[2]
+    if population is not None:
+        p = len(population.labels)
+        _check_block("population.target", population.target, (p, classes))
+        if population.shadows is not None:
+            _check_block("population.shadows", population.shadows, (models, p, classes))
+        if p and (population.labels.min() < 0 or population.labels.max() >= classes):
+            raise DataError(f"population.labels must lie in 0..{classes - 1}, one per output column")
+        if population.features is not None and (
+            features is None or population.features.shape != (p, *features.shape[1:])
+        ):
+            raise DataError(
+                f"population.features must be {p} rows like the evidence's features, "
+                f"{None if features is None else features.shape}; got {population.features.shape}"
+            )
+    if variants is not None:
+        if asked is not None:
+            raise DataError("variants need shadows that answered the audited records themselves; `asked` must be None")
+        q = len(variants.target)
+        _check_block("variants.target", variants.target, (q, n, classes))
+        _check_block("variants.shadows", variants.shadows, (q, models, n, classes))
+    if features is not None and (features.ndim < 2 or len(features) != n):
+        raise DataError(f"features must have one row of numbers for each of {n} records, got shape {features.shape}")
+
+
+def _check_block(name: str, array: Any, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise DataError(f"{name} must have shape {shape}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise DataError(f"{name} holds NaN or infinite outputs; every output must be a finite number")

@@ -1,0 +1,67 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from miaudit.errors import StoreError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write one file whole or not at all; see `write_files`."""
+    write_files(path.parent, {path.name: content})
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, made if missing: all of them or, on an error, none.
+
+    Every file is written and synced under a temporary name before the first one takes its place; then the folder is
+    synced.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full or the folder cannot be written; earlier files stay as they were, no temporary file stays.
+    """
+    staged: dict[Path, Path] = {}
+    with explained(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                temporary = folder / f"{name}.{uuid4().hex[:8]}.tmp"
+                staged[temporary] = folder / name
+                with temporary.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for temporary, final in staged.items():
+                temporary.replace(final)
+        finally:
+            for temporary in staged:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn an operating system's refusal into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"no space left on the disk of {folder}; every finished row is kept: free some space and run again"
+            ) from error
+        raise StoreError(
+            f"cannot write to {folder}: {error.strerror or error}; choose a folder you may write to with --out"
+        ) from error

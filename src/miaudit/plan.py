@@ -1,0 +1,306 @@
+"""Plan: one validated document that says what to audit and how.
+
+A plan is a TOML file or a dict. Unknown keys are refused with the nearest valid one, and every problem is listed at
+once with its path. Paths in a plan are relative to the plan's own folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from miaudit.errors import PlanError
+
+Size = int | str
+"""How many records (drawn at random), or the path of a file with their numbers."""
+
+
+class Section(BaseModel):
+    """Closed and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataPlan(Section):
+    """Where the records come from: a named data set, one file, or one file for each side."""
+
+    name: str | None = Field(None, description="a named data set, such as location30; see `miaudit data`")
+    options: dict[str, Any] = Field({}, description="options of the named data set")
+    path: str | None = Field(None, description="one .npz, .csv, .csv.gz or .parquet file with all records")
+    members: str | None = Field(None, description="a file with the records the target was trained on")
+    nonmembers: str | None = Field(None, description="a file with records of the same kind it was not trained on")
+    population: str | None = Field(None, description="a file with further records, for the shadow models")
+    label: str | None = Field(None, description="column or array with the class")
+    ids: str | None = Field(None, description="column or array with an id for people to find a record again")
+    group: str | None = Field(None, description="column or array with a group, such as a person with many rows")
+    drop: list[str] = Field([], description="columns that are not features")
+    categorical: list[str] = Field([], description="columns that are categories, whatever they look like")
+    numeric: list[str] = Field([], description="columns that are numbers, whatever they look like")
+    labels: Literal["codes", "names"] = Field("codes", description="integer labels are class numbers, or names")
+    frame: bool = Field(False, description="hand records to models as a pandas frame")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataPlan:
+        sides = [self.members, self.nonmembers, self.population]
+        sources = [self.name is not None, self.path is not None, any(side is not None for side in sides)]
+        if sum(sources) != 1:
+            raise ValueError(
+                "say where the records come from in one way: name (a named data set), path (one file), or members, "
+                "nonmembers and population (three files)"
+            )
+        if sources[2] and None in sides:
+            raise ValueError("members, nonmembers and population go together: give all three files")
+        if self.name is not None:
+            idle = [key for key in ("label", "ids", "group", "drop", "categorical", "numeric") if getattr(self, key)]
+            if idle or self.labels != "codes":
+                raise ValueError(
+                    f"{', '.join(idle or ['labels'])} belong to files; the named data set {self.name!r} has its own"
+                )
+        elif self.options:
+            raise ValueError("options belong to name, a named data set")
+        return self
+
+
+class SplitPlan(Section):
+    """Who is a member, who is not, and whom the shadow models may use."""
+
+    members: Size | None = Field(None, description="records the target is (or was) trained on: a count or a file")
+    nonmembers: Size | None = Field(
+        None, description="records it is not trained on: a count or a file; default: as many"
+    )
+    population: Size | None = Field(
+        None, description="records for the shadow models: a count or a file; default: the rest"
+    )
+    by_group: bool | None = Field(None, description="keep every group on one side; default: where groups are known")
+    duplicates: Literal["report", "drop"] = Field("report", description="what to do with identical records")
+
+
+class TargetPlan(Section):
+    """The model under audit, if it exists already; without it, one is trained by the recipe on the members."""
+
+    file: str | None = Field(None, description="the trained model: skops, safetensors; pickle or joblib with consent")
+    trusted: list[str] = Field([], description="skops: types outside its own list that may be loaded")
+    description: str | None = Field(None, description="what to call it in the report")
+
+    @model_validator(mode="after")
+    def _described_by_a_file(self) -> TargetPlan:
+        if self.file is None and (self.trusted or self.description):
+            raise ValueError("trusted and description belong to file, a trained model")
+        return self
+
+
+class Step(BaseModel):
+    """A step of a pipeline: a class and its parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    class_: str = Field(alias="class", description="import path of a transformer")
+    params: dict[str, Any] = Field({}, description="its parameters")
+
+
+class RecipePlan(Section):
+    """How to train one model of the target's kind."""
+
+    estimator: str | None = Field(None, description="import path of a scikit-learn classifier")
+    params: dict[str, Any] = Field({}, description="its parameters")
+    steps: list[Step] = Field([], description="transformers before it, in order")
+    function: str | None = Field(
+        None, description="file.py:name of a function that returns an estimator, a pipeline or a recipe"
+    )
+    network: dict[str, Any] | None = Field(None, description="a torch network: kind, hidden, epochs, ...")
+    encode: bool | None = Field(
+        None, description="put one-hot and scaling, as the columns need, before the model; default: unless a function"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> RecipePlan:
+        given = [self.estimator is not None, self.function is not None, self.network is not None]
+        if sum(given) != 1:
+            raise ValueError("say how models are trained in one way: estimator, function, or network")
+        if (self.params or self.steps) and self.estimator is None:
+            raise ValueError("params and steps belong to estimator")
+        return self
+
+
+class ShadowPlan(Section):
+    """The shadow models."""
+
+    count: int = Field(20, ge=1, description="how many")
+    train: int | None = Field(None, ge=2, description="records each is trained on; default: as many as members")
+    test: int | None = Field(None, ge=1, description="records each is tested on; default: as many as it is trained on")
+    minimum: int | None = Field(None, ge=1, description="the run fails if fewer can be trained; default: half")
+
+    @model_validator(mode="after")
+    def _minimum_can_be_reached(self) -> ShadowPlan:
+        if self.minimum is not None and self.minimum > self.count:
+            raise ValueError(f"minimum is {self.minimum}, more than the {self.count} shadow models of count")
+        return self
+
+
+class AttackPlan(Section):
+    """The 2017 attack; the loss threshold and the gap attack always run beside it."""
+
+    variant: Literal["per-class", "pooled"] = Field(
+        "per-class", description="one attack model per class, or one for all"
+    )
+    features: Literal["probabilities", "log-probabilities", "sorted"] = Field(
+        "probabilities", description="what the attack model reads; the paper's are the probabilities in class order"
+    )
+    min_rows: int = Field(50, ge=1, description="fewer shadow rows of a class on a side: the pooled model judges it")
+    estimator: str | None = Field(None, description="import path of a classifier in place of the built-in net")
+    params: dict[str, Any] = Field({}, description="parameters of that classifier")
+    hidden: int = Field(64, ge=1, description="ReLU units of the built-in net")
+    epochs: int = Field(30, ge=1, description="passes of its training")
+    batch: int = Field(128, ge=1, description="rows per update")
+    learning_rate: float = Field(0.005, gt=0, description="first rate of Adam, falling linearly to zero")
+    l2: float = Field(1e-3, ge=0, description="penalty on its weights")
+
+    @model_validator(mode="after")
+    def _params_have_an_owner(self) -> AttackPlan:
+        if self.params and self.estimator is None:
+            raise ValueError(
+                "params are those of estimator; the built-in net's keys stand beside them: hidden, epochs, ..."
+            )
+        return self
+
+
+class EnginePlan(Section):
+    """How the work is done; changes nothing in the result."""
+
+    kind: Literal["local", "dask"] = Field("local", description="this machine, or a Dask cluster")
+    jobs: int | None = Field(None, ge=0, description="processes; default: one per core; 0 trains in this process")
+    address: str | None = Field(None, description="of the Dask scheduler, as `tcp://10.0.0.1:8786`")
+
+    @model_validator(mode="after")
+    def _keys_of_its_kind(self) -> EnginePlan:
+        if self.kind == "local" and self.address is not None:
+            raise ValueError('address belongs to kind = "dask", a cluster')
+        if self.kind == "dask" and self.jobs is not None:
+            raise ValueError('jobs belongs to kind = "local"; a cluster has as many workers as were started for it')
+        return self
+
+
+class Plan(Section):
+    """What to audit and how.
+
+    ``Plan.load(path)`` reads TOML; ``Plan.of(mapping)`` takes a dict. Both raise `PlanError` with every problem.
+    """
+
+    title: str = Field("Membership inference audit", description="heading of the report")
+    seed: int = Field(0, ge=0, description="root of all random draws")
+    data: DataPlan
+    split: SplitPlan = SplitPlan()  # type: ignore[call-arg]
+    target: TargetPlan = TargetPlan()  # type: ignore[call-arg]
+    recipe: RecipePlan
+    shadows: ShadowPlan = ShadowPlan()  # type: ignore[call-arg]
+    attack: AttackPlan = AttackPlan()  # type: ignore[call-arg]
+    engine: EnginePlan = EnginePlan()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _sizes_known(self) -> Plan:
+        if self.data.members is None and self.split.members is None:
+            raise ValueError(
+                "split.members is missing: how many records the target is trained on, or a file that lists them"
+            )
+        if self.data.members is not None and any(
+            size is not None for size in (self.split.members, self.split.nonmembers, self.split.population)
+        ):
+            raise ValueError(
+                "data.members, nonmembers and population are files already: leave their sizes out of split"
+            )
+        if self.target.file is not None and isinstance(self.split.members, int):
+            raise ValueError(
+                "target.file names a trained model, so its members are known and cannot be drawn: give split.members as a "
+                "file of record numbers, or data.members as a file of records"
+            )
+        return self
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Plan:
+        """Return the plan in a mapping.
+
+        Raises
+        ------
+        PlanError
+            With every problem found, each with its path.
+        """
+        try:
+            return cls.model_validate(dict(content))
+        except ValidationError as error:
+            problems: dict[str, str] = {}
+            for path, text in map(_explain, error.errors()):
+                problems[path] = f"{problems[path]}, or {text}" if path in problems else text
+            raise PlanError(list(problems.items())) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Return the plan in a TOML file, with the paths in it made absolute.
+
+        Raises
+        ------
+        PlanError
+            If the file cannot be read, is no TOML, or does not hold a plan.
+        """
+        path = Path(path)
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PlanError(f"the plan {path} cannot be read: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise PlanError(f"the plan {path} is not valid TOML: {error}") from error
+        return cls.of(content)._resolved(path.resolve().parent)
+
+    def _resolved(self, folder: Path) -> Plan:
+        def found(value: Any) -> Any:
+            return str(folder / value) if isinstance(value, str) else value
+
+        def resolved(section: Section, names: tuple[str, ...]) -> Any:
+            return section.model_copy(update={name: found(getattr(section, name)) for name in names})
+
+        return self.model_copy(
+            update={
+                "data": resolved(self.data, ("path", "members", "nonmembers", "population")),
+                "split": resolved(self.split, ("members", "nonmembers", "population")),
+                "target": resolved(self.target, ("file",)),
+                "recipe": resolved(self.recipe, ("function",)),
+            }
+        )
+
+    @classmethod
+    def schema_text(cls) -> str:
+        """Return the JSON schema of plans."""
+        return json.dumps(cls.model_json_schema(), indent=2) + "\n"
+
+
+def _explain(problem: ErrorDetails) -> tuple[str, str]:
+    """Return path and sentence of one of pydantic's errors."""
+    path = ".".join(str(step) for step in problem["loc"] if step not in ("int", "str"))
+    value = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        name, allowed = str(problem["loc"][-1]), _allowed(problem["loc"][:-1])
+        near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
+        return path, f"unknown key; {hint}"
+    if problem["type"] == "missing":
+        return path, "missing, and it has no default"
+    text = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return path, text
+    return path, f"{text[0].lower()}{text[1:]}; got {value!r}"
+
+
+def _allowed(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = Plan
+    for step in location:
+        if isinstance(step, int):
+            continue
+        annotation = model.model_fields[step].annotation
+        model = Step if step == "steps" else annotation
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,0 +1,111 @@
+"""How a run tells what it is doing: a bar on a terminal, plain lines elsewhere. Everything goes to stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from miaudit.shadows.engine import Estimate, Progress
+
+Tell = Callable[[str, "Progress | None"], None]
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def telling(console: Console) -> Iterator[Tell]:
+    """Yield a function that shows progress on the console until the block ends."""
+    if console.is_terminal:
+        yield from _bar(console)
+    else:
+        yield _lines(console)
+
+
+def _lines(console: Console) -> Tell:
+    shown: dict[str, Any] = {"text": "", "at": 0.0, "done": -1, "estimated": False}
+
+    def tell(text: str, progress: Progress | None) -> None:
+        now = time.monotonic()
+        if text != shown["text"]:
+            shown.update(text=text, at=0.0, done=-1)
+            if progress is None or progress.total == 1:
+                _line(console, f"{text} ...")
+        if progress is None or progress.total == 1:
+            return
+        if progress.estimate is not None and not shown["estimated"]:
+            shown["estimated"] = True
+            _line(console, f"{text}: {_foreseen(progress.estimate)}")
+        ready = progress.found + progress.done + progress.failed
+        last = ready == progress.total
+        if ready != shown["done"] and (last or now - shown["at"] >= SECONDS_BETWEEN_LINES):
+            shown.update(at=now, done=ready)
+            _line(console, f"{text}: {ready} of {progress.total}{_details(progress)}")
+
+    return tell
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _details(progress: Progress) -> str:
+    parts = []
+    if progress.found:
+        parts.append(f"{progress.found} from the store")
+    if progress.damaged:
+        parts.append(f"{progress.damaged} damaged, trained again")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    left = progress.total - progress.found - progress.done - progress.failed
+    if left and progress.done:
+        rate = (progress.done + progress.failed) / progress.seconds
+        parts += [f"{rate:.2g}/s", f"{_clock(left / rate)} left"]
+    elif not left and progress.done:
+        parts.append(f"{_clock(progress.seconds)}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _foreseen(estimate: Estimate) -> str:
+    memory, disk = estimate.peak_bytes / 2**20, estimate.disk_bytes / 2**20
+    room = f"{memory:,.0f} MiB of memory, {disk:,.0f} MiB on disk"
+    return f"about {_clock(estimate.seconds)} for {estimate.models} models, {room}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _bar(console: Console) -> Iterator[Tell]:
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Display
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[details]}"),
+    )
+    with Display(*columns, console=console, transient=True) as display:
+        task = display.add_task("loading", total=None, details="")
+
+        shown = {"estimated": False}
+
+        def tell(text: str, progress: Progress | None) -> None:
+            if progress is not None and progress.estimate is not None and progress.total > 1 and not shown["estimated"]:
+                shown["estimated"] = True
+                _line(display.console, f"{text}: {_foreseen(progress.estimate)}")
+            if progress is None:
+                display.update(task, description=text, total=None, completed=0, details="")
+                return
+            ready = progress.found + progress.done + progress.failed
+            details = f"{ready} of {progress.total}{_details(progress)}"
+            display.update(task, description=text, total=progress.total, completed=ready, details=details)
+
+        yield tell

@@ -1,0 +1,25 @@
+"""How to train one model of the target's kind, or many at once."""
+
+from miaudit.recipes.building import as_recipe, estimator_from_function, named_estimator
+from miaudit.recipes.encoded import Encoded
+from miaudit.recipes.estimator import EstimatorRecipe
+from miaudit.recipes.module import ModuleModel, ModuleRecipe
+from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
+from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
+
+__all__ = [
+    "Encoded",
+    "EstimatorRecipe",
+    "GroupRecipe",
+    "Model",
+    "ModuleModel",
+    "ModuleRecipe",
+    "Network",
+    "NetworkModel",
+    "Recipe",
+    "as_recipe",
+    "estimator_from_function",
+    "load_weights",
+    "named_estimator",
+    "save_weights",
+]

@@ -1,0 +1,98 @@
+"""Recipes from what people give: an estimator, import paths in a plan, or a function in a file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from miaudit.errors import PlanError
+from miaudit.recipes.estimator import EstimatorRecipe
+from miaudit.recipes.recipe import Recipe
+
+
+def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
+    """Return a recipe: the thing itself if it is one, or a recipe that trains clones of an estimator.
+
+    Raises
+    ------
+    PlanError
+        If it is neither.
+    """
+    if isinstance(thing, Recipe):
+        return thing
+    if hasattr(thing, "get_params") and not isinstance(thing, type):
+        return EstimatorRecipe(thing, classes)
+    raise PlanError(
+        f"shadow models must be trained as the target was, and a {type(thing).__name__} does not say how: give recipe= a "
+        "scikit-learn estimator, or miaudit.recipes.Network(...) or ModuleRecipe(...) for a torch network"
+    )
+
+
+def named_estimator(path: str, params: dict[str, Any], steps: Sequence[tuple[str, dict[str, Any]]] = ()) -> Any:
+    """Return an estimator made from its import path, behind transformers made from theirs.
+
+    Raises
+    ------
+    PlanError
+        If a path cannot be imported, or its class refuses a parameter.
+    """
+    estimator = _make(path, params)
+    if not steps:
+        return estimator
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(*(_make(*step) for step in steps), estimator)
+
+
+def _make(path: str, params: dict[str, Any]) -> Any:
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise PlanError(f"{path!r} is no import path; write it whole, as in sklearn.ensemble.RandomForestClassifier")
+    try:
+        made = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise PlanError(f"{path} cannot be imported: {error}; check its spelling, or install its package") from error
+    params = {key: tuple(value) if isinstance(value, list) else value for key, value in params.items()}
+    try:
+        estimator = made(**params)
+    except TypeError as error:
+        raise PlanError(f"{path} refuses its parameters {params}: {error}") from error
+    if not hasattr(estimator, "fit"):
+        raise PlanError(f"{path} has no fit; expected a scikit-learn estimator")
+    return estimator
+
+
+def estimator_from_function(path: str) -> Any:
+    """Return what ``file.py:name`` returns when called: an estimator, a pipeline or a recipe.
+
+    The file's folder is put on the import path, so that worker processes find the file too.
+
+    Raises
+    ------
+    PlanError
+        If there is no such file or function, or it fails.
+    """
+    file, _, name = path.rpartition(":")
+    source = Path(file)
+    if not file or not source.is_file():
+        raise PlanError(f"{path!r}: no function of a file that is there; write file.py:function")
+    if str(source.parent) not in sys.path:
+        sys.path.insert(0, str(source.parent))
+    try:
+        module = importlib.import_module(source.stem)
+        found = Path(module.__file__ or "").resolve()
+    except Exception as error:
+        raise PlanError(f"{source} cannot be imported: {type(error).__name__}: {error}") from error
+    if found != source.resolve():
+        raise PlanError(f"the name {source.stem} of {source} is taken by {found}; give the file another name")
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise PlanError(f"{source} has no function {name!r}")
+    try:
+        return function()
+    except Exception as error:
+        raise PlanError(f"{path} failed: {type(error).__name__}: {error}") from error

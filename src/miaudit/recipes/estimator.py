@@ -1,0 +1,183 @@
+"""Recipes from scikit-learn estimators and pipelines."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import pickle
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import PlanError
+from miaudit.seeds import child_seed
+from miaudit.targets.target import class_columns
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class EstimatorRecipe:
+    """Train clones of a scikit-learn classifier (or Pipeline) with ``predict_proba``.
+
+    Parameters
+    ----------
+    estimator
+        Never fitted and never changed: each model is a clone whose ``random_state`` parameters (also nested ones) are
+        set from the model's seed.
+    classes
+        Labels the estimator is trained with, in class order; None to train with the integers 0..c-1.
+
+    Raises
+    ------
+    PlanError
+        If the estimator lacks ``fit``, ``get_params`` or ``predict_proba``.
+    """
+
+    estimator: Any
+    classes: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for method in ("fit", "get_params"):
+            if not hasattr(self.estimator, method):
+                raise PlanError(
+                    f"a recipe needs a scikit-learn estimator with fit, get_params and predict_proba; "
+                    f"{type(self.estimator).__name__} has no {method}"
+                )
+        if not hasattr(self.estimator, "predict_proba"):
+            hint = "give it probability=True, or " if type(self.estimator).__name__ == "SVC" else ""
+            raise PlanError(
+                f"{type(self.estimator).__name__} has no predict_proba, and the attack reads probabilities; {hint}"
+                "wrap it in sklearn.calibration.CalibratedClassifierCV, or choose another estimator"
+            )
+
+    @property
+    def name(self) -> str:
+        """Class names of the estimator and its steps."""
+        steps = getattr(self.estimator, "steps", None)
+        if steps:
+            return " -> ".join(type(step).__name__ for _, step in steps)
+        return type(self.estimator).__name__
+
+    def describe(self) -> dict[str, Any]:
+        """Return the estimator's class and all parameters, and the versions of the libraries behind them."""
+        return {
+            "recipe": "estimator",
+            "version": VERSION,
+            "estimator": describe_parameter(self.estimator),
+            "classes": None if self.classes is None else [str(name) for name in self.classes],
+            "libraries": _libraries(self.estimator),
+        }
+
+    def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> EstimatorModel:
+        """Train a clone on records X and classes y; returns a model with one column per class, seen or not."""
+        from sklearn.base import clone
+
+        model = seeded(clone(self.estimator), seed)
+        labels = y if self.classes is None else np.asarray(self.classes)[y]
+        model.fit(X, labels)
+        return EstimatorModel(model, classes, self.classes)
+
+
+@dataclass(frozen=True)
+class EstimatorModel:
+    """A fitted estimator whose columns are put in class order; a class it never saw has probability 0."""
+
+    estimator: Any
+    classes: int
+    names: tuple[Any, ...] | None = None
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return (n, classes) probabilities."""
+        answers = np.asarray(self.estimator.predict_proba(X))  # (n, classes seen)
+        columns = class_columns(self.estimator.classes_, self.classes, self.names)
+        if len(columns) == self.classes and (columns == np.arange(self.classes)).all():
+            return answers
+        full = np.zeros((len(answers), self.classes))  # (n, classes)
+        full[:, columns] = answers
+        return full
+
+
+def seeded(estimator: Any, seed: int) -> Any:
+    """Set every ``random_state`` parameter of an estimator, nested ones too, from the seed; returns the estimator."""
+    states = {
+        name: child_seed(seed, name)
+        for name in sorted(estimator.get_params(deep=True))
+        if name == "random_state" or name.endswith("__random_state")
+    }
+    return estimator.set_params(**states) if states else estimator
+
+
+def describe_parameter(value: Any) -> Any:
+    """Return JSON-able content that is equal only for equal parameters, and stable between processes."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value if not isinstance(value, float) else repr(value)
+    if isinstance(value, np.generic):
+        return describe_parameter(value.item())
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return "replaced by the model's seed"
+    if isinstance(value, list | tuple):
+        return [describe_parameter(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): describe_parameter(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _hash(np.ascontiguousarray(value).tobytes() + str((value.dtype, value.shape)).encode())
+    if isinstance(value, slice):
+        return ["slice", value.start, value.stop, value.step]
+    if isinstance(value, functools.partial):
+        return [
+            "partial",
+            describe_parameter(value.func),
+            describe_parameter(value.args),
+            describe_parameter(value.keywords),
+        ]
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if inspect.isroutine(value):
+        return [f"{value.__module__}.{value.__qualname__}", _source(value)]
+    if hasattr(value, "get_params"):
+        parameters = value.get_params(deep=False)
+        return {
+            "class": f"{type(value).__module__}.{type(value).__qualname__}",
+            "source": None if type(value).__module__.startswith("sklearn.") else _source(type(value)),
+            **{name: describe_parameter(parameters[name]) for name in sorted(parameters) if name != "random_state"},
+        }
+    try:
+        return _hash(pickle.dumps(value))  # in memory only; nothing pickled is ever written
+    except Exception as error:
+        raise PlanError(
+            f"the parameter {type(value).__name__} of the recipe cannot be described, so that its shadows could not be "
+            f"told from others' ({error}); pass plain values, arrays, functions or estimators"
+        ) from error
+
+
+def _source(thing: Any) -> str | None:
+    try:
+        return _hash(inspect.getsource(thing).encode())
+    except (OSError, TypeError):
+        return None
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _libraries(estimator: Any) -> dict[str, str]:
+    """Versions of the packages of an estimator and its steps; another version may train another model."""
+    found = {"numpy", "scikit-learn"}
+    modules = {type(estimator).__module__.split(".")[0]}
+    for value in estimator.get_params(deep=True).values():
+        if hasattr(value, "get_params"):
+            modules.add(type(value).__module__.split(".")[0])
+    found |= {module for module in modules if module not in ("sklearn", "__main__", "builtins")}
+    versions = {}
+    for package in sorted(found):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,246 @@
+"""Any torch module as a recipe: a function that builds it, and how to train it (extra ``torch``)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy.special import softmax
+
+from miaudit.errors import DataError, PlanError
+from miaudit.recipes.estimator import describe_parameter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ModuleRecipe:
+    """Train what ``build()`` returns, a ``torch.nn.Module``, on cross-entropy.
+
+    A model's first weights, order of records and dropout follow from its seed. Modules draw the first and the last
+    from torch's global generator, so this is set while a model trains and put back afterwards; models of this kind
+    therefore train one at a time in a process, behind a lock, and other threads should draw nothing from that generator
+    meanwhile.
+
+    Parameters
+    ----------
+    build
+        Called without arguments; returns a new, untrained module that takes a float32 batch ``(m, *shape of a record)``
+        and answers with logits ``(m, classes)``. Give a function of a module or file (``functools.partial`` of one will
+        do): worker processes import it by its name.
+    optimizer
+        "sgd", "adam" or "adamw"; the last two with the usual constants (0.9, 0.999, 1e-8).
+    learning_rate
+        Of the first update.
+    schedule
+        "constant"; "cosine": falls along half a cosine to 0 after the last update; "steps": times ``gamma`` after each
+        of the epochs in ``milestones``.
+    milestones, gamma
+        Of the schedule "steps".
+    momentum
+        Of "sgd", without dampening.
+    weight_decay
+        As ``torch.optim`` has it, on every parameter.
+    epochs, batch
+        Passes over the records, and records in an update. The last update of a pass takes what is left over; a single
+        record left over joins the update before it, because batch normalisation cannot work on one.
+    standardize
+        Subtract the training records' mean and divide by their standard deviation, per feature, or per channel of
+        images. Images of bytes are divided by 255 either way.
+    dtype
+        "bfloat16" trains under autocast: convolutions and products in bfloat16, parameters and loss in float32. Answers
+        are computed in float32 either way.
+
+    Raises
+    ------
+    PlanError
+        Listing every field that cannot be.
+    """
+
+    build: Callable[[], Any]
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    epochs: int = 10
+    batch: int = 128
+    standardize: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        problems: list[tuple[str, str]] = []
+
+        def need(field: str, holds: bool, allowed: str) -> None:
+            if not holds:
+                problems.append((field, f"got {getattr(self, field)!r}; allowed: {allowed}"))
+
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        instance = hasattr(self.build, "forward") and not isinstance(self.build, type)
+        need("build", callable(self.build) and not instance, "a function that builds the module")
+        need("optimizer", self.optimizer in ("sgd", "adam", "adamw"), '"sgd", "adam" or "adamw"')
+        need("schedule", self.schedule in ("constant", "cosine", "steps"), '"constant", "cosine" or "steps"')
+        need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
+        need("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
+        need("gamma", 0 < self.gamma < math.inf, "a number above 0")
+        need("momentum", 0 <= self.momentum < 1, "a number from 0 and below 1")
+        need("weight_decay", 0 <= self.weight_decay < math.inf, "a number from 0")
+        need("epochs", isinstance(self.epochs, int) and self.epochs >= 1, "a whole number from 1")
+        need("batch", isinstance(self.batch, int) and self.batch >= 1, "a whole number from 1")
+        need("milestones", bool(self.milestones) == (self.schedule == "steps"), 'epochs, with schedule "steps" only')
+        if self.optimizer != "sgd" and self.momentum:
+            problems.append(("momentum", f'got {self.momentum!r} with optimizer "{self.optimizer}"; use "sgd"'))
+        if problems:
+            raise PlanError(problems)
+
+    @property
+    def name(self) -> str:
+        """Name of the function that builds the module."""
+        return f"module {_function(self.build).__qualname__}"
+
+    def rate(self, update: int, updates_of_an_epoch: int) -> float:
+        """Return the learning rate of an update; the first has number 0."""
+        if self.schedule == "cosine":
+            return self.learning_rate * (1 + math.cos(math.pi * update / (self.epochs * updates_of_an_epoch))) / 2
+        epoch = update // updates_of_an_epoch
+        return self.learning_rate * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+    def describe(self) -> dict[str, Any]:
+        """Return every parameter that can change a trained model, and what the module is, as JSON values.
+
+        A module is told from others by the function's name, by the class and plain attributes of each of its parts, by
+        the weights it starts from with seed 0, and by all that is written in the files of the function and the classes
+        (but torch's own). What those files call in turn elsewhere is not seen.
+        """
+        settings = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key != "build"
+        }
+        return {
+            "recipe": "module",
+            "version": 1,
+            "torch": _require_torch(),
+            "build": describe_parameter(self.build),
+            "module": _describe_module(self.build),
+            **settings,
+        }
+
+    def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> ModuleModel:
+        """Train one module.
+
+        Parameters
+        ----------
+        X
+            Records ``(n, ...)`` of any numeric type, or scipy sparse ``(n, d)``.
+        y
+            Integers from 0 to classes - 1, (n,).
+        classes
+            Width of the output.
+        seed
+            A whole number from 0.
+
+        Raises
+        ------
+        PlanError
+            If torch is missing, or the function or its module fails or answers in another shape.
+        DataError
+            If labels do not fit.
+        """
+        _require_torch()
+        from miaudit.recipes.module_training import train_module
+
+        return train_module(self, X, y, classes=classes, seed=seed)
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleModel:
+    """A trained module and the standardisation of its records (an array of means, one of scales), or None."""
+
+    recipe: ModuleRecipe
+    module: Any
+    classes: int
+    shape: tuple[int, ...]
+    statistics: Any = None
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities (n, classes), the softmax taken in float64 of float32 logits, in eval mode.
+
+        Raises
+        ------
+        DataError
+            If the records have another shape than those trained on.
+        PlanError
+            If training diverged, so that there is no answer.
+        """
+        from miaudit.recipes.module_training import logits_of
+
+        if tuple(X.shape[1:]) != self.shape:
+            raise DataError(
+                f"records of shape {tuple(X.shape[1:])} were given to a module trained on {self.shape}; "
+                "give it the features it was trained on"
+            )
+        answers = logits_of(self.module, X, statistics=self.statistics, classes=self.classes)
+        if not np.isfinite(answers).all():
+            raise PlanError(
+                f"the module of {self.recipe.name} answers with values that are not finite: its training diverged at "
+                f"learning_rate {self.recipe.learning_rate}. Lower it, or set standardize = true."
+            )
+        return softmax(answers, axis=1)
+
+
+def _function(build: Callable[[], Any]) -> Any:
+    return _function(build.func) if isinstance(build, functools.partial) else build
+
+
+def _describe_module(build: Callable[[], Any]) -> dict[str, Any]:
+    from miaudit.recipes.module_training import built
+
+    module = built(build, seed=0)
+    parts, digest = [], hashlib.sha256()
+    for name, part in module.named_modules():
+        plain = {
+            key: describe_parameter(value)
+            for key, value in sorted(vars(part).items())
+            if not key.startswith("_") and isinstance(value, bool | int | float | str | tuple | list)
+        }
+        parts.append([name, describe_parameter(type(part)), plain])
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    kinds = {type(part) for part in module.modules() if not type(part).__module__.startswith("torch.")}
+    return {"parts": parts, "weights": digest.hexdigest(), "source": sorted(map(_source, {_function(build), *kinds}))}
+
+
+def _source(thing: Any) -> str:
+    """Hash of the file that a function or class stands in: it may call others there. Of itself in a notebook."""
+    try:
+        home = sys.modules.get(thing.__module__)
+        try:
+            text = inspect.getsource(home) if home is not None else inspect.getsource(thing)
+        except (OSError, TypeError):
+            text = inspect.getsource(thing)
+    except (OSError, TypeError) as error:
+        raise PlanError(
+            f"the source of {thing!r} cannot be read ({error}), so that its shadows could not be told from others'; "
+            "put it in a file"
+        ) from error
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _require_torch() -> str:
+    if importlib.util.find_spec("torch") is None:
+        raise PlanError("a module recipe needs torch, which is not installed. Run: pip install 'miaudit[torch]'")
+    return importlib.metadata.version("torch")

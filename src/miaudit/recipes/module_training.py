@@ -1,0 +1,119 @@
+"""Modules of any kind: built and trained from a seed, and asked. Needs torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from miaudit.errors import PlanError
+from miaudit.recipes.module import ModuleModel, ModuleRecipe
+from miaudit.recipes.sequential import autocast, batch_of, flattened
+from miaudit.recipes.training import Generators, Records, Statistics, Update, checked_labels
+from miaudit.seeds import child_seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_CHUNK = 512  # records answered together: bounds memory
+
+_global_generator = threading.RLock()
+
+
+@contextmanager
+def _seeded() -> Iterator[torch.Generator]:
+    """Hand out torch's global generator, which ``nn.init`` and ``nn.Dropout`` draw from; it is put back afterwards.
+
+    One thread at a time has it; threads that draw from it without asking here would change a model, and be changed.
+    """
+    with _global_generator:
+        state = torch.default_generator.get_state()
+        try:
+            yield torch.default_generator
+        finally:
+            torch.default_generator.set_state(state)
+
+
+def built(build: Callable[[], Any], *, seed: int) -> torch.nn.Module:
+    """Return what ``build()`` makes with first weights of this seed.
+
+    Raises
+    ------
+    PlanError
+        If it fails, or returns something else than a module with float32 parameters.
+    """
+    with _seeded() as generator:
+        generator.manual_seed(child_seed(seed, "weights"))
+        try:
+            module = build()
+        except Exception as error:
+            raise PlanError(f"the function that builds the module failed: {type(error).__name__}: {error}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise PlanError(f"the function that builds the module returned a {type(module).__name__}; return an nn.Module")
+    kinds = {parameter.dtype for parameter in module.parameters()}
+    if kinds != {torch.float32}:
+        found = ", ".join(sorted(map(str, kinds))) or "no parameters"
+        raise PlanError(f"a module must have parameters, all of torch.float32; got {found}")
+    return module
+
+
+def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: int) -> ModuleModel:
+    """Train one module as the recipe says; parameters and errors are those of `ModuleRecipe.fit`."""
+    shape = tuple(X.shape[1:])
+    records, labels = Records(X, channels_last=len(shape) == 3), checked_labels(y, classes)
+    statistics = records.statistics(np.arange(X.shape[0])) if recipe.standardize else None
+    affine = records.affine(statistics)
+    order = Generators.of(seed).order
+    module = built(recipe.build, seed=seed)
+    theta, gradient = flattened([leaf for leaf in module.parameters() if leaf.requires_grad])
+    update = Update([theta], optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    module.train()
+    number = 0
+    with _seeded() as generator:
+        generator.manual_seed(child_seed(seed, "dropout"))
+        for _ in range(recipe.epochs):
+            parts = list(torch.randperm(len(labels), generator=order).split(recipe.batch))
+            if len(parts) > 1 and len(parts[-1]) == 1:
+                parts[-2:] = [torch.cat(parts[-2:])]
+            for part in parts:
+                gradient.zero_()
+                with torch.enable_grad(), autocast(recipe.dtype):
+                    answers = module(_shaped(batch_of(records, part, affine), shape))
+                    if answers.shape != (len(part), classes):
+                        raise PlanError(
+                            f"{recipe.name} answers {len(part)} records with {tuple(answers.shape)} values; expected "
+                            f"logits of shape ({len(part)}, {classes}), one for each class"
+                        )
+                    loss = functional.cross_entropy(answers, labels[part])
+                loss.backward()
+                with torch.no_grad():
+                    update.step([gradient], recipe.rate(number, len(parts)))
+                number += 1
+    module.eval()
+    return ModuleModel(recipe, module, classes, shape, statistics)
+
+
+def logits_of(module: Any, X: Any, *, statistics: Statistics | None, classes: int) -> NDArray[np.float64]:
+    """Return what a module in eval mode answers, before the softmax, (n, classes)."""
+    shape = tuple(X.shape[1:])
+    answers = np.empty((X.shape[0], classes))  # (n, classes)
+    with torch.inference_mode():
+        for start in range(0, len(answers), _CHUNK):
+            part = X[start : start + _CHUNK]
+            records = Records(part, channels_last=len(shape) == 3)
+            rows = batch_of(records, torch.arange(part.shape[0]), records.affine(statistics))
+            answers[start : start + _CHUNK] = module(_shaped(rows, shape)).numpy()
+    return answers
+
+
+def _shaped(rows: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Rows (m, d) as a batch of records; images lie in them as (h, w, c), and become (m, c, h, w) channels_last."""
+    if len(shape) == 3:
+        channels, height, width = shape
+        return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
+    return rows.view(-1, *shape)

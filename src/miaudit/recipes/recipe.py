@@ -1,0 +1,51 @@
+"""What a recipe is: how to train one model of the target's kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A trained classifier."""
+
+    def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:
+        """Return (n, classes) probabilities; rows sum to one."""
+        ...
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """How to train one model; never changed by training, and deterministic given the seed."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a report."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return every effective parameter as JSON-able values; the keys of rows are made of it."""
+        ...
+
+    def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> Model:
+        """Train one model on records X and classes y in 0..classes-1."""
+        ...
+
+
+@runtime_checkable
+class GroupRecipe(Recipe, Protocol):
+    """A recipe that trains several models faster together than one after another; each comes out as it would alone."""
+
+    def group_width(self, shape: tuple[int, ...], classes: int) -> int:
+        """Return how many models of records of this shape to train together."""
+        ...
+
+    def fit_many(
+        self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
+    ) -> Sequence[Model]:
+        """Train one model for each entry of ``indices``, the positions of its training records in X."""
+        ...

@@ -1,0 +1,146 @@
+"""The terminal summary: a screenful that can be read, piped and pasted."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from miaudit.result import AttackResult, Interval, Result
+
+_SHOWN_WARNINGS = 4
+_TABLE_WIDTH = 78  # narrower than this, figures would be cut: one line per figure instead
+_FPRS = (0.01, 0.001)
+
+
+def summary(result: Result, console: Console) -> None:
+    """Print verdict, target, attacks, controls and warnings; undefined figures are ``-``, unresolvable ones ``*``.
+
+    Parameters
+    ----------
+    result
+        The audit's result.
+    console
+        Where to print; its width, colour and encoding are honoured.
+    """
+    target, split, shadows = result.target, result.split, result.shadows
+    _say(console, result.title, style="bold")
+    _say(console, result.verdict)
+    _say(console, "")
+    gap = target.train_accuracy - target.test_accuracy
+    _item(
+        console,
+        "Target",
+        f"train accuracy {target.train_accuracy:.3f}, test {target.test_accuracy:.3f}, gap {gap:.3f}; "
+        f"{target.classes} classes, {target.outputs}, {target.queries:,} queries",
+    )
+    _item(
+        console,
+        "Shadows",
+        f"{shadows.trained} of {shadows.asked} trained, train accuracy {shadows.train_accuracy:.3f}, "
+        f"test {shadows.test_accuracy:.3f}; {shadows.recipe}",
+    )
+    _item(console, "Audited", f"{split.evaluated_per_side:,} members and {split.evaluated_per_side:,} non-members")
+    _say(console, "")
+    ran = [attack for attack in result.attacks if attack.status == "ran"]
+    if console.width >= _TABLE_WIDTH:
+        console.print(_table(ran, console), soft_wrap=False)
+    else:
+        _list(ran, console)
+    if any(_unresolvable(attack, fpr) for attack in ran for fpr in _FPRS):
+        _say(console, "* too few non-members to resolve this false positive rate", style="dim")
+    for attack in result.attacks:
+        if attack.status != "ran":
+            _item(console, attack.name, f"{attack.status}: {attack.reason or 'no reason given'}")
+    _say(console, "")
+    _item(console, "Controls", _controls(result))
+    for warning in result.warnings[:_SHOWN_WARNINGS]:
+        _item(console, "Warning", warning, style="yellow")
+    if len(result.warnings) > _SHOWN_WARNINGS:
+        _item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
+
+
+def _table(attacks: list[AttackResult], console: Console) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("attack", overflow="fold")
+    for header in ("precision", "recall", "accuracy", _auc_header(attacks), "TPR@1%", "TPR@.1%"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for attack in attacks:
+        table.add_row(*(Text(_encodable(cell, console)) for cell in (attack.name, *_figures(attack))))
+    return table
+
+
+def _list(attacks: list[AttackResult], console: Console) -> None:
+    headers = ("precision", "recall", "accuracy", _auc_header(attacks), "TPR@1%", "TPR@.1%")
+    for attack in attacks:
+        _say(console, attack.name, style="bold")
+        for header, figure in zip(headers, _figures(attack), strict=True):
+            _say(console, f"  {header} {figure}")
+
+
+def _auc_header(attacks: list[AttackResult]) -> str:
+    return f"AUC ({100 * (attacks[0].confidence if attacks else 0.95):g} %)"
+
+
+def _figures(attack: AttackResult) -> list[str]:
+    pooled = attack.pooled
+    return [
+        _rate(pooled.precision if pooled else None),
+        _rate(pooled.recall if pooled else None),
+        _rate(pooled.accuracy if pooled else None),
+        _interval(attack.auc),
+        *(_tpr(attack, fpr) for fpr in _FPRS),
+    ]
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None or interval.value is None:
+        return "-"
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f})"
+
+
+def _tpr(attack: AttackResult, fpr: float) -> str:
+    for point in attack.tpr_at_fpr:
+        if point.fpr == fpr and point.tpr is not None:
+            return f"{point.tpr:.4f}" + (" " if point.resolvable else "*")  # the blank keeps the digits in line
+    return "- "
+
+
+def _unresolvable(attack: AttackResult, fpr: float) -> bool:
+    return any(point.fpr == fpr and point.tpr is not None and not point.resolvable for point in attack.tpr_at_fpr)
+
+
+def _controls(result: Result) -> str:
+    null, blind = result.controls.null, result.controls.blind
+    shuffled = "not run"
+    if null is not None:
+        shuffled = f"AUC {_interval(null.auc)}, {'at chance' if null.at_chance else 'NOT AT CHANCE'}"
+    verdict = {True: "CONFOUNDED", False: "not confounded", None: blind.reason or "undecided"}[blind.confounded]
+    return (
+        f"shuffled membership {shuffled}; records alone, no model: AUC {_interval(blind.auc)}, {verdict}; "
+        f"baseline is {result.controls.baseline}"
+    )
+
+
+def _item(console: Console, label: str, text: str, *, style: str = "") -> None:
+    """Print a labelled paragraph with a hanging indent."""
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(no_wrap=True, min_width=8)
+    row.add_column()
+    row.add_row(Text(_encodable(label, console), style=style or "bold"), Text(_encodable(text, console)))
+    console.print(row)
+
+
+def _say(console: Console, text: str, *, style: str = "") -> None:
+    console.print(Text(_encodable(text, console), style=style))
+
+
+def _encodable(text: str, console: Console) -> str:
+    """Replace what the console's encoding cannot write, so an ASCII pipe gets a summary and not a traceback."""
+    return text.encode(console.encoding, "replace").decode(console.encoding)

@@ -1,0 +1,318 @@
+"""Result: the document an audit ends with, its schema, and its per-record table.
+
+Everything a reader, a gate or another program needs stands in ``result.json``; reports are renderings of it. There is
+no NaN in a document: an undefined figure is null, with its reason beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from miaudit.errors import StoreError
+from miaudit.files import write_files
+from miaudit.table import read_records, records_csv
+
+SCHEMA_VERSION = 1
+
+
+class Document(BaseModel):
+    """Closed, frozen, and free of NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("a document holds no NaN and no infinity: use null and a reason")
+        return value
+
+
+class Interval(Document):
+    """A figure with its interval at the result's confidence; null where it is undefined, with the reason."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+
+class PointMetrics(Document):
+    """Precision, recall and accuracy of in/out decisions on n records, members and non-members together.
+
+    ``precision_low`` and ``precision_high`` are the exact (Clopper-Pearson) interval; likewise for the others.
+    """
+
+    n: int
+    members: int
+    precision: float | None
+    precision_reason: str | None = None
+    precision_low: float | None = None
+    precision_high: float | None = None
+    recall: float | None
+    recall_reason: str | None = None
+    recall_low: float | None = None
+    recall_high: float | None = None
+    accuracy: float | None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+
+
+class ClassMetrics(PointMetrics):
+    """Point metrics on the records of one class."""
+
+    class_: str = Field(alias="class", serialization_alias="class")
+    attack_model: Literal["own", "pooled", "none"] = "none"
+    attack_rows: int | None = None
+    train_accuracy: float | None = None
+    test_accuracy: float | None = None
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class TprAtFpr(Document):
+    """Share of members found when at most ``fpr`` of the non-members are accused."""
+
+    fpr: float
+    tpr: float | None
+    low: float | None
+    high: float | None
+    resolvable: bool
+    reason: str | None = None
+
+
+class Roc(Document):
+    """Points of the ROC curve, tied scores moving together; thinned for drawing, end points kept."""
+
+    fpr: list[float]
+    tpr: list[float]
+
+
+class AttackResult(Document):
+    """What one attack found.
+
+    ``above_chance``: its AUC's interval lies above 0.5 at a level corrected for the number of attacks run (Bonferroni), so
+    that all of them together call chance a leak in at most one of twenty audits. ``beats_controls``: it also lies above
+    what the raw records alone reach and, for attacks that train on shadows, finds more than the loss threshold.
+    """
+
+    name: str
+    title: str
+    paper: str
+    status: Literal["ran", "skipped", "failed"]
+    reason: str | None = None
+    pooled: PointMetrics | None = None
+    per_class: list[ClassMetrics] = []
+    auc: Interval | None = None
+    tpr_at_fpr: list[TprAtFpr] = []
+    roc: Roc | None = None
+    above_chance: bool | None = None
+    beats_controls: bool | None = None
+    notes: list[str] = []
+    options: dict[str, Any] = {}
+    confidence: float = 0.95
+
+
+class TargetResult(Document):
+    """The model under audit, as seen through its prediction interface."""
+
+    description: str
+    source: Literal["trained here", "given object", "given file"]
+    train_accuracy: float
+    test_accuracy: float
+    classes: int
+    outputs: Literal["probabilities", "logits", "topk", "labels"]
+    queries: int
+
+
+class SplitResult(Document):
+    """Sizes of the sets, and what their checks found."""
+
+    members: int
+    nonmembers: int
+    population: int
+    shadows: int
+    shadow_train: int
+    shadow_test: int
+    evaluated_per_side: int
+    grouped_by: str | None = None
+    duplicates: dict[str, int] = {}
+    draws_sha256: str
+
+
+class ShadowsResult(Document):
+    """How the shadow models came out."""
+
+    recipe: str
+    asked: int
+    trained: int
+    failed: int
+    failures: list[dict[str, Any]] = []
+    train_accuracy: float
+    test_accuracy: float
+
+
+class NullControl(Document):
+    """The same attack, every membership shuffled: it must come out at chance."""
+
+    attack: str
+    auc: Interval
+    accuracy: float | None
+    at_chance: bool
+
+
+class BlindControl(Document):
+    """Whether members can be told from non-members by the raw records alone, without any model."""
+
+    method: str
+    auc: Interval
+    confounded: bool | None
+    reason: str | None = None
+
+
+class Controls(Document):
+    """The controls every audit runs."""
+
+    null: NullControl | None
+    baseline: str
+    blind: BlindControl
+
+
+class Result(Document):
+    """The outcome of an audit.
+
+    ``verdict`` is one sentence; ``warnings`` are what a reader must know before believing it; ``not_tested`` says what
+    the audit leaves open. Everything outside ``provenance`` depends only on the plan and the data.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    title: str
+    verdict: str
+    warnings: list[str] = []
+    threat_model: list[str]
+    not_tested: list[str]
+    data: dict[str, Any]
+    target: TargetResult
+    split: SplitResult
+    shadows: ShadowsResult
+    attacks: list[AttackResult]
+    controls: Controls
+    provenance: dict[str, Any]
+
+    _records: list[dict[str, Any]] = []
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """One dict per audited record: id, class, member, and ``<attack>`` and ``<attack>_in`` for each attack."""
+        return self._records
+
+    def attach_records(self, records: list[dict[str, Any]]) -> Result:
+        """Return self, holding the per-record table."""
+        object.__setattr__(self, "_records", records)
+        return self
+
+    def attack(self, name: str) -> AttackResult:
+        """Return the attack of that name.
+
+        Raises
+        ------
+        KeyError
+            If no attack of that name is in the result.
+        """
+        for attack in self.attacks:
+            if attack.name == name:
+                return attack
+        raise KeyError(f"no attack {name!r} in this result; it has {[a.name for a in self.attacks]}")
+
+    def to_json(self) -> str:
+        """Return the document as JSON text, two spaces of indent, keys in the schema's order."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, allow_nan=False) + "\n"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``result.json`` and ``records.csv`` to a folder, both or neither, and return the path of the first.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be written or the disk is full; files of an earlier result are then unchanged.
+        """
+        write_files(
+            Path(folder), {"records.csv": records_csv(self._records).encode(), "result.json": self.to_json().encode()}
+        )
+        return Path(folder) / "result.json"
+
+    @classmethod
+    def schema_text(cls) -> str:
+        """Return the JSON schema of ``result.json``."""
+        return json.dumps(cls.model_json_schema(by_alias=True), indent=2) + "\n"
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Result:
+        """Read ``result.json`` and ``records.csv`` from a folder.
+
+        In the records, id and class come back as text, scores as floats, and memberships as booleans; None where empty.
+
+        Raises
+        ------
+        StoreError
+            If there is no result, it cannot be read, or a newer miaudit wrote it.
+        """
+        path = Path(folder) / "result.json"
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StoreError(f"no result.json in {folder}; run `miaudit run PLAN.toml --out {folder}` first") from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read as JSON: {error}") from error
+        version = document.get("schema_version") if isinstance(document, dict) else None
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has schema version {version!r}, this miaudit reads up to {SCHEMA_VERSION}; upgrade miaudit"
+            )
+        try:
+            result = cls.model_validate(document)
+        except ValueError as error:
+            raise StoreError(f"{path} is not a miaudit result: {error}") from error
+        table = Path(folder) / "records.csv"
+        if table.exists():
+            result.attach_records(read_records(table))
+        return result
+
+    def _repr_html_(self) -> str:
+        return _compact(self)
+
+
+def _compact(result: Result) -> str:
+    """Return the result as a few lines of HTML for a notebook: verdict, one row per attack, warnings."""
+
+    def rate(value: float | None) -> str:
+        return "&ndash;" if value is None else f"{value:.3f}"
+
+    rows = []
+    for attack in result.attacks:
+        if attack.status != "ran" or attack.pooled is None or attack.auc is None:
+            text = f"{attack.status}: {attack.reason or 'no figures'}"
+            cells = f'<td colspan="4" style="text-align:left">{escape(text)}</td>'
+        else:
+            auc = rate(attack.auc.value)
+            if attack.auc.low is not None and attack.auc.high is not None:
+                auc += f" ({rate(attack.auc.low)}&ndash;{rate(attack.auc.high)})"
+            pooled = (attack.pooled.precision, attack.pooled.recall, attack.pooled.accuracy)
+            cells = "".join(f"<td>{text}</td>" for text in (*map(rate, pooled), auc))
+        rows.append(f'<tr><th scope="row" style="text-align:left">{escape(attack.title)}</th>{cells}</tr>')
+    heads = "".join(f'<th scope="col">{text}</th>' for text in ("Attack", "Precision", "Recall", "Accuracy", "AUC"))
+    warnings = "".join(f"<li>{escape(warning)}</li>" for warning in result.warnings)
+    target = result.target
+    return (
+        f"<div><p><strong>{escape(result.title)}</strong><br>{escape(result.verdict)}</p>"
+        f"<p>Target: train accuracy {target.train_accuracy:.3f}, test {target.test_accuracy:.3f}</p>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        + (f"<p>Warnings</p><ul>{warnings}</ul>" if warnings else "")
+        + "</div>"
+    )

@@ -1,0 +1,1 @@
+"""Shadow models: which records each is trained on, and the engine that trains them."""

@@ -1,0 +1,162 @@
+"""Signals: what a model said about each record, as one number.
+
+Every function takes ``probabilities`` (n, classes) and the true ``labels`` (n,), and returns (n,) float64. They are
+quantities, not scores: loss and the entropies are *low* for members, the others *high*; attacks turn the sign.
+
+A logarithm never sees less than ``FLOOR`` = 1e-30, so a probability of exactly 0 or 1 gives a finite number; ``phi``
+and ``hinge`` therefore lie in about [-69, 69]. What a model rounded away before it answered cannot be brought back:
+outputs in float32 or with few decimals saturate, and equal outputs give equal signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miaudit.errors import DataError
+
+__all__ = ["FLOOR", "confidence", "entropy", "hinge", "loss", "modified_entropy", "phi"]
+
+FLOOR = 1e-30
+_ROWS = 1 << 15  # rows turned to float64 at a time: the outputs of a whole shadow pool may be gigabytes
+
+Signal = NDArray[np.float64]
+
+
+def confidence(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+    """Probability given to the true class, p_y.
+
+    Parameters
+    ----------
+    probabilities
+        (n, classes) outputs in [0, 1]; rows need not sum to one (a model may show its top k only).
+    labels
+        (n,) true classes.
+
+    Returns
+    -------
+    ndarray
+        (n,) float64 in [0, 1].
+
+    Raises
+    ------
+    DataError
+        If the outputs are no probabilities, or a label has no column.
+    """
+    p, y = _checked(probabilities, labels)
+    return p[np.arange(len(y)), y].astype(np.float64)
+
+
+def loss(probabilities: ArrayLike, labels: ArrayLike, *, temperature: float = 1.0) -> Signal:
+    """Cross-entropy of the true class, -log p_y, in nats; p_y below ``FLOOR`` counts as ``FLOOR``.
+
+    The statistic of Yeom et al. (2018). With a ``temperature`` T above 0 the outputs are softened first, as if the
+    logits had been divided by T: p_k^(1/T), made to sum to one again (Zarifzadeh et al. 2024 use T = 2). Other
+    parameters and errors as for :func:`confidence`.
+    """
+    if temperature == 1.0:
+        return -np.log(np.maximum(confidence(probabilities, labels), FLOOR))
+
+    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+        own, others = _own_and_others(p, y)
+        odds = ((others / np.maximum(own, FLOOR)[:, None]) ** (1.0 / temperature)).sum(axis=1)
+        return np.asarray(np.minimum(np.log1p(odds), -np.log(FLOOR)))
+
+    return _in_blocks(rows, probabilities, labels)
+
+
+def phi(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+    """Logit-scaled confidence, log p_y - log sum_{k != y} p_k.
+
+    The signal of LiRA (Carlini et al. 2022, section VI-A) in its stable form: the other classes are summed, 1 - p_y is
+    never formed. ``FLOOR`` is added inside both logarithms. Parameters and errors as for :func:`confidence`.
+    """
+
+    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+        own, others = _own_and_others(p, y)
+        return np.asarray(np.log(own + FLOOR) - np.log(others.sum(axis=1) + FLOOR))
+
+    return _in_blocks(rows, probabilities, labels)
+
+
+def hinge(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+    """Margin of the true class over the best other one, log p_y - log max_{k != y} p_k.
+
+    On probabilities this is the hinge of the logits, as the softmax's normaliser cancels. ``FLOOR`` is added inside
+    both logarithms. Parameters and errors as for :func:`confidence`.
+    """
+
+    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+        own, others = _own_and_others(p, y)
+        return np.asarray(np.log(own + FLOOR) - np.log(others.max(axis=1) + FLOOR))
+
+    return _in_blocks(rows, probabilities, labels)
+
+
+def entropy(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+    """Entropy of the output, -sum_k p_k log p_k, in nats, with 0 log 0 = 0; the labels play no part.
+
+    Parameters and errors as for :func:`confidence`.
+    """
+
+    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+        return -np.asarray((p * np.log(np.maximum(p, FLOOR))).sum(axis=1)) + 0.0  # no negative zero
+
+    return _in_blocks(rows, probabilities, labels)
+
+
+def modified_entropy(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+    """Entropy that knows the true class: -(1 - p_y) log p_y - sum_{k != y} p_k log(1 - p_k), in nats.
+
+    Song and Mittal (2021): 0 when the true class is certain, large when a wrong one is. ``FLOOR`` bounds both
+    logarithms. Parameters and errors as for :func:`confidence`.
+    """
+
+    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+        own, others = _own_and_others(p, y)
+        wrong = others * np.log(np.maximum(1.0 - others, FLOOR))
+        return np.asarray(-(1.0 - own) * np.log(np.maximum(own, FLOOR)) - wrong.sum(axis=1))
+
+    return _in_blocks(rows, probabilities, labels)
+
+
+def _own_and_others(p: Signal, y: NDArray[np.int64]) -> tuple[Signal, Signal]:
+    """(n,) p_y, and (n, classes) probabilities with p_y set to 0."""
+    index = np.arange(len(y))
+    own = p[index, y]
+    others = p.copy()
+    others[index, y] = 0.0
+    return own, others
+
+
+def _in_blocks(
+    function: Callable[[Signal, NDArray[np.int64]], Signal], probabilities: ArrayLike, labels: ArrayLike
+) -> Signal:
+    p, y = _checked(probabilities, labels)
+    out = np.empty(len(y))
+    for start in range(0, len(y), _ROWS):
+        block = slice(start, start + _ROWS)
+        out[block] = function(p[block].astype(np.float64), y[block])
+    return out
+
+
+def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    p, y = np.asarray(probabilities), np.asarray(labels)
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise DataError(
+            f"probabilities must have shape (n, classes) with at least two classes, got {p.shape}; "
+            "a single-output model needs both columns, 1 - p and p"
+        )
+    if y.shape != (len(p),) or (y.size and not np.issubdtype(y.dtype, np.integer)):
+        raise DataError(f"labels must be {len(p)} integer classes, got shape {y.shape} and dtype {y.dtype}")
+    if not len(p):
+        return p, y.astype(np.int64)
+    if y.min() < 0 or y.max() >= p.shape[1]:
+        raise DataError(f"labels must lie in 0..{p.shape[1] - 1}, one per output column; got {y.min()}..{y.max()}")
+    low, high = p.min(), p.max()
+    if not (low >= 0.0 and high <= 1.0 + 1e-5):  # NaN fails both; a float32 softmax may overshoot 1 by rounding
+        raise DataError(f"probabilities must lie in [0, 1], got {low}..{high}; turn logits into probabilities first")
+    return p, y.astype(np.int64)

@@ -1,0 +1,71 @@
+"""Statistics over two arrays of scores: ``in_scores`` of members, ``out_scores`` of non-members, higher = member.
+
+Nothing here knows about models, attacks or plots. Every interval and bound is calibrated in the tests, by a finite sum
+or by simulation; docs/statistics.md says which one holds when.
+"""
+
+from miaudit.stats.auc import Interval, auc, auc_interval, auc_score_interval
+from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
+from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
+from miaudit.stats.groups import GroupLeak, by_group
+from miaudit.stats.one_run import Guesses, epsilon_one_run, epsilon_one_run_fdp, mu_one_run_fdp, one_run_guesses
+from miaudit.stats.power import Detectable, detectable_auc, detectable_tpr
+from miaudit.stats.ppv import Ppv, ppv
+from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions
+from miaudit.stats.roc import Roc, TprAtFpr, roc, tpr_at_fpr
+from miaudit.stats.thresholds import (
+    Bonferroni,
+    Certified,
+    Explicit,
+    OperatingPoint,
+    Split,
+    Strategy,
+    TprAtZeroFp,
+    certify,
+    tpr_at_zero_fp,
+)
+
+__all__ = [
+    "Bonferroni",
+    "Certified",
+    "Decisions",
+    "Detectable",
+    "Explicit",
+    "GroupLeak",
+    "Guesses",
+    "Interval",
+    "OperatingPoint",
+    "Ppv",
+    "Rate",
+    "Roc",
+    "Split",
+    "Strategy",
+    "TprAtFpr",
+    "TprAtZeroFp",
+    "auc",
+    "auc_interval",
+    "auc_score_interval",
+    "by_group",
+    "certify",
+    "clopper_pearson",
+    "decisions",
+    "delta_from_mu",
+    "detectable_auc",
+    "detectable_tpr",
+    "epsilon_ceiling",
+    "epsilon_credible",
+    "epsilon_from_mu",
+    "epsilon_from_rates",
+    "epsilon_one_run",
+    "epsilon_one_run_fdp",
+    "mu_from_epsilon",
+    "mu_from_rates",
+    "mu_one_run_fdp",
+    "one_run_guesses",
+    "ppv",
+    "roc",
+    "tpr_at_fpr",
+    "tpr_at_zero_fp",
+    "tpr_ceiling_dp",
+    "tpr_ceiling_gdp",
+]

@@ -1,0 +1,138 @@
+"""The smallest leak that so many records could have shown: what stands beside every "not detected".
+
+A leak is a shift here: members' scores are N(d, 1), non-members' N(0, 1), up to any rising change of scale. Another
+shape of the same area, such as a few memorised records, may be harder to see by the AUC and easier by the TPR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import betaincinv, ndtr, ndtri, owens_t
+from scipy.stats import binom
+
+from miaudit.errors import DataError, PlanError
+from miaudit.stats.epsilon import checked_count
+from miaudit.stats.rates import checked_confidence
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """Smallest true value that is reported as a leak with probability ``power``; None, with a reason, if none is."""
+
+    value: float | None
+    n_in: int
+    n_out: int
+    confidence: float
+    power: float
+    reason: str | None = None
+
+
+def detectable_auc(n_in: int, n_out: int, *, confidence: float = 0.95, power: float = 0.8) -> Detectable:
+    """Smallest true AUC whose interval (:func:`~miaudit.stats.auc_interval`) lies above 1/2 with this power.
+
+    Solves auc - 1/2 = z_confidence sd(1/2) + z_power sd(auc), with the exact variance of the Mann-Whitney area under a
+    shift (Hanley and McNeil 1982, the probability that one record beats two by Owen's T) and normal quantiles.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Members and non-members, at least one each. From about 15 a side the power is met within five points.
+    confidence
+        Level of the interval; corrected for the number of attacks where the audit corrects it.
+    power
+        Probability of a report, in [0.5, 1).
+
+    Returns
+    -------
+    Detectable
+        A value in (0.5, 1), or None where even a shift without limit would go unseen.
+
+    Raises
+    ------
+    DataError
+        If a side is empty.
+    PlanError
+        If the confidence or the power is out of range.
+    """
+    n_in, n_out, confidence, power = _checked(n_in, n_out, confidence, power)
+    needed = float(ndtri((1 + confidence) / 2)) * _shift_sd(0.0, n_in, n_out)
+    separated = ((1 - confidence) / 2) ** (1 / min(n_in, n_out))  # low end at an area of 1
+    if needed >= 0.5 or separated <= 0.5:
+        reason = f"with {n_in} members and {n_out} non-members not even an AUC of 1 can be told from 0.5"
+        return Detectable(None, n_in, n_out, confidence, power, reason)
+    z = float(ndtri(power))
+
+    def lack(h: float) -> float:
+        return needed + z * _shift_sd(h, n_in, n_out) - (float(ndtr(h)) - 0.5)
+
+    return Detectable(float(ndtr(brentq(lack, 0.0, 8.0))), n_in, n_out, confidence, power)
+
+
+def detectable_tpr(n_in: int, n_out: int, fpr: float, *, confidence: float = 0.95, power: float = 0.8) -> Detectable:
+    """Smallest true TPR at this FPR whose interval (:func:`~miaudit.stats.tpr_at_fpr`) lies above the FPR with this power.
+
+    That interval counts the members above a rank of the non-members' scores. The true FPR at a rank follows a Beta law, the
+    members above it a binomial one; the power is the mean over the first of the tail of the second, exact for a shift up
+    to quadrature.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Members and non-members, at least one each.
+    fpr
+        The false-positive rate, a fraction in (0, 1).
+    confidence, power
+        As in :func:`detectable_auc`.
+
+    Returns
+    -------
+    Detectable
+        A TPR above ``fpr``, or None where so few records cannot show any at this rate.
+
+    Raises
+    ------
+    DataError
+        If a side is empty.
+    PlanError
+        If the rate, the confidence or the power is out of range.
+    """
+    n_in, n_out, confidence, power = _checked(n_in, n_out, confidence, power)
+    if not 0.0 < fpr < 1.0:
+        raise PlanError(f"fpr must lie between 0 and 1, both excluded, got {fpr}; write 0.1 % as 0.001")
+    alpha = 1.0 - confidence
+    rank = int(binom.ppf(alpha / 4, n_out, fpr)) - 1  # non-members above the threshold of the interval's low end
+    if rank < 0:
+        reason = f"{n_out} non-members cannot bound an FPR by {fpr:g}"
+        return Detectable(None, n_in, n_out, confidence, power, reason)
+    least = int(binom.isf(alpha / 4, n_in, fpr)) + 1  # members found from which their exact low end is above fpr
+    if least > n_in:
+        reason = f"{n_in} members cannot show a TPR above {fpr:g}, not even if all are found"
+        return Detectable(None, n_in, n_out, confidence, power, reason)
+    middles = (np.arange(400) + 0.5) / 400
+    reached = ndtri(betaincinv(rank + 1, n_out - rank, middles))  # (400,) equally likely true FPRs, as normal deviates
+
+    def lack(mu: float) -> float:
+        return power - float(np.mean(binom.sf(least - 1, n_in, ndtr(reached + mu))))
+
+    mu = float(brentq(lack, 0.0, 80.0))
+    return Detectable(float(ndtr(ndtri(fpr) + mu)), n_in, n_out, confidence, power)
+
+
+def _shift_sd(h: float, n_in: int, n_out: int) -> float:
+    """Return the standard deviation of the area when it truly is Phi(h) by a shift of h sqrt(2)."""
+    area = float(ndtr(h))
+    both = area - 2 * float(owens_t(h, 1 / np.sqrt(3)))  # one record beats two others, whose scores it is correlated by
+    variance = area * (1 - area) + (n_in + n_out - 2) * (both - area * area)
+    return float(np.sqrt(max(variance, 0.0) / (n_in * n_out)))
+
+
+def _checked(n_in: int, n_out: int, confidence: float, power: float) -> tuple[int, int, float, float]:
+    n_in, n_out = checked_count("n_in", n_in), checked_count("n_out", n_out)
+    if min(n_in, n_out) < 1:
+        raise DataError(f"power needs records on both sides, got n_in={n_in} and n_out={n_out}")
+    if not 0.5 <= power < 1.0:
+        raise PlanError(f"power must lie in [0.5, 1), got {power}; 0.8 is usual")
+    return n_in, n_out, checked_confidence(confidence), float(power)

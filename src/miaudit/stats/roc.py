@@ -1,0 +1,171 @@
+"""The ROC curve, and the true-positive rate at a low false-positive rate with an interval that holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
+
+from miaudit.errors import DataError, PlanError
+from miaudit.stats.rates import checked_confidence, clopper_pearson
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Roc:
+    """Points of the ROC curve from (0, 0) to (1, 1), one per distinct score, falling thresholds.
+
+    At point i the records with score >= ``thresholds[i]`` are called members: ``fp[i]`` of the ``n_out`` non-members
+    and ``tp[i]`` of the ``n_in`` members. ``thresholds[0]`` is +inf: nobody. Tied scores move together, so no point depends
+    on how a sort broke a tie.
+    """
+
+    thresholds: Scores  # (points,)
+    fpr: Scores  # (points,)
+    tpr: Scores  # (points,)
+    fp: NDArray[np.int64]  # (points,)
+    tp: NDArray[np.int64]  # (points,)
+
+    @property
+    def n_in(self) -> int:
+        """Number of members."""
+        return int(self.tp[-1])
+
+    @property
+    def n_out(self) -> int:
+        """Number of non-members."""
+        return int(self.fp[-1])
+
+
+@dataclass(frozen=True)
+class TprAtFpr:
+    """Share of members found while at most a share ``fpr`` of the non-members is accused.
+
+    ``tpr`` is the largest over all thresholds whose empirical FPR is at most ``fpr``, without interpolation; ``tp``,
+    ``fp`` and ``threshold`` are of that point. ``low`` and ``high`` bound the share at *true* rate ``fpr`` (see
+    :func:`tpr_at_fpr`). ``resolvable`` is False, with a ``reason``, when so few non-members cannot tell this rate.
+    """
+
+    fpr: float
+    tpr: float
+    low: float
+    high: float
+    resolvable: bool
+    reason: str | None
+    threshold: float
+    tp: int
+    fp: int
+
+
+def sides(in_scores: ArrayLike, out_scores: ArrayLike) -> tuple[Scores, Scores]:
+    """Return both arrays as (n,) float64, or raise DataError naming what is wrong with them."""
+    checked = []
+    for side, values in (("in_scores (members)", in_scores), ("out_scores (non-members)", out_scores)):
+        scores = np.asarray(values)
+        if scores.ndim != 1 or scores.dtype.kind not in "fiub":
+            raise DataError(f"{side} must be one number per record, got shape {scores.shape} and dtype {scores.dtype}")
+        if not scores.size:
+            raise DataError(f"{side} is empty; a comparison needs at least one record on each side")
+        scores = scores.astype(np.float64)
+        if bad := int((~np.isfinite(scores)).sum()):
+            raise DataError(f"{side} holds {bad} NaN or infinite values of {len(scores)}; every score must be finite")
+        checked.append(scores)
+    return checked[0], checked[1]
+
+
+def roc(in_scores: ArrayLike, out_scores: ArrayLike) -> Roc:
+    """Trace the ROC curve of two arrays of scores, higher = member.
+
+    Parameters
+    ----------
+    in_scores, out_scores
+        (n_in,) and (n_out,) scores of members and of non-members.
+
+    Returns
+    -------
+    Roc
+        One point per distinct score, and (0, 0). Takes O(n log n).
+
+    Raises
+    ------
+    DataError
+        If a side is empty or holds NaN or infinity.
+    """
+    inside, outside = sides(in_scores, out_scores)
+    scores = np.concatenate([inside, outside])
+    order = np.argsort(-scores, kind="stable")
+    falling = scores[order]
+    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))  # last of each run of ties
+    tp = np.append(0, np.cumsum(order < len(inside))[last]).astype(np.int64)
+    fp = np.append(0, last + 1) - tp
+    return Roc(np.append(np.inf, falling[last]), fp / len(outside), tp / len(inside), fp, tp)
+
+
+def tpr_at_fpr(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, *, confidence: float = 0.95) -> TprAtFpr:
+    """Find how many members are found while at most a share ``fpr`` of the non-members is accused.
+
+    The interval is for the true curve at true rate ``fpr``. It is exact and free of assumptions on the scores: not only
+    the share of members found is uncertain, but also where the threshold of that rate lies, which an interval
+    of the TPR alone would ignore, and so find leaks in noise. The low end takes the loosest threshold whose true FPR
+    is at most ``fpr``, the high end the strictest one whose true FPR exceeds it, each known from order statistics of
+    the non-members (Clopper-Pearson, at a quarter of the error), and bounds the TPR there (Clopper-Pearson, another
+    quarter).
+
+    Parameters
+    ----------
+    in_scores, out_scores
+        (n_in,) and (n_out,) scores of members and of non-members.
+    fpr
+        The false-positive rate, a fraction in [0, 1].
+    confidence
+        Level of the interval.
+
+    Returns
+    -------
+    TprAtFpr
+        ``resolvable`` says whether at least ten non-members may be accused at this rate (fpr * n_out >= 10).
+
+    Raises
+    ------
+    DataError
+        If a side is empty or holds NaN or infinity.
+    PlanError
+        If the rate or the confidence is out of range.
+    """
+    if not 0.0 <= fpr <= 1.0:
+        raise PlanError(f"fpr must be a fraction in [0, 1], got {fpr}; write 0.1 % as 0.001")
+    alpha = 1.0 - checked_confidence(confidence)
+    curve = roc(in_scores, out_scores)
+    n_in, n_out = curve.n_in, curve.n_out
+    at = int(np.searchsorted(curve.fpr, fpr, side="right")) - 1
+    # the loosest cut with P[true FPR > fpr] <= alpha / 4 leaves `strict` non-members above it; the strictest with
+    # P[true FPR <= fpr] <= alpha / 4 takes `loose` of them in
+    strict = n_out if fpr == 1.0 else int(binom.ppf(alpha / 4, n_out, fpr)) - 1
+    loose = 1 if fpr == 0.0 else int(binom.isf(alpha / 4, n_out, fpr)) + 1
+    each = 1.0 - alpha / 2  # two-sided level whose one side errs with alpha / 4
+    low, high = 0.0, 1.0
+    if strict >= 0:
+        low = clopper_pearson(int(curve.tp[np.searchsorted(curve.fp, strict, side="right") - 1]), n_in, each)[0]
+    if loose <= n_out:
+        high = clopper_pearson(int(curve.tp[np.searchsorted(curve.fp, loose, side="left")]), n_in, each)[1]
+    allowed = fpr * n_out
+    resolvable = allowed >= 10 - 1e-9
+    reason = None
+    if allowed < 1 - 1e-9:
+        reason = f"{n_out} non-members cannot show a rate of {fpr:g}; this is the TPR at 0 false positives"
+    elif not resolvable:
+        reason = f"{n_out} non-members allow {allowed:g} false positives at a rate of {fpr:g}; at least 10 are needed"
+    return TprAtFpr(
+        fpr=float(fpr),
+        tpr=float(curve.tpr[at]),
+        low=low,
+        high=high,
+        resolvable=resolvable,
+        reason=reason,
+        threshold=float(curve.thresholds[at]),
+        tp=int(curve.tp[at]),
+        fp=int(curve.fp[at]),
+    )

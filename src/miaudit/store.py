@@ -1,0 +1,172 @@
+"""Store: a content-addressed folder of output rows.
+
+The durable unit is one model's output row: it is in the store or it is not. A row is one safetensors file, written to
+a temporary name, synced and renamed, with a checksum inside; what cannot be read back is not there. The name of a row
+is the hash of everything that decides its content, so a changed input can never be served a stale row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import StoreError
+from miaudit.files import explained, write_atomically
+
+SCHEMA_VERSION = 1
+
+
+def content_key(parts: Mapping[str, Any]) -> str:
+    """Return the sha256 (hex) of a JSON-able mapping; key order does not matter."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What one model answered, and what is known of how it was made."""
+
+    arrays: dict[str, NDArray[Any]]
+    facts: dict[str, Any]
+
+
+class Rows(Protocol):
+    """Where rows go."""
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Keep a row whole, or not at all."""
+        ...
+
+
+class Store:
+    """Rows and a journal in one folder.
+
+    Parameters
+    ----------
+    folder
+        Created if missing. ``folder/rows`` holds the rows, ``folder/journal.jsonl`` one line per event.
+
+    Attributes
+    ----------
+    damaged
+        Keys of the rows that were found damaged and set aside.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be made or written, or a newer miaudit wrote it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.damaged: list[str] = []
+        with explained(self.folder):
+            (self.folder / "rows").mkdir(parents=True, exist_ok=True)
+        self._check_version()
+
+    def _check_version(self) -> None:
+        path = self.folder / "store.json"
+        if not path.exists():
+            write_atomically(path, json.dumps({"schema_version": SCHEMA_VERSION}).encode() + b"\n")
+            return
+        try:
+            version = json.loads(path.read_text(encoding="utf-8"))["schema_version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} cannot be read ({error}); choose another --out, or remove the folder") from error
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} says schema version {version!r}, this miaudit reads up to {SCHEMA_VERSION}; "
+                "upgrade miaudit, or choose another --out"
+            )
+
+    def path(self, key: str) -> Path:
+        """Return where the row of this key lies, or would."""
+        return self.folder / "rows" / f"{key}.safetensors"
+
+    def has(self, key: str) -> bool:
+        """Whether a row of this name lies here; whether it is whole, only `get` tells."""
+        return self.path(key).exists()
+
+    def get(self, key: str) -> Row | None:
+        """Return the row, or None if it is missing or damaged.
+
+        A damaged row (cut short, or failing its checksum) is noted in the journal and set aside, so that the next
+        writer makes it again.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path(key)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = dict(file.metadata() or {})
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            facts = json.loads(metadata["facts"])
+            if metadata["key"] != key or metadata["sha256"] != _checksum(key, arrays, facts):
+                raise ValueError("its checksum does not match its content")
+        except (SafetensorError, ValueError, KeyError) as error:
+            self.damaged.append(key)
+            self.note("damaged row set aside", key=key, why=str(error))
+            path.replace(path.with_suffix(".damaged"))
+            return None
+        return Row(arrays, facts)
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Write a row so that it is there whole, or not at all.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or the folder cannot be written; rows already there stay.
+        """
+        self.put_packed(key, packed(key, arrays, facts))
+
+    def put_packed(self, key: str, content: bytes) -> None:
+        """Write a row that was `packed` elsewhere; as `put`."""
+        write_atomically(self.path(key), content)
+
+    def note(self, event: str, **details: Any) -> None:
+        """Add one line to the journal."""
+        line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details})
+        with explained(self.folder), (self.folder / "journal.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def sweep(self) -> None:
+        """Remove temporary files of writers that died more than an hour ago."""
+        for path in (self.folder / "rows").glob("*.tmp"):
+            try:
+                if time.time() - path.stat().st_mtime > 3600:
+                    path.unlink()
+            except FileNotFoundError:
+                pass
+
+
+def packed(key: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:
+    """Return a row as the content of its file, safetensors with a checksum inside."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    metadata = {
+        "key": key,
+        "facts": json.dumps(dict(facts), sort_keys=True),
+        "sha256": _checksum(key, arrays, dict(facts)),
+    }
+    return save(arrays, metadata=metadata)
+
+
+def _checksum(key: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(key.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name}:{arrays[name].dtype.str}:{arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -1,0 +1,66 @@
+"""The per-record table as CSV: id, class, member, and score and in/out call of each attack."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from miaudit.errors import StoreError
+
+
+def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return the table as text: scores read back bit for bit, memberships are 1 and 0, what is unknown is empty."""
+    rows = list(records)
+    columns = list(dict.fromkeys(["id", "class", "member", *(key for row in rows for key in row)]))
+    lines = [columns, *([_csv_cell(column, row.get(column)) for column in columns] for row in rows)]
+    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    """Quote as RFC 4180 does; csv.writer forgets a lone carriage return when lines end in a newline only."""
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
+
+
+def _csv_cell(column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if column in ("id", "class"):
+        return str(value)
+    if column == "member" or column.endswith("_in"):
+        return str(int(value))
+    number = float(value)
+    return repr(number) if math.isfinite(number) else ""
+
+
+def _record(row: Mapping[str, str]) -> dict[str, Any]:
+    if None in row or None in row.values():  # how csv.DictReader marks a row too long or too short
+        raise ValueError(f"the row of record {row.get('id')!r} has more or fewer cells than the header")
+
+    def parsed(column: str, text: str) -> Any:
+        if column in ("id", "class"):
+            return text
+        if text == "":
+            return None
+        if column == "member" or column.endswith("_in"):
+            return bool(int(text))
+        return float(text)
+
+    return {column: parsed(column, text) for column, text in row.items()}
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table: id and class as text, scores as floats, memberships as booleans; None where empty.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read or is no such table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_record(row) for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise StoreError(f"{path} cannot be read: {error}; write it again with `miaudit run`") from error

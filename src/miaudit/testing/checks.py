@@ -1,0 +1,110 @@
+"""Checks that an attack keeps its promises, for authors of attacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from miaudit.attacks import Attack, Scores
+from miaudit.stats import auc, auc_interval
+from miaudit.testing import worlds
+from miaudit.testing.worlds import World
+
+
+def check_attack(attack: Attack) -> None:
+    """Run an attack over the worlds with known answers.
+
+    Parameters
+    ----------
+    attack
+        A configured attack. It is given overlapping shadows if it needs them, else shadows with records of their own.
+
+    Raises
+    ------
+    AssertionError
+        If a score is missing, not float64 or not finite; if equal seeds differ; if the evidence is changed; if the
+        order of the audited records matters; if members of a memorising model score low; or if a leak is found where
+        there is none.
+    """
+    overlapping = "overlapping" in attack.needs
+    told = worlds.memoriser(overlapping=overlapping)
+    before = [array.copy() for array in (told.evidence.target, told.evidence.shadows, told.evidence.inside)]
+    scores = _run(attack, told)
+    after = [told.evidence.target, told.evidence.shadows, told.evidence.inside]
+    _require(
+        all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)), f"{attack.name} changed the evidence"
+    )
+    again = _run(attack, told)
+    _require(np.array_equal(scores.score, again.score), f"{attack.name} gives other scores under the same seed")
+    _require(np.array_equal(attack.score(told.evidence), scores.score), f"{attack.name}.score is not the score of .run")
+    _same_in_any_order(attack, told, scores)
+    area = auc(scores.score[told.member], scores.score[~told.member])
+    _require(
+        area > 0.7,
+        f"{attack.name} has area {area:.3f} on a model that memorises; members must score higher (0.7 asked)",
+    )
+
+    # so many coin flips that every record has shadows with it and without it
+    silent = worlds.constant(shadows=24 if overlapping else 6, overlapping=overlapping)
+    score = _run(attack, silent).score
+    area, low, high = auc_interval(score[silent.member], score[~silent.member], confidence=0.9999)
+    reads_records = "features" in attack.needs  # then equal answers need not give equal scores
+    _require(
+        low <= 0.5 <= high if reads_records else abs(area - 0.5) < 1e-9,
+        f"{attack.name} has area {area} where every answer is the same; 0.5 is right",
+    )
+
+    for seed in range(3):
+        fair = worlds.exchangeable(seed, overlapping=overlapping)
+        score = _run(attack, fair).score
+        value, low, high = auc_interval(score[fair.member], score[~fair.member], confidence=0.9999)
+        _require(
+            low <= 0.5 <= high,
+            f"{attack.name} has area {value:.3f} [{low:.3f}, {high:.3f}] where members and non-members are alike",
+        )
+
+
+def _run(attack: Attack, world: World) -> Scores:
+    scores = attack.run(world.evidence, seed=0)
+    n, score, decision = world.evidence.n, scores.score, scores.decision
+    _require(
+        isinstance(score, np.ndarray) and score.shape == (n,) and score.dtype == np.float64,
+        f"{attack.name} must give ({n},) float64 scores, got {np.shape(score)} {getattr(score, 'dtype', type(score))}",
+    )
+    _require(bool(np.isfinite(score).all()), f"{attack.name} gives NaN or infinite scores")
+    missing = scores.missing
+    _require(
+        missing is None or (missing.shape == (n,) and missing.dtype == np.bool_ and bool(missing.any())),
+        f"{attack.name} must mark missing records by ({n},) bool, or give None where there is none",
+    )
+    _require(
+        decision is None or (decision.shape == (n,) and decision.dtype == np.bool_),
+        f"{attack.name} must decide by ({n},) bool or not at all",
+    )
+    return scores
+
+
+def _same_in_any_order(attack: Attack, world: World, scores: Scores) -> None:
+    evidence = world.evidence
+    order = np.random.default_rng(np.random.SeedSequence(1)).permutation(evidence.n)
+    changes: dict[str, Any] = {
+        "target": evidence.target[order],
+        "labels": np.concatenate([evidence.audited_labels[order], evidence.labels[evidence.n :]]),
+    }
+    if evidence.features is not None:
+        changes["features"] = evidence.features[order]
+    if evidence.asked is None:
+        changes |= {"shadows": evidence.shadows[:, order], "inside": evidence.inside[:, order]}
+    tolerance = 0.05 if evidence.asked is None else 1e-6  # training on shadow rows may follow their order
+    turned = evidence.replace(**changes)
+    moved = attack.run(turned, seed=0).score
+    _require(
+        bool(np.allclose(moved, scores.score[order], rtol=0, atol=tolerance)),
+        f"{attack.name} scores a record by its place among the audited ones",
+    )
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise AssertionError(sentence)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from miaudit.errors import PlanError
+from miaudit.recipes import Encoded, EstimatorRecipe, as_recipe, estimator_from_function, named_estimator
+
+X = np.random.default_rng(0).normal(size=(80, 5))
+Y = np.arange(80) % 4
+
+
+def halve(X):
+    return X / 2
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RandomForestClassifier(5),
+        make_pipeline(StandardScaler(), PCA(3), MLPClassifier((8,), max_iter=20, random_state=3)),
+        BaggingClassifier(DecisionTreeClassifier(random_state=1), 3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_model_belongs_to_its_seed_and_the_estimator_is_never_touched(estimator):
+    before = repr(estimator.get_params())
+    recipe = EstimatorRecipe(estimator)
+    one, same, other = (recipe.fit(X, Y, classes=4, seed=seed).predict_proba(X) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert repr(estimator.get_params()) == before
+    assert not hasattr(estimator, "classes_")
+
+
+def test_a_class_without_records_keeps_its_column():
+    values = EstimatorRecipe(RandomForestClassifier(5)).fit(X[Y != 1], Y[Y != 1], classes=4, seed=0).predict_proba(X)
+    assert values.shape == (80, 4)
+    assert (values[:, 1] == 0).all()
+
+
+def test_models_are_trained_with_the_users_own_labels():
+    names = ("a", "b", "c", "d")
+    model = EstimatorRecipe(LogisticRegression(), names).fit(X, Y, classes=4, seed=0)
+    assert list(model.estimator.classes_) == list(names)
+    assert model.predict_proba(X).shape == (80, 4)
+
+
+def test_descriptions_tell_recipes_apart_and_equal_ones_are_equal():
+    described = [
+        EstimatorRecipe(estimator).describe()
+        for estimator in (
+            LogisticRegression(),
+            LogisticRegression(C=2.0),
+            LogisticRegression(C=2),
+            make_pipeline(StandardScaler(), LogisticRegression()),
+            make_pipeline(StandardScaler(with_mean=False), LogisticRegression()),
+            make_pipeline(FunctionTransformer(halve), LogisticRegression()),
+            RandomForestClassifier(),
+            RandomForestClassifier(class_weight={0: 2.0}),
+        )
+    ]
+    assert len({repr(d) for d in described}) == len(described)
+    assert EstimatorRecipe(LogisticRegression()).describe() == described[0]
+    assert EstimatorRecipe(RandomForestClassifier(random_state=7)).describe() == described[6]
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        (SVC(), "no predict_proba.*give it probability=True, or wrap"),
+        (3, "does not say how"),
+        (RandomForestClassifier, "does not say how"),
+    ],
+)
+def test_what_cannot_train_shadows_is_refused(thing, said):
+    with pytest.raises(PlanError, match=said):
+        as_recipe(thing)
+
+
+def test_estimators_are_made_from_import_paths():
+    pipeline = named_estimator(
+        "sklearn.neural_network.MLPClassifier",
+        {"hidden_layer_sizes": [8, 4]},
+        [("sklearn.preprocessing.StandardScaler", {"with_mean": False})],
+    )
+    assert pipeline.steps[0][1].with_mean is False
+    assert pipeline.steps[1][1].hidden_layer_sizes == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "said"),
+    [
+        ("RandomForestClassifier", {}, "no import path"),
+        ("sklearn.ensemble.RandomForest", {}, "cannot be imported"),
+        ("no_such_package.Model", {}, "cannot be imported"),
+        ("sklearn.ensemble.RandomForestClassifier", {"trees": 3}, "refuses its parameters"),
+        ("pathlib.Path", {}, "has no fit"),
+    ],
+)
+def test_bad_import_paths_are_explained(path, params, said):
+    with pytest.raises(PlanError, match=said):
+        named_estimator(path, params)
+
+
+def test_an_estimator_from_a_function_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
+    (tmp_path / "my_recipe_for_tests.py").write_text(
+        "from sklearn.tree import DecisionTreeClassifier\n"
+        "def build():\n    return DecisionTreeClassifier(max_depth=2)\n"
+        "def fails():\n    raise ValueError('no')\n"
+    )
+    assert estimator_from_function(f"{tmp_path}/my_recipe_for_tests.py:build").max_depth == 2
+    with pytest.raises(PlanError, match="ValueError: no"):
+        estimator_from_function(f"{tmp_path}/my_recipe_for_tests.py:fails")
+    with pytest.raises(PlanError, match="no function 'other'"):
+        estimator_from_function(f"{tmp_path}/my_recipe_for_tests.py:other")
+    with pytest.raises(PlanError, match="no function of a file"):
+        estimator_from_function(f"{tmp_path}/none.py:build")
+
+
+def test_an_encoder_is_fitted_on_each_models_own_records():
+    recipe = Encoded(EstimatorRecipe(LogisticRegression()), StandardScaler())
+    model = recipe.fit(X[:40] + 5, Y[:40], classes=4, seed=0)
+    np.testing.assert_allclose(model.encoder.mean_, (X[:40] + 5).mean(axis=0))
+    assert not hasattr(recipe.encoder, "mean_")
+    assert model.predict_proba(X).shape == (80, 4)
+    assert recipe.describe() != EstimatorRecipe(LogisticRegression()).describe()

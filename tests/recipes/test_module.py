@@ -1,0 +1,240 @@
+"""Modules of any kind as recipes: beside a plain loop of torch, their seeds, their names in the store."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from miaudit.errors import DataError, PlanError  # noqa: E402
+from miaudit.recipes import GroupRecipe, ModuleRecipe, as_recipe, estimator_from_function  # noqa: E402
+from miaudit.recipes.training import Generators  # noqa: E402
+from miaudit.seeds import child_seed  # noqa: E402
+
+CLASSES = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Residual(nn.Module):
+    """A convolution added to its input, with a learned weight."""
+
+    def __init__(self, width: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = gain
+        self.inner = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Any) -> Any:
+        return x + self.gain * self.weight * self.inner(x)
+
+
+def convolutional(width: int = 6, gain: float = 1.0) -> nn.Module:
+    head = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(4 * width, CLASSES))
+    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), Residual(width, gain), nn.MaxPool2d(2), *head)
+
+
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 10), nn.Tanh(), nn.Dropout(0.3), nn.Linear(10, CLASSES))
+
+
+def fails() -> nn.Module:
+    raise ValueError("no such thing")
+
+
+RECIPE = ModuleRecipe(convolutional, learning_rate=0.05, momentum=0.9, weight_decay=1e-3, epochs=3, batch=16)
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[Any, Any]:
+    """Bright in one of three rows of a 3 x 8 x 8 image; 97 of them, so that one is left over by 6 batches of 16."""
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, CLASSES, 97)
+    X = rng.integers(0, 120, (97, 3, 8, 8))
+    X[np.arange(97), :, 2 * y + 1, :] += 100
+    return X.astype(np.uint8), y
+
+
+def weights(model: Any) -> list[Any]:
+    return [tensor.detach().numpy() for tensor in model.module.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({}, id="sgd"),
+        pytest.param({"optimizer": "adam", "learning_rate": 0.003, "momentum": 0.0}, id="adam"),
+        pytest.param({"optimizer": "adamw", "learning_rate": 0.003, "momentum": 0.0, "weight_decay": 0.1}, id="adamw"),
+        pytest.param({"schedule": "cosine"}, id="cosine"),
+        pytest.param({"schedule": "steps", "milestones": (1, 2), "gamma": 0.3}, id="steps"),
+    ],
+)
+def test_training_equals_a_plain_loop_of_torch(images: Any, change: Any) -> None:
+    X, y = images
+    recipe = replace(RECIPE, **change)
+    model = recipe.fit(X, y, classes=CLASSES, seed=4)
+
+    inputs, labels = torch.from_numpy(X).float() / 255, torch.from_numpy(y)
+    order = Generators.of(4).order
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(child_seed(4, "weights"))
+        net = convolutional()
+        torch.manual_seed(child_seed(4, "dropout"))
+        made = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}.get(recipe.optimizer)
+        settings: Any = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+        optimizer = (
+            made(net.parameters(), **settings) if made else torch.optim.SGD(net.parameters(), momentum=0.9, **settings)
+        )
+        schedules: Any = {
+            "constant": lambda: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
+            "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 18),
+            "steps": lambda: torch.optim.lr_scheduler.MultiStepLR(optimizer, [6, 12], 0.3),
+        }
+        schedule = schedules[recipe.schedule]()
+        net.train()
+        for _ in range(3):
+            chosen = torch.randperm(97, generator=order)
+            for part in (*chosen[:80].split(16), chosen[80:]):  # the last record joins the batch before it
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(net(inputs[part]), labels[part]).backward()
+                optimizer.step()
+                schedule.step()
+    for ours, theirs in zip(weights(model), net.state_dict().values(), strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4)
+    net.eval()
+    with torch.no_grad():
+        expected = torch.softmax(net(inputs), 1).numpy()
+    np.testing.assert_allclose(model.predict_proba(X), expected, atol=1e-4)
+
+
+def test_it_learns_in_bfloat16_too(images: Any) -> None:
+    X, y = images
+    for dtype in ("float32", "bfloat16"):
+        model = replace(RECIPE, epochs=12, dtype=dtype, standardize=True).fit(X, y, classes=CLASSES, seed=1)
+        answers = model.predict_proba(X)
+        assert (answers.argmax(axis=1) == y).mean() > 0.95
+        np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_the_seed_and_nothing_else_decides(images: Any) -> None:
+    X, y = images
+    recipe = ModuleRecipe(perceptron, epochs=2)
+    torch.rand(3)  # the global generator stands elsewhere
+    first, again, other = (recipe.fit(X, y, classes=CLASSES, seed=seed).predict_proba(X) for seed in (7, 7, 8))
+    assert np.array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    with ThreadPoolExecutor(2) as pool:  # one at a time, each with its own draws
+        models = list(pool.map(lambda seed: recipe.fit(X, y, classes=CLASSES, seed=seed), (7, 8)))
+    assert np.array_equal(models[0].predict_proba(X), first)
+    assert np.array_equal(models[1].predict_proba(X), other)
+
+
+def test_training_leaves_the_global_generator_alone(images: Any) -> None:
+    X, y = images
+    before = torch.get_rng_state()
+    RECIPE.describe()
+    replace(RECIPE, epochs=1).fit(X, y, classes=CLASSES, seed=1).predict_proba(X)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(PlanError):
+        ModuleRecipe(fails).fit(X, y, classes=CLASSES, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_descriptions_tell_modules_apart_and_equal_ones_are_equal() -> None:
+    recipes = [
+        RECIPE,
+        replace(RECIPE, build=perceptron),
+        replace(RECIPE, build=functools.partial(convolutional, 7)),
+        replace(RECIPE, build=functools.partial(convolutional, gain=0.5)),  # no weight tells of it
+        replace(RECIPE, epochs=4),
+        replace(RECIPE, dtype="bfloat16"),
+        replace(RECIPE, schedule="steps", milestones=[1]),
+    ]
+    texts = [json.dumps(recipe.describe(), sort_keys=True) for recipe in recipes]
+    assert len(set(texts)) == len(texts)
+    assert replace(RECIPE).describe() == RECIPE.describe()
+    assert RECIPE.name == "module convolutional"
+    assert not isinstance(RECIPE, GroupRecipe)
+    assert as_recipe(RECIPE) is RECIPE
+
+
+NET = """
+    from torch import nn
+    from miaudit.recipes import ModuleRecipe
+    def activation(x):
+        return x.{activation}()
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 2)
+        def forward(self, x):
+            return activation(self.linear(x))
+    def build():
+        return ModuleRecipe(Net, epochs=1)
+"""
+
+
+def test_a_plan_names_a_function_in_a_file_and_its_whole_file_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = []
+    for activation in ("tanh", "relu"):
+        folder = tmp_path / activation
+        folder.mkdir()
+        (folder / "net_for_tests.py").write_text(textwrap.dedent(NET.format(activation=activation)))
+        monkeypatch.setattr("sys.path", [str(folder), *sys.path])
+        monkeypatch.delitem(sys.modules, "net_for_tests", raising=False)
+        recipe = as_recipe(estimator_from_function(f"{folder}/net_for_tests.py:build"))
+        assert recipe.fit(np.eye(4), np.arange(4) % 2, classes=2, seed=0).predict_proba(np.eye(4)).shape == (4, 2)
+        described.append(recipe.describe())
+    assert described[0] != described[1]
+
+
+def test_what_cannot_be_trained_is_explained(images: Any) -> None:
+    X, y = images
+    with pytest.raises(PlanError) as caught:
+        ModuleRecipe(perceptron(), optimizer="adam", momentum=0.9, epochs=0, milestones=(3,))  # type: ignore[arg-type]
+    assert {path for path, _ in caught.value.problems} == {"build", "momentum", "epochs", "milestones"}
+    for build, said in (
+        (fails, "ValueError: no such thing"),
+        (dict, "returned a dict"),
+        (nn.Flatten, "no parameters"),
+        (lambda: nn.Linear(2, 2).double(), "float64"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), r"\(97, 3\)"),
+    ):
+        with pytest.raises(PlanError, match=said):
+            ModuleRecipe(build, batch=100).fit(X, y, classes=CLASSES, seed=1)
+    with pytest.raises(DataError, match="0 to 1"):
+        RECIPE.fit(X, y, classes=2, seed=1)
+    model = ModuleRecipe(perceptron, epochs=1).fit(X, y, classes=CLASSES, seed=1)
+    with pytest.raises(DataError, match=r"\(3, 8, 7\)"):
+        model.predict_proba(X[..., :7])
+    wild = ModuleRecipe(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), learning_rate=1e38, epochs=3)
+    wild = wild.fit(X.astype(float) * 1e9, y, classes=CLASSES, seed=1)
+    with pytest.raises(PlanError, match="diverged"):
+        wild.predict_proba(X.astype(float))
+
+
+def test_importing_the_recipe_does_not_import_torch() -> None:
+    code = "import sys, miaudit.recipes.module; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,251 @@
+"""The page says what the document says, all of it, and nothing in the document can break it."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from miaudit.errors import StoreError
+from miaudit.report import render, write
+from miaudit.result import BlindControl, Interval, Result
+
+SECTIONS = [
+    "top",
+    "warnings",
+    "threat",
+    "asked",
+    "records",
+    "target",
+    "shadows",
+    "attacks",
+    "roc",
+    "low-fpr",
+    "classes",
+    "controls",
+    "not-tested",
+    "reading",
+    "provenance",
+]
+
+
+@pytest.fixture(scope="module")
+def page(result, read_page):
+    return read_page(render(result))
+
+
+def spelled(value, low=None, high=None, digits=3):
+    text = f"{value:.{digits}f}"
+    return text if low is None else f"{text} {low:.{digits}f}–{high:.{digits}f}"  # noqa: RUF001
+
+
+def changed(result, **fields):
+    return Result.model_validate({**result.model_dump(by_alias=True), **fields})
+
+
+def test_every_section_is_there_in_order_with_its_own_heading(page):
+    assert [a["id"] for tag, a in page.elements if tag in ("section", "header")] == SECTIONS
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_ids_are_unique_and_every_reference_resolves(page):
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    wanted = [i for _, a in page.elements for i in (a.get("aria-labelledby") or "").split()]
+    wanted += [a["href"].removeprefix("#") for a in page.attrs("a")]
+    assert wanted
+    assert set(wanted) <= set(ids)
+
+
+def test_table_headers_have_a_scope_and_charts_a_title_and_a_description(page):
+    assert all(a.get("scope") in ("row", "col") for a in page.attrs("th"))
+    charts = [a for a in page.attrs("svg") if a.get("class") == "chart"]
+    assert len(charts) == len(page.attrs("title")) - 1 == len(page.attrs("desc")) == 5  # two ROC, three histograms
+    assert all(a["role"] == "img" and a["aria-labelledby"] for a in charts)
+
+
+def test_header_and_facts_equal_the_document(page, result):
+    for text in (result.title, result.verdict, *result.warnings):
+        assert text in page.sections["top"] + page.sections["warnings"]
+    assert all(line in page.sections["threat"] for line in result.threat_model)
+    assert all(line in page.sections["not-tested"] for line in result.not_tested)
+    assert f"{result.target.queries:,}" in page.sections["asked"]
+    assert "a probability for every class" in page.sections["asked"]
+    assert result.split.draws_sha256 in page.sections["records"]
+    for n in (result.split.members, result.split.nonmembers, result.split.population, result.split.shadow_train):
+        assert f"{n:,}" in page.sections["records"]
+    assert "members and non-members: 3; members and population: 11" in page.sections["records"]
+    assert "59 of 60, 1 failed" in page.sections["shadows"]
+    assert page.rows["shadows"][1:] == [
+        ["Target", "1.000", "0.673", "0.327"],
+        ["Shadows, mean", "1.000", "0.621", "0.379"],
+    ]
+    assert "ValueError: no" in page.sections["shadows"]
+    assert all(text in page.sections["provenance"] for text in ("20170522", "1.9.1", "c0" * 32, '"count": 60', "141.2"))
+
+
+def test_pooled_figures_equal_the_document(page, result):
+    rows = page.rows["attacks"][1:]
+    for attack, row in zip(result.attacks, rows[:3], strict=True):
+        p = attack.pooled
+        assert row[0].startswith(attack.title + attack.paper)
+        assert row[1] == spelled(p.precision, p.precision_low, p.precision_high)
+        assert row[2] == spelled(p.recall, p.recall_low, p.recall_high)
+        assert row[3] == spelled(p.accuracy, p.accuracy_low, p.accuracy_high)
+        assert row[4] == spelled(attack.auc.value, attack.auc.low, attack.auc.high)
+    assert [row[-1] for row in rows] == ["yes", "not compared", "no", "at chance", "not confounded"]
+    assert "the baseline" in rows[1][0]
+    assert rows[3][3:5] == ["0.502", "0.504 0.481–0.527"]  # noqa: RUF001
+    assert rows[4][4] == "0.493 0.470–0.516"  # noqa: RUF001
+
+
+def test_figures_per_class_equal_the_document(page, result):
+    rows = [row for row in page.rows["classes"] if row[0].startswith("place")]
+    expected = [c for attack in result.attacks for c in attack.per_class]
+    assert len(rows) == len(expected) == 90
+    for c, row in zip(expected, rows, strict=True):
+        assert row[0] == c.class_
+        assert row[1] == f"{c.n} {c.members}"
+        if c.precision is not None:
+            assert row[2] == spelled(c.precision, c.precision_low, c.precision_high)
+        assert row[3] == spelled(c.recall, c.recall_low, c.recall_high)
+        assert row[4] == spelled(c.accuracy, c.accuracy_low, c.accuracy_high)
+        assert row[5:7] == [spelled(c.train_accuracy), spelled(c.test_accuracy)]
+
+
+def test_an_undefined_figure_is_a_dash_with_its_reason_and_a_fallback_is_said(page):
+    rows = [row for row in page.rows["classes"] if row[0].startswith("place")]
+    assert rows[3][2] == "–undefined1"  # noqa: RUF001
+    reason = "The attack calls no record of this class a member."
+    assert reason in page.sections["classes"]
+    assert reason in [a.get("title") for a in page.attrs("span")]
+    assert rows[5][7] == "pooled2 12"
+    assert rows[6][7] == "own 2,406"
+    assert "Too few shadow rows of this class" in page.sections["classes"]
+
+
+def test_low_false_positive_rates_equal_the_document_and_unresolvable_ones_are_flagged(page, result):
+    head, *rows = page.rows["low-fpr"]
+    assert head == ["Attack", "FPR 10 %", "FPR 1 %", "FPR 0.1 %"]
+    for attack, row in zip(result.attacks, rows, strict=False):
+        for point, cell in zip(attack.tpr_at_fpr, row[1:], strict=True):
+            mark = "" if point.resolvable else "1"
+            value, interval = spelled(point.tpr, point.low, point.high, digits=4).split()
+            assert cell == f"{value}{mark} {interval}"
+    assert rows[-1] == ["Guessing", "0.1000", "0.0100", "0.0010"]
+    assert "Not resolvable: 0.001 of 1200 non-members is fewer than 10 records" in page.sections["low-fpr"]
+
+
+def test_a_long_class_table_is_folded_under_its_chart_and_the_page_stays_small(make_result, read_page):
+    text = render(make_result(100))
+    assert len(text.encode()) < 300_000
+    page = read_page(text)
+    in_details = re.search(r'<section id="classes".*?</section>', text, re.S).group()
+    assert in_details.index("Number of classes") < in_details.index("<details>") < in_details.index("<table>")
+    assert sum(row[0].startswith("place") for row in page.rows["classes"]) == 300
+
+
+def test_the_page_fetches_nothing(result):
+    text = render(result)
+    assert not re.search(r"<(script|link|iframe|object|embed|img|image|use|base)\b", text)
+    assert not re.search(r"url\(|@import|javascript:", text)
+    targets = re.findall(r"""(?:src|href|srcset|action|data|poster)\s*=\s*["']?([^"'\s>]*)""", text)
+    assert targets
+    assert all(target.startswith("#") for target in targets)
+    assert "default-src 'none'" in text
+
+
+HOSTILE = "<script>alert(1)</script>\"' onload=x {{ 7*7 }} </title></style>"
+
+
+def test_hostile_text_stays_text(result, read_page):
+    document = result.model_dump(by_alias=True)
+
+    def poison(value):
+        if isinstance(value, dict):
+            keep = ("status", "source", "outputs", "attack_model", "name", "baseline")
+            return {key: inner if key in keep else poison(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [poison(inner) for inner in value]
+        return HOSTILE if isinstance(value, str) else value
+
+    document = poison(document)
+    document["data"][HOSTILE] = {HOSTILE: HOSTILE}
+    document["provenance"][HOSTILE] = [{HOSTILE: HOSTILE}]
+    document["shadows"]["failures"] = [{HOSTILE: HOSTILE + "\n"}]
+    poisoned = Result.model_validate(document)
+    page = read_page(render(poisoned))
+    assert not page.attrs("script")
+    assert not [a for _, a in page.elements if "onload" in a]
+    assert page.text.count("<script>alert(1)</script>") > 100
+    assert "49" not in page.sections["threat"]
+    compact = poisoned._repr_html_()
+    assert "<script" not in compact
+    read_page(compact)
+
+
+def test_a_result_in_which_nothing_worked_still_gives_a_page_that_says_so(result, read_page):
+    attacks = [
+        {"name": "lira", "title": "LiRA", "paper": "", "status": "skipped", "reason": "it needs overlapping shadows"},
+        {"name": "gap", "title": "Gap", "paper": "", "status": "failed"},
+    ]
+    nothing = Interval(value=None, low=None, high=None, reason="too few records")
+    blind = BlindControl(method="none", auc=nothing, confounded=None)
+    page = read_page(
+        render(
+            changed(
+                result,
+                attacks=attacks,
+                warnings=[],
+                not_tested=[],
+                controls={"null": None, "baseline": "gap", "blind": blind.model_dump()},
+            )
+        )
+    )
+    assert "LiRA was skipped: it needs overlapping shadows" in page.text
+    assert "Gap failed: no reason was recorded." in page.text
+    assert "This control did not run" in page.sections["controls"]
+    assert "too few records" in page.sections["controls"]
+    assert "that does not mean everything was tested" in page.sections["not-tested"]
+    assert "warnings" not in page.sections
+
+
+def test_an_attack_without_decisions_or_curve_has_dashes(result, read_page):
+    attacks = [{"name": "rank", "title": "Ranking only", "paper": "", "status": "ran"}]
+    page = read_page(render(changed(result, attacks=attacks)))
+    assert page.rows["attacks"][1][1:5] == ["–undefined1"] * 3 + ["–undefined2"]  # noqa: RUF001
+    assert "No attack gave a curve." in page.sections["roc"]
+
+
+def test_the_page_never_promises_safety(page):
+    assert not re.search(r"\b(safe|no leak|no leakage)\b", page.text, re.I)
+    assert "An attack that fails does not show privacy" in page.sections["reading"]
+    assert "Membership inference is not proof of use" in page.sections["reading"]
+
+
+def test_the_same_result_gives_the_same_bytes_also_when_read_back(result, tmp_path):
+    result.save(tmp_path)
+    assert render(result) == render(Result.load(tmp_path))
+
+
+def test_write_puts_the_page_into_a_new_folder_and_an_unusable_folder_is_an_error(result, tmp_path):
+    path = write(result, tmp_path / "new" / "deep")
+    assert path == tmp_path / "new" / "deep" / "report.html"
+    assert path.read_text(encoding="utf-8") == render(result)
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+    with pytest.raises(StoreError, match=r"cannot write to .* --out"):
+        write(result, path)  # a file where a folder should be
+
+
+def test_the_notebook_summary_shows_the_figures(result, read_page):
+    page = read_page(result._repr_html_())
+    shokri = result.attacks[0]
+    row = page.rows[""][1]
+    assert row[:2] == [shokri.title, f"{shokri.pooled.precision:.3f}"]
+    assert row[4] == f"{shokri.auc.value:.3f} ({shokri.auc.low:.3f}–{shokri.auc.high:.3f})"  # noqa: RUF001
+    assert result.verdict in page.text
+    assert all(warning in page.text for warning in result.warnings)

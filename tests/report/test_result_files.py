@@ -1,0 +1,134 @@
+"""result.json and records.csv: written whole or not at all, and read back as they were."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from miaudit.errors import StoreError
+from miaudit.files import write_files
+from miaudit.result import SCHEMA_VERSION, Result
+
+
+def test_a_saved_result_comes_back_equal_with_its_records(result, tmp_path):
+    assert result.save(tmp_path / "out") == tmp_path / "out" / "result.json"
+    back = Result.load(tmp_path / "out")
+    assert back == result
+    assert back.to_json() == result.to_json()
+    assert back.records == result.records
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["records.csv", "result.json"]
+
+
+def test_the_table_has_one_row_per_record_and_the_columns_of_the_contract(result, tmp_path):
+    lines = result.save(tmp_path).with_name("records.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "id,class,member,shokri,shokri_in,threshold,threshold_in,gap,gap_in"
+    assert len(lines) == 2401
+    first = result.records[0]
+    assert lines[1].startswith(f"r0,{first['class']},1,{first['shokri']!r},{int(first['shokri_in'])},")
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+number = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@pytest.fixture
+def there_and_back(result, tmp_path):
+    def run(records):
+        result.model_copy().attach_records(records).save(tmp_path)
+        return Result.load(tmp_path).records
+
+    return run
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@given(st.lists(st.tuples(text, text, st.none() | st.booleans(), number), min_size=1, max_size=5))
+def test_any_record_comes_back_bit_for_bit(there_and_back, rows):
+    records = [{"id": i, "class": c, "member": m, "a": s, "a_in": m} for i, c, m, s in rows]
+    assert there_and_back(records) == records
+
+
+def test_awkward_names_and_numbers_come_back(there_and_back):
+    scores = [0.1 + 0.2, 5e-324, -0.0, 1e308]
+    names = ["a,b", 'say "x"', "line\r", "two\r\nlines", ""]
+    records = [{"id": n, "class": n, "member": True, "a": s, "a_in": False} for n in names for s in scores]
+    back = there_and_back(records)
+    assert back == records
+    assert [repr(row["a"]) for row in back] == [repr(row["a"]) for row in records]
+
+
+def test_numpy_values_and_missing_scores_are_written(result, tmp_path):
+    records = [
+        {"id": np.int64(4), "class": np.str_("a"), "member": np.True_, "a": np.float32(0.1), "a_in": np.int64(0)},
+        {"id": 5, "class": 2, "member": None, "a": float("nan")},
+    ]
+    copy = result.model_copy().attach_records(records)
+    assert copy.save(tmp_path).with_name("records.csv").read_text().splitlines() == [
+        "id,class,member,a,a_in",
+        "4,a,1,0.10000000149011612,0",
+        "5,2,,,",
+    ]
+
+
+def test_a_result_without_records_leaves_no_stale_table(result, tmp_path):
+    result.save(tmp_path)
+    result.model_copy().attach_records([]).save(tmp_path)
+    assert Result.load(tmp_path).records == []
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_full_disk_leaves_both_old_files_and_no_temporary_ones(result, tmp_path, monkeypatch, fails_at):
+    result.save(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    syncs = iter(range(1, 10))
+
+    def fsync(descriptor):
+        if next(syncs) == fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    changed = result.model_copy(update={"title": "other"}).attach_records(result.records[:3])
+    with pytest.raises(StoreError, match=r"no space left on the disk of"):
+        changed.save(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(result, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreError, match="choose a folder you may write to"):
+            result.save(place)
+    (tmp_path / "result.json").mkdir()  # something in the way of the file itself
+    with pytest.raises(StoreError, match="cannot write to"):
+        write_files(tmp_path, {"result.json": b"{}"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "result.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "schema version None"),
+        ("{", "cannot be read as JSON"),
+        (json.dumps({"schema_version": SCHEMA_VERSION + 1}), "upgrade miaudit"),
+        (json.dumps({"schema_version": SCHEMA_VERSION}), "not a miaudit result"),
+    ],
+)
+def test_what_is_no_result_is_refused(tmp_path, content, message):
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(StoreError, match=message):
+        Result.load(tmp_path)
+
+
+def test_a_missing_result_and_a_broken_table_are_refused(result, tmp_path):
+    with pytest.raises(StoreError, match=r"no result\.json"):
+        Result.load(tmp_path)
+    result.save(tmp_path)
+    for broken in ("id,class,member,a\n1,2,1,word\n", "id,class,member,a\n1,2,1,0.5,9\n", "id,class,member,a\n1,2\n"):
+        (tmp_path / "records.csv").write_text(broken)
+        with pytest.raises(StoreError, match=r"records\.csv cannot be read"):
+            Result.load(tmp_path)

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from breaking import CountsFits, FailsSometimes, KillsItsWorkerAlways, KillsItsWorkerOnce, points
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neural_network import MLPClassifier
+
+from miaudit import files
+from miaudit.data import from_arrays
+from miaudit.errors import PoolError, StoreError
+from miaudit.recipes import EstimatorRecipe, as_recipe
+from miaudit.shadows.design import draw_disjoint
+from miaudit.shadows.pool import ShadowPool
+from miaudit.store import Store
+
+DATA = from_arrays(*points())
+
+
+def pool(folder: Path, estimator, *, shadows: int = 4, seed: int = 0, dataset=DATA, train: int = 60) -> ShadowPool:
+    draws = draw_disjoint(np.arange(100, 300), shadows=shadows, train=train, test=60, seed=seed)
+    return ShadowPool(dataset, as_recipe(estimator), draws, Store(folder), seed)
+
+
+def outputs(pool: ShadowPool, **options) -> np.ndarray:
+    """Run the pool and return the outputs of its shadows."""
+    return pool.outputs(pool.run(**options))
+
+
+def fits(ledger: Path) -> int:
+    return len(ledger.read_text().splitlines()) if ledger.exists() else 0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", [RandomForestClassifier(10), MLPClassifier((16,), max_iter=15)])
+def test_rows_are_bit_equal_whatever_the_number_of_processes_and_shadows(tmp_path, estimator):
+    here = outputs(pool(tmp_path / "a", estimator), workers=0, minimum=4)
+    there = outputs(pool(tmp_path / "b", estimator), workers=2, minimum=4)
+    more = outputs(pool(tmp_path / "c", estimator, shadows=6), workers=3, minimum=4)
+    np.testing.assert_array_equal(here, there)
+    np.testing.assert_array_equal(here, more[:4])
+
+
+def test_networks_are_trained_in_groups_and_come_out_as_they_would_alone(tmp_path):
+    pytest.importorskip("torch")
+    from miaudit.recipes import Network
+    from miaudit.shadows.engine import in_groups
+
+    recipe = Network(hidden=(16,), epochs=8, batch=20)
+    rows, widths = [], []
+    for name, workers, shadows in (("a", 0, 7), ("b", 2, 7), ("c", 0, 3)):
+        shadow_pool = pool(tmp_path / name, recipe, shadows=shadows)
+        widths.append([len(group) for group in in_groups(shadow_pool.plan, DATA, recipe, max(workers, 1))])
+        rows.append(outputs(shadow_pool, workers=workers, minimum=3))
+    assert widths == [[7], [4, 3], [3]]
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
+    np.testing.assert_allclose(rows[0][:3], rows[2], atol=1e-6)
+    again = outputs(pool(tmp_path / "d", recipe, shadows=7), workers=0, minimum=7)
+    np.testing.assert_array_equal(rows[0], again)
+
+
+class FailsInGroups:
+    """A recipe whose groups fail whenever seed 3 of the pool is among them."""
+
+    name = "fails in groups"
+
+    def __init__(self, bad: int) -> None:
+        self.bad = bad
+
+    def describe(self):
+        return {"recipe": self.name}
+
+    def group_width(self, shape, classes):
+        return 3
+
+    def fit(self, X, y, *, classes, seed):
+        return EstimatorRecipe(RandomForestClassifier(3)).fit(X, y, classes=classes, seed=seed)
+
+    def fit_many(self, X, y, *, indices, classes, seeds):
+        if self.bad in seeds:
+            raise RuntimeError("this group has a bad one")
+        return [self.fit(X[i], y[i], classes=classes, seed=s) for i, s in zip(indices, seeds, strict=True)]
+
+
+def test_a_group_that_fails_is_trained_one_by_one(tmp_path):
+    bad = pool(tmp_path, RandomForestClassifier(3), shadows=7).plan[4].seed
+    shadow_pool = pool(tmp_path, FailsInGroups(bad), shadows=7)
+    rows = shadow_pool.run(workers=0, minimum=6)
+    assert list(rows) == [0, 1, 2, 3, 5, 6]
+    assert [failure.name for failure in shadow_pool.failures] == ["shadow 4"]
+
+
+def test_rows_say_how_their_model_did(tmp_path):
+    forests = pool(tmp_path, RandomForestClassifier(10))
+    for i in forests.run(workers=0, minimum=4):
+        row = forests.store.get(forests.plan[i].key)
+        assert row is not None
+        assert row.facts["name"] == f"shadow {i}"
+        assert row.facts["train_accuracy"] > 0.85
+        assert 0.3 < row.facts["test_accuracy"] < 0.95
+        assert row.arrays["outputs"].shape == (120, 3)
+        assert row.arrays["outputs"].dtype == np.float32
+
+
+def test_only_what_is_missing_is_trained(tmp_path):
+    ledger = tmp_path / "ledger"
+    trees = CountsFits(str(ledger))
+    first = outputs(pool(tmp_path / "s", trees), workers=0, minimum=4)
+    assert fits(ledger) == 4
+    seen = []
+    again = outputs(pool(tmp_path / "s", trees, shadows=5), workers=0, minimum=5, tell=seen.append)
+    assert fits(ledger) == 5
+    assert (seen[0].found, seen[-1].done) == (4, 1)
+    np.testing.assert_array_equal(first, again[:4])
+
+
+def test_a_damaged_row_is_trained_again_and_said_to_be(tmp_path):
+    ledger = tmp_path / "ledger"
+    shadows = pool(tmp_path / "s", CountsFits(str(ledger)))
+    before = outputs(shadows, workers=0, minimum=4)
+    path = shadows.store.path(shadows.plan[2].key)
+    path.write_bytes(path.read_bytes()[:-7])
+    after = outputs(shadows, workers=0, minimum=4)
+    assert fits(ledger) == 5
+    np.testing.assert_array_equal(before, after)
+    assert "damaged row set aside" in (tmp_path / "s" / "journal.jsonl").read_text()
+
+
+def test_other_data_recipes_seeds_or_draws_never_share_a_row(tmp_path):
+    X, y = points()
+    changed = X.copy()
+    changed[150, 0] += 1e-9
+    relabelled = y.copy()
+    relabelled[150] = (relabelled[150] + 1) % 3
+    pools = [
+        pool(tmp_path, CountsFits("x")),
+        pool(tmp_path, CountsFits("x", max_depth=3)),
+        pool(tmp_path, CountsFits("x"), seed=1),
+        pool(tmp_path, CountsFits("x"), train=50),
+        pool(tmp_path, CountsFits("x"), dataset=from_arrays(X.astype(np.float32), y)),
+    ]
+    keys = [{job.key for job in p.plan} for p in pools]
+    assert len(set.union(*keys)) == sum(map(len, keys))
+    original = {job.name: job for job in pools[0].plan}
+    for dataset in (from_arrays(changed, y), from_arrays(X, relabelled)):
+        for job in pool(tmp_path, CountsFits("x"), dataset=dataset).plan:
+            touched = 150 in original[job.name].asked
+            assert (job.key != original[job.name].key) == touched
+    assert any(150 in job.asked for job in original.values())
+
+
+def test_the_same_shadows_are_shared_by_two_audits_of_one_folder(tmp_path):
+    ledger = tmp_path / "ledger"
+    for _ in range(2):
+        pool(tmp_path / "s", CountsFits(str(ledger))).run(workers=0, minimum=4)
+    assert fits(ledger) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_failures_are_kept_with_their_traceback_and_the_run_goes_on(tmp_path, workers):
+    shadows = pool(tmp_path, FailsSometimes(), shadows=12)
+    rows = shadows.run(workers=workers, minimum=2)
+    assert len(rows) + len(shadows.failures) == 12
+    assert 2 <= len(rows) < 12
+    for failure in shadows.failures:
+        assert failure.error == "ValueError: this one does not converge"
+        assert "in fit" in failure.traceback
+    assert "this one does not converge" in (tmp_path / "journal.jsonl").read_text()
+
+
+def test_too_few_shadows_end_the_run_with_exit_code_4(tmp_path):
+    shadows = pool(tmp_path, FailsSometimes(), shadows=12)
+    with pytest.raises(PoolError, match=r"of 12 shadow models could be trained, at least 12 are needed.*converge") as e:
+        shadows.run(workers=0, minimum=12)
+    assert e.value.exit_code == 4
+    assert shadows.run(workers=0, minimum=2)
+
+
+def test_a_killed_worker_costs_only_the_row_in_flight(tmp_path):
+    scar = tmp_path / "scar"
+    rows = pool(tmp_path / "s", KillsItsWorkerOnce(str(scar))).run(workers=2, minimum=4)
+    assert scar.exists()
+    assert len(rows) == 4
+    assert (tmp_path / "s" / "journal.jsonl").read_text().count("worker died") == 1
+
+
+def test_workers_killed_while_they_start_do_not_hang_the_run(tmp_path):
+    """With records that fill a pipe many times over, kill every worker that shows up in the first seconds."""
+    X, y = points(30_000)
+    dataset = from_arrays(np.repeat(X, 20, axis=1), y)
+    shadow_pool = pool(tmp_path, RandomForestClassifier(3), dataset=dataset)
+    before, killed, stop = set(multiprocessing.active_children()), set(), time.monotonic() + 1.0
+
+    def kill() -> None:
+        while time.monotonic() < stop:
+            for child in set(multiprocessing.active_children()) - before - killed:
+                killed.add(child)
+                child.kill()
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    shadow_pool.run(workers=2, minimum=0)
+    killer.join()
+    assert killed
+    assert len(shadow_pool.run(workers=2, minimum=4)) == 4
+
+
+def test_a_model_that_always_kills_its_worker_fails_alone(tmp_path):
+    shadows = pool(tmp_path, KillsItsWorkerAlways(), shadows=5)
+    rows = shadows.run(workers=2, minimum=1)
+    assert 1 <= len(shadows.failures) < 5
+    assert len(rows) == 5 - len(shadows.failures)
+    assert "worker died 3 times" in shadows.failures[0].error
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk_ends_the_run_and_keeps_the_rows(tmp_path, monkeypatch, workers):
+    if workers:
+        limit = f"ulimit -f 1; exec {sys.executable} -c"  # files of at most 1 kB: rows do not fit
+        code = (
+            "import sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); sys.path.insert(0, sys.argv[1])\n"
+            "import numpy as np; from pathlib import Path; import test_engine as t\n"
+            "t.pool(Path(sys.argv[2]), t.RandomForestClassifier(2), train=100).run(workers=2, minimum=4)\n"
+        )
+        done = subprocess.run(
+            ["bash", "-c", f'{limit} "$0" "$@"', code, str(Path(__file__).parent), str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert "StoreError" in done.stderr
+        assert not list((tmp_path / "rows").iterdir())
+        return
+    whole = pool(tmp_path, RandomForestClassifier(3))
+    whole.run(workers=0, minimum=4)
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if len(list((tmp_path / "rows").glob("*.safetensors"))) >= 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(StoreError, match="no space left"):
+        pool(tmp_path, RandomForestClassifier(3), shadows=9).run(workers=0, minimum=9)
+    monkeypatch.undo()
+    seen = []
+    pool(tmp_path, RandomForestClassifier(3), shadows=9).run(workers=0, minimum=9, tell=seen.append)
+    assert seen[0].found == 6
+
+
+def test_a_script_without_a_main_guard_and_with_its_own_estimator_works(tmp_path):
+    script = tmp_path / "script.py"
+    body = """
+import sys; sys.path.insert(0, {here!r})
+import numpy as np
+from pathlib import Path
+from sklearn.tree import DecisionTreeClassifier
+import test_engine as t
+print("started")
+class Own(DecisionTreeClassifier):
+    pass
+for estimator in (DecisionTreeClassifier(), Own()):
+    rows = t.pool(Path({out!r}), estimator).run(workers=2, minimum=4)
+    print(len(rows))
+"""
+    script.write_text(body.format(here=str(Path(__file__).parent), out=str(tmp_path / "s")))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["started", "4", "4"]
+
+
+def test_workers_end_when_the_program_is_killed_and_the_next_run_trains_the_rest(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; import test_engine as t; from breaking import Slow\n"
+        "t.pool(Path(sys.argv[2]), Slow(), shadows=40).run(workers=2, minimum=40)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    program = subprocess.Popen(arguments, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "rows").glob("*.safetensors"))) < 3 if (tmp_path / "rows").exists() else True:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    program.kill()
+    program.wait()
+    deadline = time.monotonic() + 10
+    while _members_of_session(program.pid):
+        assert time.monotonic() < deadline, "workers outlived the program"
+        time.sleep(0.1)
+    kept = len(list((tmp_path / "rows").glob("*.safetensors")))
+    assert 3 <= kept < 40
+    from breaking import Slow
+
+    seen = []
+    rows = pool(tmp_path, Slow(), shadows=kept + 2).run(workers=0, minimum=kept + 2, tell=seen.append)
+    assert seen[0].found >= kept - 2  # shadows finish out of order by the number of workers at most
+    assert len(rows) == kept + 2
+
+
+def _members_of_session(session: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_torch_has_one_thread_in_a_worker_also_when_it_is_loaded_there_first(tmp_path):
+    pytest.importorskip("torch")
+    code = (
+        "import sys; from miaudit.shadows.engine import one_thread\n"
+        "assert 'torch' not in sys.modules\n"
+        "with one_thread():\n    import torch; print(torch.get_num_threads())\n"
+        "import os; print(torch.get_num_threads() == os.cpu_count(), 'OMP_NUM_THREADS' in os.environ)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=environment
+    )
+    assert done.stdout.split() == ["1", "True", "False"]

@@ -1,0 +1,87 @@
+"""The pages are true: tables, plans and links."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from miaudit.plan import Plan
+from miaudit.recipes import Network
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")] + sorted(
+    ROOT.glob("docs/**/*.md")
+)
+FENCED = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WHOLE = {
+    "data": {"name": "digits"},
+    "split": {"members": 100},
+    "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"},
+}
+
+
+def plans_in(page: Path) -> list[Any]:
+    """Return the TOML blocks of a page; those fenced as ``toml fragment`` show some sections only."""
+    return [
+        pytest.param(text, "fragment" in kind, id=f"{page.name} {number}")
+        for number, (kind, text) in enumerate(FENCED.findall(page.read_text(encoding="utf-8")))
+        if kind.startswith("toml")
+    ]
+
+
+def completed(fragment: dict[str, Any]) -> dict[str, Any]:
+    three_files = "members" in fragment.get("data", {})
+    return {name: value for name, value in WHOLE.items() if not (name == "split" and three_files)} | fragment
+
+
+def prose(page: Path) -> str:
+    return FENCED.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_tables_of_the_plan_page_are_what_the_code_says():
+    reference = runpy.run_path(str(ROOT / "docs" / "plan_reference.py"))
+    page = (ROOT / "docs" / "plans.md").read_text(encoding="utf-8")
+    assert sorted(name for _, name, _ in reference["MARKED"].findall(page)) == sorted(reference["tables"]())
+    assert reference["updated"](page) == page, "run python docs/plan_reference.py"
+
+
+@pytest.mark.parametrize(("text", "fragment"), plans_in(ROOT / "README.md") + plans_in(ROOT / "docs" / "plans.md"))
+def test_every_plan_on_a_page_is_one(text, fragment):
+    content = tomllib.loads(text)
+    plan = Plan.of(completed(content) if fragment else content)
+    if plan.recipe.network is not None:
+        network = dict(plan.recipe.network)
+        preset = network.pop("preset", None)
+        assert Network(**network) if preset is None else Network.preset(preset, **network)
+
+
+def test_pages_hold_plans():
+    assert len(plans_in(ROOT / "README.md")) >= 1
+    assert len(plans_in(ROOT / "docs" / "plans.md")) >= 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), f"{page.name} links to {target}, and there is no {there}"
+        assert not anchor or anchor in anchors(there), f"{page.name} links to {target}, and there is no such heading"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.toml")), ids=lambda path: path.name)
+def test_every_example_is_a_plan(path):
+    assert Plan.load(path).title != "Membership inference audit"

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from miaudit.errors import PlanError
+from miaudit.plan import Plan
+
+GOOD = {
+    "data": {"name": "digits"},
+    "split": {"members": 100},
+    "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"},
+}
+
+
+def problems(changes: dict) -> str:
+    with pytest.raises(PlanError) as caught:
+        Plan.of({**GOOD, **changes})
+    return str(caught.value)
+
+
+def test_a_small_plan_is_enough():
+    plan = Plan.of(GOOD)
+    assert plan.shadows.count == 20
+    assert plan.split.duplicates == "report"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sed": 1}, "sed: unknown key; did you mean 'seed'?"),
+        ({"shadow": {}}, "shadow: unknown key; did you mean 'shadows'?"),
+        ({"shadows": {"counts": 3}}, "shadows.counts: unknown key; did you mean 'count'?"),
+        ({"shadows": {"zzz": 3}}, "shadows.zzz: unknown key; allowed here: count, train, test, minimum"),
+        (
+            {"recipe": {"estimator": "x", "steps": [{"clas": "y"}]}},
+            "recipe.steps.0.clas: unknown key; did you mean 'class'?",
+        ),
+        ({"shadows": {"count": 0}}, "shadows.count: input should be greater than or equal to 1; got 0"),
+        ({"split": {}}, "split.members is missing"),
+        ({"data": {}}, "data: say where the records come from in one way"),
+        ({"data": {"name": "a", "path": "b"}}, "data: say where the records come from in one way"),
+        ({"data": {"members": "a.npz"}}, "data: members, nonmembers and population go together"),
+        ({"recipe": {}}, "recipe: say how models are trained in one way"),
+        ({"recipe": {"function": "f.py:g", "params": {"a": 1}}}, "recipe: params and steps belong to estimator"),
+        ({"target": {"file": "m.skops"}}, "target.file names a trained model"),
+        ({"split": {"members": 1.5}}, "split.members"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_path(changes, said):
+    assert said in problems(changes)
+
+
+def test_every_problem_is_listed_at_once():
+    text = problems({"sed": 1, "shadows": {"count": "many", "trian": 2}, "recipe": {}})
+    assert text.startswith("4 problems in the plan")
+    for path in ("sed:", "shadows.count:", "shadows.trian:", "recipe:"):
+        assert path in text
+
+
+def test_paths_are_relative_to_the_plan(tmp_path):
+    (tmp_path / "plan.toml").write_text(
+        '[data]\npath = "records.csv"\nlabel = "y"\n[split]\nmembers = "m.txt"\nnonmembers = "n.txt"\npopulation = "p.txt"\n'
+        '[target]\nfile = "model.skops"\n[recipe]\nfunction = "own.py:build"\n'
+    )
+    plan = Plan.load(tmp_path / "plan.toml")
+    assert plan.data.path == str(tmp_path / "records.csv")
+    assert plan.split.population == str(tmp_path / "p.txt")
+    assert plan.target.file == str(tmp_path / "model.skops")
+    assert plan.recipe.function == str(tmp_path / "own.py:build")
+
+
+def test_a_plan_that_is_missing_or_no_toml_is_said_to_be(tmp_path):
+    with pytest.raises(PlanError, match="cannot be read"):
+        Plan.load(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(PlanError, match="not valid TOML"):
+        Plan.load(tmp_path / "bad.toml")
+
+
+def test_the_schema_of_plans_is_published():
+    schema = json.loads(Plan.schema_text())
+    assert set(schema["properties"]) >= {"data", "split", "recipe", "shadows", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attack": {"params": {"a": 1}}}, "attack: params are those of estimator"),
+        ({"attack": {"hiden": 3}}, "attack.hiden: unknown key; did you mean 'hidden'?"),
+        ({"shadows": {"count": 3, "minimum": 4}}, "minimum is 4, more than the 3 shadow models"),
+        ({"data": {"name": "digits", "group": "g"}}, "group belong to files"),
+        ({"data": {"path": "a.csv", "options": {"a": "b"}}}, "options belong to name"),
+        ({"target": {"trusted": ["a"]}}, "trusted and description belong to file"),
+    ],
+)
+def test_keys_that_would_do_nothing_are_refused(changes, said):
+    assert said in problems(changes)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from miaudit import files
+from miaudit.errors import StoreError
+from miaudit.store import Store, content_key
+
+OUTPUTS = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+def stored(folder: Path) -> Store:
+    store = Store(folder)
+    store.put("k" * 64, {"outputs": OUTPUTS}, {"name": "shadow 0", "train_accuracy": 0.5})
+    return store
+
+
+def test_a_row_comes_back_as_it_went_in(tmp_path):
+    row = stored(tmp_path).get("k" * 64)
+    assert row is not None
+    np.testing.assert_array_equal(row.arrays["outputs"], OUTPUTS)
+    assert row.facts == {"name": "shadow 0", "train_accuracy": 0.5}
+    assert Store(tmp_path).get("other") is None
+
+
+@given(cut=st.integers(0, 400))
+@settings(max_examples=60, deadline=None)
+def test_a_half_written_row_is_not_there_and_is_set_aside(tmp_path_factory, cut):
+    store = stored(tmp_path_factory.mktemp("store"))
+    path = store.path("k" * 64)
+    content = path.read_bytes()
+    path.write_bytes(content[: min(cut, len(content) - 1)])
+    assert store.get("k" * 64) is None
+    assert not store.has("k" * 64)
+    assert "damaged row" in (store.folder / "journal.jsonl").read_text()
+
+
+@given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
+@settings(max_examples=100, deadline=None)
+def test_a_flipped_bit_is_found_by_the_checksum(tmp_path_factory, position, bit):
+    store = stored(tmp_path_factory.mktemp("store"))
+    path = store.path("k" * 64)
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    path.write_bytes(bytes(content))
+    row = store.get("k" * 64)
+    if row is not None:  # a flip in the padding of the header changes nothing that is read
+        np.testing.assert_array_equal(row.arrays["outputs"], OUTPUTS)
+        assert row.facts == {"name": "shadow 0", "train_accuracy": 0.5}
+
+
+def test_a_row_under_a_wrong_name_is_not_believed(tmp_path):
+    store = stored(tmp_path)
+    os.replace(store.path("k" * 64), store.path("j" * 64))
+    assert store.get("j" * 64) is None
+
+
+def test_a_store_of_a_newer_miaudit_is_refused_and_left_alone(tmp_path):
+    stored(tmp_path)
+    (tmp_path / "store.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(StoreError, match="schema version 99.*upgrade miaudit"):
+        Store(tmp_path)
+    assert len(list((tmp_path / "rows").iterdir())) == 1
+
+
+def test_an_unreadable_store_file_is_explained(tmp_path):
+    (tmp_path / "store.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot be read"):
+        Store(tmp_path)
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    store = stored(tmp_path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(StoreError, match="no space left.*every finished row is kept"):
+        store.put("j" * 64, {"outputs": OUTPUTS}, {})
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "rows").iterdir()] == [f"{'k' * 64}.safetensors"]
+    assert store.get("k" * 64) is not None
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot write to .*file.*--out"):
+        Store(tmp_path / "file" / "store")
+
+
+def test_keys_do_not_depend_on_the_order_of_their_parts_but_on_every_part():
+    assert content_key({"a": 1, "b": [2]}) == content_key({"b": [2], "a": 1})
+    assert len({content_key(parts) for parts in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]})}) == 5
+
+
+def test_sweeping_removes_only_old_temporary_files(tmp_path):
+    store = stored(tmp_path)
+    young, old = tmp_path / "rows" / "young.tmp", tmp_path / "rows" / "old.tmp"
+    young.write_text("")
+    old.write_text("")
+    os.utime(old, (0, 0))
+    store.sweep()
+    assert young.exists()
+    assert not old.exists()
+    assert store.get("k" * 64) is not None

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from miaudit.errors import DataError, PlanError, TargetError
+from miaudit.targets import as_target, load_model
+
+X = np.random.default_rng(0).normal(size=(60, 4))
+Y = np.arange(60) % 3
+
+
+def test_a_fitted_estimator_answers_in_class_order():
+    names = np.array(["red", "blue", "green"])
+    model = LogisticRegression().fit(X, names[Y])  # its columns are blue, green, red
+    target = as_target(model, classes=3, names=tuple(names))
+    np.testing.assert_allclose(target.query(X).values, model.predict_proba(X)[:, [2, 0, 1]])
+    assert target.queries == 60
+    assert target.description == "LogisticRegression"
+
+
+def test_a_class_the_model_never_saw_has_probability_zero():
+    model = LogisticRegression().fit(X[Y < 2], Y[Y < 2])
+    values = as_target(model, classes=3).query(X).values
+    assert (values[:, 2] == 0).all()
+    np.testing.assert_allclose(values.sum(axis=1), 1)
+
+
+def test_a_model_of_other_classes_is_refused():
+    model = LogisticRegression().fit(X, np.array(["a", "b", "c"])[Y])
+    with pytest.raises(PlanError, match=r"knows classes the data does not have: \['c'\]"):
+        as_target(model, classes=3, names=("a", "b", "d"))
+
+
+def test_other_widths_are_told_before_the_model_is_asked():
+    target = as_target(RandomForestClassifier(3).fit(X, Y), classes=3)
+    with pytest.raises(DataError, match="trained on 4 features, the records have 5"):
+        target.query(np.zeros((2, 5)))
+    assert target.queries == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda X: np.full((len(X), 3), 0.5), "60 of 60 rows do not sum to one"),
+        (lambda X: np.tile([1.5, -0.5, 0.0], (len(X), 1)), "negative"),
+        (lambda X: np.full((len(X) - 1, 3), 1 / 3), "asked about 60 records and answered 59"),
+        (lambda X: np.full((len(X), 2), 0.5), r"expected \(60, 3\)"),
+        (lambda X: np.zeros(len(X)), "only answers labels"),
+        (lambda X: np.full((len(X), 3), np.nan), "not finite"),
+        (lambda X: np.full((len(X), 3), "a"), "expected numbers"),
+        (lambda X: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_an_unusable_answer_is_named(answer, said):
+    with pytest.raises(TargetError, match=said) as caught:
+        as_target(answer, classes=3).query(X)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (LinearSVC().fit(X, Y), "answers labels only"),
+        (LogisticRegression(), "is not fitted"),
+        (LogisticRegression, "not a trained model"),
+        (3, "expected an object with predict_proba"),
+    ],
+)
+def test_what_is_no_trained_model_is_refused(model, said):
+    with pytest.raises(PlanError, match=said):
+        as_target(model, classes=3)
+
+
+def test_a_torch_module_is_put_through_a_softmax_once():
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(4, 3)
+    logits = as_target(layer, classes=3).query(X).values
+    with torch.no_grad():
+        expected = torch.softmax(layer(torch.tensor(X, dtype=torch.float32)).double(), dim=1).numpy()
+    np.testing.assert_allclose(logits, expected)
+    normal = as_target(torch.nn.Sequential(layer, torch.nn.Softmax(dim=1)), classes=3).query(X).values
+    np.testing.assert_allclose(normal, expected, atol=1e-6)
+
+
+def test_model_files_are_told_by_content(tmp_path):
+    import joblib
+
+    skops = pytest.importorskip("skops.io")
+    model = LogisticRegression().fit(X, Y)
+    skops.dump(model, tmp_path / "a.pkl")  # a misleading name
+    np.testing.assert_array_equal(load_model(tmp_path / "a.pkl").coef_, model.coef_)
+    joblib.dump(model, tmp_path / "b.skops")
+    with pytest.raises(PlanError, match="runs whatever code.*--allow-pickle"):
+        load_model(tmp_path / "b.skops")
+    np.testing.assert_array_equal(load_model(tmp_path / "b.skops", allow_pickle=True).coef_, model.coef_)
+    (tmp_path / "c").write_text("hello")
+    with pytest.raises(PlanError, match="no model file"):
+        load_model(tmp_path / "c")
+    with pytest.raises(PlanError, match="cannot be read"):
+        load_model(tmp_path / "d")
