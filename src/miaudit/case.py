@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miaudit.attacks import Shokri
 from miaudit.data import (
@@ -22,6 +23,7 @@ from miaudit.data import (
     load_named,
     load_parts,
     read_index,
+    slices_of,
 )
 from miaudit.data.records import as_records, n_records, stack_records
 from miaudit.errors import DataError, PlanError
@@ -59,6 +61,7 @@ class Case:
     minimum: int
     attack: Shokri
     plan: dict[str, Any]
+    slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n_records,) each
     hashes: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -93,6 +96,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
         minimum=plan.shadows.minimum or _half(plan.shadows.count),
         attack=_attack(_attack_options(plan)),
         plan=plan.model_dump(mode="json", by_alias=True),
+        slices=slices_of(dataset, plan.data.slices),
         hashes=hashes,
         warnings=warnings,
     )
@@ -205,6 +209,7 @@ def _reading(data: DataPlan) -> dict[str, Any]:
         "numeric": tuple(data.numeric),
         "labels": data.labels,
         "frame": data.frame,
+        "slices": tuple(data.slices),
     }
 
 

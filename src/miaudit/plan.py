@@ -40,6 +40,9 @@ class DataPlan(Section):
     label: str | None = Field(None, description="column or array with the class")
     ids: str | None = Field(None, description="column or array with an id for people to find a record again")
     group: str | None = Field(None, description="column or array with a group, such as a person with many rows")
+    slices: list[str] = Field(
+        [], description="columns or arrays whose values part the records, to measure the leak in each part"
+    )
     drop: list[str] = Field([], description="columns that are not features")
     categorical: list[str] = Field([], description="columns that are categories, whatever they look like")
     numeric: list[str] = Field([], description="columns that are numbers, whatever they look like")

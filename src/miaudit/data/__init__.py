@@ -16,6 +16,7 @@ from miaudit.data.records import (
     take_records,
 )
 from miaudit.data.schema import Column, Schema, encoder
+from miaudit.data.slices import slices_of
 from miaudit.data.split import Split, draw_split, given_split, read_index
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "n_records",
     "read_index",
     "row_hashes",
+    "slices_of",
     "stack_records",
     "take_records",
 ]

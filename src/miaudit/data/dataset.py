@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Dataset:
         What to call the data in a report.
     group_name
         What the groups are, as the data calls them; None without groups.
+    slices
+        (n,) values of columns the leak is to be measured by, where they are no features; see `slices_of`.
     """
 
     X: Records  # (n, ...)
@@ -46,6 +48,7 @@ class Dataset:
     groups: NDArray[Any] | None = None  # (n,)
     name: str = "data"
     group_name: str | None = None
+    slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -73,12 +76,13 @@ class Dataset:
             y=self.y[rows],
             ids=None if self.ids is None else self.ids[rows],
             groups=None if self.groups is None else self.groups[rows],
+            slices={name: values[rows] for name, values in self.slices.items()},
             _hashes={},
         )
 
     @property
     def hash(self) -> str:
-        """sha256 of records, labels, class names and schema; ids, groups and the name do not count."""
+        """sha256 of records, labels, class names and schema; ids, groups, slices and the name do not count."""
         if "all" not in self._hashes:
             digest = hashlib.sha256(content_hash(self.X).encode())
             digest.update(np.ascontiguousarray(self.y).tobytes())

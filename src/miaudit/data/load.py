@@ -6,6 +6,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def load(
     frame: bool = False,
     name: str | None = None,
     records: str = "X",
+    slices: Collection[str] = (),
 ) -> Dataset:
     """Read a data set from an ``.npz``, ``.csv``, ``.csv.gz`` or ``.parquet`` file.
 
@@ -138,6 +140,8 @@ def load(
         Hand out a pandas frame with the original values instead of a matrix.
     name
         What to call the data; the file's name unless given.
+    slices
+        Columns (or arrays) to keep beside the records, for :func:`~miaudit.data.slices.slices_of`.
 
     Raises
     ------
@@ -157,6 +161,7 @@ def load(
         frame=frame,
         name=name,
         records=records,
+        slices=slices,
     )
     return dataset
 
@@ -175,6 +180,7 @@ def load_parts(
     frame: bool = False,
     name: str | None = None,
     records: str = "X",
+    slices: Collection[str] = (),
 ) -> tuple[Dataset, tuple[NDArray[np.int64], ...]]:
     """Read several files of one kind as one data set; see :func:`load`.
 
@@ -194,7 +200,7 @@ def load_parts(
         if suffixes[0] == ".npz":
             if frame:
                 raise DataError(f"{files[0]}: an .npz holds arrays, not a table; leave frame out")
-            read = [_read_npz(path, records, label or "y", ids, group) for path in files]
+            read = [_read_npz(path, records, label or "y", ids, group, slices) for path in files]
             dataset = _from_npz(read, drop, categorical, numeric, labels, classes, group, title)
             sizes = [n_records(part["X"]) for part in read]
         else:
@@ -211,6 +217,7 @@ def load_parts(
                 classes=classes,
                 frame=frame,
                 name=title,
+                slices=slices,
             )
             sizes = [len(next(iter(table.values()))) for table in tables]
     except DataError as error:
@@ -236,12 +243,13 @@ def from_table(
     classes: Sequence[Any] | None = None,
     frame: bool = False,
     name: str = "data",
+    slices: Collection[str] = (),
 ) -> Dataset:
     """Return a data set from columns; parameters and errors are those of :func:`load`."""
     names = list(table)
     if label is None:
         raise DataError(f"name the label column (label = ...); the columns are {', '.join(names[:20])}")
-    for column in (label, ids, group, *drop, *categorical, *numeric):
+    for column in (label, ids, group, *drop, *categorical, *numeric, *slices):
         if column is not None and column not in table:
             raise DataError(unknown_column(column, names))
     if both := sorted(set(categorical) & set(numeric)):
@@ -261,7 +269,7 @@ def from_table(
     else:
         X, schema = matrix(parsed)
     y = as_numbers(table[label]) if labels == "codes" else None
-    return from_arrays(
+    dataset = from_arrays(
         X,
         table[label] if y is None else y,
         classes=classes,
@@ -273,9 +281,17 @@ def from_table(
         stated=_stated(categorical, numeric) if frame else None,
         schema=schema,
     )
+    return replace(dataset, slices={column: _slice(table[column]) for column in slices})
 
 
-def _read_npz(path: Path, records: str, label: str, ids: str | None, group: str | None) -> dict[str, Any]:
+def _slice(cells: Any) -> NDArray[Any]:
+    numbers = as_numbers(cells)
+    return np.array(list(cells), dtype=object) if numbers is None else numbers
+
+
+def _read_npz(
+    path: Path, records: str, label: str, ids: str | None, group: str | None, slices: Collection[str]
+) -> dict[str, Any]:
     packed = f"{records}_packed"
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:  # np.load leaves a broken file open
@@ -285,6 +301,8 @@ def _read_npz(path: Path, records: str, label: str, ids: str | None, group: str 
                 if array is not None and array not in has:
                     raise DataError(f"{path} has no array {array!r}; it has {', '.join(has)}. Name the right one")
             part = {key: file[array] for key, array in wanted.items() if array is not None}
+            # a slice that is no array may be a column of the records: slices_of looks there
+            part["slices"] = {array: vector(file[array], array) for array in slices if array in has}
             for array in ("classes", "feature_names"):
                 if array in has and file[array].ndim == 1:
                     part[array] = file[array].tolist()
@@ -318,6 +336,7 @@ def _from_npz(
         key: np.concatenate([part[key] for part in parts]) if key in parts[0] else None
         for key in ("y", "ids", "groups")
     }
+    slices = {array: np.concatenate([part["slices"][array] for part in parts]) for array in parts[0]["slices"]}
     names: list[str] | None = parts[0].get("feature_names")
     if drop or categorical or numeric:
         if X.ndim != 2:
@@ -328,7 +347,7 @@ def _from_npz(
                 raise DataError(unknown_column(column, names))
         keep = [i for i, column in enumerate(names) if column not in set(drop)]
         X, names = X[:, keep], [names[i] for i in keep]
-    return from_arrays(
+    dataset = from_arrays(
         X,
         arrays["y"],
         classes=classes if classes is not None else parts[0].get("classes"),
@@ -340,6 +359,7 @@ def _from_npz(
         names=names,
         stated=_stated(categorical, numeric),
     )
+    return replace(dataset, slices=slices)
 
 
 def _stem(path: Path) -> str:
