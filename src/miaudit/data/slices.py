@@ -49,8 +49,8 @@ def _values(dataset: Dataset, name: str) -> NDArray[np.generic]:
     values = dataset.X[:, [i]].toarray()[:, 0] if is_sparse(dataset.X) else column_values(dataset.X, i)
     if column.categories is None:
         return np.asarray(values)
-    names = {value: category for value, category in zip(column.values or (), column.categories, strict=True)}
-    return np.array([str(names.get(value, value)) for value in values.tolist()])
+    category = dict(zip(column.values or (), column.categories, strict=True))
+    return np.array([str(category.get(value, value)) for value in values.tolist()])
 
 
 def grouped(name: str, values: ArrayLike) -> NDArray[np.str_]:
