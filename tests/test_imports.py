@@ -26,7 +26,7 @@ ALLOWED = {
     "plan": set(),
     "table": set(),
     "result": {"files", "table"},
-    "targets": {"data"},
+    "targets": {"data", "evidence"},
     "recipes": {"data", "targets", "seeds", "files"},
     "shadows": {"data", "evidence", "files", "recipes", "targets", "store", "seeds"},
     "findings": {"attacks", "evidence", "stats", "result", "seeds"},

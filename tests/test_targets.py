@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from miaudit.errors import DataError, PlanError, TargetError
-from miaudit.targets import as_target, load_model
+from miaudit.targets import Target, as_target, load_model
 
 X = np.random.default_rng(0).normal(size=(60, 4))
 Y = np.arange(60) % 3
@@ -49,7 +49,10 @@ def test_other_widths_are_told_before_the_model_is_asked():
         (lambda X: np.tile([1.5, -0.5, 0.0], (len(X), 1)), "negative"),
         (lambda X: np.full((len(X) - 1, 3), 1 / 3), "asked about 60 records and answered 59"),
         (lambda X: np.full((len(X), 2), 0.5), r"expected \(60, 3\)"),
-        (lambda X: np.zeros(len(X)), "only answers labels"),
+        (lambda X: np.full(len(X), 0.3), r"\['0.3'\] are not classes of the data.*one number per class"),
+        (lambda X: np.full(len(X), 3), r"\['3'\] are not classes of the data"),
+        (lambda X: np.full((len(X), 3), 0.2), "60 of 60 rows do not sum to one"),
+        (lambda X: np.tile([0.5, 0.51, 0.0], (len(X), 1)) + 0.0001234, "do not sum to one"),
         (lambda X: np.full((len(X), 3), np.nan), "not finite"),
         (lambda X: np.full((len(X), 3), "a"), "expected numbers"),
         (lambda X: 1 / 0, "ZeroDivisionError"),
@@ -61,13 +64,77 @@ def test_an_unusable_answer_is_named(answer, said):
     assert caught.value.exit_code == 4
 
 
+PROBABILITIES = np.random.default_rng(1).dirichlet(np.ones(3), 60)
+
+
+def test_a_model_that_only_predicts_answers_labels():
+    names = np.array(["red", "blue", "green"])
+    target = as_target(LinearSVC().fit(X, names[Y]), classes=3, names=tuple(names))
+    assert target.capability == "labels"
+    answer = target.query(X)
+    assert answer.kind == "labels"
+    assert answer.values.dtype == np.int64
+    assert (names[answer.values] == LinearSVC().fit(X, names[Y]).predict(X)).all()
+    np.testing.assert_array_equal(answer.probabilities.argmax(axis=1), answer.labels)
+    assert target.query(X[:0]).values.shape == (0,)
+
+
+@pytest.mark.parametrize("form", [np.int64, float, str, object])
+def test_a_function_may_answer_labels_as_numbers_or_texts(form):
+    target = as_target(lambda X: Y[: len(X)].astype(form), classes=3)
+    np.testing.assert_array_equal(target.query(X).values, Y)
+    assert (target.kind, target.capability, target.decimals) == ("labels", "labels", None)
+
+
+@pytest.mark.parametrize("decimals", range(5))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounded_answers_are_told_and_taken(decimals, dtype):
+    rounded = PROBABILITIES.round(decimals).astype(dtype)
+    target = as_target(lambda X: rounded, classes=3)
+    np.testing.assert_array_equal(target.query(X).values, rounded)
+    assert (target.kind, target.capability, target.decimals) == ("probabilities", "rounded", decimals)
+
+
+def test_full_precision_is_told_from_the_whole_not_from_one_round_answer():
+    answers = iter([np.array([[0.5, 0.25, 0.25]]), PROBABILITIES[:1]])
+    target = as_target(lambda X: next(answers), classes=3)
+    target.query(X[:1])
+    assert (target.capability, target.decimals) == ("rounded", 2)
+    target.query(X[:1])
+    assert (target.capability, target.decimals) == ("probabilities", None)
+
+
+def test_the_top_k_are_told_from_probabilities():
+    cut = np.where(PROBABILITIES == PROBABILITIES.max(axis=1, keepdims=True), PROBABILITIES, 0)
+    target = as_target(lambda X: cut, classes=3)
+    np.testing.assert_array_equal(target.query(X).values, cut)
+    assert (target.kind, target.capability) == ("topk", "topk")
+
+
+def test_declared_logits_are_kept_and_turned_into_probabilities_on_demand():
+    logits = np.random.default_rng(2).normal(size=(60, 3)) * 5
+    answer = Target(lambda X: logits, classes=3, kind="logits").query(X)
+    np.testing.assert_array_equal(answer.values, logits)
+    np.testing.assert_allclose(answer.probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(
+        np.log(answer.probabilities[:, 0] / answer.probabilities[:, 1]), logits[:, 0] - logits[:, 1]
+    )
+
+
+def test_a_target_that_changes_what_it_answers_is_refused():
+    answers = iter([PROBABILITIES, Y])
+    target = as_target(lambda X: next(answers), classes=3)
+    target.query(X)
+    with pytest.raises(TargetError, match=r"expected \(60, 3\)"):
+        target.query(X)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (LinearSVC().fit(X, Y), "answers labels only"),
         (LogisticRegression(), "is not fitted"),
         (LogisticRegression, "not a trained model"),
-        (3, "expected an object with predict_proba"),
+        (3, "expected an object with predict_proba or predict"),
     ],
 )
 def test_what_is_no_trained_model_is_refused(model, said):

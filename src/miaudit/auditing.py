@@ -35,6 +35,7 @@ from miaudit.shadows.engine import Job, Progress, one_thread, peak_memory
 from miaudit.shadows.pool import RowKeys, ShadowPool
 from miaudit.store import Store
 from miaudit.targets import Target
+from miaudit.targets.target import Kind
 
 Tell = Callable[[str, Progress | None], None]
 """Called with what is being done, and how far the shadow models are."""
@@ -191,6 +192,7 @@ class _Asked:
     outputs: NDArray[np.floating[Any]]  # (n, classes)
     queries: int
     description: str
+    kind: Kind = "probabilities"
 
 
 def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: float, *, keep: bool) -> Result:
@@ -282,8 +284,9 @@ def _target_job(case: Case) -> Job:
 def _ask(target: Target, case: Case) -> _Asked:
     before = target.queries
     with one_thread():
-        outputs = target.query(take_records(case.dataset.X, _audited(case))).values.astype(np.float32)
-    return _Asked(outputs, target.queries - before, target.description)
+        answer = target.query(take_records(case.dataset.X, _audited(case)))
+    outputs = answer.probabilities.astype(np.float32)
+    return _Asked(outputs, target.queries - before, target.description, answer.kind)
 
 
 def _conclude(
@@ -335,7 +338,7 @@ def _conclude(
             train_accuracy=train_accuracy,
             test_accuracy=test_accuracy,
             classes=len(dataset.classes),
-            outputs="probabilities",
+            outputs=asked.kind,
             queries=asked.queries,
         ),
         split=SplitResult(

@@ -13,7 +13,7 @@ not audited, answers on *variants* of the audited records, and the records' own 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,9 @@ from miaudit.errors import DataError
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+Capability = Literal["logits", "probabilities", "topk", "rounded", "labels"]
+"""What a target answers, from most to least telling; it decides which attacks can be run."""
 
 
 @dataclass(frozen=True, eq=False)

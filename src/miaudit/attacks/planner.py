@@ -15,8 +15,8 @@ from miaudit.attacks.salem import Salem
 from miaudit.attacks.shokri import Shokri
 from miaudit.attacks.threshold import Gap, Threshold
 from miaudit.errors import PlanError
+from miaudit.evidence import Capability
 
-Capability = Literal["logits", "probabilities", "topk", "rounded", "labels"]
 Design = Literal["overlapping", "offline", "disjoint"]
 
 _FEW, _MANY = 4, 64

@@ -140,10 +140,11 @@ def _train(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe) -> Sequence[Mo
 def _ask(job: Job, model: Model, dataset: Dataset, store: Rows, seconds: float, said: Sequence[str]) -> Outcome:
     try:
         target = as_target(model, classes=len(dataset.classes))
-        outputs = target.query(take_records(dataset.X, job.asked)).values  # (r, classes)
+        answer = target.query(take_records(dataset.X, job.asked))
     except Exception as error:
         return _failure(job, error)
-    correct = outputs.argmax(axis=1) == dataset.y[job.asked]  # (r,)
+    outputs = answer.probabilities  # (r, classes)
+    correct = answer.labels == dataset.y[job.asked]  # (r,)
     trained_on = np.isin(job.asked, job.train)
     facts = {
         "name": job.name,
