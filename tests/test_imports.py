@@ -28,6 +28,7 @@ ALLOWED = {
     "result": {"files", "table"},
     "targets": {"data", "evidence"},
     "recipes": {"data", "targets", "seeds", "files"},
+    "probes": {"attacks", "data", "evidence", "seeds", "targets"},
     "shadows": {"data", "evidence", "files", "recipes", "targets", "store", "seeds"},
     "findings": {"attacks", "evidence", "stats", "result", "seeds"},
     "case": {"attacks", "data", "plan", "recipes", "seeds", "targets"},

@@ -6,8 +6,9 @@ design), the pool after them. Two designs of the shadows meet here:
 * *overlapping*: every shadow answers every audited record; ``asked`` is None and row j of a shadow is record j;
 * *disjoint*: a shadow answers only the records it drew; ``asked[m, j]`` says which record row j of shadow m is about.
 
-Three things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
-not audited, answers on *variants* of the audited records, and the records' own *features*.
+Four things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
+not audited, answers on *variants* of the audited records, the records' own *features*, and what came of *probes*, many
+questions about each record of which only the labels were heeded.
 """
 
 from __future__ import annotations
@@ -66,6 +67,29 @@ class Variants:
     shadows: Floats  # (q, m, n, c)
 
 
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """What came of many questions about each record, of which only the labels were heeded.
+
+    Parameters
+    ----------
+    votes
+        (n, q) bool: was the target's label of variant q of the audited record right.
+    distances
+        (n,) distance from the audited record to the target's nearest change of label; 0 where it is answered wrongly.
+    shadow_votes, shadow_distances
+        (m, r, q) and (m, r): the same of the shadows, about the records of the evidence's rows.
+    queries
+        Questions put to the target in all.
+    """
+
+    votes: Bools | None = None  # (n, q)
+    distances: Floats | None = None  # (n,)
+    shadow_votes: Bools | None = None  # (m, r, q)
+    shadow_distances: Floats | None = None  # (m, r)
+    queries: int = 0
+
+
 @dataclass(frozen=True, init=False, eq=False)
 class Evidence:
     """Outputs of the target and of the shadow models, and who was trained on what.
@@ -88,6 +112,8 @@ class Evidence:
         Answers on variants of the audited records, where ``asked`` is None.
     features
         (n, ...) numbers the audited records consist of.
+    probes
+        Answers to many questions about each record.
 
     Raises
     ------
@@ -103,6 +129,7 @@ class Evidence:
     population: Population | None
     variants: Variants | None
     features: NDArray[Any] | None  # (n, ...)
+    probes: Probes | None
 
     def __init__(
         self,
@@ -115,6 +142,7 @@ class Evidence:
         population: Population | None = None,
         variants: Variants | None = None,
         features: ArrayLike | None = None,
+        probes: Probes | None = None,
     ) -> None:
         target_, shadows_ = np.asarray(target), np.asarray(shadows)
         inside_, labels_ = np.asarray(inside), np.asarray(labels)
@@ -122,6 +150,8 @@ class Evidence:
         features_ = None if features is None else np.asarray(features)
         _check(target_, shadows_, inside_, labels_, asked_)
         _check_beside(target_, shadows_, asked_, population, variants, features_)
+        if probes is not None:
+            _check_probes(probes, len(target_), inside_.shape)
         object.__setattr__(self, "target", target_)
         object.__setattr__(self, "shadows", shadows_)
         object.__setattr__(self, "inside", inside_.astype(bool))
@@ -130,6 +160,7 @@ class Evidence:
         object.__setattr__(self, "population", population)
         object.__setattr__(self, "variants", variants)
         object.__setattr__(self, "features", features_)
+        object.__setattr__(self, "probes", probes)
 
     @property
     def n(self) -> int:
@@ -221,6 +252,20 @@ def _check_beside(
         _check_block("variants.shadows", variants.shadows, (q, models, n, classes))
     if features is not None and (features.ndim < 2 or len(features) != n):
         raise DataError(f"features must have one row of numbers for each of {n} records, got shape {features.shape}")
+
+
+def _check_probes(probes: Probes, n: int, rows: tuple[int, ...]) -> None:
+    shapes: dict[str, tuple[int, ...]] = {"distances": (n,), "shadow_distances": rows}
+    if probes.votes is not None:
+        q = probes.votes.shape[-1]
+        if q == 0:
+            raise DataError("probes.votes holds no vote; ask at least once about each record")
+        shapes |= {"votes": (n, q), "shadow_votes": (*rows, q)}
+    elif probes.shadow_votes is not None:
+        raise DataError("probes.shadow_votes are of no use without the target's votes; give both")
+    for name, shape in shapes.items():
+        if (array := getattr(probes, name)) is not None:
+            _check_block(f"probes.{name}", array, shape)
 
 
 def _check_block(name: str, array: Any, shape: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ from miaudit.attacks import (
     AttackR,
     Calibration,
     Gap,
+    LabelOnly,
     LiRA,
     Quantile,
     Salem,
@@ -50,6 +51,9 @@ CONFIGURED = [
     LiRA(signal="hinge"),
     *(RMIA(form, mode) for form in ("base", "rmia", "informia") for mode in ("offline", "online")),
     Salem(),
+    LabelOnly(),
+    LabelOnly("boundary"),
+    LabelOnly(calibrate=False),
     Quantile(trees=20),
     Quantile("quantile", alpha=0.1, trees=20),
 ]

@@ -31,6 +31,8 @@ def strongest(capability: str, **options) -> str:
         ("probabilities", {"shadows": 64, "design": "overlapping"}, "lira per-example"),
         ("probabilities", {"shadows": 128, "design": "offline"}, "rmia"),
         ("labels", {"shadows": 64, "design": "overlapping"}, "gap"),
+        ("labels", {"shadows": 0, "probes": ["votes"]}, "label-only"),
+        ("labels", {"shadows": 9, "probes": ["votes", "boundary"]}, "label-only boundary 500"),
     ],
 )
 def test_the_strongest_of_each_budget(capability: str, options: dict, name: str) -> None:
@@ -38,7 +40,9 @@ def test_the_strongest_of_each_budget(capability: str, options: dict, name: str)
 
 
 def test_every_attack_is_listed_once_a_configuration() -> None:
-    planned = plan_attacks("probabilities", shadows=8, design="overlapping", population=True, features=True)
+    planned = plan_attacks(
+        "probabilities", shadows=8, design="overlapping", population=True, features=True, probes=["votes", "boundary"]
+    )
     assert {p.attack.name for p in planned} == set(ATTACKS)
     assert len({p.name for p in planned}) == len(planned)
     assert all(p.runs for p in planned)
@@ -78,9 +82,13 @@ def test_the_plan_is_what_happens(design: str, labels: bool, shadows: int, besid
         asked=e.asked,
         population=e.population if beside else None,
         features=e.features if beside else None,
+        probes=e.probes if beside else None,
     )
+    probes = ("votes", "boundary") if beside else ()
     capability = "labels" if labels else "probabilities"
-    for planned in plan_attacks(capability, shadows=shadows, design=design, population=beside, features=beside):
+    for planned in plan_attacks(
+        capability, shadows=shadows, design=design, population=beside, features=beside, probes=probes
+    ):
         if planned.runs:
             assert len(planned.attack.score(evidence)) == evidence.n
         else:

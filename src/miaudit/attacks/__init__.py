@@ -5,6 +5,7 @@ from __future__ import annotations
 from miaudit.attacks.attack import Attack, ClassModel, Scores
 from miaudit.attacks.calibration import Calibration
 from miaudit.attacks.controls import Blind, blind_auc, shuffle_membership
+from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
 from miaudit.attacks.planner import Planned, plan_attacks
 from miaudit.attacks.population import AttackP, AttackR
@@ -24,6 +25,7 @@ __all__ = [
     "Calibration",
     "ClassModel",
     "Gap",
+    "LabelOnly",
     "LiRA",
     "Planned",
     "Quantile",
@@ -38,6 +40,6 @@ __all__ = [
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack
-    for attack in (AttackP, AttackR, Calibration, Gap, LiRA, Quantile, RMIA, Salem, Shokri, Threshold)
+    for attack in (AttackP, AttackR, Calibration, Gap, LabelOnly, LiRA, Quantile, RMIA, Salem, Shokri, Threshold)
 }
 """Every attack under its name, sorted."""

@@ -47,7 +47,7 @@ class Attack(ABC):
 
     ``needs`` names what the evidence must hold: ``"probabilities"`` (not labels alone), ``"shadows"`` (rows of shadow
     models), ``"inside"`` (some of them trained on the record asked about), ``"overlapping"`` (shadows that answered the
-    audited records themselves), ``"population"`` and ``"features"`` (of the same names in the evidence).
+    audited records themselves), ``"population"``, ``"features"`` and ``"probes"`` (of the same names in the evidence).
     """
 
     name: ClassVar[str]
@@ -104,6 +104,10 @@ def require(attack: Attack, evidence: Evidence) -> None:
         raise DataError(
             f"{attack.name} needs shadows that answered the audited records themselves (overlapping design); these "
             "answered records of their own"
+        )
+    if "probes" in needs and evidence.probes is None:
+        raise DataError(
+            f"{attack.name} needs probes: the labels of variants of each record, or distances to a boundary"
         )
     if "population" in needs and (evidence.population is None or not len(evidence.population.labels)):
         raise DataError(f"{attack.name} needs a population: the target's answers on records that are not audited")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from miaudit.attacks.attack import Attack
 from miaudit.attacks.calibration import Calibration
+from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
 from miaudit.attacks.population import AttackP, AttackR
 from miaudit.attacks.quantile import Quantile
@@ -22,6 +24,8 @@ Design = Literal["overlapping", "offline", "disjoint"]
 _FEW, _MANY = 4, 64
 _CANDIDATES: tuple[Attack, ...] = (
     Gap(),
+    LabelOnly(),
+    LabelOnly("boundary", queries=500),
     Threshold(),
     Threshold("modified_entropy", per_class=True),
     AttackP(),
@@ -44,6 +48,7 @@ _LACKS = {
     "overlapping": "the shadows did not answer the audited records",
     "population": "there are no answers on records outside the audit",
     "features": "the records' features are not at hand",
+    "probes": "the target was not asked about variants of the records",
 }
 _CAVEATS = {
     "topk": "a true class outside the top k counts as improbable, whatever its probability",
@@ -75,6 +80,7 @@ def plan_attacks(
     design: Design = "disjoint",
     population: bool = False,
     features: bool = False,
+    probes: Collection[str] = (),
 ) -> list[Planned]:
     """List every attack with whether it can be run on such evidence.
 
@@ -91,6 +97,8 @@ def plan_attacks(
         Whether target (and shadows) answered records outside the audit.
     features
         Whether the records' own numbers are at hand.
+    probes
+        Which kinds of :class:`LabelOnly` the target can be probed for: ``"votes"``, ``"boundary"``.
 
     Returns
     -------
@@ -98,8 +106,8 @@ def plan_attacks(
         From floors to the strongest kinds; exactly one is ``strongest``. Up to 4 shadows that is offline RMIA, up to
         63 LiRA with the normal-inverse-gamma prior, from 64 LiRA with per-example variance (Carlini et al. 2022,
         figure 9; Zarifzadeh et al. 2024); offline RMIA where no shadow may be trained on audited records; Shokri's or
-        Salem's on disjoint data; quantile regression or the loss without shadows; the gap for labels, against which
-        attacks that may ask more than once per record do better.
+        Salem's on disjoint data; quantile regression or the loss without shadows; for labels the distance to the boundary,
+        votes where that is out of reach, and the gap where records may be asked about once only.
 
     Raises
     ------
@@ -122,14 +130,17 @@ def plan_attacks(
         "overlapping": design != "disjoint",
         "population": population,
         "features": features,
+        "probes": bool(probes),
     }
-    best = _strongest(there, shadows, design)
+    best = _strongest(there, shadows, design, probes)
     planned = []
     for attack in _CANDIDATES:
+        if isinstance(attack, LabelOnly):
+            there["probes"] = attack.kind in probes
         reason = _why_not(attack, there, shadows)
         runs = not reason
         if runs:
-            reason = _CAVEATS.get(capability, "") if attack.name != "gap" else ""
+            reason = _CAVEATS.get(capability, "") if attack.name not in ("gap", "label-only") else ""
         planned.append(Planned(attack, runs, reason or "all it needs is there", attack == best))
     return planned
 
@@ -146,9 +157,11 @@ def _why_not(attack: Attack, there: dict[str, bool], shadows: int) -> str:
     return "; ".join(lacking)
 
 
-def _strongest(there: dict[str, bool], shadows: int, design: Design) -> Attack:
+def _strongest(there: dict[str, bool], shadows: int, design: Design, probes: Collection[str]) -> Attack:
     if not there["probabilities"]:
-        return Gap()
+        return (
+            LabelOnly("boundary", queries=500) if "boundary" in probes else LabelOnly() if "votes" in probes else Gap()
+        )
     if not shadows:
         if there["population"]:
             return Quantile() if there["features"] else AttackP()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miaudit.attacks import Attack, Scores
+from miaudit.evidence import Probes
 from miaudit.stats import auc, auc_interval
 from miaudit.testing import worlds
 from miaudit.testing.worlds import World
@@ -94,6 +97,8 @@ def _same_in_any_order(attack: Attack, world: World, scores: Scores) -> None:
     }
     if evidence.features is not None:
         changes["features"] = evidence.features[order]
+    if evidence.probes is not None:
+        changes["probes"] = _in_order(evidence.probes, order, shadows=evidence.asked is None)
     if evidence.asked is None:
         changes |= {"shadows": evidence.shadows[:, order], "inside": evidence.inside[:, order]}
     tolerance = 0.05 if evidence.asked is None else 1e-6  # training on shadow rows may follow their order
@@ -103,6 +108,14 @@ def _same_in_any_order(attack: Attack, world: World, scores: Scores) -> None:
         bool(np.allclose(moved, scores.score[order], rtol=0, atol=tolerance)),
         f"{attack.name} scores a record by its place among the audited ones",
     )
+
+
+def _in_order(probes: Probes, order: NDArray[np.int64], *, shadows: bool) -> Probes:
+    changes = {name: array[order] for name in ("votes", "distances") if (array := getattr(probes, name)) is not None}
+    for name in ("shadow_votes", "shadow_distances") if shadows else ():
+        if (array := getattr(probes, name)) is not None:
+            changes[name] = array[:, order]
+    return replace(probes, **changes)
 
 
 def _require(holds: bool, sentence: str) -> None:

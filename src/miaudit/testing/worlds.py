@@ -3,7 +3,10 @@
 In every world each class has as many members as non-members, among the audited records and in every shadow, so the
 class alone tells nothing. ``overlapping`` chooses between shadows that answered the audited records, each inside by
 a coin flip (LiRA), and shadows with records of their own (Shokri et al. 2017). Every world has a population of as many
-records as are audited, members of nothing, and features: three numbers a record that tell nothing but its class.
+records as are audited, members of nothing, and features: three numbers a record that tell nothing but its class. It has
+probes too, as if the label of a record held out against change the longer the surer the model is: of eight variants those
+are answered rightly that ask for less than the probability of the true class, and the boundary is as far as that class is
+ahead of the next.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.evidence import Bools, Evidence, Ints, Population
+from miaudit.evidence import Bools, Evidence, Floats, Ints, Population, Probes
 
 Answer = Callable[[Ints, Bools, np.random.Generator], NDArray[np.float64]]  # labels, inside -> (n, classes)
 
@@ -110,9 +113,36 @@ def _world(answer: Answer, n: int, classes: int, shadows: int, seed: int, overla
         features=_features(labels, generator),
     )
     features = _features(labels, generator)
-    evidence = Evidence(target, rows, inside, all_labels, asked=asked, population=population, features=features)
+    probes = _probes(target, rows, labels, all_labels if asked is None else all_labels[asked])
+    evidence = Evidence(
+        target, rows, inside, all_labels, asked=asked, population=population, features=features, probes=probes
+    )
     return World(evidence, member)
 
 
 def _features(labels: Ints, generator: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(generator.normal(labels[:, None] * [1.0, 0.0, 0.0], 1.0))
+
+
+_VARIANTS = np.linspace(0.1, 0.98, 8)  # probability of the true class each variant asks for
+
+
+def _probes(target: Floats, rows: Floats, labels: Ints, row_labels: Ints) -> Probes:
+    row_labels = np.broadcast_to(row_labels, rows.shape[:2])
+    return Probes(
+        votes=_true(target, labels)[..., None] > _VARIANTS,
+        distances=_ahead(target, labels),
+        shadow_votes=_true(rows, row_labels)[..., None] > _VARIANTS,
+        shadow_distances=_ahead(rows, row_labels),
+        queries=len(labels) * len(_VARIANTS),
+    )
+
+
+def _true(answers: Floats, labels: Ints) -> Floats:
+    return np.asarray(np.take_along_axis(answers, labels[..., None], axis=-1)[..., 0])
+
+
+def _ahead(answers: Floats, labels: Ints) -> Floats:
+    others = answers.copy()
+    np.put_along_axis(others, labels[..., None], -np.inf, axis=-1)
+    return np.asarray(np.maximum(_true(answers, labels) - others.max(axis=-1), 0.0))

@@ -1,0 +1,102 @@
+"""What is asked about each record, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.attacks.label_only import LabelOnly
+from miaudit.data.records import Records, n_records
+from miaudit.data.schema import Schema
+from miaudit.errors import DataError
+from miaudit.evidence import Bools, Floats, Ints, Probes
+from miaudit.probes.hopskipjump import boundary_distance
+from miaudit.probes.variants import variant
+from miaudit.seeds import generator
+from miaudit.targets.target import Target
+
+
+def probe(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, *, seed: int) -> Probes:
+    """Ask a target about variants of records, or along a walk on its decision boundary; only labels are heeded.
+
+    Parameters
+    ----------
+    target
+        Answers with labels, or with anything that has a largest entry.
+    X, labels, schema
+        n records, their true classes (n,), and the columns.
+    attack
+        Says what to ask: kind, queries, noise.
+    seed
+        Of the draws. Two targets probed about the same records with one seed get the same variants.
+
+    Returns
+    -------
+    Probes
+        ``votes`` (n, queries), or ``distances`` (n,), and the queries spent in all. Distances in tables are in standard
+        deviations of the columns of X, those between images in the unit of their values.
+
+    Raises
+    ------
+    DataError
+        If the records do not fit: there is no distance between categories.
+    TargetError
+        If the target fails.
+    """
+    n = n_records(X)
+    if len(labels) != n:
+        raise DataError(f"{n} records but {len(labels)} classes; give one class per record")
+    before = target.queries
+    if attack.kind == "votes":
+        votes = _votes(target, X, labels, schema, attack, seed)
+        return Probes(votes=votes, queries=target.queries - before)
+    distances = _distances(target, X, labels, schema, attack, seed)
+    return Probes(distances=distances, queries=target.queries - before)
+
+
+def _votes(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, seed: int) -> Bools:
+    votes = np.zeros((n_records(X), attack.queries), dtype=bool)  # (n, queries)
+    for k, level in enumerate(attack.levels()):
+        asked = X
+        if level > 0:
+            asked = variant(X, schema, level=level, rng=generator(seed, "variant", k), mirror=attack.mirror)
+        votes[:, k] = said(target, asked) == labels
+    return votes
+
+
+def said(target: Target, X: Records) -> Ints:
+    """Return the (n,) labels a target gives records, whatever else it answers."""
+    values = target.query(X).values
+    labels: Any = values if values.ndim == 1 else values.argmax(axis=1)
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _distances(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, seed: int) -> Floats:
+    if not isinstance(X, np.ndarray) or X.dtype.kind == "O" or any(c.kind != "numeric" for c in schema.columns):
+        why = "binary or categorical columns" if isinstance(X, np.ndarray) else f"the form {type(X).__name__}"
+        raise DataError(
+            "the distance to the decision boundary needs an array of numeric columns or images; these records have "
+            f'{why}. Use kind = "votes"'
+        )
+    ends = [np.array([getattr(column, end) for column in schema.columns]) for end in ("low", "high")]
+    low, high = (float(end[0]) if schema.shape is not None else end for end in ends)
+    dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float32)
+
+    def ask(points: NDArray[np.float64]) -> Ints:
+        return said(target, points.reshape(-1, *X.shape[1:]).astype(dtype))
+
+    flat = X.reshape(len(X), -1).astype(np.float64)
+    scale = np.ones(flat.shape[1]) if schema.shape is not None else flat.std(axis=0)
+    scale[scale == 0] = 1.0
+    walked = boundary_distance(
+        lambda points: ask(points * scale),
+        flat / scale,
+        labels,
+        low=low / scale,
+        high=high / scale,
+        queries=attack.queries,
+        seed=seed,
+    )
+    return walked.distance

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from miaudit.attacks import Gap, LabelOnly
+from miaudit.errors import DataError, PlanError
+from miaudit.evidence import Evidence, Probes
+from miaudit.stats import auc, auc_interval
+from miaudit.testing import worlds
+
+BOTH = [LabelOnly(), LabelOnly("boundary")]
+
+
+@pytest.mark.parametrize("attack", BOTH, ids=lambda a: a.kind)
+def test_with_shadows_on_the_audited_records(attack: LabelOnly) -> None:
+    told = worlds.memoriser(shadows=16, overlapping=True)
+    scores = attack.run(told.evidence)
+    assert auc(scores.score[told.member], scores.score[~told.member]) > 0.9
+    assert (scores.decision == told.member).mean() > 0.85
+    silent = worlds.constant(shadows=16, overlapping=True)
+    score = attack.score(silent.evidence)
+    assert auc(score[silent.member], score[~silent.member]) == 0.5
+    for seed in range(5):
+        fair = worlds.exchangeable(seed, shadows=8, overlapping=True)
+        score = attack.score(fair.evidence)
+        _, low, high = auc_interval(score[fair.member], score[~fair.member], confidence=0.9999)
+        assert low <= 0.5 <= high
+
+
+def by_hand(evidence: Evidence, record: int) -> float:
+    """A record's calibrated score, one shadow at a time."""
+    outs = [
+        evidence.probes.shadow_votes[m, record].mean()
+        for m in range(len(evidence.shadows))
+        if not evidence.inside[m, record]
+    ]
+    return evidence.probes.votes[record].mean() - sum(outs) / len(outs)
+
+
+def test_calibration_by_hand() -> None:
+    evidence, _ = worlds.gaussian(1.0, shadows=12, overlapping=True)
+    np.testing.assert_allclose(LabelOnly().score(evidence), [by_hand(evidence, i) for i in range(400)], atol=1e-12)
+
+
+def test_calibration_helps_where_records_differ_in_difficulty() -> None:
+    rng = np.random.default_rng(0)
+    n, m, q = 2000, 16, 20
+    member, inside = rng.random(n) < 0.5, rng.random((m, n)) < 0.5
+    ease = rng.normal(0, 2, n)
+
+    def votes(is_in: np.ndarray) -> np.ndarray:
+        right = 1 / (1 + np.exp(-(ease + 1.0 * is_in)))
+        return rng.random((*is_in.shape, q)) < right[..., None]
+
+    flat = np.full((m, n, 2), 0.5)
+    evidence = Evidence(
+        flat[0], flat, inside, np.zeros(n, int), probes=Probes(votes=votes(member), shadow_votes=votes(inside))
+    )
+    plain = LabelOnly(calibrate=False).score(evidence)
+    calibrated = LabelOnly().score(evidence)
+    assert auc(calibrated[member], calibrated[~member]) > auc(plain[member], plain[~member]) + 0.1
+
+
+def test_without_shadows_it_ranks_only() -> None:
+    evidence, member = worlds.memoriser()
+    probes = Probes(votes=evidence.probes.votes, queries=3200)
+    scores = LabelOnly().run(evidence.replace(probes=probes))
+    assert scores.decision is None
+    assert "ranks" in scores.notes[1]
+    assert scores.notes[0].startswith("3200 queries")
+    gap = Gap().score(evidence)
+    assert auc(scores.score[member], scores.score[~member]) > auc(gap[member], gap[~member]) + 0.1
+
+
+def test_a_record_inside_every_shadow_is_missing() -> None:
+    evidence, _ = worlds.memoriser(shadows=6, overlapping=True)
+    inside = evidence.inside.copy()
+    inside[:, 7] = True
+    scores = LabelOnly().run(evidence.with_inside(inside))
+    assert scores.missing[7]
+    assert scores.missing.sum() == (inside.all(axis=0)).sum()
+    assert "training set of every shadow" in scores.notes[-1]
+    assert scores.decision is not None
+
+
+def test_labels_alone_are_enough() -> None:
+    evidence, _ = worlds.memoriser(overlapping=True)
+    labels = evidence.replace(target=evidence.target.argmax(axis=1))
+    np.testing.assert_array_equal(LabelOnly().score(labels), LabelOnly().score(evidence))
+
+
+def test_levels_rise_from_none() -> None:
+    levels = LabelOnly(queries=7, noise=0.8).levels()
+    np.testing.assert_allclose(levels, [0, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8])
+    assert LabelOnly(queries=2).levels().tolist() == [0, 0.5]
+
+
+def test_refusals() -> None:
+    evidence, _ = worlds.memoriser()
+    with pytest.raises(PlanError, match="3 problems"):
+        LabelOnly("guess", queries=1, noise=2)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="needs probes"):
+        LabelOnly().run(evidence.replace(probes=None))
+    with pytest.raises(DataError, match="distances"):
+        LabelOnly("boundary").run(evidence.replace(probes=Probes(votes=evidence.probes.votes)))
+    with pytest.raises(DataError, match="variants"):
+        LabelOnly().run(evidence.replace(probes=Probes(distances=evidence.probes.distances)))
+    with pytest.raises(DataError, match=r"probes\.votes must have shape \(400, 8\), got \(399, 8\)"):
+        evidence.replace(probes=Probes(votes=evidence.probes.votes[1:]))
+    with pytest.raises(DataError, match="no vote"):
+        evidence.replace(probes=Probes(votes=np.zeros((400, 0), bool)))
+    with pytest.raises(DataError, match="without the target's votes"):
+        evidence.replace(probes=Probes(shadow_votes=evidence.probes.shadow_votes))
+    with pytest.raises(DataError, match="NaN"):
+        evidence.replace(probes=Probes(distances=np.full(400, np.nan)))
