@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,15 +60,8 @@ def _votes(target: Target, X: Records, labels: Ints, schema: Schema, attack: Lab
         asked = X
         if level > 0:
             asked = variant(X, schema, level=level, rng=generator(seed, "variant", k), mirror=attack.mirror)
-        votes[:, k] = said(target, asked) == labels
+        votes[:, k] = target.query(asked).labels == labels
     return votes
-
-
-def said(target: Target, X: Records) -> Ints:
-    """Return the (n,) labels a target gives records, whatever else it answers."""
-    values = target.query(X).values
-    labels: Any = values if values.ndim == 1 else values.argmax(axis=1)
-    return np.asarray(labels, dtype=np.int64)
 
 
 def _distances(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, seed: int) -> Floats:
@@ -85,7 +76,7 @@ def _distances(target: Target, X: Records, labels: Ints, schema: Schema, attack:
     dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float32)
 
     def ask(points: NDArray[np.float64]) -> Ints:
-        return said(target, points.reshape(-1, *X.shape[1:]).astype(dtype))
+        return target.query(points.reshape(-1, *X.shape[1:]).astype(dtype)).labels
 
     flat = X.reshape(len(X), -1).astype(np.float64)
     scale = np.ones(flat.shape[1]) if schema.shape is not None else flat.std(axis=0)
