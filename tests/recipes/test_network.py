@@ -291,6 +291,7 @@ def test_describe_is_json_and_tells_recipes_apart() -> None:
         "padding": 2,
         "dropout": 0.5,
         "dtype": "bfloat16",
+        "device": "cuda",
     }
     base = Network(kind="cnn", optimizer="sgd")
     for field in fields(Network):

@@ -1,6 +1,6 @@
 """How to train one model of the target's kind, or many at once."""
 
-from miaudit.recipes.building import as_recipe, estimator_from_function, named_estimator
+from miaudit.recipes.building import as_recipe, estimator_from_function, named_estimator, placed
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
@@ -21,5 +21,6 @@ __all__ = [
     "estimator_from_function",
     "load_weights",
     "named_estimator",
+    "placed",
     "save_weights",
 ]

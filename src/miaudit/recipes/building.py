@@ -6,11 +6,15 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from miaudit.errors import PlanError
+from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
+from miaudit.recipes.module import ModuleRecipe
+from miaudit.recipes.network import Network, require_torch
 from miaudit.recipes.recipe import Recipe
 
 
@@ -30,6 +34,48 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
         f"shadow models must be trained as the target was, and a {type(thing).__name__} does not say how: give recipe= a "
         "scikit-learn estimator, or miaudit.recipes.Network(...) or ModuleRecipe(...) for a torch network"
     )
+
+
+def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None) -> Recipe:
+    """Return the recipe on a device and in a type of numbers.
+
+    Parameters
+    ----------
+    device
+        "cpu" leaves the recipe as it is; "cuda" puts a network on an NVIDIA GPU; "auto" does so where it can.
+    dtype
+        "float32" or "bfloat16" for a network's products; None leaves the recipe's own.
+
+    Raises
+    ------
+    PlanError
+        If there is no such device or type, or the recipe is none of a network.
+    """
+    if isinstance(recipe, Encoded):
+        inner = placed(recipe.recipe, device=device, dtype=dtype)
+        return recipe if inner is recipe.recipe else replace(recipe, recipe=inner)
+    if not isinstance(recipe, Network | ModuleRecipe):
+        if device == "cuda":
+            raise PlanError(
+                [("device", f"{recipe.name} is no torch network and trains on the processor; leave it out")]
+            )
+        if dtype is not None:
+            raise PlanError([("dtype", f"{recipe.name} is no torch network and has a type of its own; leave it out")])
+        return recipe
+    if dtype not in (None, "float32", "bfloat16"):
+        raise PlanError([("dtype", f"got {dtype!r}; allowed: float32 or bfloat16")])
+    changes: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    if device != "cpu":
+        require_torch()
+        import torch
+
+        if device == "auto" and torch.cuda.is_available():
+            changes["device"] = "cuda"
+        elif device == "cuda":
+            from miaudit.recipes.training import device_of
+
+            changes["device"] = device_of(device).type
+    return replace(recipe, **changes) if changes else recipe
 
 
 def named_estimator(path: str, params: dict[str, Any], steps: Sequence[tuple[str, dict[str, Any]]] = ()) -> Any:

@@ -60,6 +60,9 @@ class ModuleRecipe:
     dtype
         "bfloat16" trains under autocast: convolutions and products in bfloat16, parameters and loss in float32. Answers
         are computed in float32 either way.
+    device
+        "cuda" trains and answers on an NVIDIA GPU; a plan sets it by `engine.device`. First weights are drawn on the
+        processor either way, dropout on the device; rows made on a GPU have other names.
 
     Raises
     ------
@@ -79,6 +82,7 @@ class ModuleRecipe:
     batch: int = 128
     standardize: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         problems: list[tuple[str, str]] = []
@@ -93,6 +97,7 @@ class ModuleRecipe:
         need("optimizer", self.optimizer in ("sgd", "adam", "adamw"), '"sgd", "adam" or "adamw"')
         need("schedule", self.schedule in ("constant", "cosine", "steps"), '"constant", "cosine" or "steps"')
         need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
+        need("device", self.device in ("cpu", "cuda"), '"cpu" or "cuda"')
         need("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
         need("gamma", 0 < self.gamma < math.inf, "a number above 0")
         need("momentum", 0 <= self.momentum < 1, "a number from 0 and below 1")
@@ -127,7 +132,7 @@ class ModuleRecipe:
         settings = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
-            if key != "build"
+            if key != "build" and (key, value) != ("device", "cpu")
         }
         return {
             "recipe": "module",
@@ -192,7 +197,7 @@ class ModuleModel:
                 f"records of shape {tuple(X.shape[1:])} were given to a module trained on {self.shape}; "
                 "give it the features it was trained on"
             )
-        answers = logits_of(self.module, X, statistics=self.statistics, classes=self.classes)
+        answers = logits_of(self.module, X, statistics=self.statistics, classes=self.classes, device=self.recipe.device)
         if not np.isfinite(answers).all():
             raise PlanError(
                 f"the module of {self.recipe.name} answers with values that are not finite: its training diverged at "

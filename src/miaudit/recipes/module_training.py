@@ -14,7 +14,7 @@ from torch.nn import functional
 from miaudit.errors import PlanError
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.sequential import autocast, batch_of, flattened
-from miaudit.recipes.training import Generators, Records, Statistics, Update, checked_labels
+from miaudit.recipes.training import Generators, Records, Statistics, Update, checked_labels, device_of
 from miaudit.seeds import child_seed
 
 if TYPE_CHECKING:
@@ -26,17 +26,17 @@ _global_generator = threading.RLock()
 
 
 @contextmanager
-def _seeded() -> Iterator[torch.Generator]:
-    """Hand out torch's global generator, which ``nn.init`` and ``nn.Dropout`` draw from; it is put back afterwards.
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generators, which ``nn.init`` and ``nn.Dropout`` draw from; they are put back afterwards.
 
-    One thread at a time has it; threads that draw from it without asking here would change a model, and be changed.
+    One thread at a time has them; threads that draw from them without asking here would change a model, and be changed.
     """
-    with _global_generator:
-        state = torch.default_generator.get_state()
-        try:
-            yield torch.default_generator
-        finally:
-            torch.default_generator.set_state(state)
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    with _global_generator, torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+        yield
 
 
 def built(build: Callable[[], Any], *, seed: int) -> torch.nn.Module:
@@ -47,8 +47,7 @@ def built(build: Callable[[], Any], *, seed: int) -> torch.nn.Module:
     PlanError
         If it fails, or returns something else than a module with float32 parameters.
     """
-    with _seeded() as generator:
-        generator.manual_seed(child_seed(seed, "weights"))
+    with _seeded(child_seed(seed, "weights")):
         try:
             module = build()
         except Exception as error:
@@ -65,24 +64,25 @@ def built(build: Callable[[], Any], *, seed: int) -> torch.nn.Module:
 def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: int) -> ModuleModel:
     """Train one module as the recipe says; parameters and errors are those of `ModuleRecipe.fit`."""
     shape = tuple(X.shape[1:])
-    records, labels = Records(X, channels_last=len(shape) == 3), checked_labels(y, classes)
+    device = device_of(recipe.device)
+    records = Records(X, channels_last=len(shape) == 3, device=device)
+    labels = checked_labels(y, classes).to(device)
     statistics = records.statistics(np.arange(X.shape[0])) if recipe.standardize else None
     affine = records.affine(statistics)
     order = Generators.of(seed).order
-    module = built(recipe.build, seed=seed)
+    module = built(recipe.build, seed=seed).to(device)
     theta, gradient = flattened([leaf for leaf in module.parameters() if leaf.requires_grad])
     update = Update([theta], optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     module.train()
     number = 0
-    with _seeded() as generator:
-        generator.manual_seed(child_seed(seed, "dropout"))
+    with _seeded(child_seed(seed, "dropout")):
         for _ in range(recipe.epochs):
-            parts = list(torch.randperm(len(labels), generator=order).split(recipe.batch))
+            parts = list(torch.randperm(len(labels), generator=order).to(device).split(recipe.batch))
             if len(parts) > 1 and len(parts[-1]) == 1:
                 parts[-2:] = [torch.cat(parts[-2:])]
             for part in parts:
                 gradient.zero_()
-                with torch.enable_grad(), autocast(recipe.dtype):
+                with torch.enable_grad(), autocast(recipe.dtype, device):
                     answers = module(_shaped(batch_of(records, part, affine), shape))
                     if answers.shape != (len(part), classes):
                         raise PlanError(
@@ -98,16 +98,18 @@ def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: in
     return ModuleModel(recipe, module, classes, shape, statistics)
 
 
-def logits_of(module: Any, X: Any, *, statistics: Statistics | None, classes: int) -> NDArray[np.float64]:
-    """Return what a module in eval mode answers, before the softmax, (n, classes)."""
-    shape = tuple(X.shape[1:])
+def logits_of(
+    module: Any, X: Any, *, statistics: Statistics | None, classes: int, device: str = "cpu"
+) -> NDArray[np.float64]:
+    """Return what a module in eval mode on a device answers, before the softmax, (n, classes)."""
+    there, shape = device_of(device), tuple(X.shape[1:])
     answers = np.empty((X.shape[0], classes))  # (n, classes)
     with torch.inference_mode():
         for start in range(0, len(answers), _CHUNK):
             part = X[start : start + _CHUNK]
-            records = Records(part, channels_last=len(shape) == 3)
-            rows = batch_of(records, torch.arange(part.shape[0]), records.affine(statistics))
-            answers[start : start + _CHUNK] = module(_shaped(rows, shape)).numpy()
+            records = Records(part, channels_last=len(shape) == 3, device=there)
+            rows = batch_of(records, torch.arange(part.shape[0], device=there), records.affine(statistics))
+            answers[start : start + _CHUNK] = module(_shaped(rows, shape)).cpu().numpy()
     return answers
 
 

@@ -72,6 +72,9 @@ class Network:
     dtype
         "bfloat16" takes convolutions and products in that type while training: faster on processors that have it, and
         another model. Parameters and updates are float32 either way, and a trained network answers in float32.
+    device
+        "cuda" trains and answers on an NVIDIA GPU, fully connected networks all in one group. A plan sets it by
+        `engine.device`. A GPU rounds in its own way and draws dropout from its own generator: its rows have other names.
 
     Raises
     ------
@@ -95,6 +98,7 @@ class Network:
     kernel: int = 5
     padding: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         problems: list[tuple[str, str]] = []
@@ -112,6 +116,7 @@ class Network:
         need("activation", self.activation in ("tanh", "relu", "sigmoid"), '"tanh", "relu" or "sigmoid"')
         need("optimizer", self.optimizer in ("sgd", "adam"), '"sgd" or "adam"')
         need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
+        need("device", self.device in ("cpu", "cuda"), '"cpu" or "cuda"')
         need("dropout", _real(self.dropout) and self.dropout < 1, "a number from 0 and below 1")
         need("learning_rate", _real(self.learning_rate) and self.learning_rate > 0, "a number above 0")
         need("learning_rate_decay", _real(self.learning_rate_decay), "a number from 0")
@@ -156,7 +161,9 @@ class Network:
         fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         if self.kind != "cnn":
             fields = {key: value for key, value in fields.items() if key not in _ONLY_CNN}
-        _require_torch()
+        if self.device == "cpu":
+            del fields["device"]
+        require_torch()
         return {"recipe": "network", "version": 2, "torch": importlib.metadata.version("torch"), **fields}
 
     def weight_shapes(self, shape: tuple[int, ...], classes: int) -> list[tuple[int, ...]]:
@@ -197,11 +204,15 @@ class Network:
 
     def group_width(self, shape: tuple[int, ...], classes: int) -> int:
         """Return how many models on records of this shape are best trained in one call of ``fit_many``."""
-        _require_torch()
-        from miaudit.recipes.stacked import group_width
+        require_torch()
+        from miaudit.recipes.stacked import cuda_width, group_width
 
         if self.kind == "cnn" or self._single(shape, classes):
             return 1
+        if self.device == "cuda":
+            return cuda_width(
+                self._parameters(shape, classes), math.prod(shape) + 4 * sum((*self.hidden, classes)), self.batch
+            )
         return group_width(self._parameters(shape, classes))
 
     def _parameters(self, shape: tuple[int, ...], classes: int) -> int:
@@ -211,6 +222,8 @@ class Network:
         """Whether fully connected networks on dense records are best trained one at a time."""
         from miaudit.recipes.single import single_pays
 
+        if self.device == "cuda":
+            return False
         return self.dtype == "bfloat16" or single_pays(self._parameters(shape, classes), self.batch)
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> NetworkModel:
@@ -250,9 +263,9 @@ class Network:
         DataError
             If labels do not fit, or a model is given no records.
         """
-        _require_torch()
+        require_torch()
         from miaudit.recipes import sequential, single, stacked
-        from miaudit.recipes.training import Records, checked_labels
+        from miaudit.recipes.training import Records, checked_labels, device_of
 
         if len(indices) != len(seeds):
             raise PlanError(f"got {len(indices)} sets of records and {len(seeds)} seeds; give one seed for each model")
@@ -262,7 +275,7 @@ class Network:
         shape = _full(X.shape[1:])
         self.weight_shapes(shape, classes)
         labels = checked_labels(y, classes)
-        records = Records(X, channels_last=self.kind == "cnn")
+        records = Records(X, channels_last=self.kind == "cnn", device=device_of(self.device))
         scales = [records.statistics(index) if self.standardize else None for index in members]
         width = self.group_width(shape, classes)
         train: Callable[..., list[list[NDArray[np.float32]]]] = stacked.train_stacked
@@ -329,12 +342,12 @@ class NetworkModel:
         PlanError
             If training diverged, so that there is no answer.
         """
-        _require_torch()
+        require_torch()
         import torch
 
-        from miaudit.recipes.sequential import logits, upper_layers
+        from miaudit.recipes.sequential import batch_of, logits, upper_layers
         from miaudit.recipes.sparse import SparseRows
-        from miaudit.recipes.training import Records, Statistics
+        from miaudit.recipes.training import Records, Statistics, device_of
 
         if _full(X.shape[1:]) != self.shape:
             raise DataError(
@@ -344,10 +357,11 @@ class NetworkModel:
         statistics = None if self.mean is None or self.scale is None else Statistics(self.mean, self.scale)
         answers = np.empty((X.shape[0], self.classes))  # (n, classes)
         with torch.inference_mode():
-            tensors = [torch.from_numpy(array.copy()) for array in self.tensors]
+            device = device_of(self.recipe.device)
+            tensors = [torch.from_numpy(array.copy()).to(device) for array in self.tensors]
             for start in range(0, len(answers), _CHUNK):
                 part = X[start : start + _CHUNK]
-                records = Records(part, channels_last=self.recipe.kind == "cnn")
+                records = Records(part, channels_last=self.recipe.kind == "cnn", device=device)
                 if records.sparse:
                     lower = SparseRows.standardised(records.csr, statistics).times(
                         tensors[0].T.contiguous(), 0, part.shape[0]
@@ -355,12 +369,9 @@ class NetworkModel:
                     layers = list(zip(tensors[2::2], tensors[3::2], strict=True))
                     answers[start : start + _CHUNK] = upper_layers(self.recipe, lower.add_(tensors[1]), layers).numpy()
                     continue
-                rows = torch.empty(part.shape[0], records.columns)
-                records.gather(torch.arange(len(rows)), rows)
-                affine = records.affine(statistics)
-                if affine is not None:
-                    rows.sub_(affine[0]).mul_(affine[1])
-                answers[start : start + _CHUNK] = logits(self.recipe, tensors, rows, self.shape).numpy()
+                every = torch.arange(part.shape[0], device=device)
+                rows = batch_of(records, every, records.affine(statistics))
+                answers[start : start + _CHUNK] = logits(self.recipe, tensors, rows, self.shape).cpu().numpy()
         if not np.isfinite(answers).all():
             raise PlanError(
                 f"the network ({self.recipe.name}) answers with values that are not finite: its training diverged at "
@@ -478,7 +489,8 @@ def _real(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
+    """Raise a PlanError that says what to install, if torch is missing."""
     if importlib.util.find_spec("torch") is None:
         raise PlanError("a network recipe needs torch, which is not installed. Run: pip install 'miaudit[torch]'")
 

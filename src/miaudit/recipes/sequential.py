@@ -113,34 +113,36 @@ def _train_one(
     classes: int,
     seed: int,
 ) -> list[NDArray[np.float32]]:
-    stream = Generators.of(seed)
-    leaves = first_weights(recipe.weight_shapes(shape, classes), stream.weights)
+    device = records.device
+    stream = Generators.of(seed, device)
+    leaves = [leaf.to(device) for leaf in first_weights(recipe.weight_shapes(shape, classes), stream.weights)]
+    labels = labels.to(device)
     theta, gradient = flattened(leaves)
     update = Update([theta], optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=2 * recipe.l2)
     parts = itertools.chain.from_iterable(
-        torch.from_numpy(members)[torch.randperm(len(members), generator=stream.order)].split(recipe.batch)
+        torch.from_numpy(members)[torch.randperm(len(members), generator=stream.order)].to(device).split(recipe.batch)
         for _ in range(recipe.epochs)
     )
     affine = records.affine(statistics)
     for number, part in enumerate(parts):
         gradient.zero_()
-        with torch.enable_grad(), autocast(recipe.dtype):
+        with torch.enable_grad(), autocast(recipe.dtype, device):
             answers = logits(recipe, leaves, batch_of(records, part, affine), shape, dropout=stream.dropout)
             loss = functional.cross_entropy(answers, labels[part])
         loss.backward()
         with torch.no_grad():
             update.step([gradient], recipe.rate(number))
-    return [leaf.detach().clone(memory_format=torch.contiguous_format).numpy() for leaf in leaves]
+    return [leaf.detach().cpu().clone(memory_format=torch.contiguous_format).numpy() for leaf in leaves]
 
 
-def autocast(dtype: str) -> torch.autocast:
+def autocast(dtype: str, device: torch.device) -> torch.autocast:
     """Context in which convolutions and products run in bfloat16, if that is the type."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 def batch_of(records: Records, index: torch.Tensor, affine: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
     """Return the records at ``index`` (m,), standardised by what ``Records.affine`` returned: (m, d) float32."""
-    rows = torch.empty(len(index), records.columns)
+    rows = torch.empty(len(index), records.columns, device=records.device)
     records.gather(index, rows)
     return rows if affine is None else rows.sub_(affine[0]).mul_(affine[1])
 
@@ -151,7 +153,7 @@ def flattened(leaves: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tenso
     The tensors stay the same objects; kernels of convolutions lie as channels_last. Returns the two vectors.
     """
     offsets, length = flat_layout([leaf.numel() for leaf in leaves])
-    theta, gradient = torch.zeros(length), torch.zeros(length)
+    theta, gradient = torch.zeros(2, length, device=leaves[0].device)
     for start, leaf in zip(offsets, leaves, strict=True):
         place = _view(theta, start, leaf.shape)
         place.copy_(leaf.detach())

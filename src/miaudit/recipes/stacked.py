@@ -3,6 +3,8 @@
 A small network spends most of a step outside its matrix products. Here the models of a group stand side by side in one
 tensor, all buffers are allocated once, and the derivative is written by hand, so that a step costs the same few
 calls for a group as for one model. Arithmetic is the same as training them one after another, in float32.
+
+On a GPU a group is as wide as memory allows, and a step without dropout is one CUDA graph.
 """
 
 from __future__ import annotations
@@ -13,7 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from miaudit.recipes.training import Generators, Records, Statistics, Update, activate_, first_weights, flat_layout
+from miaudit.recipes.training import (
+    CPU,
+    Generators,
+    Records,
+    Statistics,
+    Update,
+    activate_,
+    captured,
+    first_weights,
+    flat_layout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +41,31 @@ GROUP_MOST = 8
 """More models than this in one group gained nothing on a processor, and groups are what workers share out."""
 
 
+CUDA_MOST = 1024
+"""Models in one group on a GPU: beyond it nothing is left to share."""
+
+CUDA_BYTES = 8 * 2**30
+"""Memory a GPU is taken to have free where it cannot be asked, as by the program that hands work to a cluster."""
+
+
 def group_width(parameters: int) -> int:
     """Return how many models of this size to train together: 4 for 600-128-100, 1 beyond 375,000 parameters."""
     return int(np.clip(GROUP_BYTES // (4 * parameters), 1, GROUP_MOST))
 
 
+def cuda_width(parameters: int, width: int, batch: int) -> int:
+    """Return how many models fit a third of the GPU's free memory, with ``width`` floats for each record of a batch.
+
+    A model needs its parameters six times at most (gradient, two moments of Adam, and two copies in bfloat16).
+    """
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else CUDA_BYTES
+    return int(np.clip(free // 3 // (4 * (6 * parameters + batch * width)), 1, CUDA_MOST))
+
+
 class Group:
     """Parameters of ``models`` networks of the same layers, their gradients, and views of both layer by layer.
+
+    Products are taken with ``weights`` and ``biases``, which are views of ``theta``, or of a copy of it in ``dtype``.
 
     Parameters
     ----------
@@ -43,14 +73,20 @@ class Group:
         Widths from the input to the classes, for example ``(600, 128, 100)``.
     models
         How many networks.
+    device, dtype
+        Where, and the type of products: float32 or bfloat16.
     """
 
-    def __init__(self, sizes: Sequence[int], models: int) -> None:
-        self.sizes, self.models = tuple(sizes), models
+    def __init__(
+        self, sizes: Sequence[int], models: int, *, device: torch.device = CPU, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.sizes, self.models, self.device, self.dtype = tuple(sizes), models, device, dtype
         layers = list(itertools.pairwise(sizes))
         offsets, length = flat_layout([size for fan_in, fan_out in layers for size in (fan_in * fan_out, fan_out)])
-        self.theta = torch.zeros(models, length)  # (models, parameters of one, padded)
-        self.gradient = torch.zeros(models, length)
+        self.theta, self.gradient = torch.zeros(2, models, length, device=device)  # (models, parameters of one, padded)
+        self.rounded: torch.Tensor | None = None
+        if dtype != torch.float32:
+            self.rounded = torch.zeros(2, models, length, device=device, dtype=dtype)  # both in the type of products
 
         def views(flat: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
             weights, biases = [], []
@@ -60,19 +96,36 @@ class Group:
                 biases.append(flat[:, middle : middle + fan_out].unsqueeze(1))
             return weights, biases  # (models, in, out) and (models, 1, out)
 
-        self.weights, self.biases = views(self.theta)
-        self.weight_gradients, self.bias_gradients = views(self.gradient)
+        theta, gradient = (self.theta, self.gradient) if self.rounded is None else self.rounded
+        self.weights, self.biases = views(theta)
+        self.weight_gradients, self.bias_gradients = views(gradient)
+        self._weights, self._biases = views(self.theta)
+
+    def round(self) -> None:
+        """Copy ``theta`` into the type of products; to be called after it changed."""
+        if self.rounded is not None:
+            self.rounded[0].copy_(self.theta)
+
+    def widen(self) -> None:
+        """Copy the gradient from the type of products."""
+        if self.rounded is not None:
+            self.gradient.copy_(self.rounded[1])
 
     def fill(self, model: int, tensors: Sequence[torch.Tensor]) -> None:
         """Set one model's parameters; weights come as ``(out, in)``, a bias after each."""
-        for layer in range(len(self.weights)):
-            self.weights[layer][model].copy_(tensors[2 * layer].T)
-            self.biases[layer][model, 0].copy_(tensors[2 * layer + 1])
+        for layer in range(len(self._weights)):
+            self._weights[layer][model].copy_(tensors[2 * layer].T)
+            self._biases[layer][model, 0].copy_(tensors[2 * layer + 1])
 
     def take(self, model: int) -> list[NDArray[np.float32]]:
         """One model's parameters as ``fill`` takes them."""
-        pairs = zip(self.weights, self.biases, strict=True)
-        return [array for w, b in pairs for array in (w[model].T.contiguous().numpy(), b[model, 0].clone().numpy())]
+        pairs = zip(self._weights, self._biases, strict=True)
+        both = [each for w, b in pairs for each in (w[model].T.contiguous(), b[model, 0].clone())]
+        return [each.cpu().numpy() for each in both]
+
+
+_Affine = tuple[torch.Tensor, torch.Tensor] | None
+_Streams = list[torch.Generator]
 
 
 class _Block:
@@ -82,32 +135,65 @@ class _Block:
     would see other instructions, and round in another way, depending on its place in the group.
     """
 
-    def __init__(self, models: int, batch: int, width: int) -> None:
+    def __init__(self, group: Group, batch: int, width: int, dtype: torch.dtype) -> None:
         size = batch * width
-        self.flat = torch.zeros(models, -(-size // 32) * 32)
+        self.flat = torch.zeros(group.models, -(-size // 32) * 32, device=group.device, dtype=dtype)
         self.view = self.flat[:, :size].unflatten(1, (batch, width))
 
 
 class _Step:
     """Buffers for batches of one size, and the passes forward and back through them."""
 
-    def __init__(self, group: Group, batch: int, recipe: Network, dropout: Sequence[torch.Generator]) -> None:
+    def __init__(
+        self, group: Group, batch: int, recipe: Network, records: Records, affine: _Affine, dropout: _Streams
+    ) -> None:
+        def block(width: int, dtype: torch.dtype = group.dtype) -> _Block:
+            return _Block(group, batch, width, dtype)
+
         def blocks(widths: Sequence[int]) -> list[_Block]:
-            return [_Block(group.models, batch, width) for width in widths]
+            return [block(width) for width in widths]
 
         *hidden, classes = group.sizes[1:]
         self.group, self.batch, self.activation = group, batch, recipe.activation
-        [x, logits, delta] = blocks([group.sizes[0], classes, classes])
-        self.x, self.logits, self.delta = x.view, logits.view, delta.view
+        self.records, self.affine, self.together = records, affine, recipe.device != "cpu"
+        self.index = torch.zeros(group.models, batch, device=group.device, dtype=torch.int64)
+        self.labels = torch.zeros(group.models, batch, 1, device=group.device, dtype=torch.int64)
+        self.x, self.logits = block(group.sizes[0]).view, block(classes).view
+        self.raw = self.x if affine is None else self._float32(self.x)  # records before they are standardised
+        self.delta = block(classes).view
+        self.wide = self._float32(self.delta)
         self.active = blocks(hidden)  # after the activation
         self.back = blocks(hidden)  # derivatives of the loss there
-        self.minus_one = torch.full((group.models, batch, 1), -1.0)
+        self.minus_one = torch.full((group.models, batch, 1), -1.0, device=group.device)
         self.keep, self.dropout = 1 - recipe.dropout, dropout
         self.masks = blocks(hidden if recipe.dropout else [])  # 0 or 1 / keep
         self.thinned = blocks(hidden) if recipe.dropout else self.active  # what the next layer sees
+        self._run = self._pass if recipe.dropout else captured(self._pass, group.device)
 
-    def gradient(self, labels: torch.Tensor) -> None:
-        """Gradient of the mean cross-entropy of each model on ``self.x`` with ``labels`` (models, batch, 1)."""
+    def _float32(self, view: torch.Tensor) -> torch.Tensor:
+        return view if view.dtype == torch.float32 else torch.zeros_like(view, dtype=torch.float32)
+
+    def __call__(self, index: torch.Tensor, labels: torch.Tensor) -> None:
+        """Gradient of the mean cross-entropy of each model on the records at ``index``, both (models, batch)."""
+        self.index.copy_(index)
+        self.labels.copy_(labels.unsqueeze(2))
+        self._run()
+
+    def _pass(self) -> None:
+        if self.together:
+            self.records.gather(self.index, self.raw)
+        else:  # one after the other is as fast on a processor, and needs no copy of the whole batch
+            for model in range(self.group.models):
+                self.records.gather(self.index[model], self.raw[model])
+        if self.affine is not None:
+            self.raw.sub_(self.affine[0]).mul_(self.affine[1])
+        if self.raw is not self.x:
+            self.x.copy_(self.raw)
+        self.group.round()
+        self._gradient(self.labels)
+        self.group.widen()
+
+    def _gradient(self, labels: torch.Tensor) -> None:
         group, inputs = self.group, [self.x, *(block.view for block in self.thinned)]
         for layer, active in enumerate(self.active):
             torch.baddbmm(group.biases[layer], inputs[layer], group.weights[layer], out=active.view)
@@ -119,8 +205,10 @@ class _Step:
                 torch.mul(active.flat, mask.flat.div_(self.keep), out=self.thinned[layer].flat)
         torch.baddbmm(group.biases[-1], inputs[-1], group.weights[-1], out=self.logits)
 
-        delta = torch.softmax(self.logits, -1, out=self.delta)
+        delta = torch.softmax(self.logits, -1, dtype=torch.float32, out=self.wide)
         delta.scatter_add_(2, labels, self.minus_one).div_(self.batch)  # (p - one hot) / batch
+        if self.wide is not self.delta:
+            delta = self.delta.copy_(delta)
         for layer in range(len(group.weights) - 1, -1, -1):
             torch.bmm(inputs[layer].transpose(1, 2), delta, out=group.weight_gradients[layer])
             torch.sum(delta, 1, keepdim=True, out=group.bias_gradients[layer])
@@ -180,9 +268,10 @@ def train_stacked(
         For each model its weights ``(out, in)`` and biases ``(out,)``, alternating, float32.
     """
     with torch.inference_mode():
-        models, n = len(members), len(members[0])
-        group = Group((records.columns, *recipe.hidden, classes), models)
-        streams = [Generators.of(seed) for seed in seeds]
+        models, n, device = len(members), len(members[0]), records.device
+        dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
+        group = Group((records.columns, *recipe.hidden, classes), models, device=device, dtype=dtype)
+        streams = [Generators.of(seed, device) for seed in seeds]
         shapes = list(zip(group.sizes[1:], group.sizes[:-1], strict=True))
         for model, stream in enumerate(streams):
             group.fill(model, first_weights(shapes, stream.weights))
@@ -191,28 +280,27 @@ def train_stacked(
         )
         gradients, updates = [group.gradient.view(-1)], 0
 
-        affine = [records.affine(each) for each in statistics]
-        moved = [each for each in affine if each is not None]
-        shift = torch.stack([each[0] for each in moved]).unsqueeze(1) if moved else None  # (models, 1, features)
-        factor = torch.stack([each[1] for each in moved]).unsqueeze(1) if moved else None
+        each_affine = [records.affine(each) for each in statistics]
+        moved = [each for each in each_affine if each is not None]
+        affine = None  # or shift and factor, each (models, 1, features)
+        if moved:
+            shift, factor = (torch.stack(parts).unsqueeze(1) for parts in zip(*moved, strict=True))
+            affine = shift, factor
 
         index = torch.from_numpy(np.stack(members).astype(np.int64))  # (models, n)
         batch = min(recipe.batch, n)
         dropout = [stream.dropout for stream in streams]
-        steps = {size: _Step(group, size, recipe, dropout) for size in {batch, n % batch or batch}}
-        order = torch.empty_like(index)
+        steps = {size: _Step(group, size, recipe, records, affine, dropout) for size in {batch, n % batch or batch}}
+        labels, order = labels.to(device), torch.empty_like(index)
         for _ in range(recipe.epochs):
             for model, stream in enumerate(streams):
                 order[model] = index[model][torch.randperm(n, generator=stream.order)]
-            answers = labels[order].unsqueeze(2)  # (models, n, 1)
+            chosen = order.to(device)
+            answers = labels[chosen]  # (models, n)
             for start in range(0, n, batch):
                 step = steps[min(batch, n - start)]
                 here = slice(start, start + step.batch)
-                for model in range(models):
-                    records.gather(order[model, here], step.x[model])
-                if shift is not None:
-                    step.x.sub_(shift).mul_(factor)
-                step.gradient(answers[:, here])
+                step(chosen[:, here], answers[:, here])
                 update.step(gradients, recipe.rate(updates))
                 updates += 1
         return [group.take(model) for model in range(models)]
