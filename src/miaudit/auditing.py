@@ -26,9 +26,9 @@ from miaudit.data.records import take_records
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Evidence
 from miaudit.files import write_atomically
-from miaudit.findings import blind_control, judged, null_control, run_attack, verdict_of
+from miaudit.findings import Operating, Trial, blind_control, examine
 from miaudit.plan import EnginePlan, Plan
-from miaudit.result import Controls, Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws, draw_disjoint
 from miaudit.shadows.engine import Job, Progress, one_thread, peak_memory
@@ -303,14 +303,18 @@ def _conclude(
     labels = dataset.y[audited]
     correct = evidence.target.argmax(axis=1) == labels
     train_accuracy, test_accuracy = float(correct[member].mean()), float(correct[~member].mean())
-    attacks = [case.attack, Threshold(), Gap()]
-    runs = [
-        run_attack(attack, evidence, member, dataset.classes, seed=case.seed, attacks=len(attacks))
-        for attack in attacks
-    ]
-    null = null_control(attacks[0], evidence, member, seed=case.seed)
     blind = blind_control(dataset.schema.encode(take_records(dataset.X, audited)), labels, member, seed=case.seed)
-    results = judged([run.result for run in runs], blind)
+    found = examine(
+        [Trial(attack, evidence, attack.name) for attack in (case.attack, Threshold(), Gap())],
+        member,
+        labels,
+        dataset.classes,
+        seed=case.seed,
+        blind=blind,
+        ids=audited if dataset.ids is None else dataset.ids[audited],
+        slices={name: of[audited] for name, of in case.slices.items()},
+        operating=Operating(case.threshold, case.delta),
+    )
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
     shadow_test = float(np.mean([facts["test_accuracy"] for facts in shadows.values()]))
     warnings = [*case.warnings, *_mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test)]
@@ -318,16 +322,9 @@ def _conclude(
         warnings.append(
             f"{len(pool.failures)} of {case.shadows} shadow models could not be trained; see shadows.failures."
         )
-    ids = audited if dataset.ids is None else dataset.ids[audited]
-    records: list[dict[str, Any]] = []
-    for i in range(len(audited)):
-        record: dict[str, Any] = {"id": ids[i], "class": dataset.classes[labels[i]], "member": int(member[i])}
-        for run in runs:
-            record.update(run.record(i))
-        records.append(record)
     return Result(
         title=case.title,
-        verdict=verdict_of(results, null, blind, int(member.sum()), int((~member).sum())),
+        verdict=found.verdict,
         warnings=warnings,
         threat_model=_threat_model(case),
         not_tested=_NOT_TESTED,
@@ -365,10 +362,12 @@ def _conclude(
             train_accuracy=shadow_train,
             test_accuracy=shadow_test,
         ),
-        attacks=results,
-        controls=Controls(null=null, baseline="threshold", blind=blind),
+        attacks=found.attacks,
+        controls=found.controls,
+        groups=found.groups,
+        stability=found.stability,
         provenance={},
-    ).attach_records(records)
+    ).attach_records(found.records)
 
 
 def _mismatches(case: Case, train: float, test: float, shadow_train: float, shadow_test: float) -> list[str]:

@@ -61,6 +61,8 @@ class Case:
     minimum: int
     attack: Shokri
     plan: dict[str, Any]
+    threshold: Literal["split", "bonferroni"] = "split"  # where that of PPV and epsilon comes from
+    delta: float = 1e-5  # of epsilon
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n_records,) each
     hashes: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -96,6 +98,8 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
         minimum=plan.shadows.minimum or _half(plan.shadows.count),
         attack=_attack(_attack_options(plan)),
         plan=plan.model_dump(mode="json", by_alias=True),
+        threshold=plan.figures.threshold,
+        delta=plan.figures.delta,
         slices=slices_of(dataset, plan.data.slices),
         hashes=hashes,
         warnings=warnings,

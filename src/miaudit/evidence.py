@@ -13,7 +13,7 @@ questions about each record of which only the labels were heeded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -178,6 +178,12 @@ class Evidence:
         return self.labels[: self.n]
 
     @property
+    def predicted(self) -> Ints:
+        """(n,) classes the target predicts for the audited records."""
+        predicted = self.target if self.target.ndim == 1 else self.target.argmax(axis=1)
+        return predicted.astype(np.int64, copy=False)
+
+    @property
     def shadow_labels(self) -> Ints:
         """(m, r) true class of the record of each shadow row."""
         if self.asked is None:
@@ -191,6 +197,22 @@ class Evidence:
     def replace(self, **changes: Any) -> Evidence:
         """Return the same evidence with some of the arguments it was made of changed."""
         return Evidence(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
+
+    def of_shadows(self, chosen: ArrayLike) -> Evidence:
+        """Return the same evidence with the shadows of these numbers only, in their order."""
+        index = np.asarray(chosen, np.int64)
+        population, variants = self.population, self.variants
+        if population is not None and population.shadows is not None:
+            population = replace(population, shadows=population.shadows[index])
+        if variants is not None:
+            variants = replace(variants, shadows=variants.shadows[:, index])
+        return self.replace(
+            shadows=self.shadows[index],
+            inside=self.inside[index],
+            asked=None if self.asked is None else self.asked[index],
+            population=population,
+            variants=variants,
+        )
 
     @property
     def queries(self) -> list[tuple[Floats, Floats]]:

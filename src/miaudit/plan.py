@@ -174,6 +174,15 @@ class AttackPlan(Section):
         return self
 
 
+class FiguresPlan(Section):
+    """Where the threshold of PPV and epsilon comes from."""
+
+    threshold: Literal["split", "bonferroni"] = Field(
+        "split", description="chosen on half of the records and counted on the others, or several tried and paid for"
+    )
+    delta: float = Field(1e-5, gt=0, lt=1, description="of the empirical epsilon-equivalent")
+
+
 class EnginePlan(Section):
     """How the work is done; changes nothing in the result."""
 
@@ -204,6 +213,7 @@ class Plan(Section):
     recipe: RecipePlan
     shadows: ShadowPlan = ShadowPlan()  # type: ignore[call-arg]
     attack: AttackPlan = AttackPlan()  # type: ignore[call-arg]
+    figures: FiguresPlan = FiguresPlan()  # type: ignore[call-arg]
     engine: EnginePlan = EnginePlan()  # type: ignore[call-arg]
 
     @model_validator(mode="after")

@@ -94,12 +94,105 @@ class Roc(Document):
     tpr: list[float]
 
 
+class TprAtZeroFp(Document):
+    """Share of members scoring above every non-member at hand: at 0 false positives seen, not at a rate of 0.
+
+    ``low`` and ``high`` are its interval, ``fpr_high`` bounds the true false-positive rate at that threshold.
+    """
+
+    tp: int
+    n_in: int
+    n_out: int
+    tpr: float
+    low: float
+    high: float
+    fpr_high: float
+
+
+class OperatingPoint(Document):
+    """One threshold and the counts at it, which it was not chosen on: what PPV and epsilon of an attack are read from.
+
+    ``strategy`` is ``"split"``: chosen on half of the records, counted on the others; ``"bonferroni"``: the best of
+    ``tried`` ranks of the non-members, all bounds corrected for their number; or ``"explicit"``: named beforehand.
+    """
+
+    strategy: Literal["split", "bonferroni", "explicit"]
+    tried: int
+    threshold: float
+    tp: int
+    fn: int
+    fp: int
+    tn: int
+    tpr: float
+    tpr_low: float
+    fpr: float
+    fpr_high: float
+
+
+class PpvAtPrior(Document):
+    """Probability that an accused record is a member where a share ``prior`` of the records are members."""
+
+    prior: float
+    value: float | None
+    low: float
+    high: float
+    reason: str | None = None
+
+
+class Epsilon(Document):
+    """How large an epsilon would have to be to allow an attack this good.
+
+    ``name`` says what it is: an "empirical epsilon-equivalent", and a "lower bound on epsilon" only where records were
+    put into the training by coins. ``value`` is the one-sided bound at the attack's operating point, ``ceiling`` the most
+    that as many records could have shown, ``mu`` and ``gaussian`` the shift of Gaussian DP and its epsilon, and
+    ``credible`` the Bayesian interval around the posterior median.
+    """
+
+    name: Literal["empirical epsilon-equivalent", "lower bound on epsilon"]
+    value: float
+    delta: float
+    ceiling: float
+    mu: float
+    gaussian: float
+    credible: Interval
+
+
+class DetectableTpr(Document):
+    """Smallest TPR at this rate that would have been reported with the stated power; null with a reason."""
+
+    fpr: float
+    value: float | None
+    reason: str | None = None
+
+
+class Power(Document):
+    """The smallest leak that so many records show with probability ``power``, at the verdict's corrected level."""
+
+    power: float
+    confidence: float
+    auc: float | None
+    reason: str | None = None
+    tpr: list[DetectableTpr] = []
+
+
+class NullControl(Document):
+    """The same attack, every membership shuffled: it must come out at chance."""
+
+    attack: str
+    auc: Interval
+    accuracy: float | None
+    at_chance: bool
+
+
 class AttackResult(Document):
     """What one attack found.
 
     ``above_chance``: its AUC's interval lies above 0.5 at a level corrected for the number of attacks run (Bonferroni), so
     that all of them together call chance a leak in at most one of twenty audits. ``beats_controls``: it also lies above
     what the raw records alone reach and, for attacks that train on shadows, finds more than the loss threshold.
+    ``above_chance_at_low_fpr``: some TPR lies above its FPR, at a level corrected for attacks and rates; both questions
+    together still find chance a leak in at most one audit of twenty. ``power`` stands beside attacks that found nothing.
+    ``missing`` counts records the attack could not score; they carry the median of the others.
     """
 
     name: str
@@ -117,58 +210,64 @@ class AttackResult(Document):
     notes: list[str] = []
     options: dict[str, Any] = {}
     confidence: float = 0.95
+    strongest: bool = False
+    above_chance_at_low_fpr: bool | None = None
+    tpr_at_zero_fp: TprAtZeroFp | None = None
+    operating_point: OperatingPoint | None = None
+    ppv: list[PpvAtPrior] = []
+    epsilon: Epsilon | None = None
+    power: Power | None = None
+    missing: int = 0
+    figures_reason: str | None = None
 
 
 class TargetResult(Document):
-    """The model under audit, as seen through its prediction interface."""
+    """The model under audit, as seen through its prediction interface.
+
+    ``queries`` is null where the answers were made elsewhere and nobody counted.
+    """
 
     description: str
-    source: Literal["trained here", "given object", "given file"]
+    source: Literal["trained here", "given object", "given file", "stored outputs"]
     train_accuracy: float
     test_accuracy: float
     classes: int
     outputs: Literal["probabilities", "logits", "topk", "labels"]
-    queries: int
+    queries: int | None
 
 
 class SplitResult(Document):
-    """Sizes of the sets, and what their checks found."""
+    """Sizes of the sets, and what their checks found; null where an audit of stored outputs cannot know."""
 
     members: int
     nonmembers: int
     population: int
     shadows: int
-    shadow_train: int
-    shadow_test: int
+    shadow_train: int | None
+    shadow_test: int | None
     evaluated_per_side: int
     grouped_by: str | None = None
     duplicates: dict[str, int] = {}
-    draws_sha256: str
+    draws_sha256: str | None
 
 
 class ShadowsResult(Document):
-    """How the shadow models came out."""
+    """How the shadow models came out; accuracies are null where their answers do not tell."""
 
     recipe: str
     asked: int
     trained: int
     failed: int
     failures: list[dict[str, Any]] = []
-    train_accuracy: float
-    test_accuracy: float
-
-
-class NullControl(Document):
-    """The same attack, every membership shuffled: it must come out at chance."""
-
-    attack: str
-    auc: Interval
-    accuracy: float | None
-    at_chance: bool
+    train_accuracy: float | None
+    test_accuracy: float | None
 
 
 class BlindControl(Document):
-    """Whether members can be told from non-members by the raw records alone, without any model."""
+    """Whether members can be told from non-members by the raw records alone, without any model.
+
+    ``confounded``: the interval excludes 1/2, above (the sides differ) or below (they are matched, or share near copies).
+    """
 
     method: str
     auc: Interval
@@ -177,11 +276,75 @@ class BlindControl(Document):
 
 
 class Controls(Document):
-    """The controls every audit runs."""
+    """The controls every audit runs.
+
+    ``null`` is that of the 2017 attack, or the first there is; one that is not at chance comes before it. ``nulls`` are those
+    of the other attacks that learn from memberships of shadow rows.
+    """
 
     null: NullControl | None
+    nulls: list[NullControl] = []
     baseline: str
     blind: BlindControl
+
+
+class GroupFigures(Document):
+    """What the strongest attack finds in one group; null with a reason where a side is empty."""
+
+    group: str
+    members: int
+    nonmembers: int
+    auc: Interval
+    above_chance: bool | None
+
+
+class Grouping(Document):
+    """The leak in every group of a column: the classes, or values of a column the plan names.
+
+    Intervals are at ``confidence``, so corrected for the number of groups, of groupings and of attacks that all of
+    them hold together at the audit's level: the worst group stands out by chance in at most one audit of twenty.
+    """
+
+    column: str
+    attack: str
+    confidence: float
+    groups: list[GroupFigures]
+
+
+class ShadowStability(Document):
+    """How far an attack ranks the records alike with two disjoint halves of its shadows: mean, least and largest."""
+
+    attack: str
+    scorings: int
+    spearman: float | None
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+
+class Coverage(Document):
+    """Who is among the top ``share`` of the scores: by every attack, and by any, and how many of those are members."""
+
+    share: float
+    records: int
+    in_every: int
+    members_in_every: int
+    in_any: int
+    members_in_any: int
+
+
+class Stability(Document):
+    """Whether the risk of single records can be believed: over shadow models, and over attacks.
+
+    ``attack`` is the one whose ranks stand in records.csv; ``pairs`` are Spearman's rank correlations of two attacks.
+    """
+
+    attack: str
+    shadows: list[ShadowStability]
+    attacks: list[str]
+    pairs: list[tuple[str, str, float | None]]
+    coverage: list[Coverage]
+    left_out: list[str] = []
 
 
 class Result(Document):
@@ -203,13 +366,21 @@ class Result(Document):
     shadows: ShadowsResult
     attacks: list[AttackResult]
     controls: Controls
+    groups: list[Grouping] = []
+    stability: Stability | None = None
     provenance: dict[str, Any]
 
     _records: list[dict[str, Any]] = []
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """One dict per audited record: id, class, member, and ``<attack>`` and ``<attack>_in`` for each attack."""
+        """One dict per audited record: id, class, member, the risk columns, and two for each attack.
+
+        ``risk_rank`` is the record's place by the strongest attack, 1 for the likeliest member (ties share the best
+        place); ``risk_low`` and ``risk_high`` are its best and worst place over halves of the shadows; ``risk_top`` is the
+        share of those halves that put it among the first tenth. The last three are there where that attack uses
+        shadows. Then ``<attack>`` and ``<attack>_in`` for each attack.
+        """
         return self._records
 
     def attach_records(self, records: list[dict[str, Any]]) -> Result:

@@ -54,6 +54,7 @@ class Attack(ABC):
     title: ClassVar[str]
     paper: ClassVar[str]
     needs: ClassVar[frozenset[str]]
+    learns: ClassVar[bool] = False
 
     @property
     def least_shadows(self) -> int:

@@ -53,6 +53,7 @@ class Quantile(Attack):
     title: ClassVar[str] = "Confidence against that in alike non-members"
     paper: ClassVar[str] = "Bertran et al. 2023"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "population", "features"})
+    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.head not in get_args(Head):

@@ -58,6 +58,7 @@ class Salem(Attack):
     title: ClassVar[str] = "One shadow model, largest probabilities"
     paper: ClassVar[str] = "Salem et al. 2019"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "inside"})
+    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         least = (("top", 1), ("shadow", 0), ("hidden", 1), ("epochs", 1), ("batch", 1), ("l2", 0))

@@ -62,6 +62,7 @@ class Shokri(Attack):
     title: ClassVar[str] = "Shadow training and attack models"
     paper: ClassVar[str] = "Shokri et al. 2017"
     needs: ClassVar[frozenset[str]] = frozenset({"shadows"})
+    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         problems = [

@@ -4,6 +4,7 @@ Nothing here knows about models, attacks or plots. Every interval and bound is c
 or by simulation; docs/statistics.md says which one holds when.
 """
 
+from miaudit.stats.agreement import Coverage, coverage, places, spearman
 from miaudit.stats.auc import Interval, auc, auc_interval, auc_score_interval
 from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
 from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
@@ -28,6 +29,7 @@ from miaudit.stats.thresholds import (
 __all__ = [
     "Bonferroni",
     "Certified",
+    "Coverage",
     "Decisions",
     "Detectable",
     "Explicit",
@@ -48,6 +50,7 @@ __all__ = [
     "by_group",
     "certify",
     "clopper_pearson",
+    "coverage",
     "decisions",
     "delta_from_mu",
     "detectable_auc",
@@ -62,8 +65,10 @@ __all__ = [
     "mu_from_rates",
     "mu_one_run_fdp",
     "one_run_guesses",
+    "places",
     "ppv",
     "roc",
+    "spearman",
     "tpr_at_fpr",
     "tpr_at_zero_fp",
     "tpr_ceiling_dp",

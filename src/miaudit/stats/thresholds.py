@@ -70,7 +70,11 @@ Strategy = Explicit | Split | Bonferroni
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Counts at one threshold, the bounds on its rates, and the lower bounds on epsilon and mu that follow."""
+    """Counts at one threshold, the bounds on its rates, and the lower bounds on epsilon and mu that follow.
+
+    ``rank``: where the threshold is a rank of the non-members, the false positives it allows, on which ``fpr_high`` rests;
+    ``fp`` is less where scores are tied.
+    """
 
     threshold: float
     tp: int
@@ -81,6 +85,7 @@ class OperatingPoint:
     fpr_high: float
     epsilon: float
     mu: float
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -242,6 +247,7 @@ def _point(
         fpr_high=high,
         epsilon=max(0.0, float(log_ratio(tpr_low, fpr_high, delta))),
         mu=max(0.0, float(gaussian_shift(tpr_low, fpr_high))),
+        rank=rank,
     )
 
 

@@ -1,0 +1,24 @@
+"""From scores to findings: figures of each attack, controls, groups, stability, and one sentence for all."""
+
+from miaudit.findings.controls import blind_control, judged, null_control
+from miaudit.findings.examine import Findings, Trial, examine
+from miaudit.findings.figures import CONFIDENCE, FPRS, Operating, Run, balanced, power, run_attack, skipped
+from miaudit.findings.verdict import verdict_of
+
+__all__ = [
+    "CONFIDENCE",
+    "FPRS",
+    "Findings",
+    "Operating",
+    "Run",
+    "Trial",
+    "balanced",
+    "blind_control",
+    "examine",
+    "judged",
+    "null_control",
+    "power",
+    "run_attack",
+    "skipped",
+    "verdict_of",
+]

@@ -1,0 +1,94 @@
+"""The controls beside every attack, and whether it beats them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit import stats
+from miaudit.attacks import Attack, blind_auc, shuffle_membership
+from miaudit.errors import MiauditError
+from miaudit.evidence import Bools, Evidence
+from miaudit.findings.figures import CONFIDENCE, balanced
+from miaudit.result import AttackResult, BlindControl, Interval, NullControl
+from miaudit.seeds import child_seed
+
+
+def null_control(
+    attack: Attack, evidence: Evidence, member: Bools, *, seed: int, name: str | None = None, attacks: int = 1
+) -> NullControl | None:
+    """Run the attack with every membership shuffled, the shadows' and the audited records'.
+
+    It must come out at chance. The interval has 99.9 %, corrected for the number of attacks, so that one audit in a
+    thousand is flagged by chance alone. None where the attack cannot be run on shuffled memberships.
+    """
+    shuffled, truth = shuffle_membership(evidence, member, child_seed(seed, "null"))
+    try:
+        scores = attack.run(shuffled, seed=child_seed(seed, "null attack"))
+    except MiauditError:
+        return None
+    auc = stats.auc_interval(scores.score[truth], scores.score[~truth], confidence=1 - 0.001 / attacks)
+    even = balanced(truth, seed=seed)
+    accuracy = None if scores.decision is None else float((scores.decision == truth)[even].mean())
+    return NullControl(
+        attack=name or attack.name,
+        auc=Interval(value=auc.value, low=auc.low, high=auc.high),
+        accuracy=accuracy,
+        at_chance=bool(auc.low <= 0.5 <= auc.high),
+    )
+
+
+def blind_control(features: Any, labels: NDArray[np.int64], member: Bools, *, seed: int) -> BlindControl:
+    """Try to tell members from non-members by the encoded records alone.
+
+    An interval that excludes 1/2 means *confounded*, on either side of it: above, the sides differ by themselves; below,
+    they are matched record by record or share near copies, so that they are no independent draws.
+    """
+    try:
+        blind = blind_auc(features, labels, member, seed=child_seed(seed, "blind"), confidence=CONFIDENCE)
+    except MiauditError as error:
+        return BlindControl(
+            method="none",
+            auc=Interval(value=None, low=None, high=None, reason=str(error)),
+            confounded=None,
+            reason=str(error),
+        )
+    return BlindControl(
+        method=blind.method,
+        auc=Interval(value=blind.value, low=blind.low, high=blind.high, reason=blind.reason),
+        reason=blind.reason,
+        confounded=None if blind.low is None or blind.high is None else not blind.low <= 0.5 <= blind.high,
+    )
+
+
+def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackResult]:
+    """Say of each attack whether it beats its controls: chance, the model-free check, and the loss threshold.
+
+    An attack beats them if it is above chance, its AUC's interval lies above the model-free AUC where that one is
+    confounded, and, for attacks that train on shadows, it finds more than the loss threshold by AUC.
+    """
+    baseline = next((r.auc.value for r in results if r.name == "threshold" and r.auc is not None), None)
+    judged_results: list[AttackResult] = []
+    for result in results:
+        if result.auc is None or result.auc.low is None or result.auc.value is None:
+            judged_results.append(result)
+            continue
+        notes, beats = list(result.notes), bool(result.above_chance)
+        if not beats:
+            notes.append("Its AUC is not above chance, at a level corrected for the number of attacks.")
+            if result.above_chance_at_low_fpr:
+                notes.append("At a low false positive rate it does find more members than chance: a few stand out.")
+        elif blind.confounded and blind.auc.value is not None and result.auc.low <= blind.auc.value:
+            beats = False
+            notes.append(f"Its AUC is not above {blind.auc.value:.3f}, what the raw records alone reach.")
+        if result.name == "shokri" and baseline is not None and result.auc.value < baseline:
+            beats = False
+            notes.append(
+                f"By AUC it finds less than the loss threshold ({result.auc.value:.3f} against {baseline:.3f}): the "
+                "shadow models add nothing here, and the threshold's figures are the ones to heed."
+            )
+        judged_results.append(result.model_copy(update={"beats_controls": beats, "notes": notes}))
+    return judged_results

@@ -1,0 +1,181 @@
+"""From attacks and evidence to everything a result says about the leak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miaudit import stats
+from miaudit.attacks import Attack
+from miaudit.evidence import Bools, Evidence
+from miaudit.findings.controls import judged, null_control
+from miaudit.findings.figures import CONFIDENCE, OPERATING, Operating, Run, power, run_attack
+from miaudit.findings.groups import group_figures
+from miaudit.findings.stability import Halves, agreement, coverages, halves, ranks_finely
+from miaudit.findings.verdict import verdict_of
+from miaudit.result import AttackResult, BlindControl, Controls, Grouping, NullControl, Stability
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """An attack to run, the evidence it reads, and what to say of it beforehand."""
+
+    attack: Attack
+    evidence: Evidence
+    name: str
+    notes: tuple[str, ...] = ()
+    strongest: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What an audit found: the parts of a result that depend on the evidence alone."""
+
+    verdict: str
+    attacks: list[AttackResult]
+    controls: Controls
+    groups: list[Grouping]
+    stability: Stability | None
+    records: list[dict[str, Any]]
+
+
+def examine(
+    trials: Sequence[Trial],
+    member: Bools,
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    *,
+    seed: int,
+    blind: BlindControl,
+    ids: ArrayLike | None = None,
+    slices: Mapping[str, NDArray[Any]] | None = None,
+    skipped: Sequence[AttackResult] = (),
+    operating: Operating = OPERATING,
+) -> Findings:
+    """Run all attacks, each beside its controls, and draw the conclusions.
+
+    Parameters
+    ----------
+    trials
+        What to run, in the order of the result.
+    member, labels
+        (n,) who is a member of the target's training set, and the class of each audited record.
+    classes
+        Names of the classes.
+    seed
+        Root of every draw.
+    blind
+        The control on the raw records.
+    ids
+        (n,) what to call the records; default: their numbers.
+    slices
+        (n,) groups in which to measure the leak, by the name of the column; the classes always are one.
+    skipped
+        Attacks that cannot be run, with their reasons.
+    operating
+        Where the threshold of PPV and epsilon comes from.
+    """
+    count = max(1, len(trials))
+    runs: list[Run] = []
+    for trial in trials:
+        run = run_attack(
+            trial.attack,
+            trial.evidence,
+            member,
+            classes,
+            seed=seed,
+            attacks=count,
+            name=trial.name,
+            notes=trial.notes,
+            strongest=trial.strongest,
+            operating=operating,
+        )
+        runs.append(run)
+    results = [*judged([run.result for run in runs], blind), *skipped]
+    nulls = _nulls([trial for trial, run in zip(trials, runs, strict=True) if run.scores is not None], member, seed)
+    null = nulls[0] if nulls else None
+    ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
+    best = max(ran, key=lambda name: _auc(ran[name][1].result), default=None)
+    named = {"class": np.array(classes)[labels], **{name: np.asarray(of) for name, of in (slices or {}).items()}}
+    groups: list[Grouping] = []
+    stability: Stability | None = None
+    risk: dict[str, NDArray[Any]] = {}
+    if best is not None:
+        score = ran[best][1].scores.score  # type: ignore[union-attr]
+        groups = group_figures(best, score, member, named, attacks=count)
+        stability, risk = _stability(best, ran, member, seed)
+    inside, outside = int(member.sum()), int((~member).sum())
+    smallest = power(inside, outside, confidence=1 - (1 - CONFIDENCE) / count) if inside and outside else None
+    return Findings(
+        verdict=verdict_of(results, null, blind, inside, outside, power=smallest),
+        attacks=results,
+        controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind),
+        groups=groups,
+        stability=stability,
+        records=_records(ids, labels, member, classes, risk, runs),
+    )
+
+
+def _stability(
+    best: str, ran: dict[str, tuple[Trial, Run]], member: Bools, seed: int
+) -> tuple[Stability, dict[str, NDArray[Any]]]:
+    scores = {name: run.scores.score for name, (_, run) in ran.items()}  # type: ignore[union-attr]
+    again: dict[str, Halves] = {
+        name: halves(trial.attack, trial.evidence, seed=seed)
+        for name, (trial, _) in ran.items()
+        if "shadows" in trial.attack.needs
+    }
+    fine = [name for name in scores if ranks_finely(scores[name])]
+    stability = Stability(
+        attack=best,
+        shadows=[half.summary(name) for name, half in again.items()],
+        attacks=fine,
+        pairs=agreement(scores),
+        coverage=coverages([scores[name] for name in fine], member) if len(fine) > 1 else [],
+        left_out=[name for name in scores if name not in fine],
+    )
+    risk: dict[str, NDArray[Any]] = {"risk_rank": stats.places(scores[best])}
+    ranks = again[best].ranks() if best in again else None
+    if ranks is not None:
+        risk.update(zip(("risk_low", "risk_high", "risk_top"), ranks, strict=True))
+    return stability, risk
+
+
+def _nulls(trials: Sequence[Trial], member: Bools, seed: int) -> list[NullControl]:
+    """Run what learns from memberships of shadow rows on shuffled ones: broken ones first, then the 2017 attack's."""
+    learning = [trial for trial in trials if "shadows" in trial.attack.needs]
+    found = [
+        null_control(trial.attack, trial.evidence, member, seed=seed, name=trial.name, attacks=len(learning))
+        for trial in learning
+    ]
+    return sorted(
+        (null for null in found if null is not None), key=lambda null: (null.at_chance, null.attack != "shokri")
+    )
+
+
+def _records(
+    ids: ArrayLike | None,
+    labels: NDArray[np.int64],
+    member: Bools,
+    classes: tuple[str, ...],
+    risk: Mapping[str, NDArray[Any]],
+    runs: Sequence[Run],
+) -> list[dict[str, Any]]:
+    names = np.arange(len(member)) if ids is None else np.asarray(ids)
+    records: list[dict[str, Any]] = []
+    for i in range(len(member)):
+        record: dict[str, Any] = {"id": names[i], "class": classes[labels[i]], "member": int(member[i])}
+        record.update({column: values[i].item() for column, values in risk.items()})
+        for run in runs:
+            record.update(run.record(i))
+        records.append(record)
+    return records
+
+
+def _auc(result: AttackResult) -> float:
+    value = result.auc.value if result.auc is not None else None
+    return -1.0 if value is None else value

@@ -1,0 +1,331 @@
+"""Figures of one attack: what its scores say, with intervals, of the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit import stats
+from miaudit.attacks import Attack, Scores
+from miaudit.errors import MiauditError, PlanError
+from miaudit.evidence import Bools, Evidence
+from miaudit.result import (
+    AttackResult,
+    ClassMetrics,
+    DetectableTpr,
+    Epsilon,
+    Interval,
+    OperatingPoint,
+    PointMetrics,
+    Power,
+    PpvAtPrior,
+    Roc,
+    TprAtFpr,
+    TprAtZeroFp,
+)
+from miaudit.seeds import child_seed, generator
+
+CONFIDENCE = 0.95
+FPRS = (0.1, 0.01, 0.001)
+DELTA = 1e-5
+ROC_POINTS = 200
+
+ThresholdKind = Literal["split", "bonferroni"]
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Where the threshold of an attack's PPV and epsilon comes from, and at which delta.
+
+    ``"split"`` chooses it on one random half of the records and counts on the other; ``"bonferroni"`` tries six ranks of the
+    non-members and pays for each. ``coins``: the sides were dealt by fair coins before the training (canaries), so
+    that the epsilon bounds that of the mechanism.
+    """
+
+    threshold: ThresholdKind = "split"
+    delta: float = DELTA
+    coins: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threshold not in get_args(ThresholdKind):
+            raise PlanError(f"threshold must be one of {', '.join(get_args(ThresholdKind))}; got {self.threshold!r}")
+        if not 0.0 < self.delta < 1.0:
+            raise PlanError(f"delta must lie between 0 and 1, both excluded, got {self.delta}; 1e-5 is usual")
+
+    def strategy(self, seed: int) -> stats.Strategy:
+        """Return the option value of `miaudit.stats.certify`."""
+        if self.threshold == "bonferroni":
+            return stats.Bonferroni()
+        return stats.Split(seed=child_seed(seed, "threshold"))
+
+
+OPERATING = Operating()
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One attack's result, and its scores where it ran."""
+
+    result: AttackResult
+    scores: Scores | None
+
+    def record(self, i: int) -> dict[str, Any]:
+        """Return score and decision of audited record i, for the per-record table."""
+        name = self.result.name
+        if self.scores is None:
+            return {name: None, f"{name}_in": None}
+        decision = self.scores.decision
+        return {name: float(self.scores.score[i]), f"{name}_in": None if decision is None else int(decision[i])}
+
+
+def run_attack(
+    attack: Attack,
+    evidence: Evidence,
+    member: Bools,
+    classes: tuple[str, ...],
+    *,
+    seed: int,
+    attacks: int = 1,
+    name: str | None = None,
+    notes: Sequence[str] = (),
+    strongest: bool = False,
+    operating: Operating = OPERATING,
+) -> Run:
+    """Run an attack and measure it against the truth; a failure is a result too.
+
+    Parameters
+    ----------
+    attack
+        Any attack of `miaudit.attacks`.
+    evidence, member
+        What it reads, and (n,) who is a member among the audited records.
+    classes
+        Names of the classes.
+    seed
+        Root of the attack's own draws, and of the draw that makes the sides equally large.
+    attacks
+        How many attacks the audit runs: what counts as above chance is corrected for it.
+    name
+        What to call it in the result; default: the attack's own name.
+    notes
+        What to know beforehand of its figures on such evidence.
+    strongest
+        Whether it is the strongest documented attack for what there is.
+    operating
+        Where the threshold of PPV and epsilon comes from.
+    """
+    common: dict[str, Any] = {
+        "name": name or attack.name,
+        "title": attack.title,
+        "paper": attack.paper,
+        "options": attack.options,
+        "strongest": strongest,
+        "confidence": CONFIDENCE,
+    }
+    try:
+        scores = attack.run(evidence, seed=child_seed(seed, "attack", attack.name))
+    except MiauditError as error:
+        return Run(AttackResult(**common, status="failed", reason=str(error)), None)
+    ins, outs = scores.score[member], scores.score[~member]
+    even = balanced(member, seed=seed)
+    curve = stats.roc(ins, outs)
+    points = _thinned(curve.fpr, curve.tpr)
+    decision = scores.decision
+    level = 1 - (1 - CONFIDENCE) / attacks  # low ends err with half of the rest: the other half is for low FPRs
+    above = stats.auc_interval(ins, outs, confidence=level).low > 0.5
+    at_low_fpr = _above_at_low_fpr(ins, outs, level)
+    return Run(
+        AttackResult(
+            **common,
+            status="ran",
+            pooled=None if decision is None else PointMetrics(**_metrics(decision[even], member[even])),
+            per_class=[] if decision is None else _per_class(scores, evidence, member, even, classes),
+            auc=_interval(stats.auc_interval(ins, outs, confidence=CONFIDENCE)),
+            tpr_at_fpr=[_tpr(stats.tpr_at_fpr(ins, outs, fpr, confidence=CONFIDENCE)) for fpr in FPRS],
+            roc=Roc(fpr=curve.fpr[points].tolist(), tpr=curve.tpr[points].tolist()),
+            above_chance=above,
+            above_chance_at_low_fpr=at_low_fpr,
+            tpr_at_zero_fp=_zero_fp(stats.tpr_at_zero_fp(ins, outs, confidence=CONFIDENCE)),
+            power=None if above or at_low_fpr else power(len(ins), len(outs), confidence=level),
+            missing=0 if scores.missing is None else int(scores.missing.sum()),
+            notes=[*notes, *scores.notes],
+            **_at_operating_point(ins, outs, operating, seed),
+        ),
+        scores,
+    )
+
+
+def skipped(attack: Attack, *, name: str, reason: str) -> AttackResult:
+    """Return the entry of an attack that cannot be run, with the reason."""
+    return AttackResult(
+        name=name,
+        title=attack.title,
+        paper=attack.paper,
+        status="skipped",
+        reason=reason,
+        options=attack.options,
+        confidence=CONFIDENCE,
+    )
+
+
+def power(n_in: int, n_out: int, *, confidence: float) -> Power:
+    """Return the smallest leak that so many members and non-members would have shown at this level."""
+    area = stats.detectable_auc(n_in, n_out, confidence=confidence)
+    rates = [stats.detectable_tpr(n_in, n_out, fpr, confidence=_each(confidence)) for fpr in FPRS]
+    return Power(
+        power=area.power,
+        confidence=confidence,
+        auc=area.value,
+        reason=area.reason,
+        tpr=[
+            DetectableTpr(fpr=fpr, value=rate.value, reason=rate.reason) for fpr, rate in zip(FPRS, rates, strict=True)
+        ],
+    )
+
+
+def _each(confidence: float) -> float:
+    """Level of one of the low FPRs, so that all hold together."""
+    return 1 - (1 - confidence) / len(FPRS)
+
+
+def _above_at_low_fpr(ins: NDArray[np.float64], outs: NDArray[np.float64], confidence: float) -> bool:
+    points = [stats.tpr_at_fpr(ins, outs, fpr, confidence=_each(confidence)) for fpr in FPRS]
+    return any(point.low > point.fpr for point in points)
+
+
+def _at_operating_point(
+    ins: NDArray[np.float64], outs: NDArray[np.float64], operating: Operating, seed: int
+) -> dict[str, Any]:
+    """PPV and epsilon at the point of the largest bound, none of it chosen on the counts that bound it."""
+    strategy, delta = operating.strategy(seed), operating.delta
+    try:
+        certified = stats.certify(
+            ins, outs, strategy, delta=delta, confidence=CONFIDENCE, independent_trainings=operating.coins
+        )
+    except MiauditError as error:
+        return {"figures_reason": f"No PPV and no epsilon: {error}."}
+    tried = len(certified.points)
+    level = 1 - (1 - CONFIDENCE) / tried  # of each point, so that the best of them holds
+    point = max(certified.points, key=lambda each: each.epsilon)
+    # at a rank of the non-members the false positives are given; those seen may be fewer, where scores are tied
+    fp = point.fp if point.rank is None else point.rank
+    counts = (point.tp, point.fn, fp, point.fp + point.tn - fp)
+    credible = stats.epsilon_credible(*counts, delta, CONFIDENCE, draws=20_000, seed=child_seed(seed, "credible"))
+    return {
+        "operating_point": OperatingPoint(
+            strategy=operating.threshold,
+            tried=tried,
+            threshold=point.threshold,
+            tp=point.tp,
+            fn=point.fn,
+            fp=point.fp,
+            tn=point.tn,
+            tpr=point.tp / (point.tp + point.fn),
+            tpr_low=point.tpr_low,
+            fpr=point.fp / (point.fp + point.tn),
+            fpr_high=point.fpr_high,
+        ),
+        "ppv": [
+            PpvAtPrior(prior=each.prior, value=each.value, low=each.low, high=each.high, reason=each.reason)
+            for each in stats.ppv(*counts, confidence=level)
+        ],
+        "epsilon": Epsilon(
+            name="lower bound on epsilon" if operating.coins else "empirical epsilon-equivalent",
+            value=point.epsilon,
+            delta=delta,
+            ceiling=stats.epsilon_ceiling(point.tp + point.fn, point.fp + point.tn, delta, level),
+            mu=certified.mu,
+            gaussian=stats.epsilon_from_mu(certified.mu, delta),
+            credible=_interval(credible),
+        ),
+    }
+
+
+def balanced(member: Bools, *, seed: int) -> NDArray[np.int64]:
+    """Return record numbers with as many members as non-members: all of the smaller side, a draw from the larger."""
+    sides = [np.flatnonzero(member), np.flatnonzero(~member)]
+    size = min(len(side) for side in sides)
+    rng = generator(seed, "balance")
+    return np.sort(np.concatenate([side if len(side) == size else rng.permutation(side)[:size] for side in sides]))
+
+
+def _metrics(decision: Bools, member: Bools) -> dict[str, Any]:
+    found = stats.decisions(decision, member, confidence=CONFIDENCE)
+    metrics: dict[str, Any] = {"n": found.n, "members": found.members}
+    for name in ("precision", "recall", "accuracy"):
+        rate = getattr(found, name)
+        metrics.update({name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high})
+        if name != "accuracy":
+            metrics[f"{name}_reason"] = rate.reason
+    return metrics
+
+
+def _per_class(
+    scores: Scores, evidence: Evidence, member: Bools, even: NDArray[np.int64], classes: tuple[str, ...]
+) -> list[ClassMetrics]:
+    assert scores.decision is not None
+    labels = evidence.audited_labels
+    correct = evidence.predicted == labels
+    models = {entry.label: entry for entry in scores.per_class}
+    rows = []
+    for label, name in enumerate(classes):
+        of_class = even[labels[even] == label]
+        if not len(of_class):
+            continue
+        everyone = labels == label
+        entry = models.get(label)
+        figures: dict[str, Any] = {
+            "class": name,
+            **_metrics(scores.decision[of_class], member[of_class]),
+            "attack_model": "none" if entry is None else entry.model,
+            "attack_rows": None if entry is None else entry.in_rows + entry.out_rows,
+            "train_accuracy": _mean(correct[everyone & member]),
+            "test_accuracy": _mean(correct[everyone & ~member]),
+        }
+        rows.append(ClassMetrics(**figures))
+    return rows
+
+
+def _mean(values: Bools) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _zero_fp(found: stats.TprAtZeroFp) -> TprAtZeroFp:
+    return TprAtZeroFp(
+        tp=found.tp,
+        n_in=found.n_in,
+        n_out=found.n_out,
+        tpr=found.tpr,
+        low=found.low,
+        high=found.high,
+        fpr_high=found.fpr_high,
+    )
+
+
+def _interval(interval: stats.Interval) -> Interval:
+    return Interval(value=interval.value, low=interval.low, high=interval.high)
+
+
+def _tpr(point: stats.TprAtFpr) -> TprAtFpr:
+    return TprAtFpr(
+        fpr=point.fpr,
+        tpr=point.tpr,
+        low=point.low,
+        high=point.high,
+        resolvable=point.resolvable,
+        reason=point.reason,
+    )
+
+
+def _thinned(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return indices of at most 2 * ROC_POINTS points that draw the same curve, linear and logarithmic."""
+    last = len(fpr) - 1
+    if last < 2 * ROC_POINTS:
+        return np.arange(last + 1)
+    even = np.linspace(0, last, ROC_POINTS)
+    dense_at_left = np.geomspace(1, last, ROC_POINTS)
+    return np.unique(np.concatenate([[0], even, dense_at_left]).round().astype(np.int64))

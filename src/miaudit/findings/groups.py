@@ -1,0 +1,79 @@
+"""The leak in every class and in every group a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit import stats
+from miaudit.errors import PlanError
+from miaudit.evidence import Bools
+from miaudit.findings.figures import CONFIDENCE
+from miaudit.result import GroupFigures, Grouping, Interval
+
+
+def group_figures(
+    attack: str,
+    score: NDArray[np.float64],
+    member: Bools,
+    slices: Mapping[str, NDArray[Any]],
+    *,
+    attacks: int = 1,
+) -> list[Grouping]:
+    """Measure the strongest attack in every group.
+
+    Every interval is corrected for the groups of its column, for the number of columns, and for the number of attacks,
+    as the strongest was chosen by its figures (Bonferroni): "this group leaks" is wrong in at most one audit of
+    twenty, whatever group a reader looks at.
+
+    Parameters
+    ----------
+    attack
+        Name of the attack.
+    score, member
+        (n,) its scores, and who is a member.
+    slices
+        (n,) group of each record, as text, by the name of the column.
+    attacks
+        How many attacks it was chosen from.
+    """
+    level = 1 - (1 - CONFIDENCE) / (attacks * max(1, len(slices)))
+    found = []
+    for column, values in slices.items():
+        if len(values) != len(member):
+            raise PlanError(f"slices: {column!r} has {len(values)} values for {len(member)} audited records")
+        of = np.asarray(values).astype(str)
+        leaks = stats.by_group(score[member], score[~member], of[member], of[~member], confidence=level)
+        found.append(
+            Grouping(
+                column=column,
+                attack=attack,
+                confidence=leaks[0].confidence,
+                groups=[_figures(leak) for leak in sorted(leaks, key=lambda leak: (_natural(leak.group), leak.group))],
+            )
+        )
+    return found
+
+
+def _figures(leak: stats.GroupLeak) -> GroupFigures:
+    area = leak.auc
+    return GroupFigures(
+        group=leak.group,
+        members=leak.n_in,
+        nonmembers=leak.n_out,
+        auc=Interval(value=None, low=None, high=None, reason=leak.reason)
+        if area is None
+        else Interval(value=area.value, low=area.low, high=area.high),
+        above_chance=leak.above_chance,
+    )
+
+
+def _natural(name: str) -> float:
+    """Place of a group that is a number, or a range of them, among the others; texts come after."""
+    try:
+        return float(name.split(" to ")[0])
+    except ValueError:
+        return float("inf")
