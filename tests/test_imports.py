@@ -27,7 +27,7 @@ ALLOWED = {
     "table": set(),
     "result": {"files", "table"},
     "targets": {"data", "evidence"},
-    "synthesis": {"data", "seeds", "targets"},
+    "synthesis": {"data", "files", "targets"},
     "recipes": {"data", "targets", "seeds", "files"},
     "probes": {"attacks", "data", "evidence", "seeds", "targets"},
     "shadows": {"data", "evidence", "files", "recipes", "targets", "store", "seeds"},
