@@ -6,6 +6,7 @@
     |   `-- SplitError   members, non-members and population do not fit       exit 2
     |-- StoreError     the output folder cannot be read or written            exit 2
     |-- TargetError    the model under audit gave an unusable answer          exit 4
+    |   `-- BudgetError    its budget of queries is spent; answers are kept   exit 4
     |-- PoolError      too few shadow models could be trained                 exit 4
     `-- TimeLimitError the time limit came first; what is done is kept        exit 3
 
@@ -58,6 +59,10 @@ class TargetError(MiauditError):
     """The model under audit gave an unusable answer."""
 
     exit_code = 4
+
+
+class BudgetError(TargetError):
+    """The budget of queries is spent; what was answered is kept."""
 
 
 class PoolError(MiauditError):

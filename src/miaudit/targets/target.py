@@ -110,6 +110,8 @@ class Target:
         self.description = description
         self.kind = kind
         self.queries = 0
+        self.batch_size = BATCH
+        self._declared = kind is not None
 
     @property
     def decimals(self) -> int | None:
@@ -122,6 +124,22 @@ class Target:
         if self.kind in (None, "probabilities"):
             return "rounded" if self.decimals is not None and self.decimals <= ROUNDED else "probabilities"
         return self.kind
+
+    def for_classes(self, classes: int, names: tuple[Any, ...] | None = None) -> Target:
+        """Return this target for data of such classes.
+
+        Raises
+        ------
+        PlanError
+            If it was made for another number of them.
+        """
+        if classes != self.classes:
+            raise PlanError(f"the target was made for {self.classes} classes, the data has {classes}")
+        return self
+
+    def _saw_decimals(self, decimals: int | None) -> None:
+        """Take note of decimals seen before; None is more than six."""
+        self._decimals = max(self._decimals, _MOST_DECIMALS + 1 if decimals is None else decimals)
 
     def query(self, X: Any) -> Outputs:
         """Return the target's answers to n records.
@@ -147,8 +165,8 @@ class Target:
             )
         n = n_records(X)
         parts = []
-        for start in range(0, n, BATCH):
-            part = X if n <= BATCH else take_records(X, np.arange(start, min(start + BATCH, n)))
+        for start in range(0, n, self.batch_size):
+            part = X if n <= self.batch_size else take_records(X, np.arange(start, min(start + self.batch_size, n)))
             parts.append(self._answer(part, start))
         if parts:
             values = np.concatenate(parts)
@@ -196,7 +214,7 @@ class Target:
         if self.kind != "logits":
             self._decimals = count_decimals(answer, self._decimals)
             much, little = _too_much(answer, self.decimals), _too_little(answer, self.decimals)  # (n,)
-            if self.kind is None:
+            if self.kind is None or (self.kind == "probabilities" and not self._declared):
                 cut = little.any() and not much.any() and _is_topk(answer)
                 self.kind = "topk" if cut else "probabilities"
             wrong = much if self.kind == "topk" else much | little
@@ -299,7 +317,7 @@ def as_target(
         If the object is none of these, is not fitted, or knows classes the data does not have.
     """
     if isinstance(model, Target):
-        return model
+        return model.for_classes(classes, names)
     if isinstance(model, type):
         raise PlanError(f"the target is the class {model.__name__}, not a trained model; create and train it first")
     name = description or _name(model)

@@ -1,0 +1,430 @@
+"""A target behind a URL: asked in batches over several connections, within a budget, and looked at before it is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.data.records import Records, column_names, kind_of, n_records, row_hashes, take_records
+from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError
+from miaudit.targets.client import Client, Connection, shown
+from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
+from miaudit.targets.target import Kind, Outputs, Target, class_columns
+from miaudit.targets.wire import Wire
+
+NOISE = 1e-6
+"""Answers to the same record that differ by no more than this differ by arithmetic, not by chance."""
+
+
+class Endpoint(Target):
+    """A target that is asked over HTTP; made by `connect`.
+
+    Before the first query it is asked about a few records: as one batch, the same batch again, and the first of them
+    alone. What that tells is in `contact`.
+
+    Attributes
+    ----------
+    contact
+        What first contact found; empty before it.
+    ledger
+        Counts of what was sent, and every answer that came.
+    tell
+        Called with a sentence about how far asking is.
+    deadline
+        Time (by time.monotonic) after which nothing more is sent.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        wire: Wire,
+        *,
+        connection: Connection,
+        limits: Limits,
+        batch: int,
+        concurrency: int,
+        probes: int,
+        columns: Sequence[str] | None,
+        kind: Kind | None,
+        folder: str | Path | None,
+        description: str | None,
+    ) -> None:
+        self.url = wire.address(url)
+        super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=kind)
+        self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
+        self.wire = wire
+        self.limits = limits
+        self.contact: dict[str, Any] = {}
+        self.tell: Callable[[str], None] = lambda text: None
+        self.deadline: float | None = None
+        self._client = Client(self.url, content_type=wire.content_type, connection=connection, concurrency=concurrency)
+        self._batch = 1 if wire.one_at_a_time else batch
+        self._concurrency = concurrency
+        self._probes = probes
+        self._order = None if columns is None else tuple(str(name) for name in columns)
+        self._folder = None if folder is None else Path(folder)
+        self._ledger: Ledger | None = None
+
+    def for_classes(self, classes: int, names: tuple[Any, ...] | None = None) -> Endpoint:
+        """Say which classes the data has, before anything is asked.
+
+        Raises
+        ------
+        PlanError
+            If the target is known to answer others.
+        """
+        self.classes, self._names = classes, names
+        if self._order is not None:
+            self._columns = class_columns(self._order, classes, names)
+        return self
+
+    def keep_in(self, folder: str | Path) -> None:
+        """Keep answers and log below a folder, unless they are kept elsewhere already."""
+        if self._folder is None and self._ledger is None:
+            self._folder = Path(folder)
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that decides what a record's answer means: address, wire format, and classes."""
+        names = self._order or self._names
+        parts = {
+            "url": self.url,
+            "wire": {name: value for name, value in vars(self.wire).items() if value is not None},
+            "classes": self.classes if names is None else [str(name) for name in names],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The query ledger, opened when first used."""
+        if self._ledger is None:
+            self._ledger = Ledger(None if self._folder is None else self._folder / self.identity, self.limits)
+        return self._ledger
+
+    def close(self) -> None:
+        """Close connections and files."""
+        self._client.close()
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def estimate(self, X: Records) -> Estimate:
+        """Return what a query of these records will take, first contact not counted."""
+        return self.ledger.estimate(_keys(X))
+
+    def facts(self) -> dict[str, Any]:
+        """Return this run's counts, for the provenance of a result."""
+        ledger = self.ledger
+        return {
+            "url": shown(self.url),
+            "format": self.wire.format,
+            "requests": ledger.requests,
+            "records_sent": ledger.sent,
+            "records_refused": ledger.refused,
+            "records_lost": ledger.lost,
+            "spent_over_all_runs": ledger.spent,
+            "budget": self.limits.budget,
+            "rate": self.limits.rate,
+            "price_per_1000": self.limits.price,
+        }
+
+    def query(self, X: Records) -> Outputs:
+        """Return the target's answers to n records, asking only about those never answered before.
+
+        Raises
+        ------
+        BudgetError
+            If the budget does not cover them; the answers that came are kept.
+        TargetError
+            If the target fails or gives an unusable answer.
+        """
+        if not self.contact and n_records(X):
+            self.make_contact(X)
+            self.queries -= self.contact["records"]  # which are among the records asked about now
+        return super().query(X)
+
+    def make_contact(self, X: Records) -> dict[str, Any]:
+        """Ask about the first few of some records and note what kind of target this is.
+
+        Returns
+        -------
+        dict
+            ``records`` and ``queries`` it took; ``answers``: probabilities, logits, topk or labels; ``decimals``;
+            ``deterministic``: whether the same batch asked twice got the same answers, and ``repeat_difference``, the
+            largest difference; ``batch_consistent`` and ``batch_difference``: whether a record asked alone got the
+            answer it got in the batch.
+
+        Raises
+        ------
+        TargetError
+            If an answer is unusable.
+        """
+        if self.classes < 1:
+            raise PlanError("say how many classes the data has, or their names: connect(..., classes=...)")
+        known, before = self.ledger.fact("contact"), self.queries
+        if known is not None:
+            self.contact = known
+            self.kind = self.kind or known["answers"]
+            self._saw_decimals(known["decimals"])
+            self.queries += known["queries"]
+            return self.contact
+        X = take_records(X, np.arange(min(self._probes, n_records(X))))
+        n = n_records(X)
+        first = self._ask(X)
+        if self.kind is None and first.ndim == 2 and _like_logits(first):
+            self.kind = "logits"
+        super().query(X)  # checks what came; asks nothing
+        again = self._repeat(X)
+        alone = self._repeat(take_records(X, [0])) if self._batch > 1 else first[:1]
+        repeat, single = _difference(first, again), _difference(first[:1], alone)
+        self.contact = {
+            "records": n,
+            "queries": 2 * n + (1 if self._batch > 1 else 0),
+            "answers": self.kind,
+            "decimals": self.decimals,
+            "deterministic": repeat <= NOISE,
+            "repeat_difference": repeat,
+            "batch_consistent": single <= NOISE or repeat > NOISE,
+            "batch_difference": single,
+        }
+        self.queries = before + self.contact["queries"]
+        self.ledger.note("contact", self.contact)
+        return self.contact
+
+    def _repeat(self, X: Records) -> NDArray[Any]:
+        keys, answers = _keys(X), []
+        for rows in _chunks(range(len(keys)), self._batch):
+            query = self.ledger.reserve([keys[i] for i in rows], whole=True)
+            answers.append(self._exchange(take_records(X, list(rows)), query))
+            query.repeated()
+        return np.concatenate(answers)
+
+    def _ask(self, X: Records) -> NDArray[Any]:
+        keys = _keys(X)
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}  # identical records are asked about once
+        missing = [i for key, i in sorted(first.items(), key=lambda item: item[1]) if not self.ledger.has(key)]
+        if missing:
+            self._fetch(X, keys, missing)
+        return _stacked([self.ledger.known(key) for key in keys])
+
+    def _fetch(self, X: Records, keys: Sequence[bytes], missing: Sequence[int]) -> None:
+        """Ask about records over all connections; the first failure ends it, what is on its way is still taken."""
+        work = iter(_chunks(missing, self._batch))
+        lock = threading.Lock()
+        failures: list[BaseException] = []
+        done, told = 0, time.monotonic()
+
+        def ask_on() -> None:
+            nonlocal done, told
+            while True:
+                with lock:
+                    rows = next(work, None)
+                    if rows is None or failures:
+                        return
+                try:
+                    self._check_deadline()
+                    self._ask_batch(X, keys, rows)
+                except BaseException as error:
+                    with lock:
+                        failures.append(error)
+                    return
+                with lock:
+                    done += len(rows)
+                    if time.monotonic() - told > 2:
+                        told = time.monotonic()
+                        self.tell(f"asking the target: {done:,} of {len(missing):,} records")
+
+        threads = min(self._concurrency, -(-len(missing) // self._batch))
+        if threads == 1:
+            ask_on()
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                for _ in range(threads):
+                    pool.submit(ask_on)
+        if failures:
+            raise self._explained(
+                next((e for e in failures if not isinstance(e, BudgetError)), failures[0]), keys, missing
+            )
+
+    def _ask_batch(self, X: Records, keys: Sequence[bytes], rows: Sequence[int]) -> None:
+        query = self.ledger.reserve([keys[i] for i in rows])
+        granted = len(query.records)
+        answers = self._exchange(take_records(X, list(rows[:granted])), query)
+        query.answered(list(answers))
+        if granted < len(rows):
+            raise BudgetError(f"the budget of {self.limits.budget:,} queries is spent")
+
+    def _exchange(self, X: Records, query: Query) -> NDArray[Any]:
+        try:
+            content = self._client.post(self.wire.encode(X), query)
+        except BaseException:
+            query.give_up()
+            raise
+        names = self._order or self._names or [str(i) for i in range(self.classes)]
+        try:
+            return self.wire.decode(content, n_records(X), [str(name) for name in names])
+        except TargetError as error:
+            query.unusable()
+            raise TargetError(self._client.redacted(str(error))) from None
+
+    def _check_deadline(self) -> None:
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise TimeLimitError(
+                "the time limit came while the target was asked; every answer is kept, run again to go on"
+            )
+
+    def _explained(self, error: BaseException, keys: Sequence[bytes], missing: Sequence[int]) -> BaseException:
+        if not isinstance(error, BudgetError):
+            return error
+        left = sum(not self.ledger.has(keys[i]) for i in missing)
+        where = "" if self.ledger.folder is None else f" in {self.ledger.folder}"
+        return BudgetError(
+            f"{error}: {len(missing) - left:,} of {len(missing):,} records were answered now and are kept{where}; "
+            f"{left:,} are missing. To finish, run again with a budget of at least {self.ledger.spent + left:,}"
+        )
+
+
+def connect(
+    url: str,
+    *,
+    format: str,
+    model: str | None = None,
+    version: str | None = None,
+    input: str | None = None,
+    datatype: str | None = None,
+    output: str | None = None,
+    send: str | None = None,
+    body: str | None = None,
+    answer: str | None = None,
+    classes: int | Sequence[Any] | None = None,
+    columns: Sequence[str] | None = None,
+    outputs: Kind | None = None,
+    batch: int = 100,
+    concurrency: int = 4,
+    contact: int = 5,
+    budget: int | None = None,
+    rate: float | None = None,
+    price: float | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 30.0,
+    retries: int = 5,
+    patience: float = 300.0,
+    slow_down: Sequence[int] = (),
+    proxy: str | None = None,
+    ca: str | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+    sign: Any = None,
+    folder: str | Path | None = None,
+    description: str | None = None,
+) -> Endpoint:
+    """Return a target behind a URL, to be given to `miaudit.audit`. Nothing is sent yet.
+
+    Parameters
+    ----------
+    url
+        Where to post; with formats that know their paths, a server's bare address will do.
+    format, model, version, input, datatype, output, send, body, answer
+        How the server is spoken to; see `miaudit.targets.wire.Wire`.
+    classes
+        Number or names of the data's classes; `miaudit.audit` says them itself.
+    columns
+        Class names in the order of the columns of the answers; default: the data's order.
+    outputs
+        What the target answers: probabilities, logits, topk or labels; default: told at first contact.
+    batch
+        Most records per request.
+    concurrency
+        Most requests at a time.
+    contact
+        Records asked about at first contact, twice each.
+    budget, rate, price
+        Most records that may be sent, most per second, and the price of 1,000; see `miaudit.targets.ledger.Limits`.
+    headers, timeout, retries, patience, slow_down, proxy, ca, certificate, key, sign
+        How the server is reached; see `miaudit.targets.client.Connection`.
+    folder
+        Where answers and log are kept; default: the audit's ``out``, or nowhere.
+    description
+        What to call it in a report.
+
+    Raises
+    ------
+    PlanError
+        With every problem of the options.
+
+    Examples
+    --------
+    >>> target = connect("http://localhost:8080", format="v2", model="m", output="predict_proba")  # doctest: +SKIP
+    """
+    problems = [
+        (name, f"must be at least 1, got {value}")
+        for name, value in (("batch", batch), ("concurrency", concurrency), ("contact", contact))
+        if value < 1
+    ]
+    if problems:
+        raise PlanError(problems)
+    endpoint = Endpoint(
+        url,
+        Wire(format, model, version, input, datatype, output, send, body, answer),  # type: ignore[arg-type]
+        connection=Connection(
+            dict(headers or {}), timeout, retries, patience, tuple(slow_down), proxy, ca, certificate, key, sign
+        ),
+        limits=Limits(budget, rate, price),
+        batch=batch,
+        concurrency=concurrency,
+        probes=contact,
+        columns=columns,
+        kind=outputs,
+        folder=folder,
+        description=description,
+    )
+    if classes is not None:
+        names = None if isinstance(classes, int) else tuple(classes)
+        endpoint.for_classes(classes if isinstance(classes, int) else len(classes), names)
+    return endpoint
+
+
+def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _keys(X: Records) -> list[bytes]:
+    """Return a key per record: its content, and the form it is sent in."""
+    dtype = str(X.dtype) if kind_of(X) in ("array", "sparse") else ""
+    names = column_names(X)
+    form = hashlib.blake2b(f"{kind_of(X)}|{dtype}|{X.shape[1:]}|{names}".encode(), digest_size=8).digest()
+    return [form + bytes(row).ljust(16, b"\0") for row in row_hashes(X).tolist()]
+
+
+def _stacked(answers: Sequence[Any]) -> NDArray[Any]:
+    if all(isinstance(answer, np.ndarray) for answer in answers):
+        widths = {len(answer) for answer in answers}
+        if len(widths) > 1:
+            raise TargetError(f"the target's answers have {sorted(widths)} numbers; expected one per class each time")
+        return np.stack(answers)
+    if any(isinstance(answer, np.ndarray) for answer in answers):
+        raise TargetError("the target answered labels to some records and several numbers to others")
+    return np.array(answers, dtype=object if any(isinstance(answer, str) for answer in answers) else np.int64)
+
+
+def _like_logits(values: NDArray[np.float64]) -> bool:
+    """Whether numbers cannot be probabilities, not even rounded ones."""
+    return bool((values < -1e-3).any() or (values > 1 + 1e-3).any())
+
+
+def _difference(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the largest difference of two answers; 1 where labels differ."""
+    if first.shape != second.shape:
+        return float("inf")
+    if first.ndim == 1:
+        return float(any(str(a) != str(b) for a, b in zip(first.tolist(), second.tolist(), strict=True)))
+    return float(np.abs(first - second).max(initial=0.0))

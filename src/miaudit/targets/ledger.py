@@ -1,0 +1,404 @@
+"""The query ledger: what may be asked, what was asked, and every answer that came.
+
+A folder holds two files. ``answers.sqlite`` has one row per record that was answered, keyed by the record's content;
+``queries.jsonl`` has one line before each request and one after it, with counts, times, statuses and a hash: no record,
+no answer, no credential. Both only grow.
+
+The rule that is kept: **no record whose answer arrived is asked again**, in this run or a later one, however the earlier
+one ended. An answer is in the file before anything else is done with it. A request that was on its way when the process
+was killed is another matter: the server may have answered it, so its records stay counted as spent; their answers did
+not arrive, so they are asked again. That is at most one request per connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import BudgetError, PlanError, StoreError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be asked.
+
+    Parameters
+    ----------
+    budget
+        Most records that may be sent in all, counted over all runs in one folder; None: as many as are needed.
+    rate
+        Most records per second.
+    price
+        Of 1,000 records, in whatever money; for the estimate.
+
+    Raises
+    ------
+    PlanError
+        If one is out of range.
+    """
+
+    budget: int | None = None
+    rate: float | None = None
+    price: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.budget is not None and self.budget < 1:
+            problems.append(("budget", f"must be at least 1, got {self.budget}"))
+        if self.rate is not None and not self.rate > 0:
+            problems.append(("rate", f"must be above 0 records per second, got {self.rate}"))
+        if self.price is not None and not self.price >= 0:
+            problems.append(("price", f"must be at least 0, got {self.price}"))
+        if problems:
+            raise PlanError(problems)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What asking will take.
+
+    ``records`` are to be asked about and ``cached`` of them were answered before; ``seconds`` is the least time at the
+    rate, and ``cost`` at the price, None where there is none; ``affordable`` is how many the budget still allows.
+    """
+
+    records: int
+    cached: int
+    seconds: float | None
+    cost: float | None
+    affordable: int | None
+
+    @property
+    def to_ask(self) -> int:
+        """Records that have to be sent."""
+        return self.records - self.cached
+
+    def __str__(self) -> str:
+        parts = [f"{self.to_ask:,} queries to send ({self.cached:,} of {self.records:,} answered before)"]
+        if self.seconds is not None:
+            parts.append(f"at least {self.seconds:,.0f} s at the rate limit")
+        if self.cost is not None:
+            parts.append(f"cost {self.cost:,.2f}")
+        if self.affordable is not None and self.affordable < self.to_ask:
+            parts.append(f"the budget covers only {self.affordable:,}")
+        return ", ".join(parts)
+
+
+class Ledger:
+    """Counts, paces and remembers queries; shared by threads.
+
+    Parameters
+    ----------
+    folder
+        Where answers and log are kept; None: in memory, for this run only.
+    limits
+        What may be asked.
+
+    Attributes
+    ----------
+    spent
+        Records sent and not refused, over all runs in the folder: answered, on their way, or lost.
+    sent, refused, lost, requests
+        Of this run: records sent, records sent that the server refused by a status, records sent without any response,
+        and requests.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written, or another audit is using it.
+    """
+
+    def __init__(self, folder: str | Path | None = None, limits: Limits | None = None) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.limits = limits or Limits()
+        self.spent = self.sent = self.refused = self.lost = self.requests = 0
+        self._lock = threading.RLock()
+        self._next = 0.0  # earliest time of the next sending, by time.monotonic
+        self._number = 0
+        self._answers: dict[bytes, bytes] = {}
+        self._log: int | None = None
+        self._base: sqlite3.Connection | None = None
+        if self.folder is not None:
+            self._open(self.folder)
+
+    def _open(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._base = sqlite3.connect(folder / "answers.sqlite", check_same_thread=False, timeout=1.0)
+            self._closing = weakref.finalize(self, self._base.close)
+            self._base.execute("PRAGMA locking_mode = EXCLUSIVE")  # held until the process ends, however it ends
+            self._base.execute("PRAGMA journal_mode = WAL")
+            self._base.execute("PRAGMA synchronous = NORMAL")
+            with self._base:
+                self._base.execute(
+                    "CREATE TABLE IF NOT EXISTS answers (record BLOB PRIMARY KEY, answer BLOB) WITHOUT ROWID"
+                )
+                self._base.execute("CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)")
+            self._answers = dict(self._base.execute("SELECT record, answer FROM answers"))
+            self.spent, self._number = _read_log(folder / "queries.jsonl")
+            self._log = os.open(folder / "queries.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            _end_line(self._log)
+        except sqlite3.OperationalError as error:
+            self.close()
+            if "locked" in str(error):
+                raise StoreError(
+                    f"{folder} is in use: another audit is asking this target; wait for it, or choose another --out"
+                ) from None
+            raise StoreError(f"cannot keep answers in {folder}: {error}; choose another --out") from error
+        except (sqlite3.DatabaseError, OSError) as error:
+            self.close()
+            raise StoreError(f"cannot keep answers in {folder}: {error}; choose another --out") from error
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            if self._base is not None:
+                self._base.close()
+            if self._log is not None:
+                os.fsync(self._log)
+                os.close(self._log)
+            self._base = self._log = None
+
+    def known(self, record: bytes) -> NDArray[Any] | str | int | None:
+        """Return the answer to a record, or None if it never came."""
+        packed = self._answers.get(record)
+        return None if packed is None else _unpacked(packed)
+
+    def has(self, record: bytes) -> bool:
+        """Whether the answer to a record is here."""
+        return record in self._answers
+
+    def estimate(self, records: Sequence[bytes]) -> Estimate:
+        """Return what asking about these records will take."""
+        with self._lock:
+            distinct = set(records)
+            cached = sum(record in self._answers for record in distinct)
+            count = len(distinct) - cached
+            rate, price = self.limits.rate, self.limits.price
+            return Estimate(
+                len(distinct),
+                cached,
+                None if rate is None else count / rate,
+                None if price is None else count * price / 1000,
+                self.left,
+            )
+
+    @property
+    def left(self) -> int | None:
+        """Records the budget still allows; None if there is no budget."""
+        return None if self.limits.budget is None else max(0, self.limits.budget - self.spent)
+
+    def fact(self, name: str) -> Any:
+        """Return what was noted under a name, or None."""
+        if self._base is None:
+            return None
+        with self._lock:
+            row = self._base.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def note(self, name: str, value: Any) -> None:
+        """Note something JSON can hold about the target."""
+        if self._base is not None:
+            with self._lock, self._base:
+                self._base.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+
+    def reserve(self, records: Sequence[bytes], *, whole: bool = False) -> Query:
+        """Take as many of the records as the budget allows; they are spent from now on, unless refused for good.
+
+        Raises
+        ------
+        BudgetError
+            If it allows none of them, or not all where ``whole``.
+        """
+        with self._lock:
+            left = self.left
+            granted = len(records) if left is None else min(len(records), left)
+            if granted == 0 or (whole and granted < len(records)):
+                raise BudgetError(f"the budget of {self.limits.budget:,} queries is spent ({self.spent:,} sent)")
+            self.spent += granted
+            self._number += 1
+            return Query(self, self._number, list(records[:granted]))
+
+    def put(self, records: Sequence[bytes], answers: Sequence[Any]) -> None:
+        """Keep answers; they are on their way to the disk when this returns, and outlive the process."""
+        rows = [(record, _packed(answer)) for record, answer in zip(records, answers, strict=True)]
+        with self._lock:
+            if self._base is not None:
+                try:
+                    with self._base:
+                        self._base.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
+                except sqlite3.Error as error:
+                    raise StoreError(
+                        f"cannot keep answers in {self.folder}: {error}; those before are kept: free some space and run "
+                        "again"
+                    ) from error
+            for record, answer in rows:
+                self._answers.setdefault(record, answer)
+
+    def pace(self, records: int) -> None:
+        """Wait until so many records may be sent."""
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                wait = self._next - now
+                if wait <= 0:
+                    if self.limits.rate is not None:
+                        self._next = now + records / self.limits.rate
+                    return
+            time.sleep(min(wait, 0.5))
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody send for so many seconds."""
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+    def write(self, **line: Any) -> None:
+        """Add a line to the log."""
+        if self._log is not None:
+            text = json.dumps({"at": round(time.time(), 3), **line}, separators=(",", ":")) + "\n"
+            try:
+                os.write(self._log, text.encode())
+            except OSError as error:
+                raise StoreError(f"cannot write the log of queries in {self.folder}: {error}") from error
+
+
+class Query:
+    """Records of one request, from leave to ask until their answers are kept; made by `Ledger.reserve`."""
+
+    def __init__(self, ledger: Ledger, number: int, records: list[bytes]) -> None:
+        self.records = records
+        self._ledger = ledger
+        self._number = number
+        self._attempt = 0
+        self._state = "reserved"  # or sent, refused, lost, done
+        self._hash = hashlib.blake2b(b"".join(records), digest_size=16).hexdigest()
+        self._sent = 0.0
+
+    def sending(self) -> None:
+        """Pace, and note that the records are about to be sent; a lost attempt is spent, so another is reserved.
+
+        Raises
+        ------
+        BudgetError
+            If an earlier attempt was lost and the budget does not allow another.
+        """
+        ledger, n = self._ledger, len(self.records)
+        with ledger._lock:
+            if self._state == "lost":
+                if ledger.left is not None and ledger.left < n:
+                    raise BudgetError(
+                        f"the budget of {ledger.limits.budget:,} queries is spent ({ledger.spent:,} sent, {n} of them "
+                        "without any response)"
+                    )
+                ledger.spent += n
+        ledger.pace(n)
+        with ledger._lock:
+            self._attempt += 1
+            self._state = "sent"
+            self._sent = time.monotonic()
+            ledger.sent += n
+            ledger.requests += 1
+            ledger.write(event="send", request=self._number, attempt=self._attempt, records=n, hash=self._hash)
+
+    def answered(self, answers: Sequence[Any]) -> None:
+        """Keep the answers to the records."""
+        self._ledger.put(self.records, answers)
+        self._end("done", status=200)
+
+    def repeated(self) -> None:
+        """Note that records were asked again on purpose; the first answers stay."""
+        self._end("done", status=200)
+
+    def unusable(self) -> None:
+        """Note that the answers cannot be used; the records are spent."""
+        self._end("unusable", status=200)
+
+    def refused(self, status: int, seconds: float) -> None:
+        """Note that the server answered a status and no answers: the records are not spent by this attempt."""
+        with self._ledger._lock:
+            self._ledger.refused += len(self.records)
+            self._end("refused", status=status, seconds=seconds)
+
+    def lost(self, why: str, seconds: float) -> None:
+        """Note that no response came: the records are spent, for the server may have seen them."""
+        with self._ledger._lock:
+            self._ledger.lost += len(self.records)
+            self._end("lost", why=why[:200], seconds=seconds)
+
+    def wait(self, seconds: float) -> None:
+        """Hold everybody back, as the server asked."""
+        self._ledger.hold(seconds)
+
+    def give_up(self) -> None:
+        """Give back what was reserved, where the server did not see it."""
+        with self._ledger._lock:
+            if self._state in ("reserved", "refused"):
+                self._ledger.spent -= len(self.records)
+                self._state = "given up"
+
+    def _end(self, state: str, *, seconds: float | None = None, **more: Any) -> None:
+        self._state = state
+        if seconds is None:
+            seconds = time.monotonic() - self._sent
+        self._ledger.write(
+            event=state,
+            request=self._number,
+            attempt=self._attempt,
+            records=len(self.records),
+            **more,
+            seconds=round(seconds, 4),
+        )
+
+
+def _read_log(path: Path) -> tuple[int, int]:
+    """Return the records spent and the last request's number; a line cut short by a crash is passed over."""
+    if not path.exists():
+        return 0, 0
+    spent, last = 0, 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+                event, records = line["event"], int(line["records"])
+                last = max(last, int(line["request"]))
+            except (ValueError, KeyError, TypeError):
+                continue
+            spent += records if event == "send" else -records if event == "refused" else 0
+    return spent, last
+
+
+def _end_line(log: int) -> None:
+    """End a last line that a crash cut short."""
+    size = os.lseek(log, 0, os.SEEK_END)
+    if size:
+        os.lseek(log, size - 1, os.SEEK_SET)
+        if os.read(log, 1) != b"\n":
+            os.write(log, b"\n")
+
+
+def _packed(answer: Any) -> bytes:
+    if isinstance(answer, str):
+        return b"s" + answer.encode()
+    if isinstance(answer, np.ndarray):
+        return b"f" + np.ascontiguousarray(answer, dtype="<f8").tobytes()
+    if isinstance(answer, float | np.floating):
+        return b"s" + repr(float(answer)).encode()
+    return b"i" + str(int(answer)).encode()
+
+
+def _unpacked(content: bytes) -> NDArray[Any] | str | int:
+    kind, rest = content[:1], content[1:]
+    if kind == b"f":
+        return np.frombuffer(rest, dtype="<f8")
+    return rest.decode() if kind == b"s" else int(rest)

@@ -1,0 +1,150 @@
+"""Formats that hold a list of records and answer a list: TF Serving and its kin, MLflow, SageMaker."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from miaudit.data.records import Records
+from miaudit.errors import PlanError, TargetError
+from miaudit.targets.wire.rows import (
+    Answers,
+    answers_of,
+    columns_of,
+    excerpt,
+    from_bytes,
+    is_table,
+    matrix,
+    rows_of,
+    said_error,
+    to_bytes,
+)
+
+MLFLOW_FORMS = ("dataframe_split", "inputs", "instances", "input_data")
+SAGEMAKER_FORMS = ("rows", "instances", "features")
+
+
+def encode_instances(X: Records) -> bytes:
+    """Return ``{"instances": [...]}``; the rows of a table are objects with its columns' names.
+
+    TF Serving, KServe V1 and Vertex AI take this form.
+    """
+    return to_bytes({"instances": _objects(X) if is_table(X) else rows_of(X)})
+
+
+def encode_mlflow(X: Records, *, send: str | None = None) -> bytes:
+    """Return the body of an ``/invocations`` call of MLflow and Databricks, or of Azure ML's ``/score``.
+
+    ``send`` is ``dataframe_split`` (the default for flat records of named columns), ``inputs`` (the default for plain
+    arrays), ``instances``, or ``input_data`` (Azure ML).
+
+    Raises
+    ------
+    PlanError
+        If ``send`` is none of these, or asks for columns of records that have more axes.
+    """
+    form = send or ("dataframe_split" if is_table(X) else "inputs")
+    if form not in MLFLOW_FORMS:
+        raise PlanError(f"send must be one of {', '.join(MLFLOW_FORMS)} for mlflow; got {send!r}")
+    if form in ("inputs", "instances"):
+        return to_bytes({form: _objects(X) if is_table(X) else rows_of(X)})
+    if len(X.shape) != 2:
+        raise PlanError(f'records of shape {X.shape[1:]} have no columns: set send = "inputs"')
+    split: dict[str, Any] = {"columns": columns_of(X), "data": rows_of(X)}
+    if form == "input_data":
+        split["index"] = list(range(len(split["data"])))
+    return to_bytes({form: split})
+
+
+def encode_sagemaker_csv(X: Records) -> bytes:
+    """Return one line per record, without a header.
+
+    Raises
+    ------
+    PlanError
+        If the records are not flat.
+    """
+    if len(X.shape) != 2:
+        raise PlanError(f'records of shape {X.shape[1:]} have no form in CSV: set format = "sagemaker-json"')
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows_of(X))
+    return text.getvalue().encode()
+
+
+def encode_sagemaker_json(X: Records, *, send: str | None = None) -> bytes:
+    """Return a bare list of rows, as the containers for own code take it.
+
+    ``send`` is ``rows`` (the default), ``instances`` (the rows under that key), or ``features`` (as the algorithms that
+    come with SageMaker take it).
+
+    Raises
+    ------
+    PlanError
+        If ``send`` is none of these.
+    """
+    form = send or "rows"
+    if form not in SAGEMAKER_FORMS:
+        raise PlanError(f"send must be one of {', '.join(SAGEMAKER_FORMS)} for sagemaker-json; got {send!r}")
+    rows = rows_of(X)
+    if form == "features":
+        return to_bytes({"instances": [{"features": row} for row in rows]})
+    return to_bytes(rows if form == "rows" else {"instances": rows})
+
+
+def decode_list(content: bytes, n: int, *, output: str | None = None, names: Sequence[str] | None = None) -> Answers:
+    """Return the answers to n records in a bare list, or under ``predictions`` or ``outputs``.
+
+    Raises
+    ------
+    TargetError
+        If there is no such list, or it does not hold one answer per record.
+    """
+    answer = from_bytes(content)
+    items = answer
+    if isinstance(answer, dict):
+        items = next((answer[key] for key in ("predictions", "outputs") if key in answer), None)
+        if isinstance(items, dict) and output in items:  # TF Serving's columnar form
+            items = items[output]
+        if items is None:
+            raise TargetError(f"the target's answer has no predictions: {said_error(answer)}")
+    return answers_of(items, n, output=output, names=names)
+
+
+def decode_sagemaker(
+    content: bytes, n: int, *, output: str | None = None, names: Sequence[str] | None = None
+) -> Answers:
+    """Return the answers to n records in CSV, one line per record, or in JSON, whichever the container answered.
+
+    Raises
+    ------
+    TargetError
+        If it is neither, or does not hold one answer per record.
+    """
+    start = content.lstrip()[:1]
+    if start in (b"[", b"{", b"<"):
+        return decode_list(content, n, output=output, names=names)
+    try:
+        lines = [line for line in csv.reader(io.StringIO(content.decode())) if line]
+    except (UnicodeDecodeError, csv.Error):
+        raise TargetError(f"the target answered no CSV: {excerpt(content)}; check url and format") from None
+    if len(lines) != n:
+        raise TargetError(f"the target was asked about {n} records and answered {len(lines)} lines; it must answer all")
+    if all(len(line) == 1 for line in lines):
+        return answers_of([_number(line[0]) for line in lines], n)
+    return matrix([[_number(value) for value in line] for line in lines])
+
+
+def _number(text: str) -> int | float | str:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _objects(X: Records) -> list[dict[str, Any]]:
+    columns = columns_of(X)
+    return [dict(zip(columns, row, strict=True)) for row in rows_of(X)]

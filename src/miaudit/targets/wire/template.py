@@ -1,0 +1,114 @@
+"""Any JSON service: a template of the body, and the path of the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from miaudit.data.records import Records, n_records
+from miaudit.errors import PlanError, TargetError
+from miaudit.targets.wire.rows import Answers, answers_of, columns_of, excerpt, from_bytes, rows_of, to_bytes
+
+_PLACES = ("$records", "$record", "$columns")
+
+
+def encode(X: Records, *, body: str) -> bytes:
+    """Return the body with its places filled.
+
+    Parameters
+    ----------
+    X
+        Records; only one where the template has ``"$record"``.
+    body
+        JSON text. The strings ``"$records"``, ``"$record"`` and ``"$columns"`` in it stand for the list of all records,
+        for the one record, and for the names of the columns.
+
+    Raises
+    ------
+    PlanError
+        If the template is no JSON or has no place for records.
+    """
+    template = check(body)
+    if takes_one(body) and n_records(X) != 1:
+        raise PlanError(f'the template takes one "$record" at a time, not {n_records(X)}')
+    rows = rows_of(X)
+    values = {"$records": rows, "$record": rows[0] if rows else None, "$columns": columns_of(X) if X.ndim == 2 else []}
+    return to_bytes(_filled(template, values))
+
+
+def check(body: str) -> Any:
+    """Return the template as JSON values, or raise a PlanError that says what is wrong with it."""
+    try:
+        template = json.loads(body)
+    except ValueError as error:
+        raise PlanError(f'body must be JSON text, such as \'{{"rows": "$records"}}\'; it is not: {error}') from None
+    found = [place for place in _PLACES[:2] if _holds(template, place)]
+    if len(found) != 1:
+        raise PlanError(
+            f'body must have one place for the records, "$records" (all of a batch) or "$record" (one); it has {len(found)}'
+        )
+    return template
+
+
+def takes_one(body: str) -> bool:
+    """Whether the template takes one record at a time."""
+    return _holds(json.loads(body), "$record")
+
+
+def decode(
+    content: bytes, n: int, *, answer: str = "", output: str | None = None, names: Sequence[str] | None = None
+) -> Answers:
+    """Return the answers to n records.
+
+    Parameters
+    ----------
+    content
+        JSON.
+    n
+        Number of records.
+    answer
+        Path of the answers: keys and positions, with dots between; ``*`` goes through a list. ``data.*.probs`` reads
+        ``{"data": [{"probs": [...]}, ...]}``. Empty: the whole answer.
+    output, names
+        As for `answers_of`.
+
+    Raises
+    ------
+    TargetError
+        If there is nothing at that path, or it does not hold one answer per record.
+    """
+    found = _at(from_bytes(content), [step for step in answer.split(".") if step], answer)
+    if n == 1 and not (isinstance(found, list) and len(found) == 1):
+        found = [found]  # the one answer itself
+    return answers_of(found, n, output=output, names=names)
+
+
+def _at(value: Any, steps: Sequence[str], whole: str) -> Any:
+    for i, step in enumerate(steps):
+        if step == "*" and isinstance(value, list):
+            return [_at(item, steps[i + 1 :], whole) for item in value]
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and step.lstrip("-").isdigit() and -len(value) <= int(step) < len(value):
+            value = value[int(step)]
+        else:
+            there = f"keys {list(value)[:6]}" if isinstance(value, dict) else excerpt(json.dumps(value))
+            raise TargetError(f"the target's answer has nothing at {whole!r}: at {step!r} there is {there}; set answer")
+    return value
+
+
+def _filled(template: Any, values: dict[str, Any]) -> Any:
+    if isinstance(template, dict):
+        return {key: _filled(value, values) for key, value in template.items()}
+    if isinstance(template, list):
+        return [_filled(value, values) for value in template]
+    return values.get(template, template) if isinstance(template, str) else template
+
+
+def _holds(template: Any, place: str) -> bool:
+    if isinstance(template, dict):
+        return any(_holds(value, place) for value in template.values())
+    if isinstance(template, list):
+        return any(_holds(value, place) for value in template)
+    return bool(template == place)

@@ -1,0 +1,149 @@
+"""Open Inference Protocol V2, as KServe, MLServer, Triton and Seldon speak it over HTTP.
+
+The records are one tensor; a table is one tensor per column. Servers may answer several tensors; MLServer answers labels
+(`predict`) unless the output `predict_proba` is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from miaudit.data.records import Records
+from miaudit.errors import DataError, PlanError, TargetError
+from miaudit.targets.wire.rows import Answers, columns_of, dense, finite, from_bytes, is_table, plain_column, said_error
+from miaudit.targets.wire.rows import to_bytes as _json
+
+DATATYPES = {
+    "BOOL": "bool",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    **{f"INT{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+}
+_NAME_OF = {dtype: name for name, dtype in DATATYPES.items()}
+
+
+def encode(X: Records, *, input: str = "input-0", output: str | None = None, datatype: str | None = None) -> bytes:
+    """Return an inference request.
+
+    Parameters
+    ----------
+    X
+        Records.
+    input
+        Name of the tensor of the records; a table's tensors are named as its columns.
+    output
+        Name of the one output to be answered; None leaves the choice to the server.
+    datatype
+        Type to send the numbers as, such as FP32; default: their own.
+
+    Raises
+    ------
+    PlanError
+        If the datatype is none of the protocol's.
+    DataError
+        If the records cannot be sent as it.
+    """
+    if datatype is not None and datatype not in DATATYPES:
+        raise PlanError(f"datatype must be one of {', '.join(DATATYPES)}; got {datatype!r}")
+    if is_table(X):
+        request: dict[str, Any] = {
+            "inputs": [_column(name, plain_column(X, i), datatype) for i, name in enumerate(columns_of(X))],
+            "parameters": {"content_type": "pd"},
+        }
+    else:
+        array = dense(X)
+        if datatype is not None:
+            array = array.astype(DATATYPES[datatype])
+        if array.dtype.name not in _NAME_OF:
+            raise DataError(f"records of type {array.dtype} cannot be sent as a tensor; convert them to numbers")
+        tensor = {
+            "name": input,
+            "shape": list(array.shape),
+            "datatype": _NAME_OF[array.dtype.name],
+            "data": array.ravel().tolist(),
+        }
+        request = {"inputs": [tensor]}
+    if output is not None:
+        request["outputs"] = [{"name": output}]
+    return _json(request)
+
+
+def _column(name: str, values: list[Any], datatype: str | None) -> dict[str, Any]:
+    tensor: dict[str, Any] = {"name": name, "shape": [len(values), 1], "data": values}
+    if any(isinstance(value, str) for value in values):
+        return tensor | {"datatype": "BYTES", "data": [str(v) for v in values], "parameters": {"content_type": "str"}}
+    array = np.array(values)
+    if datatype is not None:
+        array = array.astype(DATATYPES[datatype])
+    return tensor | {"datatype": _NAME_OF[array.dtype.name], "data": array.tolist()}
+
+
+def decode(content: bytes, n: int, *, output: str | None = None, names: Sequence[str] | None = None) -> Answers:
+    """Return the answers to n records in an inference response.
+
+    Raises
+    ------
+    TargetError
+        If it is no such response, holds another number of answers, or several outputs of which none was asked for.
+    """
+    answer = from_bytes(content)
+    outputs = answer.get("outputs") if isinstance(answer, dict) else None
+    if not isinstance(outputs, list) or not all(isinstance(item, dict) for item in outputs):
+        raise TargetError(f"the target's answer is no V2 inference response: {said_error(answer)}")
+    found = [item for item in outputs if output is None or item.get("name") == output]
+    if len(found) != 1:
+        there = [item.get("name") for item in outputs]
+        raise TargetError(
+            f"the target answers the outputs {there}; "
+            + (f"{output!r} is not among them: " if output is not None else "")
+            + "set output to the one with the probabilities"
+        )
+    return _tensor(found[0], n)
+
+
+def _tensor(item: dict[str, Any], n: int) -> Answers:
+    shape, data, datatype = item.get("shape"), item.get("data"), item.get("datatype")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise TargetError(f"the target's output {item.get('name')!r} has shape {shape!r}; expected a list of sizes")
+    flat = _flat(data)
+    if flat is None or len(flat) != math.prod(shape):
+        there = "no list" if flat is None else f"{len(flat)} values"
+        raise TargetError(f"the target's output {item.get('name')!r} has shape {shape} but holds {there}")
+    if not shape or shape[0] != n:
+        answered = shape[0] if shape else "no"
+        raise TargetError(f"the target was asked about {n} records and answered {answered}; it must answer all")
+    if datatype == "BYTES":
+        if math.prod(shape[1:]) != 1 or not all(isinstance(value, str) for value in flat):
+            raise TargetError(f"the target answers texts of shape {shape}; expected one label per record")
+        return np.array(flat, dtype=object)
+    if datatype not in DATATYPES:
+        raise TargetError(
+            f"the target answers values of type {datatype!r}; expected one of {', '.join(DATATYPES)}, BYTES"
+        )
+    try:
+        values = np.array(flat, dtype=np.float64 if datatype.startswith("FP") else np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise TargetError(f"the target's output {item.get('name')!r} holds values that are no numbers") from None
+    return finite(values.reshape(n) if math.prod(shape[1:]) == 1 else values.reshape(n, *shape[1:]))
+
+
+def _flat(data: Any) -> list[Any] | None:
+    if not isinstance(data, list):
+        return None
+    flat: list[Any] = data
+    while flat and all(isinstance(item, list) for item in flat):
+        flat = [value for item in flat for value in item]
+    return flat
+
+
+def path(model: str | None, version: str | None = None) -> str:
+    """Return the path of the inference call below a server's address."""
+    if model is None:
+        raise PlanError("format v2 needs the model's name where the url has no path of its own: set model")
+    return f"/v2/models/{model}{f'/versions/{version}' if version else ''}/infer"

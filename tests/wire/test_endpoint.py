@@ -1,0 +1,375 @@
+"""Endpoints against a scripted server: every answer, every failure, and the counts of both sides."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from scripted import Script, serving
+
+from miaudit.errors import BudgetError, PlanError, StoreError, TargetError
+from miaudit.targets import connect
+
+X = np.random.default_rng(0).integers(0, 2, size=(300, 12)).astype(np.float64)
+X = np.unique(X, axis=0)[:200]
+W = np.random.default_rng(1).normal(size=(12, 4))
+NAMES = ["ant", "bee", "cat", "dog"]
+
+
+def logits(records):
+    return (np.asarray(records)[:, :, None] * W).sum(axis=1)  # the same to the last bit in any batch
+
+
+def probabilities(records):
+    powers = np.exp(logits(records))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def target_of(url, **options):
+    return connect(url, **{"format": "instances", "model": "m", "classes": NAMES, "batch": 16} | options)
+
+
+ALL = {
+    "v2": ("", {"format": "v2", "model": "m"}),
+    "instances": ("", {"format": "instances", "model": "m"}),
+    "mlflow": ("", {"format": "mlflow"}),
+    "mlflow columns": ("", {"format": "mlflow", "send": "dataframe_split"}),
+    "azure": ("/score", {"format": "mlflow", "send": "input_data"}),
+    "sagemaker csv": ("", {"format": "sagemaker-csv"}),
+    "sagemaker json": ("", {"format": "sagemaker-json"}),
+    "sagemaker features": ("", {"format": "sagemaker-json", "send": "features"}),
+    "template": ("/own", {"format": "json", "body": '{"rows": "$records"}', "answer": "result.items.*.p"}),
+    "one": ("/own", {"format": "json", "body": '{"record": "$record"}', "answer": "result.items.*.p"}),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_format_gives_the_models_own_answers(name):
+    path, options = ALL[name]
+    script = Script(probabilities)
+    with serving(script) as url:
+        target = target_of(url + path, **{"model": None} | options)
+        outputs = target.query(X)
+    np.testing.assert_array_equal(outputs.values, probabilities(X))  # JSON keeps every digit
+    assert (outputs.kind, target.capability) == ("probabilities", "probabilities")
+    assert target.contact["deterministic"]
+    assert target.contact["batch_consistent"]
+    assert sum(script.answered.values()) == target.ledger.spent == target.queries
+    assert sum(count > 1 for count in script.answered.values()) == 5  # the records of first contact, and no others
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "capability", "decimals", "expected"),
+    [
+        (Script(probabilities, decimals=2), "probabilities", "rounded", 2, probabilities(X).round(2)),
+        (Script(logits), "logits", "logits", None, logits(X)),
+        (Script(lambda r: probabilities(r).argmax(1)), "labels", "labels", None, probabilities(X).argmax(1)),
+        (
+            Script(lambda r: probabilities(r).argmax(1), names=NAMES),
+            "labels",
+            "labels",
+            None,
+            probabilities(X).argmax(1),
+        ),
+        (Script(probabilities, names=NAMES), "probabilities", "probabilities", None, probabilities(X)),
+        (
+            Script(probabilities, top=2, names=NAMES),
+            "topk",
+            "topk",
+            None,
+            np.where(probabilities(X) >= np.sort(probabilities(X))[:, -2:-1], probabilities(X), 0),
+        ),
+    ],
+    ids=["rounded", "logits", "labels", "named labels", "named", "topk"],
+)
+def test_what_the_target_answers_is_found_at_first_contact(script, kind, capability, decimals, expected):
+    with serving(script) as url:
+        target = target_of(url)
+        outputs = target.query(X)
+    assert (outputs.kind, target.capability, target.decimals) == (kind, capability, decimals)
+    assert target.contact["answers"] == kind
+    np.testing.assert_allclose(outputs.values, expected, atol=1e-12)
+
+
+def test_a_randomised_target_and_one_that_heeds_its_batch_are_told():
+    random = np.random.default_rng(3)
+
+    def noisy(records):
+        values = probabilities(records) * random.uniform(0.9, 1.1, size=(len(records), 4))
+        return values / values.sum(axis=1, keepdims=True)
+
+    with serving(Script(noisy)) as url:
+        target = target_of(url)
+        target.query(X)
+    assert not target.contact["deterministic"]
+    assert 0 < target.contact["repeat_difference"] < 0.2
+    with serving(Script(lambda r: probabilities(r - np.mean(r, axis=0)))) as url:
+        target = target_of(url)
+        target.query(X)
+    assert target.contact["deterministic"]
+    assert not target.contact["batch_consistent"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"statuses": [(429, {"Retry-After": "0"})] * 6},
+        {"statuses": [(429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})] * 6},
+        {"statuses": [(408, {"Retry-After": "0"}), (425, {"Retry-After": "0"})] * 3},
+        {"statuses": [(503, {"Retry-After": "0"})] * 6},
+        {"statuses": [(503, {})]},
+        {"statuses": [(500, {}), (502, {}), (504, {})]},
+        {"drops": 3},
+        {"drops": 3, "drop_after": True},
+    ],
+    ids=["429", "429 date", "408 425", "503 later", "503", "5xx", "drops", "drops after"],
+)
+def test_a_troubled_server_is_asked_again_and_nothing_is_counted_twice(trouble, monkeypatch):
+    monkeypatch.setattr("miaudit.targets.client._FIRST_WAIT", 0.01)
+    script = Script(probabilities, **trouble)
+    with serving(script) as url:
+        target = target_of(url)
+        outputs = target.query(X)
+        np.testing.assert_array_equal(outputs.values, probabilities(X))
+        ledger = target.ledger
+        assert sum(script.seen.values()) == ledger.sent
+        assert ledger.spent == ledger.sent - ledger.refused
+        answered = sum(script.answered.values())
+        assert answered == ledger.spent - (0 if trouble.get("drop_after") else ledger.lost)
+        if "drops" not in trouble:
+            assert sum(count > 1 for count in script.answered.values()) == 5
+
+
+def test_retry_after_is_waited_out():
+    script = Script(probabilities, statuses=[(429, {"Retry-After": "1"})])
+    with serving(script) as url:
+        target_of(url).query(X[:20])
+    assert script.times[1] - script.times[0] >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("trouble", "options", "said"),
+    [
+        ({"statuses": [(401, {})] * 9}, {}, "status 401.*check the credential"),
+        ({"statuses": [(404, {})] * 9}, {}, "status 404.*Busy, or not for you.*check url"),
+        ({"statuses": [(400, {})] * 9}, {}, "status 400"),
+        (
+            {"statuses": [(307, {"Location": "http://127.0.0.1/other?key=1"})] * 9},
+            {},
+            "give http://127.0.0.1/other as url",
+        ),
+        ({"statuses": [(500, {})] * 9}, {"retries": 2}, "status 500.*3 times"),
+        ({"drops": 9}, {"retries": 1}, "does not answer.*2 times"),
+        ({"delay": 1.0}, {"retries": 0, "timeout": 0.05}, "ReadTimeout"),
+        ({"statuses": [(429, {"Retry-After": "3600"})] * 9}, {}, "more than patience = 300"),
+        ({"statuses": [(529, {"Retry-After": "3600"})] * 9}, {"slow_down": [529]}, "more than patience = 300"),
+        ({"body": b"<html>Sign in</html>"}, {}, "an HTML page: '<html>Sign in</html>'"),
+        ({"body": b'{"predictions": [[NaN, 0, 0, 1]]}'}, {"contact": 1}, "nan.*not finite"),
+        ({"body": b'{"predictions": [[0.5, 0.5]]}'}, {"contact": 1}, r"shape \(1, 2\)"),
+        ({"body": b'{"predictions": [[0.1111, 0.2, 0.2, 0.2]]}'}, {"contact": 1}, "do not sum to one"),
+        ({"body": b'{"predictions": [[0, 0, 0, 1]]}'}, {"contact": 2}, "asked about 2 records and answered 1"),
+        ({"body": b'{"error": "model is not loaded"}'}, {}, "no predictions: it says error: 'model is not loaded'"),
+        ({"body": b'{"predictions": ["eel"]}'}, {"contact": 1}, r"\['eel'\] are not classes"),
+    ],
+)
+def test_what_cannot_be_used_ends_with_a_sentence(trouble, options, said, monkeypatch):
+    monkeypatch.setattr("miaudit.targets.client._FIRST_WAIT", 0.01)
+    with serving(Script(probabilities, **trouble)) as url, pytest.raises(TargetError, match=said):
+        target_of(url, **options).query(X[:20])
+
+
+def test_connections_are_kept_and_bounded():
+    script = Script(probabilities, delay=0.01)
+    with serving(script) as url:
+        target_of(url, concurrency=4, batch=4).query(X)
+    assert script.most_at_once <= 4
+    assert script.connections <= 4
+    assert script.requests > 40
+
+
+def test_the_rate_is_not_exceeded():
+    script = Script(probabilities)
+    with serving(script) as url:
+        target_of(url, rate=200, batch=10, concurrency=8, contact=1).query(X[:60])
+    assert script.times[-1] - script.times[0] >= (63 - 10) / 200
+
+
+def test_identical_records_are_asked_about_once():
+    script = Script(probabilities)
+    with serving(script) as url:
+        outputs = target_of(url, contact=1).query(X[[0, 1, 0, 1, 2]])
+    np.testing.assert_array_equal(outputs.values, probabilities(X[[0, 1, 0, 1, 2]]))
+    assert sorted(script.answered.values()) == [1, 1, 3]
+
+
+def test_answers_are_kept_for_the_next_run(tmp_path):
+    script = Script(probabilities, decimals=3)
+    with serving(script) as url:
+        first = target_of(url, folder=tmp_path)
+        first.query(X[:50])
+        with pytest.raises(StoreError, match="in use: another audit"):
+            target_of(url, folder=tmp_path).query(X)
+        first.close()
+        asked = script.requests
+        again = target_of(url, folder=tmp_path)
+        np.testing.assert_array_equal(again.query(X[:50]).values, probabilities(X[:50]).round(3))
+        assert script.requests == asked
+        assert (again.contact, again.queries, again.decimals) == (first.contact, first.queries, 3)
+        again.query(X)
+        assert sum(script.answered.values()) == again.ledger.spent == len(X) + 6
+        again.close()
+        other = target_of(url, model="other", folder=tmp_path)  # another target: nothing is known of it
+        other.query(X[:5])
+        assert other.ledger.sent == 11
+        other.close()
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_budget_is_spent_to_the_last_query_and_never_exceeded(tmp_path, concurrency):
+    script = Script(probabilities, delay=0.002)
+    options = {"batch": 7, "concurrency": concurrency, "folder": tmp_path}
+    with serving(script) as url:
+        target = target_of(url, budget=100, **options)
+        with pytest.raises(BudgetError, match=r"budget of 100 .* 106 are missing.*budget of at least 206") as caught:
+            target.query(X)
+        assert caught.value.exit_code == 4
+        assert sum(script.seen.values()) == 100
+        target.close()
+        again = target_of(url, budget=100, **options)
+        with pytest.raises(BudgetError):
+            again.query(X)
+        again.close()
+        assert sum(script.seen.values()) == 100
+        whole = target_of(url, budget=206, **options)
+        np.testing.assert_array_equal(whole.query(X).values, probabilities(X))
+        assert sum(script.seen.values()) == 206
+        whole.close()
+
+
+def test_lost_queries_are_spent_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("miaudit.targets.client._FIRST_WAIT", 0.01)
+    script = Script(probabilities, drops=4)
+    with serving(script) as url, pytest.raises(BudgetError):
+        target_of(url, budget=100, batch=10).query(X)
+    assert sum(script.seen.values()) <= 100
+
+
+def test_the_estimate_says_queries_time_and_cost(tmp_path):
+    with serving(Script(probabilities)) as url:
+        target = target_of(url, budget=120, rate=1000, price=2.5)
+        target.query(X[:40])
+        estimate = target.estimate(X)
+    assert (estimate.records, estimate.cached, estimate.to_ask, estimate.affordable) == (200, 40, 160, 74)
+    assert (estimate.seconds, estimate.cost) == (0.16, 0.4)
+    assert str(estimate) == (
+        "160 queries to send (40 of 200 answered before), at least 0 s at the rate limit, cost 0.40, the budget covers "
+        "only 74"
+    )
+
+
+SECRET = "s3cr3t-pa55phrase"
+
+
+def test_the_secret_is_sent_and_is_in_no_file_log_or_error(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("SOME_TOKEN", SECRET)
+
+    def sign(method, url, headers, body):
+        return {"X-Signature": f"{SECRET}-{len(body)}", "X-Date": "today"}
+
+    script = Script(probabilities)
+    with serving(script) as url:
+        target = target_of(url, headers={"Authorization": "Bearer env:SOME_TOKEN"}, sign=sign, folder=tmp_path)
+        target.query(X)
+        script.body = f"<html>bad token {SECRET}</html>".encode()
+        with pytest.raises(TargetError, match=r"bad token \*\*\*") as unusable:
+            target.query(X + 2)
+        script.statuses = [(403, {})]
+        script.body = None
+        with pytest.raises(TargetError) as refused:
+            target.query(X + 3)
+        shown = [repr(target), str(target.facts()), str(vars(target.wire)), target.description, caplog.text]
+        target.close()
+    assert script.headers["Authorization"] == f"Bearer {SECRET}"
+    assert script.headers["X-Signature"].startswith(SECRET)
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 2
+    assert all(SECRET.encode() not in content for content in files)
+    assert all(SECRET not in text for text in [*shown, str(unusable.value), str(refused.value)])
+
+
+def test_the_log_holds_counts_and_no_records(tmp_path):
+    script = Script(probabilities, statuses=[(429, {"Retry-After": "0"})])
+    with serving(script) as url:
+        target = target_of(url, folder=tmp_path, contact=2)
+        target.query(X[:20])
+        target.close()
+    [log] = tmp_path.rglob("queries.jsonl")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines[:4]] == ["send", "refused", "send", "done"]
+    assert {key for line in lines for key in line} == {
+        *("at", "event", "request", "attempt", "records", "hash", "status", "seconds")
+    }
+    assert sum(line["records"] for line in lines if line["event"] == "done") == 20 + 3
+
+
+def test_a_log_cut_short_by_a_crash_is_read_as_far_as_it_goes(tmp_path):
+    with serving(Script(probabilities)) as url:
+        target = target_of(url, folder=tmp_path)
+        target.query(X[:20])
+        spent = target.ledger.spent
+        target.close()
+        [log] = tmp_path.rglob("queries.jsonl")
+        with log.open("a") as file:
+            file.write('{"at":1,"event":"send","request":99,"attempt":1,"records":7,"hash":"0"}\n{"at":1,"event":"se')
+        again = target_of(url, folder=tmp_path)
+        again.query(X[:30])
+        again.close()
+        assert again.ledger.spent == spent + 7 + 10  # the seven were on their way: the server may have seen them
+        last = target_of(url, folder=tmp_path)
+        assert last.ledger.spent == spent + 17
+        last.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"headers": {"X-Api-Key": "abc"}}, "headers.X-Api-Key: looks like a credential.*env:VARIABLE"),
+        ({"headers": {"Authorization": "Bearer env:NOT_THERE"}}, "NOT_THERE, which is not set"),
+        ({"url": "ftp://host"}, "must be an address"),
+        ({"url": "http://me:pw@host/x"}, "holds a user or a password"),
+        ({"url": "http://host/x?api_key=1"}, r"holds a credential \(api_key\)"),
+        ({"format": "v3"}, "format: must be one of"),
+        ({"format": "mlflow", "model": "m"}, "model: does not belong to format 'mlflow'"),
+        ({"format": "v2", "model": None}, "needs the model's name"),
+        ({"format": "json", "model": None}, "body: missing"),
+        ({"format": "json", "model": None, "body": "{"}, "body must be JSON"),
+        ({"format": "json", "model": None, "body": "{}"}, "one place for the records"),
+        ({"budget": 0}, "budget: must be at least 1"),
+        ({"rate": 0}, "rate: must be above 0"),
+        ({"batch": 0}, "batch: must be at least 1"),
+        ({"timeout": 0}, "timeout: must be"),
+        ({"key": "k.pem"}, "key: belongs to certificate"),
+        ({"proxy": "http://a:b@host"}, "proxy: holds a password"),
+        ({"url": "https://127.0.0.1/x", "certificate": "no.pem"}, "cannot be used"),
+        ({"columns": ["ant", "bee", "cat", "eel"]}, r"does not have: \['eel'\]"),
+    ],
+)
+def test_what_cannot_be_connected_to_is_told_before_anything_is_sent(options, said):
+    with pytest.raises(PlanError, match=said):
+        target_of(**{"url": "http://127.0.0.1:9"} | options)
+
+
+def test_columns_in_another_order_are_put_right():
+    script = Script(lambda r: probabilities(r)[:, ::-1])
+    with serving(script) as url:
+        values = target_of(url, columns=NAMES[::-1]).query(X).values
+    np.testing.assert_array_equal(values, probabilities(X))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with serving(Script(probabilities)) as url, pytest.raises(StoreError, match="cannot keep answers"):
+        target_of(url, folder=tmp_path / "file").query(X)
