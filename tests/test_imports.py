@@ -32,6 +32,7 @@ ALLOWED = {
     "probes": {"attacks", "data", "evidence", "seeds", "targets"},
     "shadows": {"data", "evidence", "files", "recipes", "targets", "store", "seeds"},
     "findings": {"attacks", "evidence", "stats", "result", "seeds"},
+    "canaries": {"data", "files", "seeds", "signals", "stats", "targets"},
     "case": {"attacks", "data", "plan", "recipes", "seeds", "targets"},
     "auditing": {
         *("attacks", "case", "data", "evidence", "files", "findings", "plan", "recipes", "result", "seeds"),
@@ -39,7 +40,19 @@ ALLOWED = {
     },
     "report": {"result", "files"},
     "progress": {"shadows"},
-    "cli": {"auditing", "report", "plan", "result", "progress", "attacks", "data"},
+    "cli": {
+        "canaries",
+        "case",
+        "seeds",
+        "targets",
+        "auditing",
+        "report",
+        "plan",
+        "result",
+        "progress",
+        "attacks",
+        "data",
+    },
     "__main__": {"cli"},
 }
 

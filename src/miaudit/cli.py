@@ -152,6 +152,125 @@ def data() -> None:
         click.echo(f"{name:<12} {info.description}\n{'':<12} source: {info.source}\n{'':<12} files: {files}")
 
 
+@main.group()
+def canaries() -> None:
+    """Bound epsilon from one training, by canaries included by coin flips: plant, train, audit; or run all three."""
+
+
+def _planting(command: Any) -> Any:
+    """Add the options that fix an audit before any score is seen."""
+    for option in reversed(
+        [
+            click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="New folder."),
+            click.option("--count", type=int, default=1000, show_default=True, help="Number of canaries."),
+            click.option(
+                "--kind", default="mislabelled", show_default=True, help="Or out-of-distribution, duplicated."
+            ),
+            click.option("--copies", type=int, help="Of an included canary; default: 10 of duplicated ones, else 1."),
+            click.option("--guesses-in", type=int, help="Highest scores called in; default: a tenth of the canaries."),
+            click.option("--guesses-out", type=int, help="Lowest scores called out; default: a tenth of the canaries."),
+            click.option("--signal", default="phi", show_default=True, help="Or loss."),
+            click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the bound."),
+            click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the bound."),
+            click.option("--seed", type=click.IntRange(0), help="Of all draws; default: drawn."),
+            click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@canaries.command()
+@click.argument("source", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--label", help="Column or array with the class, where SOURCE is a file of records.")
+@click.option("--frame", is_flag=True, help="The model takes a pandas frame, where SOURCE is a table.")
+@_planting
+def plant(
+    source: Path, label: str | None, frame: bool, out: Path, seed: int | None, data: Path | None, **options: Any
+) -> None:
+    """Write training data with canaries in it, made of SOURCE: a plan (.toml), or a file of records."""
+    from miaudit.canaries import Canaries, save_planted
+    from miaudit.canaries import plant as planted
+
+    with _errors():
+        what = Canaries(**options)
+        if source.suffix == ".toml":
+            _, records, sources = _sides(source, data)
+            made = planted(records, what, sources=sources, seed=seed)
+        else:
+            from miaudit.data import load
+
+            made = planted(load(source, label=label, frame=frame), what, seed=seed)
+        seal = save_planted(made, out)
+    click.echo(
+        f"{out}: train once, on all {len(made.training)} records of the training file; {what.count} canaries, guesses fixed "
+        f"at {what.k_in} in and {what.k_out} out\nseal: {seal}"
+    )
+
+
+@canaries.command("audit")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--model", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The trained model's file."
+)
+@click.option("--seal", help="As it was printed at planting: proves that nothing was changed since.")
+@click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
+@click.option("--trusted", multiple=True, help="skops: a type outside its own list that may be loaded.")
+@click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of a summary.")
+def audit_canaries(
+    folder: Path, model: Path, seal: str | None, allow_pickle: bool, trusted: tuple[str, ...], as_json: bool
+) -> None:
+    """Bound the epsilon of the training that gave --model, on the canaries planted in FOLDER."""
+    from miaudit.canaries import audit_folder
+    from miaudit.targets import load_model
+    from miaudit.targets.files import file_sha256
+
+    with _errors():
+        trained = load_model(model, allow_pickle=allow_pickle, trusted=trusted)
+        found = audit_folder(folder, trained, fingerprint=file_sha256(model), seal=seal)
+    click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
+
+
+@canaries.command("run")
+@click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--references", type=click.IntRange(0), default=0, help="Further models that tell a canary's difficulty.")
+@click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of a summary.")
+@_planting
+def run_canaries(
+    plan: Path, references: int, as_json: bool, out: Path, seed: int | None, data: Path | None, **options: Any
+) -> None:
+    """Plant canaries among PLAN's members, train by its recipe, and bound epsilon."""
+    from miaudit.canaries import Canaries, audit_folder, save_planted
+    from miaudit.canaries import plant as planted
+    from miaudit.seeds import child_seed
+
+    with _errors():
+        what = Canaries(**options)
+        case, records, sources = _sides(plan, data)
+        made = planted(records, what, sources=sources, seed=seed)
+        seal = save_planted(made, out)
+
+        def train(side: Any, *path: str | int) -> Any:
+            return case.recipe.fit(side.X, side.y, classes=len(side.classes), seed=child_seed(made.seed, *path))
+
+        click.echo("training", err=True)
+        trained = train(made.training, "target")
+        others = [train(records, "reference", i) for i in range(references)]
+        found = audit_folder(
+            out, trained, fingerprint=f"{case.recipe.name}, trained here", references=others, seal=seal
+        )
+    click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
+
+
+def _sides(plan: Path, data: Path | None) -> tuple[Any, Any, Any]:
+    """Return a plan's case, the records to train on (its members), and those to make canaries of (its non-members)."""
+    from miaudit.case import case_of_plan
+    from miaudit.plan import Plan
+
+    case = case_of_plan(Plan.load(plan), data_folder=data)
+    return case, case.dataset.take(case.split.members), case.dataset.take(case.split.nonmembers)
+
+
 def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 

@@ -28,7 +28,7 @@ def linear(d: int, n: int, seed: int = 0) -> tuple:
     ("d", "queries", "factor"), [(2, 200, 1.05), (20, 500, 1.1), (20, 2000, 1.02), (100, 2000, 1.15)]
 )
 def test_the_distance_to_a_plane(d: int, queries: int, factor: float) -> None:
-    X, ask, true = linear(d, 200)
+    X, ask, true = linear(d, 60)
     found = boundary_distance(ask, X, ask(X), low=-10, high=10, queries=queries)
     assert (found.distance >= true * (1 - 1e-9)).all()  # never nearer than the boundary is
     assert np.median(found.distance / true) < factor

@@ -1,0 +1,18 @@
+"""Canaries: records whose inclusion in the training data was decided by coins, for a bound on epsilon from one training."""
+
+from __future__ import annotations
+
+from miaudit.canaries.bound import CanaryAudit, audit_canaries, audit_folder
+from miaudit.canaries.folder import load_planted, save_planted
+from miaudit.canaries.planting import Canaries, Planted, plant
+
+__all__ = [
+    "Canaries",
+    "CanaryAudit",
+    "Planted",
+    "audit_canaries",
+    "audit_folder",
+    "load_planted",
+    "plant",
+    "save_planted",
+]

@@ -1,0 +1,209 @@
+"""From one model trained on planted canaries to a lower bound on its epsilon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit import signals, stats
+from miaudit.canaries.folder import load_planted
+from miaudit.canaries.planting import Planted
+from miaudit.data.dataset import Dataset
+from miaudit.errors import DataError, StoreError
+from miaudit.files import write_atomically
+from miaudit.seeds import child_seed
+from miaudit.targets.target import as_target
+
+AUDIT = "audit.json"
+FPRS = (0.1, 0.01)
+
+
+@dataclass(frozen=True)
+class CanaryAudit:
+    """What one training gave away about its canaries.
+
+    ``epsilon`` is a lower bound on the epsilon, at ``delta``, of the training with respect to the ``copies`` of one canary,
+    wrong with probability 1 - ``confidence`` at most; ``epsilon_ceiling`` is what it would be had every guess been right.
+    ``epsilon_gaussian`` and its ceiling hold for mechanisms with a Gaussian trade-off curve, such as DP-SGD with many
+    steps. ``auc`` and ``tpr_at_fpr`` are of the canaries, with intervals, and are no DP bounds.
+    """
+
+    kind: str
+    canaries: int
+    included: int
+    copies: int
+    signal: str
+    references: int
+    guesses: int
+    correct: int
+    epsilon: float
+    epsilon_ceiling: float
+    epsilon_gaussian: float | None
+    epsilon_gaussian_ceiling: float | None
+    delta: float
+    confidence: float
+    auc: dict[str, float]
+    tpr_at_fpr: list[dict[str, Any]]
+    training_accuracy: float
+    canary_accuracy: dict[str, float]
+    queries: int
+    seed: int
+
+    def to_json(self) -> str:
+        """Return it as a JSON document."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def summary(self) -> str:
+        """Return it in a few lines for people."""
+        auc, found = self.auc, self.tpr_at_fpr[0]
+        copies = "" if self.copies == 1 else f", {self.copies} copies each"
+        lines = [
+            f"{self.canaries} {self.kind} canaries, {self.included} of them trained on by coin flip{copies}",
+            f"{self.correct} of {self.guesses} guesses are right",
+            f"epsilon is at least {self.epsilon:.3f} at delta {self.delta:g}, {self.confidence:.0%} confidence "
+            f"(all guesses right would show {self.epsilon_ceiling:.3f})",
+        ]
+        if self.epsilon_gaussian is not None:
+            lines.append(
+                f"at least {self.epsilon_gaussian:.3f} if the trade-off curve is Gaussian, as of DP-SGD "
+                f"(all right: {self.epsilon_gaussian_ceiling:.3f})"
+            )
+        lines += [
+            f"AUC on the canaries {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}], TPR at FPR {found['fpr']:g} "
+            f"{found['tpr']:.3f} [{found['low']:.3f}, {found['high']:.3f}]",
+            f"accuracy on the training data {self.training_accuracy:.3f}, on included canaries "
+            f"{self.canary_accuracy['included']:.3f}, on the others {self.canary_accuracy['held_out']:.3f}",
+        ]
+        return "\n".join(lines)
+
+
+def audit_canaries(planted: Planted, model: Any, *, references: Sequence[Any] = ()) -> CanaryAudit:
+    """Score the canaries by a model trained on ``planted.training``, make the guesses fixed at planting, and bound epsilon.
+
+    Steinke, Nasr and Jagielski (2023) without assumption on the mechanism, Mahloujifar, Melis and Chaudhuri (2024) for a
+    Gaussian trade-off curve; see `epsilon_one_run` and `epsilon_one_run_fdp` of :mod:`miaudit.stats`. There is no argument
+    for the number of guesses or the signal: chosen with the scores at hand they would void the bound.
+
+    Parameters
+    ----------
+    planted
+        What :func:`~miaudit.canaries.plant` made.
+    model
+        Trained on all of ``planted.training``: anything :func:`~miaudit.targets.as_target` takes.
+    references
+        Models trained on data that do not depend on the coins, as the ordinary records alone: each canary's score is
+        lessened by their mean, its difficulty.
+
+    Raises
+    ------
+    DataError
+        If all coins fell on one side.
+    TargetError
+        If the model fails on the canaries.
+    """
+    options, inside = planted.options, planted.inside
+    if inside.all() or not inside.any():
+        raise DataError(f"all {len(inside)} coins fell on one side; plant again with another seed")
+    target = _target(model, planted)
+    score = _score(target, planted)
+    if references:
+        score = score - np.mean([_score(_target(reference, planted), planted) for reference in references], axis=0)
+    held = score[~inside]
+    guesses = stats.one_run_guesses(
+        score[inside], held, k_in=options.k_in, k_out=options.k_out, seed=child_seed(planted.seed, "ties")
+    )
+    m, r, v = guesses
+    correct = target.query(planted.canaries.X).labels == planted.canaries.y
+    accuracy = target.query(planted.training.X).labels == planted.training.y
+    auc = stats.auc_interval(score[inside], held, confidence=options.confidence)
+    points = [stats.tpr_at_fpr(score[inside], held, fpr, confidence=options.confidence) for fpr in FPRS]
+    gaussian: list[float | None] = [None, None]
+    if options.delta > 0:  # at delta 0 a Gaussian curve has no epsilon
+        gaussian[:] = [stats.epsilon_one_run_fdp(m, r, c, options.delta, options.confidence) for c in (v, r)]
+    return CanaryAudit(
+        kind=options.kind,
+        canaries=m,
+        included=int(inside.sum()),
+        copies=options.times,
+        signal=options.signal if target.kind != "labels" else "label",
+        references=len(references),
+        guesses=r,
+        correct=v,
+        epsilon=stats.epsilon_one_run(m, r, v, options.delta, options.confidence),
+        epsilon_ceiling=stats.epsilon_one_run(m, r, r, options.delta, options.confidence),
+        epsilon_gaussian=gaussian[0],
+        epsilon_gaussian_ceiling=gaussian[1],
+        delta=options.delta,
+        confidence=options.confidence,
+        auc={"value": auc.value, "low": auc.low, "high": auc.high},
+        tpr_at_fpr=[
+            {"fpr": p.fpr, "tpr": p.tpr, "low": p.low, "high": p.high, "resolvable": p.resolvable} for p in points
+        ],
+        training_accuracy=float(accuracy.mean()),
+        canary_accuracy={"included": float(correct[inside].mean()), "held_out": float(correct[~inside].mean())},
+        queries=target.queries,
+        seed=planted.seed,
+    )
+
+
+def audit_folder(
+    folder: str | Path, model: Any, *, fingerprint: str, references: Sequence[Any] = (), seal: str | None = None
+) -> CanaryAudit:
+    """Audit a model on the canaries planted in a folder, and write ``audit.json`` there.
+
+    Parameters
+    ----------
+    folder
+        Written by :func:`~miaudit.canaries.save_planted`.
+    model, references
+        As in :func:`audit_canaries`.
+    fingerprint
+        What tells this model from others, as the hash of its file: the coins of a folder serve one model. A second one
+        could have been chosen, or trained, by what the first audit said.
+    seal
+        As it was noted at planting.
+
+    Raises
+    ------
+    StoreError
+        If what was planted has been altered, or another model was audited on these coins before.
+    """
+    folder = Path(folder)
+    planted, stated = load_planted(folder, seal=seal)
+    path = folder / AUDIT
+    if path.exists():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            same = (before["model"], before["references"]) == (fingerprint, len(references))
+        except (OSError, ValueError, KeyError, TypeError):
+            same = False
+        if not same:
+            raise StoreError(
+                f"{path} is the audit of another model on these coins: the best of several audits is no bound. Plant again in "
+                "a new folder and train again"
+            )
+    audit = audit_canaries(planted, model, references=references)
+    text = json.dumps({"model": fingerprint, "seal": stated, **asdict(audit)}, indent=2) + "\n"
+    write_atomically(path, text.encode())
+    return audit
+
+
+def _target(model: Any, planted: Planted) -> Any:
+    classes: Dataset = planted.training
+    return as_target(model, classes=len(classes.classes), names=classes.classes)
+
+
+def _score(target: Any, planted: Planted) -> NDArray[np.float64]:
+    """Return the (m,) scores of the canaries, higher = trained on."""
+    answers, labels = target.query(planted.canaries.X), planted.canaries.y
+    if answers.kind == "labels":
+        return np.asarray(answers.labels == labels, dtype=np.float64)
+    if planted.options.signal == "loss":
+        return -signals.loss(answers.probabilities, labels)
+    return signals.phi(answers.probabilities, labels)

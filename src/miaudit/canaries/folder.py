@@ -1,0 +1,152 @@
+"""Planted canaries in a folder: the training data, the canaries, and the sealed list of coins."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from miaudit.canaries.planting import Canaries, Planted, as_table, coins
+from miaudit.data.dataset import Dataset
+from miaudit.data.load import load_parts
+from miaudit.data.records import column_names, is_sparse
+from miaudit.errors import StoreError
+from miaudit.files import write_files
+
+SEALED = "sealed.json"
+_LABEL = "canary_label"
+_VERSION = 1
+
+
+def save_planted(planted: Planted, folder: str | Path) -> str:
+    """Write ``training`` and ``canaries`` (``.npz``, or ``.csv`` for tables with categories) and ``sealed.json``.
+
+    Returns
+    -------
+    str
+        The seal: sha256 (hex) of the coins, the options and both files. Noted elsewhere, it proves later that nothing was
+        changed.
+
+    Raises
+    ------
+    StoreError
+        If canaries were planted in the folder before, or it cannot be written.
+    """
+    folder = Path(folder)
+    if (folder / SEALED).exists():
+        raise StoreError(f"{folder} holds planted canaries already; plant the new ones into a folder of their own")
+    sides = {"training": planted.training, "canaries": planted.canaries}
+    table = not is_sparse(planted.training.X) and (
+        column_names(planted.training.X) is not None
+        or planted.training.X.dtype.kind == "O"
+        or any(column.kind == "categorical" for column in planted.training.schema.columns)
+    )
+    suffix, written = (".csv", _csv) if table else (".npz", _npz)
+    files = {f"{name}{suffix}": written(side) for name, side in sides.items()}
+    columns = planted.training.schema.columns if table else ()
+    document: dict[str, Any] = {
+        "version": _VERSION,
+        "options": asdict(planted.options),
+        "seed": planted.seed,
+        "ordinary": planted.ordinary,
+        "reading": {
+            "label": _LABEL if table else "y",
+            "frame": column_names(planted.training.X) is not None,
+            "categorical": [column.name for column in columns if column.kind == "categorical"],
+            "numeric": [column.name for column in columns if column.kind == "numeric"],
+            "classes": list(planted.training.classes),
+            "labels": "names",
+        },
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "coins": "".join("1" if coin else "0" for coin in planted.inside),
+    }
+    seal = _seal(document)
+    text = json.dumps(document | {"seal": seal}, indent=2) + "\n"
+    write_files(folder, files | {SEALED: text.encode()})
+    return seal
+
+
+def load_planted(folder: str | Path, *, seal: str | None = None) -> tuple[Planted, str]:
+    """Return what was planted in a folder, and its seal.
+
+    Parameters
+    ----------
+    folder
+        Written by :func:`save_planted`.
+    seal
+        What was noted when it was written; without it only the folder's own is checked.
+
+    Raises
+    ------
+    StoreError
+        If something is missing, or was altered since: files, options, or coins.
+    """
+    folder = Path(folder)
+    path = folder / SEALED
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        stated = document.pop("seal")
+        version, names = document["version"], document["files"]
+    except FileNotFoundError:
+        raise StoreError(
+            f"{folder} holds no planted canaries: there is no {SEALED}; run `miaudit canaries plant`"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{path} cannot be read: {error}; plant canaries again, in a new folder, and train again"
+        ) from None
+    if version != _VERSION:
+        raise StoreError(
+            f"{path} has version {version!r}, this program reads {_VERSION}; use the program that planted it"
+        )
+    altered = [SEALED] if _seal(document) != stated or seal not in (None, stated) else []
+    for name, digest in names.items():
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise StoreError(
+                f"{folder / name} cannot be read: {error.strerror or error}; it is needed as planted"
+            ) from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            altered.append(name)
+    options, seed = Canaries(**document["options"]), int(document["seed"])
+    inside = np.array([coin == "1" for coin in document["coins"]])
+    if not altered and not np.array_equal(inside, coins(options.count, seed)):
+        altered.append(SEALED)
+    if altered:
+        raise StoreError(
+            f"{', '.join(altered)} in {folder} is not what was planted (its hash differs), so no bound can be had from "
+            "these canaries: restore it, or plant again in a new folder and train again"
+        )
+    paths = [folder / name for name in sorted(names, reverse=True)]  # training before canaries
+    both, (training, canaries) = load_parts(paths, **document["reading"])
+    return Planted(options, both.take(training), both.take(canaries), inside, int(document["ordinary"]), seed), stated
+
+
+def _seal(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _npz(dataset: Dataset) -> bytes:
+    X = dataset.X.toarray() if is_sparse(dataset.X) else dataset.X
+    classes = dataset.classes
+    numbers = all(name.isdecimal() and str(int(name)) == name for name in classes)  # as the user's labels were
+    names = np.array([int(name) for name in classes] if numbers else classes)[dataset.y]
+    content = io.BytesIO()
+    np.savez_compressed(content, X=X, y=names)
+    return content.getvalue()
+
+
+def _csv(dataset: Dataset) -> bytes:
+    header, columns = as_table(dataset, _LABEL)
+    content = io.StringIO(newline="")
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(zip(*columns, strict=True))
+    return content.getvalue().encode()

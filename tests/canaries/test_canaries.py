@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from scipy.stats import binom
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
+
+from miaudit.canaries import (
+    Canaries,
+    Planted,
+    audit_canaries,
+    audit_folder,
+    load_planted,
+    plant,
+    save_planted,
+)
+from miaudit.data import Dataset, from_arrays, row_hashes
+from miaudit.errors import DataError, PlanError, StoreError
+
+
+def digits() -> Dataset:
+    X, y = load_digits(return_X_y=True)
+    return from_arrays(X.astype(np.float32), y)
+
+
+def small(n: int = 400, classes: int = 4, seed: int = 0) -> Dataset:
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % classes)
+    return from_arrays(rng.normal(size=(n, 6)) + y[:, None], y)
+
+
+def of_bits(planted: Planted, epsilon: float, rng: np.random.Generator):
+    """Answers that say of each canary whether it was trained on, as randomised response with this epsilon does."""
+    inside, y = planted.inside, planted.canaries.y
+    told = rng.random(len(inside)) < np.where(inside, 1, np.exp(-epsilon)) / (1 + np.exp(-epsilon))
+
+    def answer(X: np.ndarray) -> np.ndarray:
+        said = np.full((len(X), 2), 0.5)
+        if len(X) == len(told):
+            said[np.arange(len(y)), y] = np.where(told, 0.9, 0.6)
+            said[np.arange(len(y)), 1 - y] = np.where(told, 0.1, 0.4)
+        return said
+
+    return answer
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, 3.0])
+def test_randomised_response_is_bounded_from_below(epsilon: float) -> None:
+    """In at most 5 % of the trainings is the bound above the truth, and it comes near it."""
+    data, trials = from_arrays(np.arange(600.0)[:, None], np.arange(600) % 2), 150
+    options = Canaries(500, "duplicated", copies=1, guesses_in=100, guesses_out=100, delta=0.0)
+    bounds = []
+    for trial in range(trials):
+        planted = plant(data, options, seed=trial)
+        bounds.append(audit_canaries(planted, of_bits(planted, epsilon, np.random.default_rng(trial))).epsilon)
+    wrong = int((np.array(bounds) > epsilon).sum())
+    assert wrong <= binom.ppf(0.999, trials, 0.05), wrong
+    assert np.median(bounds) > 0.7 * epsilon or epsilon == 0
+
+
+def test_a_model_that_memorises_comes_near_the_ceiling() -> None:
+    planted = plant(digits(), Canaries(600), seed=1)
+    model = KNeighborsClassifier(1).fit(planted.training.X, planted.training.y)
+    found = audit_canaries(planted, model)
+    assert found.correct >= found.guesses - 4  # a few held-out ones got their neighbour's class
+    assert found.epsilon > 0.6 * found.epsilon_ceiling
+    assert found.epsilon_gaussian > 0.6 * found.epsilon_gaussian_ceiling
+    assert found.auc["low"] > 0.9
+    assert found.canary_accuracy["included"] == 1.0
+    assert "epsilon is at least" in found.summary()
+
+
+@pytest.mark.parametrize("kind", ["mislabelled", "out-of-distribution", "duplicated"])
+def test_a_model_that_never_saw_them_is_cleared(kind: str) -> None:
+    data = small()
+    bounds = []
+    for seed in range(20):
+        planted = plant(data, Canaries(100, kind), seed=seed)
+        model = DecisionTreeClassifier(max_depth=2, random_state=0).fit(data.X[:50], data.y[:50])
+        bounds.append(audit_canaries(planted, model).epsilon)
+    assert sum(bound > 0 for bound in bounds) <= 4  # 5 % of 20, within the binomial 99.9 %
+
+
+def test_coins_are_fair_and_independent() -> None:
+    data = small()
+    inside = np.array([plant(data, Canaries(100), seed=seed).inside for seed in range(400)])
+    assert abs(inside.mean() - 0.5) < 4 * 0.5 / inside.size**0.5
+    assert inside.sum(axis=1).std() == pytest.approx(5.0, rel=0.15)  # binomial, not an exact half
+    assert np.abs(inside.mean(axis=0) - 0.5).max() < 0.12
+    np.testing.assert_array_equal(plant(data, Canaries(100), seed=3).inside, inside[3])
+    assert len({plant(data, Canaries(100)).seed for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("kind", ["mislabelled", "out-of-distribution", "duplicated"])
+def test_the_training_data_hold_the_included_canaries_and_no_other(kind: str) -> None:
+    data = small()
+    options = Canaries(100, kind)
+    planted = plant(data, options, seed=5)
+    found = row_hashes(planted.training.X)
+    times = [int((found == row).sum()) for row in row_hashes(planted.canaries.X)]
+    assert times == [options.times if coin else 0 for coin in planted.inside]
+    assert len(planted.training) == 300 + options.times * planted.inside.sum()
+    originals = dict(zip(row_hashes(data.X), data.y, strict=True))
+    known = [originals.get(row) for row in row_hashes(planted.canaries.X)]
+    if kind == "out-of-distribution":
+        assert set(known) == {None}
+    elif kind == "mislabelled":
+        assert all(label is not None and label != own for label, own in zip(known, planted.canaries.y, strict=True))
+    else:
+        assert known == planted.canaries.y.tolist()
+
+
+def test_sources_of_their_own_leave_the_records_whole() -> None:
+    records, sources = small(seed=1), small(seed=2)
+    planted = plant(records, Canaries(400), sources=sources, seed=0)
+    assert planted.ordinary == 400
+    assert set(row_hashes(records.X)) <= set(row_hashes(planted.training.X))
+
+
+def forms() -> dict[str, Dataset]:
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 3
+    frame = pd.DataFrame({"age": rng.integers(20, 80, 200), "town": rng.choice(["Ulm", "Bonn, am Rhein"], 200)})
+    return {
+        "array": from_arrays(rng.normal(size=(200, 3)), y),
+        "names": from_arrays(rng.normal(size=(200, 3)), np.array(["a", "b", "c c"])[y]),
+        "image": from_arrays(rng.integers(0, 256, (200, 4, 4)).astype(np.uint8), y),
+        "sparse": from_arrays(sparse.random(200, 5, 0.3, format="csr", random_state=0), y),
+        "frame": from_arrays(frame, y),
+        "objects": from_arrays(frame.to_numpy(dtype=object), y),
+    }
+
+
+@pytest.mark.parametrize("kind", ["mislabelled", "out-of-distribution"])
+@pytest.mark.parametrize("form", forms())
+def test_what_is_planted_is_read_again(tmp_path: Path, form: str, kind: str) -> None:
+    planted = plant(forms()[form], Canaries(50, kind), seed=2)
+    seal = save_planted(planted, tmp_path)
+    again, stated = load_planted(tmp_path, seal=seal)
+    assert stated == seal
+    assert again.training.classes == planted.training.classes
+    np.testing.assert_array_equal(again.inside, planted.inside)
+    for side in ("training", "canaries"):
+        before, after = getattr(planted, side), getattr(again, side)
+        np.testing.assert_array_equal(after.y, before.y)
+        assert after.schema.encode(after.X).shape == before.schema.encode(before.X).shape
+        dense = [np.asarray(Z.toarray() if hasattr(Z, "toarray") else Z) for Z in (after.X, before.X)]
+        if form != "objects":  # a table of objects comes back as the numbers of its categories
+            np.testing.assert_array_equal(*dense)
+
+
+def planted_in(folder: Path) -> Planted:
+    planted = plant(small(), Canaries(60), seed=4)
+    save_planted(planted, folder)
+    return planted
+
+
+def test_altered_lists_are_refused(tmp_path: Path) -> None:
+    planted_in(tmp_path)
+    sealed = tmp_path / "sealed.json"
+    text = sealed.read_text()
+    document = json.loads(text)
+
+    def refused(match: str, **changes: object) -> None:
+        sealed.write_text(json.dumps(document | changes))
+        with pytest.raises(StoreError, match=match):
+            load_planted(tmp_path)
+        sealed.write_text(text)
+
+    flipped = document["coins"].translate(str.maketrans("01", "10"))
+    refused("not what was planted", coins=flipped)
+    refused("not what was planted", options=document["options"] | {"guesses_in": 30})
+    refused("version", version=2)
+    with pytest.raises(StoreError, match="not what was planted"):
+        load_planted(tmp_path, seal="0" * 64)
+    load_planted(tmp_path, seal=document["seal"])
+    file = tmp_path / "canaries.npz"
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(StoreError, match=r"canaries\.npz"):
+        load_planted(tmp_path)
+    file.unlink()
+    with pytest.raises(StoreError, match="cannot be read"):
+        load_planted(tmp_path)
+    sealed.write_text("{")
+    with pytest.raises(StoreError, match="cannot be read"):
+        load_planted(tmp_path)
+    sealed.unlink()
+    with pytest.raises(StoreError, match="no planted canaries"):
+        load_planted(tmp_path)
+
+
+def test_one_model_for_the_coins_of_a_folder(tmp_path: Path) -> None:
+    planted = planted_in(tmp_path)
+    first, second = (
+        DecisionTreeClassifier(max_depth=depth, random_state=0).fit(planted.training.X, planted.training.y)
+        for depth in (3, 9)
+    )
+    found = audit_folder(tmp_path, first, fingerprint="first")
+    assert audit_folder(tmp_path, first, fingerprint="first") == found
+    assert json.loads((tmp_path / "audit.json").read_text())["epsilon"] == found.epsilon
+    with pytest.raises(StoreError, match="another model"):
+        audit_folder(tmp_path, second, fingerprint="second")
+    with pytest.raises(StoreError, match="already"):
+        save_planted(planted, tmp_path)
+
+
+def test_labels_alone_and_references() -> None:
+    planted = plant(digits(), Canaries(400), seed=1)
+    model = KNeighborsClassifier(1).fit(planted.training.X, planted.training.y)
+    by_label = audit_canaries(planted, lambda X: model.predict(X))
+    assert by_label.signal == "label"
+    assert by_label.epsilon > 1.0
+    reference = DecisionTreeClassifier(random_state=0).fit(*load_digits(return_X_y=True))
+    found = audit_canaries(planted, model, references=[reference])
+    assert found.references == 1
+    assert found.epsilon > 1.0
+
+
+def test_refusals() -> None:
+    with pytest.raises(PlanError, match="7 problems"):
+        Canaries(5, "odd", copies=0, guesses_in=9, signal="x", delta=1, confidence=1)  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match="guesses"):
+        Canaries(100, guesses_in=0, guesses_out=0)
+    data = small()
+    with pytest.raises(DataError, match="plant fewer"):
+        plant(data, Canaries(400))
+    with pytest.raises(DataError, match="plant fewer"):
+        plant(data, Canaries(401), sources=data)
+    with pytest.raises(DataError, match="one kind"):
+        plant(data, Canaries(100), sources=small(classes=5))
+    planted = plant(data, Canaries(100), seed=0)
+    with pytest.raises(DataError, match="one side"):
+        audit_canaries(replace(planted, inside=np.ones(100, bool)), DecisionTreeClassifier())
