@@ -29,7 +29,7 @@ lint: .venv/dev ## style and types
 
 .venv/dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(INSTALL) --editable '.[dev,dask,frames,parquet,skops,torch]'
+	$(INSTALL) --editable '.[dev,dask,frames,onnx,parquet,skops,torch]'
 	touch $@
 
 clean:

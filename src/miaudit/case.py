@@ -30,6 +30,9 @@ from miaudit.errors import DataError, PlanError
 from miaudit.plan import DataPlan, Plan, RecipePlan
 from miaudit.recipes import (
     Encoded,
+    Model,
+    ModuleModel,
+    ModuleRecipe,
     Network,
     Recipe,
     as_recipe,
@@ -39,7 +42,7 @@ from miaudit.recipes import (
 )
 from miaudit.seeds import child_seed
 from miaudit.targets import Target, as_target, load_model
-from miaudit.targets.files import file_sha256
+from miaudit.targets.files import file_format, file_sha256
 
 Source = Literal["trained here", "given object", "given file"]
 
@@ -247,19 +250,39 @@ def _recipe(plan: RecipePlan, dataset: Dataset) -> Recipe:
 
 def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, allow_pickle: bool) -> Target:
     assert plan.target.file is not None
-    path = Path(plan.target.file)
+    path, module = Path(plan.target.file), plan.target.module
     classes = len(dataset.classes)
     inner = recipe.recipe if isinstance(recipe, Encoded) else recipe
-    if isinstance(inner, Network):
+    if module is None and isinstance(inner, Network | ModuleRecipe) and file_format(path) in ("safetensors", "torch"):
         if isinstance(recipe, Encoded):
             raise PlanError(
                 f"{path} holds the weights of a network, and what its columns were encoded with is not in it: give the "
                 "records as numbers, as the network takes them, and recipe.encode = false"
             )
-        model: Any = load_weights(inner, path, classes=classes, shape=dataset.X.shape[1:])
+        model = _trained(inner, path, dataset, allow_pickle)
     else:
-        model = load_model(path, allow_pickle=allow_pickle, trusted=tuple(plan.target.trusted))
+        model = load_model(
+            path,
+            names=dataset.classes,
+            module=None if module is None else lambda: estimator_from_function(module),
+            allow_pickle=allow_pickle,
+            trusted=tuple(plan.target.trusted),
+        )
     return as_target(model, classes=classes, names=dataset.classes, description=plan.target.description)
+
+
+def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow_pickle: bool) -> Model:
+    """Return the model of a recipe's network with the weights in a file."""
+    shape, classes = dataset.X.shape[1:], len(dataset.classes)
+    if isinstance(recipe, Network):
+        return load_weights(recipe, path, classes=classes, shape=shape)
+    if recipe.standardize:
+        raise PlanError(
+            f"{path} holds weights alone, and the recipe standardizes records by means that are not among them: give "
+            "target.module, a module that standardizes within"
+        )
+    module = load_model(path, module=recipe.build, allow_pickle=allow_pickle)
+    return ModuleModel(recipe, module, classes, shape)
 
 
 def _attack_options(plan: Plan) -> dict[str, Any]:

@@ -88,14 +88,19 @@ class SplitPlan(Section):
 class TargetPlan(Section):
     """The model under audit, if it exists already; without it, one is trained by the recipe on the members."""
 
-    file: str | None = Field(None, description="the trained model: skops, safetensors; pickle or joblib with consent")
+    file: str | None = Field(
+        None, description="the trained model: ONNX, skops, safetensors, torch weights; others with consent"
+    )
+    module: str | None = Field(
+        None, description="file.py:name of a function that returns the torch module of bare weights"
+    )
     trusted: list[str] = Field([], description="skops: types outside its own list that may be loaded")
     description: str | None = Field(None, description="what to call it in the report")
 
     @model_validator(mode="after")
     def _described_by_a_file(self) -> TargetPlan:
-        if self.file is None and (self.trusted or self.description):
-            raise ValueError("trusted and description belong to file, a trained model")
+        if self.file is None and (self.trusted or self.description or self.module):
+            raise ValueError("module, trusted and description belong to file, a trained model")
         return self
 
 
@@ -281,7 +286,7 @@ class Plan(Section):
             update={
                 "data": resolved(self.data, ("path", "members", "nonmembers", "population")),
                 "split": resolved(self.split, ("members", "nonmembers", "population")),
-                "target": resolved(self.target, ("file",)),
+                "target": resolved(self.target, ("file", "module")),
                 "recipe": resolved(self.recipe, ("function",)),
             }
         )

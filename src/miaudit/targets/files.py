@@ -1,16 +1,50 @@
-"""Trained models from files. The format is told by the content, not by the name."""
+"""Trained models from files. The format is told by the content, not by the name, and no file runs without consent."""
 
 from __future__ import annotations
 
 import hashlib
+import pickletools
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from miaudit.errors import PlanError
 
-_PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_COMPRESSED_STARTS = (b"\x78\x9c", b"\x78\x01", b"\x78\xda", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x04\x22\x4d\x18")
+Format = Literal["skops", "onnx", "safetensors", "torch", "TorchScript", "torch.export", "pickle"]
+
+_TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_PICKLE_STARTS = tuple(bytes([0x80, protocol]) for protocol in range(1, 6))
+_COMPRESSED_STARTS = (
+    b"\x78\x01",
+    b"\x78\x5e",
+    b"\x78\x9c",
+    b"\x78\xda",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"\x04\x22\x4d\x18",
+)
+_ONNX_TAGS = b"\x12\x1a\x22\x28\x32\x3a\x42"
+"""What may follow the version at the start of an ONNX model: its next field, by protobuf's tag."""
+
+_RUNS_CODE = {
+    "pickle": "is a pickle (or joblib, or cloudpickle) file, and reading one runs whatever code its author put there. "
+    "Save the model with skops instead (skops.io.dump)",
+    "torch": "is a torch.save file, which is a pickle inside, and reading one runs whatever code its author put there. "
+    "Give the module its weights belong to as target.module, so that only tensors are read, or save them as safetensors",
+    "TorchScript": "is a TorchScript file: a program, which when asked can do what torch can, such as writing files. "
+    "Export the model to ONNX instead, or save its weights as safetensors",
+    "torch.export": "is a torch.export file, and torch reads parts of it as a pickle, which runs whatever code its author "
+    "put there. Export the model to ONNX instead, or save its weights as safetensors",
+}
+_NOT_READ = (
+    (b"\x89HDF", "an HDF5 file, as Keras writes them"),
+    (b'{"learner"', "an XGBoost model"),
+    (b'{"version"', "an XGBoost model"),
+    (b"{L\x00\x00\x00\x00\x00\x00", "an XGBoost model (UBJSON)"),
+    (b"tree\n", "a LightGBM model"),
+)
 
 
 def file_sha256(path: str | Path) -> str:
@@ -19,56 +53,142 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_model(path: str | Path, *, allow_pickle: bool = False, trusted: tuple[str, ...] = ()) -> Any:
-    """Return the scikit-learn model in a file.
+def load_model(
+    path: str | Path,
+    *,
+    names: Sequence[str] = (),
+    module: Callable[[], Any] | None = None,
+    allow_pickle: bool = False,
+    trusted: tuple[str, ...] = (),
+) -> Any:
+    """Return the model in a file, for `as_target`.
 
     Parameters
     ----------
     path
-        A skops file, or a pickle or joblib file.
+        A file of any `Format`.
+    names
+        The data's class names in order, by which the columns of an ONNX model are told.
+    module
+        Builds the ``torch.nn.Module`` that bare weights (safetensors, or a state dict by ``torch.save``) belong to.
     allow_pickle
-        Consent to read a pickle or joblib file. Reading one runs code that its author put there.
+        Consent to files that can run code of their author: pickle, joblib, ``torch.save``, TorchScript,
+        ``torch.export``. A state dict with ``module`` needs none, because torch then reads tensors only.
     trusted
         For skops: types outside its own list that may be loaded.
 
     Raises
     ------
     PlanError
-        If the file is missing, of an unknown format, needs consent, or cannot be read.
+        If the file is missing, of an unknown format, needs consent or a module, or cannot be read.
     """
     path = Path(path)
+    kind = file_format(path)
+    if module is not None and kind not in ("safetensors", "torch"):
+        raise PlanError(f"{path} is a {kind} file, a whole model; target.module belongs to bare weights, leave it out")
+    weights_only = kind == "torch" and module is not None and not allow_pickle
+    if kind in _RUNS_CODE and not allow_pickle and not weights_only:
+        raise PlanError(f"{path} {_RUNS_CODE[kind]}, or, if you trust the file, consent with --allow-pickle")
+    if kind == "skops":
+        return _load_skops(path, trusted)
+    if kind == "onnx":
+        from miaudit.targets.onnx import load_onnx
+
+        return load_onnx(path, names)
+    return _load_pickle(path) if kind == "pickle" else _load_torch(path, kind, module, weights_only)
+
+
+def file_format(path: Path) -> Format:
+    """Return the format of a model file, told by its content; nothing in the file is run.
+
+    Raises
+    ------
+    PlanError
+        If the file cannot be read, or is of no format that `load_model` knows.
+    """
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(64)
+        size = path.stat().st_size
     except OSError as error:
         raise PlanError(f"the model file {path} cannot be read: {error.strerror or error}") from error
-    if zipfile.is_zipfile(path):
-        return _load_zip(path, trusted)
-    if start.startswith(_PICKLE_STARTS) or start.startswith(_COMPRESSED_STARTS):
-        if not allow_pickle:
-            raise PlanError(
-                f"{path} is a pickle (or joblib) file, and reading one runs whatever code its author put there. Save "
-                "the model with skops instead (skops.io.dump), or, if you trust the file, consent with --allow-pickle"
-            )
-        return _load_pickle(path)
-    if _is_safetensors(path):
-        raise PlanError(f"{path} holds bare weights (safetensors): say how their network is built with recipe.network")
+    if start.startswith(_TORCH_LEGACY):
+        return "torch"
+    if start.startswith(_PICKLE_STARTS + _COMPRESSED_STARTS):
+        return "pickle"
+    if start.startswith(b"PK"):
+        return _zip_format(path)
+    if 2 <= int.from_bytes(start[:8], "little") < size and start[8:9] == b"{":
+        return "safetensors"
+    if len(start) > 2 and start[0] == 0x08 and 0 < start[1] < 64 and start[2] in _ONNX_TAGS:
+        return "onnx"
+    for sign, what in _NOT_READ:
+        if start.startswith(sign):
+            raise PlanError(f"{path} is {what}, which this does not read; convert it to ONNX")
+    if _is_old_pickle(path):
+        return "pickle"
     raise PlanError(
-        f"{path} is no model file this reads (skops; pickle and joblib with consent): it starts with {start!r}"
+        f"{path} is no model file this reads (ONNX, skops, safetensors, torch weights; pickle, joblib, TorchScript and "
+        f"torch.export with consent), or is cut off: it has {size} bytes and starts with {start[:8]!r}"
     )
 
 
-def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return 2 <= length < path.stat().st_size and file.read(1) == b"{"
+def _zip_format(path: Path) -> Format:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise PlanError(f"{path} starts like a zip file but is damaged or cut off: {error}") from error
+    if "schema.json" in names:
+        return "skops"
+    ends = {name.partition("/")[2] for name in names}
+    if "archive_format" in ends or "serialized_exported_program.json" in names:
+        return "torch.export"
+    if "constants.pkl" in ends:
+        return "TorchScript"
+    if "data.pkl" in ends:
+        return "torch"
+    raise PlanError(
+        f"{path} is a zip file but not a model this reads (it holds {names[:3]}); save a scikit-learn model with "
+        "skops.io.dump, a network as ONNX or safetensors"
+    )
 
 
-def _load_zip(path: Path, trusted: tuple[str, ...]) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if "schema.json" not in names:
-        raise PlanError(f"{path} is a zip file but not a skops model (it holds {names[:3]}); save with skops.io.dump")
+def _is_old_pickle(path: Path) -> bool:
+    """Whether a file is a pickle of protocol 0, which has no sign at its start; it is parsed and not run."""
+    try:
+        with path.open("rb") as file:
+            return any(opcode.name == "STOP" for opcode, _, _ in pickletools.genops(file))
+    except Exception:
+        return False
+
+
+def _load_torch(path: Path, kind: Format, module: Callable[[], Any] | None, weights_only: bool) -> Any:
+    from miaudit.targets import torch_files
+
+    if kind == "TorchScript":
+        return torch_files.torchscript(path)
+    if kind == "torch.export":
+        return torch_files.exported_program(path)
+    if kind == "torch" and not weights_only:
+        content = torch_files.torch_object(path)
+        if module is None and hasattr(content, "forward"):
+            return content
+        weights = content.state_dict() if hasattr(content, "state_dict") else content
+        weights = torch_files.named_tensors(weights, path)
+    elif kind == "torch":
+        weights = torch_files.weights_of_checkpoint(path)
+    else:
+        weights = torch_files.weights_of_safetensors(path)
+    if module is None:
+        raise PlanError(
+            f"{path} holds bare weights: say which network they belong to, by target.module (file.py:function that "
+            "returns the torch module), or by recipe.network"
+        )
+    return torch_files.with_weights(module, weights, path)
+
+
+def _load_skops(path: Path, trusted: tuple[str, ...]) -> Any:
     try:
         import skops.io
     except ImportError:

@@ -1,0 +1,213 @@
+"""Torch models from files: weights for a module of the user's own, and whole programs with consent (extra ``torch``)."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import PlanError
+from miaudit.targets.batches import in_batches, probabilities_of
+
+
+def weights_of_safetensors(path: Path) -> dict[str, Any]:
+    """Return the tensors of a safetensors file; nothing in it can run.
+
+    Raises
+    ------
+    PlanError
+        If torch is missing or the file is damaged.
+    """
+    _require_torch(path)
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as error:
+        raise PlanError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def weights_of_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the tensors of a ``torch.save`` file, read by torch's weights-only reader, which runs nothing.
+
+    Raises
+    ------
+    PlanError
+        If torch is missing or too old for that reader to be relied on, or the file holds more than named tensors.
+    """
+    torch = _require_torch(path)
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+        raise PlanError(
+            f"{path} is a torch file, and torch {torch.__version__} can be made to run code by one even when it reads "
+            "weights only; install torch 2.6 or newer, or save the weights as safetensors"
+        )
+    with _quiet():
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise PlanError(
+                f"{path} holds more than tensors, or is damaged, and reading the rest may run whatever code its author "
+                f"put there ({_first_line(error)}). Save module.state_dict() alone, or, if you trust the file, consent "
+                "with --allow-pickle"
+            ) from error
+    return named_tensors(content, path)
+
+
+def torch_object(path: Path) -> Any:
+    """Return what a ``torch.save`` file holds. This runs code of the file.
+
+    Raises
+    ------
+    PlanError
+        If torch is missing or the file cannot be read.
+    """
+    torch = _require_torch(path)
+    with _quiet():
+        try:
+            return torch.load(path, map_location="cpu", weights_only=False)
+        except Exception as error:
+            raise PlanError(f"{path} cannot be read as a torch file: {_first_line(error)}") from error
+
+
+def torchscript(path: Path) -> Any:
+    """Return the module of a TorchScript file. It is a program, which runs when it is asked.
+
+    Raises
+    ------
+    PlanError
+        If torch is missing or the file cannot be read.
+    """
+    torch = _require_torch(path)
+    with _quiet():
+        try:
+            return torch.jit.load(str(path), map_location="cpu")
+        except Exception as error:
+            raise PlanError(f"{path} cannot be read as TorchScript: {_first_line(error)}") from error
+
+
+def exported_program(path: Path) -> ExportedModel:
+    """Return the program of a ``torch.export`` file (.pt2). Reading it may run code of the file.
+
+    Raises
+    ------
+    PlanError
+        If torch is missing or the file cannot be read.
+    """
+    torch = _require_torch(path)
+    with _quiet():
+        try:
+            return ExportedModel(torch.export.load(path))
+        except Exception as error:
+            raise PlanError(f"{path} cannot be read as an exported program: {_first_line(error)}") from error
+
+
+class ExportedModel:
+    """An exported program of one input: a batch of records, of any size or of the size it was exported with."""
+
+    def __init__(self, program: Any) -> None:
+        taken = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
+        if len(taken) != 1:
+            raise PlanError(f"the exported program takes {len(taken)} inputs; expected one, a batch of records")
+        batch = taken[0].meta["val"].shape[0]
+        self._batch = batch if isinstance(batch, int) else None
+        self._dtype = taken[0].meta["val"].dtype
+        self._module = program.module()
+        self.__name__ = "torch.export program"
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return (n, classes) probabilities; logits are put through a softmax."""
+        return in_batches(self._ask, X, self._batch)
+
+    def _ask(self, X: Any) -> NDArray[np.float64]:
+        import torch
+
+        dense = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+        with torch.no_grad():
+            answer = self._module(torch.as_tensor(dense).to(self._dtype))
+        return probabilities_of(answer.double().numpy())
+
+
+def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Path) -> Any:
+    """Return the module that ``build()`` makes, with these weights in it.
+
+    Raises
+    ------
+    PlanError
+        If it makes no module, or names or shapes differ: all that differ are counted, some named.
+    """
+    import torch
+
+    module = build()
+    if not isinstance(module, torch.nn.Module):
+        raise PlanError(
+            f"the module for the weights of {path} must be a torch.nn.Module, got a {type(module).__name__}"
+        )
+    own = module.state_dict()
+    here = {tensor.data_ptr() for name, tensor in own.items() if name in weights and tensor.numel()}
+    tied = {name for name, tensor in own.items() if name not in weights and tensor.data_ptr() in here}
+    problems = {
+        "missing in the file": sorted(own.keys() - weights.keys() - tied),
+        "unknown to the module": sorted(weights.keys() - own.keys()),
+        "of another shape": [
+            f"{name} ({tuple(weights[name].shape)}, the module has {tuple(tensor.shape)})"
+            for name, tensor in own.items()
+            if name in weights and weights[name].shape != tensor.shape
+        ],
+    }
+    told = [
+        f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        for what, names in problems.items()
+        if names
+    ]
+    if told:
+        raise PlanError(f"the weights of {path} do not fit the module {type(module).__name__}: {'; '.join(told)}")
+    module.load_state_dict(dict(weights), strict=not tied)
+    return module.eval()
+
+
+def named_tensors(content: Any, path: Path) -> dict[str, Any]:
+    """Return what a file held, if that is one tensor per name.
+
+    Raises
+    ------
+    PlanError
+        If it is anything else.
+    """
+    import torch
+
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        held = f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise PlanError(f"{path} holds {held}, not one tensor per name; save module.state_dict() alone")
+    return dict(content)
+
+
+def _require_torch(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise PlanError(f"{path} needs torch; to read it: pip install 'miaudit[torch]'") from None
+    return torch
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's remarks on deprecation and its tracebacks on stderr; errors come as errors."""
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
