@@ -176,7 +176,7 @@ def test_the_estimate_stands_beside_the_truth(tmp_path):
     assert re.search(r"shadow models: about \d:\d\d for 5 models, [\d,]+ MiB of memory", result.stderr)
     cost = json.loads((tmp_path / "out" / "result.json").read_text())["provenance"]["shadow_cost"]
     assert (cost["trained_now"], cost["from_store"], cost["estimated"]["models"]) == (5, 0, 5)
-    assert cost["estimated"]["disk_bytes"] == 5 * 400 * 10 * 4
+    assert cost["estimated"]["disk_bytes"] == (4 * (400 + 400 + 200) + 400 + 200) * 10 * 4  # own, audited, outside
     assert cost["actual_seconds"] > 0
 
 

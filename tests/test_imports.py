@@ -34,8 +34,9 @@ ALLOWED = {
     "findings": {"attacks", "evidence", "stats", "result", "seeds"},
     "canaries": {"data", "files", "seeds", "signals", "stats", "targets"},
     "case": {"attacks", "data", "plan", "recipes", "seeds", "targets"},
+    "scope": {"attacks", "case", "evidence"},
     "auditing": {
-        *("attacks", "case", "data", "evidence", "files", "findings", "plan", "recipes", "result", "seeds"),
+        *("scope", "attacks", "case", "data", "evidence", "files", "findings", "plan", "recipes", "result", "seeds"),
         *("shadows", "stats", "store", "targets"),
     },
     "report": {"result", "files"},

@@ -9,9 +9,10 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import __version__
-from miaudit.attacks import Gap, Threshold
+from miaudit.attacks import USUAL, Attack, Gap, Planned, Shokri, Threshold, attack_name, plan_attacks
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data.records import take_records
 from miaudit.errors import PlanError, PoolError
-from miaudit.evidence import Evidence
+from miaudit.evidence import Capability, Population
 from miaudit.files import write_atomically
-from miaudit.findings import Operating, Trial, blind_control, examine
+from miaudit.findings import Operating, Trial, blind_control, examine, skipped
 from miaudit.plan import EnginePlan, Plan
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.scope import mismatches, not_tested, threat_model
 from miaudit.seeds import child_seed
-from miaudit.shadows.design import Draws, draw_disjoint
+from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
 from miaudit.shadows.engine import Job, Progress, one_thread, peak_memory
-from miaudit.shadows.pool import RowKeys, ShadowPool
+from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool
 from miaudit.store import Store
 from miaudit.targets import Target
+from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.targets.target import Kind
 
 Tell = Callable[[str, Progress | None], None]
@@ -51,6 +54,9 @@ def audit(
     recipe: Any = None,
     shadows: int = 20,
     attack: Mapping[str, Any] | None = None,
+    attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
+    design: Design = "disjoint",
+    outside: int | None = None,
     seed: int = 0,
     jobs: int | None = None,
     address: str | None = None,
@@ -78,6 +84,15 @@ def audit(
         Number of shadow models.
     attack
         Options of `miaudit.attacks.Shokri`.
+    attacks
+        Which attacks to run: names as `miaudit attacks` lists them, tables such as ``{"name": "lira", "variance":
+        "pooled"}``, or attacks. Default: all that can be run. The loss threshold and the gap attack run beside any.
+    design
+        ``"disjoint"``: shadow models are trained on the population alone; ``"overlapping"``: each on a random half of
+        the audited records, too, so that the online attacks can be run.
+    outside
+        How many records of the population the target is asked about beside the audited ones, for attacks that compare
+        with them. Default: as many as members; 0: none. Each is a query.
     seed
         Root of all random draws.
     jobs
@@ -142,6 +157,9 @@ def audit(
             seed=seed,
             title=title,
             attack=attack or {},
+            attacks=attacks,
+            design=design,
+            outside=outside,
         )
     if out is not None:
         return _carry_out(case, Path(out), engine, say, began, keep=True)
@@ -185,14 +203,17 @@ class _Engine:
     cluster: str | None = None  # address of a Dask scheduler
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Asked:
-    """The target's answers to the audited records."""
+    """What the target answered: about the audited records, and about others."""
 
-    outputs: NDArray[np.floating[Any]]  # (n, classes)
-    queries: int
+    outputs: NDArray[Any]  # (n, classes) probabilities, or (n,) labels
+    outside: NDArray[Any] | None  # (p, classes)
     description: str
+    queries: int
     kind: Kind = "probabilities"
+    capability: Capability = "probabilities"
+    decimals: int | None = None
 
 
 def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: float, *, keep: bool) -> Result:
@@ -200,16 +221,15 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
     store = Store(folder)
     store.sweep()
     seconds: dict[str, float] = {"load": time.perf_counter() - began}
-    draws = _draws(case)
+    draws, outside = _draws(case)
     if keep:
-        _save_draws(case, draws, store)
+        _save_draws(case, draws, outside, store)
     clock = time.perf_counter()
-    audited = _audited(case)
     pool = ShadowPool(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows"))
-    own = [] if case.target is not None else [_target_job(case)]  # a target of ours is a row like any other
+    own = [] if case.target is not None else [_target_job(case, outside)]  # a target of ours is a row like any other
     if case.target is not None:
         say("asking the target", None)
-        asked = _ask(case.target, case)
+        asked = _ask(case.target, case, outside)
     what = "training the target and shadow models" if own else "training shadow models"
     seen: list[Progress] = []
 
@@ -229,13 +249,13 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
         row = store.get(own[0].key)
         if row is None:
             raise PoolError(f"the target's row is gone from {folder}; run the audit again")
-        asked = _Asked(row.arrays["outputs"], len(audited), case.recipe.name)
+        answers, n = row.arrays["outputs"], len(draws.audited)
+        asked = _Asked(answers[:n], answers[n:] if len(outside) else None, case.recipe.name, len(answers))
     seconds["shadows"] = time.perf_counter() - clock
     clock = time.perf_counter()
     say("attacking", None)
-    evidence = pool.evidence(shadows, asked.outputs, audited)
     with one_thread():
-        result = _conclude(case, evidence, asked, draws, pool, shadows)
+        result = _conclude(case, asked, draws, outside, pool, shadows)
     seconds["attacks"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - began
     result = result.model_copy(
@@ -246,28 +266,31 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
     return result
 
 
-def _audited(case: Case) -> NDArray[np.int64]:
-    return np.concatenate([case.split.members, case.split.nonmembers])
+def _draws(case: Case) -> tuple[Draws, NDArray[np.int64]]:
+    """Return the shadows' draws, and the records outside the audit that the target is asked about."""
+    audited = np.concatenate([case.split.members, case.split.nonmembers])
+    population = case.split.population
+    groups = case.dataset.groups if case.split.group_name is not None else None
+    sizes: dict[str, Any] = {"train": case.train, "test": case.test, "groups": groups}
+    overlapping = case.design == "overlapping"
+    need = overlapping_sizes(audited, **sizes)[1] if overlapping else case.train + case.test
+    most = len(case.split.members) if case.outside is None else case.outside
+    seed = child_seed(case.seed, "outside")
+    outside, apart = draw_outside(population, most=most, need=need, seed=seed, groups=groups)
+    rest = population[~np.isin(population, outside)] if apart else population
+    sizes |= {"shadows": case.shadows, "seed": child_seed(case.seed, "draws")}
+    draws = draw_overlapping(audited, rest, **sizes) if overlapping else draw_disjoint(rest, **sizes)
+    return replace(draws, audited=audited, aside=outside if apart else outside[:0]), outside
 
 
-def _draws(case: Case) -> Draws:
-    return draw_disjoint(
-        case.split.population,
-        shadows=case.shadows,
-        train=case.train,
-        test=case.test,
-        seed=child_seed(case.seed, "draws"),
-        groups=case.dataset.groups if case.split.group_name is not None else None,
-    )
-
-
-def _save_draws(case: Case, draws: Draws, store: Store) -> None:
+def _save_draws(case: Case, draws: Draws, outside: NDArray[np.int64], store: Store) -> None:
     from safetensors.numpy import save
 
     arrays = {
         "members": case.split.members,
         "nonmembers": case.split.nonmembers,
         "population": case.split.population,
+        "outside": outside,
         "shadow_train": draws.train,
         "shadow_test": draws.test,
     }
@@ -275,37 +298,104 @@ def _save_draws(case: Case, draws: Draws, store: Store) -> None:
     write_atomically(store.folder / "draws.safetensors", content)
 
 
-def _target_job(case: Case) -> Job:
-    audited, seed = _audited(case), child_seed(case.seed, "target")
-    key = RowKeys(case.dataset, case.recipe).key(case.split.members, audited, seed)
-    return Job(key, "target", case.split.members, audited, seed)
+def _target_job(case: Case, outside: NDArray[np.int64]) -> Job:
+    asked = np.concatenate([case.split.members, case.split.nonmembers, outside])
+    seed = child_seed(case.seed, "target")
+    key = RowKeys(case.dataset, case.recipe).key(case.split.members, asked, seed)
+    return Job(key, "target", case.split.members, asked, seed)
 
 
-def _ask(target: Target, case: Case) -> _Asked:
-    before = target.queries
+def _ask(target: Target, case: Case, outside: NDArray[np.int64]) -> _Asked:
+    before, X = target.queries, case.dataset.X
     with one_thread():
-        answer = target.query(take_records(case.dataset.X, _audited(case)))
-    outputs = answer.probabilities.astype(np.float32)
-    return _Asked(outputs, target.queries - before, target.description, answer.kind)
+        said = target.query(take_records(X, np.concatenate([case.split.members, case.split.nonmembers])))
+        if said.kind == "labels":
+            outputs, further = said.labels, None  # labels of other records serve no attack
+        else:
+            outputs = said.probabilities.astype(np.float32)
+            further = target.query(take_records(X, outside)).probabilities.astype(np.float32) if len(outside) else None
+    return _Asked(
+        outputs,
+        further,
+        target.description,
+        target.queries - before,
+        said.kind,
+        target.capability,
+        target.decimals,
+    )
+
+
+def _evidence(
+    case: Case,
+    asked: _Asked,
+    draws: Draws,
+    outside: NDArray[np.int64],
+    pool: ShadowPool,
+    shadows: Iterable[int],
+    encoded: Any,
+) -> ShadowEvidence:
+    dataset = case.dataset
+    features = encoded if isinstance(encoded, np.ndarray) else None
+    population = None
+    if asked.outside is not None:
+        theirs = None if features is None else dataset.schema.encode(take_records(dataset.X, outside))
+        population = Population(asked.outside, dataset.y[outside], features=theirs)
+    top = answered_classes(asked.outputs) if asked.capability == "topk" else None
+    return pool.evidence(
+        shadows,
+        asked.outputs,
+        draws.audited,
+        outside=population,
+        features=features,
+        alike=partial(reduce_alike, top=top, decimals=asked.decimals),
+    )
+
+
+def _planned(case: Case, asked: _Asked, evidence: ShadowEvidence) -> list[Planned]:
+    """Return the attacks asked for, or all; the floors stand beside any. And which of them can be run."""
+    floors = [Threshold(), Gap()]
+    wanted = [case.attack, *floors, *(each for each in USUAL if not isinstance(each, Shokri))]
+    if case.attacks is not None:
+        wanted = [*case.attacks, *floors]
+    population = evidence.own.population is not None
+    return plan_attacks(
+        asked.capability,
+        shadows=len(evidence.own.shadows),
+        design=case.design,
+        population=population,
+        features=population and evidence.own.features is not None,
+        answered=True,
+        attacks=list({_name(each, case): each for each in wanted}.values()),
+    )
+
+
+def _name(attack: Attack, case: Case) -> str:
+    return "shokri" if attack == case.attack else attack_name(attack)  # its options have a section of their own
 
 
 def _conclude(
     case: Case,
-    evidence: Evidence,
     asked: _Asked,
     draws: Draws,
+    outside: NDArray[np.int64],
     pool: ShadowPool,
     shadows: dict[int, dict[str, Any]],
 ) -> Result:
-    dataset, split = case.dataset, case.split
-    audited = _audited(case)
+    dataset, split, audited = case.dataset, case.split, draws.audited
     member = np.arange(len(audited)) < len(split.members)  # (n,)
     labels = dataset.y[audited]
-    correct = evidence.target.argmax(axis=1) == labels
+    encoded = dataset.schema.encode(take_records(dataset.X, audited))
+    evidence = _evidence(case, asked, draws, outside, pool, shadows, encoded)
+    correct = evidence.own.predicted == labels
     train_accuracy, test_accuracy = float(correct[member].mean()), float(correct[~member].mean())
-    blind = blind_control(dataset.schema.encode(take_records(dataset.X, audited)), labels, member, seed=case.seed)
+    planned = {_name(each.attack, case): each for each in _planned(case, asked, evidence)}
+    blind = blind_control(encoded, labels, member, seed=case.seed)
     found = examine(
-        [Trial(attack, evidence, attack.name) for attack in (case.attack, Threshold(), Gap())],
+        [
+            Trial(each.attack, evidence.of(each.attack.needs), name, each.caveats, each.strongest)
+            for name, each in planned.items()
+            if each.runs
+        ],
         member,
         labels,
         dataset.classes,
@@ -313,11 +403,15 @@ def _conclude(
         blind=blind,
         ids=audited if dataset.ids is None else dataset.ids[audited],
         slices={name: of[audited] for name, of in case.slices.items()},
+        skipped=[
+            skipped(each.attack, name=name, reason=each.reason) for name, each in planned.items() if not each.runs
+        ],
         operating=Operating(case.threshold, case.delta),
     )
+    ran = [planned[each.name].attack for each in found.attacks if each.status == "ran"]
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
     shadow_test = float(np.mean([facts["test_accuracy"] for facts in shadows.values()]))
-    warnings = [*case.warnings, *_mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test)]
+    warnings = [*case.warnings, *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test)]
     if pool.failures:
         warnings.append(
             f"{len(pool.failures)} of {case.shadows} shadow models could not be trained; see shadows.failures."
@@ -326,8 +420,8 @@ def _conclude(
         title=case.title,
         verdict=found.verdict,
         warnings=warnings,
-        threat_model=_threat_model(case),
-        not_tested=_NOT_TESTED,
+        threat_model=threat_model(case, asked.capability, 0 if asked.outside is None else len(outside)),
+        not_tested=not_tested(ran, asked.capability),
         data={"name": dataset.name, "records": len(dataset), **dataset.schema.describe()},
         target=TargetResult(
             description=asked.description,
@@ -336,6 +430,7 @@ def _conclude(
             test_accuracy=test_accuracy,
             classes=len(dataset.classes),
             outputs=asked.kind,
+            decimals=asked.decimals,
             queries=asked.queries,
         ),
         split=SplitResult(
@@ -343,11 +438,13 @@ def _conclude(
             nonmembers=len(split.nonmembers),
             population=len(split.population),
             shadows=len(shadows),
-            shadow_train=case.train,
-            shadow_test=case.test,
+            shadow_train=draws.train.shape[1],
+            shadow_test=draws.test.shape[1],
             evaluated_per_side=min(len(split.members), len(split.nonmembers)),
             grouped_by=split.group_name,
             duplicates=dict(split.duplicates),
+            outside=0 if asked.outside is None else len(outside),
+            outside_apart=asked.outside is not None and len(draws.aside) > 0,
             draws_sha256=draws.sha256,
         ),
         shadows=ShadowsResult(
@@ -361,6 +458,7 @@ def _conclude(
             ],
             train_accuracy=shadow_train,
             test_accuracy=shadow_test,
+            design=case.design,
         ),
         attacks=found.attacks,
         controls=found.controls,
@@ -368,53 +466,6 @@ def _conclude(
         stability=found.stability,
         provenance={},
     ).attach_records(found.records)
-
-
-def _mismatches(case: Case, train: float, test: float, shadow_train: float, shadow_test: float) -> list[str]:
-    """Return what can be seen of a target and shadows that were not trained alike, and of records on two sides."""
-    found = []
-    for what, ours, theirs in (("training", train, shadow_train), ("test", test, shadow_test)):
-        if abs(ours - theirs) > 0.1:
-            found.append(
-                f"The target's {what} accuracy is {ours:.3f}, the shadow models' is {theirs:.3f}: they do not seem to be "
-                "trained alike (recipe, size or records differ), which weakens the attack and may understate the leak."
-            )
-    if case.target is not None and train + 0.02 < test:
-        found.append(
-            f"The target does better on the non-members ({test:.3f}) than on the members ({train:.3f}): check that the "
-            "members are the records it was trained on."
-        )
-    for pair, count in case.split.duplicates.items():
-        if count and pair != "dropped":
-            found.append(
-                f"{count} records are identical across {pair}; a copy on the other side blurs what membership means. "
-                'split.duplicates = "drop" keeps one of each.'
-            )
-    return found
-
-
-def _threat_model(case: Case) -> list[str]:
-    knows = (
-        "the same training recipe as the target's" if case.target is None else "a recipe believed to be the target's"
-    )
-    return [
-        "Question: was this record, whose true class is known, among the records the target was trained on?",
-        "Access: the target's prediction interface only; one query per record, answered with a probability per class.",
-        f"Knowledge of the training: {knows}.",
-        f"Knowledge of the data: {len(case.split.population):,} records of the same population, disjoint from the "
-        "target's members and non-members.",
-        "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
-    ]
-
-
-_NOT_TESTED = [
-    "Attacks that compare a record with models trained with and without it (LiRA, RMIA), which find more at low "
-    "false-positive rates.",
-    "Attackers who see only labels, a few classes or rounded probabilities, and those who see weights or gradients.",
-    "Attackers who may change the training data, and records made to be worst cases (canaries).",
-    "Other leaks: attribute inference, reconstruction, property inference, and what all members of the population share.",
-    "Other training runs: the figures are of this one target; their intervals cover the choice of records, not the seed.",
-]
 
 
 def _provenance(

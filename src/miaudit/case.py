@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
-from miaudit.attacks import Shokri
+from miaudit.attacks import ATTACKS, USUAL, Attack, Shokri, attack_name
 from miaudit.data import (
     Dataset,
     Split,
@@ -45,6 +46,7 @@ from miaudit.targets import Target, as_target, load_model
 from miaudit.targets.files import file_format, file_sha256
 
 Source = Literal["trained here", "given object", "given file"]
+Design = Literal["disjoint", "overlapping"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,9 @@ class Case:
     threshold: Literal["split", "bonferroni"] = "split"  # where that of PPV and epsilon comes from
     delta: float = 1e-5  # of epsilon
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n_records,) each
+    design: Design = "disjoint"
+    attacks: tuple[Attack, ...] | None = None  # None: all that can be run
+    outside: int | None = None  # records of the population to ask the target about; None: as many as members
     hashes: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -85,8 +90,10 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
     if plan.target.file is not None:
         target = _target_file(plan, dataset, recipe, allow_pickle)
         hashes["target_file"] = file_sha256(plan.target.file)
-    train, test, warnings = _shadow_sizes(split, plan.shadows.train, plan.shadows.test)
+    design = plan.shadows.design
+    train, test, warnings = _shadow_sizes(split, plan.shadows.train, plan.shadows.test, design)
     warnings += _odd_classes(dataset)
+    attack = _attack(_attack_options(plan))
     return Case(
         title=plan.title,
         seed=plan.seed,
@@ -99,11 +106,14 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
         train=train,
         test=test,
         minimum=plan.shadows.minimum or _half(plan.shadows.count),
-        attack=_attack(_attack_options(plan)),
+        attack=attack,
         plan=plan.model_dump(mode="json", by_alias=True),
         threshold=plan.figures.threshold,
         delta=plan.figures.delta,
         slices=slices_of(dataset, plan.data.slices),
+        design=design,
+        attacks=None if plan.attacks is None else chosen_attacks(plan.attacks, attack),
+        outside=plan.split.outside,
         hashes=hashes,
         warnings=warnings,
     )
@@ -120,6 +130,9 @@ def case_of_model(
     seed: int,
     title: str,
     attack: Mapping[str, Any],
+    attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
+    design: Design = "disjoint",
+    outside: int | None = None,
 ) -> Case:
     """Take a trained model and three sets of records with their classes.
 
@@ -130,6 +143,12 @@ def case_of_model(
     """
     if shadows < 1:
         raise PlanError(f"shadows must be at least 1, got {shadows}")
+    if design not in get_args(Design):
+        raise PlanError(f"design must be one of {', '.join(get_args(Design))}; got {design!r}")
+    if outside is not None and outside < 0:
+        raise PlanError(f"outside must be a number of records from 0, got {outside}")
+    shokri = _attack(attack)
+    chosen = None if attacks is None else chosen_attacks(attacks, shokri)
     sides = {"members": members, "nonmembers": nonmembers, "population": population}
     for name, side in sides.items():
         if not isinstance(side, tuple | list) or len(side) != 2:
@@ -147,7 +166,7 @@ def case_of_model(
     index = np.split(np.arange(ends[-1]), ends[:-1])
     split = given_split(dataset, *index)
     target = as_target(model, classes=len(dataset.classes), names=names)
-    train, test, warnings = _shadow_sizes(split, None, None)
+    train, test, warnings = _shadow_sizes(split, None, None, design)
     warnings += _odd_classes(dataset)
     return Case(
         title=title,
@@ -161,8 +180,20 @@ def case_of_model(
         train=train,
         test=test,
         minimum=_half(shadows),
-        attack=_attack(attack),
-        plan={"call": "miaudit.audit", "shadows": shadows, "seed": seed, "attack": dict(attack), "recipe": None},
+        attack=shokri,
+        plan={
+            "call": "miaudit.audit",
+            "shadows": shadows,
+            "seed": seed,
+            "attack": dict(attack),
+            "recipe": None,
+            "design": design,
+            "outside": outside,
+            "attacks": None if chosen is None else [{"name": each.name, **each.options} for each in chosen],
+        },
+        design=design,
+        attacks=chosen,
+        outside=outside,
         warnings=warnings,
     )
 
@@ -301,6 +332,66 @@ def _attack(options: Mapping[str, Any]) -> Shokri:
         raise PlanError([("attack", f"a value has the wrong type: {error}")]) from error
 
 
+def chosen_attacks(entries: Sequence[str | Mapping[str, Any] | Attack], shokri: Shokri) -> tuple[Attack, ...]:
+    """Return the attacks that a list of names, tables of a name and options, or attacks asks for.
+
+    A name is that of an attack, or one of its usual configurations, such as ``lira offline``; ``shokri`` is the one given.
+
+    Raises
+    ------
+    PlanError
+        With every name and option that is not known and the nearest that is, or if an attack is asked for twice.
+    """
+    known = {attack_name(attack): attack for attack in USUAL} | {name: cls() for name, cls in ATTACKS.items()}
+    known["shokri"] = shokri
+    found: list[Attack] = []
+    problems: list[tuple[str, str]] = []
+    for i, entry in enumerate(entries):
+        path = f"attacks.{i}"
+        try:
+            attack = entry if isinstance(entry, Attack) else _chosen(entry, known, path)
+        except PlanError as error:
+            problems += [(where or path, what) for where, what in error.problems]
+            continue
+        if attack_name(attack) in map(attack_name, found):
+            problems.append((path, f"{attack_name(attack)} is in the list twice; leave one out, or change an option"))
+        found.append(attack)
+    if problems:
+        raise PlanError(problems)
+    return tuple(found)
+
+
+def _chosen(entry: str | Mapping[str, Any], known: Mapping[str, Attack], path: str) -> Attack:
+    if isinstance(entry, str):
+        name, names = entry, tuple(known)
+    elif isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+        name, names = entry["name"], tuple(ATTACKS)
+    else:
+        raise PlanError([(path, f"must be a name, or a table with a name and options; got {entry!r}")])
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+        raise PlanError([(path, f"unknown attack {name!r}; {hint}")])
+    if isinstance(entry, str):
+        return known[name]
+    options = {key: value for key, value in entry.items() if key != "name"}
+    refuse_unknown(options, tuple(f.name for f in fields(ATTACKS[name])), path)  # type: ignore[arg-type]
+    try:
+        return TypeAdapter(ATTACKS[name]).validate_python(options)
+    except ValidationError as error:
+        raise PlanError(
+            [
+                (
+                    ".".join(map(str, (path, *each["loc"]))),
+                    f"{each['msg'][0].lower()}{each['msg'][1:]}; got {each['input']!r}",
+                )
+                for each in error.errors()
+            ]
+        ) from None
+    except PlanError as error:
+        raise PlanError([(path, text) for _, text in error.problems]) from None
+
+
 def refuse_unknown(given: Iterable[str], known: Sequence[str], path: str) -> None:
     """Raise a PlanError that lists every unknown key with the nearest known one."""
     problems = []
@@ -322,8 +413,12 @@ def _odd_classes(dataset: Dataset) -> list[str]:
     ]
 
 
-def _shadow_sizes(split: Split, train: int | None, test: int | None) -> tuple[int, int, list[str]]:
+def _shadow_sizes(split: Split, train: int | None, test: int | None, design: Design) -> tuple[int, int, list[str]]:
     members, room = len(split.members), len(split.population)
+    there = f"The population has {room} records"
+    if design == "overlapping":
+        room += members + len(split.nonmembers)
+        there = f"Audited records and population are {room} records"
     if train is not None or test is not None:
         train = members if train is None else train
         return train, train if test is None else test, []
@@ -335,7 +430,7 @@ def _shadow_sizes(split: Split, train: int | None, test: int | None) -> tuple[in
         room // 2,
         room // 2,
         [
-            f"The population has {room} records, too few for shadows of {members} training and {members} test records like "
+            f"{there}, too few for shadows of {members} training and {members} test records like "
             f"the target's: the shadows are trained on {room // 2} records, and may overfit more than the target."
         ],
     )

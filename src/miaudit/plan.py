@@ -81,6 +81,11 @@ class SplitPlan(Section):
     population: Size | None = Field(
         None, description="records for the shadow models: a count or a file; default: the rest"
     )
+    outside: int | None = Field(
+        None,
+        ge=0,
+        description="population records the target is asked about beside the audited ones; default: as many as members",
+    )
     by_group: bool | None = Field(None, description="keep every group on one side; default: where groups are known")
     duplicates: Literal["report", "drop"] = Field("report", description="what to do with identical records")
 
@@ -141,6 +146,9 @@ class ShadowPlan(Section):
     """The shadow models."""
 
     count: int = Field(20, ge=1, description="how many")
+    design: Literal["disjoint", "overlapping"] = Field(
+        "disjoint", description="trained on the population alone, or each on a random half of the audited records, too"
+    )
     train: int | None = Field(None, ge=2, description="records each is trained on; default: as many as members")
     test: int | None = Field(None, ge=1, description="records each is tested on; default: as many as it is trained on")
     minimum: int | None = Field(None, ge=1, description="the run fails if fewer can be trained; default: half")
@@ -153,7 +161,7 @@ class ShadowPlan(Section):
 
 
 class AttackPlan(Section):
-    """The 2017 attack; the loss threshold and the gap attack always run beside it."""
+    """Options of the 2017 attack."""
 
     variant: Literal["per-class", "pooled"] = Field(
         "per-class", description="one attack model per class, or one for all"
@@ -219,6 +227,9 @@ class Plan(Section):
     shadows: ShadowPlan = ShadowPlan()  # type: ignore[call-arg]
     attack: AttackPlan = AttackPlan()  # type: ignore[call-arg]
     figures: FiguresPlan = FiguresPlan()  # type: ignore[call-arg]
+    attacks: list[str | dict[str, Any]] | None = Field(
+        None, min_length=1, description="names, or tables of a name and options; default: all that can be run"
+    )
     engine: EnginePlan = EnginePlan()  # type: ignore[call-arg]
 
     @model_validator(mode="after")

@@ -193,6 +193,9 @@ class AttackResult(Document):
     ``above_chance_at_low_fpr``: some TPR lies above its FPR, at a level corrected for attacks and rates; both questions
     together still find chance a leak in at most one audit of twenty. ``power`` stands beside attacks that found nothing.
     ``missing`` counts records the attack could not score; they carry the median of the others.
+    ``strongest`` marks the attack that the literature holds to be the strongest for what this audit had: what the target
+    answers, how many shadow models there are, and what they were trained on. ``name`` is the attack's, with those of
+    its options that are not the default: unique in a result.
     """
 
     name: str
@@ -234,10 +237,15 @@ class TargetResult(Document):
     classes: int
     outputs: Literal["probabilities", "logits", "topk", "labels"]
     queries: int | None
+    decimals: int | None = None
 
 
 class SplitResult(Document):
-    """Sizes of the sets, and what their checks found; null where an audit of stored outputs cannot know."""
+    """Sizes of the sets, and what their checks found; null where an audit of stored outputs cannot know.
+
+    ``outside`` counts the records of the population the target was asked about beside the audited ones; they are
+    ``outside_apart`` if no shadow model was trained on them and all answered them.
+    """
 
     members: int
     nonmembers: int
@@ -248,11 +256,16 @@ class SplitResult(Document):
     evaluated_per_side: int
     grouped_by: str | None = None
     duplicates: dict[str, int] = {}
+    outside: int = 0
+    outside_apart: bool = False
     draws_sha256: str | None
 
 
 class ShadowsResult(Document):
-    """How the shadow models came out; accuracies are null where their answers do not tell."""
+    """How the shadow models came out; accuracies are null where their answers do not tell.
+
+    ``design`` says whether audited records were in their training sets: in those of a random half each, if overlapping.
+    """
 
     recipe: str
     asked: int
@@ -261,6 +274,7 @@ class ShadowsResult(Document):
     failures: list[dict[str, Any]] = []
     train_accuracy: float | None
     test_accuracy: float | None
+    design: Literal["disjoint", "overlapping"] = "disjoint"
 
 
 class BlindControl(Document):

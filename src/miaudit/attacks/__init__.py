@@ -7,7 +7,7 @@ from miaudit.attacks.calibration import Calibration
 from miaudit.attacks.controls import Blind, blind_auc, shuffle_membership
 from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
-from miaudit.attacks.planner import Planned, plan_attacks
+from miaudit.attacks.planner import USUAL, Planned, attack_name, plan_attacks
 from miaudit.attacks.population import AttackP, AttackR
 from miaudit.attacks.quantile import Quantile
 from miaudit.attacks.rmia import RMIA
@@ -18,6 +18,7 @@ from miaudit.attacks.threshold import Gap, Threshold
 __all__ = [
     "ATTACKS",
     "RMIA",
+    "USUAL",
     "Attack",
     "AttackP",
     "AttackR",
@@ -33,6 +34,7 @@ __all__ = [
     "Scores",
     "Shokri",
     "Threshold",
+    "attack_name",
     "blind_auc",
     "plan_attacks",
     "shuffle_membership",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,7 +22,7 @@ from miaudit.evidence import Capability
 Design = Literal["overlapping", "offline", "disjoint"]
 
 _FEW, _MANY = 4, 64
-_CANDIDATES: tuple[Attack, ...] = (
+USUAL: tuple[Attack, ...] = (
     Gap(),
     LabelOnly(),
     LabelOnly("boundary", queries=500),
@@ -41,15 +41,18 @@ _CANDIDATES: tuple[Attack, ...] = (
     LiRA(),
     LiRA(variance="per-example"),
 )
+"""Every attack in its usual configurations, from floors to the strongest kinds."""
 _LACKS = {
     "probabilities": "the target answers labels only",
     "shadows": "there are no shadow models",
     "inside": "no shadow was trained on a record it was asked about",
     "overlapping": "the shadows did not answer the audited records",
+    "online": 'no shadow was trained on an audited record; shadows.design = "overlapping" would have it',
     "population": "there are no answers on records outside the audit",
     "features": "the records' features are not at hand",
     "probes": "the target was not asked about variants of the records",
 }
+_ALL_THERE = "all it needs is there"
 _CAVEATS = {
     "topk": "a true class outside the top k counts as improbable, whatever its probability",
     "rounded": "rounded answers tie: low false-positive rates may be out of reach",
@@ -68,9 +71,22 @@ class Planned:
     @property
     def name(self) -> str:
         """The attack's name and those of its options that are not the default."""
-        default = type(self.attack)().options
-        changed = [str(value) for key, value in self.attack.options.items() if value != default[key]]
-        return " ".join([self.attack.name, *changed])
+        return attack_name(self.attack)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What to know of its figures on such evidence, where it runs."""
+        return (self.reason,) if self.runs and self.reason != _ALL_THERE else ()
+
+
+def attack_name(attack: Attack) -> str:
+    """Return an attack's name and those of its options that are not the default, as ``lira offline``."""
+    default, words = type(attack)().options, [attack.name]
+    for key, value in attack.options.items():
+        if value != default[key]:
+            word = key.replace("_", "-")
+            words.append(value if isinstance(value, str) else word if value is True else f"{word}={value}")
+    return " ".join(words)
 
 
 def plan_attacks(
@@ -81,8 +97,10 @@ def plan_attacks(
     population: bool = False,
     features: bool = False,
     probes: Collection[str] = (),
+    answered: bool = False,
+    attacks: Sequence[Attack] = USUAL,
 ) -> list[Planned]:
-    """List every attack with whether it can be run on such evidence.
+    """List attacks with whether they can be run on such evidence.
 
     Parameters
     ----------
@@ -99,15 +117,21 @@ def plan_attacks(
         Whether the records' own numbers are at hand.
     probes
         Which kinds of :class:`LabelOnly` the target can be probed for: ``"votes"``, ``"boundary"``.
+    answered
+        Whether shadows of the disjoint design answered the audited records beside their own, as they do in every run of
+        `miaudit.audit`; those of the other designs always did.
+    attacks
+        What to choose from; default: every attack in its usual configurations.
 
     Returns
     -------
     list of Planned
-        From floors to the strongest kinds; exactly one is ``strongest``. Up to 4 shadows that is offline RMIA, up to
-        63 LiRA with the normal-inverse-gamma prior, from 64 LiRA with per-example variance (Carlini et al. 2022,
-        figure 9; Zarifzadeh et al. 2024); offline RMIA where no shadow may be trained on audited records; Shokri's or
-        Salem's on disjoint data; quantile regression or the loss without shadows; for labels the distance to the boundary,
-        votes where that is out of reach, and the gap where records may be asked about once only.
+        In the order given, by default from floors to the strongest kinds, of which exactly one is ``strongest``. Up to
+        4 shadows that is offline RMIA, up to 63 LiRA with the normal-inverse-gamma prior, from 64 LiRA with per-example
+        variance (Carlini et al. 2022, figure 9; Zarifzadeh et al. 2024); offline RMIA where no shadow was trained on
+        audited records; Shokri's or Salem's where none answered them; quantile regression or the loss without
+        shadows; for labels the distance to the boundary, votes where that is out of reach, and the gap where records may
+        be asked about once only.
 
     Raises
     ------
@@ -127,31 +151,36 @@ def plan_attacks(
         "probabilities": capability != "labels",
         "shadows": shadows > 0,
         "inside": shadows > 0 and design != "offline",
-        "overlapping": design != "disjoint",
+        "overlapping": design != "disjoint" or answered,
+        "online": design == "overlapping",
         "population": population,
         "features": features,
         "probes": bool(probes),
     }
     best = _strongest(there, shadows, design, probes)
     planned = []
-    for attack in _CANDIDATES:
+    for attack in attacks:
         if isinstance(attack, LabelOnly):
             there["probes"] = attack.kind in probes
         reason = _why_not(attack, there, shadows)
         runs = not reason
         if runs:
             reason = _CAVEATS.get(capability, "") if attack.name not in ("gap", "label-only") else ""
-        planned.append(Planned(attack, runs, reason or "all it needs is there", attack == best))
+        planned.append(Planned(attack, runs, reason or _ALL_THERE, attack == best))
     return planned
 
 
 def _why_not(attack: Attack, there: dict[str, bool], shadows: int) -> str:
     needs: set[Any] = set(attack.needs)
-    if "shadows" in needs and (getattr(attack, "mode", "") == "online" or "overlapping" not in needs):
+    if "shadows" in needs and "overlapping" not in needs:
         needs.add("inside")
+    if getattr(attack, "mode", "") == "online" and there["overlapping"]:
+        needs.add("online")
+    if getattr(attack, "form", "base") != "base":
+        needs.add("population")
     lacking = [why for need, why in _LACKS.items() if need in needs and not there[need]]
     if not there["shadows"]:
-        lacking = [why for why in lacking if why not in (_LACKS["inside"], _LACKS["overlapping"])]
+        lacking = [why for why in lacking if why not in (_LACKS["inside"], _LACKS["overlapping"], _LACKS["online"])]
     elif shadows < attack.least_shadows:
         lacking.append(f"it needs at least {attack.least_shadows} shadow models, there are {shadows}")
     return "; ".join(lacking)
@@ -166,8 +195,8 @@ def _strongest(there: dict[str, bool], shadows: int, design: Design, probes: Col
         if there["population"]:
             return Quantile() if there["features"] else AttackP()
         return Gap()
-    if design == "disjoint":
+    if not there["overlapping"]:
         return Salem() if shadows == 1 else Shokri()
-    if design == "offline" or shadows <= _FEW:
+    if design != "overlapping" or shadows <= _FEW:
         return RMIA()
     return LiRA() if shadows < _MANY else LiRA(variance="per-example")

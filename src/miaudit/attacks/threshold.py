@@ -83,8 +83,7 @@ class Gap(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score 1 where the prediction is right, else 0; nothing is drawn, the seed plays no part."""
-        predicted = evidence.target if evidence.target.ndim == 1 else evidence.target.argmax(axis=1)
-        right = predicted == evidence.audited_labels
+        right = evidence.predicted == evidence.audited_labels
         return Scores(right.astype(np.float64), right)
 
 

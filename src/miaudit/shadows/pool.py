@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import row_hashes
 from miaudit.errors import PoolError, StoreError
-from miaudit.evidence import Evidence
+from miaudit.evidence import Evidence, Population
 from miaudit.recipes.recipe import Recipe
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
@@ -48,9 +49,8 @@ class ShadowPool:
         """One job per shadow."""
         keys = RowKeys(self.dataset, self.recipe)
         jobs = []
-        for i, (train, test) in enumerate(zip(self.draws.train, self.draws.test, strict=True)):
+        for i, (train, asked) in enumerate(zip(self.draws.train, self.draws.asked, strict=True)):
             seed = child_seed(self.seed, "shadow", i)
-            asked = np.concatenate([train, test])
             jobs.append(Job(keys.key(train, asked, seed), f"shadow {i}", train, asked, seed))
         return jobs
 
@@ -103,8 +103,15 @@ class ShadowPool:
         return shadows
 
     def evidence(
-        self, shadows: Iterable[int], target: NDArray[np.floating[Any]], audited: NDArray[np.int64]
-    ) -> Evidence:
+        self,
+        shadows: Iterable[int],
+        target: NDArray[Any],
+        audited: NDArray[np.int64],
+        *,
+        outside: Population | None = None,
+        features: NDArray[Any] | None = None,
+        alike: Callable[[NDArray[np.float32]], None] | None = None,
+    ) -> ShadowEvidence:
         """Return the evidence of trained shadows about a target that answered the audited records.
 
         Parameters
@@ -112,20 +119,40 @@ class ShadowPool:
         shadows
             Numbers of trained shadows, as `run` returned them.
         target
-            (n, classes) outputs of the target on the audited records.
+            (n, classes) outputs of the target on the audited records, or its (n,) labels.
         audited
             (n,) record numbers of the audited records in the data set.
+        outside
+            The target's answers on other records; those of the shadows are put beside them where they are about the
+            records that the draws set aside.
+        features
+            (n, d) numbers the audited records consist of.
+        alike
+            Reduces (m, r, classes) answers in place to what the target gives, such as rounded ones.
         """
-        numbers = list(shadows)
-        outputs = self.outputs(numbers)  # (m, r, classes)
-        asked = np.concatenate([self.draws.train[numbers], self.draws.test[numbers]], axis=1)  # (m, r)
-        inside = np.zeros(asked.shape, dtype=bool)  # (m, r)
-        inside[:, : self.draws.train.shape[1]] = True
-        pool = np.setdiff1d(asked, audited)
-        order = np.concatenate([audited, pool])  # the evidence's records axis
+        numbers, draws = list(shadows), self.draws
+        n, p, r = len(draws.audited), len(draws.aside), draws.asked.shape[1]
+        overlapping = draws.design == "overlapping"
+        # audited and own records are one block where they are the same to an attack that learns, else two: each block
+        # is contiguous and held once
+        cuts = [r - p] if overlapping else [n, r - p]
+        blocks = self._blocks(numbers, cuts)
+        if alike is not None:
+            for block in blocks:
+                alike(block)
+        if p and outside is not None:
+            outside = replace(outside, shadows=blocks[-1])
+        own = slice(0 if overlapping else n, r - p)
+        asked, inside = draws.asked[numbers], draws.inside[numbers]  # (m, r)
+        order = np.concatenate([audited, np.setdiff1d(asked[:, own], audited)])  # the evidence's records axis
         position = np.full(len(self.dataset), -1, dtype=np.int64)
         position[order] = np.arange(len(order))
-        return Evidence(target, outputs, inside, self.dataset.y[order], asked=position[asked])
+        beside: dict[str, Any] = {"population": outside, "features": features}
+        rows = blocks[0] if overlapping else blocks[1]
+        return ShadowEvidence(
+            own=Evidence(target, rows, inside[:, own], self.dataset.y[order], asked=position[asked[:, own]], **beside),
+            direct=Evidence(target, blocks[0][:, :n], inside[:, :n], self.dataset.y[audited], **beside) if n else None,
+        )
 
     def outputs(self, shadows: Iterable[int]) -> NDArray[np.float32]:
         """Return (m, r, classes) outputs of trained shadows; one row at a time is read, so memory holds them once.
@@ -135,15 +162,37 @@ class ShadowPool:
         StoreError
             If a row is not there, or was damaged since it was trained.
         """
-        numbers, jobs = list(shadows), self.plan
-        shape = (len(numbers), self.draws.train.shape[1] + self.draws.test.shape[1], len(self.dataset.classes))
-        outputs = np.empty(shape, dtype=np.float32)
+        return self._blocks(list(shadows), [])[0]
+
+    def _blocks(self, numbers: Sequence[int], cuts: Sequence[int]) -> list[NDArray[np.float32]]:
+        """(m, ., classes) outputs, the records of a row divided at the cuts."""
+        edges = [0, *cuts, self.draws.asked.shape[1]]
+        blocks = [
+            np.empty((len(numbers), end - start, len(self.dataset.classes)), dtype=np.float32)
+            for start, end in pairwise(edges)
+        ]
         for place, number in enumerate(numbers):
-            row = self.store.get(jobs[number].key)
+            row = self.store.get(self.plan[number].key)
             if row is None:
                 raise StoreError(f"the row of shadow {number} is gone from {self.store.folder}; run the audit again")
-            outputs[place] = row.arrays["outputs"]
-        return outputs
+            for block, start, end in zip(blocks, edges[:-1], edges[1:], strict=True):
+                block[place] = row.arrays["outputs"][start:end]
+        return blocks
+
+
+class ShadowEvidence(NamedTuple):
+    """One pool's evidence in the two forms that attacks read.
+
+    ``own`` holds the rows that attacks learn from: every shadow's training and test set. ``direct`` holds all shadows'
+    answers to the audited records, for attacks that judge each record by them. Blocks in both are not copied.
+    """
+
+    own: Evidence
+    direct: Evidence | None
+
+    def of(self, needs: frozenset[str]) -> Evidence:
+        """Return the form for an attack with such ``needs``."""
+        return self.direct if "overlapping" in needs and self.direct is not None else self.own
 
 
 class RowKeys:

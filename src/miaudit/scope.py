@@ -1,0 +1,92 @@
+"""What an audit assumes, what was odd about it, and what it leaves open: sentences for its readers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from miaudit.attacks import Attack
+from miaudit.case import Case
+from miaudit.evidence import Capability
+
+_ANSWERS = {
+    "logits": "a logit per class",
+    "probabilities": "a probability per class",
+    "rounded": "a rounded probability per class",
+    "topk": "the probabilities of a few classes",
+    "labels": "the predicted class alone",
+}
+
+
+def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
+    """Return what the attacker is taken to know and to be able to do."""
+    training = (
+        "the same training recipe as the target's" if case.target is None else "a recipe believed to be the target's"
+    )
+    further = f"; {outside:,} further records of the population were asked about" if outside else ""
+    of_audited = (
+        "disjoint from the target's members and non-members."
+        if case.design == "disjoint"
+        else "and the audited records themselves: each shadow model is trained on a random half of them."
+    )
+    return [
+        "Question: was this record, whose true class is known, among the records the target was trained on?",
+        f"Access: the target's prediction interface only; one query per record, answered with {_ANSWERS[capability]}"
+        f"{further}.",
+        f"Knowledge of the training: {training}.",
+        f"Knowledge of the data: {len(case.split.population):,} records of the same population, {of_audited}",
+        "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
+    ]
+
+
+def not_tested(ran: Sequence[Attack], capability: Capability) -> list[str]:
+    """Return what the attacks that ran leave open."""
+    left = []
+    if not any("overlapping" in attack.needs for attack in ran):
+        left.append(
+            "Attacks that compare a record with models trained with and without it (LiRA, RMIA), which find more at low "
+            "false-positive rates."
+        )
+    elif not any(getattr(attack, "mode", "") == "online" for attack in ran):
+        left.append(
+            "Attacks that compare a record with models trained on it, too (online LiRA and RMIA), which find more at low "
+            'false-positive rates; shadows.design = "overlapping" makes room for them.'
+        )
+    if capability == "labels":
+        left.append("Attackers who see probabilities, weights or gradients.")
+    elif capability in ("topk", "rounded"):
+        left.append("Attackers who see all probabilities in full, labels alone, or weights or gradients.")
+    else:
+        left.append(
+            "Attackers who see only labels, a few classes or rounded probabilities, and those who see weights or gradients."
+        )
+    return [
+        *left,
+        "Attackers who may change the training data, and records made to be worst cases (canaries).",
+        "Other leaks: attribute inference, reconstruction, property inference, and what all members of the population "
+        "share.",
+        "Other training runs: the figures are of this one target; their intervals cover the choice of records, not the "
+        "seed.",
+    ]
+
+
+def mismatches(case: Case, train: float, test: float, shadow_train: float, shadow_test: float) -> list[str]:
+    """Return what can be seen of a target and shadows that were not trained alike, and of records on two sides."""
+    found = []
+    for what, ours, theirs in (("training", train, shadow_train), ("test", test, shadow_test)):
+        if abs(ours - theirs) > 0.1:
+            found.append(
+                f"The target's {what} accuracy is {ours:.3f}, the shadow models' is {theirs:.3f}: they do not seem to be "
+                "trained alike (recipe, size or records differ), which weakens the attack and may understate the leak."
+            )
+    if case.target is not None and train + 0.02 < test:
+        found.append(
+            f"The target does better on the non-members ({test:.3f}) than on the members ({train:.3f}): check that the "
+            "members are the records it was trained on."
+        )
+    for pair, count in case.split.duplicates.items():
+        if count and pair != "dropped":
+            found.append(
+                f"{count} records are identical across {pair}; a copy on the other side blurs what membership means. "
+                'split.duplicates = "drop" keeps one of each.'
+            )
+    return found
