@@ -32,7 +32,7 @@ def strongest(capability: str, **options) -> str:
         ("probabilities", {"shadows": 128, "design": "offline"}, "rmia"),
         ("labels", {"shadows": 64, "design": "overlapping"}, "gap"),
         ("labels", {"shadows": 0, "probes": ["votes"]}, "label-only"),
-        ("labels", {"shadows": 9, "probes": ["votes", "boundary"]}, "label-only boundary 500"),
+        ("labels", {"shadows": 9, "probes": ["votes", "boundary"]}, "label-only boundary queries=500"),
     ],
 )
 def test_the_strongest_of_each_budget(capability: str, options: dict, name: str) -> None:
