@@ -1,12 +1,14 @@
 """Worlds with known answers: evidence made without any model, where what an attack must find is known.
 
 In every world each class has as many members as non-members, among the audited records and in every shadow, so the
-class alone tells nothing. ``overlapping`` chooses between shadows that answered the audited records, each inside by
-a coin flip (LiRA), and shadows with records of their own (Shokri et al. 2017). Every world has a population of as many
-records as are audited, members of nothing, and features: three numbers a record that tell nothing but its class. It has
-probes too, as if the label of a record held out against change the longer the surer the model is: of eight variants those
-are answered rightly that ask for less than the probability of the true class, and the boundary is as far as that class is
-ahead of the next.
+class alone tells nothing; but in those of known privacy, ``randomised_response`` and ``dp_sgd``, every record is a
+member by a fair coin flip of its own, as a one-run audit asks, and in ``bystander`` classes are drawn freely.
+``overlapping`` chooses between shadows that answered the audited records, each inside by a coin flip (LiRA), and shadows
+with records of their own (Shokri et al. 2017). Every world has a population of as many records as are audited, members
+of nothing, and features: three numbers a record that tell nothing but its class (the records themselves in
+``bystander``). It has probes too, as if the label of a record held out against change the longer the surer the model is:
+of eight variants those are answered rightly that ask for less than the probability of the true class, and the boundary is
+as far as that class is ahead of the next.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.errors import PlanError
 from miaudit.evidence import Bools, Evidence, Floats, Ints, Population, Probes
 
 Answer = Callable[[Ints, Bools, np.random.Generator], NDArray[np.float64]]  # labels, inside -> (n, classes)
@@ -83,6 +86,120 @@ def gaussian(
     return _world(answer, n, classes, shadows, seed, overlapping)
 
 
+def randomised_response(
+    epsilon: float, *, n: int = 400, classes: int = 2, shadows: int = 6, seed: int = 0, overlapping: bool = False
+) -> World:
+    """Each model tells of each record whether it was trained on it, and lies with probability 1 / (1 + e^epsilon).
+
+    (epsilon, 0)-DP for every record, and no attack can do better than believe it (Warner 1965; Kairouz, Oh and Viswanath
+    2015): the ROC curve runs from (0, 0) straight to (q, p), p = e^epsilon / (1 + e^epsilon), q = 1 - p, and on to (1, 1),
+    so the best area is p. What is told is dressed as the confidence in the true class, above 1/2 for "in" and below for
+    "out", by a draw that knows nothing more. Records are independent: each counts as a training of its own.
+    """
+
+    def answer(labels: Ints, inside: Bools, generator: np.random.Generator) -> NDArray[np.float64]:
+        honest = generator.random(len(labels)) < 1.0 / (1.0 + np.exp(-epsilon))
+        top = generator.uniform(0.0, 0.5, len(labels)) + 0.5 * (inside == honest)
+        return _one_class(labels, top, classes)
+
+    return _world(answer, n, classes, shadows, seed, overlapping, coins=True)
+
+
+def dp_sgd(
+    mu: float, *, n: int = 400, steps: int = 20, shadows: int = 6, seed: int = 0, overlapping: bool = False
+) -> World:
+    """Logistic regression, truly trained by DP-SGD that is mu-GDP, with n canaries that show all of mu.
+
+    200 ordinary records of five numbers and the canaries among the members are trained on by ``steps`` full-batch
+    steps: per-record gradients clipped to norm 1, summed, N(0, noise^2) added to every coordinate, noise = sqrt(steps) / mu.
+    No subsampling, so the accounting is exact: one step has sensitivity 1 under adding or removing a record and is
+    1/noise-GDP, and steps compose to sqrt(steps) / noise = mu (Dong, Roth and Su 2022, theorem 2.7 and corollary 3.3). Its
+    (epsilon, delta) are those of :func:`miaudit.stats.epsilon_from_mu`.
+
+    A canary has a feature of its own, 1000 large, so that its gradient always has norm 1 and lies along that weight: the
+    canary's logit under the last model is N(m, s^2) without it and N(m + mu s, s^2) with it. The best area is
+    Phi(mu / sqrt 2), and black-box access to the last model loses nothing.
+    """
+    if not mu > 0 or steps < 1:
+        raise PlanError(f"dp_sgd needs mu above 0 and at least one step, got {mu} and {steps}")
+    noise, ordinary, scale = np.sqrt(steps) / mu, 200, 1000.0
+    rate = 1.0 / (scale * (steps + 6 * noise * np.sqrt(steps)))  # a canary's logit stays below about 1
+
+    def answer(labels: Ints, inside: Bools, generator: np.random.Generator) -> NDArray[np.float64]:
+        x = np.hstack([generator.normal(size=(ordinary, 5)), np.ones((ordinary, 1))])
+        y = generator.random(ordinary) < 1.0 / (1.0 + np.exp(-2 * x[:, 0]))
+        sign = 2.0 * labels - 1.0  # of the canaries
+        common, own = np.zeros(x.shape[1]), np.zeros(len(labels))  # weights; canary j alone uses own[j]
+        for _ in range(steps):
+            gradients = (1.0 / (1.0 + np.exp(-x @ common)) - y)[:, None] * x  # (ordinary, 6)
+            gradients /= np.maximum(np.linalg.norm(gradients, axis=1, keepdims=True), 1.0)
+            towards = -sign * scale / (1.0 + np.exp(sign * scale * own))  # gradient of each canary's loss along own
+            clipped = towards / np.maximum(np.abs(towards), 1.0)
+            common -= rate * (gradients.sum(axis=0) + generator.normal(0.0, noise, len(common)))
+            own -= rate * (inside * clipped + generator.normal(0.0, noise, len(own)))
+        return _one_class(np.ones(len(labels), np.int64), 1.0 / (1.0 + np.exp(-scale * own)), 2)
+
+    return _world(answer, n, 2, shadows, seed, overlapping, coins=True)
+
+
+def bystander(seed: int = 0, *, n: int = 400, classes: int = 5, shadows: int = 6, overlapping: bool = False) -> World:
+    """Members and non-members of one distribution, and a real model trained on neither: every attack is at chance.
+
+    Records are eight normal numbers around the centre of their class. The target, ten extremely randomised trees that
+    memorise, is trained on n/2 records of its own; so is each shadow of records of its own, or on its half of the audited
+    ones where they overlap. The shadows leak, the target does not: what an attack learns from them must not carry
+    over. Trees answer in tenths, so scores tie. Needs scikit-learn.
+    """
+    half = classes * max(1, round(n / (2 * classes)))
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+    centres = generator.normal(0.0, 1.0, (classes, 8))
+
+    def drawn(labels: Ints) -> NDArray[np.float64]:
+        return np.asarray(centres[labels] + generator.normal(0.0, 1.0, (len(labels), 8)))
+
+    def labels_of(size: int) -> Ints:
+        return np.asarray(generator.integers(0, classes, size), np.int64)
+
+    def model(x: NDArray[np.float64], y: Ints) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        trees = ExtraTreesClassifier(10, random_state=int(generator.integers(2**31))).fit(x, y)
+
+        def answers(asked: NDArray[np.float64]) -> NDArray[np.float64]:
+            said = np.zeros((len(asked), classes))
+            said[:, trees.classes_] = trees.predict_proba(asked)
+            return said
+
+        return answers
+
+    y = labels_of(2 * half)
+    x, member = drawn(y), generator.permutation(np.repeat([True, False], half))
+    away, far = labels_of(half), labels_of(2 * half)
+    target, population_x = model(drawn(away), away), drawn(far)
+    if overlapping:
+        inside, asked, all_labels = generator.random((shadows, 2 * half)) < 0.5, None, y
+        models = [model(x[row], y[row]) for row in inside]
+        rows = [each(x) for each in models]
+    else:
+        inside = np.tile(np.arange(2 * half) < half, (shadows, 1))
+        asked = 2 * half + np.arange(shadows * 2 * half).reshape(shadows, -1)
+        own_y = [labels_of(2 * half) for _ in range(shadows)]
+        own_x = [drawn(each) for each in own_y]
+        models = [model(xs[:half], ys[:half]) for xs, ys in zip(own_x, own_y, strict=True)]
+        rows = [each(xs) for each, xs in zip(models, own_x, strict=True)]
+        all_labels = np.concatenate([y, *own_y])
+    population = Population(
+        target(population_x), far, shadows=np.stack([each(population_x) for each in models]), features=population_x
+    )
+    said, answers = target(x), np.stack(rows)
+    row_labels = np.broadcast_to(y, inside.shape) if asked is None else all_labels[asked]
+    probes = _probes(said, answers, y, row_labels)
+    evidence = Evidence(
+        said, answers, inside, all_labels, asked=asked, population=population, features=x, probes=probes
+    )
+    return World(evidence, member)
+
+
 def _one_class(said: Ints, top: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
     """(n, classes): ``top`` at the class said, the rest shared equally."""
     out = np.repeat((1.0 - top)[:, None] / (classes - 1), classes, axis=1)
@@ -90,12 +207,14 @@ def _one_class(said: Ints, top: NDArray[np.float64], classes: int) -> NDArray[np
     return out
 
 
-def _world(answer: Answer, n: int, classes: int, shadows: int, seed: int, overlapping: bool) -> World:
+def _world(
+    answer: Answer, n: int, classes: int, shadows: int, seed: int, overlapping: bool, *, coins: bool = False
+) -> World:
     half = classes * max(1, round(n / (2 * classes)))  # records a side, so that classes come out even
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     order = generator.permutation(2 * half)
     labels = np.tile(np.arange(classes), 2 * half // classes)[order]
-    member = np.repeat([True, False], half)[order]
+    member = generator.random(2 * half) < 0.5 if coins else np.repeat([True, False], half)[order]
     target = answer(labels, member, generator)
     if overlapping:
         asked, all_labels = None, labels
@@ -103,7 +222,7 @@ def _world(answer: Answer, n: int, classes: int, shadows: int, seed: int, overla
     else:
         asked = len(labels) + np.arange(shadows * 2 * half).reshape(shadows, -1)
         all_labels = np.tile(labels, shadows + 1)
-        inside = np.tile(member, (shadows, 1))
+        inside = generator.random((shadows, 2 * half)) < 0.5 if coins else np.tile(member, (shadows, 1))
     rows = np.stack([answer(labels, row, generator) for row in inside])
     nowhere = np.zeros(2 * half, bool)
     population = Population(

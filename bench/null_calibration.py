@@ -1,0 +1,232 @@
+"""How often a leak is reported where there is none: every attack x every statistic that claims 95 %.
+
+    python bench/null_calibration.py [--trials N] [--out FILE] | --markdown
+
+Two worlds, in which members and non-members come from one distribution: answers drawn from a law that knows nothing of
+membership (``worlds.exchangeable``), and a forest that really was trained, on neither side, attacked with shadows that
+really do memorise (``worlds.bystander``). Each with 500 and 2,000 records a side; with shadows that answered the audited
+records (eight, half of them trained on each) and shadows with records of their own (four).
+
+A cell is (world, records, design, attack, statistic); it holds the share of trials in which a leak is reported, and it
+fails if that count would come up in a statistic of level 5 % with a probability below 0.1 % / cells: one-sided, exact
+binomial, so that all cells together give a false alarm once in a thousand runs of this benchmark. That allows much in one
+cell, so each statistic is also judged over all its cells: the mean over trials of the share of attacks reported on, whose
+trials are independent, may exceed 5 % by as many standard errors as one statistic would once in a thousand runs. Attacks
+that read no shadow, or learn from any shadow rows, take part where shadows have records of their own; two of the others
+train on the rows of two overlapping shadows. Beside them, on the same scores, is what is commonly reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import norm
+from threadpoolctl import threadpool_limits
+
+from miaudit import stats
+from miaudit.attacks import RMIA, Attack, Calibration, LiRA, Quantile, Shokri, Threshold, blind_auc, plan_attacks
+from miaudit.seeds import child_seed
+from miaudit.testing import worlds
+from miaudit.testing.calibration import most_allowed, reports, reports_of_peers
+from miaudit.testing.worlds import World
+
+RESULTS = Path(__file__).parent / "results" / "null_calibration.json"
+WORLDS = {"exchangeable": worlds.exchangeable, "bystander": worlds.bystander}
+SIZES = (500, 2000)  # records a side
+SHADOWS = {"overlapping": 8, "disjoint": 4}
+PEERS = "peers: "
+SHADOW_ROWS = 400  # of a shadow with records of its own: attack models are to be trained in no time
+LEARNING = ("shokri", "salem")
+
+
+class Task(NamedTuple):
+    """One trial: a world of its own, attacked in every way."""
+
+    world: str
+    n: int
+    design: str
+    trial: int
+    seed: int
+
+
+def attacks(design: str) -> dict[str, Attack]:
+    """Every attack that the planner runs there, in every mode, form and variance."""
+    planned = plan_attacks("probabilities", shadows=SHADOWS[design], design=design, population=True)
+    found = [each.attack for each in planned if each.runs]
+    if design == "disjoint":
+        found += [Threshold(s) for s in ("confidence", "phi", "hinge", "entropy", "modified_entropy")]
+        found += [Shokri("pooled"), Quantile(trees=20), Quantile("quantile", alpha=0.05, trees=20)]
+    else:
+        found = [each for each in found if "overlapping" in each.needs or each.name in LEARNING]
+        found += [LiRA(m, v) for m in ("online", "offline") for v in ("nig", "per-example", "pooled")]
+        found += [LiRA(m, signal="hinge") for m in ("online", "offline")]
+        found += [RMIA(f, m) for f in ("base", "rmia", "informia") for m in ("online", "offline")]
+        found += [Calibration(m, "phi") for m in ("online", "offline")]
+    return {_called(each): each for each in dict.fromkeys(found)}
+
+
+def _called(attack: Attack) -> str:
+    default = type(attack)().options
+    return " ".join([attack.name, *(str(v) for k, v in attack.options.items() if v != default[k])])
+
+
+def drawn(task: Task) -> World:
+    world = WORLDS[task.world](
+        seed=child_seed(task.seed, task.world, task.n, task.design, task.trial),
+        n=2 * task.n,
+        shadows=SHADOWS[task.design],
+        overlapping=task.design == "overlapping",
+    )
+    e = world.evidence
+    if e.asked is None:
+        return world
+    rows = np.linspace(0, e.inside.shape[1] - 1, SHADOW_ROWS).astype(int)
+    return World(e.replace(shadows=e.shadows[:, rows], inside=e.inside[:, rows], asked=e.asked[:, rows]), world.member)
+
+
+def trial(task: Task) -> dict[tuple[str, str], bool]:
+    """Return (attack, statistic) -> was a leak reported; those of peers begin with ``PEERS``."""
+    found: dict[tuple[str, str], bool] = {}
+    with threadpool_limits(1):
+        world = drawn(task)
+        labels, member = world.evidence.audited_labels, world.member
+        seed = child_seed(task.seed, "statistics", task.trial)
+        e, listed = world.evidence, attacks(task.design)
+        few = e if e.asked is not None else e.replace(shadows=e.shadows[:2], inside=e.inside[:2], population=None)
+        verdict = False
+        for name, attack in listed.items():
+            scores = attack.run(few if attack.name in LEARNING else world.evidence, seed=child_seed(seed, name))
+            for statistic, leak in reports(scores, member, labels, seed=seed).items():
+                found[name, statistic] = leak
+            for statistic, leak in reports_of_peers(scores, member, seed=seed).items():
+                found[name, PEERS + statistic] = leak
+            each = 1 - 0.05 / len(listed)
+            verdict |= stats.auc_interval(scores.score[member], scores.score[~member], confidence=each).low > 0.5
+        found["all attacks", "any AUC, corrected for the number of attacks"] = verdict
+        if task.design == "disjoint":
+            blind = blind_auc(e.features, labels, member, seed=seed)
+            found["no attack", "blind check"] = blind.low is not None and blind.low > 0.5
+    return found
+
+
+def measure(*, trials: int, seed: int, workers: int, minutes: float) -> dict[str, Any]:
+    tasks = [
+        Task(world, n, design, i, seed) for i in range(trials) for world in WORLDS for n in SIZES for design in SHADOWS
+    ]
+    tried: Counter[tuple[str, ...]] = Counter()
+    reported: Counter[tuple[str, ...]] = Counter()
+    shares: dict[str, list[float]] = {}  # statistic -> share of the attacks reported on, of each trial
+    began = time.perf_counter()
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for done, (task, found) in enumerate(zip(tasks, pool.map(trial, tasks, chunksize=4), strict=True), 1):
+            of_trial: dict[str, list[bool]] = {}
+            for (attack, statistic), leak in found.items():
+                cell = (task.world, str(task.n), task.design, attack, statistic)
+                tried[cell] += 1
+                reported[cell] += bool(leak)
+                of_trial.setdefault(statistic, []).append(bool(leak))
+            for statistic, leaks in of_trial.items():
+                shares.setdefault(statistic, []).append(float(np.mean(leaks)))
+            spent = time.perf_counter() - began
+            if done % 40 == 0:
+                print(f"{spent:6.0f} s  {done} of {len(tasks)} trials", flush=True)
+            if spent > 60 * minutes:
+                pool.shutdown(cancel_futures=True)
+                break
+    ours = {cell for cell in tried if not cell[-1].startswith(PEERS)}
+    cells = [
+        {
+            **dict(zip(("world", "records_a_side", "design", "attack", "statistic"), cell, strict=True)),
+            "trials": tried[cell],
+            "reported": reported[cell],
+            "most_allowed": most_allowed(tried[cell], len(ours)) if cell in ours else None,
+        }
+        for cell in tried
+    ]
+    claimed = {cell[-1] for cell in ours}
+    z = float(norm.isf(0.001 / len(claimed)))
+    statistics = [
+        {
+            "statistic": name,
+            "cells": sum(cell[-1] == name for cell in tried),
+            "trials": len(each),
+            "mean": float(np.mean(each)),
+            "largest": max(reported[cell] / tried[cell] for cell in tried if cell[-1] == name),
+            # at least the error of a share of 5 %, were the attacks of a trial one and the same
+            "allowed": 0.05 + z * max(float(np.std(each)), 0.05**0.5 * 0.95**0.5) / len(each) ** 0.5
+            if name in claimed
+            else None,
+        }
+        for name, each in shares.items()
+    ]
+    failed = [c for c in cells if c["most_allowed"] is not None and c["reported"] > c["most_allowed"]]
+    failed += [s for s in statistics if s["allowed"] is not None and s["mean"] > s["allowed"]]
+    return {
+        "machine": f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "seconds": round(time.perf_counter() - began, 1),
+        "seed": seed,
+        "trials": min(tried.values()),
+        "allowed_in_a_cell": max(most_allowed(tried[cell], len(ours)) / tried[cell] for cell in ours),
+        "statistics": statistics,
+        "failed": failed,
+        "cells": cells,
+    }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    lines = []
+    for title, peers in (("statistic of miaudit", False), ("common practice, on the same scores", True)):
+        allowed = " allowed |" if not peers else ""
+        lines += [
+            f"| {title} | cells | mean share | largest share |{allowed}",
+            "|---|---|---|---|" + "---|" * (not peers),
+        ]
+        for row in found["statistics"]:
+            if row["statistic"].startswith(PEERS) == peers:
+                shown = [f"{100 * row[key]:.1f} %" for key in ("mean", "largest", "allowed") if row[key] is not None]
+                cells = [row["statistic"].removeprefix(PEERS), str(row["cells"]), *shown]
+                lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    lines.append(
+        f"Share of trials that report a leak where there is none. Mean over worlds, sizes ({SIZES[0]:,} and {SIZES[1]:,} "
+        f"records a side), designs and attacks; largest of any cell, where {100 * found['allowed_in_a_cell']:.1f} % is "
+        f"allowed; {found['trials']} trials a cell, seed {found['seed']}; `python bench/null_calibration.py`."
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=120.0, help="stop then, with the trials done so far")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go, as JSON")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table of a run kept in --out, and run nothing"
+    )
+    given = parser.parse_args()
+    if given.markdown:
+        print(markdown(json.loads(given.out.read_text(encoding="utf-8"))))
+        return
+    found = measure(trials=given.trials, seed=given.seed, workers=given.workers, minutes=given.minutes)
+    given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(markdown(found))
+    for cell in found["failed"]:
+        print(f"too many: {cell}")
+    if found["failed"]:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
