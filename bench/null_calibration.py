@@ -61,7 +61,9 @@ class Task(NamedTuple):
 
 def attacks(design: str) -> dict[str, Attack]:
     """Every attack that the planner runs there, in every mode, form and variance."""
-    planned = plan_attacks("probabilities", shadows=SHADOWS[design], design=design, population=True)
+    planned = plan_attacks(
+        "probabilities", shadows=SHADOWS[design], design=design, population=True, probes=("votes", "boundary")
+    )
     found = [each.attack for each in planned if each.runs]
     if design == "disjoint":
         found += [Threshold(s) for s in ("confidence", "phi", "hinge", "entropy", "modified_entropy")]

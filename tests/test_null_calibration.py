@@ -19,7 +19,9 @@ LEARNS = ("shokri", "salem", "quantile")  # at least seconds for 200 trials; ben
 def planned(design: str):
     return [
         each.attack
-        for each in plan_attacks("probabilities", shadows=8, design=design, population=True)
+        for each in plan_attacks(
+            "probabilities", shadows=8, design=design, population=True, probes=("votes", "boundary")
+        )
         if each.runs and each.attack.name not in LEARNS
     ]
 
