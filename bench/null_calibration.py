@@ -25,6 +25,7 @@ import platform
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,7 +94,11 @@ def drawn(task: Task) -> World:
     if e.asked is None:
         return world
     rows = np.linspace(0, e.inside.shape[1] - 1, SHADOW_ROWS).astype(int)
-    return World(e.replace(shadows=e.shadows[:, rows], inside=e.inside[:, rows], asked=e.asked[:, rows]), world.member)
+    told = e.probes
+    assert told is not None
+    probes = replace(told, shadow_votes=told.shadow_votes[:, rows], shadow_distances=told.shadow_distances[:, rows])
+    fewer = e.replace(shadows=e.shadows[:, rows], inside=e.inside[:, rows], asked=e.asked[:, rows], probes=probes)
+    return World(fewer, world.member)
 
 
 def trial(task: Task) -> dict[tuple[str, str], bool]:
@@ -104,7 +109,9 @@ def trial(task: Task) -> dict[tuple[str, str], bool]:
         labels, member = world.evidence.audited_labels, world.member
         seed = child_seed(task.seed, "statistics", task.trial)
         e, listed = world.evidence, attacks(task.design)
-        few = e if e.asked is not None else e.replace(shadows=e.shadows[:2], inside=e.inside[:2], population=None)
+        few = e
+        if e.asked is None:
+            few = e.replace(shadows=e.shadows[:2], inside=e.inside[:2], population=None, probes=None)
         verdict = False
         for name, attack in listed.items():
             scores = attack.run(few if attack.name in LEARNING else world.evidence, seed=child_seed(seed, name))
