@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-browser lint clean
+.PHONY: demo test test-slow test-browser gpu lint clean
 
 demo: .venv/demo ## install, audit a model on bundled data, print the summary and the path of the report
 	$(BIN)/miaudit demo
@@ -16,6 +16,10 @@ test-slow: .venv/dev ## the tests that take minutes
 
 test-browser: .venv/dev ## the report in a real browser; needs Chromium on the machine
 	$(BIN)/python -m pytest -m browser
+
+gpu: .venv/dev ## tests and bench that need an NVIDIA GPU, and a torch built for it in .venv
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python bench/gpu.py --out bench/results/gpu.json
 
 lint: .venv/dev ## style and types
 	$(BIN)/ruff check .

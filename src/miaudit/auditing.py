@@ -29,6 +29,7 @@ from miaudit.evidence import Capability, Population
 from miaudit.files import write_atomically
 from miaudit.findings import Operating, Trial, blind_control, examine, skipped
 from miaudit.plan import EnginePlan, Plan
+from miaudit.recipes import device_name, placed
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.scope import mismatches, not_tested, threat_model
 from miaudit.seeds import child_seed
@@ -60,6 +61,8 @@ def audit(
     seed: int = 0,
     jobs: int | None = None,
     address: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
     time_limit: float | None = None,
     out: str | Path | None = None,
     title: str = "Membership inference audit",
@@ -99,6 +102,12 @@ def audit(
         Processes that train; default: one per core; 0 trains in this process.
     address
         Of a Dask scheduler, whose workers train instead.
+    device
+        Where networks train: "cpu", "cuda" (an NVIDIA GPU) or "auto" (the GPU, if there is one); default: the plan's, or
+        "cpu". Models trained on a GPU have rows of their own.
+    dtype
+        "float32" or "bfloat16", the type of a network's products while it trains; default: the recipe's. It makes other
+        models, and is part of the recipe.
     time_limit
         Seconds after which the audit stops with an error, keeping in ``out`` what was trained.
     out
@@ -128,7 +137,9 @@ def audit(
     began = time.perf_counter()
     if time_limit is not None and not time_limit > 0:
         raise PlanError(f"time_limit must be a number of seconds above 0, got {time_limit}")
-    deadline = None if time_limit is None else time.monotonic() + time_limit
+    if device not in (None, "cpu", "cuda", "auto"):
+        raise PlanError([("device", f"got {device!r}; allowed: cpu, cuda or auto")])
+    start = time.monotonic()
     say = tell or (lambda text, progress: None)
     sides = (members, nonmembers, population)
     say("loading", None)
@@ -138,7 +149,7 @@ def audit(
                 "a plan says itself where its records come from: leave out members, nonmembers, population, recipe"
             )
         plan = subject if isinstance(subject, Plan) else _plan(subject)
-        engine = _engine(plan.engine, jobs, address, deadline)
+        engine = _engine(plan.engine, jobs, address, device, time_limit, start)
         case = case_of_plan(plan, data_folder=data, allow_pickle=allow_pickle)
     else:
         missing = [
@@ -146,7 +157,7 @@ def audit(
         ]
         if missing:
             raise PlanError(f"to audit a model, give {', '.join(missing)} too: pairs (X, y) of records and classes")
-        engine = _engine(EnginePlan(), jobs, address, deadline)  # type: ignore[call-arg]
+        engine = _engine(EnginePlan(), jobs, address, device, time_limit, start)  # type: ignore[call-arg]
         case = case_of_model(
             subject,
             members,  # type: ignore[arg-type]
@@ -161,6 +172,7 @@ def audit(
             design=design,
             outside=outside,
         )
+    engine, case = engine.take(case, dtype)
     if out is not None:
         return _carry_out(case, Path(out), engine, say, began, keep=True)
     with tempfile.TemporaryDirectory(prefix="miaudit-") as folder:
@@ -171,8 +183,18 @@ def _plan(subject: Mapping[str, Any] | str | Path) -> Plan:
     return Plan.of(subject) if isinstance(subject, Mapping) else Plan.load(subject)
 
 
-def _engine(plan: EnginePlan, jobs: int | None, address: str | None, deadline: float | None) -> _Engine:
+def _engine(
+    plan: EnginePlan,
+    jobs: int | None,
+    address: str | None,
+    device: str | None,
+    time_limit: float | None,
+    start: float,
+) -> _Engine:
     """Return how the work is done: what the call asks for, or else the plan."""
+    device = device or plan.device
+    time_limit = time_limit or plan.time_limit
+    deadline = None if time_limit is None else start + time_limit
     if jobs is not None and address is not None:
         raise PlanError(f"jobs={jobs} trains on this machine and address={address!r} on a cluster: give one of them")
     if address is None and jobs is None and plan.kind == "dask":
@@ -180,10 +202,11 @@ def _engine(plan: EnginePlan, jobs: int | None, address: str | None, deadline: f
         if address is None:
             raise PlanError([("engine.address", "missing: the address of the Dask scheduler, here or by --address")])
     if address is None:
-        return _Engine(_workers(jobs if jobs is not None else plan.jobs), deadline)
+        jobs = jobs if jobs is not None else plan.jobs
+        return _Engine(_workers(jobs), deadline, device, shared=jobs is None)
     from miaudit.shadows.dask import cluster_size
 
-    return _Engine(cluster_size(address), deadline, address)
+    return _Engine(cluster_size(address), deadline, device, cluster=address)
 
 
 def _workers(jobs: int | None) -> int:
@@ -200,7 +223,19 @@ class _Engine:
 
     workers: int
     deadline: float | None  # by time.monotonic
+    device: str
+    shared: bool = False  # workers is one for each core, because nobody said how many
     cluster: str | None = None  # address of a Dask scheduler
+
+    def take(self, case: Case, dtype: str | None) -> tuple[_Engine, Case]:
+        """Return the engine and the case with models trained on the device in a type of numbers.
+
+        One process feeds a GPU: several would only share it out.
+        """
+        recipe = placed(case.recipe, device=self.device, dtype=dtype, here=self.cluster is None)
+        on_gpu = device_name(recipe) == "cuda"
+        workers = 1 if on_gpu and self.shared else self.workers
+        return replace(self, workers=workers, device="cuda" if on_gpu else "cpu"), replace(case, recipe=recipe)
 
 
 @dataclass(frozen=True, eq=False)
@@ -484,10 +519,12 @@ def _provenance(
         "versions": versions,
         "platform": {"system": platform.platform(), "machine": platform.machine(), "cores": os.cpu_count()},
         "jobs": workers,
+        "device": device_name(case.recipe),
         "shadow_cost": {
             "trained_now": shadows.done,
             "from_store": shadows.found,
             "estimated": None if shadows.estimate is None else asdict(shadows.estimate),
+            "actual": None if shadows.actual is None else asdict(shadows.actual),
             "actual_seconds": round(shadows.seconds, 2),
             "peak_bytes_of_this_process": peak_memory(),
         },

@@ -35,6 +35,16 @@ _out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the result and the rows."
 )
 _jobs = click.option("--jobs", type=click.IntRange(0), help="Processes that train; default: one per core; 0: this one.")
+_device = click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "auto"]),
+    help="Where networks train: the processor (default), an NVIDIA GPU, or the GPU if there is one.",
+)
+_dtype = click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Type of a network's products while it trains; makes other models. Default: the recipe's.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print result.json to stdout instead of a summary.")
 
 
@@ -42,6 +52,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print result.json 
 @click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
 @_out
 @_jobs
+@_device
+@_dtype
 @_json
 @click.option("--address", help="Train on a Dask cluster: the address of its scheduler, as tcp://10.0.0.1:8786.")
 @click.option(
@@ -55,6 +67,8 @@ def run(
     plan: Path,
     out: Path | None,
     jobs: int | None,
+    device: str | None,
+    dtype: str | None,
     as_json: bool,
     address: str | None,
     time_limit: float | None,
@@ -71,7 +85,7 @@ def run(
     with _errors():
         audited = Plan.load(plan)
         folder = out or Path("miaudit-out") / plan.stem
-        options = {"jobs": jobs, "address": address, "time_limit": time_limit}
+        options = {"jobs": jobs, "address": address, "device": device, "dtype": dtype, "time_limit": time_limit}
         _carry_out(audited, folder, as_json, **options, data=data, allow_pickle=allow_pickle)
 
 

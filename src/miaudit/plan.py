@@ -197,11 +197,17 @@ class FiguresPlan(Section):
 
 
 class EnginePlan(Section):
-    """How the work is done; changes nothing in the result."""
+    """How the work is done; nothing but `device` changes a model."""
 
     kind: Literal["local", "dask"] = Field("local", description="this machine, or a Dask cluster")
     jobs: int | None = Field(None, ge=0, description="processes; default: one per core; 0 trains in this process")
     address: str | None = Field(None, description="of the Dask scheduler, as `tcp://10.0.0.1:8786`")
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu", description="where networks train: the processor, an NVIDIA GPU, or the GPU if this machine has one"
+    )
+    time_limit: float | None = Field(
+        None, gt=0, description="seconds after which the run stops and keeps what is there"
+    )
 
     @model_validator(mode="after")
     def _keys_of_its_kind(self) -> EnginePlan:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from miaudit.shadows.engine import Estimate, Progress
+    from miaudit.shadows.engine import Cost, Progress
 
 Tell = Callable[[str, "Progress | None"], None]
 
@@ -66,14 +66,26 @@ def _details(progress: Progress) -> str:
         rate = (progress.done + progress.failed) / progress.seconds
         parts += [f"{rate:.2g}/s", f"{_clock(left / rate)} left"]
     elif not left and progress.done:
-        parts.append(f"{_clock(progress.seconds)}")
+        parts.append(_truth(progress))
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _foreseen(estimate: Estimate) -> str:
-    memory, disk = estimate.peak_bytes / 2**20, estimate.disk_bytes / 2**20
-    room = f"{memory:,.0f} MiB of memory, {disk:,.0f} MiB on disk"
-    return f"about {_clock(estimate.seconds)} for {estimate.models} models, {room}"
+def _foreseen(estimate: Cost) -> str:
+    return f"about {_clock(estimate.seconds)} for {estimate.models} models, {_room(estimate)}"
+
+
+def _room(cost: Cost) -> str:
+    return f"{cost.peak_bytes / 2**20:,.0f} MiB of memory, {cost.disk_bytes / 2**20:,.0f} MiB on disk"
+
+
+def _truth(progress: Progress) -> str:
+    """Return what the models took, beside what was expected."""
+    if progress.actual is None:
+        return _clock(progress.seconds)
+    took = f"{_clock(progress.actual.seconds)}, {_room(progress.actual)}"
+    if progress.estimate is None:
+        return took
+    return f"{took}; expected {_clock(progress.estimate.seconds)}, {_room(progress.estimate)}"
 
 
 def _clock(seconds: float) -> str:
@@ -107,5 +119,7 @@ def _bar(console: Console) -> Iterator[Tell]:
             ready = progress.found + progress.done + progress.failed
             details = f"{ready} of {progress.total}{_details(progress)}"
             display.update(task, description=text, total=progress.total, completed=ready, details=details)
+            if progress.actual is not None and progress.total > 1:
+                _line(display.console, f"{text}: {details}")
 
         yield tell

@@ -7,7 +7,7 @@ from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -134,3 +134,25 @@ def test_an_encoder_is_fitted_on_each_models_own_records():
     assert not hasattr(recipe.encoder, "mean_")
     assert model.predict_proba(X).shape == (80, 4)
     assert recipe.describe() != EstimatorRecipe(LogisticRegression()).describe()
+
+
+def test_encoded_models_are_trained_in_a_group_as_they_would_be_alone():
+    pytest.importorskip("torch")
+    from miaudit.recipes import Network
+
+    words = np.array([["a", "b", "c", "d"][i % 4] for i in range(80)], dtype=object)[:, None]
+    words[::9] = "rare"
+    indices = [
+        np.arange(40),
+        np.arange(8),
+        np.arange(20, 60),
+        np.arange(1, 9),
+    ]  # the second knows no "c" or "d" of its own
+    indices[1] = np.flatnonzero(words[:, 0] == "a")[:8]
+    for recipe in (Network(hidden=(6,), epochs=4, batch=10), EstimatorRecipe(DecisionTreeClassifier())):
+        encoded = Encoded(recipe, OneHotEncoder(handle_unknown="ignore", sparse_output=False))
+        assert encoded.group_width((1,), 4) == (8 if isinstance(recipe, Network) else 1)
+        together = encoded.fit_many(words, Y, indices=indices, classes=4, seeds=range(4))
+        for model, index, seed in zip(together, indices, range(4), strict=True):
+            alone = encoded.fit(words[index], Y[index], classes=4, seed=seed)
+            np.testing.assert_allclose(model.predict_proba(words), alone.predict_proba(words), atol=1e-6)

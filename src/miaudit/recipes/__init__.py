@@ -1,6 +1,6 @@
 """How to train one model of the target's kind, or many at once."""
 
-from miaudit.recipes.building import as_recipe, estimator_from_function, named_estimator, placed
+from miaudit.recipes.building import as_recipe, device_name, estimator_from_function, named_estimator, placed, shortened
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
@@ -18,9 +18,11 @@ __all__ = [
     "NetworkModel",
     "Recipe",
     "as_recipe",
+    "device_name",
     "estimator_from_function",
     "load_weights",
     "named_estimator",
     "placed",
     "save_weights",
+    "shortened",
 ]

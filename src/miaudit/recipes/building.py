@@ -36,7 +36,21 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
     )
 
 
-def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None) -> Recipe:
+def device_name(recipe: Recipe) -> str:
+    """Return where a recipe trains, "cpu" or "cuda"."""
+    inner = recipe.recipe if isinstance(recipe, Encoded) else recipe
+    return inner.device if isinstance(inner, Network | ModuleRecipe) else "cpu"
+
+
+def shortened(recipe: Recipe) -> tuple[Recipe, int] | None:
+    """Return the recipe with one epoch, and its number of epochs; None if it has none."""
+    if isinstance(recipe, Encoded):
+        inner = shortened(recipe.recipe)
+        return None if inner is None else (replace(recipe, recipe=inner[0]), inner[1])
+    return (replace(recipe, epochs=1), recipe.epochs) if isinstance(recipe, Network | ModuleRecipe) else None
+
+
+def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, here: bool = True) -> Recipe:
     """Return the recipe on a device and in a type of numbers.
 
     Parameters
@@ -45,6 +59,8 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None) -> 
         "cpu" leaves the recipe as it is; "cuda" puts a network on an NVIDIA GPU; "auto" does so where it can.
     dtype
         "float32" or "bfloat16" for a network's products; None leaves the recipe's own.
+    here
+        Whether it is this machine that trains, so that the device must be there.
 
     Raises
     ------
@@ -52,7 +68,7 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None) -> 
         If there is no such device or type, or the recipe is none of a network.
     """
     if isinstance(recipe, Encoded):
-        inner = placed(recipe.recipe, device=device, dtype=dtype)
+        inner = placed(recipe.recipe, device=device, dtype=dtype, here=here)
         return recipe if inner is recipe.recipe else replace(recipe, recipe=inner)
     if not isinstance(recipe, Network | ModuleRecipe):
         if device == "cuda":
@@ -74,7 +90,7 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None) -> 
         elif device == "cuda":
             from miaudit.recipes.training import device_of
 
-            changes["device"] = device_of(device).type
+            changes["device"] = device_of(device).type if here else device
     return replace(recipe, **changes) if changes else recipe
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
+from miaudit.data.records import stack_records, take_records
 from miaudit.recipes.estimator import describe_parameter
-from miaudit.recipes.recipe import Model, Recipe
+from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,38 @@ class Encoded:
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> EncodedModel:
         """Train one model on records X and classes y."""
-        from sklearn.base import clone
-
         encoder = clone(self.encoder)
         return EncodedModel(encoder, self.recipe.fit(encoder.fit_transform(X), y, classes=classes, seed=seed))
+
+    def group_width(self, shape: tuple[int, ...], classes: int) -> int:
+        """Return the recipe's own width, at most 8, as every model brings records of its own; 1 without groups."""
+        return min(self.recipe.group_width(shape, classes), 8) if isinstance(self.recipe, GroupRecipe) else 1
+
+    def fit_many(
+        self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
+    ) -> list[EncodedModel]:
+        """Train one model for each entry of ``indices``, together where their encoders make as many columns."""
+        encoders = [clone(self.encoder) for _ in indices]
+        encoded = [
+            encoder.fit_transform(take_records(X, index)) for encoder, index in zip(encoders, indices, strict=True)
+        ]
+        models: list[EncodedModel | None] = [None] * len(encoders)
+        for width in dict.fromkeys(each.shape[1:] for each in encoded):
+            group = [i for i, each in enumerate(encoded) if each.shape[1:] == width]
+            if isinstance(self.recipe, GroupRecipe):
+                ends = np.cumsum([len(indices[i]) for i in group])
+                trained = self.recipe.fit_many(
+                    stack_records([encoded[i] for i in group]),
+                    np.concatenate([y[indices[i]] for i in group]),
+                    indices=np.split(np.arange(ends[-1]), ends[:-1]),
+                    classes=classes,
+                    seeds=[seeds[i] for i in group],
+                )
+            else:
+                trained = [self.recipe.fit(encoded[i], y[indices[i]], classes=classes, seed=seeds[i]) for i in group]
+            for i, model in zip(group, trained, strict=True):
+                models[i] = EncodedModel(encoders[i], model)
+        return [model for model in models if model is not None]
 
 
 @dataclass(frozen=True)

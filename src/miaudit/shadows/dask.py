@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.errors import MiauditError, PlanError, PoolError, StoreError
 from miaudit.files import write_atomically
-from miaudit.recipes.recipe import Recipe
+from miaudit.recipes import Recipe, device_name, placed
 from miaudit.shadows.engine import ATTEMPTS, Failure, Job, Outcome, Trained, in_groups, one_thread, train_and_ask
 from miaudit.store import Store, content_key, packed
 
@@ -479,6 +479,11 @@ def _opened(parcel: _Parcel) -> Recipe | _Refused:
             f"the recipe cannot be read there ({type(error).__name__}: {error}); install what it imports, or send a file "
             "with Dask's client.upload_file"
         )
+    if device_name(recipe) == "cuda":
+        try:
+            placed(recipe, device="cuda")
+        except MiauditError as error:
+            return _Refused(str(error))
     return recipe
 
 

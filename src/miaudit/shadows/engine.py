@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -31,11 +31,14 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import TimeLimitError
-from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
+from miaudit.recipes import GroupRecipe, Model, Recipe, shortened
 from miaudit.store import Rows, Store
 from miaudit.targets.target import as_target
 
 _CORES = os.cpu_count() or 1
+
+SHORT_EPOCHS, SHORT_RECORDS = 5, 2000
+"""A calibration is one epoch on this many records; it is left out for recipes of fewer epochs."""
 
 ATTEMPTS = 3
 """How often a row is given to a fresh worker after its worker died, before it counts as failed."""
@@ -69,14 +72,23 @@ class Trained:
     peak_bytes: int
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """What a model seems to take, from a short piece of its training."""
+
+    seconds: float
+    peak_bytes: int
+
+
 Outcome = Trained | Failure
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a run was expected to cost when its first models were trained.
+class Cost:
+    """What a run is expected to cost, or has cost.
 
-    ``seconds`` is for all models that were missing, ``peak_bytes`` for all workers together, ``disk_bytes`` for all rows.
+    ``seconds`` is for all ``models`` that were missing, ``peak_bytes`` for all workers together, ``disk_bytes`` for all
+    rows.
     """
 
     models: int
@@ -90,7 +102,8 @@ class Progress:
     """How far a run is.
 
     ``done`` counts rows trained now, ``found`` those that were in the store already, ``damaged`` those that were there but
-    could not be read and are trained again. ``estimate`` is there from the first trained models on.
+    could not be read and are trained again. ``estimate`` is there from the calibration on, or else from the first trained
+    models on; ``actual`` when all is done.
     """
 
     total: int
@@ -99,7 +112,8 @@ class Progress:
     failed: int
     damaged: int
     seconds: float
-    estimate: Estimate | None = None
+    estimate: Cost | None = None
+    actual: Cost | None = None
 
 
 def train_and_ask(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, store: Rows) -> list[Outcome]:
@@ -174,6 +188,29 @@ def _failure(job: Job, error: BaseException) -> Failure:
     return Failure(job.name, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)).strip())
 
 
+def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[Calibrated]:
+    """Train a group for one epoch on a few of its records, and tell from it what a model takes.
+
+    Done twice, and the second time counts, so that loading libraries does not. Empty for a recipe without epochs, and where
+    so few of them are asked for that the first models are soon there.
+    """
+    short = shortened(recipe)
+    if short is None or short[1] < SHORT_EPOCHS:
+        return []
+    records = min(SHORT_RECORDS, len(group[0].train))
+    part = [replace(job, train=job.train[:records]) for job in group]
+    took = 0.0
+    try:
+        for _ in range(2):
+            began = time.perf_counter()
+            with warnings.catch_warnings(action="ignore"):
+                _train(part, dataset, short[0])
+            took = time.perf_counter() - began
+    except Exception:
+        return []  # the models themselves will say what is wrong
+    return [Calibrated(took * short[1] * len(group[0].train) / records / len(group), peak_memory())]
+
+
 def in_groups(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, workers: int) -> list[list[Job]]:
     """Divide jobs into groups that are trained together: of equal training size, as wide as the recipe wants.
 
@@ -233,32 +270,41 @@ def run_jobs(
     missing = [job for job in jobs if store.get(job.key) is None]
     damaged = len(store.damaged) - damaged
     found, failures, done = len(jobs) - len(missing), list[Failure](), 0
-    estimate: Estimate | None = None
+    estimate: Cost | None = None
+    actual: Cost | None = None
 
     def told() -> None:
         if tell is not None:
             spent = time.perf_counter() - began
-            tell(Progress(len(jobs), found, done, len(failures), damaged, spent, estimate))
+            tell(Progress(len(jobs), found, done, len(failures), damaged, spent, estimate, actual))
 
     told()
     if not missing:
         return failures
     here = cluster is None and (workers < 1 or len(missing) == 1 or not _other_processes_can_read(recipe))
     groups = in_groups(missing, dataset, recipe, 1 if here else workers)
+    outcomes: Iterator[Sequence[Outcome | Calibrated]]
     if cluster is not None:
         from miaudit.shadows.dask import train_on_cluster
 
         outcomes = train_on_cluster(missing, dataset, recipe, store, cluster, deadline)
     else:
         outcomes = (_train_here if here else _train_in_processes)(groups, dataset, recipe, store, workers, deadline)
+    at_once = 1 if here else min(max(workers, 1), len(groups))
+    rows_bytes, peak = sum(4 * len(job.asked) * len(dataset.classes) for job in jobs), 0
     for outcome in outcomes:
         for failure in (failure for failure in outcome if isinstance(failure, Failure)):
             store.note("row failed", name=failure.name, error=failure.error, traceback=failure.traceback)
             failures.append(failure)
         trained = [each for each in outcome if isinstance(each, Trained)]
         done += len(trained)
-        if trained and estimate is None:
-            estimate = _estimate(trained[0], missing, jobs, 1 if here else min(max(workers, 1), len(groups)), dataset)
+        peak = max([peak, *(each.peak_bytes for each in trained)])
+        if estimate is None and (seen := [each for each in outcome if not isinstance(each, Failure)]):
+            seconds = seen[0].seconds * len(missing) / at_once
+            estimate = Cost(len(missing), seconds, seen[0].peak_bytes * at_once, rows_bytes)
+        if done + len(failures) == len(missing):
+            written = sum(store.path(job.key).stat().st_size for job in jobs if store.has(job.key))
+            actual = Cost(done, time.perf_counter() - began, peak * at_once, written)
         told()
     if done + len(failures) < len(missing):
         raise TimeLimitError(
@@ -267,15 +313,6 @@ def run_jobs(
         )
     order = {job.name: i for i, job in enumerate(jobs)}
     return sorted(failures, key=lambda failure: order[failure.name])
-
-
-def _estimate(first: Trained, missing: Sequence[Job], jobs: Sequence[Job], at_once: int, dataset: Dataset) -> Estimate:
-    return Estimate(
-        models=len(missing),
-        seconds=first.seconds * len(missing) / at_once,
-        peak_bytes=first.peak_bytes * at_once,
-        disk_bytes=sum(4 * len(job.asked) * len(dataset.classes) for job in jobs),
-    )
 
 
 def _left(deadline: float | None) -> float | None:
@@ -293,8 +330,10 @@ def _train_here(
     store: Store,
     workers: int,
     deadline: float | None,
-) -> Iterator[list[Outcome]]:
+) -> Iterator[Sequence[Outcome | Calibrated]]:
     with one_thread():
+        if len(groups) > 1:
+            yield calibrated(groups[0], dataset, recipe)
         for group in groups:
             if _late(deadline):
                 return
@@ -308,7 +347,7 @@ def _train_in_processes(
     store: Store,
     workers: int,
     deadline: float | None,
-) -> Iterator[list[Outcome]]:
+) -> Iterator[Sequence[Outcome | Calibrated]]:
     context = multiprocessing.get_context("spawn")
     lifeline, ours = context.Pipe(duplex=False)  # workers end when our end closes, also when we are killed
     doors: dict[ProcessPoolExecutor, tuple[Connection, Connection]] = {}  # of workers that wait for their records
@@ -320,9 +359,9 @@ def _train_in_processes(
         doors[worker] = (door, inlet)
         return worker
 
-    def submit(group: list[Job], worker: ProcessPoolExecutor) -> Future[list[Outcome]]:
+    def submit(act: Callable[[list[Job]], _Found], group: list[Job], worker: ProcessPoolExecutor) -> Future[_Found]:
         with _main_module_hidden():
-            future = worker.submit(_work, group)  # the first one starts the process
+            future = worker.submit(act, group)  # the first one starts the process
         if worker in doors:
             door, inlet = doors.pop(worker)
             door.close()  # the worker's now; if it dies, sending ends with an error
@@ -332,8 +371,11 @@ def _train_in_processes(
     waiting = deque(groups)
     attempts = Counter[str]()
     idle = [start_worker() for _ in range(min(workers, len(groups)))]
-    running: dict[Future[list[Outcome]], tuple[list[Job], ProcessPoolExecutor]] = {}
+    running: dict[Future[_Found], tuple[list[Job], ProcessPoolExecutor]] = {}
     finished = False
+    if len(groups) > len(idle):  # with a group for each worker, the first models come as soon as an estimate
+        worker = idle.pop()
+        running[submit(_calibrate, groups[0], worker)] = ([], worker)
     try:
         while waiting or running:
             if _late(deadline):
@@ -341,7 +383,7 @@ def _train_in_processes(
             while waiting and idle:
                 group, worker = waiting.popleft(), idle.pop()
                 attempts.update(job.key for job in group)
-                running[submit(group, worker)] = (group, worker)
+                running[submit(_work, group, worker)] = (group, worker)
             for future in wait(running, _left(deadline), return_when=FIRST_COMPLETED).done:
                 group, worker = running.pop(future)
                 error = future.exception()
@@ -370,6 +412,8 @@ def _train_in_processes(
         ours.close()
         lifeline.close()
 
+
+_Found = Sequence[Outcome | Calibrated]  # what a task of a worker returns
 
 _worker: tuple[Dataset, Recipe, Store] | None = None
 
@@ -407,10 +451,16 @@ def _keep_freed_memory() -> None:
         libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
 
 
-def _work(group: list[Job]) -> list[Outcome]:
+def _work(group: list[Job]) -> _Found:
     assert _worker is not None
     with one_thread():
         return train_and_ask(group, *_worker)
+
+
+def _calibrate(group: list[Job]) -> _Found:
+    assert _worker is not None
+    with one_thread():
+        return calibrated(group, *_worker[:2])
 
 
 @contextmanager
