@@ -10,6 +10,7 @@ from scipy.stats import norm, rankdata
 
 from miaudit import signals
 from miaudit.attacks import AttackP, AttackR, Calibration, Quantile, Salem
+from miaudit.attacks.population import share
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Population, Variants
 from miaudit.stats import auc, auc_interval
@@ -89,6 +90,21 @@ def test_attack_p_holds_its_false_positive_rate() -> None:
     score = AttackP().score(world.evidence)
     for rate in (0.01, 0.1, 0.5):
         assert (score >= 1 - rate).mean() == pytest.approx(rate, abs=5 * np.sqrt(2 * rate / 4000))
+
+
+def test_counts_never_tie_at_the_top() -> None:
+    """Where every count is the largest, what decides still differs: losses of 1e-13 to 69 nats."""
+    reach = np.concatenate([np.geomspace(1e-13, 1, 200), np.linspace(1.1, 69, 200)])
+    assert len(np.unique(share(np.full(200, 60_000), 60_000, reach[200:]))) == 200
+    p = np.exp(-reach)
+    sure = Evidence(
+        np.stack([p, 1 - p], axis=1),
+        np.empty((0, 400, 2)),
+        np.empty((0, 400)),
+        np.zeros(400, int),
+        population=Population(np.array([[1e-30, 1.0]] * 10_000), np.zeros(10_000, int)),
+    )
+    assert len(np.unique(AttackP().score(sure))) == 400
 
 
 def test_attack_p_needs_no_shadows() -> None:

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
@@ -18,12 +17,14 @@ Array = NDArray[np.float64]
 
 
 def share(count: Array | Ints, total: Array | int, statistic: Array) -> Array:
-    """Turn a count into a score without ties: (count + sigmoid(statistic)) / (total + 1), in (0, 1).
+    """Turn a count into a score without ties: (count + rising function of the statistic) / (total + 1), in (0, 1).
 
     Counts take few values, and the strongest members all reach the largest; among equal counts the continuous
-    ``statistic`` decides. Off the plain share by less than 1 / (total + 1).
+    ``statistic`` decides. Off the plain share by less than 1 / (total + 1). The function, (1 + x / (1 + |x|)) / 2, is flat
+    nowhere within reach of a logarithm of probabilities, where a sigmoid is 1.0 from 37 on and would tie the records at
+    the top.
     """
-    return np.asarray((count + expit(statistic)) / (total + 1.0), np.float64)
+    return np.asarray((count + (1 + statistic / (1 + np.abs(statistic))) / 2) / (total + 1.0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class AttackP(Attack):
         loss = signals.loss(evidence.target, evidence.audited_labels)
         others = np.sort(signals.loss(evidence.population.target, evidence.population.labels))
         below = (np.searchsorted(others, loss, side="left") + np.searchsorted(others, loss, side="right")) / 2
-        return Scores(share(len(others) - below, len(others), -loss))
+        # by its logarithm, which tells losses near 0 apart where the count has used up the digits
+        return Scores(share(len(others) - below, len(others), -np.log(np.maximum(loss, 1e-300))))
 
 
 @dataclass(frozen=True)
