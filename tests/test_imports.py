@@ -39,9 +39,13 @@ ALLOWED = {
         *("scope", "attacks", "case", "data", "evidence", "files", "findings", "plan", "recipes", "result", "seeds"),
         *("shadows", "stats", "store", "targets"),
     },
+    "outputs": {"data", "evidence"},
+    "scoring": {"attacks", "evidence", "findings", "outputs", "result"},
     "report": {"result", "files"},
     "progress": {"shadows"},
     "cli": {
+        "findings",
+        "scoring",
         "canaries",
         "case",
         "seeds",

@@ -125,6 +125,35 @@ def _show(result: Result, page: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("outputs", type=click.Path(dir_okay=False, path_type=Path))
+@_out
+@_json
+@click.option("--title", help="Heading of the report; default: the name of the file.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Root of all random draws.")
+@click.option(
+    "--threshold",
+    type=click.Choice(["split", "bonferroni"]),
+    default="split",
+    show_default=True,
+    help="Where the threshold of PPV and epsilon comes from.",
+)
+def score(outputs: Path, out: Path | None, as_json: bool, title: str | None, seed: int, threshold: Any) -> None:
+    """Audit a model from stored answers alone.
+
+    OUTPUTS is an .npz file with the target's answers (target), the true classes (labels) and who is a member (member),
+    and whatever else of docs/outputs.md there is: shadow models' answers make the attacks strong.
+    """
+    from miaudit.findings import Operating
+    from miaudit.report import write
+    from miaudit.scoring import score as scored
+
+    with _errors():
+        folder = out or Path("miaudit-out") / outputs.stem
+        result = scored(outputs, seed=seed, title=title, operating=Operating(threshold), out=folder)
+        _show(result, write(result, folder), as_json)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @_json
 def report(folder: Path, as_json: bool) -> None:

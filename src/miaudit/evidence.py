@@ -201,7 +201,14 @@ class Evidence:
     def of_shadows(self, chosen: ArrayLike) -> Evidence:
         """Return the same evidence with the shadows of these numbers only, in their order."""
         index = np.asarray(chosen, np.int64)
-        population, variants = self.population, self.variants
+        population, variants, probes = self.population, self.variants, self.probes
+        if probes is not None:
+            votes, distances = probes.shadow_votes, probes.shadow_distances
+            probes = replace(
+                probes,
+                shadow_votes=None if votes is None else votes[index],
+                shadow_distances=None if distances is None else distances[index],
+            )
         if population is not None and population.shadows is not None:
             population = replace(population, shadows=population.shadows[index])
         if variants is not None:
@@ -212,6 +219,7 @@ class Evidence:
             asked=None if self.asked is None else self.asked[index],
             population=population,
             variants=variants,
+            probes=probes,
         )
 
     @property

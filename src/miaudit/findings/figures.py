@@ -74,9 +74,9 @@ class Run:
     scores: Scores | None
 
     def record(self, i: int) -> dict[str, Any]:
-        """Return score and decision of audited record i, for the per-record table."""
+        """Return score and decision of audited record i, for the per-record table; None where it is missing."""
         name = self.result.name
-        if self.scores is None:
+        if self.scores is None or (self.scores.missing is not None and self.scores.missing[i]):
             return {name: None, f"{name}_in": None}
         decision = self.scores.decision
         return {name: float(self.scores.score[i]), f"{name}_in": None if decision is None else int(decision[i])}

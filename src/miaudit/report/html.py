@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from miaudit.files import write_files
 from miaudit.report import charts
 from miaudit.result import AttackResult, Result
 
+FOLD_GROUPS = 12  # more groups of one column are folded
 FOLD_CLASSES = 30  # a longer per-class table is folded under its chart
 _CHART_CLASSES = 10  # fewer classes than this are read faster from the table
 _LONGEST_BLOCK = 20_000  # characters of a plan or a traceback shown in the page; result.json has all of it
@@ -27,7 +28,8 @@ _LONGEST_BLOCK = 20_000  # characters of a plan or a traceback shown in the page
 def render(result: Result) -> str:
     """Return the report of a result as one HTML page, without external resources and without scripts."""
     ran = [attack for attack in result.attacks if attack.status == "ran"]
-    curves = [(attack.title, attack.roc) for attack in ran if attack.roc is not None and attack.roc.fpr]
+    label = _labels(result.attacks)
+    curves = [(label(attack), attack.roc) for attack in _drawn(ran, result.controls.baseline) if attack.roc is not None]
     floor = _floor(result.split.evaluated_per_side)
     return (
         _environment()
@@ -37,16 +39,38 @@ def render(result: Result) -> str:
             ran=ran,
             not_run=[attack for attack in result.attacks if attack.status != "ran"],
             highest=max((a for a in ran if a.auc and a.auc.value is not None), key=_auc, default=None),
+            label=label,
             curves=[name for name, _ in curves],
+            undrawn=sum(attack.roc is not None and bool(attack.roc.fpr) for attack in ran) - len(curves),
+            broken=any(
+                null is not None and not null.at_chance for null in (result.controls.null, *result.controls.nulls)
+            ),
             roc_log=charts.roc_chart(curves, log=True, floor=floor) if curves else None,
             roc_linear=charts.roc_chart(curves, log=False) if curves else None,
             fprs=sorted({point.fpr for attack in ran for point in attack.tpr_at_fpr}, reverse=True),
-            by_class=[attack for attack in ran if attack.per_class],
+            by_class=sorted((attack for attack in ran if attack.per_class), key=_auc, reverse=True),
+            zero_fp=any(attack.tpr_at_zero_fp is not None for attack in ran),
+            quiet=[attack for attack in ran if attack.power is not None],
+            worth=[attack for attack in ran if attack.operating_point is not None and attack.epsilon is not None],
+            fold_groups=FOLD_GROUPS,
             fold=FOLD_CLASSES,
             class_chart=_class_chart,
             confidence=f"{100 * (ran[0].confidence if ran else 0.95):g} %",
         )
     )
+
+
+def _labels(attacks: list[AttackResult]) -> Callable[[AttackResult], str]:
+    """Return what to call an attack: its title, and its name too where another attack has the same title."""
+    titles = [attack.title for attack in attacks]
+    return lambda attack: attack.title if titles.count(attack.title) == 1 else f"{attack.title} ({attack.name})"
+
+
+def _drawn(ran: list[AttackResult], baseline: str) -> list[AttackResult]:
+    """Return the attacks whose curves can be told apart in one chart: the highest AUCs and the baseline, in order."""
+    curves = [attack for attack in ran if attack.roc is not None and attack.roc.fpr]
+    first = sorted(curves, key=lambda attack: (attack.name != baseline, -_auc(attack)))[: charts.STYLES]
+    return [attack for attack in curves if attack in first]
 
 
 def write(result: Result, folder: str | Path) -> Path:

@@ -11,6 +11,7 @@ from miaudit.result import AttackResult, Interval, Result
 _SHOWN_WARNINGS = 4
 _TABLE_WIDTH = 78  # narrower than this, figures would be cut: one line per figure instead
 _FPRS = (0.01, 0.001)
+_SHOWN_GROUPS = 6
 
 
 def summary(result: Result, console: Console) -> None:
@@ -28,17 +29,20 @@ def summary(result: Result, console: Console) -> None:
     _say(console, result.verdict)
     _say(console, "")
     gap = target.train_accuracy - target.test_accuracy
+    queries = "queries not counted" if target.queries is None else f"{target.queries:,} queries"
     _item(
         console,
         "Target",
         f"train accuracy {target.train_accuracy:.3f}, test {target.test_accuracy:.3f}, gap {gap:.3f}; "
-        f"{target.classes} classes, {target.outputs}, {target.queries:,} queries",
+        f"{target.classes} classes, {target.outputs}, {queries}",
     )
     _item(
         console,
         "Shadows",
-        f"{shadows.trained} of {shadows.asked} trained, train accuracy {shadows.train_accuracy:.3f}, "
-        f"test {shadows.test_accuracy:.3f}; {shadows.recipe}",
+        f"{shadows.trained} of {shadows.asked} trained, train accuracy {_rate(shadows.train_accuracy)}, "
+        f"test {_rate(shadows.test_accuracy)}; {shadows.recipe}"
+        if shadows.asked
+        else "none",
     )
     _item(console, "Audited", f"{split.evaluated_per_side:,} members and {split.evaluated_per_side:,} non-members")
     _say(console, "")
@@ -49,15 +53,61 @@ def summary(result: Result, console: Console) -> None:
         _list(ran, console)
     if any(_unresolvable(attack, fpr) for attack in ran for fpr in _FPRS):
         _say(console, "* too few non-members to resolve this false positive rate", style="dim")
-    for attack in result.attacks:
-        if attack.status != "ran":
-            _item(console, attack.name, f"{attack.status}: {attack.reason or 'no reason given'}")
+    if any(attack.missing for attack in ran):
+        _item(console, "Missing", "; ".join(f"{a.missing:,} records by {a.name}" for a in ran if a.missing))
+    for label, text in _not_run(result.attacks):
+        _item(console, label, text)
     _say(console, "")
+    for label, text in _further(result, ran):
+        _item(console, label, text)
     _item(console, "Controls", _controls(result))
     for warning in result.warnings[:_SHOWN_WARNINGS]:
         _item(console, "Warning", warning, style="yellow")
     if len(result.warnings) > _SHOWN_WARNINGS:
         _item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
+
+
+def _not_run(attacks: list[AttackResult]) -> list[tuple[str, str]]:
+    """Return a line for each reason why attacks were skipped, and one for each failed attack."""
+    by_reason: dict[str, list[str]] = {}
+    for attack in attacks:
+        if attack.status == "skipped":
+            by_reason.setdefault(attack.reason or "no reason given", []).append(attack.name)
+    failed = [
+        (attack.name, f"failed: {attack.reason or 'no reason given'}")
+        for attack in attacks
+        if attack.status == "failed"
+    ]
+    return [("Skipped", f"{', '.join(names)}: {reason}") for reason, names in by_reason.items()] + failed
+
+
+def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
+    """Return what the strongest attack's accusations are worth, which groups stand out, and whether ranks hold."""
+    lines = []
+    best = max((a for a in ran if a.auc is not None and a.auc.value is not None), key=_auc, default=None)
+    if best is not None and best.ppv:
+        shares = ", ".join(f"{_rate(each.value)} at {100 * each.prior:g} %" for each in best.ppv)
+        lines.append(("PPV", f"of '{best.name}' by the share of members among the records tried: {shares}"))
+    if best is not None and best.epsilon is not None:
+        e = best.epsilon
+        lines.append(("Epsilon", f"{e.name} of '{best.name}' {e.value:.2f}; {e.ceiling:.2f} is the most n could show"))
+    for grouping in result.groups:
+        above = [group.group for group in grouping.groups if group.above_chance]
+        shown = ", ".join(above[:_SHOWN_GROUPS]) + (", ..." if len(above) > _SHOWN_GROUPS else "")
+        lines.append(
+            (
+                "Groups",
+                f"by {grouping.column}: {len(above)} of {len(grouping.groups)} above chance after correction"
+                + (f" ({shown})" if above else ""),
+            )
+        )
+    if result.stability is not None:
+        own = next((each for each in result.stability.shadows if each.attack == result.stability.attack), None)
+        if own is not None and own.spearman is not None:
+            lines.append(
+                ("Ranks", f"of '{own.attack}' by two halves of the shadows agree at Spearman {own.spearman:.2f}")
+            )
+    return lines
 
 
 def _table(attacks: list[AttackResult], console: Console) -> Table:
@@ -117,15 +167,23 @@ def _unresolvable(attack: AttackResult, fpr: float) -> bool:
 
 
 def _controls(result: Result) -> str:
-    null, blind = result.controls.null, result.controls.blind
+    null, nulls, blind = result.controls.null, result.controls.nulls, result.controls.blind
     shuffled = "not run"
     if null is not None:
         shuffled = f"AUC {_interval(null.auc)}, {'at chance' if null.at_chance else 'NOT AT CHANCE'}"
+        broken = [each.attack for each in nulls if not each.at_chance]
+        if nulls:
+            shuffled += f" ({null.attack}; {len(nulls) - len(broken)} of {len(nulls)} others at chance)"
     verdict = {True: "CONFOUNDED", False: "not confounded", None: blind.reason or "undecided"}[blind.confounded]
     return (
         f"shuffled membership {shuffled}; records alone, no model: AUC {_interval(blind.auc)}, {verdict}; "
         f"baseline is {result.controls.baseline}"
     )
+
+
+def _auc(attack: AttackResult) -> float:
+    value = attack.auc.value if attack.auc is not None else None
+    return -1.0 if value is None else value
 
 
 def _item(console: Console, label: str, text: str, *, style: str = "") -> None:

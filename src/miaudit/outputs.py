@@ -1,0 +1,355 @@
+"""Stored outputs: what a target and its shadow models answered, in one ``.npz``, for audits without the model.
+
+docs/outputs.md is the layout. Everything is checked here, so that what comes out of this room is evidence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import DataError
+from miaudit.evidence import Bools, Capability, Evidence, Population, Variants
+
+ARRAYS = {
+    "target": "(n, classes) answers of the target on the audited records, or (n,) predicted classes",
+    "labels": "(n,) true classes; where `asked` names further records, theirs after those of the audited ones",
+    "member": "(n,) was the record in the target's training set",
+    "shadows": "(m, n, classes) answers of m shadow models on the audited records, or (m, r, classes) with `asked`",
+    "inside": "(m, n) or (m, r): was the record of this row in this shadow's training set",
+    "asked": "(m, r) which record each row of a shadow is about",
+    "population_target": "(p, classes) answers of the target on records outside the audit",
+    "population_labels": "(p,) their true classes",
+    "population_shadows": "(m, p, classes) answers of the shadows on them",
+    "population_features": "(p, d) the numbers they consist of",
+    "variants_target": "(q, n, classes) answers of the target on q variants of each audited record",
+    "variants_shadows": "(q, m, n, classes) answers of the shadows on the same variants",
+    "features": "(n, d) the numbers the audited records consist of",
+    "ids": "(n,) what to call the audited records",
+    "classes": "(classes,) names of the classes",
+    "kind": 'what the answers are: "probabilities", "logits" or "topk"; default: probabilities',
+}
+"""Every array of the layout and what it holds; ``slice_NAME`` arrays, (n,) each, stand beside them."""
+
+SLICE = "slice_"
+Kind = Literal["probabilities", "logits", "topk", "labels"]
+_ROUNDED = 4  # decimals up to which answers are called rounded, as in miaudit.targets
+_Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredOutputs:
+    """What a file of outputs holds, checked.
+
+    ``own`` holds the shadows' rows that attacks learn from, ``direct`` their answers to the audited records, None where they
+    did not all answer them; where nothing else was asked, both are the same.
+    """
+
+    own: Evidence
+    direct: Evidence | None
+    member: Bools  # (n,)
+    classes: tuple[str, ...]
+    kind: Kind
+    capability: Capability
+    ids: NDArray[Any] | None = None  # (n,)
+    slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n,) each
+    warnings: tuple[str, ...] = ()
+    name: str = "outputs"
+    sha256: str = ""
+
+    def of(self, needs: frozenset[str]) -> Evidence:
+        """Return the evidence for an attack with such needs."""
+        return self.direct if "overlapping" in needs and self.direct is not None else self.own
+
+
+def read_outputs(path: str | Path) -> StoredOutputs:
+    """Read a file of stored outputs.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read without pickle, lacks an array, has one that is not known, or does not fit.
+    """
+    file = Path(path)
+    arrays, digest = _read(file)
+    try:
+        return stored_outputs(arrays, name=file.stem, sha256=digest)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+
+
+def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") -> StoredOutputs:
+    """Make evidence of arrays in the layout of docs/outputs.md.
+
+    Raises
+    ------
+    DataError
+        If an array is missing, unknown, of the wrong shape or not usable.
+    """
+    _names(arrays)
+    labels, member = _whole(arrays["labels"], "labels"), _truths(arrays["member"], "member")
+    n = len(member)
+    if len(arrays["target"]) != n or len(labels) < n:
+        raise DataError(
+            f"target, labels and member must tell of the same records; they have {len(arrays['target'])}, {len(labels)} and {n}"
+        )
+    if member.all() or not member.any():
+        raise DataError(
+            f"all {n} records are {'members' if n and member.all() else 'non-members'}; an attack is measured on both, so "
+            "give answers on records of either side"
+        )
+    kind = _kind(arrays)
+    width = _classes(arrays, labels, kind)
+    answers = {key: _answers(arrays, key, kind, width) for key in arrays if key.split("_")[-1] in ("target", "shadows")}
+    shadows = answers.pop("shadows", np.empty((0, n, width), np.float32))
+    inside = _truths(arrays["inside"], "inside") if "inside" in arrays else np.empty((0, n), bool)
+    beside: dict[str, Any] = {"features": _numbers(arrays, "features"), "population": _population(arrays, answers)}
+    asked = _whole(arrays["asked"], "asked") if "asked" in arrays else None
+    variants = _variants(answers) if asked is None else None
+    target = _whole(arrays["target"], "target") if kind == "labels" else answers["target"]
+    if kind == "labels" and len(target) and not 0 <= target.min() <= target.max() < width:
+        raise DataError(
+            f"target holds labels from {target.min()} to {target.max()}; {width} classes are 0 to {width - 1}"
+        )
+    own = Evidence(target, shadows, inside, labels, asked=asked, variants=variants, **beside)
+    rest, direct = _direct(own)
+    return StoredOutputs(
+        own=rest,
+        direct=direct,
+        member=member,
+        classes=_class_names(arrays, width),
+        kind=kind,
+        capability=_capability(target, kind),
+        ids=_column(arrays, "ids", n),
+        slices={key[len(SLICE) :]: _slice(arrays, key, n) for key in arrays if key.startswith(SLICE)},
+        warnings=tuple(_odd(target, shadows)),
+        name=name,
+        sha256=sha256,
+    )
+
+
+def _read(path: Path) -> tuple[_Arrays, str]:
+    try:
+        with path.open("rb") as raw:
+            digest = hashlib.file_digest(raw, "sha256").hexdigest()
+            raw.seek(0)
+            file = np.load(raw, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise DataError(f"{path} holds one array, not an .npz of named ones; save them with np.savez")
+            with file:
+                return {key: file[key] for key in file.files}, digest
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise DataError(
+            f"{path} cannot be read as .npz without pickled objects: {error}; save plain arrays with np.savez"
+        ) from error
+
+
+def _names(arrays: _Arrays) -> None:
+    for key in arrays:
+        if key not in ARRAYS and not (key.startswith(SLICE) and len(key) > len(SLICE)):
+            near = difflib.get_close_matches(key, ARRAYS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ARRAYS)} and {SLICE}NAME"
+            raise DataError(f"unknown array {key!r}; {hint}")
+    for key in ("target", "labels", "member"):
+        if key not in arrays:
+            raise DataError(f"there is no array {key!r}: {ARRAYS[key]}; the file has {', '.join(arrays) or 'none'}")
+    together = [
+        ("shadows", "inside"),
+        ("asked", "shadows"),
+        ("population_target", "population_labels"),
+        ("population_shadows", "population_target"),
+        ("population_features", "population_target"),
+        ("variants_target", "variants_shadows"),
+        ("variants_shadows", "variants_target"),
+        ("inside", "shadows"),
+        ("population_labels", "population_target"),
+    ]
+    for one, other in together:
+        if one in arrays and other not in arrays:
+            raise DataError(f"{one!r} needs {other!r} beside it: {ARRAYS[other]}")
+    if "asked" in arrays and "variants_target" in arrays:
+        raise DataError("variants need shadows that answered the audited records in order; leave out 'asked'")
+
+
+def _kind(arrays: _Arrays) -> Kind:
+    if arrays["target"].ndim == 1:
+        return "labels"
+    given = str(arrays["kind"]) if "kind" in arrays else "probabilities"
+    match given:
+        case "probabilities" | "logits" | "topk":
+            return given
+    raise DataError(f'kind must be "probabilities", "logits" or "topk"; got {given!r}')
+
+
+def _classes(arrays: _Arrays, labels: NDArray[np.int64], kind: Kind) -> int:
+    """Return the number of classes: columns of the answers, or names, or the largest label."""
+    if kind != "labels":
+        if arrays["target"].ndim != 2:
+            raise DataError(f"target must be {ARRAYS['target']}; got shape {arrays['target'].shape}")
+        return int(arrays["target"].shape[1])
+    if "shadows" in arrays and arrays["shadows"].ndim == 3:
+        return int(arrays["shadows"].shape[2])
+    if "classes" in arrays:
+        return len(arrays["classes"])
+    return int(max(labels.max(initial=0), _whole(arrays["target"], "target").max(initial=0))) + 1
+
+
+def _answers(arrays: _Arrays, key: str, kind: Kind, width: int) -> NDArray[Any]:
+    """Return answers as probabilities, whatever they are; labels as they stand."""
+    values = arrays[key]
+    if kind == "labels" and key == "target":
+        return values
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{key} must be numbers, got dtype {values.dtype}; save plain arrays")
+    values = values if values.dtype.kind == "f" else values.astype(np.float32)
+    if values.ndim < 2 or values.shape[-1] != width:
+        raise DataError(f"{key} must have {width} columns, one per class; its shape is {values.shape}")
+    if bad := int((~np.isfinite(values)).sum()):
+        raise DataError(
+            f"{key} holds {bad} NaN or infinite answers of {values.size}; every answer must be a finite number"
+        )
+    if kind == "logits":
+        powers = np.exp(values.astype(np.float64) - values.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    sums = values.sum(axis=-1, dtype=np.float64)
+    if values.size and (values.min() < 0 or values.max() > 1 + 1e-6):
+        raise DataError(
+            f"{key} holds values from {values.min():g} to {values.max():g}, which are no probabilities; for logits add "
+            'kind="logits"'
+        )
+    if kind == "probabilities" and sums.size and np.abs(sums - 1).max() > 0.02 + 1e-3:
+        worst = float(sums.flat[int(np.abs(sums - 1).argmax())])
+        raise DataError(
+            f"{key} has a row that sums to {worst:g}; probabilities sum to 1. For answers on the top classes only, zeros "
+            'elsewhere, add kind="topk"'
+        )
+    return values
+
+
+def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
+    """Part the shadows' rows into those to learn from and those that answer the audited records, in their order."""
+    if evidence.asked is None:
+        return evidence, evidence
+    n, m = evidence.n, len(evidence.shadows)
+    place = np.full((m, n), -1)
+    model, row = np.nonzero(evidence.asked < n)
+    place[model, evidence.asked[model, row]] = row
+    if m == 0 or (place < 0).any():
+        return evidence, None
+    models = np.arange(m)[:, None]
+    direct = evidence.replace(
+        shadows=evidence.shadows[models, place],
+        inside=evidence.inside[models, place],
+        asked=None,
+        labels=evidence.audited_labels,
+    )
+    further = evidence.asked >= n
+    widths = np.unique(further.sum(axis=1))
+    if direct.inside.any() or len(widths) != 1 or not widths[0]:
+        return evidence, direct
+    # audited records that no shadow was trained on would teach what out looks like twice over
+    keep = np.nonzero(further)[1].reshape(m, -1)
+    own = evidence.replace(
+        shadows=evidence.shadows[models, keep], inside=evidence.inside[models, keep], asked=evidence.asked[models, keep]
+    )
+    return own, direct
+
+
+def _population(arrays: _Arrays, answers: _Arrays) -> Population | None:
+    if "population_target" not in arrays:
+        return None
+    if arrays["target"].ndim == 1:
+        raise DataError("population_target serves no attack on a target that answers labels only; leave it out")
+    return Population(
+        answers["population_target"],
+        _whole(arrays["population_labels"], "population_labels"),
+        shadows=answers.get("population_shadows"),
+        features=_numbers(arrays, "population_features"),
+    )
+
+
+def _variants(answers: _Arrays) -> Variants | None:
+    if "variants_target" not in answers:
+        return None
+    return Variants(answers["variants_target"], answers["variants_shadows"])
+
+
+def _capability(target: NDArray[Any], kind: Kind) -> Capability:
+    if kind == "probabilities" and np.array_equal(
+        np.round(target.astype(np.float64), _ROUNDED).astype(target.dtype), target
+    ):
+        return "rounded"
+    return kind
+
+
+def _odd(target: NDArray[Any], shadows: NDArray[Any]) -> list[str]:
+    found = []
+    if len(target) > 1 and (target == target[0]).all():
+        found.append("The target gave all audited records the same answer: no attack can tell them apart by it.")
+    if shadows.size and (shadows == shadows[:1, :1]).all():
+        found.append("The shadow models gave all records the same answer: nothing can be learned from them.")
+    return found
+
+
+def _class_names(arrays: _Arrays, width: int) -> tuple[str, ...]:
+    if "classes" not in arrays:
+        return tuple(str(number) for number in range(width))
+    names = tuple(str(name) for name in arrays["classes"].ravel().tolist())
+    if len(names) != width or len(set(names)) != width:
+        raise DataError(f"classes must be {width} different names, one per class; got {len(names)}")
+    return names
+
+
+def _column(arrays: _Arrays, key: str, n: int) -> NDArray[Any] | None:
+    if key not in arrays:
+        return None
+    if arrays[key].shape != (n,):
+        raise DataError(
+            f"{key} must be one value for each of the {n} audited records; its shape is {arrays[key].shape}"
+        )
+    return arrays[key]
+
+
+def _slice(arrays: _Arrays, key: str, n: int) -> NDArray[np.str_]:
+    from miaudit.data.slices import grouped
+
+    values = _column(arrays, key, n)
+    assert values is not None
+    return grouped(key[len(SLICE) :], values)
+
+
+def _numbers(arrays: _Arrays, key: str) -> NDArray[Any] | None:
+    if key not in arrays:
+        return None
+    values = arrays[key]
+    if values.dtype.kind not in "fiub" or values.ndim < 2 or not np.isfinite(values).all():
+        raise DataError(
+            f"{key} must be finite numbers, one row per record; got dtype {values.dtype}, shape {values.shape}"
+        )
+    return values
+
+
+def _truths(values: NDArray[Any], key: str) -> Bools:
+    if values.dtype == bool:
+        return values
+    if values.dtype.kind in "iuf" and np.isin(values, (0, 1)).all():
+        return values.astype(bool)
+    raise DataError(f"{key} must be true or false (0 or 1) everywhere; got dtype {values.dtype}")
+
+
+def _whole(values: NDArray[Any], key: str) -> NDArray[np.int64]:
+    if values.dtype.kind in "iub":
+        return values.astype(np.int64)
+    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
+        return values.astype(np.int64)
+    raise DataError(f"{key} must be whole numbers; got dtype {values.dtype}: give the numbers of the classes, from 0")
