@@ -54,6 +54,46 @@ def test_models_are_trained_with_the_users_own_labels():
     assert model.predict_proba(X).shape == (80, 4)
 
 
+BOOSTERS = ["xgboost.XGBClassifier", "lightgbm.LGBMClassifier"]
+
+
+def booster(path: str):
+    options = {"n_estimators": 8, "max_depth": 3, "subsample": 0.7, "n_jobs": -1}
+    options |= {"subsample_freq": 1, "min_child_samples": 2, "verbose": -1} if path.startswith("lightgbm") else {}
+    pytest.importorskip(path.split(".")[0])
+    return named_estimator(path, options)
+
+
+@pytest.mark.parametrize("path", BOOSTERS)
+def test_boosted_trees_belong_to_their_seed_and_are_never_touched(path):
+    estimator = booster(path)
+    before = repr(estimator.get_params())
+    for given in (estimator, make_pipeline(StandardScaler(), estimator)):
+        recipe = as_recipe(given)
+        models = [recipe.fit(X, Y, classes=4, seed=seed) for seed in (1, 1, 2)]
+        one, same, other = (model.predict_proba(X) for model in models)
+        assert one.shape == (80, 4)
+        np.testing.assert_allclose(one.sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, other)
+        inner = models[0].estimator.steps[-1][1] if given is not estimator else models[0].estimator
+        assert inner.n_jobs == 1
+        assert recipe.describe()["libraries"][path.split(".")[0]]
+    assert repr(estimator.get_params()) == before
+    assert not hasattr(estimator, "n_features_in_")
+
+
+@pytest.mark.parametrize("path", BOOSTERS)
+def test_boosted_trees_may_lack_a_class_and_be_given_names(path):
+    for names in (None, ("a", "b", "c", "d")):
+        for lacking in (1, 3):
+            seen = lacking != Y
+            model = EstimatorRecipe(booster(path), names).fit(X[seen], Y[seen], classes=4, seed=0)
+            values = model.predict_proba(X)
+            assert (values[:, lacking] == 0).all()
+            assert (values.argmax(1) == Y)[seen].mean() > 0.6  # columns in the order of the classes
+
+
 def test_descriptions_tell_recipes_apart_and_equal_ones_are_equal():
     described = [
         EstimatorRecipe(estimator).describe()

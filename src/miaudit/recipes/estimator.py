@@ -6,8 +6,10 @@ import functools
 import hashlib
 import inspect
 import pickle
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ class EstimatorRecipe:
     ----------
     estimator
         Never fitted and never changed: each model is a clone whose ``random_state`` parameters (also nested ones) are
-        set from the model's seed.
+        set from the model's seed, and whose ``n_jobs`` are 1.
     classes
         Labels the estimator is trained with, in class order; None to train with the integers 0..c-1.
 
@@ -77,7 +79,11 @@ class EstimatorRecipe:
         """Train a clone on records X and classes y; returns a model with one column per class, seen or not."""
         from sklearn.base import clone
 
-        model = seeded(clone(self.estimator), seed)
+        model = single_threaded(seeded(clone(self.estimator), seed))
+        if _needs_codes(model):
+            seen, codes = np.unique(y, return_inverse=True)
+            model.fit(X, codes)
+            return EstimatorModel(model, classes, tuple(seen.tolist()), coded=True)
         labels = y if self.classes is None else np.asarray(self.classes)[y]
         model.fit(X, labels)
         return EstimatorModel(model, classes, self.classes)
@@ -85,16 +91,24 @@ class EstimatorRecipe:
 
 @dataclass(frozen=True)
 class EstimatorModel:
-    """A fitted estimator whose columns are put in class order; a class it never saw has probability 0."""
+    """A fitted estimator whose columns are put in class order; a class it never saw has probability 0.
+
+    ``names`` are the labels it was trained with; or, where it was trained on the codes 0, 1, ... of the classes it saw
+    (``coded``), the numbers of those classes.
+    """
 
     estimator: Any
     classes: int
     names: tuple[Any, ...] | None = None
+    coded: bool = False
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return (n, classes) probabilities."""
         answers = np.asarray(self.estimator.predict_proba(X))  # (n, classes seen)
-        columns = class_columns(self.estimator.classes_, self.classes, self.names)
+        if self.coded:
+            columns = np.asarray(self.names, dtype=np.int64)
+        else:
+            columns = class_columns(self.estimator.classes_, self.classes, self.names)
         if len(columns) == self.classes and (columns == np.arange(self.classes)).all():
             return answers
         full = np.zeros((len(answers), self.classes))  # (n, classes)
@@ -110,6 +124,26 @@ def seeded(estimator: Any, seed: int) -> Any:
         if name == "random_state" or name.endswith("__random_state")
     }
     return estimator.set_params(**states) if states else estimator
+
+
+def single_threaded(estimator: Any) -> Any:
+    """Set every ``n_jobs`` of an estimator to 1, as the engine has a process for each core; returns the estimator.
+
+    None is left to scikit-learn's own estimators, for which it means 1; for others it may mean every core.
+    """
+    parameters = {"": estimator, **estimator.get_params(deep=True)}
+    names = []
+    for name, value in parameters.items():
+        owner, _, last = name.rpartition("__")
+        if last == "n_jobs" and not (value is None and type(parameters[owner]).__module__.startswith("sklearn.")):
+            names.append(name)
+    return estimator.set_params(**dict.fromkeys(names, 1)) if names else estimator
+
+
+def _needs_codes(estimator: Any) -> bool:
+    """Whether it refuses labels other than 0, 1, ... without a gap, as XGBoost does: a shadow may lack a class."""
+    steps = getattr(estimator, "steps", None)
+    return type(steps[-1][1] if steps else estimator).__module__.startswith("xgboost.")
 
 
 def describe_parameter(value: Any) -> Any:
@@ -176,8 +210,13 @@ def _libraries(estimator: Any) -> dict[str, str]:
     found |= {module for module in modules if module not in ("sklearn", "__main__", "builtins")}
     versions = {}
     for package in sorted(found):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        for name in (package, *_distributions().get(package, ())):  # xgboost may come as xgboost-cpu
+            with suppress(PackageNotFoundError):
+                versions[package] = version(name)
+                break
     return versions
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
