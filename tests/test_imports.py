@@ -20,7 +20,7 @@ ALLOWED = {
     "signals": set(),
     "stats": set(),
     "attacks": {"evidence", "signals", "stats", "seeds"},
-    "testing": {"attacks", "evidence", "signals", "stats", "seeds"},
+    "testing": {"attacks", "evidence", "recipes", "signals", "stats", "seeds", "targets"},
     "store": {"files"},
     "data": {"seeds"},
     "plan": set(),

@@ -40,6 +40,7 @@ from miaudit.recipes import (
     estimator_from_function,
     load_weights,
     named_estimator,
+    standin,
 )
 from miaudit.seeds import child_seed
 from miaudit.targets import Target, as_target, load_model
@@ -268,6 +269,9 @@ def _recipe(plan: RecipePlan, dataset: Dataset) -> Recipe:
     elif plan.function is not None:
         recipe = as_recipe(estimator_from_function(plan.function))
         encode = encode is True
+    elif plan.standin is not None:
+        recipe = standin(plan.standin, plan.params)
+        encode = encode is not False
     else:
         assert plan.estimator is not None
         steps = [(step.class_, step.params) for step in plan.steps]

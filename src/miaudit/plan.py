@@ -122,7 +122,10 @@ class RecipePlan(Section):
     """How to train one model of the target's kind."""
 
     estimator: str | None = Field(None, description="import path of a scikit-learn classifier")
-    params: dict[str, Any] = Field({}, description="its parameters")
+    standin: Literal["amazon-like", "google-like"] | None = Field(
+        None, description="a local stand-in for one of the paper's two services"
+    )
+    params: dict[str, Any] = Field({}, description="parameters of the classifier or the stand-in")
     steps: list[Step] = Field([], description="transformers before it, in order")
     function: str | None = Field(
         None, description="file.py:name of a function that returns an estimator, a pipeline or a recipe"
@@ -134,11 +137,13 @@ class RecipePlan(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> RecipePlan:
-        given = [self.estimator is not None, self.function is not None, self.network is not None]
-        if sum(given) != 1:
-            raise ValueError("say how models are trained in one way: estimator, function, or network")
-        if (self.params or self.steps) and self.estimator is None:
-            raise ValueError("params and steps belong to estimator")
+        ways = ("estimator", "standin", "function", "network")
+        if sum(getattr(self, way) is not None for way in ways) != 1:
+            raise ValueError(f"say how models are trained in one way: {', '.join(ways[:-1])}, or {ways[-1]}")
+        if self.params and self.estimator is None and self.standin is None:
+            raise ValueError("params belong to estimator or standin")
+        if self.steps and self.estimator is None:
+            raise ValueError("steps belong to estimator")
         return self
 
 

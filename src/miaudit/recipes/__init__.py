@@ -6,10 +6,13 @@ from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
 from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
+from miaudit.recipes.standins import AmazonLike, GoogleLike, standin
 
 __all__ = [
+    "AmazonLike",
     "Encoded",
     "EstimatorRecipe",
+    "GoogleLike",
     "GroupRecipe",
     "Model",
     "ModuleModel",
@@ -25,4 +28,5 @@ __all__ = [
     "placed",
     "save_weights",
     "shortened",
+    "standin",
 ]

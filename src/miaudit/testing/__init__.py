@@ -1,6 +1,7 @@
-"""Shipped tests for authors of attacks: worlds with known answers, and a check that runs an attack over them."""
+"""Shipped tests for authors of attacks, recipes and targets: worlds with known answers, checks of what is promised."""
 
 from miaudit.testing import worlds
 from miaudit.testing.checks import check_attack
+from miaudit.testing.contracts import check_recipe, check_target
 
-__all__ = ["check_attack", "worlds"]
+__all__ = ["check_attack", "check_recipe", "check_target", "worlds"]

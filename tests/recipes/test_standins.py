@@ -1,0 +1,104 @@
+"""The stand-ins for the paper's two services."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+
+from miaudit import audit
+from miaudit.errors import PlanError
+from miaudit.plan import Plan
+from miaudit.recipes import AmazonLike, GoogleLike, standin
+
+RNG = np.random.default_rng(3)
+BITS = RNG.integers(0, 2, (80, 12)).astype(np.float64)
+CLASSES = (BITS[:, :3].sum(axis=1)).astype(np.int64) % 3
+
+
+def by_hand(X, y, classes, passes, l2, seed):
+    """The update written out for each record and class."""
+    rng, rate = np.random.default_rng(seed), 2.0 / np.mean([row @ row for row in X])
+    W, b = np.zeros((X.shape[1], classes)), np.zeros(classes)
+    for _ in range(passes):
+        order = rng.permutation(len(X))
+        for start in range(0, len(X), 10):
+            some = order[start : start + 10]
+            dW, db = np.zeros_like(W), np.zeros_like(b)
+            for i in some:
+                p = softmax(X[i] @ W + b)
+                for c in range(classes):
+                    error = (p[c] - (y[i] == c)) / len(some)
+                    dW[:, c] += error * X[i]
+                    db[c] += error
+            W, b = W - rate * (dW + l2 * W), b - rate * db
+    return W, b
+
+
+def test_amazon_like_is_softmax_regression_by_gradient_steps_and_binary_features_are_not_binned():
+    model = AmazonLike(passes=4, l2=1e-2).fit(BITS, CLASSES, classes=3, seed=5)
+    W, b = by_hand(BITS, CLASSES, 3, 4, 1e-2, 5)
+    np.testing.assert_allclose(model.weights, W, atol=1e-12)
+    np.testing.assert_allclose(np.log(model.predict_proba(BITS)), log_softmax(BITS @ W + b, axis=1), atol=1e-9)
+
+
+def test_numeric_features_are_binned_by_quantiles():
+    x = np.linspace(0, 1, 101)[:, None] ** 3
+    y = ((x[:, 0] > 0.2) & (x[:, 0] < 0.6)).astype(np.int64)  # no straight line tells them
+    model = AmazonLike(passes=50, bins=10).fit(x, y, classes=2, seed=0)
+    assert (model.predict_proba(x).argmax(axis=1) == y).mean() > 0.85
+    assert model.weights.shape == (10, 2)
+    far = np.array([[-9.0], [0.0], [1.0], [9.0]])
+    answers = model.predict_proba(far)
+    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_array_equal(answers[2], answers[3])
+
+
+def test_more_passes_fit_closer_and_l2_keeps_weights_small():
+    few, many = (AmazonLike(passes=n).fit(BITS, CLASSES, classes=3, seed=0) for n in (2, 100))
+    right = np.arange(80), CLASSES
+    assert many.predict_proba(BITS)[right].mean() > few.predict_proba(BITS)[right].mean()
+    small = AmazonLike(passes=100, l2=0.1).fit(BITS, CLASSES, classes=3, seed=0)
+    assert np.abs(small.weights).max() < np.abs(many.weights).max()
+
+
+def test_google_like_takes_the_learner_that_holds_out_best():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 6))
+    line = GoogleLike().fit(X, (X @ np.ones(6) > 0).astype(np.int64), classes=2, seed=0)
+    corners = GoogleLike().fit(X, ((np.abs(X[:, :2]) > 0.6).sum(axis=1) == 1).astype(np.int64), classes=2, seed=0)
+    names = type(line.estimator).__name__, type(corners.estimator).__name__
+    assert names == ("LogisticRegression", "RandomForestClassifier")
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_google_like_trains_on_very_few_records(n):
+    answers = GoogleLike().fit(BITS[:n], np.zeros(n, np.int64), classes=3, seed=0).predict_proba(BITS)
+    np.testing.assert_array_equal(answers, np.tile([1.0, 0.0, 0.0], (80, 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "said"),
+    [
+        ("amazon-like", {"passes": 0, "l2": -1}, r"recipe\.params\.passes: got 0.*\n.*recipe\.params\.l2: got -1"),
+        ("amazon-like", {"epochs": 3}, r"params\.epochs: the amazon-like stand-in has no such knob; it has passes, l2"),
+        ("google-like", {"passes": 3}, r"params\.passes: the google-like stand-in has no such knob; it has none"),
+        ("amazon-like", {"l2": "much"}, r"a value has the wrong type"),
+    ],
+)
+def test_knobs_that_are_not_there_are_told(name, params, said):
+    with pytest.raises(PlanError, match=said):
+        standin(name, params)
+
+
+def test_a_plan_names_the_stand_in_in_its_result():
+    plan = {
+        "data": {"name": "digits"},
+        "split": {"members": 200},
+        "recipe": {"standin": "amazon-like", "params": {"passes": 3}},
+        "shadows": {"count": 2},
+    }
+    result = audit(plan, jobs=0)
+    assert result.target.description == result.shadows.recipe == "Amazon-like stand-in (3 passes, L2 1e-06)"
+    with pytest.raises(PlanError, match="in one way: estimator, standin, function"):
+        Plan.of({**plan, "recipe": {"standin": "google-like", "estimator": "a.B"}})
