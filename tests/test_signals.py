@@ -92,3 +92,14 @@ def test_refuses_what_is_no_output(p: list, y: list, says: str) -> None:
 
 def test_no_records() -> None:
     assert signals.phi(np.empty((0, 3)), np.empty(0, int)).shape == (0,)
+
+
+def test_a_zero_is_taken_for_half_of_the_smallest_answer_above_it():
+    forest = np.array([[1.0, 0.0], [0.95, 0.05], [0.0, 1.0]])  # of 20 trees
+    floor = signals.resolution([forest, forest[:1]])
+    assert floor == 0.025
+    y = np.zeros(3, int)
+    np.testing.assert_allclose(signals.phi(forest, y, floor=floor), np.log([1 / 0.025, 0.95 / 0.05, 0.025]))
+    np.testing.assert_allclose(signals.hinge(forest, y, floor=floor), signals.phi(forest, y, floor=floor))
+    assert signals.resolution([np.array([[1.0, 1e-40]])]) == signals.FLOOR
+    assert signals.resolution([]) == 0.5

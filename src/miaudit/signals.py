@@ -10,7 +10,7 @@ outputs in float32 or with few decimals saturate, and equal outputs give equal s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.errors import DataError
 
-__all__ = ["FLOOR", "confidence", "entropy", "hinge", "loss", "modified_entropy", "phi"]
+__all__ = ["FLOOR", "confidence", "entropy", "hinge", "loss", "modified_entropy", "phi", "resolution"]
 
 FLOOR = 1e-30
 _ROWS = 1 << 15  # rows turned to float64 at a time: the outputs of a whole shadow pool may be gigabytes
@@ -68,32 +68,44 @@ def loss(probabilities: ArrayLike, labels: ArrayLike, *, temperature: float = 1.
     return _in_blocks(rows, probabilities, labels)
 
 
-def phi(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+def phi(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) -> Signal:
     """Logit-scaled confidence, log p_y - log sum_{k != y} p_k.
 
     The signal of LiRA (Carlini et al. 2022, section VI-A) in its stable form: the other classes are summed, 1 - p_y is
-    never formed. ``FLOOR`` is added inside both logarithms. Parameters and errors as for :func:`confidence`.
+    never formed. Neither logarithm sees less than ``floor``; see :func:`resolution`. Other parameters and errors as for
+    :func:`confidence`.
     """
 
     def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
         own, others = _own_and_others(p, y)
-        return np.asarray(np.log(own + FLOOR) - np.log(others.sum(axis=1) + FLOOR))
+        return np.asarray(np.log(np.maximum(own, floor)) - np.log(np.maximum(others.sum(axis=1), floor)))
 
     return _in_blocks(rows, probabilities, labels)
 
 
-def hinge(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+def hinge(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) -> Signal:
     """Margin of the true class over the best other one, log p_y - log max_{k != y} p_k.
 
-    On probabilities this is the hinge of the logits, as the softmax's normaliser cancels. ``FLOOR`` is added inside
-    both logarithms. Parameters and errors as for :func:`confidence`.
+    On probabilities this is the hinge of the logits, as the softmax's normaliser cancels. ``floor`` is added inside
+    both logarithms; see :func:`resolution`. Other parameters and errors as for :func:`confidence`.
     """
 
     def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
         own, others = _own_and_others(p, y)
-        return np.asarray(np.log(own + FLOOR) - np.log(others.max(axis=1) + FLOOR))
+        return np.asarray(np.log(np.maximum(own, floor)) - np.log(np.maximum(others.max(axis=1), floor)))
 
     return _in_blocks(rows, probabilities, labels)
+
+
+def resolution(answers: Iterable[NDArray[Any]]) -> float:
+    """Half of the smallest probability above 0 in (n, classes) answers, at least ``FLOOR``: a ``floor`` for logits.
+
+    A forest of 20 trees says 0 or 0.05 and nothing between: its 0 stands for anything below. Taken for 1e-30 it would
+    lie some 30 standard deviations from all other answers, and no normal fits the two. With this floor it lies next to
+    them. Answers of a softmax, which reach down to the floor themselves, are left as they are.
+    """
+    least = min((float(a.min(where=a > 0, initial=1.0)) for a in answers), default=1.0)
+    return max(least / 2, FLOOR)
 
 
 def entropy(probabilities: ArrayLike, labels: ArrayLike) -> Signal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -45,7 +46,8 @@ class LiRA(Attack):
 
     Deviations: means, not medians; variances with n - 1; a spread below a thousandth of the pooled one is taken as
     that, so that step-function models do not give infinite ratios; a record to which every model gave one answer has
-    ratio 0. Where the evidence holds variants of the records (augmented queries), the scores of the queries are
+    ratio 0; a probability of 0 is taken for half of the smallest above 0 that any model gave, as normals do not fit what
+    jumps to minus infinity. Where the evidence holds variants of the records (augmented queries), the scores of the queries are
     averaged, a spherical normal as in section VI-C.
 
     Parameters
@@ -82,7 +84,8 @@ class LiRA(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the likelihood ratio; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        function = getattr(signals, self.signal)
+        floor = signals.resolution(each for target, shadows in evidence.queries for each in (target, *shadows))
+        function = partial(getattr(signals, self.signal), floor=floor)
         total, missing = np.zeros(evidence.n), np.zeros(evidence.n, bool)
         for target_said, shadows_said in evidence.queries:
             target, shadows = signal_rows(function, target_said, shadows_said, evidence.audited_labels)
