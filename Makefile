@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-browser gpu lint clean
+.PHONY: demo test test-slow test-browser test-hosts gpu lint clean
 
 demo: .venv/demo ## install, audit a model on bundled data, print the summary and the path of the report
 	$(BIN)/miaudit demo
@@ -16,6 +16,9 @@ test-slow: .venv/dev ## the tests that take minutes
 
 test-browser: .venv/dev ## the report in a real browser; needs Chromium on the machine
 	$(BIN)/python -m pytest -m browser
+
+test-hosts: .venv/dev ## an audit over three hosts in network namespaces; needs root
+	$(BIN)/python -m pytest -m hosts
 
 gpu: .venv/dev ## tests and bench that need an NVIDIA GPU, and a torch built for it in .venv
 	$(BIN)/python -m pytest -m gpu
