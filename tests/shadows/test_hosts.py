@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("distributed")
 
-from cluster import wait_for  # noqa: E402  needs distributed
-from hosts import Hosts, end  # noqa: E402
+from cluster import wait_for
+from hosts import Hosts, end
 
-import miaudit  # noqa: E402
+import miaudit
 
 pytestmark = pytest.mark.hosts
 
