@@ -13,6 +13,7 @@ import numpy as np
 
 from miaudit import __version__
 from miaudit.attacks import plan_attacks
+from miaudit.attacks.planner import Design
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings import OPERATING, Operating, Trial, blind_control, examine, skipped
 from miaudit.outputs import StoredOutputs, read_outputs
@@ -123,21 +124,28 @@ def score(
 
 def _trials(stored: StoredOutputs) -> tuple[list[Trial], list[Any]]:
     """Return the attacks that can be run, and entries for the others."""
-    direct, own = stored.direct, stored.own
-    population = own.population
+    own, population = stored.own, stored.own.population
     planned = plan_attacks(
         stored.capability,
         shadows=len(own.shadows),
-        design="disjoint" if direct is None else "overlapping" if direct.inside.any() else "offline",
+        design=_design(stored),
+        answered=stored.direct is not None,
         population=population is not None,
         features=own.features is not None and population is not None and population.features is not None,
     )
     trials = [
-        Trial(each.attack, stored.of(each.attack.needs), each.name, strongest=each.strongest)
+        Trial(each.attack, stored.of(each.attack.needs), each.name, each.caveats, each.strongest)
         for each in planned
         if each.runs
     ]
     return trials, [skipped(each.attack, name=each.name, reason=each.reason) for each in planned if not each.runs]
+
+
+def _design(stored: StoredOutputs) -> Design:
+    if stored.direct is not None and stored.direct.inside.any():
+        return "overlapping"
+    # shadows that answered the audited records alone, and were trained on none, teach nothing of members
+    return "offline" if stored.direct is not None and stored.own is stored.direct else "disjoint"
 
 
 def _blind(evidence: Evidence, member: Bools, seed: int) -> BlindControl:

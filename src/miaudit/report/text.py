@@ -111,9 +111,9 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
 
 
 def _table(attacks: list[AttackResult], console: Console) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("attack", overflow="fold")
-    for header in ("precision", "recall", "accuracy", _auc_header(attacks), "TPR@1%", "TPR@.1%"):
+    for header in ("prec.", "recall", "acc.", _auc_header(attacks), "TPR@1%", "TPR@.1%"):
         table.add_column(header, justify="right", no_wrap=True)
     for attack in attacks:
         table.add_row(*(Text(_encodable(cell, console)) for cell in (attack.name, *_figures(attack))))
