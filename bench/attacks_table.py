@@ -1,13 +1,13 @@
 """What every attack finds on a real task, by the number of shadow models.
 
-    MIAUDIT_DATA=... python bench/attacks_table.py [--out FILE] [--docs] [--store FOLDER]
+    MIAUDIT_DATA=... python bench/attacks_table.py [--out FILE] [--docs] [--store FOLDER] [--again]
 
 CIFAR-10 halved to 16 x 16 pixels, and a network of one hidden layer that learns its 10,000 training images nearly by
 heart and gets about 45 % of new ones right: it leaks because it overfits, on clean labels and with nothing planted. 20,000
 images are audited; each of 68 models is trained on a random 10,000 of them, drawn for each model on its own (no record is
 in exactly half of the models, which would bias the attacks). Four of the models are targets, the others shadows, of which
-the first 1, 2, 4, 16 or 64 are used. 14,975 more images are the population. 10,000 non-members leave ten false positives
-at a rate of 0.1 %.
+the first 1, 2, 4, 16 or 64 are used. 14,975 more images are the population; up to 16 shadows that saw no audited image
+("apart") are trained on 10,000 of them each. 10,000 non-members leave ten false positives at a rate of 0.1 %.
 
 Figures are means over the four targets, and so are the ends of their 95 % intervals: an interval is that of one audit of
 this size. ``--docs`` puts the table into docs/attacks.md. Models are kept in ``--store`` and not trained twice.
@@ -53,7 +53,7 @@ from miaudit.store import Store
 DOCS = Path(__file__).parents[1] / "docs" / "attacks.md"
 RESULTS = Path(__file__).parent / "results" / "attacks_table.json"
 BUDGETS = (1, 2, 4, 16, 64)
-TARGETS, AUDITED, TRAIN = 4, 20_000, 10_000
+TARGETS, APART, AUDITED, TRAIN = 4, 16, 20_000, 10_000
 FPRS = (0.01, 0.001)
 
 WITHOUT_SHADOWS: dict[str, Attack] = {
@@ -77,6 +77,7 @@ CALIBRATED: dict[str, Attack] = {
     **{f"LiRA offline, {v}": LiRA("offline", v) for v in ("per-example", "pooled", "nig")},
     **{f"LiRA online, {v}": LiRA("online", v) for v in ("per-example", "pooled", "nig")},
 }
+APART_TOO = ("Attack-R", "calibration offline, phi", "RMIA offline", "LiRA offline, nig")
 
 
 def images() -> Dataset:
@@ -91,38 +92,57 @@ def network(*, epochs: int = 30) -> Network:
 
 
 def train(dataset: Dataset, store: Store, *, shadows: int, seed: int, workers: int) -> tuple[np.ndarray, np.ndarray]:
-    """(models, records, classes) answers about audited, then population records; (models, audited) memberships."""
+    """(models, records, classes) answers about audited, then population records; (models, audited) memberships.
+
+    Models are the shadows, the targets, and the shadows apart.
+    """
     order = generator(seed, "records").permutation(len(dataset))
-    models = shadows + TARGETS
-    inside = np.zeros((models, AUDITED), bool)
+    models = shadows + TARGETS + APART
+    inside = np.zeros((models, len(dataset)), bool)
     for i, row in enumerate(inside):
-        row[generator(seed, "draw", i).permutation(AUDITED)[:TRAIN]] = True
-    everybody = np.arange(len(dataset))
-    train_at = np.stack([np.flatnonzero(row) for row in inside])
-    rest_at = np.stack([np.setdiff1d(everybody, at) for at in train_at])
+        drawn = generator(seed, "draw", i)
+        apart = i >= shadows + TARGETS
+        row[
+            AUDITED + drawn.permutation(len(dataset) - AUDITED)[:TRAIN] if apart else drawn.permutation(AUDITED)[:TRAIN]
+        ] = True
+    train_at, rest_at = (np.stack([np.flatnonzero(row == side) for row in inside]) for side in (True, False))
     pool = ShadowPool(dataset, network(), Draws(order[train_at], order[rest_at]), store, seed)
     trained = pool.run(workers=workers, minimum=models)
     answers = pool.outputs(trained)  # in the order of train_at, then of rest_at
     back = np.argsort(np.concatenate([train_at, rest_at], axis=1), axis=1)
-    return np.take_along_axis(answers, back[:, :, None], axis=1), inside
+    return np.take_along_axis(answers, back[:, :, None], axis=1), inside[:, :AUDITED]
 
 
 def evidence_of(
-    dataset: Dataset, answers: np.ndarray, inside: np.ndarray, target: int, shadows: int, seed: int
+    dataset: Dataset, answers: np.ndarray, inside: np.ndarray, target: int, shadows: range, seed: int
 ) -> Evidence:
     order = generator(seed, "records").permutation(len(dataset))
     labels, features = dataset.y[order], np.asarray(dataset.X)[order].astype(np.float32) / 255
-    population = Population(
-        answers[target, AUDITED:], labels[AUDITED:], answers[:shadows, AUDITED:], features[AUDITED:]
-    )
+    of = slice(shadows.start, shadows.stop)
     return Evidence(
         answers[target, :AUDITED],
-        answers[:shadows, :AUDITED],
-        inside[:shadows],
+        answers[of, :AUDITED],
+        inside[of],
         labels[:AUDITED],
-        population=population,
+        population=Population(answers[target, AUDITED:], labels[AUDITED:], features=features[AUDITED:]),
         features=features[:AUDITED],
     )
+
+
+def planned(budgets: list[int]) -> Iterator[tuple[str, Attack, int, range]]:
+    """Yield name, attack, number of shadows, and which models they are."""
+    for name, attack in WITHOUT_SHADOWS.items():
+        yield name, attack, 0, range(1)
+    for name, attack in (ON_SHADOW_ROWS | CALIBRATED).items():
+        for k in budgets:
+            if k >= attack.least_shadows and not (isinstance(attack, Salem) and k > 1):
+                yield name, attack, k, range(k)
+    first = max(budgets) + TARGETS
+    for name in APART_TOO:
+        attack = CALIBRATED[name]
+        for k in budgets:
+            if attack.least_shadows <= k <= APART:
+                yield f"{name}, shadows apart", attack, k, range(first, first + k)
 
 
 def figures(scores: list[np.ndarray], members: list[np.ndarray]) -> dict[str, Any]:
@@ -157,25 +177,30 @@ def elsewhere(store: Store, *, seed: int, workers: int) -> Iterator[tuple[str, E
 
 
 def markdown(found: dict[str, Any]) -> str:
-    lines = [
-        "| attack | shadows | AUC | TPR at 1 % FPR | TPR at 0.1 % FPR |",
-        "|---|---|---|---|---|",
-    ]
-    for row in found["table"]:
-        cells = [_interval(row["auc"], 1, 3)] + [_interval(row[f"tpr_at_{fpr:g}"], 100, 2) + " %" for fpr in FPRS]
-        lines.append(f"| {row['attack']} | {row['shadows']} | " + " | ".join(cells) + " |")
+    """One table per figure, attack x shadows."""
+    table, budgets = found["table"], sorted({row["shadows"] for row in found["table"]})
     t = found["task"]
-    lines += [
-        "",
-        f"CIFAR-10 at 16 x 16, {found['recipe']}; {TRAIN:,} members and {AUDITED - TRAIN:,} non-members; accuracy "
-        f"{t['train_accuracy']:.3f} on members and {t['test_accuracy']:.3f} on others; {TARGETS} targets, seed "
-        f"{found['seed']}; `python bench/attacks_table.py --docs`.",
+    lines = [
+        f"CIFAR-10 at 16 x 16, {found['recipe']}; {TRAIN:,} members, {AUDITED - TRAIN:,} non-members; accuracy "
+        f"{t['train_accuracy']:.3f} on members, {t['test_accuracy']:.3f} on others; mean of {TARGETS} targets with the mean "
+        f"95 % interval of one, seed {found['seed']}.",
     ]
+    for figure, title in (("auc", "AUC"), *((f"tpr_at_{f:g}", f"TPR at {100 * f:g} % FPR, in %") for f in FPRS)):
+        lines += ["", f"**{title}**, by number of shadow models", ""]
+        lines += ["| attack | " + " | ".join(map(str, budgets)) + " |", "|---|" + "---|" * len(budgets)]
+        best = {k: max(row[figure]["value"] for row in table if row["shadows"] == k) for k in budgets}
+        for name in dict.fromkeys(row["attack"] for row in table):
+            cells = {row["shadows"]: row[figure] for row in table if row["attack"] == name}
+            shown = [_cell(cells[k], figure, best[k]) if k in cells else "" for k in budgets]
+            lines.append(f"| {name} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
-def _interval(figure: dict[str, Any], scale: float, digits: int) -> str:
+def _cell(figure: dict[str, Any], kind: str, best: float) -> str:
+    scale, digits = (1, 3) if kind == "auc" else (100, 2)
     value, low, high = (f"{scale * figure[key]:.{digits}f}" for key in ("value", "low", "high"))
+    if figure["value"] == best:
+        value = f"**{value}**"
     return f"{value} [{low}, {high}]"
 
 
@@ -199,8 +224,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--budgets", type=int, nargs="+", default=list(BUDGETS))
+    parser.add_argument(
+        "--again", action="store_true", help="run nothing: show, or put into the docs, what --out holds"
+    )
     given = parser.parse_args()
-    if given.store is None:
+    if given.again:
+        found = json.loads(given.out.read_text(encoding="utf-8"))
+    elif given.store is None:
         with tempfile.TemporaryDirectory() as folder:
             found = measure(Store(folder), given)
     else:
@@ -218,7 +248,7 @@ def measure(store: Store, given: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     answers, inside = train(dataset, store, shadows=max(budgets), seed=seed, workers=given.workers)
     trained = time.perf_counter() - began
-    targets = range(len(answers) - TARGETS, len(answers))
+    targets = range(max(budgets), max(budgets) + TARGETS)
     members = [inside[t] for t in targets]
     labels = dataset.y[generator(seed, "records").permutation(len(dataset))][:AUDITED]
     right = answers[list(targets), :AUDITED].argmax(axis=2) == labels
@@ -231,17 +261,10 @@ def measure(store: Store, given: argparse.Namespace) -> dict[str, Any]:
             flush=True,
         )
 
-    plan = [(name, attack, 0) for name, attack in WITHOUT_SHADOWS.items()]
-    plan += [
-        (name, attack, k)
-        for name, attack in (ON_SHADOW_ROWS | CALIBRATED).items()
-        for k in budgets
-        if k >= attack.least_shadows and not (isinstance(attack, Salem) and k > 1)
-    ]
     with one_thread():
-        for name, attack, k in plan:
+        for name, attack, k, of in planned(budgets):
             runs = [
-                attack.run(evidence_of(dataset, answers, inside, t, max(k, 1), seed), seed=child_seed(seed, name, t))
+                attack.run(evidence_of(dataset, answers, inside, t, of, seed), seed=child_seed(seed, name, t))
                 for t in targets
             ]
             row(name, k, [run.score for run in runs], list(runs[0].notes))

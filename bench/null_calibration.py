@@ -1,6 +1,6 @@
 """How often a leak is reported where there is none: every attack x every statistic that claims 95 %.
 
-    python bench/null_calibration.py [--trials N] [--out FILE] | --markdown
+    python bench/null_calibration.py [--trials N] [--out FILE] [--markdown] [--docs]
 
 Two worlds, in which members and non-members come from one distribution: answers drawn from a law that knows nothing of
 membership (``worlds.exchangeable``), and a forest that really was trained, on neither side, attacked with shadows that
@@ -42,6 +42,7 @@ from miaudit.testing.calibration import most_allowed, reports, reports_of_peers
 from miaudit.testing.worlds import World
 
 RESULTS = Path(__file__).parent / "results" / "null_calibration.json"
+DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
 WORLDS = {"exchangeable": worlds.exchangeable, "bystander": worlds.bystander}
 SIZES = (500, 2000)  # records a side
 SHADOWS = {"overlapping": 8, "disjoint": 4}
@@ -221,20 +222,29 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go, as JSON")
-    parser.add_argument(
-        "--markdown", action="store_true", help="print the table of a run kept in --out, and run nothing"
-    )
+    parser.add_argument("--markdown", action="store_true", help="run nothing: print the table of the run in --out")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/calibration.md, too")
     given = parser.parse_args()
     if given.markdown:
-        print(markdown(json.loads(given.out.read_text(encoding="utf-8"))))
-        return
-    found = measure(trials=given.trials, seed=given.seed, workers=given.workers, minutes=given.minutes)
-    given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found = json.loads(given.out.read_text(encoding="utf-8"))
+    else:
+        found = measure(trials=given.trials, seed=given.seed, workers=given.workers, minutes=given.minutes)
+        given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found))
+    if given.docs:
+        into_docs(markdown(found))
     for cell in found["failed"]:
         print(f"too many: {cell}")
     if found["failed"]:
         raise SystemExit(1)
+
+
+def into_docs(table: str) -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    begin, end = "<!-- table: bench/null_calibration.py -->", "<!-- end of table -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    DOCS.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
