@@ -88,7 +88,9 @@ def trained_target(epochs: int) -> tuple[Target, Domain]:
     data = purchase_like(20_000)
     recipe = Network.preset("purchase", epochs=epochs)
     model = recipe.fit(data.X[:10_000], data.y[:10_000], classes=100, seed=0)
-    right = [(model.predict_proba(data.X[part]).argmax(1) == data.y[part]).mean() for part in np.split(np.arange(20_000), 2)]
+    right = [
+        (model.predict_proba(data.X[part]).argmax(1) == data.y[part]).mean() for part in np.split(np.arange(20_000), 2)
+    ]
     print(f"target: {recipe.name}, train accuracy {right[0]:.3f}, test {right[1]:.3f}")
     return as_target(model, classes=100), Domain.of(data)
 

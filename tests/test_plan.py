@@ -32,7 +32,7 @@ def test_a_small_plan_is_enough():
         ({"sed": 1}, "sed: unknown key; did you mean 'seed'?"),
         ({"shadow": {}}, "shadow: unknown key; did you mean 'shadows'?"),
         ({"shadows": {"counts": 3}}, "shadows.counts: unknown key; did you mean 'count'?"),
-        ({"shadows": {"zzz": 3}}, "shadows.zzz: unknown key; allowed here: count, design, train, test, minimum"),
+        ({"shadows": {"zzz": 3}}, "shadows.zzz: unknown key; allowed here: count, data, design, train, test, minimum"),
         (
             {"recipe": {"estimator": "x", "steps": [{"clas": "y"}]}},
             "recipe.steps.0.clas: unknown key; did you mean 'class'?",

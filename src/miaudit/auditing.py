@@ -33,6 +33,7 @@ from miaudit.recipes import device_name, placed
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.scope import mismatches, not_tested, threat_model
 from miaudit.seeds import child_seed
+from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
 from miaudit.shadows.engine import Job, Progress, one_thread, peak_memory
 from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool
@@ -256,6 +257,10 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
     store = Store(folder)
     store.sweep()
     seconds: dict[str, float] = {"load": time.perf_counter() - began}
+    if case.shadow_data != "real":
+        clock = time.perf_counter()
+        case = on_synthetic(case, folder, deadline=engine.deadline, say=say)
+        seconds["synthesis"] = time.perf_counter() - clock
     draws, outside = _draws(case)
     if keep:
         _save_draws(case, draws, outside, store)
@@ -466,7 +471,7 @@ def _conclude(
             classes=len(dataset.classes),
             outputs=asked.kind,
             decimals=asked.decimals,
-            queries=asked.queries,
+            queries=asked.queries + (case.synthesis or {"queries": {"total": 0}})["queries"]["total"],
         ),
         split=SplitResult(
             members=len(split.members),
@@ -494,7 +499,9 @@ def _conclude(
             train_accuracy=shadow_train,
             test_accuracy=shadow_test,
             design=case.design,
+            data=case.shadow_data,
         ),
+        synthesis=case.synthesis,
         attacks=found.attacks,
         controls=found.controls,
         groups=found.groups,

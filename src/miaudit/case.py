@@ -28,7 +28,7 @@ from miaudit.data import (
 )
 from miaudit.data.records import as_records, n_records, stack_records
 from miaudit.errors import DataError, PlanError
-from miaudit.plan import DataPlan, Plan, RecipePlan
+from miaudit.plan import DataPlan, Plan, RecipePlan, SynthesisPlan
 from miaudit.recipes import (
     Encoded,
     Model,
@@ -72,6 +72,9 @@ class Case:
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n_records,) each
     design: Design = "disjoint"
     attacks: tuple[Attack, ...] | None = None  # None: all that can be run
+    shadow_data: str = "real"  # as shadows.data of a plan
+    synthesis_options: SynthesisPlan = field(default_factory=SynthesisPlan)  # type: ignore[arg-type]
+    synthesis: dict[str, Any] | None = None  # figures of the synthetic records that are the population
     outside: int | None = None  # records of the population to ask the target about; None: as many as members
     hashes: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -92,7 +95,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
         target = _target_file(plan, dataset, recipe, allow_pickle)
         hashes["target_file"] = file_sha256(plan.target.file)
     design = plan.shadows.design
-    train, test, warnings = _shadow_sizes(split, plan.shadows.train, plan.shadows.test, design)
+    train, test, warnings = shadow_sizes(split, plan.shadows.train, plan.shadows.test, design)
     warnings += _odd_classes(dataset)
     attack = _attack(_attack_options(plan))
     return Case(
@@ -115,6 +118,8 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
         design=design,
         attacks=None if plan.attacks is None else chosen_attacks(plan.attacks, attack),
         outside=plan.split.outside,
+        shadow_data=plan.shadows.data,
+        synthesis_options=plan.synthesis,
         hashes=hashes,
         warnings=warnings,
     )
@@ -167,7 +172,7 @@ def case_of_model(
     index = np.split(np.arange(ends[-1]), ends[:-1])
     split = given_split(dataset, *index)
     target = as_target(model, classes=len(dataset.classes), names=names)
-    train, test, warnings = _shadow_sizes(split, None, None, design)
+    train, test, warnings = shadow_sizes(split, None, None, design)
     warnings += _odd_classes(dataset)
     return Case(
         title=title,
@@ -207,9 +212,15 @@ def _data(plan: Plan, data_folder: str | Path | None) -> tuple[Dataset, Split]:
     data, asked = plan.data, plan.split
     if data.members is not None:
         assert data.nonmembers is not None
-        assert data.population is not None
-        dataset, parts = load_parts([data.members, data.nonmembers, data.population], **_reading(data))
-        return dataset, given_split(dataset, *parts, duplicates=asked.duplicates, by_group=asked.by_group)
+        files = [data.members, data.nonmembers, *([] if data.population is None else [data.population])]
+        dataset, parts = load_parts(files, **_reading(data))
+        return dataset, given_split(
+            dataset,
+            *parts,
+            duplicates=asked.duplicates,
+            by_group=asked.by_group,
+            empty_population=data.population is None,
+        )
     if data.name is not None:
         dataset = load_named(data.name, data_folder, options=data.options, frame=data.frame)
     else:
@@ -417,7 +428,8 @@ def _odd_classes(dataset: Dataset) -> list[str]:
     ]
 
 
-def _shadow_sizes(split: Split, train: int | None, test: int | None, design: Design) -> tuple[int, int, list[str]]:
+def shadow_sizes(split: Split, train: int | None, test: int | None, design: Design) -> tuple[int, int, list[str]]:
+    """Return how many records each shadow is trained and tested on, and what to warn of."""
     members, room = len(split.members), len(split.population)
     there = f"The population has {room} records"
     if design == "overlapping":

@@ -154,6 +154,57 @@ def score(outputs: Path, out: Path | None, as_json: bool, title: str | None, see
 
 
 @main.command()
+@click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
+@_out
+@click.option(
+    "--method",
+    type=click.Choice(["model-based", "marginals", "noisy"]),
+    help="How; default: what shadows.data of the plan says.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print synthesis.json to stdout instead of a summary.")
+@click.option(
+    "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 3)."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
+def synthesize(
+    plan: Path,
+    out: Path | None,
+    method: str | None,
+    as_json: bool,
+    time_limit: float | None,
+    data: Path | None,
+    allow_pickle: bool,
+) -> None:
+    """Make the shadow data of PLAN without data: from the target's answers, from statistics, or noisy real records.
+
+    Writes synthesis.npz, which plans can read, and synthesis.json to the --out folder (default: miaudit-out/NAME-OF-PLAN).
+    What a budget, a time limit or an error cut short is kept there, and the same command goes on with it.
+    """
+    import json
+    import time
+
+    from miaudit.case import case_of_plan
+    from miaudit.plan import Plan
+    from miaudit.progress import telling
+    from miaudit.shadow_data import synthesize
+
+    with _errors():
+        folder = out or Path("miaudit-out") / plan.stem
+        deadline = None if time_limit is None else time.monotonic() + time_limit
+        with telling(_console(stderr=True)) as tell:
+            tell("loading", None)
+            case = case_of_plan(Plan.load(plan), data_folder=data, allow_pickle=allow_pickle)
+            made = synthesize(case, folder, method=method, deadline=deadline, say=tell)  # type: ignore[arg-type]
+        if as_json:
+            click.echo(json.dumps(made.figures, indent=2, allow_nan=False))
+        else:
+            for line in made.summary():
+                click.echo(line)
+        click.echo(f"records: {folder / 'synthesis.npz'}", err=as_json)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @_json
 def report(folder: Path, as_json: bool) -> None:

@@ -58,7 +58,7 @@ class DataPlan(Section):
                 "say where the records come from in one way: name (a named data set), path (one file), or members, "
                 "nonmembers and population (three files)"
             )
-        if sources[2] and None in sides:
+        if sources[2] and None in sides[:2]:
             raise ValueError("members, nonmembers and population go together: give all three files")
         if self.name is not None:
             idle = [key for key in ("label", "ids", "group", "drop", "categorical", "numeric") if getattr(self, key)]
@@ -151,6 +151,9 @@ class ShadowPlan(Section):
     """The shadow models."""
 
     count: int = Field(20, ge=1, description="how many")
+    data: Literal["real", "synthetic:model-based", "synthetic:marginals", "synthetic:noisy"] = Field(
+        "real", description="what they are trained on: the population, or records made as synthesis says"
+    )
     design: Literal["disjoint", "overlapping"] = Field(
         "disjoint", description="trained on the population alone, or each on a random half of the audited records, too"
     )
@@ -162,6 +165,46 @@ class ShadowPlan(Section):
     def _minimum_can_be_reached(self) -> ShadowPlan:
         if self.minimum is not None and self.minimum > self.count:
             raise ValueError(f"minimum is {self.minimum}, more than the {self.count} shadow models of count")
+        return self
+
+
+class SynthesisPlan(Section):
+    """How records are made for the shadow models when there is no sample of the population."""
+
+    records: int | None = Field(
+        None,
+        ge=2,
+        description="how many; default: thrice what a shadow is trained on; noisy: as many as the population",
+    )
+    k_max: int = Field(128, ge=1, description="model-based: features changed in a proposal, at first")
+    k_min: int = Field(4, ge=1, description="model-based: features changed in a proposal, at least")
+    rej_max: int = Field(10, ge=0, description="model-based: proposals turned down in a row before k halves")
+    conf_min: float = Field(0.2, ge=0, lt=1, description="model-based: the target's confidence lies above it")
+    iter_max: int = Field(1000, ge=1, description="model-based: queries after which a climb has failed")
+    accept: Literal[">=", ">"] = Field(">=", description="model-based: keep proposals of equal confidence, too, or not")
+    halve: Literal["after", "at"] = Field(
+        "after", description="model-based: halve k after rej_max rejections, or at them"
+    )
+    select: Literal["current", "best"] = Field(
+        "current", description="model-based: the chance to take a record is the confidence in it, or the best before"
+    )
+    give_up: int = Field(100, ge=1, description="model-based: failed climbs after which a class is given up")
+    width: int = Field(4096, ge=1, description="model-based: climbs side by side; changes nothing but time")
+    max_queries: int | None = Field(
+        None, ge=1, description="model-based: stop at so many queries, and use what is made"
+    )
+    marginals: str | None = Field(None, description="marginals: a table of them (JSON); default: of the population")
+    labels: Literal["class-conditional", "target"] = Field(
+        "class-conditional",
+        description="marginals: by class; or of all, with classes as the target answers (a query each)",
+    )
+    rate: float = Field(0.1, ge=0, le=1, description="noisy: share of the features that is changed")
+    noise: Literal["flip", "replace"] = Field("flip", description="noisy: take another value, or any at random")
+
+    @model_validator(mode="after")
+    def _k_falls(self) -> SynthesisPlan:
+        if self.k_min > self.k_max:
+            raise ValueError(f"k_min is {self.k_min}, more than k_max = {self.k_max}, from which it falls")
         return self
 
 
@@ -236,6 +279,7 @@ class Plan(Section):
     target: TargetPlan = TargetPlan()  # type: ignore[call-arg]
     recipe: RecipePlan
     shadows: ShadowPlan = ShadowPlan()  # type: ignore[call-arg]
+    synthesis: SynthesisPlan = SynthesisPlan()  # type: ignore[call-arg]
     attack: AttackPlan = AttackPlan()  # type: ignore[call-arg]
     figures: FiguresPlan = FiguresPlan()  # type: ignore[call-arg]
     attacks: list[str | dict[str, Any]] | None = Field(
@@ -249,6 +293,9 @@ class Plan(Section):
             raise ValueError(
                 "split.members is missing: how many records the target is trained on, or a file that lists them"
             )
+        synthetic = self.shadows.data == "synthetic:model-based" or self.synthesis.marginals is not None
+        if self.data.members is not None and self.data.population is None and not synthetic:
+            raise ValueError("data.population is missing: a file with further records, for the shadow models")
         if self.data.members is not None and any(
             size is not None for size in (self.split.members, self.split.nonmembers, self.split.population)
         ):
@@ -310,6 +357,7 @@ class Plan(Section):
                 "split": resolved(self.split, ("members", "nonmembers", "population")),
                 "target": resolved(self.target, ("file", "module")),
                 "recipe": resolved(self.recipe, ("function",)),
+                "synthesis": resolved(self.synthesis, ("marginals",)),
             }
         )
 

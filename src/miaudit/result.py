@@ -275,6 +275,7 @@ class ShadowsResult(Document):
     train_accuracy: float | None
     test_accuracy: float | None
     design: Literal["disjoint", "overlapping"] = "disjoint"
+    data: str = "real"
 
 
 class BlindControl(Document):
@@ -378,6 +379,7 @@ class Result(Document):
     target: TargetResult
     split: SplitResult
     shadows: ShadowsResult
+    synthesis: dict[str, Any] | None = None
     attacks: list[AttackResult]
     controls: Controls
     groups: list[Grouping] = []

@@ -33,9 +33,28 @@ def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
         f"Access: the target's prediction interface only; one query per record, answered with {_ANSWERS[capability]}"
         f"{further}.",
         f"Knowledge of the training: {training}.",
-        f"Knowledge of the data: {len(case.split.population):,} records of the same population, {of_audited}",
+        _of_data(case, of_audited),
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
     ]
+
+
+def _of_data(case: Case, of_audited: str) -> str:
+    n, figures = len(case.split.population), case.synthesis
+    if figures is None:
+        return f"Knowledge of the data: {n:,} records of the same population, {of_audited}"
+    if figures["method"] == "model-based":
+        return (
+            "Knowledge of the data: the format of a record alone. The shadow models were trained on "
+            f"{n:,} records made from {figures['queries']['total']:,} answers of the target."
+        )
+    if figures["method"] == "marginals":
+        drawn = f"The shadow models were trained on {n:,} records drawn from them."
+        return f"Knowledge of the data: the marginal of each feature. {drawn}"
+    rate, noise = figures["options"]["rate"], figures["options"]["noise"]
+    return (
+        f"Knowledge of the data: {n:,} imperfect records of the same population, with {rate:.0%} of the features "
+        f"changed ({noise}), {of_audited}"
+    )
 
 
 def not_tested(ran: Sequence[Attack], capability: Capability) -> list[str]:

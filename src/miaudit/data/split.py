@@ -149,6 +149,7 @@ def given_split(
     *,
     by_group: bool | None = None,
     duplicates: Duplicates = "report",
+    empty_population: bool = False,
 ) -> Split:
     """Return the split with these record numbers, checked.
 
@@ -162,6 +163,8 @@ def given_split(
     duplicates
         ``"report"`` counts identical records across sides; ``"drop"`` leaves out of the later side what is identical to
         a record of an earlier one, so that no member is ever dropped.
+    empty_population
+        Whether there may be no population: one of synthetic records is to be made.
 
     Raises
     ------
@@ -200,7 +203,7 @@ def given_split(
             dropped += int((~keep).sum())
             sides[later] = sides[later][keep]
     for name, side in zip(SIDES, sides, strict=True):
-        if not len(side):
+        if not len(side) and not (empty_population and name == "population"):
             raise SplitError(f"{name} is empty; every side needs at least one record (of {n} in the data)")
     counts = _duplicates(hashes, sides)
     if duplicates == "drop":

@@ -90,6 +90,29 @@ class Synthesis:
         made = cls(X.astype(domain.dtype) if coded else domain.values(X), y, domain, classes, figures)
         return made if figures.get("sha256") == made.sha256 else None
 
+    def summary(self) -> list[str]:
+        """Return the figures as a few lines for people."""
+        figures, queries = self.figures, self.figures["queries"]
+        lines = [f"{figures['method']}: {figures['records']:,} of {figures['wanted']:,} records"]
+        if figures["method"] == "model-based":
+            if figures["records"]:
+                lines.append(
+                    f"{queries['per_record']:.1f} queries per record, {queries['per_record_with_failed']:.1f} with those of "
+                    f"failed climbs; {queries['total']:,} in all; mean confidence {figures['mean_confidence']:.3f}"
+                )
+            else:
+                lines.append(f"{queries['total']:,} queries")
+        elif queries["total"]:
+            lines.append(f"{queries['total']:,} queries, for the classes")
+        for key, what in (("classes_failed", "no record of"), ("classes_short", "too few records of")):
+            if names := figures.get(key):
+                lines.append(
+                    f"{what} {len(names)} classes: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+                )
+        if figures["stopped"]:
+            lines.append(f"stopped: {figures['stopped']}")
+        return lines
+
     @property
     def sha256(self) -> str:
         """Hash (hex) of records and classes."""

@@ -1,0 +1,309 @@
+"""Shadow data without data: from a case whose population is to be synthetic to one that has it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.case import Case, shadow_sizes
+from miaudit.data import Dataset
+from miaudit.data.records import stack_records, take_records
+from miaudit.errors import MiauditError, PlanError, PoolError, TimeLimitError
+from miaudit.files import write_atomically
+from miaudit.plan import SynthesisPlan
+from miaudit.seeds import child_seed
+from miaudit.shadows.engine import Progress, one_thread
+from miaudit.store import content_key
+from miaudit.synthesis import (
+    Climbing,
+    Climbs,
+    Domain,
+    Marginals,
+    Synthesis,
+    asking,
+    from_climbs,
+    from_marginals,
+    from_noise,
+)
+from miaudit.synthesis.synthesis import Method, npz_bytes
+from miaudit.targets import Target
+
+Tell = Callable[[str, Progress | None], None]
+
+STATE = "synthesis-state.npz"
+"""Climbs that were stopped, in the folder of the audit; gone when they are finished."""
+
+SECONDS_BETWEEN_STATES = 30.0
+
+
+def synthesize(
+    case: Case,
+    folder: Path,
+    *,
+    method: Method | None = None,
+    deadline: float | None = None,
+    say: Tell = lambda text, progress: None,
+) -> Synthesis:
+    """Make the records that a case asks for, or find them in the folder; they stay there.
+
+    Parameters
+    ----------
+    case
+        Its ``shadow_data`` and ``synthesis_options`` say what to make.
+    folder
+        Gets ``synthesis.npz`` and ``synthesis.json``, and the state of climbs that are not finished.
+    method
+        In place of the one that ``case.shadow_data`` names.
+    deadline
+        By `time.monotonic`.
+    say
+        Told how far it is.
+
+    Raises
+    ------
+    PlanError
+        If options do not fit, or the method needs what there is not.
+    TargetError, BudgetError
+        If the target fails or its budget is spent; what was made is kept in the folder, and the next call goes on there.
+    TimeLimitError
+        If the deadline came first; all is kept likewise.
+    """
+    chosen = method or case.shadow_data.removeprefix("synthetic:")
+    if chosen not in get_args(Method):
+        raise PlanError(
+            'shadows.data is "real", so there is nothing to make: set it to "synthetic:model-based", '
+            '"synthetic:marginals" or "synthetic:noisy", or name a method'
+        )
+    options = case.synthesis_options
+    domain, classes = Domain.of(case.dataset), case.dataset.classes
+    key = _key(case, chosen, domain)
+    found = Synthesis.load(folder, domain, classes)
+    if found is not None and found.figures.get("key") == key and _whole(found, options):
+        return found
+    seed = child_seed(case.seed, "synthesis")
+    n = _count(case, options, chosen)
+    if chosen == "noisy":
+        source = _population(case, "noisy copies are made of real records")
+        made = from_noise(source, domain, n, rate=options.rate, noise=options.noise, seed=seed)
+    elif chosen == "marginals":
+        by_class = options.labels == "class-conditional"
+        if options.marginals is not None:
+            table = Marginals.load(options.marginals, domain, classes, by_class=by_class)
+        else:
+            source = _population(case, "there is no table in synthesis.marginals, so it is taken from real records")
+            table = Marginals.of(source, domain, by_class=by_class)
+        say("drawing records from marginals", None)
+        made = from_marginals(table, n, seed=seed, target=None if by_class else target_of(case))
+    else:
+        wanted = np.full(len(classes), n // len(classes)) + (np.arange(len(classes)) < n % len(classes))
+        return _climb(case, folder, domain, wanted, key=key, seed=seed, deadline=deadline, say=say)
+    return _kept(made, folder, key)
+
+
+def on_synthetic(
+    case: Case, folder: Path, *, deadline: float | None = None, say: Tell = lambda text, progress: None
+) -> Case:
+    """Return the case with synthetic records as its population; members and non-members stay the real ones.
+
+    Raises
+    ------
+    PoolError
+        If no record could be made.
+    MiauditError
+        As `synthesize` does.
+    """
+    made = synthesize(case, folder, deadline=deadline, say=say)
+    n, new = len(case.dataset), len(made.y)
+    if not new:
+        raise PoolError(
+            "no record could be made in any class, so there is nothing to train shadow models on; lower "
+            "synthesis.conf_min, raise synthesis.iter_max or max_queries, or use another kind of shadow data"
+        )
+    dataset = _joined(case.dataset, made.dataset())
+    duplicates = {pair: count for pair, count in case.split.duplicates.items() if "population" not in pair}
+    split = replace(case.split, population=np.arange(n, n + new), duplicates=duplicates)
+    asked = case.plan["shadows"]
+    sizes = (asked["train"], asked["test"], case.design)
+    train, test, warnings = shadow_sizes(split, *sizes)
+    before = shadow_sizes(case.split, *sizes)[2]
+    return replace(
+        case,
+        dataset=dataset,
+        split=split,
+        train=train,
+        test=test,
+        slices={name: np.concatenate([of, np.full(new, "synthetic")]) for name, of in case.slices.items()},
+        outside=case.outside or 0,  # synthetic records are no sample to compare with, unless somebody wants it
+        synthesis=made.figures,
+        warnings=[*(text for text in case.warnings if text not in before), *warnings, *_warnings(made)],
+    )
+
+
+def _climb(
+    case: Case,
+    folder: Path,
+    domain: Domain,
+    wanted: NDArray[np.int64],
+    *,
+    key: str,
+    seed: int,
+    deadline: float | None,
+    say: Tell,
+) -> Synthesis:
+    options, classes = case.synthesis_options, case.dataset.classes
+    climbs = Climbs(domain, wanted, _climbing(options), seed=seed, state=_state(folder, key))
+    target = target_of(case, say)
+    began, saved = time.perf_counter(), [time.monotonic()]
+
+    def keep() -> None:
+        write_atomically(folder / STATE, npz_bytes({**climbs.state(), "of": np.array(key)}))
+        saved[0] = time.monotonic()
+
+    def told() -> None:
+        done = int(climbs.made.sum())
+        progress = Progress(int(wanted.sum()), 0, done, 0, 0, time.perf_counter() - began)
+        say("making records from the target's answers", progress)
+        if time.monotonic() - saved[0] > SECONDS_BETWEEN_STATES:
+            keep()
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeLimitError("the time limit came before all records were made")
+
+    try:
+        finished = climbs.run(asking(target, domain), max_queries=options.max_queries, tell=told)
+    except BaseException as error:
+        keep()
+        made = _kept(from_climbs(climbs, classes), folder, key, stopped=f"{type(error).__name__}: {error}")
+        if isinstance(error, MiauditError):
+            error.args = (
+                f"{error}. {len(made.y)} of {wanted.sum()} records were made with {climbs.queries} queries and are kept "
+                f"in {folder}; the same command goes on from there",
+            )
+        raise
+    stopped = None
+    if finished:
+        (folder / STATE).unlink(missing_ok=True)
+    else:
+        keep()
+        stopped = f"synthesis.max_queries = {options.max_queries} were spent"
+    say("records made", None)
+    return _kept(from_climbs(climbs, classes), folder, key, stopped=stopped, max_queries=options.max_queries)
+
+
+def _climbing(options: SynthesisPlan) -> Climbing:
+    try:
+        return Climbing(**{name: getattr(options, name) for name in Climbing.__dataclass_fields__})
+    except PlanError as error:
+        raise PlanError([(f"synthesis.{name}", text) for name, text in error.problems]) from error
+
+
+def _kept(made: Synthesis, folder: Path, key: str, **figures: Any) -> Synthesis:
+    made = replace(made, figures={**made.figures, "key": key, **figures})
+    made.save(folder)
+    return made
+
+
+def _state(folder: Path, key: str) -> dict[str, NDArray[Any]] | None:
+    try:
+        with np.load(folder / STATE, allow_pickle=False) as file:
+            return dict(file) if str(file["of"]) == key else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _whole(found: Synthesis, options: SynthesisPlan) -> bool:
+    """Whether nothing is left to do: finished, or stopped by the same number of queries."""
+    figures = found.figures
+    return figures["stopped"] is None or ("max_queries" in figures and figures["max_queries"] == options.max_queries)
+
+
+def _key(case: Case, method: str, domain: Domain) -> str:
+    """Name what decides the records: changed input never finds stale ones."""
+    options = case.synthesis_options.model_dump(exclude={"width", "max_queries"})
+    table = None
+    if options["marginals"] is not None:
+        table = Path(options["marginals"]).read_text(encoding="utf-8") if Path(options["marginals"]).exists() else None
+    return content_key(
+        {
+            "synthesis": 1,
+            "method": method,
+            "options": {**options, "marginals": table},
+            "seed": case.seed,
+            "records": _count(case, case.synthesis_options, method),
+            "data": case.dataset.hash,
+            "split": case.split.sha256,
+            "whole": domain.whole.tolist(),
+            "recipe": case.recipe.describe(),
+            "target": [case.source, case.target.description if case.target else None, case.hashes],
+        }
+    )
+
+
+def _count(case: Case, options: SynthesisPlan, method: str) -> int:
+    if options.records is not None:
+        return options.records
+    return (
+        len(case.split.population)
+        if method == "noisy"
+        else 3 * (case.plan["shadows"]["train"] or len(case.split.members))
+    )
+
+
+def _population(case: Case, why: str) -> Dataset:
+    if not len(case.split.population):
+        raise PlanError(f"the population is empty, and {why}; give data.population, or another method")
+    return case.dataset.take(case.split.population)
+
+
+def target_of(case: Case, say: Tell = lambda text, progress: None) -> Target:
+    """Return the model under audit; one that a recipe is to train is trained here, as its row will be."""
+    if case.target is not None:
+        return case.target
+    say("training the target", None)
+    members, classes = case.split.members, case.dataset.classes
+    with one_thread():
+        X, y = take_records(case.dataset.X, members), case.dataset.y[members]
+        model = case.recipe.fit(X, y, classes=len(classes), seed=child_seed(case.seed, "target"))
+    return Target(model.predict_proba, classes=len(classes), description=case.recipe.name)
+
+
+def _joined(real: Dataset, made: Dataset) -> Dataset:
+    new = len(made)
+    ids = groups = None
+    if real.ids is not None:
+        ids = np.concatenate([real.ids.astype(object), np.array([f"synthetic {i}" for i in range(new)], dtype=object)])
+    if real.groups is not None:  # every synthetic record is a group of its own
+        names = np.array([f"synthetic {i}" for i in range(new)], dtype=object)
+        groups = np.concatenate([real.groups.astype(str).astype(object), names])
+    return replace(
+        real,
+        X=stack_records([real.X, made.X]),
+        y=np.concatenate([real.y, made.y]),
+        ids=ids,
+        groups=groups,
+        _hashes={},
+    )
+
+
+def _warnings(made: Synthesis) -> list[str]:
+    figures, found = made.figures, []
+    if figures["stopped"] is not None:
+        found.append(
+            f"Synthesis was stopped ({figures['stopped']}): {figures['records']} of {figures['wanted']} records were made."
+        )
+    for classes, what in (
+        (figures["classes_failed"], "no record"),
+        (figures.get("classes_short", []), "too few records"),
+    ):
+        if classes:
+            named = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+            found.append(
+                f"Synthesis made {what} for {len(classes)} of {len(made.classes)} classes ({named}): the attack knows little "
+                "about them, and their leak may be understated."
+            )
+    return found
