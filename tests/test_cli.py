@@ -193,6 +193,28 @@ def test_report_renders_again_from_the_document(tmp_path):
     assert "no result.json" in missing.stderr
 
 
+def test_every_attack_is_listed_with_what_it_needs_and_on_request_with_what_would_run():
+    from miaudit.attacks import ATTACKS
+
+    def rows(*options):
+        return {
+            row["name"]: row for row in json.loads(CliRunner().invoke(main, ["attacks", "--json", *options]).stdout)
+        }
+
+    everything = rows()
+    assert {name.split()[0] for name in everything} == set(ATTACKS)
+    assert all(row["use"] and row["paper"] and row["needs_text"] and row["runs"] is None for row in everything.values())
+    assert everything["lira"]["needs_text"] == "probabilities, 4 shadow models of the overlapping design"
+    few = rows("--shadows", "3", "--design", "overlapping")
+    assert few["lira"]["reason"] == "it needs at least 4 shadow models, there are 3"
+    assert [name for name, row in few.items() if row["strongest"]] == ["rmia"]
+    assert [name for name, row in rows("--outputs", "labels").items() if row["strongest"]] == ["gap"]
+    wide = CliRunner().invoke(main, ["attacks", "--design", "disjoint"], env={"COLUMNS": "160", "NO_COLOR": "1"}).stdout
+    assert re.search(r"rmia .* yes, the strongest documented", wide)
+    assert "\x1b" not in wide
+    assert CliRunner().invoke(main, ["attacks", "--outputs", "scores"]).exit_code == 2
+
+
 def test_lists_of_attacks_and_data_sets():
     attacks = CliRunner().invoke(main, ["attacks"]).stdout
     assert all(name in attacks for name in ("shokri", "threshold", "gap", "Shokri et al. 2017"))

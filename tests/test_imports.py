@@ -44,7 +44,9 @@ ALLOWED = {
     "scoring": {"attacks", "evidence", "findings", "outputs", "result"},
     "report": {"result", "files"},
     "progress": {"shadows"},
+    "listing": {"attacks"},
     "cli": {
+        "listing",
         "findings",
         "scoring",
         "canaries",

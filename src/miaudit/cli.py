@@ -228,12 +228,41 @@ def schema(of_plan: bool) -> None:
 
 
 @main.command()
-def attacks() -> None:
-    """List the attacks: what each needs, its paper, and when to use it."""
-    from miaudit.attacks import ATTACKS
+@click.option("--shadows", type=click.IntRange(0), help="Say which would run with so many shadow models [20].")
+@click.option(
+    "--outputs",
+    type=click.Choice(["logits", "probabilities", "rounded", "topk", "labels"]),
+    help="Say which would run on a target that answers so [probabilities].",
+)
+@click.option(
+    "--design", type=click.Choice(["disjoint", "overlapping"]), help="Say which would run with such shadows [disjoint]."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def attacks(shadows: int | None, outputs: Any, design: Any, as_json: bool) -> None:
+    """List the attacks: what each needs, its paper, and when to use it.
 
-    for name, attack in ATTACKS.items():
-        click.echo(f"{name:<12} {attack.title}\n{'':<12} needs {attack.needs}; {attack.paper}")
+    With --shadows, --outputs or --design also which of them a run would carry out, and which is the strongest
+    documented one for that.
+    """
+    import json
+
+    from miaudit.attacks import plan_attacks
+    from miaudit.listing import attack_rows, print_attacks
+
+    planned = None
+    if (shadows, outputs, design) != (None, None, None):
+        planned = plan_attacks(
+            outputs or "probabilities",
+            shadows=20 if shadows is None else shadows,
+            design=design or "disjoint",
+            answered=True,  # as in every run
+            population=outputs != "labels",
+            features=outputs != "labels",
+        )
+    if as_json:
+        click.echo(json.dumps(attack_rows(planned), indent=2))
+    else:
+        print_attacks(_console(), planned)
 
 
 @main.command()

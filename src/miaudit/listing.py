@@ -1,0 +1,105 @@
+"""The list of attacks that people read: what each needs, its paper, when to use it, and which would run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from miaudit.attacks import USUAL, Attack, Planned, attack_name
+
+_TABLE_WIDTH = 120  # narrower consoles get a list
+_NEEDS = {
+    "probabilities": "probabilities",
+    "population": "answers on records outside the audit",
+    "features": "the records' features",
+    "probes": "many questions about each record",
+}
+_WHEN = {
+    "attack-p": "no shadow models, and a false positive rate to aim at",
+    "attack-r": "a p-value for every record",
+    "calibration": "records that differ in difficulty; one shadow model does",
+    "gap": "the floor that every attack must beat; labels suffice",
+    "label-only": "the target answers labels only and may be asked often",
+    "lira": "low false positive rates, from 5 shadow models on",
+    "lira offline": "low false positive rates, with no shadow model trained on audited records",
+    "lira per-example": "low false positive rates, from 64 shadow models on",
+    "quantile": "no shadow models, and records with telling features",
+    "rmia": "few shadow models, or none trained on audited records",
+    "rmia online": "a second opinion beside LiRA",
+    "salem": "a single shadow model",
+    "shokri": "the attack of 2017, for comparison with the literature; also by labels alone",
+    "threshold": "the baseline of every audit",
+    "threshold modified_entropy per-class": "classes that differ in difficulty",
+}
+
+
+def attack_rows(planned: Sequence[Planned] | None = None) -> list[dict[str, Any]]:
+    """Return every attack in its usual configurations as plain values.
+
+    Parameters
+    ----------
+    planned
+        What would run of them; else ``runs``, ``reason`` and ``strongest`` are None.
+    """
+    rows = []
+    for i, attack in enumerate(USUAL):
+        plan = None if planned is None else planned[i]
+        rows.append(
+            {
+                "name": attack_name(attack),
+                "title": attack.title,
+                "needs": sorted(attack.needs),
+                "least_shadows": attack.least_shadows,
+                "needs_text": needs_text(attack),
+                "use": _WHEN.get(attack_name(attack)) or _WHEN.get(attack.name, ""),
+                "paper": attack.paper,
+                "options": attack.options,
+                "runs": None if plan is None else plan.runs,
+                "reason": None if plan is None else plan.reason,
+                "strongest": None if plan is None else plan.strongest,
+            }
+        )
+    return rows
+
+
+def needs_text(attack: Attack) -> str:
+    """Return what an attack needs, in words."""
+    words = [text for need, text in _NEEDS.items() if need in attack.needs]
+    if "shadows" in attack.needs:
+        least = attack.least_shadows
+        models = "a shadow model" if least == 1 else f"{least} shadow models"
+        online = getattr(attack, "mode", "") == "online"
+        words.append(f"{models} of the overlapping design" if online else models)
+    return ", ".join(words) or "labels"
+
+
+def print_attacks(console: Console, planned: Sequence[Planned] | None = None) -> None:
+    """Print the attacks: a table where the console is wide enough, else a list."""
+    rows = attack_rows(planned)
+    if console.width >= _TABLE_WIDTH:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for heading in ("attack", "needs", "use it for", "paper", *(("runs",) if planned is not None else ())):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            cells = [row["name"], row["needs_text"], row["use"], row["paper"]]
+            if planned is not None:
+                cells.append(_runs(row))
+            style = "bold" if row["strongest"] else "dim" if row["runs"] is False else ""
+            table.add_row(*(Text(cell) for cell in cells), style=style)
+        console.print(table)
+        return
+    for row in rows:
+        console.print(Text(row["name"], style="bold"))
+        lines = [row["title"], f"needs {row['needs_text']}", f"for {row['use']}", row["paper"]]
+        for line in [*lines, *([_runs(row)] if planned is not None else [])]:
+            console.print(Text(f"    {line}"), soft_wrap=True)
+
+
+def _runs(row: dict[str, Any]) -> str:
+    if not row["runs"]:
+        return f"no: {row['reason']}"
+    return "yes, the strongest documented for this" if row["strongest"] else "yes"
