@@ -1,9 +1,10 @@
 """How fast shadow models are trained here, against what the machine could do and what people do.
 
-    python bench/shadows.py [NAME ...] [--out FILE]
+    python bench/shadows.py [NAME ...] [--out FILE] [--markdown] [--quick]
 
 Every figure is a ratio of things run in turn, the median of the rounds. Data are synthetic, of the shapes of the
-literature; they measure speed and nothing else. Needs the torch extra.
+literature; they measure speed and nothing else. Needs the torch extra. ``--quick`` checks in two minutes that everything
+runs; its figures mean nothing. ``--markdown`` prints the table of the documentation.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from miaudit.attacks import Shokri
@@ -33,6 +37,11 @@ from miaudit.shadows.pool import ShadowPool
 from miaudit.store import Store
 
 CORES = len(os.sched_getaffinity(0))
+QUICK = False
+
+
+def size(whole: int, quick: int) -> int:
+    return quick if QUICK else whole
 
 
 def purchase_like(n: int, *, seed: int = 0) -> Dataset:
@@ -55,7 +64,7 @@ def seconds_of(act: Callable[[], object]) -> float:
 def in_turn(acts: dict[str, Callable[[], object]], *, rounds: int = 3) -> dict[str, float]:
     """Return the median seconds of each act, run one after the other, round by round."""
     times: dict[str, list[float]] = {name: [] for name in acts}
-    for _ in range(rounds):
+    for _ in range(size(rounds, 1)):
         for name, act in acts.items():
             times[name].append(seconds_of(act))
     return {name: statistics.median(each) for name, each in times.items()}
@@ -74,23 +83,27 @@ def plain_loop(
     X: np.ndarray, y: np.ndarray, sizes: list[int], *, models: int, epochs: int, batch: int, rate: float = 0.1
 ) -> None:
     """Train one model after the other as tutorials do: Subset, DataLoader, nn.Module, loss.item(), torch's threads."""
-    data = torch.utils.data.TensorDataset(torch.from_numpy(X.astype(np.float32)), torch.from_numpy(y))
+    X = X.astype(np.float32)
     for seed in range(models):
         torch.manual_seed(seed)
         layers: list[torch.nn.Module] = []
         for i in range(len(sizes) - 1):
             layers += [torch.nn.Linear(sizes[i], sizes[i + 1])] + [torch.nn.Tanh()] * (i < len(sizes) - 2)
-        net = torch.nn.Sequential(*layers)
-        optimizer = torch.optim.SGD(net.parameters(), lr=rate)
-        loader = torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True)
-        total = 0.0
-        for _ in range(epochs):
-            for records, labels in loader:
-                optimizer.zero_grad()
-                loss = torch.nn.functional.cross_entropy(net(records), labels)
-                loss.backward()
-                optimizer.step()
-                total += loss.item()
+        _loop(torch.nn.Sequential(*layers), X, y, epochs=epochs, batch=batch, rate=rate)
+
+
+def _loop(net: torch.nn.Module, X: np.ndarray, y: np.ndarray, *, epochs: int, batch: int, rate: float) -> None:
+    data = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    loader = torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True)
+    total = 0.0
+    for _ in range(epochs):
+        for records, labels in loader:
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(net(records), labels)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
 
 
 def gemm_roofline(threads: int) -> float:
@@ -113,7 +126,7 @@ def small_net() -> dict[str, object]:
     """600-128-100, 64 models x 10,000 records, batch 256, SGD, against the plain loop and scikit-learn."""
     from sklearn.neural_network import MLPClassifier
 
-    data, epochs, n = purchase_like(20_000), 10, 10_000
+    data, epochs, n, models = purchase_like(20_000), size(10, 2), 10_000, size(64, 8)
     recipe = Network(hidden=(128,), optimizer="sgd", learning_rate=0.1, batch=256, epochs=epochs, standardize=False)
     X, y = np.asarray(data.X)[:n], data.y[:n]
     theirs = MLPClassifier(
@@ -130,16 +143,19 @@ def small_net() -> dict[str, object]:
 
     took = in_turn(
         {
-            "ours": lambda: ours(data, recipe, models=64, train=n),
-            "plain": lambda: plain_loop(X, y, [600, 128, 100], models=4, epochs=5, batch=256),
+            "ours": lambda: ours(data, recipe, models=models, train=n),
+            "bfloat16": lambda: ours(data, replace(recipe, dtype="bfloat16"), models=models, train=n),
+            "plain": lambda: plain_loop(X, y, [600, 128, 100], models=size(4, 1), epochs=5, batch=256),
             "sklearn": scikit_learn,
         }
     )
-    each = {"ours": took["ours"] / 64 / epochs, "plain": took["plain"] / 20, "sklearn": took["sklearn"] / 5}
+    each = {name: took[name] / models / epochs for name in ("ours", "bfloat16")}
+    each |= {"plain": took["plain"] / size(4, 1) / 5, "sklearn": took["sklearn"] / 5}
     roof = gemm_roofline(CORES)
     return {
         "ms_per_model_epoch": {name: round(1000 * s, 1) for name, s in each.items()},
         "times_the_plain_loop": round(each["plain"] / each["ours"], 2),
+        "times_the_plain_loop_in_bfloat16": round(each["plain"] / each["bfloat16"], 2),
         "times_scikit_learn": round(each["sklearn"] / each["ours"], 2),
         "share_of_gemm_roofline": round(flops([600, 128, 100], n) / each["ours"] / 1e9 / roof, 3),
         "gemm_gflops": round(roof),
@@ -148,7 +164,7 @@ def small_net() -> dict[str, object]:
 
 def large_net() -> dict[str, object]:
     """600-1024-512-256-128-100, 4 models x 10,000 records, batch 256, SGD: share of the GEMM roofline."""
-    data, epochs, n = purchase_like(20_000), 6, 10_000
+    data, epochs, n = purchase_like(20_000), size(6, 1), 10_000
     hidden = (1024, 512, 256, 128)
     recipe = Network(hidden=hidden, optimizer="sgd", learning_rate=0.1, batch=256, epochs=epochs, standardize=False)
     took = in_turn({"ours": lambda: ours(data, recipe, models=4, train=n)}, rounds=3)["ours"]
@@ -160,12 +176,78 @@ def large_net() -> dict[str, object]:
     }
 
 
+def texas_like(n: int) -> Any:
+    """Return n records of 6,170 bits, 59 of them set in the mean, as a CSR matrix."""
+    rng = np.random.default_rng(0)
+    rows = [rng.choice(6170, k, replace=False) for k in rng.poisson(59, n)]
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
+    columns = np.concatenate(rows).astype(np.int32)
+    return scipy.sparse.csr_array((np.ones(len(columns), np.float32), columns, starts), shape=(n, 6170))
+
+
+def sparse() -> dict[str, object]:
+    """6,170-128-100 on sparse bits, batch 100, SGD, against the plain loop on the same records made dense."""
+    n, epochs, models = 10_000, size(4, 1), size(8, 2)
+    X, y = texas_like(20_000), np.random.default_rng(1).integers(0, 100, 20_000)
+    data = from_arrays(X, y)
+    recipe = Network(optimizer="sgd", learning_rate=0.1, batch=100, epochs=epochs, standardize=False)
+    dense = X[:n].toarray()
+    took = in_turn(
+        {
+            "ours": lambda: ours(data, recipe, models=models, train=n),
+            "plain": lambda: plain_loop(dense, y[:n], [6170, 128, 100], models=1, epochs=1, batch=100),
+        }
+    )
+    each = {"ours": took["ours"] / models / epochs, "plain": took["plain"]}
+    return {
+        "ms_per_model_epoch": {name: round(1000 * s, 1) for name, s in each.items()},
+        "times_the_plain_loop": round(each["plain"] / each["ours"], 2),
+        "megabytes_of_67330_records": round(
+            sum(a.nbytes for a in (X.data, X.indices, X.indptr)) / 20_000 * 67_330 / 1e6, 1
+        ),
+    }
+
+
+def cnn() -> dict[str, object]:
+    """32-64-128 convolutions on 32 x 32 colour, batch 128: bfloat16 channels_last against a plain float32 loop."""
+    n, models = size(4_000, 500), 2
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (2 * n, 3, 32, 32)).astype(np.uint8), rng.integers(0, 10, 2 * n)
+    y[:10] = np.arange(10)
+    data = from_arrays(X, y)
+    recipe = Network(
+        kind="cnn", channels=(32, 64, 128), kernel=3, padding=1, hidden=(128,), activation="relu", optimizer="sgd",
+        learning_rate=0.05, batch=128, epochs=2,
+    )  # fmt: skip
+
+    def plain() -> None:
+        layers: list[torch.nn.Module] = []
+        for inward, outward in ((3, 32), (32, 64), (64, 128)):
+            layers += [torch.nn.Conv2d(inward, outward, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+        layers += [torch.nn.Flatten(), torch.nn.Linear(2048, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10)]
+        _loop(torch.nn.Sequential(*layers), X[:n].astype(np.float32) / 255, y[:n], epochs=1, batch=128, rate=0.05)
+
+    took = in_turn(
+        {
+            "ours": lambda: ours(data, recipe, models=models, train=n),
+            "bfloat16": lambda: ours(data, replace(recipe, dtype="bfloat16"), models=models, train=n),
+            "plain": plain,
+        }
+    )
+    images = {name: round((n if name == "plain" else 2 * models * n) / seconds) for name, seconds in took.items()}
+    return {
+        "images_per_second": images,
+        "times_bfloat16_against_ours_in_float32": round(images["bfloat16"] / images["ours"], 2),
+        "times_bfloat16_against_the_plain_loop": round(images["bfloat16"] / images["plain"], 2),
+    }
+
+
 def attack_models() -> dict[str, object]:
     """100 per-class attack models on 400,000 rows of 100 probabilities."""
     rng = np.random.default_rng(0)
-    shadows = rng.dirichlet(np.full(100, 0.1), size=(20, 20_000)).astype(np.float32)
+    shadows = rng.dirichlet(np.full(100, 0.1), size=(size(20, 4), 20_000)).astype(np.float32)
     labels = rng.integers(0, 100, 20_000)
-    inside = np.zeros((20, 20_000), dtype=bool)
+    inside = np.zeros((len(shadows), 20_000), dtype=bool)
     inside[:, :10_000] = True
     evidence = Evidence(shadows[0], shadows, inside, labels)
 
@@ -186,7 +268,7 @@ hidden = [128]
 optimizer = "sgd"
 learning_rate = 0.1
 batch = 100
-epochs = 100
+epochs = {epochs}
 standardize = false
 [shadows]
 count = 20
@@ -199,7 +281,7 @@ def whole_audit() -> dict[str, object]:
         data = purchase_like(60_000)
         np.savez(Path(folder) / "records.npz", X=data.X, y=data.y)
         plan = Path(folder) / "plan.toml"
-        plan.write_text(AUDIT.format(folder=folder))
+        plan.write_text(AUDIT.format(folder=folder, epochs=size(100, 5)))
         command = [sys.executable, "-m", "miaudit", "run", str(plan), "--out", f"{folder}/out"]
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -237,7 +319,7 @@ def neighbour() -> dict[str, object]:
     recipe = Network(optimizer="sgd", learning_rate=0.1, batch=256, epochs=5, standardize=False)
 
     def quiet() -> None:
-        ours(data, recipe, models=16, train=10_000)
+        ours(data, recipe, models=size(16, 4), train=10_000)
 
     def busy() -> None:
         other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
@@ -255,11 +337,12 @@ def growth() -> dict[str, object]:
     """Seconds from 8 to 128 models, and from 2,500 to 80,000 records a model, with the deviation from linear."""
     recipe = Network(optimizer="sgd", learning_rate=0.1, batch=256, epochs=2, standardize=False)
     data = purchase_like(20_000)
-    models = {k: statistics.median(seconds_of(lambda k=k: ours(data, recipe, models=k, train=10_000)) for _ in range(3))
-              for k in (8, 16, 32, 64, 128)}  # fmt: skip
+    rounds = size(3, 1)
+    models = {k: statistics.median(seconds_of(lambda k=k: ours(data, recipe, models=k, train=10_000)) for _ in range(rounds))
+              for k in (8, 16, 32, 64, 128)[: size(5, 3)]}  # fmt: skip
     data = purchase_like(90_000)
-    records = {n: statistics.median(seconds_of(lambda n=n: ours(data, recipe, models=8, train=n)) for _ in range(3))
-               for n in (2_500, 5_000, 10_000, 20_000, 40_000, 80_000)}  # fmt: skip
+    records = {n: statistics.median(seconds_of(lambda n=n: ours(data, recipe, models=8, train=n)) for _ in range(rounds))
+               for n in (2_500, 5_000, 10_000, 20_000, 40_000, 80_000)[: size(6, 3)]}  # fmt: skip
     return {"models": _line(models), "records": _line(records)}
 
 
@@ -271,21 +354,59 @@ def _line(seconds: dict[int, float]) -> dict[str, object]:
             "per_unit": float(slope), "worst_deviation_from_a_line": round(float(off), 3)}  # fmt: skip
 
 
-BENCHES = {act.__name__: act for act in (small_net, large_net, attack_models, whole_audit, neighbour, growth)}
+BENCHES = {
+    act.__name__: act for act in (small_net, sparse, large_net, cnn, attack_models, whole_audit, neighbour, growth)
+}
+ROWS = [  # what, figure (bench and its keys), unit, at least or at most
+    ("600-128-100, 64 models, float32, against a plain DataLoader loop", "small_net.times_the_plain_loop", "x", ">= 4"),
+    ("the same, share of the float32 GEMM roofline", "small_net.share_of_gemm_roofline", "", ">= 0.58"),
+    ("the same in bfloat16, against the plain loop", "small_net.times_the_plain_loop_in_bfloat16", "x", ">= 7"),
+    ("against scikit-learn's MLPClassifier", "small_net.times_scikit_learn", "x", ">= 3"),
+    ("6,170 sparse bits, against the dense loop", "sparse.times_the_plain_loop", "x", ">= 4"),
+    ("the same, records of Texas in memory", "sparse.megabytes_of_67330_records", "MB", "< 50"),
+    ("600-1024-512-256-128-100, share of the GEMM roofline", "large_net.share_of_gemm_roofline", "", ">= 0.70"),
+    ("small CNN, bfloat16 against a plain float32 loop", "cnn.times_bfloat16_against_the_plain_loop", "x", ">= 2.5"),
+    ("the same against our own float32", "cnn.times_bfloat16_against_ours_in_float32", "x", ""),
+    ("100 attack models on 400,000 rows", "attack_models.seconds", "s", "< 15"),
+    ("whole purchase-shaped audit", "whole_audit.seconds", "s", "< 90"),
+    ("the same, memory of all processes", "whole_audit.peak_mib_of_all_processes", "MiB", "< 1024"),
+    ("one busy neighbour, times slower", "neighbour.times_slower", "x", "<= 2"),
+    ("8 to 128 models, worst deviation from a line", "growth.models.worst_deviation_from_a_line", "", "<= 0.15"),
+    ("2,500 to 80,000 records, worst deviation", "growth.records.worst_deviation_from_a_line", "", "<= 0.15"),
+]  # fmt: skip
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the table of what was measured, beside what was asked for."""
+    machine = found["machine"]
+    lines = [f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}:", ""]
+    lines += ["| what | measured | asked for |", "| --- | --- | --- |"]
+    for what, path, unit, asked in ROWS:
+        value: Any = found
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            lines.append(f"| {what} | {value} {unit}".rstrip() + f" | {asked or '-'} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"among {', '.join(BENCHES)}; default: all")
     parser.add_argument("--out", type=Path, help="write the figures there as JSON, too")
+    parser.add_argument("--markdown", action="store_true", help="print the table at the end")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does everything run?")
     arguments = parser.parse_args()
-    found = {"machine": {"processor": _processor(), "cores": CORES, "python": platform.python_version(),
+    globals()["QUICK"] = arguments.quick
+    found: dict[str, Any] = {"machine": {"processor": _processor(), "cores": CORES, "python": platform.python_version(),
                          "torch": torch.__version__, "numpy": np.__version__}}  # fmt: skip
     for name in arguments.names or BENCHES:
         found[name] = {"what": (BENCHES[name].__doc__ or "").splitlines()[0], **BENCHES[name]()}
         print(json.dumps({name: found[name]}), flush=True)
         if arguments.out is not None:
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.markdown:
+        print(markdown(found))
 
 
 def _processor() -> str:
