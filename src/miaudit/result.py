@@ -110,7 +110,7 @@ class TprAtZeroFp(Document):
 
 
 class OperatingPoint(Document):
-    """One threshold and the counts at it, which it was not chosen on: what PPV and epsilon of an attack are read from.
+    """One threshold and the counts at it, which it was not chosen on: what PPV or epsilon of an attack are read from.
 
     ``strategy`` is ``"split"``: chosen on half of the records, counted on the others; ``"bonferroni"``: the best of
     ``tried`` ranks of the non-members, all bounds corrected for their number; or ``"explicit"``: named beforehand.
@@ -145,7 +145,7 @@ class Epsilon(Document):
     ``name`` says what it is: an "empirical epsilon-equivalent", and a "lower bound on epsilon" only where records were
     put into the training by coins. ``value`` is the one-sided bound at the attack's operating point, ``ceiling`` the most
     that as many records could have shown, ``mu`` and ``gaussian`` the shift of Gaussian DP and its epsilon, and
-    ``credible`` the Bayesian interval around the posterior median.
+    ``credible`` the Bayesian interval around the posterior median. The threshold is epsilon's own, not that of the PPV.
     """
 
     name: Literal["empirical epsilon-equivalent", "lower bound on epsilon"]
@@ -155,6 +155,7 @@ class Epsilon(Document):
     mu: float
     gaussian: float
     credible: Interval
+    operating_point: OperatingPoint
 
 
 class DetectableTpr(Document):
@@ -304,7 +305,7 @@ class Controls(Document):
 
 
 class GroupFigures(Document):
-    """What the strongest attack finds in one group; null with a reason where a side is empty."""
+    """What the attack of the highest AUC finds in one group; null with a reason where a side is empty."""
 
     group: str
     members: int
@@ -392,7 +393,7 @@ class Result(Document):
     def records(self) -> list[dict[str, Any]]:
         """One dict per audited record: id, class, member, the risk columns, and two for each attack.
 
-        ``risk_rank`` is the record's place by the strongest attack, 1 for the likeliest member (ties share the best
+        ``risk_rank`` is the record's place by the attack of the highest AUC, 1 for the likeliest member (ties share the best
         place); ``risk_low`` and ``risk_high`` are its best and worst place over halves of the shadows; ``risk_top`` is the
         share of those halves that put it among the first tenth. The last three are there where that attack uses
         shadows. Then ``<attack>`` and ``<attack>_in`` for each attack.

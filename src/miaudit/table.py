@@ -1,4 +1,4 @@
-"""The per-record table as CSV: id, class, member, and score and in/out call of each attack."""
+"""The per-record table as CSV: id, class, member, places by risk, and score and in/out call of each attack."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from miaudit.errors import StoreError
+
+_PLACES = ("risk_rank", "risk_low", "risk_high")
 
 
 def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
@@ -29,7 +31,7 @@ def _csv_cell(column: str, value: Any) -> str:
         return ""
     if column in ("id", "class"):
         return str(value)
-    if column == "member" or column.endswith("_in"):
+    if column == "member" or column.endswith("_in") or column in _PLACES:
         return str(int(value))
     number = float(value)
     return repr(number) if math.isfinite(number) else ""
@@ -46,13 +48,15 @@ def _record(row: Mapping[str, str]) -> dict[str, Any]:
             return None
         if column == "member" or column.endswith("_in"):
             return bool(int(text))
-        return float(text)
+        return int(text) if column in _PLACES else float(text)
 
     return {column: parsed(column, text) for column, text in row.items()}
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a table: id and class as text, scores as floats, memberships as booleans; None where empty.
+    """Return the rows of a table: id and class as text, scores as floats, places as whole numbers, memberships as booleans.
+
+    None where a cell is empty.
 
     Raises
     ------

@@ -155,7 +155,7 @@ def test_refuses_bad_input() -> None:
         Explicit(float("nan"))
     with pytest.raises(PlanError, match="share must lie between 0 and 1"):
         Split(share=1.0)
-    with pytest.raises(PlanError, match="objective must be 'epsilon' or 'mu', got 'auc'"):
+    with pytest.raises(PlanError, match="objective must be 'epsilon', 'mu' or 'ppv', got 'auc'"):
         Split(objective="auc")  # type: ignore[arg-type]
     for fprs in ((), (1.0,), (float("nan"),)):
         with pytest.raises(PlanError, match="fprs must be fractions"):
@@ -169,3 +169,18 @@ def test_refuses_bad_input() -> None:
             certify([1.0, 2.0], [0.0, 1.0], strategy, delta=2.0)
         with pytest.raises(PlanError, match="confidence"):
             certify([1.0, 2.0], [0.0, 1.0], strategy, delta=0.0, confidence=95)
+
+
+def test_the_threshold_for_ppv_has_the_largest_bound_on_the_ratio_of_rates_in_the_half_that_picks() -> None:
+    rng = np.random.default_rng(3)
+    ins, outs = rng.normal(1.0, 1.0, 60), rng.normal(size=80)
+    strategy = Split(seed=5, objective="ppv")
+    draws = np.random.default_rng(np.random.SeedSequence(5))
+    picking = draws.permutation(ins)[:30], draws.permutation(outs)[:40]
+
+    def ratio(cut: float) -> float:
+        tp, fp = int((picking[0] >= cut).sum()), int((picking[1] >= cut).sum())
+        return clopper_pearson(tp, 30)[0] / clopper_pearson(fp, 40)[1]
+
+    (point,) = certify(ins, outs, strategy, delta=1e-5).points
+    assert ratio(point.threshold) == pytest.approx(max(map(ratio, np.concatenate(picking))))

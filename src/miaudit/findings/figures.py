@@ -41,9 +41,9 @@ ThresholdKind = Literal["split", "bonferroni"]
 class Operating:
     """Where the threshold of an attack's PPV and epsilon comes from, and at which delta.
 
-    ``"split"`` chooses it on one random half of the records and counts on the other; ``"bonferroni"`` tries six ranks of the
-    non-members and pays for each. ``coins``: the sides were dealt by fair coins before the training (canaries), so
-    that the epsilon bounds that of the mechanism.
+    ``"split"`` chooses it on one random half of the records, each figure its own, and counts on the other;
+    ``"bonferroni"`` tries six ranks of the non-members and pays for each. ``coins``: the sides were dealt by fair coins
+    before the training (canaries), so that the epsilon bounds that of the mechanism.
     """
 
     threshold: ThresholdKind = "split"
@@ -56,11 +56,11 @@ class Operating:
         if not 0.0 < self.delta < 1.0:
             raise PlanError(f"delta must lie between 0 and 1, both excluded, got {self.delta}; 1e-5 is usual")
 
-    def strategy(self, seed: int) -> stats.Strategy:
+    def strategy(self, seed: int, objective: Literal["epsilon", "ppv"]) -> stats.Strategy:
         """Return the option value of `miaudit.stats.certify`."""
         if self.threshold == "bonferroni":
             return stats.Bonferroni()
-        return stats.Split(seed=child_seed(seed, "threshold"))
+        return stats.Split(seed=child_seed(seed, "threshold"), objective=objective)
 
 
 OPERATING = Operating()
@@ -200,49 +200,61 @@ def _above_at_low_fpr(ins: NDArray[np.float64], outs: NDArray[np.float64], confi
 def _at_operating_point(
     ins: NDArray[np.float64], outs: NDArray[np.float64], operating: Operating, seed: int
 ) -> dict[str, Any]:
-    """PPV and epsilon at the point of the largest bound, none of it chosen on the counts that bound it."""
-    strategy, delta = operating.strategy(seed), operating.delta
+    """PPV and epsilon, each at the point with the best bound on it, none chosen on the counts that bound it."""
+    options: dict[str, Any] = {"delta": operating.delta, "confidence": CONFIDENCE}
+    options["independent_trainings"] = operating.coins
     try:
-        certified = stats.certify(
-            ins, outs, strategy, delta=delta, confidence=CONFIDENCE, independent_trainings=operating.coins
-        )
+        for_ppv = stats.certify(ins, outs, operating.strategy(seed, "ppv"), **options)
+        for_epsilon = stats.certify(ins, outs, operating.strategy(seed, "epsilon"), **options)
     except MiauditError as error:
         return {"figures_reason": f"No PPV and no epsilon: {error}."}
-    tried = len(certified.points)
+    tried = len(for_ppv.points)
     level = 1 - (1 - CONFIDENCE) / tried  # of each point, so that the best of them holds
-    point = max(certified.points, key=lambda each: each.epsilon)
-    # at a rank of the non-members the false positives are given; those seen may be fewer, where scores are tied
-    fp = point.fp if point.rank is None else point.rank
-    counts = (point.tp, point.fn, fp, point.fp + point.tn - fp)
-    credible = stats.epsilon_credible(*counts, delta, CONFIDENCE, draws=20_000, seed=child_seed(seed, "credible"))
+    accusing = max(for_ppv.points, key=lambda each: each.tpr_low / each.fpr_high)
+    telling = max(for_epsilon.points, key=lambda each: each.epsilon)
+    n_in, n_out = telling.tp + telling.fn, telling.fp + telling.tn
+    credible = stats.epsilon_credible(
+        *_counts(telling), operating.delta, CONFIDENCE, draws=20_000, seed=child_seed(seed, "credible")
+    )
     return {
-        "operating_point": OperatingPoint(
-            strategy=operating.threshold,
-            tried=tried,
-            threshold=point.threshold,
-            tp=point.tp,
-            fn=point.fn,
-            fp=point.fp,
-            tn=point.tn,
-            tpr=point.tp / (point.tp + point.fn),
-            tpr_low=point.tpr_low,
-            fpr=point.fp / (point.fp + point.tn),
-            fpr_high=point.fpr_high,
-        ),
+        "operating_point": _point(accusing, operating.threshold, tried),
         "ppv": [
             PpvAtPrior(prior=each.prior, value=each.value, low=each.low, high=each.high, reason=each.reason)
-            for each in stats.ppv(*counts, confidence=level)
+            for each in stats.ppv(*_counts(accusing), confidence=level)
         ],
         "epsilon": Epsilon(
             name="lower bound on epsilon" if operating.coins else "empirical epsilon-equivalent",
-            value=point.epsilon,
-            delta=delta,
-            ceiling=stats.epsilon_ceiling(point.tp + point.fn, point.fp + point.tn, delta, level),
-            mu=certified.mu,
-            gaussian=stats.epsilon_from_mu(certified.mu, delta),
+            value=telling.epsilon,
+            delta=operating.delta,
+            ceiling=stats.epsilon_ceiling(n_in, n_out, operating.delta, level),
+            mu=for_epsilon.mu,
+            gaussian=stats.epsilon_from_mu(for_epsilon.mu, operating.delta),
             credible=_interval(credible),
+            operating_point=_point(telling, operating.threshold, tried),
         ),
     }
+
+
+def _counts(point: stats.OperatingPoint) -> tuple[int, int, int, int]:
+    """Return tp, fn, fp, tn; a rank allows its false positives, although fewer are seen where scores are tied."""
+    fp = point.fp if point.rank is None else point.rank
+    return point.tp, point.fn, fp, point.fp + point.tn - fp
+
+
+def _point(point: stats.OperatingPoint, strategy: ThresholdKind, tried: int) -> OperatingPoint:
+    return OperatingPoint(
+        strategy=strategy,
+        tried=tried,
+        threshold=point.threshold,
+        tp=point.tp,
+        fn=point.fn,
+        fp=point.fp,
+        tn=point.tn,
+        tpr=point.tp / (point.tp + point.fn),
+        tpr_low=point.tpr_low,
+        fpr=point.fp / (point.fp + point.tn),
+        fpr_high=point.fpr_high,
+    )
 
 
 def balanced(member: Bools, *, seed: int) -> NDArray[np.int64]:

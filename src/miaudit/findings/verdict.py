@@ -111,7 +111,7 @@ def _smallest(power: Power | None) -> str:
 
 
 def _of(ran: Sequence[AttackResult]) -> str:
-    return f"; the strongest of {len(ran)} attacks" if len(ran) > 1 else ""
+    return f"; the highest AUC of {len(ran)} attacks" if len(ran) > 1 else ""
 
 
 def _auc(result: AttackResult) -> float:

@@ -36,18 +36,19 @@ class Explicit:
 class Split:
     """Pick the threshold on one random part of each side, certify it on the rest.
 
-    ``share`` of the records picks; it takes the threshold with the largest bound on ``objective`` there.
+    ``share`` of the records picks; it takes the threshold with the largest bound on ``objective`` there: on epsilon, on mu, or,
+    for ``"ppv"``, on TPR / FPR, which is what the PPV grows with (epsilon may also be large where nearly all are accused).
     """
 
     seed: int = 0
     share: float = 0.5
-    objective: Literal["epsilon", "mu"] = "epsilon"
+    objective: Literal["epsilon", "mu", "ppv"] = "epsilon"
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share < 1.0:
             raise PlanError(f"share must lie between 0 and 1, both excluded, got {self.share}; 0.5 is usual")
-        if self.objective not in ("epsilon", "mu"):
-            raise PlanError(f"objective must be 'epsilon' or 'mu', got {self.objective!r}")
+        if self.objective not in ("epsilon", "mu", "ppv"):
+            raise PlanError(f"objective must be 'epsilon', 'mu' or 'ppv', got {self.objective!r}")
 
 
 @dataclass(frozen=True)
@@ -269,5 +270,8 @@ def _best(inside: Scores, outside: Scores, objective: str, delta: float, confide
     low[tp > 0] = betaincinv(tp[tp > 0], curve.n_in - tp[tp > 0] + 1, tail)
     high = np.ones(len(fp))
     high[fp < curve.n_out] = betaincinv(fp[fp < curve.n_out] + 1, curve.n_out - fp[fp < curve.n_out], 1 - tail)
-    bound = log_ratio(low, high, delta) if objective == "epsilon" else gaussian_shift(low, high)
+    if objective == "ppv":
+        bound = low / high
+    else:
+        bound = log_ratio(low, high, delta) if objective == "epsilon" else gaussian_shift(low, high)
     return float(curve.thresholds[1:-1][np.argmax(bound)])
