@@ -10,13 +10,14 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from miaudit.data import NAMED
-from miaudit.plan import Plan, Section, Step
+from miaudit.plan import HTTPPlan, Plan, Section, Step
 from miaudit.recipes.network import PRESETS, Network
 
 PAGE = Path(__file__).with_name("plans.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table", Step: "table"}
 SECTIONS = {n: f.annotation for n, f in Plan.model_fields.items() if f.annotation in Section.__subclasses__()}
+SECTIONS |= {"http": HTTPPlan}
 
 
 def _kind(of: Any) -> str:

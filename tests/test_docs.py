@@ -8,15 +8,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from miaudit.plan import Plan
 from miaudit.recipes import Network
+from miaudit.targets.wire import Wire
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")] + sorted(
     ROOT.glob("docs/**/*.md")
 )
+PLANS = [ROOT / "README.md", ROOT / "docs" / "plans.md", ROOT / "docs" / "endpoints.md"]
 FENCED = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHOLE = {
     "data": {"name": "digits"},
@@ -35,6 +38,8 @@ def plans_in(page: Path) -> list[Any]:
 
 
 def completed(fragment: dict[str, Any]) -> dict[str, Any]:
+    if "url" in fragment.get("target", {}):
+        fragment = {"data": dict.fromkeys(("members", "nonmembers", "population"), "f.npz")} | fragment
     three_files = "members" in fragment.get("data", {})
     return {name: value for name, value in WHOLE.items() if not (name == "split" and three_files)} | fragment
 
@@ -56,7 +61,7 @@ def test_the_tables_of_the_plan_page_are_what_the_code_says():
     assert reference["updated"](page) == page, "run python docs/plan_reference.py"
 
 
-@pytest.mark.parametrize(("text", "fragment"), plans_in(ROOT / "README.md") + plans_in(ROOT / "docs" / "plans.md"))
+@pytest.mark.parametrize(("text", "fragment"), [plan for page in PLANS for plan in plans_in(page)])
 def test_every_plan_on_a_page_is_one(text, fragment):
     content = tomllib.loads(text)
     plan = Plan.of(completed(content) if fragment else content)
@@ -64,6 +69,14 @@ def test_every_plan_on_a_page_is_one(text, fragment):
         network = dict(plan.recipe.network)
         preset = network.pop("preset", None)
         assert Network(**network) if preset is None else Network.preset(preset, **network)
+
+
+@pytest.mark.parametrize(("text", "fragment"), plans_in(ROOT / "docs" / "endpoints.md"))
+def test_every_endpoint_on_the_page_can_be_spoken_to(text, fragment):
+    target = tomllib.loads(text)["target"]
+    wire = Wire(**{name: value for name, value in target["http"].items() if name in Wire.__dataclass_fields__})
+    assert len(wire.encode(np.zeros((2, 3)))) > 6
+    assert wire.address(target["url"]).count("/") > 2
 
 
 def test_pages_hold_plans():

@@ -10,6 +10,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -31,14 +32,14 @@ from miaudit.findings import Operating, Trial, blind_control, examine, skipped
 from miaudit.plan import EnginePlan, Plan
 from miaudit.recipes import device_name, placed
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
-from miaudit.scope import mismatches, not_tested, threat_model
+from miaudit.scope import mismatches, not_tested, oddities, threat_model
 from miaudit.seeds import child_seed
 from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
 from miaudit.shadows.engine import Job, Progress, one_thread, peak_memory
 from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool
 from miaudit.store import Store
-from miaudit.targets import Target
+from miaudit.targets import Endpoint, Target
 from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.targets.target import Kind
 
@@ -174,9 +175,12 @@ def audit(
             outside=outside,
         )
     engine, case = engine.take(case, dtype)
-    if out is not None:
-        return _carry_out(case, Path(out), engine, say, began, keep=True)
-    with tempfile.TemporaryDirectory(prefix="miaudit-") as folder:
+    with ExitStack() as stack:
+        if isinstance(case.target, Endpoint) and case.target is not subject:
+            stack.callback(case.target.close)
+        if out is not None:
+            return _carry_out(case, Path(out), engine, say, began, keep=True)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-"))
         return _carry_out(case, Path(folder), engine, say, began, keep=False)
 
 
@@ -250,6 +254,7 @@ class _Asked:
     kind: Kind = "probabilities"
     capability: Capability = "probabilities"
     decimals: int | None = None
+    contact: dict[str, Any] | None = None
 
 
 def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: float, *, keep: bool) -> Result:
@@ -257,6 +262,10 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
     store = Store(folder)
     store.sweep()
     seconds: dict[str, float] = {"load": time.perf_counter() - began}
+    if isinstance(case.target, Endpoint):
+        case.target.tell, case.target.deadline = lambda text: say(text, None), engine.deadline
+        if keep:
+            case.target.keep_in(folder / "target")
     if case.shadow_data != "real":
         clock = time.perf_counter()
         case = on_synthetic(case, folder, deadline=engine.deadline, say=say)
@@ -269,6 +278,8 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
     own = [] if case.target is not None else [_target_job(case, outside)]  # a target of ours is a row like any other
     if case.target is not None:
         say("asking the target", None)
+        if isinstance(case.target, Endpoint):
+            _meet(case.target, case, outside, say)
         asked = _ask(case.target, case, outside)
     what = "training the target and shadow models" if own else "training shadow models"
     seen: list[Progress] = []
@@ -345,6 +356,17 @@ def _target_job(case: Case, outside: NDArray[np.int64]) -> Job:
     return Job(key, "target", case.split.members, asked, seed)
 
 
+def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], say: Tell) -> None:
+    """Make first contact, with records that are not audited, and say what asking will take."""
+    X, split = case.dataset.X, case.split
+    if not endpoint.contact:
+        others = split.population[~np.isin(split.population, outside)]
+        probes = others if len(others) >= endpoint.probes else split.population
+        endpoint.make_contact(take_records(X, probes[: endpoint.probes]))
+    asked = [split.members, split.nonmembers, *([] if endpoint.kind == "labels" else [outside])]
+    say(f"asking the target: {endpoint.expect(take_records(X, np.concatenate(asked)))}", None)
+
+
 def _ask(target: Target, case: Case, outside: NDArray[np.int64]) -> _Asked:
     before, X = target.queries, case.dataset.X
     with one_thread():
@@ -354,14 +376,16 @@ def _ask(target: Target, case: Case, outside: NDArray[np.int64]) -> _Asked:
         else:
             outputs = said.probabilities.astype(np.float32)
             further = target.query(take_records(X, outside)).probabilities.astype(np.float32) if len(outside) else None
+    contact = target.contact if isinstance(target, Endpoint) else None
     return _Asked(
         outputs,
         further,
         target.description,
-        target.queries - before,
+        target.queries - before + (0 if contact is None else contact["queries"]),
         said.kind,
         target.capability,
         target.decimals,
+        contact,
     )
 
 
@@ -451,7 +475,11 @@ def _conclude(
     ran = [planned[each.name].attack for each in found.attacks if each.status == "ran"]
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
     shadow_test = float(np.mean([facts["test_accuracy"] for facts in shadows.values()]))
-    warnings = [*case.warnings, *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test)]
+    warnings = [
+        *case.warnings,
+        *oddities(asked.contact),
+        *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test),
+    ]
     if pool.failures:
         warnings.append(
             f"{len(pool.failures)} of {case.shadows} shadow models could not be trained; see shadows.failures."
@@ -470,8 +498,10 @@ def _conclude(
             test_accuracy=test_accuracy,
             classes=len(dataset.classes),
             outputs=asked.kind,
+            capability=asked.capability,
             decimals=asked.decimals,
             queries=asked.queries + (case.synthesis or {"queries": {"total": 0}})["queries"]["total"],
+            contact=asked.contact,
         ),
         split=SplitResult(
             members=len(split.members),
@@ -539,4 +569,5 @@ def _provenance(
         "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": draws.sha256, **case.hashes},
         "recipe": case.recipe.describe(),
         "plan": case.plan,
+        **({"target": case.target.facts()} if isinstance(case.target, Endpoint) else {}),
     }

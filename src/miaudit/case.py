@@ -38,15 +38,16 @@ from miaudit.recipes import (
     Recipe,
     as_recipe,
     estimator_from_function,
+    function_of_file,
     load_weights,
     named_estimator,
     standin,
 )
 from miaudit.seeds import child_seed
-from miaudit.targets import Target, as_target, load_model
+from miaudit.targets import Endpoint, Target, as_target, connect, load_model
 from miaudit.targets.files import file_format, file_sha256
 
-Source = Literal["trained here", "given object", "given file"]
+Source = Literal["trained here", "given object", "given file", "given url"]
 Design = Literal["disjoint", "overlapping"]
 
 
@@ -94,6 +95,8 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
     if plan.target.file is not None:
         target = _target_file(plan, dataset, recipe, allow_pickle)
         hashes["target_file"] = file_sha256(plan.target.file)
+    elif plan.target.url is not None:
+        target = _target_url(plan, dataset)
     design = plan.shadows.design
     train, test, warnings = shadow_sizes(split, plan.shadows.train, plan.shadows.test, design)
     warnings += _odd_classes(dataset)
@@ -105,7 +108,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
         split=split,
         recipe=recipe,
         target=target,
-        source="trained here" if target is None else "given file",
+        source="trained here" if target is None else "given url" if isinstance(target, Endpoint) else "given file",
         shadows=plan.shadows.count,
         train=train,
         test=test,
@@ -171,7 +174,7 @@ def case_of_model(
     ends = np.cumsum([len(side[1]) for side in sides.values()])
     index = np.split(np.arange(ends[-1]), ends[:-1])
     split = given_split(dataset, *index)
-    target = as_target(model, classes=len(dataset.classes), names=names)
+    target = as_target(model, classes=len(dataset.classes), names=dataset.classes if names is None else names)
     train, test, warnings = shadow_sizes(split, None, None, design)
     warnings += _odd_classes(dataset)
     return Case(
@@ -181,7 +184,7 @@ def case_of_model(
         split=split,
         recipe=as_recipe(model if recipe is None else recipe, classes=names),
         target=target,
-        source="given object",
+        source="given url" if isinstance(target, Endpoint) else "given object",
         shadows=shadows,
         train=train,
         test=test,
@@ -329,6 +332,20 @@ def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow
         )
     module = load_model(path, module=recipe.build, allow_pickle=allow_pickle)
     return ModuleModel(recipe, module, classes, shape)
+
+
+def _target_url(plan: Plan, dataset: Dataset) -> Target:
+    assert plan.target.url is not None
+    options = plan.target.http.model_dump()
+    if options["sign"] is not None:
+        options["sign"] = function_of_file(options["sign"])
+    try:
+        endpoint = connect(plan.target.url, **options, description=plan.target.description)
+        return endpoint.for_classes(len(dataset.classes), dataset.classes)
+    except PlanError as error:
+        raise PlanError(
+            [(f"target.http.{path}" if path else "target", text) for path, text in error.problems]
+        ) from error
 
 
 def _attack_options(plan: Plan) -> dict[str, Any]:

@@ -90,9 +90,47 @@ class SplitPlan(Section):
     duplicates: Literal["report", "drop"] = Field("report", description="what to do with identical records")
 
 
+class HTTPPlan(Section):
+    """How the server at target.url is spoken to and reached, and what may be asked of it."""
+
+    format: Literal["v2", "instances", "mlflow", "sagemaker-csv", "sagemaker-json", "json"] | None = Field(
+        None, description="the wire format; must be given with a url"
+    )
+    model: str | None = Field(None, description="v2, instances: the model's name, where the url is the server's alone")
+    version: str | None = Field(None, description="v2, instances: its version")
+    input: str | None = Field(None, description="v2: name of the input tensor")
+    datatype: str | None = Field(None, description="v2: type to send numbers as, such as FP32; default: their own")
+    output: str | None = Field(None, description="which output to read; of MLServer, predict_proba")
+    send: str | None = Field(None, description="mlflow, sagemaker-json: which form of body")
+    body: str | None = Field(None, description='json: the body, with "$records" or "$record" where the records go')
+    answer: str | None = Field(None, description="json: path of the answers in what comes back, as data.*.probs")
+    columns: list[str] | None = Field(None, description="class names in the order of the answers' columns")
+    outputs: Literal["probabilities", "logits", "topk", "labels"] | None = Field(
+        None, description="what it answers; default: told at first contact"
+    )
+    batch: int = Field(100, ge=1, description="most records per request")
+    concurrency: int = Field(4, ge=1, description="most requests at a time")
+    contact: int = Field(5, ge=1, description="records asked about at first contact, twice each")
+    budget: int | None = Field(None, ge=1, description="most records that may be sent, over all runs in one folder")
+    rate: float | None = Field(None, gt=0, description="most records per second")
+    price: float | None = Field(None, ge=0, description="of 1,000 records, for the estimate")
+    headers: dict[str, str] = Field({}, description='sent with every request; "env:NAME" stands for a variable')
+    timeout: float = Field(30.0, gt=0, description="seconds to wait for an answer")
+    retries: int = Field(5, ge=0, description="further attempts after a dropped connection, a timeout or a 5xx status")
+    patience: float = Field(300.0, ge=0, description="seconds in all that one request may be told to slow down")
+    slow_down: list[int] = Field([], description="statuses that mean slow down, beside 408, 425 and 429")
+    proxy: str | None = Field(None, description="address of a proxy; default: the environment's")
+    ca: str | None = Field(None, description="file of the certificate authorities to trust")
+    certificate: str | None = Field(None, description="file of the client's certificate")
+    key: str | None = Field(None, description="file of its key")
+    sign: str | None = Field(None, description="file.py:name of a function that adds headers, such as a signature")
+
+
 class TargetPlan(Section):
     """The model under audit, if it exists already; without it, one is trained by the recipe on the members."""
 
+    url: str | None = Field(None, description="address of a server that answers for it; see docs/endpoints.md")
+    http: HTTPPlan = HTTPPlan()  # type: ignore[call-arg]
     file: str | None = Field(
         None, description="the trained model: ONNX, skops, safetensors, torch weights; others with consent"
     )
@@ -104,8 +142,16 @@ class TargetPlan(Section):
 
     @model_validator(mode="after")
     def _described_by_a_file(self) -> TargetPlan:
-        if self.file is None and (self.trusted or self.description or self.module):
-            raise ValueError("module, trusted and description belong to file, a trained model")
+        if self.file is None and (self.trusted or self.module):
+            raise ValueError("module and trusted belong to file, a trained model")
+        if self.file is None and self.url is None and self.description:
+            raise ValueError("description belongs to file or url, a model that exists already")
+        if self.file is not None and self.url is not None:
+            raise ValueError("say where the target is in one way: file or url")
+        if self.url is None and self.http.model_fields_set:
+            raise ValueError("http belongs to url, the address of the server")
+        if self.url is not None and self.http.format is None:
+            raise ValueError('http.format is missing: how the server is spoken to, such as "v2" or "instances"')
         return self
 
 
@@ -302,9 +348,10 @@ class Plan(Section):
             raise ValueError(
                 "data.members, nonmembers and population are files already: leave their sizes out of split"
             )
-        if self.target.file is not None and isinstance(self.split.members, int):
+        given = "file" if self.target.file is not None else "url" if self.target.url is not None else None
+        if given is not None and isinstance(self.split.members, int):
             raise ValueError(
-                "target.file names a trained model, so its members are known and cannot be drawn: give split.members as a "
+                f"target.{given} names a trained model, so its members are known and cannot be drawn: give split.members as a "
                 "file of record numbers, or data.members as a file of records"
             )
         return self
@@ -355,7 +402,9 @@ class Plan(Section):
             update={
                 "data": resolved(self.data, ("path", "members", "nonmembers", "population")),
                 "split": resolved(self.split, ("members", "nonmembers", "population")),
-                "target": resolved(self.target, ("file", "module")),
+                "target": resolved(self.target, ("file", "module")).model_copy(
+                    update={"http": resolved(self.target.http, ("ca", "certificate", "key", "sign"))}
+                ),
                 "recipe": resolved(self.recipe, ("function",)),
                 "synthesis": resolved(self.synthesis, ("marginals",)),
             }

@@ -228,17 +228,21 @@ class AttackResult(Document):
 class TargetResult(Document):
     """The model under audit, as seen through its prediction interface.
 
-    ``queries`` is null where the answers were made elsewhere and nobody counted.
+    ``queries`` is null where the answers were made elsewhere and nobody counted. ``capability`` is what can be attacked
+    with, ``decimals`` the most that were seen in its probabilities (null: more than six), and ``contact`` what first
+    contact found of a target behind a url.
     """
 
     description: str
-    source: Literal["trained here", "given object", "given file", "stored outputs"]
+    source: Literal["trained here", "given object", "given file", "given url", "stored outputs"]
     train_accuracy: float
     test_accuracy: float
     classes: int
     outputs: Literal["probabilities", "logits", "topk", "labels"]
     queries: int | None
+    capability: Literal["logits", "probabilities", "topk", "rounded", "labels"] | None = None
     decimals: int | None = None
+    contact: dict[str, Any] | None = None
 
 
 class SplitResult(Document):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from miaudit.attacks import Attack
 from miaudit.case import Case
@@ -86,6 +87,23 @@ def not_tested(ran: Sequence[Attack], capability: Capability) -> list[str]:
         "Other training runs: the figures are of this one target; their intervals cover the choice of records, not the "
         "seed.",
     ]
+
+
+def oddities(contact: Mapping[str, Any] | None) -> list[str]:
+    """Return what first contact with an endpoint found that a reader must know of."""
+    found = []
+    if contact and not contact["deterministic"]:
+        found.append(
+            f"The target is randomised: asked twice about the same {contact['records']} records, its answers differ by up to "
+            f"{contact['repeat_difference']:.2g}. Every record was asked about once; an attacker who asks again and "
+            "averages sees more than these attacks do."
+        )
+    if contact and not contact["batch_consistent"]:
+        found.append(
+            f"The target's answer to a record depends on the other records of its request (by up to "
+            f"{contact['batch_difference']:.2g}): set target.http.batch = 1 to ask about each alone."
+        )
+    return found
 
 
 def mismatches(case: Case, train: float, test: float, shadow_train: float, shadow_test: float) -> list[str]:

@@ -1,6 +1,14 @@
 """How to train one model of the target's kind, or many at once."""
 
-from miaudit.recipes.building import as_recipe, device_name, estimator_from_function, named_estimator, placed, shortened
+from miaudit.recipes.building import (
+    as_recipe,
+    device_name,
+    estimator_from_function,
+    function_of_file,
+    named_estimator,
+    placed,
+    shortened,
+)
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
@@ -23,6 +31,7 @@ __all__ = [
     "as_recipe",
     "device_name",
     "estimator_from_function",
+    "function_of_file",
     "load_weights",
     "named_estimator",
     "placed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,12 +131,27 @@ def _make(path: str, params: dict[str, Any]) -> Any:
 def estimator_from_function(path: str) -> Any:
     """Return what ``file.py:name`` returns when called: an estimator, a pipeline or a recipe.
 
+    Raises
+    ------
+    PlanError
+        If there is no such file or function, or it fails.
+    """
+    function = function_of_file(path)
+    try:
+        return function()
+    except Exception as error:
+        raise PlanError(f"{path} failed: {type(error).__name__}: {error}") from error
+
+
+def function_of_file(path: str) -> Callable[..., Any]:
+    """Return the function ``file.py:name``.
+
     The file's folder is put on the import path, so that worker processes find the file too.
 
     Raises
     ------
     PlanError
-        If there is no such file or function, or it fails.
+        If there is no such file or function.
     """
     file, _, name = path.rpartition(":")
     source = Path(file)
@@ -154,7 +169,5 @@ def estimator_from_function(path: str) -> Any:
     function = getattr(module, name, None)
     if not callable(function):
         raise PlanError(f"{source} has no function {name!r}")
-    try:
-        return function()
-    except Exception as error:
-        raise PlanError(f"{path} failed: {type(error).__name__}: {error}") from error
+    found_function: Callable[..., Any] = function
+    return found_function

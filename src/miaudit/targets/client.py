@@ -144,7 +144,7 @@ class Client:
         self._secrets: set[str] = set()
         self._random = random.Random()
         self._lock = threading.Lock()
-        headers = {name: self._filled(name, value) for name, value in connection.headers.items()}
+        headers = {name: self._filled(f"headers.{name}", value) for name, value in connection.headers.items()}
         self._headers = {"content-type": content_type, "accept": content_type, **headers}
         proxy = None if connection.proxy is None else self._filled("proxy", connection.proxy)
         try:

@@ -70,10 +70,11 @@ class Endpoint(Target):
         self._client = Client(self.url, content_type=wire.content_type, connection=connection, concurrency=concurrency)
         self._batch = 1 if wire.one_at_a_time else batch
         self._concurrency = concurrency
-        self._probes = probes
+        self.probes = probes
         self._order = None if columns is None else tuple(str(name) for name in columns)
         self._folder = None if folder is None else Path(folder)
         self._ledger: Ledger | None = None
+        self._expected: list[bytes] = []
 
     def for_classes(self, classes: int, names: tuple[Any, ...] | None = None) -> Endpoint:
         """Say which classes the data has, before anything is asked.
@@ -83,6 +84,14 @@ class Endpoint(Target):
         PlanError
             If the target is known to answer others.
         """
+        own = self._names
+        if own is not None and len(own) != classes:
+            raise PlanError(f"classes: the target was given {len(own)} class names, the data has {classes}")
+        if own is not None and names is not None and tuple(map(str, own)) != tuple(map(str, names)):
+            if {str(name) for name in names} == {str(name) for name in own}:
+                self._order = self._order or tuple(str(name) for name in own)
+            else:
+                names = own  # the data knows its classes by number
         self.classes, self._names = classes, names
         if self._order is not None:
             self._columns = class_columns(self._order, classes, names)
@@ -120,6 +129,11 @@ class Endpoint(Target):
     def estimate(self, X: Records) -> Estimate:
         """Return what a query of these records will take, first contact not counted."""
         return self.ledger.estimate(_keys(X))
+
+    def expect(self, X: Records) -> Estimate:
+        """Return the estimate for all the records that will be asked about, and remember them for what may be missing."""
+        self._expected = _keys(X)
+        return self.ledger.estimate(self._expected)
 
     def facts(self) -> dict[str, Any]:
         """Return this run's counts, for the provenance of a result."""
@@ -177,7 +191,7 @@ class Endpoint(Target):
             self._saw_decimals(known["decimals"])
             self.queries += known["queries"]
             return self.contact
-        X = take_records(X, np.arange(min(self._probes, n_records(X))))
+        X = take_records(X, np.arange(min(self.probes, n_records(X))))
         n = n_records(X)
         first = self._ask(X)
         if self.kind is None and first.ndim == 2 and _like_logits(first):
@@ -285,11 +299,14 @@ class Endpoint(Target):
     def _explained(self, error: BaseException, keys: Sequence[bytes], missing: Sequence[int]) -> BaseException:
         if not isinstance(error, BudgetError):
             return error
-        left = sum(not self.ledger.has(keys[i]) for i in missing)
+        now = sum(self.ledger.has(keys[i]) for i in missing)
+        needed = {*keys, *self._expected}
+        left = sum(not self.ledger.has(key) for key in needed)
         where = "" if self.ledger.folder is None else f" in {self.ledger.folder}"
         return BudgetError(
-            f"{error}: {len(missing) - left:,} of {len(missing):,} records were answered now and are kept{where}; "
-            f"{left:,} are missing. To finish, run again with a budget of at least {self.ledger.spent + left:,}"
+            f"{error}: {now:,} records were answered now, and {len(needed) - left:,} of {len(needed):,} in all; they are "
+            f"kept{where}. {left:,} are missing: to finish, run again with a budget of at least "
+            f"{self.ledger.spent + left:,}"
         )
 
 
