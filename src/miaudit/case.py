@@ -36,6 +36,7 @@ from miaudit.recipes import (
     ModuleRecipe,
     Network,
     Recipe,
+    ServiceRecipe,
     as_recipe,
     estimator_from_function,
     function_of_file,
@@ -283,6 +284,9 @@ def _recipe(plan: RecipePlan, dataset: Dataset) -> Recipe:
     elif plan.function is not None:
         recipe = as_recipe(estimator_from_function(plan.function))
         encode = encode is True
+    elif plan.service is not None:
+        recipe = _service(plan.service)
+        encode = encode is True
     elif plan.standin is not None:
         recipe = standin(plan.standin, plan.params)
         encode = encode is not False
@@ -295,6 +299,19 @@ def _recipe(plan: RecipePlan, dataset: Dataset) -> Recipe:
         recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network
     transformer = encoder(dataset.schema) if encode else None
     return recipe if transformer is None else Encoded(recipe, transformer)
+
+
+def _service(options: dict[str, Any]) -> ServiceRecipe:
+    refuse_unknown(options, tuple(ServiceRecipe.__dataclass_fields__), "recipe.service")
+    if "train" not in options:
+        raise PlanError([("recipe.service.train", "missing: the address that starts a training")])
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    try:
+        return ServiceRecipe(**given)
+    except PlanError as error:
+        raise PlanError([(f"recipe.service.{path}".rstrip("."), text) for path, text in error.problems]) from error
+    except (TypeError, AttributeError) as error:
+        raise PlanError([("recipe.service", f"a value has the wrong type: {error}")]) from error
 
 
 def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, allow_pickle: bool) -> Target:

@@ -177,13 +177,17 @@ class RecipePlan(Section):
         None, description="file.py:name of a function that returns an estimator, a pipeline or a recipe"
     )
     network: dict[str, Any] | None = Field(None, description="a torch network: kind, hidden, epochs, ...")
+    service: dict[str, Any] | None = Field(
+        None, description="a service that trains: the address train, and further keys (docs/service.md)"
+    )
     encode: bool | None = Field(
-        None, description="put one-hot and scaling, as the columns need, before the model; default: unless a function"
+        None,
+        description="put one-hot and scaling, as the columns need, before the model; default: unless a function or service",
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> RecipePlan:
-        ways = ("estimator", "standin", "function", "network")
+        ways = ("estimator", "standin", "function", "service", "network")
         if sum(getattr(self, way) is not None for way in ways) != 1:
             raise ValueError(f"say how models are trained in one way: {', '.join(ways[:-1])}, or {ways[-1]}")
         if self.params and self.estimator is None and self.standin is None:

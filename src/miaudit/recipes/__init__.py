@@ -14,6 +14,7 @@ from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
 from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
+from miaudit.recipes.service import ServiceModel, ServiceRecipe
 from miaudit.recipes.standins import AmazonLike, GoogleLike, standin
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "Network",
     "NetworkModel",
     "Recipe",
+    "ServiceModel",
+    "ServiceRecipe",
     "as_recipe",
     "device_name",
     "estimator_from_function",

@@ -183,6 +183,10 @@ class Client:
         """Close the connections."""
         self._closing()
 
+    def get(self, reservation: Reservation) -> bytes:
+        """Return the content of the answer to a GET, with the failures and attempts of `post`."""
+        return self._sent("GET", None, reservation)
+
     def post(self, body: bytes, reservation: Reservation) -> bytes:
         """Return the content of the answer to a body.
 
@@ -194,6 +198,9 @@ class Client:
         TargetError
             If no answer could be had; the message holds no secret.
         """
+        return self._sent("POST", body, reservation)
+
+    def _sent(self, method: str, body: bytes | None, reservation: Reservation) -> bytes:
         import httpx2
 
         failures, waited = 0, 0.0
@@ -201,7 +208,9 @@ class Client:
             reservation.sending()
             began = time.monotonic()
             try:
-                response = self._http.post(self._url, content=body, headers=self._signed(body))
+                response = self._http.request(
+                    method, self._url, content=body, headers=self._signed(method, body or b"")
+                )
             except httpx2.TransportError as error:
                 why = self.redacted(f"{type(error).__name__}: {error}")
                 reservation.lost(why, time.monotonic() - began)
@@ -237,11 +246,11 @@ class Client:
                 raise TargetError(f"{problem}, {failures} times; what was answered is kept, run again to go on")
             time.sleep(wait)
 
-    def _signed(self, body: bytes) -> Mapping[str, str]:
+    def _signed(self, method: str, body: bytes) -> Mapping[str, str]:
         if self._options.sign is None:
             return {}
         try:
-            added = dict(self._options.sign("POST", self._url, dict(self._headers), body))
+            added = dict(self._options.sign(method, self._url, dict(self._headers), body))
         except Exception as error:
             raise TargetError(f"sign failed: {self.redacted(f'{type(error).__name__}: {error}')}") from None
         with self._lock:
