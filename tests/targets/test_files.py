@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import skops.io
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
+from miaudit.cli import main
 from miaudit.errors import PlanError
 from miaudit.plan import Plan
 from miaudit.targets import as_target, load_model
@@ -287,7 +289,7 @@ def test_a_plan_audits_the_weights_of_a_module(folder, net):
 
 
 def test_a_module_needs_a_file():
-    with pytest.raises(PlanError, match="module, trusted and description belong to file"):
+    with pytest.raises(PlanError, match="module and trusted belong to file"):
         Plan.of(
             {
                 "data": {"name": "digits"},
@@ -296,3 +298,33 @@ def test_a_module_needs_a_file():
                 "target": {"module": "a.py:b"},
             }
         )
+
+
+def test_weights_without_a_module_go_into_the_recipes_own(folder, net):
+    (folder / "own_recipe.py").write_text(
+        "from torch import nn\n\nfrom miaudit.recipes import ModuleRecipe\n\n\n"
+        "def make():\n    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))\n\n\n"
+        "def recipe():\n    return ModuleRecipe(make, epochs=1)\n\n\n"
+        "def standardizing():\n    return ModuleRecipe(make, epochs=1, standardize=True)\n"
+    )
+    plan = {
+        "data": {"path": str(folder / "all.npz"), "label": "y"},
+        "split": {"members": str(folder / "in.txt"), "nonmembers": str(folder / "out.txt")},
+        "target": {"file": str(folder / "w.safetensors")},
+        "recipe": {"function": f"{folder / 'own_recipe.py'}:recipe"},
+        "shadows": {"count": 2},
+    }
+    result = miaudit.audit(plan, jobs=0)
+    with np.load(folder / "all.npz") as arrays, torch.no_grad():
+        hit = net(torch.tensor(arrays["X"])).argmax(dim=1).numpy() == arrays["y"]
+    assert result.target.train_accuracy == pytest.approx(hit[:40].mean())
+    with pytest.raises(PlanError, match=r"standardizes records by means that are not among them: give target\.module"):
+        miaudit.audit({**plan, "recipe": {"function": f"{folder / 'own_recipe.py'}:standardizing"}}, jobs=0)
+
+
+def test_the_command_line_refuses_a_hostile_file_with_exit_code_2(folder):
+    (folder / "w.safetensors").write_bytes(pickle.dumps(Boom(folder / "written")))
+    ended = CliRunner().invoke(main, ["run", str(folder / "plan.toml"), "--jobs", "0", "--out", str(folder / "out")])
+    assert ended.exit_code == 2
+    assert "runs whatever code its author put there" in ended.output
+    assert not (folder / "written").exists()

@@ -84,11 +84,11 @@ def load_model(
     """
     path = Path(path)
     kind = file_format(path)
-    if module is not None and kind not in ("safetensors", "torch"):
-        raise PlanError(f"{path} is a {kind} file, a whole model; target.module belongs to bare weights, leave it out")
     weights_only = kind == "torch" and module is not None and not allow_pickle
     if kind in _RUNS_CODE and not allow_pickle and not weights_only:
         raise PlanError(f"{path} {_RUNS_CODE[kind]}, or, if you trust the file, consent with --allow-pickle")
+    if module is not None and kind not in ("safetensors", "torch"):
+        raise PlanError(f"{path} is a {kind} file, a whole model; target.module belongs to bare weights, leave it out")
     if kind == "skops":
         return _load_skops(path, trusted)
     if kind == "onnx":
