@@ -196,8 +196,19 @@ def measure(*, trials: int, seed: int, workers: int, minutes: float) -> dict[str
         "allowed_in_a_cell": max(most_allowed(tried[cell], len(ours)) / tried[cell] for cell in ours),
         "statistics": statistics,
         "failed": failed,
-        "cells": cells,
+        "reported": by_attack(cells),
     }
+
+
+def by_attack(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per world, size, design and attack: counts of the statistics that reported anything."""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for cell in cells:
+        where = {key: cell[key] for key in ("world", "records_a_side", "design", "attack", "trials")}
+        row = rows.setdefault(tuple(map(str, where.values())), {**where, "counts": {}})
+        if cell["reported"]:
+            row["counts"][cell["statistic"]] = cell["reported"]
+    return list(rows.values())
 
 
 def markdown(found: dict[str, Any]) -> str:

@@ -54,6 +54,7 @@ def reports(scores: Scores, member: Bools, labels: Ints, *, seed: int) -> dict[s
     zero = stats.tpr_at_zero_fp(ins, outs)
     found["TPR at 0 false positives"] = zero.low > zero.fpr_high
     found |= {name: bound > 0 for name, bound in certified_bounds(score, member, seed=seed).items()}
+    found["PPV at the point of the largest bound"] = _ppv_above_prior(ins, outs)
     coins = generator(seed, "coins").random(len(score)) < 0.5
     found |= {name: bound > 0 for name, bound in one_run_bounds(score, coins, seed=seed).items()}
     if scores.decision is None:
@@ -175,6 +176,15 @@ def most_allowed(trials: int, cells: int, *, level: float = 0.05, error: float =
     if trials < 1 or cells < 1:
         raise PlanError(f"most_allowed needs at least one trial and one cell, got {trials} and {cells}")
     return int(binom.isf(error / cells, trials, level))
+
+
+def _ppv_above_prior(ins: NDArray[np.float64], outs: NDArray[np.float64]) -> bool:
+    """Whether an accusation at the best of Bonferroni's points is worth more than the prior, as an audit reports it."""
+    points = stats.certify(ins, outs, stats.Bonferroni(), delta=DELTA).points
+    best = max(points, key=lambda point: point.epsilon)
+    fp = best.fp if best.rank is None else best.rank
+    counts = best.tp, best.fn, fp, best.fp + best.tn - fp
+    return any(each.low > each.prior for each in stats.ppv(*counts, confidence=1 - 0.05 / len(points)))
 
 
 def _bounds(curve: stats.Roc) -> NDArray[np.float64]:
