@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scripted import Script, serving
 
 from miaudit.auditing import audit
 from miaudit.case import case_of_plan
 from miaudit.cli import main
 from miaudit.data import load
-from miaudit.errors import PlanError, PoolError, TargetError, TimeLimitError
+from miaudit.errors import BudgetError, PlanError, PoolError, TargetError, TimeLimitError
 from miaudit.plan import Plan
 from miaudit.result import Result
 from miaudit.shadow_data import STATE, on_synthetic, synthesize, target_of
-from miaudit.targets import as_target
+from miaudit.targets import as_target, connect
 
 PLAN = """
 title = "A test"
@@ -162,6 +165,70 @@ def test_a_targets_budget_keeps_what_was_made_and_the_next_call_goes_on(folder):
     assert made.sha256 == whole.sha256
     assert made.figures["queries"] == whole.figures["queries"]
     assert not (folder / "parts" / STATE).exists()
+
+
+def test_a_live_endpoints_budget_stops_the_climbs_and_no_record_is_paid_twice(folder):
+    weights = np.random.default_rng(1).integers(-2, 3, (40, 3)).astype(float)
+
+    def model(X):  # whole numbers: the same to the last bit in any batch
+        scores = (np.asarray(X, dtype=float) @ weights) ** 2 + 1
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    case = small(folder)
+    whole = synthesize(replace(case, target=as_target(model, classes=3)), folder / "whole")
+    script = Script(model)
+    with serving(script) as url:
+
+        def endpoint(budget):
+            options = {"format": "instances", "model": "m", "classes": 3, "description": "model"}
+            return connect(url, **options, budget=budget, folder=folder / "ledger")
+
+        limited = endpoint(500)
+        stopped, error = attempt(replace(case, target=limited), folder / "parts")
+        assert stopped is None
+        assert isinstance(error, BudgetError)
+        assert error.exit_code == 4
+        assert sum(script.answered.values()) == 500
+        assert (folder / "parts" / "synthesis.npz").exists()
+        limited.close()
+        free = endpoint(None)
+        made = synthesize(replace(case, target=free), folder / "parts")
+        free.close()
+    assert made.sha256 == whole.sha256
+    assert made.figures["queries"] == whole.figures["queries"]
+    assert sum(count > 1 for count in script.answered.values()) <= 5  # the records of first contact
+
+
+def test_a_kill_loses_half_a_minute_at_most_and_the_next_run_ends_alike(folder):
+    case = small(folder)
+    whole = synthesize(case, folder / "whole")
+    plan = write(folder, "model-based")
+    slow = (
+        "import sys, time\n"
+        "import miaudit.shadow_data as made\n"
+        "from miaudit.cli import main\n"
+        "from miaudit.synthesis import climbing\n"
+        "made.SECONDS_BETWEEN_STATES = 0\n"
+        "climbing.Climbs.run.__kwdefaults__['seconds_between'] = 0\n"
+        "first = made.write_atomically\n"
+        "def stop(path, content):\n"
+        "    first(path, content)\n"
+        "    print('kept', flush=True)\n"
+        "    time.sleep(60)\n"
+        "made.write_atomically = stop\n"
+        "main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", slow, "synthesize", str(plan), "--out", str(folder / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "kept\n"
+        process.kill()
+    assert (folder / "out" / STATE).exists()
+    assert not (folder / "out" / "synthesis.npz").exists()
+    assert call(folder, "synthesize", plan, "--out", folder / "out").exit_code == 0
+    figures = json.loads((folder / "out" / "synthesis.json").read_text())
+    assert figures["sha256"] == whole.sha256
+    assert figures["queries"] == whole.figures["queries"]
+    assert not (folder / "out" / STATE).exists()
 
 
 def test_max_queries_is_an_end_and_a_larger_one_goes_on(folder):
