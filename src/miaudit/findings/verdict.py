@@ -56,7 +56,9 @@ def verdict_of(
         point = low or _most_at_low_fpr([best])
         return f"{sentence}{'; ' + _at_low_fpr(*point) if point else ''}; {n}{_of(ran)}."
     if low:
-        return f"Membership of some records leaks: {_at_low_fpr(*low)}; no attack's AUC is above chance; {n}{_of(ran)}."
+        return (
+            f"Membership of some records leaks: {_at_low_fpr(*low)}; no AUC of {len(ran)} attacks is above chance; {n}."
+        )
     highest = max(r.auc.high or 0.0 for r in ran if r.auc is not None)
     return (
         f"No leak detected above AUC {_f(highest)} at 95 % with {n}, by the {len(ran)} attacks that were run."
