@@ -257,6 +257,31 @@ def test_a_target_that_tells_nothing_makes_no_record_and_says_so(folder):
     assert figures["queries"]["failed"] == figures["queries"]["total"] == 3 * 2 * 20
 
 
+def test_climbing_a_target_of_labels_alone_is_refused_with_what_else_there_is(folder):
+    labels = as_target(lambda X: np.arange(len(X)) % 3, classes=3)
+    with pytest.raises(PlanError, match="answers labels alone; use"):
+        synthesize(replace(small(folder), target=labels), folder / "out")
+
+
+def test_a_rounded_target_and_one_of_the_top_class_are_climbed(folder):
+    model = target_of(small(folder))
+
+    def rounded(X):
+        return model.query(X).probabilities.round(1)
+
+    def top(X):
+        answers = np.array(model.query(X).probabilities)
+        return np.where(answers == answers.max(axis=1, keepdims=True), answers, 0)
+
+    for ask, kind in ((rounded, "probabilities"), (top, "topk")):
+        target = as_target(ask, classes=3)
+        made = synthesize(replace(small(folder, records=30), target=target), folder / kind)
+        assert target.kind == kind
+        assert made.figures["records"] == 30
+        confidence = target.query(made.dataset().X).values[np.arange(30), made.y]
+        assert (confidence > 0.5).all()
+
+
 def test_changed_options_or_data_never_find_old_records(folder):
     a = synthesize(small(folder), folder / "out")
     b = synthesize(small(folder, conf_min=0.6), folder / "out")
