@@ -201,6 +201,8 @@ def test_a_plan_says_the_same():
         Plan.of({**plan, "shadows": {"design": "offline"}})
     with pytest.raises(PlanError, match=r"split\.outside"):
         Plan.of({**plan, "split": {"members": 200, "outside": -1}})
+    with pytest.raises(PlanError, match="makes them up: leave outside out"):
+        Plan.of({**plan, "shadows": {"data": "synthetic:marginals"}})
     too_large = {**plan, "shadows": {**plan["shadows"], "train": 1500, "test": 1500}}
     with pytest.raises(SplitError, match="hold the 400 audited ones and 2600 of the population"):
         miaudit.audit(too_large, jobs=0)

@@ -325,7 +325,9 @@ def _draws(case: Case) -> tuple[Draws, NDArray[np.int64]]:
     sizes: dict[str, Any] = {"train": case.train, "test": case.test, "groups": groups}
     overlapping = case.design == "overlapping"
     need = overlapping_sizes(audited, **sizes)[1] if overlapping else case.train + case.test
-    most = len(case.split.members) if case.outside is None else case.outside
+    most = case.outside
+    if most is None:  # records that were made are no sample of what the target did not see
+        most = len(case.split.members) if case.shadow_data == "real" else 0
     seed = child_seed(case.seed, "outside")
     outside, apart = draw_outside(population, most=most, need=need, seed=seed, groups=groups)
     rest = population[~np.isin(population, outside)] if apart else population

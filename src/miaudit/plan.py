@@ -352,6 +352,11 @@ class Plan(Section):
             raise ValueError(
                 "data.members, nonmembers and population are files already: leave their sizes out of split"
             )
+        if self.split.outside and self.shadows.data != "real":
+            raise ValueError(
+                f"split.outside asks the target about records of the population, and shadows.data = {self.shadows.data!r} "
+                'makes them up: leave outside out, or use data = "real"'
+            )
         given = "file" if self.target.file is not None else "url" if self.target.url is not None else None
         if given is not None and isinstance(self.split.members, int):
             raise ValueError(
