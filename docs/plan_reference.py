@@ -36,11 +36,12 @@ def _table(*rows: tuple[str, ...]) -> str:
 
 
 def _keys(model: Any) -> str:
-    rows, sections = [], SECTIONS if model is Plan else {}
+    rows = []
     for name, field in model.model_fields.items():
+        section = field.annotation if field.annotation is SECTIONS.get(name, ...) else None
         least = "".join(f" from {bound.ge}" for bound in field.metadata if hasattr(bound, "ge"))
-        default = "required" if field.is_required() else _toml(None if name in sections else field.get_default())
-        meaning = (getdoc(sections[name]) or "").split("\n")[0] if name in sections else field.description or ""
+        default = "required" if field.is_required() else _toml(None if section else field.get_default())
+        meaning = (getdoc(section) or "").split("\n")[0] if section else field.description or ""
         rows.append((f"`{field.alias or name}`", _kind(field.annotation) + least, default, meaning))
     return _table(("key", "type", "default", "meaning"), *rows)
 
