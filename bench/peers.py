@@ -1,6 +1,6 @@
 """Train the same shadow models with other tools, each in an environment of its own, and with miaudit, in one run.
 
-    python bench/peers.py [--out FILE]
+    python bench/peers.py [--out FILE] [--quick]
 
 The work: 600-128-100 tanh networks, 10,000 training records each, SGD, a prediction for 20,000 records, on all cores.
 Compared: ART (adversarial-robustness-toolbox from the registry), whose `ShadowModels` fixes batch 128 and 10 epochs; and
@@ -124,6 +124,7 @@ def environment(name: str, folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time other tools on the same shadow models.")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--quick", action="store_true", help="one round, few models: does everything run?")
     parser.add_argument("--one", help="run one peer here and print its seconds (used by the program itself)")
     arguments = parser.parse_args()
     if arguments.one:
@@ -132,12 +133,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pythons = {name: environment(name, Path(folder)) for name in PEERS}
         times: dict[str, list[float]] = {"art": [], "ours_b128": [], "shipped_loop": [], "ours_b256": []}
-        for _ in range(ROUNDS):
+        rounds, models = (1, 2) if arguments.quick else (ROUNDS, 32)
+        for _ in range(rounds):
             for name, python in pythons.items():
                 done = subprocess.run([python, __file__, "--one", name], capture_output=True, text=True, check=True)
                 times[name].append(float(done.stdout.split()[-1]))
-            times["ours_b128"].append(ours(32, 10, 128))
-            times["ours_b256"].append(ours(32, 10, 256))
+            times["ours_b128"].append(ours(models, 10, 128))
+            times["ours_b256"].append(ours(models, 10, 256))
     middle = {name: statistics.median(each) for name, each in times.items()}
     found = {
         "ms_per_model_epoch": {name: round(1000 * s, 1) for name, s in middle.items()},

@@ -285,32 +285,36 @@ def whole_audit() -> dict[str, object]:
         command = [sys.executable, "-m", "miaudit", "run", str(plan), "--out", f"{folder}/out"]
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        peak = 0
+        peak, program = 0, 0
         while process.poll() is None:
-            peak = max(peak, _tree_rss(process.pid))
-            time.sleep(0.05)
+            found = _tree_bytes(process.pid)
+            peak, program = max(peak, sum(found)), max(program, found[0])
+            time.sleep(0.1)
         document = json.loads((Path(folder) / "out" / "result.json").read_text())
         return {
             "seconds": round(time.perf_counter() - began, 1),
             "peak_mib_of_all_processes": peak // 2**20,
+            "peak_mib_of_the_program": program // 2**20,
             "stages": document["provenance"]["seconds"],
             "shokri_precision": document["attacks"][0]["pooled"]["precision"],
         }
 
 
-def _tree_rss(root: int) -> int:
-    """Bytes in memory of a process and its children; pages they share count once each."""
-    children = {root}
-    total = 0
+def _tree_bytes(root: int) -> list[int]:
+    """Bytes in memory of a process and of each of its children; a page they share is divided among them (PSS)."""
+    children: dict[int, int] = {root: 0}
     for stat in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda path: int(path.parent.name)):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
+            pid = int(stat.parent.name)
+            if pid == root or int(fields[1]) in children:
+                rollup = (stat.parent / "smaps_rollup").read_text()
+                children[pid] = (
+                    next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+                )
+        except (OSError, StopIteration):
             continue
-        if int(fields[1]) in children or int(stat.parent.name) in children:
-            children.add(int(stat.parent.name))
-            total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total
+    return list(children.values())
 
 
 def neighbour() -> dict[str, object]:

@@ -39,8 +39,8 @@ def rows(folder: Path, *runs: tuple[int, dict[str, Any]]) -> np.ndarray:
     return made.outputs(range(models))
 
 
-def widths(models: int, workers: int) -> list[int]:
-    return [len(group) for group in in_groups(pool(Path("unused"), models).plan, DATA, RECIPE, workers)]
+def widths(made: ShadowPool, workers: int) -> list[int]:
+    return [len(group) for group in in_groups(made.plan, DATA, RECIPE, workers)]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_bit_for_bit_at_one_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """Groups of four, here, on two processes and on a cluster, in one go and in two."""
     monkeypatch.setattr(Network, "group_width", lambda self, shape, classes: 4)
-    assert widths(MODELS, 1) == widths(MODELS, 2) == [4, 4]
+    assert widths(pool(tmp_path / "here"), 1) == widths(pool(tmp_path / "here"), 2) == [4, 4]
     here = rows(tmp_path / "here", (MODELS, {"workers": 0}))
     again = rows(tmp_path / "again", (4, {"workers": 0}), (MODELS, {"workers": 0}))
     there = rows(tmp_path / "there", (MODELS, {"workers": 2}))
