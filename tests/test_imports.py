@@ -30,7 +30,7 @@ ALLOWED = {
     "synthesis": {"data", "files", "targets"},
     "recipes": {"data", "targets", "seeds", "files"},
     "probes": {"attacks", "data", "evidence", "seeds", "targets"},
-    "shadows": {"data", "evidence", "files", "recipes", "targets", "store", "seeds"},
+    "shadows": {"data", "evidence", "files", "probes", "recipes", "targets", "store", "seeds"},
     "findings": {"attacks", "evidence", "stats", "result", "seeds"},
     "canaries": {"data", "files", "seeds", "signals", "stats", "targets"},
     "case": {"attacks", "data", "plan", "recipes", "seeds", "targets"},

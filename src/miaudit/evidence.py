@@ -89,6 +89,14 @@ class Probes:
     shadow_distances: Floats | None = None  # (m, r)
     queries: int = 0
 
+    @property
+    def answers(self) -> NDArray[Any]:
+        """The target's votes, or distances where there are no votes."""
+        found = self.distances if self.votes is None else self.votes
+        if found is None:
+            raise DataError("these probes hold neither votes nor distances of the target")
+        return found
+
 
 @dataclass(frozen=True, init=False, eq=False)
 class Evidence:

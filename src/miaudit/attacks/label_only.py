@@ -73,6 +73,13 @@ class LabelOnly(Attack):
         if problems:
             raise PlanError(problems)
 
+    @property
+    def question(self) -> str:
+        """What decides the questions asked, as one text; rows of answers are kept under it."""
+        if self.kind == "boundary":
+            return f"boundary queries={self.queries}"
+        return f"votes queries={self.queries} noise={self.noise!r} mirror={self.mirror}"
+
     def levels(self) -> Number:
         """Return the (queries,) levels of the variants, 0 for the record itself."""
         steps = np.linspace(-_OCTAVES, 0, self.queries - 1) if self.queries > 2 else np.zeros(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from miaudit.probes.hopskipjump import boundary_distance
-from miaudit.probes.probing import probe
+from miaudit.probes.probing import Probed, probe
 from miaudit.probes.variants import variant
 
-__all__ = ["boundary_distance", "probe", "variant"]
+__all__ = ["Probed", "boundary_distance", "probe", "variant"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.attacks.label_only import LabelOnly
-from miaudit.data.records import Records, n_records
+from miaudit.data.dataset import Dataset
+from miaudit.data.records import Records, n_records, take_records
 from miaudit.data.schema import Schema
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Floats, Ints, Probes
@@ -14,6 +17,24 @@ from miaudit.probes.hopskipjump import boundary_distance
 from miaudit.probes.variants import variant
 from miaudit.seeds import generator
 from miaudit.targets.target import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """Records of a data set that models are probed about, for which attacks, under one seed for all models."""
+
+    records: Ints  # (n,) numbers in the data set
+    attacks: tuple[LabelOnly, ...]
+    seed: int
+
+    def ask(self, target: Target, dataset: Dataset) -> dict[str, Probes]:
+        """Return what comes of it, by the attacks' ``question``; two attacks with one question are asked once."""
+        X, labels = take_records(dataset.X, self.records), dataset.y[self.records]
+        questions = {attack.question: attack for attack in self.attacks}
+        return {
+            question: probe(target, X, labels, dataset.schema, attack, seed=self.seed)
+            for question, attack in questions.items()
+        }
 
 
 def probe(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, *, seed: int) -> Probes:

@@ -24,6 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import TimeLimitError
+from miaudit.probes.probing import Probed
 from miaudit.recipes import GroupRecipe, Model, Recipe, shortened
 from miaudit.store import Rows, Store
 from miaudit.targets.target import as_target
@@ -53,6 +55,7 @@ class Job:
     train: NDArray[np.int64]  # (n,) records of the training set
     asked: NDArray[np.int64]  # (r,) records the model is asked about
     seed: int
+    probed: Probed | None = None  # what else the model is asked, many times a record
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def _ask(job: Job, model: Model, dataset: Dataset, store: Rows, seconds: float, 
     try:
         target = as_target(model, classes=len(dataset.classes))
         answer = target.query(take_records(dataset.X, job.asked))
+        probes = {} if job.probed is None else job.probed.ask(target, dataset)
     except Exception as error:
         return _failure(job, error)
     outputs = answer.probabilities  # (r, classes)
@@ -167,7 +171,11 @@ def _ask(job: Job, model: Model, dataset: Dataset, store: Rows, seconds: float, 
         "seconds": round(seconds, 4),
         "warnings": list(said),
     }
-    store.put(job.key, {"outputs": outputs.astype(np.float32)}, facts)
+    arrays: dict[str, NDArray[Any]] = {"outputs": outputs.astype(np.float32)}
+    for question, found in probes.items():
+        arrays[question] = found.answers
+        facts[f"queries of {question}"] = found.queries
+    store.put(job.key, arrays, facts)
     return Trained(seconds, peak_memory())
 
 

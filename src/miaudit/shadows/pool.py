@@ -16,6 +16,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.records import row_hashes
 from miaudit.errors import PoolError, StoreError
 from miaudit.evidence import Evidence, Population
+from miaudit.probes import Probed
 from miaudit.recipes.recipe import Recipe
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
@@ -35,6 +36,8 @@ class ShadowPool:
         Where the rows lie.
     seed
         Root of the shadows' own seeds.
+    probed
+        What every shadow is asked beside, many times a record.
     """
 
     dataset: Dataset
@@ -43,6 +46,7 @@ class ShadowPool:
     store: Store
     seed: int
     failures: list[Failure] = field(default_factory=list)
+    probed: Probed | None = None
 
     @cached_property
     def plan(self) -> list[Job]:
@@ -51,7 +55,7 @@ class ShadowPool:
         jobs = []
         for i, (train, asked) in enumerate(zip(self.draws.train, self.draws.asked, strict=True)):
             seed = child_seed(self.seed, "shadow", i)
-            jobs.append(Job(keys.key(train, asked, seed), f"shadow {i}", train, asked, seed))
+            jobs.append(Job(keys.key(train, asked, seed, self.probed), f"shadow {i}", train, asked, seed, self.probed))
         return jobs
 
     def run(
@@ -164,6 +168,22 @@ class ShadowPool:
         """
         return self._blocks(list(shadows), [])[0]
 
+    def probes(self, shadows: Iterable[int], question: str) -> NDArray[Any]:
+        """Return what came of probing trained shadows: (m, n, q) votes, or (m, n) distances.
+
+        Raises
+        ------
+        StoreError
+            If a row is not there, or was damaged since it was trained.
+        """
+        jobs, found = self.plan, []
+        for number in shadows:
+            row = self.store.get(jobs[number].key)
+            if row is None or question not in row.arrays:
+                raise StoreError(f"the row of shadow {number} is gone from {self.store.folder}; run the audit again")
+            found.append(row.arrays[question])
+        return np.stack(found)
+
     def _blocks(self, numbers: Sequence[int], cuts: Sequence[int]) -> list[NDArray[np.float32]]:
         """(m, ., classes) outputs, the records of a row divided at the cuts."""
         edges = [0, *cuts, self.draws.asked.shape[1]]
@@ -208,9 +228,17 @@ class RowKeys:
             "classes": list(dataset.classes),
         }
 
-    def key(self, train: NDArray[np.int64], asked: NDArray[np.int64], seed: int) -> str:
-        """Return the name of the row of a model trained on ``train`` with ``seed`` and asked about ``asked``."""
-        parts = {**self._common, "train": self._hash(train), "asked": self._hash(asked), "seed": seed}
+    def key(self, train: NDArray[np.int64], asked: NDArray[np.int64], seed: int, probed: Probed | None = None) -> str:
+        """Return the name of the row of a model trained on ``train`` with ``seed``, asked about ``asked``, and probed."""
+        parts: dict[str, Any] = {
+            **self._common,
+            "train": self._hash(train),
+            "asked": self._hash(asked),
+            "seed": seed,
+        }
+        if probed is not None:
+            questions = sorted({attack.question for attack in probed.attacks})
+            parts["probes"] = {"records": self._hash(probed.records), "questions": questions, "seed": probed.seed}
         return content_key(parts)
 
     def _hash(self, index: NDArray[np.int64]) -> str:
