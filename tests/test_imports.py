@@ -38,7 +38,7 @@ ALLOWED = {
     "scope": {"attacks", "case", "evidence"},
     "auditing": {
         *("scope", "attacks", "case", "data", "evidence", "files", "findings", "plan", "recipes", "result", "seeds"),
-        *("shadow_data", "shadows", "stats", "store", "targets"),
+        *("probes", "shadow_data", "shadows", "stats", "store", "targets"),
     },
     "outputs": {"data", "evidence"},
     "scoring": {"attacks", "evidence", "findings", "outputs", "result"},

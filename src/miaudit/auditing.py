@@ -22,14 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import __version__
-from miaudit.attacks import USUAL, Attack, Gap, Planned, Shokri, Threshold, attack_name, plan_attacks
+from miaudit.attacks import USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data.records import take_records
 from miaudit.errors import PlanError, PoolError
-from miaudit.evidence import Capability, Population
+from miaudit.evidence import Capability, Evidence, Population, Probes
 from miaudit.files import write_atomically
 from miaudit.findings import Operating, Trial, blind_control, examine, skipped
 from miaudit.plan import EnginePlan, Plan
+from miaudit.probes import Probed
 from miaudit.recipes import device_name, placed
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.scope import mismatches, not_tested, oddities, threat_model
@@ -251,6 +252,7 @@ class _Asked:
     outside: NDArray[Any] | None  # (p, classes)
     description: str
     queries: int
+    probes: dict[str, Probes]  # by the question of the attacks that read them
     kind: Kind = "probabilities"
     capability: Capability = "probabilities"
     decimals: int | None = None
@@ -274,13 +276,18 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
     if keep:
         _save_draws(case, draws, outside, store)
     clock = time.perf_counter()
-    pool = ShadowPool(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows"))
-    own = [] if case.target is not None else [_target_job(case, outside)]  # a target of ours is a row like any other
+    probed = _probed(case, draws)
+    pool = ShadowPool(
+        *(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows")),
+        probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
+    )
+    # a target of ours is a row like any other
+    own = [] if case.target is not None else [_target_job(case, outside, probed)]
     if case.target is not None:
         say("asking the target", None)
         if isinstance(case.target, Endpoint):
             _meet(case.target, case, outside, say)
-        asked = _ask(case.target, case, outside)
+        asked = _ask(case.target, case, outside, probed)
     what = "training the target and shadow models" if own else "training shadow models"
     seen: list[Progress] = []
 
@@ -301,7 +308,9 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
         if row is None:
             raise PoolError(f"the target's row is gone from {folder}; run the audit again")
         answers, n = row.arrays["outputs"], len(draws.audited)
-        asked = _Asked(answers[:n], answers[n:] if len(outside) else None, case.recipe.name, len(answers))
+        probes = {} if probed is None else probed.read(row.arrays, row.facts)
+        spent = len(answers) + sum(each.queries for each in probes.values())
+        asked = _Asked(answers[:n], answers[n:] if len(outside) else None, case.recipe.name, spent, probes)
     seconds["shadows"] = time.perf_counter() - clock
     clock = time.perf_counter()
     say("attacking", None)
@@ -351,11 +360,21 @@ def _save_draws(case: Case, draws: Draws, outside: NDArray[np.int64], store: Sto
     write_atomically(store.folder / "draws.safetensors", content)
 
 
-def _target_job(case: Case, outside: NDArray[np.int64]) -> Job:
+def _probed(case: Case, draws: Draws) -> Probed | None:
+    """Return what models are asked many times a record, where an attack asked for wants it."""
+    attacks = tuple(each for each in case.attacks or () if isinstance(each, LabelOnly))
+    if not attacks:
+        return None
+    probed = Probed(draws.audited, attacks, child_seed(case.seed, "probes"))
+    probed.check(case.dataset)
+    return probed
+
+
+def _target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) -> Job:
     asked = np.concatenate([case.split.members, case.split.nonmembers, outside])
     seed = child_seed(case.seed, "target")
-    key = RowKeys(case.dataset, case.recipe).key(case.split.members, asked, seed)
-    return Job(key, "target", case.split.members, asked, seed)
+    key = RowKeys(case.dataset, case.recipe).key(case.split.members, asked, seed, probed)
+    return Job(key, "target", case.split.members, asked, seed, probed)
 
 
 def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], say: Tell) -> None:
@@ -369,7 +388,7 @@ def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], say: Tell)
     say(f"asking the target: {endpoint.expect(take_records(X, np.concatenate(asked)))}", None)
 
 
-def _ask(target: Target, case: Case, outside: NDArray[np.int64]) -> _Asked:
+def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> _Asked:
     before, X = target.queries, case.dataset.X
     with one_thread():
         said = target.query(take_records(X, np.concatenate([case.split.members, case.split.nonmembers])))
@@ -378,12 +397,14 @@ def _ask(target: Target, case: Case, outside: NDArray[np.int64]) -> _Asked:
         else:
             outputs = said.probabilities.astype(np.float32)
             further = target.query(take_records(X, outside)).probabilities.astype(np.float32) if len(outside) else None
+        probes = {} if probed is None else probed.ask(target, case.dataset)
     contact = target.contact if isinstance(target, Endpoint) else None
     return _Asked(
         outputs,
         further,
         target.description,
         target.queries - before + (0 if contact is None else contact["queries"]),
+        probes,
         said.kind,
         target.capability,
         target.decimals,
@@ -430,6 +451,7 @@ def _planned(case: Case, asked: _Asked, evidence: ShadowEvidence) -> list[Planne
         design=case.design,
         population=population,
         features=population and evidence.own.features is not None,
+        probes={each.kind for each in case.attacks or () if isinstance(each, LabelOnly)},
         answered=True,
         attacks=list({_name(each, case): each for each in wanted}.values()),
     )
@@ -437,6 +459,20 @@ def _planned(case: Case, asked: _Asked, evidence: ShadowEvidence) -> list[Planne
 
 def _name(attack: Attack, case: Case) -> str:
     return "shokri" if attack == case.attack else attack_name(attack)  # its options have a section of their own
+
+
+def _read_by(
+    attack: Attack, evidence: ShadowEvidence, asked: _Asked, pool: ShadowPool, shadows: Iterable[int]
+) -> Evidence:
+    """Return the evidence that an attack reads, with what came of its probes where it asks for any."""
+    if not isinstance(attack, LabelOnly):
+        return evidence.of(attack.needs)
+    probes = asked.probes[attack.question]
+    if evidence.direct is None:
+        return evidence.own.replace(probes=probes)
+    if attack.kind == "votes":
+        probes = replace(probes, shadow_votes=pool.probes(shadows, attack.question))
+    return evidence.direct.replace(probes=probes)
 
 
 def _conclude(
@@ -458,7 +494,9 @@ def _conclude(
     blind = blind_control(encoded, labels, member, seed=case.seed)
     found = examine(
         [
-            Trial(each.attack, evidence.of(each.attack.needs), name, each.caveats, each.strongest)
+            Trial(
+                each.attack, _read_by(each.attack, evidence, asked, pool, shadows), name, each.caveats, each.strongest
+            )
             for name, each in planned.items()
             if each.runs
         ],

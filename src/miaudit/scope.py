@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from miaudit.attacks import Attack
+from miaudit.attacks import Attack, LabelOnly
 from miaudit.case import Case
 from miaudit.evidence import Capability
 
@@ -20,6 +20,8 @@ _ANSWERS = {
 
 def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
     """Return what the attacker is taken to know and to be able to do."""
+    probing = max((each.queries for each in case.attacks or () if isinstance(each, LabelOnly)), default=0)
+    often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
     training = (
         "the same training recipe as the target's" if case.target is None else "a recipe believed to be the target's"
     )
@@ -32,7 +34,7 @@ def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
     return [
         "Question: was this record, whose true class is known, among the records the target was trained on?",
         f"Access: the target's prediction interface only; one query per record, answered with {_ANSWERS[capability]}"
-        f"{further}.",
+        f"{further}{often}.",
         f"Knowledge of the training: {training}.",
         _of_data(case, of_audited),
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",

@@ -50,7 +50,7 @@ _LACKS = {
     "online": 'no shadow was trained on an audited record; shadows.design = "overlapping" would have it',
     "population": "there are no answers on records outside the audit",
     "features": "the records' features are not at hand",
-    "probes": "the target was not asked about variants of the records",
+    "probes": "the target was not probed: that costs many queries a record, and is done where the plan's attacks name it",
 }
 _ALL_THERE = "all it needs is there"
 _CAVEATS = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +29,42 @@ class Probed:
     attacks: tuple[LabelOnly, ...]
     seed: int
 
+    def only(self, kind: str) -> Probed | None:
+        """Return what is asked for attacks of one kind; None if nothing is."""
+        attacks = tuple(attack for attack in self.attacks if attack.kind == kind)
+        return replace(self, attacks=attacks) if attacks else None
+
     def ask(self, target: Target, dataset: Dataset) -> dict[str, Probes]:
         """Return what comes of it, by the attacks' ``question``; two attacks with one question are asked once."""
         X, labels = take_records(dataset.X, self.records), dataset.y[self.records]
-        questions = {attack.question: attack for attack in self.attacks}
         return {
             question: probe(target, X, labels, dataset.schema, attack, seed=self.seed)
-            for question, attack in questions.items()
+            for question, attack in self._questions.items()
         }
+
+    def read(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> dict[str, Probes]:
+        """Return what :meth:`ask` gave, from a model's stored row."""
+        found = {}
+        for question, attack in self._questions.items():
+            name = "votes" if attack.kind == "votes" else "distances"
+            found[question] = Probes(**{name: arrays[question]}, queries=facts[f"queries of {question}"])
+        return found
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse what cannot be asked about such records, before any model is trained.
+
+        Raises
+        ------
+        DataError
+            If there is no distance between them.
+        """
+        for attack in self.attacks:
+            if attack.kind == "boundary":
+                check_distances(dataset.X, dataset.schema)
+
+    @property
+    def _questions(self) -> dict[str, LabelOnly]:
+        return {attack.question: attack for attack in self.attacks}
 
 
 def probe(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, *, seed: int) -> Probes:
@@ -85,18 +115,24 @@ def _votes(target: Target, X: Records, labels: Ints, schema: Schema, attack: Lab
     return votes
 
 
+def check_distances(X: Records, schema: Schema) -> None:
+    """Raise DataError unless records are points between which there is a distance."""
+    if isinstance(X, np.ndarray) and X.dtype.kind != "O" and all(c.kind == "numeric" for c in schema.columns):
+        return
+    why = "binary or categorical columns" if isinstance(X, np.ndarray) else f"the form of a {type(X).__name__}"
+    raise DataError(
+        "label-only boundary: the distance to the decision boundary needs an array of numeric columns or images; these "
+        f'records have {why}. Use kind = "votes"'
+    )
+
+
 def _distances(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, seed: int) -> Floats:
-    if not isinstance(X, np.ndarray) or X.dtype.kind == "O" or any(c.kind != "numeric" for c in schema.columns):
-        why = "binary or categorical columns" if isinstance(X, np.ndarray) else f"the form {type(X).__name__}"
-        raise DataError(
-            "the distance to the decision boundary needs an array of numeric columns or images; these records have "
-            f'{why}. Use kind = "votes"'
-        )
+    check_distances(X, schema)
     ends = [np.array([getattr(column, end) for column in schema.columns]) for end in ("low", "high")]
     low, high = (float(end[0]) if schema.shape is not None else end for end in ends)
     dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float32)
 
-    def ask(points: NDArray[np.float64]) -> Ints:
+    def ask(points: Floats) -> Ints:
         return target.query(points.reshape(-1, *X.shape[1:]).astype(dtype)).labels
 
     flat = X.reshape(len(X), -1).astype(np.float64)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
+
+from miaudit import audit
+from miaudit.errors import DataError
+from miaudit.result import Result
+
+X, Y = make_classification(1200, 10, n_informative=6, n_classes=3, flip_y=0.1, random_state=0)
+SIDES = {"members": (X[:200], Y[:200]), "nonmembers": (X[200:400], Y[200:400]), "population": (X[400:], Y[400:])}
+FOREST = RandomForestClassifier(20, random_state=0).fit(X[:200], Y[:200])
+ASKS = [{"name": "label-only", "queries": 12}, {"name": "label-only", "kind": "boundary", "queries": 60}]
+
+
+def run(model=FOREST, attacks=ASKS, **options) -> Result:
+    return audit(model, **SIDES, shadows=6, jobs=0, attacks=attacks, recipe=RandomForestClassifier(20), **options)
+
+
+def by_name(result: Result) -> dict:
+    return {each.name: each for each in result.attacks}
+
+
+def test_probes_are_asked_and_paid_for(tmp_path):
+    asked = []
+
+    def labels(records):
+        asked.append(len(records))
+        return FOREST.predict(records)
+
+    result = run(labels, out=tmp_path)
+    found = by_name(result)
+    votes, walk = found["label-only queries=12"], found["label-only boundary queries=60"]
+    assert votes.status == walk.status == "ran"
+    assert result.target.queries == sum(asked)
+    assert 400 * (1 + 12) < result.target.queries <= 400 * (1 + 12 + 60)
+    assert any("4800 queries were spent" in note for note in votes.notes)
+    assert votes.auc.value > found["gap"].auc.value + 0.02  # calibrated by shadows that answered the same variants
+    assert walk.auc.value > 0.55
+    assert any("60 further queries a record" in line for line in result.threat_model)
+    again = run(labels, out=tmp_path)  # the rows are there, and so are the shadows' answers
+    assert again.shadows.trained == 6
+    assert by_name(again)["label-only queries=12"].auc == votes.auc
+
+
+def test_a_target_trained_here_is_probed_as_its_shadows_are(tmp_path):
+    np.savez(tmp_path / "d.npz", X=X, y=Y)
+    plan = {
+        "data": {"path": str(tmp_path / "d.npz")},
+        "split": {"members": 200, "nonmembers": 200},
+        "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"},
+        "shadows": {"count": 4, "design": "overlapping"},
+        "attacks": ASKS,
+    }
+    results = [audit(plan, jobs=jobs) for jobs in (0, 2)]
+    one, two = ([(a.name, a.auc, a.notes) for a in result.attacks] for result in results)
+    assert one == two
+    found = by_name(results[0])["label-only queries=12"]
+    assert found.pooled is not None  # shadows on both sides: a threshold of theirs decides
+    assert found.auc.value > 0.6
+
+
+def test_without_being_named_nothing_is_probed():
+    result = run(attacks=None)
+    found = [each for each in result.attacks if each.name.startswith("label-only")]
+    assert found
+    assert {each.status for each in found} == {"skipped"}
+    assert all("many queries a record" in each.reason for each in found)
+
+
+def test_no_distance_between_categories():
+    bits = {name: ((x > 0).astype(float), y) for name, (x, y) in SIDES.items()}
+    with pytest.raises(DataError, match='kind = "votes"'):
+        audit(FOREST, **bits, shadows=2, jobs=0, attacks=ASKS)
