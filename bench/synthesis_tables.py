@@ -59,11 +59,12 @@ HEADINGS = {
 }
 
 
-def purchase_like(n: int, *, noise: float = 0.82, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def purchase_like(n: int, *, noise: float = 0.83, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return n records of 600 bits at density 0.23 in 100 classes, whose shares run from about 0.002 to 0.025.
 
-    A class has a bit pattern of its own; each bit of a record is its class's, or with chance ``noise`` drawn anew. 0.82
-    brings the network to a test accuracy near that of the paper's target (0.66).
+    A class has a bit pattern of its own; each bit of a record is its class's, or with chance ``noise`` drawn anew. On 10,000
+    records the network reaches a test accuracy of 0.74 at noise 0.82 (25 epochs) and of 0.44 at 0.86 (classes of equal
+    size, 30 epochs); the paper's Google target had 0.66.
     """
     rng = np.random.default_rng(seed)
     shares = rng.gamma(4.0, size=100)
