@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-browser test-hosts gpu lint clean
+.PHONY: demo test test-slow test-browser test-hosts test-servers gpu lint clean
 
 demo: .venv/demo ## install, audit a model on bundled data, print the summary and the path of the report
 	$(BIN)/miaudit demo
@@ -19,6 +19,9 @@ test-browser: .venv/dev ## the report in a real browser; needs Chromium on the m
 
 test-hosts: .venv/dev ## an audit over three hosts in network namespaces; needs root
 	$(BIN)/python -m pytest -m hosts
+
+test-servers: .venv/dev .venv-servers/ready ## audits of models behind MLServer, LitServe and MLflow
+	$(BIN)/python -m pytest -m servers
 
 gpu: .venv/dev ## tests and bench that need an NVIDIA GPU, and a torch built for it in .venv
 	$(BIN)/python -m pytest -m gpu
@@ -39,5 +42,10 @@ lint: .venv/dev ## style and types
 	$(INSTALL) --editable '.[dev,dask,frames,onnx,parquet,skops,torch]'
 	touch $@
 
+.venv-servers/ready: tests/servers/requirements.txt
+	test -x .venv-servers/bin/python || $(PYTHON) -m venv .venv-servers
+	.venv-servers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out
+	rm -rf .venv .venv-servers .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out

@@ -129,7 +129,8 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
     if all(isinstance(value, str) for value in values):
         return np.array(values, dtype=object)
     if all(isinstance(value, int | float) for value in values):
-        return finite(np.array(values, dtype=np.float64 if any(isinstance(v, float) for v in values) else np.int64))
+        whole = all(isinstance(value, int) and abs(value) < 2**53 for value in values)
+        return np.array(values, dtype=np.int64) if whole else finite(_floats(values))
     if all(isinstance(value, list) for value in values):
         return matrix(values)
     kinds = sorted({type(value).__name__ for value in values})
@@ -152,14 +153,19 @@ def matrix(rows: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
         raise TargetError(
             f"the target's answers have different lengths, {sorted(widths)[:5]}; one number per class each"
         )
-    try:
-        values = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError):
-        odd = next((v for row in rows for v in row if not isinstance(v, int | float)), rows[0])
-        raise TargetError(f"the target's answer holds {excerpt(str(odd))} where a number is expected") from None
+    values = _floats(rows)
     if values.ndim != 2:
         raise TargetError(f"the target's answers have shape {values.shape}; expected one list of numbers per record")
     return finite(values)
+
+
+def _floats(values: Sequence[Any]) -> NDArray[np.float64]:
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
+        odd = next((v for v in flat if not isinstance(v, int | float) or abs(v) > 1e300), values[0])
+        raise TargetError(f"the target's answer holds {excerpt(str(odd))} where a number is expected") from None
 
 
 def finite(values: NDArray[Any]) -> NDArray[Any]:
