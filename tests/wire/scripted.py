@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -158,13 +159,15 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[str]:
+def serving(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Yield the address of a server on loopback that follows the script."""
     server = Server(("127.0.0.1", 0), type("Scripted", (Handler,), {"script": script}))
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

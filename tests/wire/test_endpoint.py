@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -360,6 +362,34 @@ def test_a_log_cut_short_by_a_crash_is_read_as_far_as_it_goes(tmp_path):
 def test_what_cannot_be_connected_to_is_told_before_anything_is_sent(options, said):
     with pytest.raises(PlanError, match=said):
         target_of(**{"url": "http://127.0.0.1:9"} | options)
+
+
+CERTIFICATES = Path(__file__).parent / "certificates"
+
+
+def test_certificates_are_checked_on_both_sides(monkeypatch):
+    monkeypatch.setattr("miaudit.targets.client._FIRST_WAIT", 0.01)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATES / "server.pem", CERTIFICATES / "server.key")
+    tls.load_verify_locations(CERTIFICATES / "ca.pem")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    ours = {name: str(CERTIFICATES / f"client.{end}") for name, end in (("certificate", "pem"), ("key", "key"))}
+    with serving(Script(probabilities), tls) as url:
+        values = target_of(url, ca=str(CERTIFICATES / "ca.pem"), **ours).query(X).values
+        np.testing.assert_array_equal(values, probabilities(X))
+        with pytest.raises(TargetError, match="does not answer"):
+            target_of(url, ca=str(CERTIFICATES / "ca.pem"), retries=0).query(X)  # without a certificate of its own
+        with pytest.raises(TargetError, match="does not answer.*certificate"):
+            target_of(url, retries=0).query(X)  # the authority is not known
+
+
+def test_a_proxy_is_gone_through(monkeypatch):
+    script = Script(probabilities)
+    with serving(script) as proxy:
+        monkeypatch.setenv("THE_PROXY", proxy)
+        target = target_of("http://model.invalid/v1/models/m:predict", model=None, proxy="env:THE_PROXY")
+        np.testing.assert_array_equal(target.query(X).values, probabilities(X))
+    assert script.headers["Host"] == "model.invalid"
 
 
 def test_columns_in_another_order_are_put_right():
