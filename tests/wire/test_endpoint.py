@@ -195,7 +195,7 @@ def test_the_rate_is_not_exceeded():
     script = Script(probabilities)
     with serving(script) as url:
         target_of(url, rate=200, batch=10, concurrency=8, contact=1).query(X[:60])
-    assert script.times[-1] - script.times[0] >= (63 - 10) / 200
+    assert script.times[-1] - script.times[0] >= 0.9 * (63 - 10) / 200  # times of arrival, not of sending
 
 
 def test_identical_records_are_asked_about_once():
