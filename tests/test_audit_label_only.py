@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification
@@ -74,3 +78,10 @@ def test_no_distance_between_categories():
     bits = {name: ((x > 0).astype(float), y) for name, (x, y) in SIDES.items()}
     with pytest.raises(DataError, match='kind = "votes"'):
         audit(FOREST, **bits, shadows=2, jobs=0, attacks=ASKS)
+
+
+def test_the_attacks_of_the_page_run():
+    page = (Path(__file__).parents[1] / "docs" / "label-only.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml fragment\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    result = run(attacks=tomllib.loads(text)["attacks"])
+    assert {each.status for each in result.attacks if each.name.startswith("label-only")} == {"ran"}

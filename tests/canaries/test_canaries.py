@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,3 +240,10 @@ def test_refusals() -> None:
     planted = plant(data, Canaries(100), seed=0)
     with pytest.raises(DataError, match="one side"):
         audit_canaries(replace(planted, inside=np.ones(100, bool)), DecisionTreeClassifier())
+
+
+def test_the_worked_example_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "canaries.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    exec(compile(code, "docs/canaries.md", "exec"), {})
+    assert "of 120 guesses are right" in capsys.readouterr().out
