@@ -152,7 +152,7 @@ def test_a_chosen_list_runs_beside_the_baseline_and_the_floor(forest):
     ]
     assert chosen.controls.baseline == "threshold"
     assert {null.attack for null in (chosen.controls.null, *chosen.controls.nulls)} == {
-        *("lira offline", "rmia temperature=1.0", "lira offline hinge", "threshold")
+        *("lira offline", "rmia temperature=1.0", "lira offline hinge")
     }
     assert chosen.provenance["plan"]["attacks"][1]["temperature"] == 1.0
 

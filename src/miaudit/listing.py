@@ -69,7 +69,7 @@ def attack_rows(planned: Sequence[Planned] | None = None) -> list[dict[str, Any]
 def needs_text(attack: Attack) -> str:
     """Return what an attack needs, in words."""
     words = [text for need, text in _NEEDS.items() if need in attack.needs]
-    if "shadows" in attack.needs:
+    if attack.least_shadows:
         least = attack.least_shadows
         models = "a shadow model" if least == 1 else f"{least} shadow models"
         online = getattr(attack, "mode", "") == "online"

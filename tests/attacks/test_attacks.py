@@ -288,9 +288,23 @@ def test_refuses_options_all_at_once() -> None:
         Threshold("margin")
 
 
-@pytest.mark.parametrize("attack", [Shokri(), Threshold()])
+@pytest.mark.parametrize("attack", [Shokri(), Threshold(per_class=True)])
 @pytest.mark.parametrize("side", [True, False])
 def test_refuses_shadows_of_one_side(attack: Attack, side: bool) -> None:
     evidence = worlds.constant().evidence
     with pytest.raises(DataError, match="both sides"):
         attack.run(evidence.with_inside(np.full(evidence.inside.shape, side)))
+
+
+def test_a_signal_ranks_without_shadows_of_both_sides_and_decides_nothing() -> None:
+    evidence = worlds.memoriser(n=100).evidence
+    usual = Threshold().run(evidence)
+    assert usual.decision is not None
+    bare = Evidence(
+        evidence.target, evidence.shadows[:0, :0], evidence.inside[:0, :0], evidence.labels, asked=np.empty((0, 0), int)
+    )
+    for each in (bare, evidence.with_inside(np.ones_like(evidence.inside))):
+        scores = Threshold().run(each)
+        np.testing.assert_array_equal(scores.score, usual.score)
+        assert scores.decision is None
+        assert "does not decide" in scores.notes[-1]

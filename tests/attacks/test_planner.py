@@ -19,7 +19,8 @@ def strongest(capability: str, **options) -> str:
 @pytest.mark.parametrize(
     ("capability", "options", "name"),
     [
-        ("probabilities", {"shadows": 0}, "gap"),
+        ("probabilities", {"shadows": 0}, "threshold"),
+        ("labels", {"shadows": 0}, "gap"),
         ("probabilities", {"shadows": 0, "population": True}, "attack-p"),
         ("probabilities", {"shadows": 0, "population": True, "features": True}, "quantile"),
         ("probabilities", {"shadows": 1}, "salem"),
@@ -58,6 +59,8 @@ def test_reasons() -> None:
     assert why("rmia", shadows=9) == (False, "the shadows did not answer the audited records")
     assert why("rmia online", shadows=9, design="offline")[1].startswith("no shadow was trained on")
     assert why("shokri", shadows=9, design="offline")[0] is False
+    assert why("threshold", shadows=0)[0] is True
+    assert why("threshold modified_entropy per-class", shadows=0) == (False, "there are no shadow models")
     assert why("lira offline", shadows=9, design="offline")[0] is True
     assert why("quantile", shadows=1, population=True) == (False, "the records' features are not at hand")
     assert why("calibration", "labels", shadows=9, design="overlapping") == (False, "the target answers labels only")

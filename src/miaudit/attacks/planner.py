@@ -50,7 +50,7 @@ _LACKS = {
     "online": 'no shadow was trained on an audited record; shadows.design = "overlapping" would have it',
     "population": "there are no answers on records outside the audit",
     "features": "the records' features are not at hand",
-    "probes": "the target was not probed: that costs many queries a record, and is done where the plan's attacks name it",
+    "probes": "the target was not probed: that costs many queries a record, and a run does it where the plan's attacks name it",
 }
 _ALL_THERE = "all it needs is there"
 _CAVEATS = {
@@ -172,8 +172,8 @@ def plan_attacks(
 
 def _why_not(attack: Attack, there: dict[str, bool], shadows: int) -> str:
     needs: set[Any] = set(attack.needs)
-    if "shadows" in needs and "overlapping" not in needs:
-        needs.add("inside")
+    if attack.least_shadows:
+        needs |= {"shadows"} if "overlapping" in needs else {"shadows", "inside"}
     if getattr(attack, "mode", "") == "online" and there["overlapping"]:
         needs.add("online")
     if getattr(attack, "form", "base") != "base":
@@ -194,7 +194,7 @@ def _strongest(there: dict[str, bool], shadows: int, design: Design, probes: Col
     if not shadows:
         if there["population"]:
             return Quantile() if there["features"] else AttackP()
-        return Gap()
+        return Threshold()
     if not there["overlapping"]:
         return Salem() if shadows == 1 else Shokri()
     if design != "overlapping" or shadows <= _FEW:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import signals
-from miaudit.attacks.attack import Attack, ClassModel, Scores, answers, shadow_sides
+from miaudit.attacks.attack import Attack, ClassModel, Scores, answers, require, shadow_sides
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools, Evidence, Floats, Ints
 from miaudit.stats import roc
@@ -24,7 +24,8 @@ class Threshold(Attack):
 
     Yeom et al. (2018) with the loss; Song and Mittal (2021) with the others and ``per_class``. The threshold has the
     best balanced accuracy on the shadows' own rows; the target's members are never used (Yeom et al. take the mean
-    training loss, which an attacker does not know).
+    training loss, which an attacker does not know). Without shadow rows of both sides a single threshold is not known:
+    the signal still ranks, and nothing is decided.
 
     Parameters
     ----------
@@ -41,7 +42,12 @@ class Threshold(Attack):
     name: ClassVar[str] = "threshold"
     title: ClassVar[str] = "Threshold on one signal"
     paper: ClassVar[str] = "Yeom et al. 2018; Song and Mittal 2021"
-    needs: ClassVar[frozenset[str]] = frozenset({"shadows"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def least_shadows(self) -> int:
+        """None where a common threshold would do: the ranking needs none. One for thresholds by class."""
+        return 1 if self.per_class else 0
 
     def __post_init__(self) -> None:
         if self.signal not in get_args(SignalName):
@@ -49,9 +55,13 @@ class Threshold(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the signal and decide by the shadows' threshold; nothing is drawn, the seed plays no part."""
+        require(self, evidence)
         target, rows, notes = answers(evidence)
-        inside, row_labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
         score = signed(self.signal, target, evidence.audited_labels)  # (n,)
+        if not self.per_class and (evidence.inside.all() or not evidence.inside.any()):
+            unset = "no shadow rows of both sides to set a threshold by: it ranks and does not decide"
+            return Scores(score, None, (*notes, unset))
+        inside, row_labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
         shadow_score = signed(self.signal, rows, row_labels)  # (m * r,)
         common = best_threshold(shadow_score, inside)
         if not self.per_class:

@@ -127,7 +127,7 @@ def _stability(
     again: dict[str, Halves] = {
         name: halves(trial.attack, trial.evidence, seed=seed)
         for name, (trial, _) in ran.items()
-        if "shadows" in trial.attack.needs
+        if trial.attack.least_shadows
     }
     fine = [name for name in scores if ranks_finely(scores[name])]
     stability = Stability(
@@ -147,7 +147,7 @@ def _stability(
 
 def _nulls(trials: Sequence[Trial], member: Bools, seed: int) -> list[NullControl]:
     """Run what learns from memberships of shadow rows on shuffled ones: broken ones first, then the 2017 attack's."""
-    learning = [trial for trial in trials if "shadows" in trial.attack.needs]
+    learning = [trial for trial in trials if trial.attack.least_shadows]
     found = [
         null_control(trial.attack, trial.evidence, member, seed=seed, name=trial.name, attacks=len(learning))
         for trial in learning
