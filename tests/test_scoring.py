@@ -81,6 +81,9 @@ def test_three_arrays_are_an_audit_and_the_rest_is_said_to_be_missing(tmp_path):
     assert "The smallest leak that so many records show in 80 of 100 audits is an AUC of 0." in flat
     result = Result.load(tmp_path / "audit")
     assert result.attack("gap").status == "ran"
+    loss = result.attack("threshold")
+    assert (loss.status, loss.pooled, loss.strongest) == ("ran", None, True)
+    assert any("does not decide" in note for note in loss.notes)
     assert "no shadow models" in result.attack("lira").reason
     assert any("model-free control did not run" in warning for warning in result.warnings)
     assert result.shadows.train_accuracy is None
@@ -136,8 +139,8 @@ def test_records_without_a_shadow_on_one_side_are_missing_counted_and_empty_in_t
         assert any("7 of 400 audited records" in note for note in result.attack(name).notes)
         assert [record[name] is None for record in result.records] == [True] * 7 + [False] * 393
     assert result.attack("threshold").missing == 0
-    assert any("7 records could not be scored by lira" in warning for warning in result.warnings)
-    assert "7 records could not be scored" in (tmp_path / "audit" / "report.html").read_text()
+    assert any("could not be scored: " in warning and "7 by lira" in warning for warning in result.warnings)
+    assert "7 by lira" in (tmp_path / "audit" / "report.html").read_text()
 
 
 def test_logits_and_their_probabilities_are_one_audit(leaky):

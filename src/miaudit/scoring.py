@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from miaudit.attacks.planner import Design
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings import OPERATING, Operating, Trial, blind_control, examine, skipped
 from miaudit.outputs import StoredOutputs, read_outputs
-from miaudit.result import BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.result import AttackResult, BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "pydantic")
 
@@ -122,7 +122,7 @@ def score(
     return result
 
 
-def _trials(stored: StoredOutputs) -> tuple[list[Trial], list[Any]]:
+def _trials(stored: StoredOutputs) -> tuple[list[Trial], list[AttackResult]]:
     """Return the attacks that can be run, and entries for the others."""
     own, population = stored.own, stored.own.population
     planned = plan_attacks(
@@ -160,15 +160,10 @@ def _blind(evidence: Evidence, member: Bools, seed: int) -> BlindControl:
     return blind_control(evidence.features, evidence.audited_labels, member, seed=seed)
 
 
-def _warnings(attacks: list[Any], blind: BlindControl) -> list[str]:
-    found = []
-    if blind.confounded is None:
-        found.append(f"The model-free control did not run: {blind.reason}.")
-    found += [
-        f"{attack.missing} records could not be scored by {attack.name}; its notes say why."
-        for attack in attacks
-        if attack.missing
-    ]
+def _warnings(attacks: Sequence[AttackResult], blind: BlindControl) -> list[str]:
+    found = [] if blind.confounded is not None else [f"The model-free control did not run: {blind.reason}."]
+    if missing := [f"{attack.missing} by {attack.name}" for attack in attacks if attack.missing]:
+        found.append(f"Records that could not be scored: {', '.join(missing)}; the attacks' notes say why.")
     return found
 
 

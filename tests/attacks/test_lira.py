@@ -237,8 +237,10 @@ def test_missing_records_are_counted_and_carry_the_median() -> None:
     for scores in (online, offline):
         assert (scores.score[scores.missing] == np.median(scores.score[~scores.missing])).all()
         assert any(note.startswith(f"{scores.missing.sum()} of 400 audited records") for note in scores.notes)
-    with pytest.raises(DataError, match="every audited record"):
+    with pytest.raises(DataError, match="all 400 audited records have fewer than 1"):
         LiRA().run(evidence.with_inside(np.ones_like(inside)))
+    with pytest.raises(DataError, match="all 400 audited records have fewer than 1 shadow models without them"):
+        LiRA("offline").run(evidence.with_inside(np.ones_like(inside)))
 
 
 def test_too_few_shadows_are_counted() -> None:

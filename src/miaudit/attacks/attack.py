@@ -127,7 +127,7 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
         If every record is missing.
     """
     if missing.all():
-        raise DataError(f"every audited record {why}; more shadow models, or other memberships, are needed")
+        raise DataError(f"all {len(score)} audited records {why}; more shadow models, or other memberships, are needed")
     if not missing.any():
         return Scores(score, None, notes)
     filled = np.where(missing, np.median(score[~missing]), score)

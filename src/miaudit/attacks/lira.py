@@ -130,6 +130,9 @@ def likelihood_ratio(
     missing = without.n < least
     if mode == "online":
         missing |= within.n < least
+    if missing.all():
+        return np.zeros(len(t)), missing
+    if mode == "online":
         spread = [_spread(within, without), _spread(without, within)]
         score = _log_density(within, t, variance, spread[0]) - _log_density(without, t, variance, spread[1])
         score[within.says_nothing & without.says_nothing] = 0.0

@@ -82,8 +82,11 @@ def _not_run(attacks: list[AttackResult]) -> list[tuple[str, str]]:
 
 
 def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
-    """Return what the strongest attack's accusations are worth, which groups stand out, and whether ranks hold."""
+    """Return which attack was documented best, what the highest AUC's accusations are worth, groups, and whether ranks hold."""
     lines = []
+    documented = next((a for a in ran if a.strongest), None)
+    if documented is not None:
+        lines.append(("Choice", f"'{documented.name}' is the strongest documented attack for what there was"))
     best = max((a for a in ran if a.auc is not None and a.auc.value is not None), key=_auc, default=None)
     if best is not None and best.ppv:
         shares = ", ".join(f"{_rate(each.value)} at {100 * each.prior:g} %" for each in best.ppv)

@@ -198,7 +198,7 @@ def _load_skops(path: Path, trusted: tuple[str, ...]) -> Any:
         if unknown:
             raise PlanError(
                 f"{path} holds types outside skops' own list: {', '.join(unknown)}. If you trust them, list them as "
-                "target.trusted in the plan"
+                "target.trusted in the plan, or give each by --trusted to 'miaudit canaries audit'"
             )
         return skops.io.load(path, trusted=list(trusted))
     except PlanError:
