@@ -6,9 +6,10 @@ design), the pool after them. Two designs of the shadows meet here:
 * *overlapping*: every shadow answers every audited record; ``asked`` is None and row j of a shadow is record j;
 * *disjoint*: a shadow answers only the records it drew; ``asked[m, j]`` says which record row j of shadow m is about.
 
-Four things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
-not audited, answers on *variants* of the audited records, the records' own *features*, and what came of *probes*, many
-questions about each record of which only the labels were heeded.
+Five things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
+not audited, answers on *variants* of the audited records, the records' own *features*, what came of *probes*, many
+questions about each record of which only the labels were heeded, and the shadows' *own* rows, where those that were trained
+on no audited record answered records that some of them were trained on.
 """
 
 from __future__ import annotations
@@ -122,6 +123,8 @@ class Evidence:
         (n, ...) numbers the audited records consist of.
     probes
         Answers to many questions about each record.
+    own
+        The same shadows' answers to records of their own; only beside shadows that answered the audited records.
 
     Raises
     ------
@@ -138,6 +141,7 @@ class Evidence:
     variants: Variants | None
     features: NDArray[Any] | None  # (n, ...)
     probes: Probes | None
+    own: Evidence | None
 
     def __init__(
         self,
@@ -151,6 +155,7 @@ class Evidence:
         variants: Variants | None = None,
         features: ArrayLike | None = None,
         probes: Probes | None = None,
+        own: Evidence | None = None,
     ) -> None:
         target_, shadows_ = np.asarray(target), np.asarray(shadows)
         inside_, labels_ = np.asarray(inside), np.asarray(labels)
@@ -160,6 +165,11 @@ class Evidence:
         _check_beside(target_, shadows_, asked_, population, variants, features_)
         if probes is not None:
             _check_probes(probes, len(target_), inside_.shape)
+        if own is not None and (asked_ is not None or len(own.shadows) != len(shadows_)):
+            raise DataError(
+                f"own must be rows of the same {len(shadows_)} shadows, beside their answers to the audited records; it has "
+                f"{len(own.shadows)} shadows"
+            )
         object.__setattr__(self, "target", target_)
         object.__setattr__(self, "shadows", shadows_)
         object.__setattr__(self, "inside", inside_.astype(bool))
@@ -169,6 +179,7 @@ class Evidence:
         object.__setattr__(self, "variants", variants)
         object.__setattr__(self, "features", features_)
         object.__setattr__(self, "probes", probes)
+        object.__setattr__(self, "own", own)
 
     @property
     def n(self) -> int:
@@ -228,6 +239,7 @@ class Evidence:
             population=population,
             variants=variants,
             probes=probes,
+            own=None if self.own is None else self.own.of_shadows(index),
         )
 
     @property

@@ -262,7 +262,7 @@ def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
     own = evidence.replace(
         shadows=evidence.shadows[models, keep], inside=evidence.inside[models, keep], asked=evidence.asked[models, keep]
     )
-    return own, direct
+    return own, direct.replace(own=own)
 
 
 def _population(arrays: _Arrays, answers: _Arrays) -> Population | None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm, rankdata
 
 from miaudit import signals
-from miaudit.attacks import RMIA
-from miaudit.attacks.rmia import beaten, reference, tune_a
+from miaudit.attacks import RMIA, shuffle_membership
+from miaudit.attacks.rmia import beaten, by_record, reference, tune_a
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Population
 from miaudit.stats import auc, auc_interval
@@ -143,6 +143,78 @@ def test_tuning_finds_the_better_end() -> None:
     tuned = RMIA().score(evidence)
     assert auc(tuned[member], tuned[~member]) > max(area.values()) - 0.02
     assert max(area.values()) > min(area.values()) + 0.02  # it matters
+
+
+def apart(seed: int, *, m: int, n: int = 1500) -> tuple[Evidence, Any]:
+    """Shadows trained on no audited record; each answered half of the pool's records and was trained on half of those."""
+    both, member = difficult(seed, m=m, n=2 * n)
+    audited, pool = np.arange(n), np.arange(n, 2 * n)
+    rng = np.random.default_rng(seed)
+    asked = np.stack([rng.permutation(pool)[: n // 2] for _ in range(m)])
+    rows = np.arange(m)[:, None]
+    own = both.replace(
+        target=both.target[:n], shadows=both.shadows[rows, asked], inside=both.inside[rows, asked], asked=asked
+    )
+    p = both.shadows[:, audited, 0]
+    without = np.where(both.inside[:, audited], 1 / (1 + np.exp(-(np.log(p / (1 - p)) - 1.5))), p)  # d taken off again
+    direct = Evidence(
+        both.target[:n], np.stack([without, 1 - without], axis=-1), np.zeros((m, n), bool), both.labels[:n], own=own
+    )
+    return direct, member[:n]
+
+
+def test_a_is_tuned_on_the_shadows_own_records_where_none_saw_an_audited_one() -> None:
+    evidence, member = apart(3, m=8)
+    note = RMIA().run(evidence).notes[0]
+    assert "tuned on 4 shadow models" in note
+    assert RMIA().run(evidence.replace(target=evidence.target[::-1])).notes[0] == note
+    tuned = RMIA().score(evidence)
+    area = {a: auc(s[member], s[~member]) for a in (0.0, 0.3, 0.6, 1.0) for s in [RMIA(a=a).score(evidence)]}
+    assert auc(tuned[member], tuned[~member]) > max(area.values()) - 0.02
+    assert "published default" in RMIA().run(evidence.of_shadows([0])).notes[0]
+
+
+def test_records_of_their_own_are_put_side_by_side() -> None:
+    own = apart(4, m=5, n=40)[0].own
+    assert own is not None
+    said, inside, answered = by_record(lambda p, y: np.log(p[np.arange(len(y)), y]), own)
+    numbers = np.unique(own.asked)
+    for i in range(5):
+        for j, number in enumerate(numbers):
+            at = np.flatnonzero(own.asked[i] == number)
+            assert answered[i, j] == bool(len(at))
+            assert inside[i, j] == bool(len(at) and own.inside[i, at[0]])
+            if len(at):
+                assert said[i, j] == np.float32(np.log(own.shadows[i, at[0], own.labels[number]]))
+    best, used = tune_a(said, inside, answered)
+    means = []
+    for a in np.arange(11) / 10:
+        areas = []
+        for i in range(4):
+            scores: tuple[list[float], list[float]] = ([], [])
+            for j in np.flatnonzero(answered[i]):
+                others = [k for k in range(5) if k != i and answered[k, j] and not inside[k, j]]
+                if others:
+                    out = np.exp(said[others, j].astype(float)).mean()
+                    scores[int(inside[i, j])].append(float(said[i, j]) - np.log(((1 + a) * out + 1 - a) / 2))
+            areas.append(auc(np.array(scores[1]), np.array(scores[0])))
+        means.append(np.mean(areas))
+    assert used == 4
+    assert means[round(10 * best)] == pytest.approx(max(means), abs=1e-12)
+
+
+def test_own_rows_go_with_their_shadows() -> None:
+    evidence, member = apart(5, m=4, n=40)
+    assert evidence.own is not None
+    half = evidence.of_shadows([3, 1]).own
+    assert half is not None
+    np.testing.assert_array_equal(half.asked, evidence.own.asked[[3, 1]])
+    shuffled, _ = shuffle_membership(evidence, member, 0)
+    assert shuffled.own is not None
+    assert not np.array_equal(shuffled.own.inside, evidence.own.inside)
+    np.testing.assert_array_equal(shuffled.own.inside.sum(axis=1), evidence.own.inside.sum(axis=1))
+    with pytest.raises(DataError, match="rows of the same 4 shadows"):
+        evidence.replace(own=half)
 
 
 def test_no_stand_in_no_tuning() -> None:

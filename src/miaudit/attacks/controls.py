@@ -50,7 +50,10 @@ def shuffle_membership(evidence: Evidence, member: ArrayLike, seed: int) -> tupl
     """
     rng = generator(seed, "shuffle")
     inside = rng.permuted(evidence.inside, axis=1)
-    return evidence.with_inside(inside), rng.permutation(np.asarray(member, bool))
+    own = evidence.own
+    if own is not None:
+        own = own.with_inside(rng.permuted(own.inside, axis=1))
+    return evidence.replace(inside=inside, own=own), rng.permutation(np.asarray(member, bool))
 
 
 def blind_auc(

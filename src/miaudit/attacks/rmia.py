@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -39,8 +40,9 @@ class RMIA(Attack):
 
     p(x) *online* is the mean of the two sides' mean probabilities. *Offline* it is ((1 + a) p_out(x) + 1 - a) / 2, from
     the linear model p_in = a p_out + 1 - a. ``a`` is tuned by attacking shadow models in the target's place (up to
-    four, mean area), never on the target; with one shadow it is 0.3. Where every shadow was trained on the record,
-    p_out is had from the same line, backwards.
+    four, mean area), never on the target: on the audited records where shadows were trained on some, else on records of
+    the shadows' own that others answered without having been trained on them. Where there are none it is 0.3. Where
+    every shadow was trained on the record, p_out is had from the same line, backwards.
 
     Deviations: plain means, not trimmed ones; strict inequality, no correction for a record compared with itself,
     as the population is apart.
@@ -102,7 +104,7 @@ class RMIA(Attack):
             a, why = 0.0, "lack a shadow with or without them"
             mean = (within.mean + without.mean) / 2
         else:
-            a, tuned = (self.a, 0) if self.a is not None else tune_a(shadows, evidence.inside)
+            a, tuned = (self.a, 0) if self.a is not None else self._tuned(shadows, evidence)
             if self.a is None:
                 how = f"tuned on {tuned} shadow models in the target's place" if tuned else "the published default"
                 notes = (f"the offline line has a = {a:.1f}, {how}",)
@@ -120,6 +122,12 @@ class RMIA(Attack):
         if self.form != "base":
             score = self._against_population(score, evidence, a)
         return with_missing(score, missing, why, notes)
+
+    def _tuned(self, shadows: Floats, evidence: Evidence) -> tuple[float, int]:
+        own = evidence.own
+        if own is None or evidence.inside.any():
+            return tune_a(shadows, evidence.inside)
+        return tune_a(*by_record(self._log, own))
 
     def _log(self, probabilities: Floats, labels: Ints) -> Array:
         return -signals.loss(probabilities, labels, temperature=self.temperature)
@@ -186,13 +194,28 @@ def beaten(log_ratio: ArrayLike, population: ArrayLike, gamma: float) -> Ints:
     return counts
 
 
-def tune_a(shadows: NDArray[np.floating], inside: Bools) -> tuple[float, int]:
+def by_record(function: Callable[[Floats, Ints], Array], own: Evidence) -> tuple[NDArray[np.float32], Bools, Bools]:
+    """Return (m, n) signals, memberships, and which of the n records of shadows' own each of the m shadows answered."""
+    asked = np.arange(own.n)[None].repeat(len(own.shadows), axis=0) if own.asked is None else own.asked  # (m, r)
+    numbers, place = np.unique(asked, return_inverse=True)
+    place = place.reshape(asked.shape)
+    said = np.zeros((len(asked), len(numbers)), np.float32)
+    inside, answered = np.zeros((2, *said.shape), bool)
+    for i, at in enumerate(place):
+        said[i, at] = function(own.shadows[i], own.shadow_labels[i])
+        inside[i, at], answered[i, at] = own.inside[i], True
+    return said, inside, answered
+
+
+def tune_a(shadows: NDArray[np.floating], inside: Bools, answered: Bools | None = None) -> tuple[float, int]:
     """Choose the offline line's ``a`` with shadows in the target's place; their memberships are known.
 
     Parameters
     ----------
     shadows, inside
         (m, n) log-probabilities and memberships.
+    answered
+        (m, n) which records each shadow answered; None for all.
 
     Returns
     -------
@@ -200,20 +223,21 @@ def tune_a(shadows: NDArray[np.floating], inside: Bools) -> tuple[float, int]:
         The ``a`` in 0, 0.1 .. 1 with the largest mean area (of equal ones, the nearest to 0.3), and the number of
         shadows it was tuned on; 0.3 and 0 if there was none that has members, non-members and others to compare with.
     """
-    count = (~inside).sum(axis=0)  # (n,)
+    outside = ~inside if answered is None else ~inside & answered  # (m, n)
+    count = outside.sum(axis=0)  # (n,)
     areas, used = np.zeros(len(_TRIED)), 0
     if len(shadows) < 2:
         return _DEFAULT_A, 0
     total = np.zeros(shadows.shape[1])  # (n,) sum of the out side's probabilities
-    for row, member in zip(shadows, inside, strict=True):
-        total += np.where(member, 0.0, np.exp(row, dtype=np.float64))
-    for row, member in zip(shadows, inside, strict=True):
-        left = count - ~member
-        known = left > 0
-        if used == _STAND_INS or not (member & known).any() or not (~member & known).any():
+    for row, without in zip(shadows, outside, strict=True):
+        total += np.where(without, np.exp(row, dtype=np.float64), 0.0)
+    for row, member, without in zip(shadows, inside, outside, strict=True):
+        left = count - without
+        known = (left > 0) & (member | without)
+        if used == _STAND_INS or not (member & known).any() or not (without & known).any():
             continue
         said = row.astype(np.float64)
-        out = np.maximum(total - np.where(member, 0.0, np.exp(said)), 0.0)[known] / left[known]
+        out = np.maximum(total - np.where(without, np.exp(said), 0.0), 0.0)[known] / left[known]
         for i, a in enumerate(_TRIED):
             score = said[known] - np.log(np.maximum(_line(out, a), signals.FLOOR))
             areas[i] += auc(score[member[known]], score[~member[known]])

@@ -153,9 +153,12 @@ class ShadowPool:
         position[order] = np.arange(len(order))
         beside: dict[str, Any] = {"population": outside, "features": features}
         rows = blocks[0] if overlapping else blocks[1]
+        theirs = Evidence(target, rows, inside[:, own], self.dataset.y[order], asked=position[asked[:, own]], **beside)
+        if not n:
+            return ShadowEvidence(theirs, None)
+        beside["own"] = None if overlapping else theirs
         return ShadowEvidence(
-            own=Evidence(target, rows, inside[:, own], self.dataset.y[order], asked=position[asked[:, own]], **beside),
-            direct=Evidence(target, blocks[0][:, :n], inside[:, :n], self.dataset.y[audited], **beside) if n else None,
+            theirs, Evidence(target, blocks[0][:, :n], inside[:, :n], self.dataset.y[audited], **beside)
         )
 
     def outputs(self, shadows: Iterable[int]) -> NDArray[np.float32]:
