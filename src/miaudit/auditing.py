@@ -6,7 +6,6 @@ The only room that knows all the others: data -> target -> shadows -> evidence -
 from __future__ import annotations
 
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,14 +13,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit import __version__
 from miaudit.attacks import USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data.records import take_records
@@ -31,7 +28,8 @@ from miaudit.files import write_atomically
 from miaudit.findings import Operating, Trial, blind_control, examine, skipped
 from miaudit.plan import EnginePlan, Plan
 from miaudit.probes import Probed
-from miaudit.recipes import device_name, placed
+from miaudit.provenance import system, versions
+from miaudit.recipes import device_name
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.scope import mismatches, not_tested, oddities, threat_model
 from miaudit.seeds import child_seed
@@ -43,6 +41,7 @@ from miaudit.store import Store
 from miaudit.targets import Endpoint, Target
 from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.targets.target import Kind
+from miaudit.workers import Workers, workers_of
 
 Tell = Callable[[str, Progress | None], None]
 """Called with what is being done, and how far the shadow models are."""
@@ -142,7 +141,8 @@ def audit(
         raise PlanError(f"time_limit must be a number of seconds above 0, got {time_limit}")
     if device not in (None, "cpu", "cuda", "auto"):
         raise PlanError([("device", f"got {device!r}; allowed: cpu, cuda or auto")])
-    start = time.monotonic()
+    called: dict[str, Any] = {"jobs": jobs, "address": address, "device": device, "time_limit": time_limit}
+    called["start"] = time.monotonic()
     say = tell or (lambda text, progress: None)
     sides = (members, nonmembers, population)
     say("loading", None)
@@ -152,7 +152,7 @@ def audit(
                 "a plan says itself where its records come from: leave out members, nonmembers, population, recipe"
             )
         plan = subject if isinstance(subject, Plan) else _plan(subject)
-        engine = _engine(plan.engine, jobs, address, device, time_limit, start)
+        workers = workers_of(plan.engine, **called)
         case = case_of_plan(plan, data_folder=data, allow_pickle=allow_pickle)
     else:
         missing = [
@@ -160,7 +160,7 @@ def audit(
         ]
         if missing:
             raise PlanError(f"to audit a model, give {', '.join(missing)} too: pairs (X, y) of records and classes")
-        engine = _engine(EnginePlan(), jobs, address, device, time_limit, start)  # type: ignore[call-arg]
+        workers = workers_of(EnginePlan(), **called)  # type: ignore[call-arg]
         case = case_of_model(
             subject,
             members,  # type: ignore[arg-type]
@@ -175,73 +175,19 @@ def audit(
             design=design,
             outside=outside,
         )
-    engine, case = engine.take(case, dtype)
+    workers, recipe = workers.take(case.recipe, dtype)
+    case = replace(case, recipe=recipe)
     with ExitStack() as stack:
         if isinstance(case.target, Endpoint) and case.target is not subject:
             stack.callback(case.target.close)
         if out is not None:
-            return _carry_out(case, Path(out), engine, say, began, keep=True)
+            return _carry_out(case, Path(out), workers, say, began, keep=True)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-"))
-        return _carry_out(case, Path(folder), engine, say, began, keep=False)
+        return _carry_out(case, Path(folder), workers, say, began, keep=False)
 
 
 def _plan(subject: Mapping[str, Any] | str | Path) -> Plan:
     return Plan.of(subject) if isinstance(subject, Mapping) else Plan.load(subject)
-
-
-def _engine(
-    plan: EnginePlan,
-    jobs: int | None,
-    address: str | None,
-    device: str | None,
-    time_limit: float | None,
-    start: float,
-) -> _Engine:
-    """Return how the work is done: what the call asks for, or else the plan."""
-    device = device or plan.device
-    time_limit = time_limit or plan.time_limit
-    deadline = None if time_limit is None else start + time_limit
-    if jobs is not None and address is not None:
-        raise PlanError(f"jobs={jobs} trains on this machine and address={address!r} on a cluster: give one of them")
-    if address is None and jobs is None and plan.kind == "dask":
-        address = plan.address
-        if address is None:
-            raise PlanError([("engine.address", "missing: the address of the Dask scheduler, here or by --address")])
-    if address is None:
-        jobs = jobs if jobs is not None else plan.jobs
-        return _Engine(_workers(jobs), deadline, device, shared=jobs is None)
-    from miaudit.shadows.dask import cluster_size
-
-    return _Engine(cluster_size(address), deadline, device, cluster=address)
-
-
-def _workers(jobs: int | None) -> int:
-    if jobs is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jobs < 0:
-        raise PlanError(f"jobs must be 0 (train in this process) or more, got {jobs}")
-    return jobs
-
-
-@dataclass(frozen=True)
-class _Engine:
-    """How the work is done."""
-
-    workers: int
-    deadline: float | None  # by time.monotonic
-    device: str
-    shared: bool = False  # workers is one for each core, because nobody said how many
-    cluster: str | None = None  # address of a Dask scheduler
-
-    def take(self, case: Case, dtype: str | None) -> tuple[_Engine, Case]:
-        """Return the engine and the case with models trained on the device in a type of numbers.
-
-        One process feeds a GPU: several would only share it out.
-        """
-        recipe = placed(case.recipe, device=self.device, dtype=dtype, here=self.cluster is None)
-        on_gpu = device_name(recipe) == "cuda"
-        workers = 1 if on_gpu and self.shared else self.workers
-        return replace(self, workers=workers, device="cuda" if on_gpu else "cpu"), replace(case, recipe=recipe)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,18 +205,18 @@ class _Asked:
     contact: dict[str, Any] | None = None
 
 
-def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: float, *, keep: bool) -> Result:
+def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: float, *, keep: bool) -> Result:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     store = Store(folder)
     store.sweep()
     seconds: dict[str, float] = {"load": time.perf_counter() - began}
     if isinstance(case.target, Endpoint):
-        case.target.tell, case.target.deadline = lambda text: say(text, None), engine.deadline
+        case.target.tell, case.target.deadline = lambda text: say(text, None), workers.deadline
         if keep:
             case.target.keep_in(folder / "target")
     if case.shadow_data != "real":
         clock = time.perf_counter()
-        case = on_synthetic(case, folder, deadline=engine.deadline, say=say)
+        case = on_synthetic(case, folder, deadline=workers.deadline, say=say)
         seconds["synthesis"] = time.perf_counter() - clock
     draws, outside = _draws(case)
     if keep:
@@ -296,11 +242,11 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
         say(what, progress)
 
     shadows = pool.run(
-        workers=engine.workers,
+        workers=workers.count,
         minimum=case.minimum,
         also=own,
-        cluster=engine.cluster,
-        deadline=engine.deadline,
+        cluster=workers.cluster,
+        deadline=workers.deadline,
         tell=told,
     )
     if own:
@@ -319,7 +265,7 @@ def _carry_out(case: Case, folder: Path, engine: _Engine, say: Tell, began: floa
     seconds["attacks"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - began
     result = result.model_copy(
-        update={"provenance": _provenance(case, draws, started, seconds, engine.workers, seen[0])}
+        update={"provenance": _provenance(case, draws, started, seconds, workers.count, seen[0])}
     ).attach_records(result.records)
     if keep:
         result.save(folder)
@@ -583,18 +529,11 @@ def _conclude(
 def _provenance(
     case: Case, draws: Draws, started: str, seconds: dict[str, float], workers: int, shadows: Progress
 ) -> dict[str, Any]:
-    packages = ("numpy", "scipy", "scikit-learn", "pydantic", "safetensors", "torch")
-    versions = {"miaudit": __version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
         "started": started,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
-        "versions": versions,
-        "platform": {"system": platform.platform(), "machine": platform.machine(), "cores": os.cpu_count()},
+        "versions": versions(),
+        "platform": {**system(), "cores": os.cpu_count()},
         "jobs": workers,
         "device": device_name(case.recipe),
         "shadow_cost": {

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from miaudit import __version__
 from miaudit.attacks import plan_attacks
 from miaudit.attacks.planner import Design
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings import OPERATING, Operating, Trial, blind_control, examine, skipped
 from miaudit.outputs import StoredOutputs, read_outputs
+from miaudit.provenance import system, versions
 from miaudit.result import AttackResult, BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
-
-_PACKAGES = ("numpy", "scipy", "scikit-learn", "pydantic")
 
 
 def score(
@@ -110,8 +106,8 @@ def score(
         provenance={
             "started": started,
             "seconds": {"total": round(time.perf_counter() - began, 2)},
-            "versions": _versions(),
-            "platform": {"system": platform.platform(), "machine": platform.machine()},
+            "versions": versions(),
+            "platform": system(),
             "seeds": {"root": seed},
             "hashes": {"outputs": stored.sha256 or None},
             "plan": {"call": "miaudit score", "threshold": operating.threshold, "delta": operating.delta},
@@ -196,16 +192,6 @@ def _threat_model(stored: StoredOutputs) -> list[str]:
         f"Knowledge of the training: {m} shadow models' answers, as stored." if m else "No shadow models.",
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
     ]
-
-
-def _versions() -> dict[str, str]:
-    found = {"miaudit": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 _NOT_TESTED = [
