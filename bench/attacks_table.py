@@ -92,7 +92,7 @@ def network(*, epochs: int = 30) -> Network:
 
 
 def train(dataset: Dataset, store: Store, *, shadows: int, seed: int, workers: int) -> tuple[np.ndarray, np.ndarray]:
-    """(models, records, classes) answers about audited, then population records; (models, audited) memberships.
+    """(models, records, classes) answers about audited, then population records; (models, records) memberships.
 
     Models are the shadows, the targets, and the shadows apart.
     """
@@ -110,7 +110,7 @@ def train(dataset: Dataset, store: Store, *, shadows: int, seed: int, workers: i
     trained = pool.run(workers=workers, minimum=models)
     answers = pool.outputs(trained)  # in the order of train_at, then of rest_at
     back = np.argsort(np.concatenate([train_at, rest_at], axis=1), axis=1)
-    return np.take_along_axis(answers, back[:, :, None], axis=1), inside[:, :AUDITED]
+    return np.take_along_axis(answers, back[:, :, None], axis=1), inside
 
 
 def evidence_of(
@@ -118,12 +118,17 @@ def evidence_of(
 ) -> Evidence:
     order = generator(seed, "records").permutation(len(dataset))
     labels, features = dataset.y[order], np.asarray(dataset.X)[order].astype(np.float32) / 255
-    of = slice(shadows.start, shadows.stop)
+    of, audited = slice(shadows.start, shadows.stop), answers[target, :AUDITED]
+    own = None
+    if not inside[of, :AUDITED].any():  # shadows apart: the population's records are their own
+        rest = np.arange(AUDITED, len(dataset))[None].repeat(len(shadows), axis=0)
+        own = Evidence(audited, answers[of, AUDITED:], inside[of, AUDITED:], labels, asked=rest)
     return Evidence(
-        answers[target, :AUDITED],
+        audited,
         answers[of, :AUDITED],
-        inside[of],
+        inside[of, :AUDITED],
         labels[:AUDITED],
+        own=own,
         population=Population(answers[target, AUDITED:], labels[AUDITED:], features=features[AUDITED:]),
         features=features[:AUDITED],
     )
@@ -249,7 +254,7 @@ def measure(store: Store, given: argparse.Namespace) -> dict[str, Any]:
     answers, inside = train(dataset, store, shadows=max(budgets), seed=seed, workers=given.workers)
     trained = time.perf_counter() - began
     targets = range(max(budgets), max(budgets) + TARGETS)
-    members = [inside[t] for t in targets]
+    members = [inside[t, :AUDITED] for t in targets]
     labels = dataset.y[generator(seed, "records").permutation(len(dataset))][:AUDITED]
     right = answers[list(targets), :AUDITED].argmax(axis=2) == labels
     table: list[dict[str, Any]] = []
