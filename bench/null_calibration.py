@@ -214,7 +214,7 @@ def by_attack(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def markdown(found: dict[str, Any]) -> str:
     lines = []
     for title, peers in (("statistic of miaudit", False), ("common practice, on the same scores", True)):
-        allowed = " allowed |" if not peers else ""
+        allowed = " allowed mean |" if not peers else ""
         lines += [
             f"| {title} | cells | mean share | largest share |{allowed}",
             "|---|---|---|---|" + "---|" * (not peers),
