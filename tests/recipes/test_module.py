@@ -174,7 +174,8 @@ def test_descriptions_tell_modules_apart_and_equal_ones_are_equal() -> None:
     assert len(set(texts)) == len(texts)
     assert replace(RECIPE).describe() == RECIPE.describe()
     assert RECIPE.name == "module convolutional"
-    assert not isinstance(RECIPE, GroupRecipe)
+    assert isinstance(RECIPE, GroupRecipe)
+    assert RECIPE.group_width((3, 8, 8), CLASSES) == 1
     assert as_recipe(RECIPE) is RECIPE
 
 

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 class ModuleRecipe:
     """Train what ``build()`` returns, a ``torch.nn.Module``, on cross-entropy.
 
+    A module that is nothing but a small fully connected network trains in groups as `Network` does (``fit_many``), from
+    its own first weights to the same answers but for rounding: linear layers with tanh, ReLU or
+    sigmoid between them, perhaps dropout after each, in ``nn.Sequential``, with "sgd" or "adam" at a constant rate in float32.
+    Nothing need be set for it; what differs in anything trains one model after the other.
+
     A model's first weights, order of records and dropout follow from its seed. Modules draw the first and the last
-    from torch's global generator, so this is set while a model trains and put back afterwards; models of this kind
-    therefore train one at a time in a process, behind a lock, and other threads should draw nothing from that generator
-    meanwhile.
+    from torch's global generator, so this is set while a model is made or trains alone, and put back afterwards; that is
+    done behind a lock, and other threads should draw nothing from that generator meanwhile.
 
     Parameters
     ----------
@@ -136,7 +140,7 @@ class ModuleRecipe:
         }
         return {
             "recipe": "module",
-            "version": 1,
+            "version": 2,
             "torch": _require_torch(),
             "build": describe_parameter(self.build),
             "module": _describe_module(self.build),
@@ -164,10 +168,29 @@ class ModuleRecipe:
         DataError
             If labels do not fit.
         """
-        _require_torch()
-        from miaudit.recipes.module_training import train_module
+        return self.fit_many(X, y, indices=[np.arange(X.shape[0])], classes=classes, seeds=[seed])[0]
 
-        return train_module(self, X, y, classes=classes, seed=seed)
+    def group_width(self, shape: tuple[int, ...], classes: int) -> int:
+        """Return how many models are best trained in one call of ``fit_many``: 1 for all but small perceptrons."""
+        _require_torch()
+        from miaudit.recipes.module_training import built
+        from miaudit.recipes.perceptron import as_perceptron
+
+        plain = as_perceptron(self, built(self.build, seed=0))
+        return 1 if plain is None else plain.network.group_width((plain.inputs,), plain.classes)
+
+    def fit_many(
+        self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
+    ) -> list[ModuleModel]:
+        """Train one module for each entry of ``indices``, the positions of its training records in X.
+
+        Together if the module is a plain fully connected network, otherwise one after the other; each comes out as it would
+        alone. Parameters and errors are those of ``fit``, with a seed for each model.
+        """
+        _require_torch()
+        from miaudit.recipes.module_training import train_modules
+
+        return train_modules(self, X, y, indices=indices, classes=classes, seeds=seeds)
 
 
 @dataclass(frozen=True, eq=False)

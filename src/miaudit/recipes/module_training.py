@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from miaudit.data.records import take_records
 from miaudit.errors import PlanError
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
+from miaudit.recipes.perceptron import Perceptron, as_perceptron, linear_layers
 from miaudit.recipes.sequential import autocast, batch_of, flattened
 from miaudit.recipes.training import Generators, Records, Statistics, Update, checked_labels, device_of
 from miaudit.seeds import child_seed
@@ -59,6 +61,74 @@ def built(build: Callable[[], Any], *, seed: int) -> torch.nn.Module:
         found = ", ".join(sorted(map(str, kinds))) or "no parameters"
         raise PlanError(f"a module must have parameters, all of torch.float32; got {found}")
     return module
+
+
+def train_modules(
+    recipe: ModuleRecipe, X: Any, y: Any, *, indices: Sequence[Any], classes: int, seeds: Sequence[int]
+) -> list[ModuleModel]:
+    """Train a module for each entry of ``indices``; parameters and errors are those of `ModuleRecipe.fit_many`."""
+    if len(indices) != len(seeds):
+        raise PlanError(f"got {len(indices)} sets of records and {len(seeds)} seeds; give one seed for each model")
+    plain = as_perceptron(recipe, built(recipe.build, seed=0))
+    if plain is not None and not plain.takes(tuple(X.shape[1:]), classes):
+        plain = None
+    models: dict[int, ModuleModel] = {}
+    together: dict[int, torch.nn.Module] = {}
+    for model, (index, seed) in enumerate(zip(indices, seeds, strict=True)):
+        if plain is not None and not _one_left_over(len(index), recipe.batch):
+            module = built(recipe.build, seed=seed)
+            if as_perceptron(recipe, module) == plain:
+                together[model] = module
+                continue
+        models[model] = train_module(recipe, take_records(X, index), y[index], classes=classes, seed=seed)
+    if plain is not None and together:
+        trained = _train_together(
+            plain,
+            recipe,
+            X,
+            y,
+            indices=[indices[model] for model in together],
+            seeds=[seeds[model] for model in together],
+            modules=list(together.values()),
+        )
+        models |= zip(together, trained, strict=True)
+    return [models[model] for model in range(len(seeds))]
+
+
+def _one_left_over(records: int, batch: int) -> bool:
+    """Whether a pass ends on a single record, which joins the update before it here, but not in a `Network`."""
+    return (records % batch or batch) == 1 < records
+
+
+def _train_together(
+    plain: Perceptron,
+    recipe: ModuleRecipe,
+    X: Any,
+    y: Any,
+    *,
+    indices: Sequence[Any],
+    seeds: Sequence[int],
+    modules: Sequence[torch.nn.Module],
+) -> list[ModuleModel]:
+    leaves = [[leaf for part in linear_layers(module) for leaf in (part.weight, part.bias)] for module in modules]
+    networks = plain.network.fit_many(
+        X,
+        y,
+        indices=indices,
+        classes=plain.classes,
+        seeds=seeds,
+        first=[[leaf.detach().numpy() for leaf in each] for each in leaves],
+    )
+    models = []
+    for module, each, network in zip(modules, leaves, networks, strict=True):
+        for leaf, array in zip(each, network.tensors, strict=True):
+            leaf.data.copy_(torch.from_numpy(array))
+        statistics = None
+        if network.mean is not None and network.scale is not None:
+            statistics = Statistics(network.mean, network.scale)
+        module.to(device_of(recipe.device)).eval()
+        models.append(ModuleModel(recipe, module, plain.classes, tuple(X.shape[1:]), statistics))
+    return models
 
 
 def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: int) -> ModuleModel:

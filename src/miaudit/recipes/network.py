@@ -231,7 +231,14 @@ class Network:
         return self.fit_many(X, y, indices=[np.arange(X.shape[0])], classes=classes, seeds=[seed])[0]
 
     def fit_many(
-        self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
+        self,
+        X: Any,
+        y: NDArray[np.int64],
+        *,
+        indices: Sequence[NDArray[np.int64]],
+        classes: int,
+        seeds: Sequence[int],
+        first: Sequence[Sequence[NDArray[np.float32]]] | None = None,
     ) -> list[NetworkModel]:
         """Train one network for each entry of ``indices``.
 
@@ -250,6 +257,8 @@ class Network:
             Width of the output.
         seeds
             For each model a whole number from 0.
+        first
+            For each model the weights and biases it starts from, as in ``NetworkModel.tensors``; None draws them.
 
         Returns
         -------
@@ -264,8 +273,10 @@ class Network:
             If labels do not fit, or a model is given no records.
         """
         require_torch()
+        import torch
+
         from miaudit.recipes import sequential, single, stacked
-        from miaudit.recipes.training import Records, checked_labels, device_of
+        from miaudit.recipes.training import Generators, Records, checked_labels, device_of, first_weights
 
         if len(indices) != len(seeds):
             raise PlanError(f"got {len(indices)} sets of records and {len(seeds)} seeds; give one seed for each model")
@@ -273,7 +284,7 @@ class Network:
         if any(not len(index) for index in members):
             raise DataError("a model was given no training records; give each model at least one")
         shape = _full(X.shape[1:])
-        self.weight_shapes(shape, classes)
+        shapes = self.weight_shapes(shape, classes)
         labels = checked_labels(y, classes)
         records = Records(X, channels_last=self.kind == "cnn", device=device_of(self.device))
         scales = [records.statistics(index) if self.standardize else None for index in members]
@@ -293,6 +304,12 @@ class Network:
                 statistics=[scales[model] for model in group],
                 classes=classes,
                 seeds=[seeds[model] for model in group],
+                first=[
+                    first_weights(shapes, Generators.of(seeds[model]).weights)
+                    if first is None
+                    else [torch.from_numpy(array) for array in first[model]]
+                    for model in group
+                ],
             )
             for model, arrays in zip(group, trained, strict=True):
                 tensors[model] = arrays

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from miaudit.recipes.training import Generators, Records, Statistics, Update, first_weights, flat_layout
+from miaudit.recipes.training import Generators, Records, Statistics, Update, flat_layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +91,7 @@ def train_sequential(
     shape: tuple[int, ...],
     classes: int,
     seeds: Sequence[int],
+    first: Sequence[Sequence[torch.Tensor]],
 ) -> list[list[NDArray[np.float32]]]:
     """Train networks one after another; parameters and return value are those of ``stacked.train_stacked``.
 
@@ -98,8 +99,8 @@ def train_sequential(
     float32.
     """
     return [
-        _train_one(recipe, records, labels, index, each, shape, classes, seed)
-        for index, each, seed in zip(members, statistics, seeds, strict=True)
+        _train_one(recipe, records, labels, index, each, shape, seed, tensors)
+        for index, each, seed, tensors in zip(members, statistics, seeds, first, strict=True)
     ]
 
 
@@ -110,12 +111,12 @@ def _train_one(
     members: NDArray[np.int64],
     statistics: Statistics | None,
     shape: tuple[int, ...],
-    classes: int,
     seed: int,
+    first: Sequence[torch.Tensor],
 ) -> list[NDArray[np.float32]]:
     device = records.device
     stream = Generators.of(seed, device)
-    leaves = [leaf.to(device) for leaf in first_weights(recipe.weight_shapes(shape, classes), stream.weights)]
+    leaves = [tensor.detach().clone().to(device) for tensor in first]
     labels = labels.to(device)
     theta, gradient = flattened(leaves)
     update = Update([theta], optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=2 * recipe.l2)

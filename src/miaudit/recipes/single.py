@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from miaudit.recipes.sparse import SparseRows
-from miaudit.recipes.training import Generators, Records, Statistics, Update, activate_, first_weights
+from miaudit.recipes.training import Generators, Records, Statistics, Update, activate_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +89,7 @@ def train_single(
     statistics: Sequence[Statistics | None],
     classes: int,
     seeds: Sequence[int],
+    first: Sequence[Sequence[torch.Tensor]],
 ) -> list[list[NDArray[np.float32]]]:
     """Train networks one after another; parameters and return value are those of ``stacked.train_stacked``.
 
@@ -97,8 +98,8 @@ def train_single(
     """
     with torch.inference_mode():
         return [
-            _Single(recipe, records, labels, index, each, classes, seed).train()
-            for index, each, seed in zip(members, statistics, seeds, strict=True)
+            _Single(recipe, records, labels, index, each, seed, tensors).train()
+            for index, each, seed, tensors in zip(members, statistics, seeds, first, strict=True)
         ]
 
 
@@ -112,14 +113,14 @@ class _Single:
         labels: torch.Tensor,
         members: NDArray[np.int64],
         statistics: Statistics | None,
-        classes: int,
         seed: int,
+        first: Sequence[torch.Tensor],
     ) -> None:
         self.recipe, self.records, self.labels = recipe, records, labels
         self.index = torch.from_numpy(np.asarray(members, dtype=np.int64))  # (n,)
         self.stream = Generators.of(seed)
-        first = first_weights(recipe.weight_shapes((records.columns,), classes), self.stream.weights)
-        self.weights, self.biases = first[::2], first[1::2]
+        own = [tensor.clone() for tensor in first]
+        self.weights, self.biases = own[::2], own[1::2]
         self.rows: SparseRows | None = None
         if records.sparse:
             self.weights[0] = self.weights[0].T.contiguous()

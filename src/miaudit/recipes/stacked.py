@@ -23,7 +23,6 @@ from miaudit.recipes.training import (
     Update,
     activate_,
     captured,
-    first_weights,
     flat_layout,
 )
 
@@ -241,10 +240,11 @@ def train_stacked(
     statistics: Sequence[Statistics | None],
     classes: int,
     seeds: Sequence[int],
+    first: Sequence[Sequence[torch.Tensor]],
 ) -> list[list[NDArray[np.float32]]]:
     """Train one network for each entry of ``members``, all in one group.
 
-    A model's first weights, order of records and dropout come from its own seed, and no sum runs across models: what
+    A model's order of records and dropout come from its own seed, and no sum runs across models: what
     a model becomes does not depend on the models beside it (differences are in the last bits of float32, if any).
 
     Parameters
@@ -261,6 +261,8 @@ def train_stacked(
         Width of the output.
     seeds
         One for each model.
+    first
+        Weights ``(out, in)`` and biases, alternating, that each model starts from; they are not changed.
 
     Returns
     -------
@@ -272,9 +274,8 @@ def train_stacked(
         dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
         group = Group((records.columns, *recipe.hidden, classes), models, device=device, dtype=dtype)
         streams = [Generators.of(seed, device) for seed in seeds]
-        shapes = list(zip(group.sizes[1:], group.sizes[:-1], strict=True))
-        for model, stream in enumerate(streams):
-            group.fill(model, first_weights(shapes, stream.weights))
+        for model, tensors in enumerate(first):
+            group.fill(model, tensors)
         update = Update(
             [group.theta.view(-1)], optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=2 * recipe.l2
         )
