@@ -85,10 +85,10 @@ def test_the_operating_point_is_counted_on_the_half_that_did_not_choose_it():
     assert many.operating_point.tp + many.operating_point.fn == 200
 
 
-def test_records_planted_by_coins_give_a_bound_and_others_an_equivalent():
+def test_the_epsilon_of_one_training_is_called_no_bound():
     world = worlds.gaussian(1.0, n=200, shadows=1)
-    result = run_attack(Threshold(), *world, tuple("abcde"), seed=0, operating=Operating(coins=True)).result
-    assert result.epsilon.name == "lower bound on epsilon"
+    result = run_attack(Threshold(), *world, tuple("abcde"), seed=0).result
+    assert result.epsilon.name == "empirical epsilon-equivalent"
     with pytest.raises(PlanError, match="threshold must be one of split, bonferroni"):
         Operating("best")
     with pytest.raises(PlanError, match="delta must lie between 0 and 1"):

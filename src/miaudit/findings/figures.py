@@ -42,13 +42,12 @@ class Operating:
     """Where the threshold of an attack's PPV and epsilon comes from, and at which delta.
 
     ``"split"`` chooses it on one random half of the records, each figure its own, and counts on the other;
-    ``"bonferroni"`` tries six ranks of the non-members and pays for each. ``coins``: the sides were dealt by fair coins
-    before the training (canaries), so that the epsilon bounds that of the mechanism.
+    ``"bonferroni"`` tries six ranks of the non-members and pays for each. The epsilon
+    is never a bound on that of the mechanism: all records share one training. For that see `miaudit.canaries`.
     """
 
     threshold: ThresholdKind = "split"
     delta: float = DELTA
-    coins: bool = False
 
     def __post_init__(self) -> None:
         if self.threshold not in get_args(ThresholdKind):
@@ -202,7 +201,6 @@ def _at_operating_point(
 ) -> dict[str, Any]:
     """PPV and epsilon, each at the point with the best bound on it, none chosen on the counts that bound it."""
     options: dict[str, Any] = {"delta": operating.delta, "confidence": CONFIDENCE}
-    options["independent_trainings"] = operating.coins
     try:
         for_ppv = stats.certify(ins, outs, operating.strategy(seed, "ppv"), **options)
         for_epsilon = stats.certify(ins, outs, operating.strategy(seed, "epsilon"), **options)
@@ -223,7 +221,7 @@ def _at_operating_point(
             for each in stats.ppv(*_counts(accusing), confidence=level)
         ],
         "epsilon": Epsilon(
-            name="lower bound on epsilon" if operating.coins else "empirical epsilon-equivalent",
+            name="empirical epsilon-equivalent",
             value=telling.epsilon,
             delta=operating.delta,
             ceiling=stats.epsilon_ceiling(n_in, n_out, operating.delta, level),
