@@ -144,8 +144,9 @@ class Epsilon(Document):
 
     ``name`` says what it is: an "empirical epsilon-equivalent". All records share one training, so it is no bound on the
     mechanism's epsilon, whoever decided who was put in; a canary audit gives one. ``value`` is the one-sided bound at the
-    attack's operating point, ``ceiling`` the most that as many records could have shown, ``mu`` and ``gaussian`` the shift of Gaussian DP and its epsilon, and
-    ``credible`` the Bayesian interval around the posterior median. The threshold is epsilon's own, not that of the PPV.
+    attack's operating point, ``ceiling`` the most that as many records could have shown, ``mu`` and ``gaussian`` the
+    shift of Gaussian DP and its epsilon, and ``credible`` the Bayesian interval around the posterior median. The threshold
+    is epsilon's own, not that of the PPV.
     """
 
     name: Literal["empirical epsilon-equivalent"]
