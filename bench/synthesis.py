@@ -73,7 +73,7 @@ def plain(ask, wanted: np.ndarray, width: int, options: Climbing, seed: int) -> 
     began, made, queries = time.perf_counter(), [], 0
     for klass, count in enumerate(wanted.tolist()):
         got = failed = attempt = 0
-        while got < count and failed < options.give_up:
+        while got < count and failed < (options.give_up if got else min(options.give_up, options.give_up_first)):
             record, spent = plain_climb(ask, klass, width, options, keys(seed, np.array([klass]), np.array([attempt])))
             queries, attempt = queries + spent, attempt + 1
             if record is None:

@@ -239,6 +239,7 @@ class SynthesisPlan(Section):
         "current", description="model-based: the chance to take a record is the confidence in it, or the best before"
     )
     give_up: int = Field(100, ge=1, description="model-based: failed climbs after which a class is given up")
+    give_up_first: int = Field(10, ge=1, description="model-based: the same, as long as a class has no record")
     width: int = Field(4096, ge=1, description="model-based: climbs side by side; changes nothing but time")
     max_queries: int | None = Field(
         None, ge=1, description="model-based: stop at so many queries, and use what is made"

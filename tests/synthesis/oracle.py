@@ -70,7 +70,9 @@ def synthesize(ask, wanted, features, options, seed):
     found = []
     for klass, count in enumerate(wanted):
         made, spent, failures, attempt = [], 0, 0, 0
-        while len(made) < count and failures < options.give_up:
+        while len(made) < count and failures < (
+            options.give_up if made else min(options.give_up, options.give_up_first)
+        ):
             record, confidence, queries = climb(ask, klass, features, options, Stream(seed, klass, attempt))
             if record is None:
                 failures, spent = failures + 1, spent + queries

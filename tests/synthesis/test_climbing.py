@@ -61,7 +61,16 @@ FEATURES = {
 @pytest.mark.parametrize("width", [1, 7, 4096])
 @pytest.mark.parametrize("form", ["bits", "mixed"])
 @pytest.mark.parametrize(
-    "changes", [{}, {"accept": ">"}, {"halve": "at"}, {"select": "best"}, {"give_up": 2, "iter_max": 5}]
+    "changes",
+    [
+        {},
+        {"accept": ">"},
+        {"halve": "at"},
+        {"select": "best"},
+        {"give_up": 2, "iter_max": 5},
+        {"give_up_first": 1},
+        {"give_up": 9, "give_up_first": 2, "iter_max": 9},
+    ],
 )
 def test_the_lockstep_makes_the_records_of_one_climb_at_a_time_bit_for_bit(form, width, changes):
     dataset = bits() if form == "bits" else mixed()
@@ -122,6 +131,23 @@ class Watching:
         self.asked.append(X[0].copy())
         self.answered.append(answer[0])
         return answer
+
+
+@pytest.mark.parametrize("width", [1, 4096])
+def test_a_class_without_a_record_is_given_up_early_and_one_with_records_is_not(width):
+    data = bits()
+
+    def ask(X):  # nothing is sure to be of class 0; an eighth of all records is of class 1
+        sure = np.asarray(X[:, :3].sum(axis=1) == 3)
+        p = np.where(sure, 0.999, 0.5)
+        return np.stack([1 - p, p], axis=1)
+
+    options = Climbing(k_max=8, conf_min=0.6, iter_max=4, width=width)
+    climbs = Climbs(Domain.of(data), np.array([60, 60]), options, seed=1)
+    assert climbs.run(ask)
+    assert (climbs.made[0], climbs.failed[0], climbs.failed_queries[0]) == (0, 10, 40)
+    assert climbs.made[1] > 10
+    assert climbs.failed[1] > 10
 
 
 def test_k_falls_by_halves_to_k_min_when_everything_is_turned_down():

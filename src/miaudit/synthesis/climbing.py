@@ -52,8 +52,9 @@ class Climbing:
     select
         A record is taken with the target's confidence in it (``"current"``, pseudo-code), or with the best confidence
         before it (``"best"``, the text).
-    give_up
-        Failed climbs after which no more records of a class are tried. The paper does not say when it stops.
+    give_up, give_up_first
+        Failed climbs after which no more records of a class are tried, and as long as it has none. The paper does not
+        say when it stops.
     width
         Climbs in lockstep; changes nothing but time and memory.
 
@@ -72,11 +73,13 @@ class Climbing:
     halve: Literal["after", "at"] = "after"
     select: Literal["current", "best"] = "current"
     give_up: int = 100
+    give_up_first: int = 10
     width: int = 4096
 
     def __post_init__(self) -> None:
         problems = []
-        for name, least in (("k_max", 1), ("k_min", 1), ("rej_max", 0), ("iter_max", 1), ("give_up", 1), ("width", 1)):
+        for name in ("k_max", "k_min", "rej_max", "iter_max", "give_up", "give_up_first", "width"):
+            least = 0 if name == "rej_max" else 1
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 problems.append((name, f"got {value!r}; allowed: a whole number from {least}"))
@@ -159,6 +162,12 @@ class Climbs:
         return int(self.made_queries.sum() + self.failed_queries.sum() + self._step.sum())
 
     @property
+    def most_queries(self) -> int:
+        """Queries of all climbs if as many fail as may, each as late as it can."""
+        climbs = np.where(self.wanted > 0, self.wanted + self.options.give_up - 1, 0)
+        return int(climbs.sum()) * self.options.iter_max
+
+    @property
     def finished(self) -> bool:
         """Whether every class has its records or was given up."""
         return not len(self._klass) and not self._room().any()
@@ -201,7 +210,10 @@ class Climbs:
     def _room(self) -> NDArray[np.int64]:
         """Return how many more climbs each class needs for certain."""
         under_way = self.launched - self.made - self.failed
-        room: NDArray[np.int64] = np.minimum(self.wanted - self.made, self.options.give_up - self.failed) - under_way
+        options = self.options
+        # before the first record no more than give_up_first climbs begin, so the first is among them in any order
+        limit = np.where(self.made > 0, options.give_up, min(options.give_up, options.give_up_first))
+        room: NDArray[np.int64] = np.minimum(self.wanted - self.made, limit - self.failed) - under_way
         return room.clip(min=0)
 
     def _launch(self) -> None:
