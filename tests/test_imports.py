@@ -63,6 +63,7 @@ ALLOWED = {
         "result",
         "progress",
         "attacks",
+        "recipes",
         "data",
     },
     "__main__": {"cli"},

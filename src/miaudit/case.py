@@ -46,7 +46,7 @@ from miaudit.recipes import (
 )
 from miaudit.seeds import child_seed
 from miaudit.targets import Endpoint, Target, as_target, connect, load_model
-from miaudit.targets.files import file_format, file_sha256
+from miaudit.targets.files import file_format, model_hashes
 
 Source = Literal["trained here", "given object", "given file", "given url"]
 Design = Literal["disjoint", "overlapping"]
@@ -95,7 +95,9 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
     recipe = _recipe(plan.recipe, dataset)
     if plan.target.file is not None:
         target = _target_file(plan, dataset, recipe, allow_pickle)
-        hashes["target_file"] = file_sha256(plan.target.file)
+        path = Path(plan.target.file)
+        found = model_hashes(path)
+        hashes = {"target_file" if name == path.name else f"target_file/{name}": found[name] for name in found}
     elif plan.target.url is not None:
         target = _target_url(plan, dataset)
     design = plan.shadows.design

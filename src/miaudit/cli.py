@@ -336,21 +336,36 @@ def plant(
 @click.option(
     "--model", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The trained model's file."
 )
+@click.option("--module", help="FILE.py:FUNCTION that returns the torch module of a file of bare weights.")
 @click.option("--seal", help="As it was printed at planting: proves that nothing was changed since.")
 @click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
 @click.option("--trusted", multiple=True, help="skops: a type outside its own list that may be loaded.")
 @click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of a summary.")
 def audit_canaries(
-    folder: Path, model: Path, seal: str | None, allow_pickle: bool, trusted: tuple[str, ...], as_json: bool
+    folder: Path,
+    model: Path,
+    module: str | None,
+    seal: str | None,
+    allow_pickle: bool,
+    trusted: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Bound the epsilon of the training that gave --model, on the canaries planted in FOLDER."""
-    from miaudit.canaries import audit_folder
+    from miaudit.canaries import audit_folder, load_planted
+    from miaudit.recipes import function_of_file
     from miaudit.targets import load_model
-    from miaudit.targets.files import file_sha256
+    from miaudit.targets.files import model_hashes
 
     with _errors():
-        trained = load_model(model, allow_pickle=allow_pickle, trusted=trusted)
-        found = audit_folder(folder, trained, fingerprint=file_sha256(model), seal=seal)
+        planted, _ = load_planted(folder, seal=seal)
+        trained = load_model(
+            model,
+            names=planted.training.classes,
+            module=None if module is None else function_of_file(module),
+            allow_pickle=allow_pickle,
+            trusted=trusted,
+        )
+        found = audit_folder(folder, trained, fingerprint=" ".join(model_hashes(model).values()), seal=seal)
     click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
 
 

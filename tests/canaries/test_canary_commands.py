@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,47 @@ def test_plant_train_audit(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "not what was planted" in done.output
     assert cli("audit", out, "--model", tmp_path / "none.skops").exit_code == 2
+
+
+def test_every_kind_of_model_file_is_read_as_a_run_reads_it(tmp_path: Path) -> None:
+    import joblib
+    import torch
+    from safetensors.torch import save_file
+    from skl2onnx import to_onnx
+
+    X, y = load_digits(return_X_y=True)
+    np.savez(tmp_path / "mine.npz", X=X, y=np.array([f"digit {label}" for label in y]))
+    (tmp_path / "net_of_canaries.py").write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Linear(64, 10)\n"
+    )
+    net = torch.nn.Linear(64, 10)
+    out = tmp_path / "planted"
+    made = ("plant", tmp_path / "mine.npz", "--count", 100, "--seed", 3, "--out", out)
+    assert cli(*made).exit_code == 0
+    training = np.load(out / "training.npz")
+    model = ExtraTreesClassifier(5, random_state=0).fit(training["X"], training["y"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (tmp_path / "m.onnx").write_bytes(to_onnx(model, training["X"][:1].astype(np.float32)).SerializeToString())
+    joblib.dump(model, tmp_path / "m.joblib")
+    save_file(net.state_dict(), tmp_path / "m.safetensors")
+    torch.save(net.state_dict(), tmp_path / "m.pt")
+    module = ("--module", f"{tmp_path / 'net_of_canaries.py'}:make")
+    queries = []
+    for name, options in (
+        ("m.onnx", ()),
+        ("m.joblib", ("--allow-pickle",)),
+        ("m.safetensors", module),
+        ("m.pt", module),
+    ):
+        (out / "audit.json").unlink(missing_ok=True)
+        done = cli("audit", out, "--model", tmp_path / name, *options, "--json")
+        assert done.exit_code == 0, done.output
+        queries.append(json.loads(done.output)["queries"])
+    assert len(set(queries)) == 1
+    refused = cli("audit", out, "--model", tmp_path / "m.safetensors")
+    assert refused.exit_code == 2
+    assert "--module" in refused.output
 
 
 def test_run_a_plan(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.neural_network import MLPClassifier
 
 from miaudit.errors import DataError, PlanError, TargetError
 from miaudit.targets import as_target, load_model
+from miaudit.targets.files import model_hashes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -159,6 +161,20 @@ def test_a_file_cut_off_is_told(share, tmp_path):
     (tmp_path / "cut").write_bytes(content[: int(share * len(content))])
     with pytest.raises(PlanError, match="cut off|onnxruntime cannot read it"):
         load_model(tmp_path / "cut", names=NAMES)
+
+
+def test_the_hashes_of_a_model_cover_the_weights_beside_it(tmp_path):
+    beside = onnx.TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4, 3], data_location="EXTERNAL")
+    name = "weights-" + "x" * 150  # a length of two bytes in protobuf
+    beside.external_data.add(key="location", value=name)
+    path = linear(tmp_path / "m.onnx", weights=beside)
+    (tmp_path / name).write_bytes(W.tobytes())
+    np.testing.assert_allclose(asked(path).values, softmax(X @ W, axis=1), atol=1e-6)
+    assert model_hashes(path) == {
+        "m.onnx": hashlib.sha256(path.read_bytes()).hexdigest(),
+        name: hashlib.sha256(W.tobytes()).hexdigest(),
+    }
+    assert list(model_hashes(linear(tmp_path / "alone"))) == ["alone"]
 
 
 def test_weights_outside_the_models_folder_are_not_read(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickletools
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,32 @@ def file_sha256(path: str | Path) -> str:
     """Return the sha256 (hex) of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_hashes(path: str | Path) -> dict[str, str]:
+    """Return the sha256 (hex) of a model's file, under its name, and of each file of weights that an ONNX model names.
+
+    Raises
+    ------
+    PlanError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    beside = _weights_beside(path) if file_format(path) == "onnx" else []
+    return {path.name: file_sha256(path), **{name: file_sha256(path.parent / name) for name in beside}}
+
+
+def _weights_beside(path: Path) -> list[str]:
+    """Return the files beside an ONNX model that it says its tensors are in.
+
+    They are looked for by the bytes of such an entry in protobuf: field 1 is the key "location", field 2 the file's name, shorter
+    than 2**14.
+    """
+    content, found = path.read_bytes(), set()
+    for entry in re.finditer(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", content, re.DOTALL):
+        size = sum((byte & 127) << (7 * i) for i, byte in enumerate(entry[1]))
+        found.add(content[entry.end() : entry.end() + size].decode("utf-8", "replace"))
+    return sorted(name for name in found if (path.parent / name).is_file())
 
 
 def load_model(
@@ -182,8 +209,8 @@ def _load_torch(path: Path, kind: Format, module: Callable[[], Any] | None, weig
         weights = torch_files.weights_of_safetensors(path)
     if module is None:
         raise PlanError(
-            f"{path} holds bare weights: say which network they belong to, by target.module (file.py:function that "
-            "returns the torch module), or by recipe.network"
+            f"{path} holds bare weights: say which network they belong to, by target.module in a plan or --module "
+            "(file.py:function that returns the torch module), or by recipe.network"
         )
     return torch_files.with_weights(module, weights, path)
 
