@@ -104,6 +104,15 @@ def test_credentials_come_from_the_environment_and_are_in_no_description(server,
     assert secret.describe() == recipe(server).describe()
 
 
+def test_no_part_of_a_credential_is_shown_where_the_service_sends_it_back(server, monkeypatch):
+    monkeypatch.setenv("SERVICE_TOKEN", "s3cret" * 50)
+    with pytest.raises(TargetError, match=r"answers without 'job': .*unknown: Bearer \*\*\*") as caught:
+        recipe(server, {"echo": True}, headers={"authorization": "Bearer env:SERVICE_TOKEN"}).fit(
+            X, Y, classes=3, seed=1
+        )
+    assert "s3c" not in str(caught.value)
+
+
 def plan(server, folder, **service):
     options = {
         "train": f"{server}/train",

@@ -4,7 +4,7 @@ POST /train starts a training and answers with its job at once; a name seen befo
 the state. POST /models/ID takes instances. GET /count tells how many trainings were begun, by name, and POST
 /forget begins anew. Switches in the params of a
 training: ``refuse`` (answer 503 so often first), ``drop`` (begin, then drop the connection, so often), ``fail``, ``endless``,
-``elsewhere`` (an endpoint on another server), ``unnamed`` (forget names).
+``echo`` (say the credential), ``elsewhere`` (an endpoint on another server), ``unnamed`` (forget names).
 """
 
 from __future__ import annotations
@@ -85,6 +85,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def begin(self, asked: dict[str, Any]) -> None:
         params, name = asked.get("params", {}), asked.get("name", "")
+        if params.get("echo"):
+            self.answer({"error": f"unknown: {self.headers['authorization']}"})
+            return
         with lock:
             seen["refuse", name] += 1
             if seen["refuse", name] <= params.get("refuse", 0):

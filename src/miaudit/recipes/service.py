@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -150,14 +151,15 @@ class ServiceRecipe:
             If the service does not take the training, says that it failed, is not done in time, or gives no endpoint.
         """
         body = self._body(X, y, classes, seed)
-        answer = self._post(self.train, body)
-        job = str(_at(answer, self.job, self.train)) if self.status is not None or self.predict is not None else ""
+        at_once = self.status is None and self.predict is None
+        where = self._post(self.train, body, self.endpoint if at_once else self.job)
+        job = quote(where, safe="")
         if self.status is not None:
-            answer = self._awaited(self.status.replace("{job}", quote(job, safe="")), job)
+            where = self._awaited(self.status.replace("{job}", job), where)
         if self.predict is not None:
-            url = self.predict.replace("{job}", quote(job, safe=""))
+            url = self.predict.replace("{job}", job)
         else:
-            url = urljoin(self.status or self.train, str(_at(answer, self.endpoint, self.status or self.train)))
+            url = urljoin(self.status or self.train, where)
             if urlsplit(url)[:2] != urlsplit(self.train)[:2]:
                 raise TargetError(
                     f"the service at {shown(self.train)} says that its model is at {shown(url)}, another server, to which "
@@ -191,28 +193,34 @@ class ServiceRecipe:
         values["$name"] = f"miaudit-{hashlib.sha256(content).hexdigest()[:32]}"
         return to_bytes(_filled(_BODY if self.body is None else json.loads(self.body), values))
 
-    def _post(self, url: str, body: bytes) -> Any:
+    def _post(self, url: str, body: bytes, path: str) -> str:
+        """Return what stands at a path in the answer to a body."""
         named = self.body is None or '"$name"' in self.body
         connection = self._connection(repeated=named)
         client = Client(url, content_type="application/json", connection=connection)
         try:
-            return from_bytes(client.post(body, _Free()))
+            return client.read(client.post(body, _Free()), lambda content: _at(from_bytes(content), path, url))
         finally:
             client.close()
 
-    def _awaited(self, url: str, job: str) -> Any:
-        """Return the answer that says that a job is done."""
+    def _awaited(self, url: str, job: str) -> str:
+        """Return where the model of a job is, when the job is done; nothing if ``predict`` says it."""
         client = Client(url, content_type="application/json", connection=self._connection())
         deadline = time.monotonic() + self.wait
+
+        def look(content: bytes) -> tuple[str, str]:
+            answer = from_bytes(content)
+            state = _at(answer, self.state, url)
+            if state in self.failed:
+                raise TargetError(f"the service says that training job {job} is {state}: {json.dumps(answer)[:300]}")
+            reached = state in self.done and self.predict is None
+            return state, _at(answer, self.endpoint, url) if reached else ""
+
         try:
             while True:
-                answer = from_bytes(client.get(_Free()))
-                state = str(_at(answer, self.state, url))
+                state, endpoint = client.read(client.get(_Free()), look)
                 if state in self.done:
-                    return answer
-                if state in self.failed:
-                    said = client.redacted(json.dumps(answer))[:300]
-                    raise TargetError(f"the service says that training job {job} is {state}: {said}")
+                    return endpoint
                 if time.monotonic() + self.poll > deadline:
                     raise TargetError(
                         f"training job {job} is still {state!r} after wait = {self.wait:g} s; give it longer, or say in "
@@ -244,7 +252,7 @@ class ServiceModel:
         for start in range(0, n_records(X), self._batch):
             some = take_records(X, np.arange(start, min(start + self._batch, n_records(X))))
             content = self._client.post(self._wire.encode(some), _Free())
-            parts.append(self._wire.decode(content, n_records(some), self._names))
+            parts.append(self._client.read(content, partial(self._wire.decode, n=n_records(some), names=self._names)))
         return np.concatenate(parts) if parts else np.empty((0, len(self._names)))
 
 
@@ -272,14 +280,14 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
     return values[template] if isinstance(template, str) and template in _FILLED else template
 
 
-def _at(answer: Any, path: str, url: str) -> Any:
-    """Return what stands at a path with dots in an answer."""
+def _at(answer: Any, path: str, url: str) -> str:
+    """Return what stands at a path with dots in an answer, as a text."""
     found = answer
     for step in path.split("."):
         if not isinstance(found, dict) or step not in found:
             raise TargetError(f"{shown(url)} answers without {path!r}: {json.dumps(answer)[:200]}")
         found = found[step]
-    return found
+    return str(found)
 
 
 def _problems(path: str, check: Any) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -13,11 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from miaudit.errors import PlanError, TargetError
 from miaudit.targets.wire.rows import excerpt
+
+Read = TypeVar("Read")
 
 Sign = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
 """From method, url, headers and body of a request to further headers, such as a signature; called for every attempt."""
@@ -172,12 +175,28 @@ class Client:
         return _ENV.sub(variable, value)
 
     def redacted(self, text: str) -> str:
-        """Return a text with every secret in it struck out."""
+        """Return a text with every secret in it struck out, also as JSON, Python or an address would write it.
+
+        Strike out before you shorten: of a secret that was cut in two, the first part would stay.
+        """
         with self._lock:
-            secrets = sorted(self._secrets, key=len, reverse=True)
+            forms = {f for s in self._secrets for f in (s, json.dumps(s)[1:-1], repr(s)[1:-1], quote(s, safe=""))}
+        secrets = sorted(forms, key=len, reverse=True)
         for secret in secrets:
             text = text.replace(secret, "***")
         return text
+
+    def read(self, content: bytes, decode: Callable[[bytes], Read]) -> Read:
+        """Return what ``decode`` makes of an answer; a TargetError of it tells of the answer without its secrets."""
+        try:
+            return decode(content)
+        except TargetError as error:
+            found = error
+        try:
+            decode(self.redacted(content.decode("utf-8", "replace")).encode())
+        except TargetError as error:
+            found = error
+        raise TargetError(self.redacted(str(found)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -225,7 +244,8 @@ class Client:
                 if 200 <= status < 300:
                     return response.content
                 reservation.refused(status, time.monotonic() - began)
-                problem = self.redacted(f"{self.shown} answers status {status}: {excerpt(response.content)}")
+                said = excerpt(self.redacted(response.content.decode("utf-8", "replace")))
+                problem = f"{self.shown} answers status {status}: {said}"
                 asked = retry_after(response.headers.get("retry-after"))
                 if self._means_slow_down(status, asked):
                     wait = self._backoff(int(waited)) if asked is None else asked + self._random.uniform(0, 0.1)
