@@ -5,6 +5,7 @@ The only room that knows all the others: data -> target -> shadows -> evidence -
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
@@ -232,7 +233,7 @@ def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: flo
     if case.target is not None:
         say("asking the target", None)
         if isinstance(case.target, Endpoint):
-            _meet(case.target, case, outside, say)
+            _meet(case.target, case, outside, probed, say)
         asked = _ask(case.target, case, outside, probed)
     what = "training the target and shadow models" if own else "training shadow models"
     seen: list[Progress] = []
@@ -323,7 +324,7 @@ def _target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) -
     return Job(key, "target", case.split.members, asked, seed, probed)
 
 
-def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], say: Tell) -> None:
+def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], probed: Probed | None, say: Tell) -> None:
     """Make first contact, with records that are not audited, and say what asking will take."""
     X, split = case.dataset.X, case.split
     if not endpoint.contact:
@@ -331,7 +332,11 @@ def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], say: Tell)
         probes = others if len(others) >= endpoint.probes else split.population
         endpoint.make_contact(take_records(X, probes[: endpoint.probes]))
     asked = [split.members, split.nonmembers, *([] if endpoint.kind == "labels" else [outside])]
-    say(f"asking the target: {endpoint.expect(take_records(X, np.concatenate(asked)))}", None)
+    parts = itertools.chain(
+        [take_records(X, np.concatenate(asked))], () if probed is None else probed.variants(case.dataset)
+    )
+    estimate = endpoint.expect(parts, further=0 if probed is None else probed.steps)
+    say(f"asking the target: {estimate}", None)
 
 
 def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> _Asked:

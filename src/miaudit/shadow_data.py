@@ -32,7 +32,7 @@ from miaudit.synthesis import (
     from_noise,
 )
 from miaudit.synthesis.synthesis import Method, npz_bytes
-from miaudit.targets import Target
+from miaudit.targets import Endpoint, Target
 
 Tell = Callable[[str, Progress | None], None]
 
@@ -40,6 +40,9 @@ STATE = "synthesis-state.npz"
 """Climbs that were stopped, in the folder of the audit; gone when they are finished."""
 
 SECONDS_BETWEEN_STATES = 30.0
+
+PAPER_QUERIES = 156
+"""For each record, in Shokri et al. 2017, section VI-D."""
 
 
 def synthesize(
@@ -159,6 +162,7 @@ def _climb(
     options, classes = case.synthesis_options, case.dataset.classes
     climbs = Climbs(domain, wanted, _climbing(options), seed=seed, state=_state(folder, key))
     target = target_of(case, say)
+    say(f"making {wanted.sum():,} records from the target's answers: {_foreseen(climbs, target, options)}", None)
     began, saved = time.perf_counter(), [time.monotonic()]
 
     def keep() -> None:
@@ -180,9 +184,13 @@ def _climb(
         keep()
         made = _kept(from_climbs(climbs, classes), folder, key, stopped=f"{type(error).__name__}: {error}")
         if isinstance(error, MiauditError):
+            all_in_all = ""
+            if len(made.y):
+                whole = climbs.queries * int(wanted.sum()) / len(made.y)
+                all_in_all = f" (at this rate all would take about {whole:,.0f})"
             error.args = (
-                f"{error}. {len(made.y)} of {wanted.sum()} records were made with {climbs.queries} queries and are kept "
-                f"in {folder}; the same command goes on from there",
+                f"{error}. {len(made.y)} of {wanted.sum()} records were made with {climbs.queries} queries{all_in_all} and "
+                f"are kept in {folder}; the same command goes on from there",
             )
         raise
     stopped = None
@@ -193,6 +201,20 @@ def _climb(
         stopped = f"synthesis.max_queries = {options.max_queries} were spent"
     say("records made", None)
     return _kept(from_climbs(climbs, classes), folder, key, stopped=stopped, max_queries=options.max_queries)
+
+
+def _foreseen(climbs: Climbs, target: Target, options: SynthesisPlan) -> str:
+    """Say what climbing will cost: as much as in the paper, and at most."""
+    most = min(climbs.most_queries, options.max_queries or climbs.most_queries)
+    usual = min(PAPER_QUERIES * int(climbs.wanted.sum()), most)
+    told = f"about {usual:,} queries if they take as many as in the paper, {most:,} at most"
+    if isinstance(target, Endpoint):
+        limits, left = target.limits, target.ledger.left
+        if limits.price is not None:
+            told += f", cost {usual * limits.price / 1000:,.2f} and {most * limits.price / 1000:,.2f}"
+        if left is not None:
+            told += f"; the budget has {left:,} left"
+    return told
 
 
 def _climbing(options: SynthesisPlan) -> Climbing:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,7 +87,6 @@ url = "{url}"
 format = "instances"
 model = "m"
 batch = 10
-concurrency = 2
 {options}
 [recipe]
 estimator = "sklearn.ensemble.RandomForestClassifier"
@@ -95,9 +96,10 @@ count = 2
 """
 
 
-def written(folder, url, options=""):
+def written(folder, url, options="", moved=0.0):
     for name, (records, labels) in SIDES.items():
-        np.savez(folder / f"{name}.npz", X=records, y=labels)
+        noise = np.random.default_rng(0).normal(size=records.shape)
+        np.savez(folder / f"{name}.npz", X=records + moved * noise, y=labels)
     plan = folder / "plan.toml"
     plan.write_text(PLAN.format(url=url, options=options))
     return ["run", str(plan), "--out", str(folder / "out"), "--jobs", "0"]
@@ -107,35 +109,57 @@ def run(command, **env):
     return CliRunner(env=env).invoke(main, command)
 
 
-def test_a_run_killed_in_the_middle_asks_no_answered_record_again(tmp_path):
-    script = Script(MODEL.predict_proba, delay=0.03)
+def killed(command, soon, moment):
+    """Run miaudit in a process of its own; soon, stop it again and again until the moment is right, and then kill it."""
+    quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-m", "miaudit", *command], **quiet)
+    while True:
+        assert process.poll() is None
+        time.sleep(0.007)
+        if not soon():
+            continue
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED)
+        if moment():
+            break
+        process.send_signal(signal.SIGCONT)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def on_their_way(folder):
+    """Return how many records the log says were sent, of which it says nothing else."""
+    lines = [json.loads(line) for path in folder.rglob("queries.jsonl") for line in path.read_text().splitlines()]
+    ended = {line["request"] for line in lines if line["event"] != "send"}
+    return sum(line["records"] for line in lines if line["event"] == "send" and line["request"] not in ended)
+
+
+@pytest.mark.parametrize("where", ["between requests", "in requests"])
+def test_a_killed_run_asks_again_only_what_was_on_its_way(where, tmp_path):
+    script = Script(MODEL.predict_proba, delay=0.02)
+    options = (
+        "concurrency = 2\n" if where == "in requests" else "rate = 400\nconcurrency = 1\n"
+    )  # so that it waits between
     with serving(script) as url:
-        command = written(tmp_path, url)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "miaudit", *command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        while len(first := set(script.answered)) < 5:
-            time.sleep(0.005)
-        while sum(script.answered.values()) < 200:
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        time.sleep(0.1)  # what was on its way arrives nowhere
-        before = sum(script.seen.values())
-        assert before < 700
+        command = written(tmp_path, url, options)
+
+        def moment():
+            idle, open_now = script.at_once == 0, on_their_way(tmp_path)
+            return open_now == 20 and not idle if where == "in requests" else open_now == 0 and idle
+
+        killed(command, lambda: sum(script.answered.values()) >= 200, moment)
+        lost = 20 if where == "in requests" else 0  # two connections, ten records each
+        assert sum(script.seen.values()) < 700
         script.delay = 0.0
+        plan = tmp_path / "plan.toml"
+        plan.write_text(plan.read_text().replace("rate = 400\n", ""))
         done = run(command)
         assert done.exit_code == 0, done.stderr
-        again = {record for record, count in script.answered.items() if count > 1}
-        probes = again & {tuple(row) for row in X[PARTS["population"]]}
-        probes = {record for record in probes if record in first}
-        twice = again - probes
-        assert len(twice) <= 2 * 10  # two connections, with ten records on their way
-        assert all(script.answered[record] == 2 for record in twice)
-        assert max(script.answered[record] for record in probes) == 3  # as a batch, again, and alone: once and for all
+        times = sorted(script.seen.values(), reverse=True)
+        # first contact: as a batch, again, and one of them alone, once and for all
+        assert times == [3] + [2] * (4 + lost) + [1] * (900 - lost)
         result = json.loads((tmp_path / "out" / "result.json").read_text())
-        assert result["provenance"]["target"]["spent_over_all_runs"] == sum(script.seen.values()) == 911 + len(twice)
+        assert result["provenance"]["target"]["spent_over_all_runs"] == sum(script.seen.values()) == 911 + lost
         asked = script.requests
         assert run(command).exit_code == 0
         assert script.requests == asked
@@ -156,6 +180,71 @@ def test_a_run_stopped_between_requests_asks_nothing_twice(tmp_path):
         assert run(command).exit_code == 0
         assert sum(script.seen.values()) == 911
         assert sum(count > 1 for count in script.seen.values()) == 5
+
+
+VOTES = 'attacks = [{ name = "label-only", queries = 6 }]\n'
+WALKS = 'attacks = [{ name = "label-only", kind = "boundary", queries = 30 }]\n'
+
+
+@pytest.mark.parametrize(("attacks", "further"), [(VOTES, 0), (WALKS, 600 * 30)], ids=["votes", "walks"])
+def test_label_only_probes_are_told_beforehand_and_stay_in_the_budget(attacks, further, tmp_path):
+    script = Script(MODEL.predict)
+    with serving(script) as url:
+        command = written(tmp_path, url, "budget = 1500\nprice = 2.0\n", moved=0.01)  # no column of zeros and ones
+        plan = tmp_path / "plan.toml"
+        plan.write_text((attacks + plan.read_text()).replace("batch = 10\n", "batch = 100\n"))
+        stopped = run(command)
+        assert stopped.exit_code == 4
+        told = " ".join(stopped.stderr.split())
+        needs = 600 if further else 6 * 600
+        count = f"{needs:,} to {needs + further:,}" if further else f"{needs:,}"
+        assert f"asking the target: {count} queries to send (0 of {needs:,} answered before)" in told
+        assert (
+            f"cost {'up to ' if further else ''}{(needs + further) * 0.002:,.2f}, the budget covers only 1,489" in told
+        )
+        assert sum(script.seen.values()) == 1500
+        enough = int(re.search(r"budget of at least ([\d,]+)", told)[1].replace(",", ""))
+        assert enough == (1500 if further else 3611)  # of a walk the least is what was asked
+        if further:
+            enough = int(re.search(r"\(([\d,]+) is enough\)", told)[1].replace(",", ""))
+        plan.write_text(plan.read_text().replace("budget = 1500", f"budget = {enough}"))
+        done = run(command)
+        assert done.exit_code == 0, done.stderr
+        assert 1500 < sum(script.seen.values()) <= enough
+        assert max(count for count in script.seen.values()) <= 3  # first contact
+        assert sum(count > 1 for count in script.seen.values()) == 5
+
+
+def test_synthesis_from_a_url_is_told_beforehand_and_stays_in_the_budget(tmp_path):
+    def model(X):  # whole numbers: the same to the last bit in any batch
+        scores = (np.asarray(X, dtype=float) @ np.random.default_rng(1).integers(-2, 3, (64, 10))) ** 2 + 1
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    script = Script(model)
+    with serving(script) as url:
+        command = written(tmp_path, url, "budget = 800\nprice = 2.0\n")
+        plan = tmp_path / "plan.toml"
+        text = plan.read_text().replace("count = 2", 'count = 2\ndata = "synthetic:model-based"\ntrain = 20')
+        plan.write_text(
+            text.replace("batch = 10\n", "batch = 100\n")
+            + "[synthesis]\nrecords = 40\nconf_min = 0.3\nwidth = 20\niter_max = 200\n"
+        )
+        stopped = run(command)
+        assert stopped.exit_code == 4
+        told = " ".join(stopped.stderr.split())
+        most = (40 + 99 * 10) * 200
+        assert f"about 6,240 queries if they take as many as in the paper, {most:,} at most, cost 12.48 and" in told
+        assert "the budget has 800 left" in told
+        assert "(at this rate all would take about " in told
+        assert sum(script.seen.values()) == 800
+        plan.write_text(plan.read_text().replace("budget = 800", "budget = 1000000"))
+        done = run(command)
+        assert done.exit_code == 0, done.stderr
+        result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["provenance"]["target"]["spent_over_all_runs"] == sum(script.seen.values())
+    assert result["synthesis"]["records"] == 40
+    assert max(script.seen.values()) <= 3
+    assert sum(count > 1 for count in script.seen.values()) == 5  # first contact
 
 
 def test_the_secret_of_a_plan_is_in_nothing_that_a_run_writes_or_prints(tmp_path):

@@ -302,6 +302,31 @@ def test_the_secret_is_sent_and_is_in_no_file_log_or_error(tmp_path, monkeypatch
     assert all(SECRET not in text for text in [*shown, str(unusable.value), str(refused.value)])
 
 
+@pytest.mark.parametrize("secret", ["k3y" * 60, 'quo"te\\d-secret-0123456789'], ids=["long", "quoted"])
+def test_no_part_of_a_secret_is_shown_where_the_server_sends_it_back(secret, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", secret)
+    echo = json.dumps({"error": f"no such key: {secret}"}).encode()
+    for script in (Script(probabilities, body=echo), Script(probabilities, body=b"bad " + secret.encode())):
+        with serving(script) as url, pytest.raises(TargetError, match=r"\*\*\*") as caught:
+            target_of(url, headers={"Authorization": "env:SOME_TOKEN"}).query(X)
+        assert secret[:6] not in str(caught.value)
+
+
+def test_first_contact_that_was_interrupted_goes_on(tmp_path):
+    script = Script(probabilities)
+    with serving(script) as url:
+        for budget in (3, 8, 10):
+            target = target_of(url, folder=tmp_path, budget=budget)
+            with pytest.raises(BudgetError):
+                target.query(X)
+            target.close()
+            assert sum(script.seen.values()) == budget
+        target = target_of(url, folder=tmp_path)
+        target.query(X)
+        target.close()
+    assert sorted(script.seen.values())[-6:] == [1, 2, 2, 2, 2, 3]
+
+
 def test_the_log_holds_counts_and_no_records(tmp_path):
     script = Script(probabilities, statuses=[(429, {"Retry-After": "0"})])
     with serving(script) as url:

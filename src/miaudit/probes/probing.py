@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +41,18 @@ class Probed:
             question: probe(target, X, labels, dataset.schema, attack, seed=self.seed)
             for question, attack in self._questions.items()
         }
+
+    def variants(self, dataset: Dataset) -> Iterator[Records]:
+        """Yield the records that will be asked about for votes, a variant of all records at a time."""
+        X = take_records(dataset.X, self.records)
+        for attack in self._questions.values():
+            if attack.kind == "votes":
+                yield from _variants(X, dataset.schema, attack, self.seed)
+
+    @property
+    def steps(self) -> int:
+        """Most records that walks on the decision boundary will ask about; which, their answers decide."""
+        return len(self.records) * sum(a.queries for a in self._questions.values() if a.kind == "boundary")
 
     def read(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> dict[str, Probes]:
         """Return what :meth:`ask` gave, from a model's stored row."""
@@ -106,13 +118,16 @@ def probe(target: Target, X: Records, labels: Ints, schema: Schema, attack: Labe
 
 
 def _votes(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, seed: int) -> Bools:
-    votes = np.zeros((n_records(X), attack.queries), dtype=bool)  # (n, queries)
+    votes = [target.query(asked).labels == labels for asked in _variants(X, schema, attack, seed)]
+    return np.stack(votes, axis=1)  # (n, queries)
+
+
+def _variants(X: Records, schema: Schema, attack: LabelOnly, seed: int) -> Iterator[Records]:
     for k, level in enumerate(attack.levels()):
-        asked = X
-        if level > 0:
-            asked = variant(X, schema, level=level, rng=generator(seed, "variant", k), mirror=attack.mirror)
-        votes[:, k] = target.query(asked).labels == labels
-    return votes
+        if level == 0:
+            yield X
+        else:
+            yield variant(X, schema, level=level, rng=generator(seed, "variant", k), mirror=attack.mirror)
 
 
 def check_distances(X: Records, schema: Schema) -> None:

@@ -7,8 +7,9 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ class Endpoint(Target):
         self._folder = None if folder is None else Path(folder)
         self._ledger: Ledger | None = None
         self._expected: list[bytes] = []
+        self._further = 0
 
     def for_classes(self, classes: int, names: tuple[Any, ...] | None = None) -> Endpoint:
         """Say which classes the data has, before anything is asked.
@@ -130,10 +132,25 @@ class Endpoint(Target):
         """Return what a query of these records will take, first contact not counted."""
         return self.ledger.estimate(_keys(X))
 
-    def expect(self, X: Records) -> Estimate:
-        """Return the estimate for all the records that will be asked about, and remember them for what may be missing."""
-        self._expected = _keys(X)
-        return self.ledger.estimate(self._expected)
+    def expect(self, parts: Iterable[Records], *, further: int = 0) -> Estimate:
+        """Return the estimate for all that will be asked about, and remember it for what may be missing.
+
+        Parameters
+        ----------
+        parts
+            The records, in pieces.
+        further
+            Most records beside them that the answers will decide on.
+        """
+        self._expected = [key for part in parts for key in _keys(part)]
+        self._further = further
+        return self.ledger.estimate(self._expected, further=self._further_left())
+
+    def _further_left(self) -> int:
+        """Return how many of the further records may still have to be asked about."""
+        known = sum(self.ledger.has(key) for key in set(self._expected))
+        before = len(self.ledger) - known - int(self.contact.get("queries", 0))
+        return max(0, self._further - max(0, before))
 
     def facts(self) -> dict[str, Any]:
         """Return this run's counts, for the provenance of a result."""
@@ -197,8 +214,8 @@ class Endpoint(Target):
         if self.kind is None and first.ndim == 2 and _like_logits(first):
             self.kind = "logits"
         super().query(X)  # checks what came; asks nothing
-        again = self._repeat(X)
-        alone = self._repeat(take_records(X, [0])) if self._batch > 1 else first[:1]
+        again = self._ask(X, b"again")
+        alone = self._ask(take_records(X, [0]), b"alone") if self._batch > 1 else first[:1]
         repeat, single = _difference(first, again), _difference(first[:1], alone)
         self.contact = {
             "records": n,
@@ -214,16 +231,9 @@ class Endpoint(Target):
         self.ledger.note("contact", self.contact)
         return self.contact
 
-    def _repeat(self, X: Records) -> NDArray[Any]:
-        keys, answers = _keys(X), []
-        for rows in _chunks(range(len(keys)), self._batch):
-            query = self.ledger.reserve([keys[i] for i in rows], whole=True)
-            answers.append(self._exchange(take_records(X, list(rows)), query))
-            query.repeated()
-        return np.concatenate(answers)
-
-    def _ask(self, X: Records) -> NDArray[Any]:
-        keys = _keys(X)
+    def _ask(self, X: Records, why: bytes = b"") -> NDArray[Any]:
+        """Return answers, asking for those not kept; one asked again on purpose is kept beside the first, by the reason."""
+        keys = [key + why for key in _keys(X)]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}  # identical records are asked about once
         missing = [i for key, i in sorted(first.items(), key=lambda item: item[1]) if not self.ledger.has(key)]
         if missing:
@@ -283,12 +293,12 @@ class Endpoint(Target):
         except BaseException:
             query.give_up()
             raise
-        names = self._order or self._names or [str(i) for i in range(self.classes)]
+        names = [str(name) for name in self._order or self._names or range(self.classes)]
         try:
-            return self.wire.decode(content, n_records(X), [str(name) for name in names])
-        except TargetError as error:
+            return self._client.read(content, partial(self.wire.decode, n=n_records(X), names=names))
+        except TargetError:
             query.unusable()
-            raise TargetError(self._client.redacted(str(error))) from None
+            raise
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -299,14 +309,18 @@ class Endpoint(Target):
     def _explained(self, error: BaseException, keys: Sequence[bytes], missing: Sequence[int]) -> BaseException:
         if not isinstance(error, BudgetError):
             return error
-        now = sum(self.ledger.has(keys[i]) for i in missing)
-        needed = {*keys, *self._expected}
-        left = sum(not self.ledger.has(key) for key in needed)
-        where = "" if self.ledger.folder is None else f" in {self.ledger.folder}"
+        ledger = self.ledger
+        now = sum(ledger.has(keys[i]) for i in missing)
+        needed = set(self._expected) or set(keys)
+        left, further = sum(not ledger.has(key) for key in needed), self._further_left()
+        where = "" if ledger.folder is None else f" in {ledger.folder}"
+        least = ledger.spent + left
+        more = f", and up to {further:,} more" if further else ""
+        enough = f" ({least + further:,} is enough)" if further else ""
         return BudgetError(
             f"{error}: {now:,} records were answered now, and {len(needed) - left:,} of {len(needed):,} in all; they are "
-            f"kept{where}. {left:,} are missing: to finish, run again with a budget of at least "
-            f"{self.ledger.spent + left:,}"
+            f"kept{where}. {left:,} are missing{more}: to {'finish' if self._expected else 'have them'}, run again with a "
+            f"budget of at least {least:,}{enough}"
         )
 
 

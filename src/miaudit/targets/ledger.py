@@ -69,8 +69,9 @@ class Limits:
 class Estimate:
     """What asking will take.
 
-    ``records`` are to be asked about and ``cached`` of them were answered before; ``seconds`` is the least time at the
-    rate, and ``cost`` at the price, None where there is none; ``affordable`` is how many the budget still allows.
+    ``records`` are to be asked about and ``cached`` of them were answered before, and up to ``further`` ones that are not
+    known yet; ``seconds`` is the least time at the rate, and ``cost`` the most at the price, None where there is none;
+    ``affordable`` is how many the budget still allows.
     """
 
     records: int
@@ -78,19 +79,22 @@ class Estimate:
     seconds: float | None
     cost: float | None
     affordable: int | None
+    further: int = 0
 
     @property
     def to_ask(self) -> int:
-        """Records that have to be sent."""
+        """Records that have to be sent for certain."""
         return self.records - self.cached
 
     def __str__(self) -> str:
-        parts = [f"{self.to_ask:,} queries to send ({self.cached:,} of {self.records:,} answered before)"]
+        most = self.to_ask + self.further
+        count = f"{self.to_ask:,} to {most:,}" if self.further else f"{most:,}"
+        parts = [f"{count} queries to send ({self.cached:,} of {self.records:,} answered before)"]
         if self.seconds is not None:
             parts.append(f"at least {self.seconds:,.0f} s at the rate limit")
         if self.cost is not None:
-            parts.append(f"cost {self.cost:,.2f}")
-        if self.affordable is not None and self.affordable < self.to_ask:
+            parts.append(f"cost {'up to ' if self.further else ''}{self.cost:,.2f}")
+        if self.affordable is not None and self.affordable < most:
             parts.append(f"the budget covers only {self.affordable:,}")
         return ", ".join(parts)
 
@@ -179,8 +183,12 @@ class Ledger:
         """Whether the answer to a record is here."""
         return record in self._answers
 
-    def estimate(self, records: Sequence[bytes]) -> Estimate:
-        """Return what asking about these records will take."""
+    def __len__(self) -> int:
+        """Return how many answers are kept."""
+        return len(self._answers)
+
+    def estimate(self, records: Sequence[bytes], *, further: int = 0) -> Estimate:
+        """Return what asking about these records will take, and about so many further ones at most."""
         with self._lock:
             distinct = set(records)
             cached = sum(record in self._answers for record in distinct)
@@ -190,8 +198,9 @@ class Ledger:
                 len(distinct),
                 cached,
                 None if rate is None else count / rate,
-                None if price is None else count * price / 1000,
+                None if price is None else (count + further) * price / 1000,
                 self.left,
+                further,
             )
 
     @property
@@ -213,18 +222,18 @@ class Ledger:
             with self._lock, self._base:
                 self._base.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
-    def reserve(self, records: Sequence[bytes], *, whole: bool = False) -> Query:
+    def reserve(self, records: Sequence[bytes]) -> Query:
         """Take as many of the records as the budget allows; they are spent from now on, unless refused for good.
 
         Raises
         ------
         BudgetError
-            If it allows none of them, or not all where ``whole``.
+            If it allows none of them.
         """
         with self._lock:
             left = self.left
             granted = len(records) if left is None else min(len(records), left)
-            if granted == 0 or (whole and granted < len(records)):
+            if granted == 0:
                 raise BudgetError(f"the budget of {self.limits.budget:,} queries is spent ({self.spent:,} sent)")
             self.spent += granted
             self._number += 1
@@ -314,10 +323,6 @@ class Query:
     def answered(self, answers: Sequence[Any]) -> None:
         """Keep the answers to the records."""
         self._ledger.put(self.records, answers)
-        self._end("done", status=200)
-
-    def repeated(self) -> None:
-        """Note that records were asked again on purpose; the first answers stay."""
         self._end("done", status=200)
 
     def unusable(self) -> None:
