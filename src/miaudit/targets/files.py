@@ -70,8 +70,8 @@ def model_hashes(path: str | Path) -> dict[str, str]:
 def _weights_beside(path: Path) -> list[str]:
     """Return the files beside an ONNX model that it says its tensors are in.
 
-    They are looked for by the bytes of such an entry in protobuf: field 1 is the key "location", field 2 the file's name, shorter
-    than 2**14.
+    They are looked for by the bytes of such an entry in protobuf: field 1 is the key "location", field 2 the name of the
+    file, shorter than 2**14.
     """
     content, found = path.read_bytes(), set()
     for entry in re.finditer(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", content, re.DOTALL):
