@@ -10,11 +10,16 @@ Five things may stand beside them, for the attacks that can use them: answers on
 not audited, answers on *variants* of the audited records, the records' own *features*, what came of *probes*, many
 questions about each record of which only the labels were heeded, and the shadows' *own* rows, where those that were trained
 on no audited record answered records that some of them were trained on.
+
+Answers of many shadows on many records in many classes take gigabytes. They may be given as `Answers`, had from where
+they lie one model at a time; what an attack needs of them is mostly one number per row, and `Evidence.per_row` keeps that.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +36,55 @@ Capability = Literal["logits", "probabilities", "topk", "rounded", "labels"]
 
 
 @dataclass(frozen=True, eq=False)
+class Answers:
+    """(m, r, c) answers that are had one model at a time, each time anew; ``numpy.asarray`` holds them all at once.
+
+    Parameters
+    ----------
+    read
+        One function per model, which returns its (r, c) answers, all of them finite.
+    rows, classes
+        r and c.
+    """
+
+    read: tuple[Callable[[], Floats], ...]
+    rows: int
+    classes: int
+
+    ndim = 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(m, r, c)."""
+        return len(self.read), self.rows, self.classes
+
+    def __len__(self) -> int:
+        return len(self.read)
+
+    def __iter__(self) -> Iterator[Floats]:
+        return (read() for read in self.read)
+
+    def __getitem__(self, model: int) -> Floats:
+        return self.read[model]()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        whole = np.empty(self.shape, np.float32 if dtype is None else dtype)
+        for place, rows in zip(whole, self, strict=True):
+            place[:] = rows
+        return whole
+
+
+def _some(models: Floats | Answers, index: Ints) -> Answers:
+    """Return some of the models; nothing is copied."""
+    read = (
+        models.read
+        if isinstance(models, Answers)
+        else [partial(models.__getitem__, int(i)) for i in range(len(models))]
+    )
+    return Answers(tuple(read[i] for i in index), models.shape[1], models.shape[2])
+
+
+@dataclass(frozen=True, eq=False)
 class Population:
     """Answers on records that are not audited and that no model here was trained on.
 
@@ -41,14 +95,14 @@ class Population:
     labels
         (p,) true classes.
     shadows
-        (m, p, c) probabilities of the shadows, in the order of the evidence's; None if they were not asked.
+        (m, p, c) probabilities of the shadows, in the order of the evidence's, or `Answers`; None if they were not asked.
     features
         (p, ...) numbers the records consist of, as in the evidence; None if not at hand.
     """
 
     target: Floats  # (p, c)
     labels: Ints  # (p,)
-    shadows: Floats | None = None  # (m, p, c)
+    shadows: Floats | Answers | None = None  # (m, p, c)
     features: NDArray[Any] | None = None  # (p, ...)
 
 
@@ -108,7 +162,7 @@ class Evidence:
     target
         (n, c) probabilities of the target on the n audited records, or (n,) predicted labels.
     shadows
-        (m, r, c) probabilities of the m shadow models on r records each.
+        (m, r, c) probabilities of the m shadow models on r records each, or `Answers`.
     inside
         (m, r) bool: was the record of this row in this shadow's training set.
     labels
@@ -133,7 +187,7 @@ class Evidence:
     """
 
     target: Floats  # (n, c)
-    shadows: Floats  # (m, r, c)
+    models: Floats | Answers  # (m, r, c)
     inside: Bools  # (m, r)
     labels: Ints  # (n_records,)
     asked: Ints | None  # (m, r)
@@ -142,11 +196,13 @@ class Evidence:
     features: NDArray[Any] | None  # (n, ...)
     probes: Probes | None
     own: Evidence | None
+    _kept: dict[Hashable, tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
+    _whole: tuple[Evidence, Ints | slice] | None = field(init=False, repr=False)  # what this is a part of
 
     def __init__(
         self,
         target: ArrayLike,
-        shadows: ArrayLike,
+        shadows: ArrayLike | Answers,
         inside: ArrayLike,
         labels: ArrayLike,
         *,
@@ -157,7 +213,7 @@ class Evidence:
         probes: Probes | None = None,
         own: Evidence | None = None,
     ) -> None:
-        target_, shadows_ = np.asarray(target), np.asarray(shadows)
+        target_, shadows_ = np.asarray(target), shadows if isinstance(shadows, Answers) else np.asarray(shadows)
         inside_, labels_ = np.asarray(inside), np.asarray(labels)
         asked_ = None if asked is None else np.asarray(asked)
         features_ = None if features is None else np.asarray(features)
@@ -165,21 +221,28 @@ class Evidence:
         _check_beside(target_, shadows_, asked_, population, variants, features_)
         if probes is not None:
             _check_probes(probes, len(target_), inside_.shape)
-        if own is not None and (asked_ is not None or len(own.shadows) != len(shadows_)):
+        if own is not None and (asked_ is not None or len(own.models) != len(shadows_)):
             raise DataError(
                 f"own must be rows of the same {len(shadows_)} shadows, beside their answers to the audited records; it has "
-                f"{len(own.shadows)} shadows"
+                f"{len(own.models)} shadows"
             )
         object.__setattr__(self, "target", target_)
-        object.__setattr__(self, "shadows", shadows_)
-        object.__setattr__(self, "inside", inside_.astype(bool))
-        object.__setattr__(self, "labels", labels_.astype(np.int64))
-        object.__setattr__(self, "asked", None if asked_ is None else asked_.astype(np.int64))
+        object.__setattr__(self, "models", shadows_)
+        object.__setattr__(self, "inside", inside_.astype(bool, copy=False))
+        object.__setattr__(self, "labels", labels_.astype(np.int64, copy=False))
+        object.__setattr__(self, "asked", None if asked_ is None else asked_.astype(np.int64, copy=False))
         object.__setattr__(self, "population", population)
         object.__setattr__(self, "variants", variants)
         object.__setattr__(self, "features", features_)
         object.__setattr__(self, "probes", probes)
         object.__setattr__(self, "own", own)
+        object.__setattr__(self, "_kept", {})
+        object.__setattr__(self, "_whole", None)
+
+    @property
+    def shadows(self) -> Floats:
+        """(m, r, c) probabilities of the shadows, in memory; see `models` and `per_row` for what takes less of it."""
+        return np.asarray(self.models)
 
     @property
     def n(self) -> int:
@@ -189,7 +252,7 @@ class Evidence:
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return int(self.shadows.shape[2])
+        return int(self.models.shape[2])
 
     @property
     def audited_labels(self) -> Ints:
@@ -209,13 +272,46 @@ class Evidence:
             return np.broadcast_to(self.audited_labels, self.inside.shape)
         return self.labels[self.asked]
 
-    def with_inside(self, inside: ArrayLike) -> Evidence:
-        """Return the same evidence under other (m, r) memberships of the shadow rows."""
-        return self.replace(inside=inside)
+    def per_row(
+        self, what: Hashable, function: Callable[[Floats, Ints], NDArray[Any]], *, query: int = 0
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return (n,) and (m, r) numbers, one per row of the target and of every shadow; they must not be changed.
+
+        Parameters
+        ----------
+        what
+            Names the function: what was computed once under a name is kept, and found again by evidence that was made
+            of this one by `with_inside` or `of_shadows`.
+        function
+            Takes (r, c) answers and their (r,) true classes, and returns (r,) numbers.
+        query
+            0 for the records themselves, 1 and more for their variants.
+        """
+        if self._whole is not None:
+            whole, index = self._whole
+            target, rows = whole.per_row(what, function, query=query)
+            return target, rows[index]
+        if (what, query) not in self._kept:
+            said, models = self.queries[query]
+            numbers = [function(rows, y) for rows, y in zip(models, self.shadow_labels, strict=True)]
+            rows = np.stack(numbers) if numbers else np.empty(self.inside.shape)
+            self._kept[what, query] = function(said, self.audited_labels), rows
+        return self._kept[what, query]
+
+    def with_inside(self, inside: ArrayLike, *, own: Evidence | None = None) -> Evidence:
+        """Return the same evidence under other (m, r) memberships of the shadow rows, and with other rows of their own."""
+        return self._part(slice(None), inside=inside, own=self.own if own is None else own)
 
     def replace(self, **changes: Any) -> Evidence:
         """Return the same evidence with some of the arguments it was made of changed."""
-        return Evidence(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return Evidence(**{"shadows": given.pop("models"), **given} | changes)
+
+    def _part(self, index: Ints | slice, **changes: Any) -> Evidence:
+        """Return evidence of shadows of this one, which finds again what was computed of their rows."""
+        part = self.replace(**changes)
+        object.__setattr__(part, "_whole", (self, index))
+        return part
 
     def of_shadows(self, chosen: ArrayLike) -> Evidence:
         """Return the same evidence with the shadows of these numbers only, in their order."""
@@ -229,11 +325,12 @@ class Evidence:
                 shadow_distances=None if distances is None else distances[index],
             )
         if population is not None and population.shadows is not None:
-            population = replace(population, shadows=population.shadows[index])
+            population = replace(population, shadows=_some(population.shadows, index))
         if variants is not None:
             variants = replace(variants, shadows=variants.shadows[:, index])
-        return self.replace(
-            shadows=self.shadows[index],
+        return self._part(
+            index,
+            shadows=_some(self.models, index),
             inside=self.inside[index],
             asked=None if self.asked is None else self.asked[index],
             population=population,
@@ -243,10 +340,10 @@ class Evidence:
         )
 
     @property
-    def queries(self) -> list[tuple[Floats, Floats]]:
-        """(target, shadows) of every query: the records themselves first, then each of their variants."""
+    def queries(self) -> list[tuple[Floats, Floats | Answers]]:
+        """(target, models) of every query: the records themselves first, then each of their variants."""
         further = () if self.variants is None else zip(self.variants.target, self.variants.shadows, strict=True)
-        return [(self.target, self.shadows), *further]
+        return [(self.target, self.models), *further]
 
 
 def _check(target: Any, shadows: Any, inside: Any, labels: Any, asked: Any) -> None:
@@ -271,8 +368,8 @@ def _check(target: Any, shadows: Any, inside: Any, labels: Any, asked: Any) -> N
             )
     elif asked.shape != inside.shape or (asked.size and (asked.min() < 0 or asked.max() >= len(labels))):
         raise DataError(f"asked must have shape {inside.shape} with record numbers below {len(labels)}")
-    for name, array in (("target", target), ("shadows", shadows)):
-        if not np.isfinite(array).all():
+    for name, array in (("target", [target]), ("shadows", () if isinstance(shadows, Answers) else shadows)):
+        if not all(np.isfinite(rows).all() for rows in array):  # one model at a time: the test takes memory, too
             raise DataError(f"{name} holds NaN or infinite outputs; every output must be a finite number")
 
 
@@ -321,5 +418,5 @@ def _check_probes(probes: Probes, n: int, rows: tuple[int, ...]) -> None:
 def _check_block(name: str, array: Any, shape: tuple[int, ...]) -> None:
     if array.shape != shape:
         raise DataError(f"{name} must have shape {shape}, got {array.shape}")
-    if not np.isfinite(array).all():
+    if not isinstance(array, Answers) and not np.isfinite(array).all():
         raise DataError(f"{name} holds NaN or infinite outputs; every output must be a finite number")

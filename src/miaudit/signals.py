@@ -18,7 +18,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.errors import DataError
 
-__all__ = ["FLOOR", "confidence", "entropy", "hinge", "loss", "modified_entropy", "phi", "resolution"]
+__all__ = [
+    "FLOOR",
+    "best_other",
+    "confidence",
+    "entropy",
+    "hinge",
+    "log_ratio",
+    "loss",
+    "modified_entropy",
+    "others",
+    "phi",
+    "resolution",
+]
 
 FLOOR = 1e-30
 _ROWS = 1 << 15  # rows turned to float64 at a time: the outputs of a whole shadow pool may be gigabytes
@@ -78,7 +90,7 @@ def phi(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) ->
 
     def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
         own, others = _own_and_others(p, y)
-        return np.asarray(np.log(np.maximum(own, floor)) - np.log(np.maximum(others.sum(axis=1), floor)))
+        return log_ratio(own, others.sum(axis=1), floor=floor)
 
     return _in_blocks(rows, probabilities, labels)
 
@@ -92,9 +104,24 @@ def hinge(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) 
 
     def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
         own, others = _own_and_others(p, y)
-        return np.asarray(np.log(np.maximum(own, floor)) - np.log(np.maximum(others.max(axis=1), floor)))
+        return log_ratio(own, others.max(axis=1), floor=floor)
 
     return _in_blocks(rows, probabilities, labels)
+
+
+def others(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+    """Probability given to all other classes, sum_{k != y} p_k; parameters and errors as for :func:`confidence`."""
+    return _in_blocks(lambda p, y: np.asarray(_own_and_others(p, y)[1].sum(axis=1)), probabilities, labels)
+
+
+def best_other(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+    """Probability of the likeliest other class, max_{k != y} p_k; parameters and errors as for :func:`confidence`."""
+    return _in_blocks(lambda p, y: np.asarray(_own_and_others(p, y)[1].max(axis=1)), probabilities, labels)
+
+
+def log_ratio(one: Signal, other: Signal, *, floor: float = FLOOR) -> Signal:
+    """Logarithm of one probability over another, neither taken for less than ``floor``: `phi` and `hinge` from parts."""
+    return np.asarray(np.log(np.maximum(one, floor)) - np.log(np.maximum(other, floor)))
 
 
 def resolution(answers: Iterable[NDArray[Any]]) -> float:

@@ -140,6 +140,22 @@ class Store:
         with explained(self.folder), (self.folder / "journal.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
+    def part(self, key: str, name: str, start: int, end: int) -> NDArray[Any]:
+        """Return rows ``start`` to ``end`` of one array of a row that `get` found whole before; the rest is not read.
+
+        Raises
+        ------
+        StoreError
+            If the row is gone.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path(key), framework="numpy") as file:
+                return np.asarray(file.get_slice(name)[start:end])
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"the row {key} is gone from {self.folder} ({error}); run the audit again") from error
+
     def sweep(self) -> None:
         """Remove temporary files of writers that died more than an hour ago."""
         for path in (self.folder / "rows").glob("*.tmp"):

@@ -10,6 +10,7 @@ from scipy.stats import norm, rankdata
 
 from miaudit import signals
 from miaudit.attacks import RMIA, shuffle_membership
+from miaudit.attacks.moments import signal_rows
 from miaudit.attacks.rmia import beaten, by_record, reference, tune_a
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Population
@@ -177,7 +178,7 @@ def test_a_is_tuned_on_the_shadows_own_records_where_none_saw_an_audited_one() -
 def test_records_of_their_own_are_put_side_by_side() -> None:
     own = apart(4, m=5, n=40)[0].own
     assert own is not None
-    said, inside, answered = by_record(lambda p, y: np.log(p[np.arange(len(y)), y]), own)
+    said, inside, answered = by_record(signal_rows(own, "log", lambda p, y: np.log(p[np.arange(len(y)), y]))[1], own)
     numbers = np.unique(own.asked)
     for i in range(5):
         for j, number in enumerate(numbers):

@@ -96,7 +96,7 @@ class Attack(ABC):
 
 def require(attack: Attack, evidence: Evidence) -> None:
     """Raise DataError if the evidence lacks what the attack needs, saying what and how much there is."""
-    needs, m = attack.needs, len(evidence.shadows)
+    needs, m = attack.needs, len(evidence.models)
     if "probabilities" in needs and evidence.target.ndim == 1:
         raise DataError(f"{attack.name} needs the target's probabilities; it answers labels only")
     if m < attack.least_shadows:

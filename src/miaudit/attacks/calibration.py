@@ -56,9 +56,7 @@ class Calibration(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the calibrated signal; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        target, shadows = signal_rows(
-            lambda p, y: signed(self.signal, p, y), evidence.target, evidence.shadows, evidence.audited_labels
-        )
+        target, shadows = signal_rows(evidence, ("signed", self.signal), lambda p, y: signed(self.signal, p, y))
         inside, outside = sides(target, shadows, evidence.inside)
         if self.mode == "offline":
             return with_missing(-outside.mean, outside.n == 0, "were in the training set of every shadow")

@@ -53,7 +53,7 @@ def shuffle_membership(evidence: Evidence, member: ArrayLike, seed: int) -> tupl
     own = evidence.own
     if own is not None:
         own = own.with_inside(rng.permuted(own.inside, axis=1))
-    return evidence.replace(inside=inside, own=own), rng.permutation(np.asarray(member, bool))
+    return evidence.with_inside(inside, own=own), rng.permutation(np.asarray(member, bool))
 
 
 def blind_auc(

@@ -12,9 +12,9 @@ from scipy.special import gammaln, stdtr
 
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
-from miaudit.attacks.moments import Side, sides, signal_rows
+from miaudit.attacks.moments import Side, sides
 from miaudit.errors import DataError, PlanError
-from miaudit.evidence import Bools, Evidence
+from miaudit.evidence import Bools, Evidence, Floats, Ints
 
 Mode = Literal["online", "offline"]
 Variance = Literal["nig", "per-example", "pooled"]
@@ -84,18 +84,28 @@ class LiRA(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the likelihood ratio; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        floor = signals.resolution(each for target, shadows in evidence.queries for each in (target, *shadows))
-        function = partial(getattr(signals, self.signal), floor=floor)
+        q, parts = len(evidence.queries), partial(_parts, self.signal)
+        said = [evidence.per_row(("parts", self.signal), parts, query=k) for k in range(q)]
+        floor = signals.resolution(rows[..., 2] for pair in said for rows in pair)
         total, missing = np.zeros(evidence.n), np.zeros(evidence.n, bool)
-        for target_said, shadows_said in evidence.queries:
-            target, shadows = signal_rows(function, target_said, shadows_said, evidence.audited_labels)
+        for pair in said:
+            # rounded to float32, so that equal answers stay equal
+            target, shadows = (
+                signals.log_ratio(rows[..., 0], rows[..., 1], floor=floor).astype(np.float32) for rows in pair
+            )
             score, missing = likelihood_ratio(target, shadows, evidence.inside, mode=self.mode, variance=self.variance)
             total += score
-        q = len(evidence.queries)
         notes = (f"averaged over {q} queries per record",) if q > 1 else ()
         least = 2 if self.variance == "per-example" else 1
         where = "with or without them" if self.mode == "online" else "without them"
         return with_missing(total / q, missing, f"have fewer than {least} shadow models {where}", notes)
+
+
+def _parts(signal: LiraSignal, probabilities: Floats, labels: Ints) -> Array:
+    """(r, 3): the two probabilities a signal compares, and the smallest above 0, which tells the floor of them all."""
+    other = signals.others if signal == "phi" else signals.best_other
+    least = probabilities.min(axis=1, where=probabilities > 0, initial=1.0)
+    return np.stack([signals.confidence(probabilities, labels), other(probabilities, labels), least], axis=-1)
 
 
 def likelihood_ratio(

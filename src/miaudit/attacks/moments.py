@@ -6,13 +6,13 @@ which every model gave one answer has moments of exactly zero, and the target's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.evidence import Bools, Floats, Ints
+from miaudit.evidence import Bools, Evidence, Floats, Ints
 
 _BLOCK = 1 << 18  # numbers held in float64 at a time: 2 MB, what a core's own cache takes
 
@@ -33,16 +33,18 @@ class Side(NamedTuple):
 
 
 def signal_rows(
-    function: Callable[[Floats, Ints], Array], target: Floats, shadows: Floats, labels: Ints
+    evidence: Evidence, what: Hashable, function: Callable[[Floats, Ints], Array], *, query: int = 0
 ) -> tuple[Array, NDArray[np.float32]]:
-    """Return (n,) and (m, n) signals of the target and of every shadow on the same records.
+    """Return (n,) and (m, n) signals of the target and of every shadow on the same records; see `Evidence.per_row`.
 
     Both are rounded to float32, so that equal answers stay equal; the target's are then float64 again.
     """
-    rows = np.empty((len(shadows), len(labels)), dtype=np.float32)
-    for row, said in zip(rows, shadows, strict=True):
-        row[:] = function(said, labels)
-    return function(target, labels).astype(np.float32).astype(np.float64), rows
+
+    def rounded(said: Floats, labels: Ints) -> NDArray[np.float32]:
+        return function(said, labels).astype(np.float32)
+
+    target, rows = evidence.per_row((what, "float32"), rounded, query=query)
+    return target.astype(np.float64), rows
 
 
 def sides(

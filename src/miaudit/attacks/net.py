@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 Array = NDArray[np.float32]
 Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
 
-_GROUP = 4  # models trained together: what fits a core's own cache at 100 features
+_GROUP = 10  # models trained together: fewer, and threads wait for the interpreter; more, and caches are too small
 _SPREAD = 1e-4  # inputs that vary less than this are left as they are
 
 

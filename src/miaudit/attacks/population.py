@@ -69,7 +69,7 @@ class AttackR(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the share of the models; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        target, shadows = signal_rows(signals.loss, evidence.target, evidence.shadows, evidence.audited_labels)
+        target, shadows = signal_rows(evidence, "loss", signals.loss)
         _, outside = sides(target, shadows, evidence.inside)
         count = np.zeros(evidence.n)
         for row, inside in zip(shadows, evidence.inside, strict=True):

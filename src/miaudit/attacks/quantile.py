@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 _LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _TAIL = 10  # population records beyond the outermost quantile that is fitted
 _MOST_COLUMNS = 64
+_BLOCK = 2048  # records made float64 at a time
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,18 @@ class Quantile(Attack):
 
 def _columns(population: NDArray[Any], audited: NDArray[Any], seed: int) -> list[Array]:
     """Both as (., d) float64, d at most 64; components are learned on the population alone."""
-    flat = [np.asarray(a, np.float64).reshape(len(a), -1) for a in (population, audited)]
+    flat = [np.asarray(a).reshape(len(a), -1) for a in (population, audited)]
     if flat[0].shape[1] <= _MOST_COLUMNS:
-        return flat
+        return [a.astype(np.float64) for a in flat]
     from sklearn.decomposition import PCA
 
     k = min(_MOST_COLUMNS, len(flat[0]) - 1)
-    pca = PCA(k, svd_solver="randomized", random_state=child_seed(seed, "components")).fit(flat[0])
-    return [pca.transform(a) for a in flat]
+    pca = PCA(k, svd_solver="randomized", random_state=child_seed(seed, "components")).fit(flat[0].astype(np.float64))
+    starts = [range(0, len(a), _BLOCK) for a in flat]
+    return [
+        np.concatenate([pca.transform(a[start : start + _BLOCK].astype(np.float64)) for start in of_a])
+        for a, of_a in zip(flat, starts, strict=True)
+    ]
 
 
 def _with_class(x: Array, labels: Ints) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -96,7 +95,7 @@ class RMIA(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the chosen form; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        target, shadows = signal_rows(self._log, evidence.target, evidence.shadows, evidence.audited_labels)
+        target, shadows = signal_rows(evidence, ("log", self.temperature), self._log)
         within, without = reference(target, shadows, evidence.inside)
         notes: tuple[str, ...] = ()
         if self.mode == "online":
@@ -127,7 +126,7 @@ class RMIA(Attack):
         own = evidence.own
         if own is None or evidence.inside.any():
             return tune_a(shadows, evidence.inside)
-        return tune_a(*by_record(self._log, own))
+        return tune_a(*by_record(signal_rows(own, ("log", self.temperature), self._log)[1], own))
 
     def _log(self, probabilities: Floats, labels: Ints) -> Array:
         return -signals.loss(probabilities, labels, temperature=self.temperature)
@@ -139,7 +138,8 @@ class RMIA(Attack):
                 f'rmia with form "{self.form}" needs a population answered by the target and the shadows; '
                 'form "base" ranks alike without one'
             )
-        target, shadows = signal_rows(self._log, population.target, population.shadows, population.labels)
+        shadows = np.stack([self._log(said, population.labels).astype(np.float32) for said in population.shadows])
+        target = self._log(population.target, population.labels).astype(np.float32).astype(np.float64)
         _, out = reference(target, shadows, np.zeros(shadows.shape, bool))
         mean = out.mean if self.mode == "online" else _line(out.mean, a)
         others = target - np.log(np.maximum(mean, signals.FLOOR))  # (p,)
@@ -194,15 +194,18 @@ def beaten(log_ratio: ArrayLike, population: ArrayLike, gamma: float) -> Ints:
     return counts
 
 
-def by_record(function: Callable[[Floats, Ints], Array], own: Evidence) -> tuple[NDArray[np.float32], Bools, Bools]:
-    """Return (m, n) signals, memberships, and which of the n records of shadows' own each of the m shadows answered."""
-    asked = np.arange(own.n)[None].repeat(len(own.shadows), axis=0) if own.asked is None else own.asked  # (m, r)
+def by_record(signal: NDArray[np.float32], own: Evidence) -> tuple[NDArray[np.float32], Bools, Bools]:
+    """Sort (m, r) signals of shadows' own rows by record.
+
+    Returns (m, n) signals, memberships, and which of the n records each of the m shadows answered.
+    """
+    asked = np.arange(own.n)[None].repeat(len(signal), axis=0) if own.asked is None else own.asked  # (m, r)
     numbers, place = np.unique(asked, return_inverse=True)
     place = place.reshape(asked.shape)
     said = np.zeros((len(asked), len(numbers)), np.float32)
     inside, answered = np.zeros((2, *said.shape), bool)
     for i, at in enumerate(place):
-        said[i, at] = function(own.shadows[i], own.shadow_labels[i])
+        said[i, at] = signal[i]
         inside[i, at], answered[i, at] = own.inside[i], True
     return said, inside, answered
 

@@ -86,7 +86,7 @@ class Salem(Attack):
             If there is no such shadow, or all its rows are of one side.
         """
         require(self, evidence)
-        rows, inside = evidence.shadows[self.shadow], evidence.inside[self.shadow]
+        rows, inside = evidence.models[self.shadow], evidence.inside[self.shadow]
         if inside.all() or not inside.any():
             raise DataError(
                 f"salem learns from rows of both sides; of {inside.size} rows of shadow {self.shadow} "

@@ -56,13 +56,20 @@ class Threshold(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the signal and decide by the shadows' threshold; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        target, rows, notes = answers(evidence)
-        score = signed(self.signal, target, evidence.audited_labels)  # (n,)
+        notes: tuple[str, ...] = ()
+        if evidence.target.ndim == 2:
+            score, shadow_score = evidence.per_row(
+                ("signed", self.signal), lambda p, y: signed(self.signal, p, y)
+            )  # (n,), (m, r)
+        else:
+            target, vectors, notes = answers(evidence)
+            score = signed(self.signal, target, evidence.audited_labels)
+            shadow_score = signed(self.signal, vectors, evidence.shadow_labels.reshape(-1))
+        score, shadow_score = score.copy(), shadow_score.reshape(-1)
         if not self.per_class and (evidence.inside.all() or not evidence.inside.any()):
             unset = "no shadow rows of both sides to set a threshold by: it ranks and does not decide"
             return Scores(score, None, (*notes, unset))
         inside, row_labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
-        shadow_score = signed(self.signal, rows, row_labels)  # (m * r,)
         common = best_threshold(shadow_score, inside)
         if not self.per_class:
             return Scores(score, score >= common, notes)

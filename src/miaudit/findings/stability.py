@@ -76,7 +76,7 @@ def halves(attack: Attack, evidence: Evidence, *, seed: int, splits: int = SPLIT
     Halves
         No scorings, with a reason, where the halves are too small for the attack.
     """
-    n, m = evidence.n, len(evidence.shadows)
+    n, m = evidence.n, len(evidence.models)
     need = max(1, attack.least_shadows)
     if m // 2 < need:
         reason = f"{m} shadow models have no two halves of at least {need}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import pairwise
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import row_hashes
 from miaudit.errors import PoolError, StoreError
-from miaudit.evidence import Evidence, Population
+from miaudit.evidence import Answers, Evidence, Population
 from miaudit.probes import Probed
 from miaudit.recipes.recipe import Recipe
 from miaudit.seeds import child_seed
@@ -133,33 +132,30 @@ class ShadowPool:
             (n, d) numbers the audited records consist of.
         alike
             Reduces (m, r, classes) answers in place to what the target gives, such as rounded ones.
+
+        The rows that attacks learn from are held in memory, once; all other answers are read from the store one model at
+        a time when an attack asks for them.
         """
         numbers, draws = list(shadows), self.draws
         n, p, r = len(draws.audited), len(draws.aside), draws.asked.shape[1]
         overlapping = draws.design == "overlapping"
-        # audited and own records are one block where they are the same to an attack that learns, else two: each block
-        # is contiguous and held once
-        cuts = [r - p] if overlapping else [n, r - p]
-        blocks = self._blocks(numbers, cuts)
-        if alike is not None:
-            for block in blocks:
-                alike(block)
-        if p and outside is not None:
-            outside = replace(outside, shadows=blocks[-1])
         own = slice(0 if overlapping else n, r - p)
+        rows = self._held(numbers, own)
+        if alike is not None:
+            alike(rows)
+        if p and outside is not None:
+            outside = replace(outside, shadows=self._stored(numbers, slice(r - p, r), alike))
+        about = rows[:, :n] if overlapping else self._stored(numbers, slice(0, n), alike)
         asked, inside = draws.asked[numbers], draws.inside[numbers]  # (m, r)
         order = np.concatenate([audited, np.setdiff1d(asked[:, own], audited)])  # the evidence's records axis
         position = np.full(len(self.dataset), -1, dtype=np.int64)
         position[order] = np.arange(len(order))
         beside: dict[str, Any] = {"population": outside, "features": features}
-        rows = blocks[0] if overlapping else blocks[1]
         theirs = Evidence(target, rows, inside[:, own], self.dataset.y[order], asked=position[asked[:, own]], **beside)
         if not n:
             return ShadowEvidence(theirs, None)
         beside["own"] = None if overlapping else theirs
-        return ShadowEvidence(
-            theirs, Evidence(target, blocks[0][:, :n], inside[:, :n], self.dataset.y[audited], **beside)
-        )
+        return ShadowEvidence(theirs, Evidence(target, about, inside[:, :n], self.dataset.y[audited], **beside))
 
     def outputs(self, shadows: Iterable[int]) -> NDArray[np.float32]:
         """Return (m, r, classes) outputs of trained shadows; one row at a time is read, so memory holds them once.
@@ -169,7 +165,7 @@ class ShadowPool:
         StoreError
             If a row is not there, or was damaged since it was trained.
         """
-        return self._blocks(list(shadows), [])[0]
+        return self._held(list(shadows), slice(0, self.draws.asked.shape[1]))
 
     def probes(self, shadows: Iterable[int], question: str) -> NDArray[Any]:
         """Return what came of probing trained shadows: (m, n, q) votes, or (m, n) distances.
@@ -187,20 +183,32 @@ class ShadowPool:
             found.append(row.arrays[question])
         return np.stack(found)
 
-    def _blocks(self, numbers: Sequence[int], cuts: Sequence[int]) -> list[NDArray[np.float32]]:
-        """(m, ., classes) outputs, the records of a row divided at the cuts."""
-        edges = [0, *cuts, self.draws.asked.shape[1]]
-        blocks = [
-            np.empty((len(numbers), end - start, len(self.dataset.classes)), dtype=np.float32)
-            for start, end in pairwise(edges)
-        ]
-        for place, number in enumerate(numbers):
+    def _held(self, numbers: Sequence[int], part: slice) -> NDArray[np.float32]:
+        """(m, ., classes) outputs on a part of each row's records, read with their checksums."""
+        held = np.empty((len(numbers), part.stop - part.start, len(self.dataset.classes)), dtype=np.float32)
+        for place, number in zip(held, numbers, strict=True):
             row = self.store.get(self.plan[number].key)
             if row is None:
                 raise StoreError(f"the row of shadow {number} is gone from {self.store.folder}; run the audit again")
-            for block, start, end in zip(blocks, edges[:-1], edges[1:], strict=True):
-                block[place] = row.arrays["outputs"][start:end]
-        return blocks
+            place[:] = row.arrays["outputs"][part]
+        return held
+
+    def _stored(
+        self, numbers: Sequence[int], part: slice, alike: Callable[[NDArray[np.float32]], None] | None
+    ) -> Answers:
+        """(m, ., classes) outputs on a part of each row's records, read when they are asked for."""
+
+        def read(key: str) -> NDArray[np.float32]:
+            rows = self.store.part(key, "outputs", part.start, part.stop).astype(np.float32, copy=False)
+            if alike is not None:
+                alike(rows[None])
+            return rows
+
+        return Answers(
+            tuple(partial(read, self.plan[number].key) for number in numbers),
+            part.stop - part.start,
+            len(self.dataset.classes),
+        )
 
 
 class ShadowEvidence(NamedTuple):
