@@ -112,3 +112,12 @@ def test_sweeping_removes_only_old_temporary_files(tmp_path):
     assert young.exists()
     assert not old.exists()
     assert store.get("k" * 64) is not None
+
+
+def test_a_part_of_a_row_is_read_alone_and_a_row_that_is_gone_is_explained(tmp_path):
+    store, outputs = Store(tmp_path), np.arange(12, dtype=np.float32).reshape(6, 2)
+    store.put("k", {"outputs": outputs, "other": np.zeros(3)}, {})
+    np.testing.assert_array_equal(store.part("k", "outputs", 2, 5), outputs[2:5])
+    store.path("k").unlink()
+    with pytest.raises(StoreError, match=r"the row k is gone from .*; run the audit again"):
+        store.part("k", "outputs", 0, 1)

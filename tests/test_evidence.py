@@ -1,0 +1,69 @@
+"""Answers that are read one model at a time give what arrays give, and each signal of them is computed once."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from miaudit.attacks import RMIA, Attack, AttackR, Calibration, LiRA, Salem, Shokri, Threshold, shuffle_membership
+from miaudit.evidence import Answers, Evidence
+from miaudit.testing import worlds
+
+WORLD = worlds.bystander(n=300, shadows=6, overlapping=True)
+
+
+def read_anew(array: np.ndarray, reads: list[int]) -> Answers:
+    def read(model: int) -> np.ndarray:
+        reads.append(model)
+        return array[model].copy()
+
+    return Answers(tuple(partial(read, i) for i in range(len(array))), *array.shape[1:])
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        LiRA(),
+        LiRA("offline", signal="hinge"),
+        RMIA(),
+        Calibration("online"),
+        AttackR(),
+        Threshold("modified_entropy", per_class=True),
+        Salem(epochs=1),
+        Shokri(epochs=1),
+    ],
+    ids=lambda attack: attack.name,
+)
+def test_attacks_score_alike_whether_answers_are_held_or_read(attack: Attack) -> None:
+    held = WORLD.evidence.replace(population=None, probes=None)
+    read = held.replace(shadows=read_anew(held.shadows, []))
+    null, _ = shuffle_membership(read, WORLD.member, 1)
+    held_null = held.replace(inside=null.inside)
+    half = np.array([4, 0, 3, 1])
+    held_half = held.replace(shadows=held.shadows[half], inside=held.inside[half])
+    np.testing.assert_array_equal(attack.score(read), attack.score(held))
+    np.testing.assert_array_equal(attack.score(null), attack.score(held_null))
+    np.testing.assert_array_equal(attack.score(read.of_shadows(half)), attack.score(held_half))
+
+
+def test_a_signal_is_computed_once_for_the_attack_its_null_and_its_halves() -> None:
+    reads: list[int] = []
+    evidence = WORLD.evidence.replace(shadows=read_anew(WORLD.evidence.shadows, reads))
+    assert not reads
+    LiRA("offline").score(evidence)
+    assert sorted(reads) == list(range(6))
+    LiRA("offline").score(shuffle_membership(evidence, WORLD.member, 0)[0])
+    LiRA("offline", variance="pooled").score(evidence.of_shadows([5, 2, 0]).with_inside(evidence.inside[[0, 1, 2]]))
+    assert len(reads) == 6
+
+
+def test_rows_of_some_shadows_are_those_of_the_whole_in_their_order() -> None:
+    def first(said: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return said[:, 0] + labels
+
+    evidence: Evidence = WORLD.evidence
+    target, rows = evidence.of_shadows([3, 1, 5]).of_shadows([2, 0]).per_row("first", first)
+    np.testing.assert_array_equal(target, evidence.target[:, 0] + evidence.audited_labels)
+    np.testing.assert_array_equal(rows, evidence.shadows[[5, 3], :, 0] + evidence.audited_labels)
