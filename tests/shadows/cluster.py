@@ -52,8 +52,9 @@ class Cluster:
     def __init__(self, host: Host, folder: Path, *, workers: int = 2) -> None:
         self.host, self.folder = host, folder
         self.scheduler = host.start(scheduler_file=str(folder / "scheduler"))
-        wait_for(lambda: (folder / "scheduler").exists())
-        self.address: str = json.loads((folder / "scheduler").read_text())["address"]
+        told = folder / "scheduler"
+        wait_for(lambda: told.exists() and told.read_text().strip().endswith("}"))  # the scheduler writes it in place
+        self.address: str = json.loads(told.read_text())["address"]
         self.workers = [self.add() for _ in range(workers)]
         with distributed.Client(self.address, set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=60)

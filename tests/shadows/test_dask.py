@@ -260,8 +260,11 @@ def test_a_killed_scheduler_ends_the_run_and_keeps_the_rows(tmp_path, cluster):
 
 def test_the_time_limit_holds_on_a_cluster_too(tmp_path, calm):
     shadows = pool(tmp_path / "s", Patient(str(tmp_path / "ledger"), free=4), shadows=9)
-    with pytest.raises(TimeLimitError, match="4 of 9 models in the store; 5 are missing"):
-        shadows.run(workers=2, cluster=calm.address, minimum=9, deadline=time.monotonic() + 1)
+    with pytest.raises(TimeLimitError) as error:
+        shadows.run(workers=2, cluster=calm.address, minimum=9, deadline=time.monotonic() + 2)
+    there = len(rows(tmp_path / "s"))  # four, unless the machine is so busy that two seconds do not train them
+    assert there <= 4
+    assert f"{there} of 9 models in the store; {9 - there} are missing" in str(error.value)
     (tmp_path / "ledger.go").touch()
 
 
