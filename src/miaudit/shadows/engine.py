@@ -155,14 +155,17 @@ def _train(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe) -> Sequence[Mo
 
 
 def _ask(job: Job, model: Model, dataset: Dataset, store: Rows, seconds: float, said: Sequence[str]) -> Outcome:
+    outputs = np.empty((len(job.asked), len(dataset.classes)), np.float32)  # (r, classes)
+    correct = np.empty(len(job.asked), bool)
     try:
         target = as_target(model, classes=len(dataset.classes))
-        answer = target.query(take_records(dataset.X, job.asked))
+        for start in range(0, len(job.asked), target.batch_size):  # the answers in float64 are never held whole
+            part = slice(start, start + target.batch_size)
+            answer = target.query(take_records(dataset.X, job.asked[part]))
+            outputs[part], correct[part] = answer.probabilities, answer.labels == dataset.y[job.asked[part]]
         probes = {} if job.probed is None else job.probed.ask(target, dataset)
     except Exception as error:
         return _failure(job, error)
-    outputs = answer.probabilities  # (r, classes)
-    correct = answer.labels == dataset.y[job.asked]  # (r,)
     trained_on = np.isin(job.asked, job.train)
     facts = {
         "name": job.name,
@@ -171,7 +174,7 @@ def _ask(job: Job, model: Model, dataset: Dataset, store: Rows, seconds: float, 
         "seconds": round(seconds, 4),
         "warnings": list(said),
     }
-    arrays: dict[str, NDArray[Any]] = {"outputs": outputs.astype(np.float32)}
+    arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
     for question, found in probes.items():
         arrays[question] = found.answers
         facts[f"queries of {question}"] = found.queries
