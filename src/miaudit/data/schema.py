@@ -256,6 +256,8 @@ def encoder(schema: Schema) -> Any:
     binary ones as they are. Sparse numbers are scaled by their largest magnitude, which keeps zeros. Images are
     flattened and divided by their largest possible value. None where all columns are binary.
     """
+    if schema.shape is None and all(column.kind == "binary" for column in schema.columns):
+        return None
     from sklearn.compose import ColumnTransformer
     from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, OneHotEncoder, StandardScaler
 
@@ -266,8 +268,6 @@ def encoder(schema: Schema) -> Any:
     kinds = {
         kind: [i for i, column in enumerate(schema.columns) if column.kind == kind] for kind in get_args(ColumnKind)
     }
-    if len(kinds["binary"]) == len(schema.columns):
-        return None
     if schema.sparse:
         return MaxAbsScaler()
     steps: list[tuple[str, Any, list[int]]] = []

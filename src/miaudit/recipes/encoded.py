@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from miaudit.data.records import stack_records, take_records
 from miaudit.recipes.estimator import describe_parameter
@@ -41,8 +40,13 @@ class Encoded:
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> EncodedModel:
         """Train one model on records X and classes y."""
-        encoder = clone(self.encoder)
+        encoder = self._fresh()
         return EncodedModel(encoder, self.recipe.fit(encoder.fit_transform(X), y, classes=classes, seed=seed))
+
+    def _fresh(self) -> Any:
+        from sklearn.base import clone
+
+        return clone(self.encoder)
 
     def group_width(self, shape: tuple[int, ...], classes: int) -> int:
         """Return the recipe's own width, at most 8, as every model brings records of its own; 1 without groups."""
@@ -52,7 +56,7 @@ class Encoded:
         self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
     ) -> list[EncodedModel]:
         """Train one model for each entry of ``indices``, together where their encoders make as many columns."""
-        encoders = [clone(self.encoder) for _ in indices]
+        encoders = [self._fresh() for _ in indices]
         encoded = [
             encoder.fit_transform(take_records(X, index)) for encoder, index in zip(encoders, indices, strict=True)
         ]

@@ -8,6 +8,7 @@ themselves and end with the program, however it ends.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -24,7 +25,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,12 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import TimeLimitError
-from miaudit.probes.probing import Probed
 from miaudit.recipes import GroupRecipe, Model, Recipe, shortened
 from miaudit.store import Rows, Store
 from miaudit.targets.target import as_target
+
+if TYPE_CHECKING:
+    from miaudit.probes.probing import Probed
 
 _CORES = os.cpu_count() or 1
 
@@ -225,18 +228,21 @@ def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[C
 def in_groups(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, workers: int) -> list[list[Job]]:
     """Divide jobs into groups that are trained together: of equal training size, as wide as the recipe wants.
 
-    Groups are kept small enough that every worker gets one. A recipe that trains one model at a time gets groups of one.
+    Groups of one training size are as many as a whole number of rounds of all workers, and as even as can be, so that no
+    worker is left with nothing to do; the largest come first. A recipe that trains one model at a time gets groups of one.
     """
     if not isinstance(recipe, GroupRecipe):
         return [[job] for job in jobs]
-    width = recipe.group_width(dataset.X.shape[1:], len(dataset.classes))
-    width = max(1, min(width, -(-len(jobs) // max(workers, 1))))
+    most, workers = recipe.group_width(dataset.X.shape[1:], len(dataset.classes)), max(workers, 1)
+    by_size: dict[int, list[Job]] = {}
+    for job in jobs:
+        by_size.setdefault(len(job.train), []).append(job)
     groups: list[list[Job]] = []
-    for job in sorted(jobs, key=lambda job: len(job.train)):  # stable: jobs of one size keep their order
-        if groups and len(groups[-1]) < width and len(groups[-1][0].train) == len(job.train):
-            groups[-1].append(job)
-        else:
-            groups.append([job])
+    for _, same in sorted(by_size.items(), reverse=True):
+        count = min(len(same), workers * -(-len(same) // (workers * most)))
+        narrow, wider = divmod(len(same), count)
+        starts = [i * narrow + min(i, wider) for i in range(count + 1)]
+        groups += [same[start:end] for start, end in itertools.pairwise(starts)]
     return groups
 
 
@@ -480,7 +486,8 @@ def _calibrate(group: list[Job]) -> _Found:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Hold BLAS, OpenMP and torch to one thread: the same bits everywhere, and no threads that fight."""
-    import sklearn.ensemble  # noqa: F401  loads scikit-learn's OpenMP, which is to be held too
+    if "sklearn" in sys.modules:
+        import sklearn.ensemble  # noqa: F401  loads scikit-learn's OpenMP, which is to be held too
     from threadpoolctl import threadpool_limits
 
     torch = sys.modules.get("torch")

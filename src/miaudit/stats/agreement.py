@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from miaudit.errors import DataError, PlanError
 
@@ -41,7 +41,7 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float | None:
     a, b = _scores(np.stack(_pair(first, second)))
     if a.min() == a.max() or b.min() == b.max():
         return None
-    x, y = rankdata(a), rankdata(b)
+    x, y = _ranks(a), _ranks(b)
     x, y = x - x.mean(), y - y.mean()
     return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
 
@@ -55,7 +55,7 @@ def places(scores: ArrayLike) -> NDArray[np.int64]:
         If there are no scores or one is not finite.
     """
     values = _scores(np.atleast_2d(np.asarray(scores, np.float64)))[0]
-    return np.asarray(rankdata(-values, method="min"), np.int64)
+    return np.asarray(_ranks(-values, method="min"), np.int64)
 
 
 def coverage(scores: ArrayLike, share: float) -> Coverage:
@@ -105,3 +105,9 @@ def _scores(table: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(table).all():
         raise DataError("scores hold NaN or infinite values; every score must be finite")
     return table
+
+
+def _ranks(values: NDArray[np.float64], *, method: Literal["average", "min"] = "average") -> NDArray[Any]:
+    from scipy.stats import rankdata  # not at the top: it takes half a second, and workers that train do without
+
+    return np.asarray(rankdata(values, method=method))

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import betaincinv, expit, logit, ndtr, ndtri
-from scipy.stats import binom
 
 from miaudit.errors import DataError
 from miaudit.stats.epsilon import checked_count
@@ -186,6 +185,8 @@ def mu_one_run_fdp(m: int, guesses: int, correct: int, confidence: float = 0.95)
 
 def _chance_of(v: int, r: int, q: float, weight: float) -> float:
     """Return beta + weight * alpha, at least the chance of v or more right guesses of r."""
+    from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
+
     # alpha is the largest running mean of the mass at v-1, v-2, ...; the mass falls below its mean soon after its mode,
     # and so does the running mean: ten standard deviations below the mode there is nothing left to look at
     lowest = max(0, min(v - 1, int(r * q - 10 * np.sqrt(r * q * (1 - q)) - 10)))

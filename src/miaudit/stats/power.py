@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaincinv, ndtr, ndtri, owens_t
-from scipy.stats import binom
 
 from miaudit.errors import DataError, PlanError
 from miaudit.stats.epsilon import checked_count
@@ -102,6 +101,8 @@ def detectable_tpr(n_in: int, n_out: int, fpr: float, *, confidence: float = 0.9
     n_in, n_out, confidence, power = _checked(n_in, n_out, confidence, power)
     if not 0.0 < fpr < 1.0:
         raise PlanError(f"fpr must lie between 0 and 1, both excluded, got {fpr}; write 0.1 % as 0.001")
+    from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
+
     alpha = 1.0 - confidence
     rank = int(binom.ppf(alpha / 4, n_out, fpr)) - 1  # non-members above the threshold of the interval's low end
     if rank < 0:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
 
 from miaudit.errors import DataError, PlanError
 from miaudit.stats.rates import checked_confidence, clopper_pearson
@@ -137,6 +136,8 @@ def tpr_at_fpr(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, *, confi
     """
     if not 0.0 <= fpr <= 1.0:
         raise PlanError(f"fpr must be a fraction in [0, 1], got {fpr}; write 0.1 % as 0.001")
+    from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
+
     alpha = 1.0 - checked_confidence(confidence)
     curve = roc(in_scores, out_scores)
     n_in, n_out = curve.n_in, curve.n_out
