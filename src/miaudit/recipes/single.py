@@ -2,13 +2,14 @@
 
 Two kinds of work are better done so than in a group (``stacked``): records so sparse that the first layer only touches
 what is not zero, and networks that are not small, on processors where oneDNN multiplies faster than MKL, which is
-under torch's batched products. MKL serves AMD's processors with 8 numbers at a time, oneDNN with the 16 they have.
+under torch's batched products: MKL serves AMD's with 8 numbers at a time, oneDNN with the 16 that Zen 5 has.
 """
 
 from __future__ import annotations
 
 import functools
 import platform
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 SINGLE_WORK = 4_000_000
 """Parameters times records in a batch from which faster products outweigh the calls that a group would share."""
 
+_ZEN_5 = 26  # its processor family; Zen 4 is 25
+
 
 def single_pays(parameters: int, batch: int) -> bool:
     """Whether dense networks of this size are trained faster one at a time than in groups, on this processor."""
@@ -37,15 +40,17 @@ def single_pays(parameters: int, batch: int) -> bool:
 
 @functools.cache
 def onednn_leads() -> bool:
-    """Whether oneDNN's float32 products are the faster ones here: AMD with AVX-512 (2.0 times MKL's on Zen 5).
+    """Whether oneDNN's float32 products are the faster ones here: AMD from Zen 5 on, 2.0 times MKL's.
 
-    A rule and not a measurement, because a network trained twice on one machine must come out the same.
+    On Zen 4, whose 512-bit instructions take two cycles, both multiply as fast. A rule and not a measurement, because a
+    network trained twice on one machine must come out the same.
     """
     if not (_has_onednn() and torch.backends.cpu.get_cpu_capability() == "AVX512"):
         return False
     cpuinfo = Path("/proc/cpuinfo")
-    maker = cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else platform.processor()
-    return "AuthenticAMD" in maker
+    about = cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else platform.processor()
+    family = re.search(r"^cpu family\s*:\s*(\d+)|Family (\d+)", about, re.MULTILINE)
+    return "AuthenticAMD" in about and family is not None and int(family[1] or family[2]) >= _ZEN_5
 
 
 @functools.cache

@@ -45,6 +45,9 @@ _CORES = os.cpu_count() or 1
 SHORT_EPOCHS, SHORT_RECORDS = 5, 2000
 """A calibration is one epoch on this many records; it is left out for recipes of fewer epochs."""
 
+TOGETHER = 4096
+"""A trained model is asked about so many records at once: answers in float64, and copies of them, stay small."""
+
 ATTEMPTS = 3
 """How often a row is given to a fresh worker after its worker died, before it counts as failed."""
 
@@ -162,8 +165,9 @@ def _ask(job: Job, model: Model, dataset: Dataset, store: Rows, seconds: float, 
     correct = np.empty(len(job.asked), bool)
     try:
         target = as_target(model, classes=len(dataset.classes))
-        for start in range(0, len(job.asked), target.batch_size):  # the answers in float64 are never held whole
-            part = slice(start, start + target.batch_size)
+        batch = min(target.batch_size, TOGETHER)
+        for start in range(0, len(job.asked), batch):
+            part = slice(start, start + batch)
             answer = target.query(take_records(dataset.X, job.asked[part]))
             outputs[part], correct[part] = answer.probabilities, answer.labels == dataset.y[job.asked[part]]
         probes = {} if job.probed is None else job.probed.ask(target, dataset)
@@ -455,20 +459,18 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     with door:
         dataset, recipe = door.recv()
-    # fully connected networks allocate once, and ask for large blocks only to answer
-    _set_allocator(1 << 20 if getattr(recipe, "kind", "") == "mlp" else 1 << 30)
+    if getattr(recipe, "kind", "cnn") != "mlp":  # fully connected networks allocate once
+        _keep_freed_memory()
     _worker = (dataset, recipe, Store(folder))
 
 
-def _set_allocator(kept: int) -> None:
-    """Let glibc keep blocks of so many bytes when they are freed, and hand larger ones back to the system.
-
-    Convolutions ask for large ones again at every step: kept, small convolutional networks train up to a third faster.
-    """
+def _keep_freed_memory() -> None:
+    # glibc hands large blocks back to the system as soon as they are freed, and convolutions ask for them again at every
+    # step; kept, small convolutional networks train up to a third faster.
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(-1, kept)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, kept)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
 
 
 def _work(group: list[Job]) -> _Found:
