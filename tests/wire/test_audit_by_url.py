@@ -144,8 +144,8 @@ def test_a_killed_run_asks_again_only_what_was_on_its_way(where, tmp_path):
         command = written(tmp_path, url, options)
 
         def moment():
-            idle, open_now = script.at_once == 0, on_their_way(tmp_path)
-            return open_now == 20 and not idle if where == "in requests" else open_now == 0 and idle
+            arrived, sent = script.at_once, on_their_way(tmp_path)
+            return (arrived, sent) == ((2, 20) if where == "in requests" else (0, 0))
 
         killed(command, lambda: sum(script.answered.values()) >= 200, moment)
         lost = 20 if where == "in requests" else 0  # two connections, ten records each
