@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
 from miaudit.attacks import RMIA, Attack, AttackR, Calibration, LiRA, Salem, Shokri, Threshold, shuffle_membership
+from miaudit.attacks.attack import shadow_rows
 from miaudit.evidence import Answers, Evidence
 from miaudit.testing import worlds
 
 WORLD = worlds.bystander(n=300, shadows=6, overlapping=True)
+
+
+class NeverWhole(Answers):
+    """Answers that may not be held all at once."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise AssertionError("all answers at once")
 
 
 def read_anew(array: np.ndarray, reads: list[int]) -> Answers:
@@ -19,7 +28,7 @@ def read_anew(array: np.ndarray, reads: list[int]) -> Answers:
         reads.append(model)
         return array[model].copy()
 
-    return Answers(tuple(partial(read, i) for i in range(len(array))), *array.shape[1:])
+    return NeverWhole(tuple(partial(read, i) for i in range(len(array))), *array.shape[1:])
 
 
 @pytest.mark.parametrize(
@@ -46,6 +55,30 @@ def test_attacks_score_alike_whether_answers_are_held_or_read(attack: Attack) ->
     np.testing.assert_array_equal(attack.score(read), attack.score(held))
     np.testing.assert_array_equal(attack.score(null), attack.score(held_null))
     np.testing.assert_array_equal(attack.score(read.of_shadows(half)), attack.score(held_half))
+
+
+@pytest.mark.parametrize("labels_only", [False, True])
+def test_the_2017_attack_learns_in_parts_what_it_learns_at_once(
+    labels_only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = WORLD.evidence.replace(shadows=read_anew(WORLD.evidence.shadows, []))
+    if labels_only:
+        evidence = evidence.replace(target=evidence.predicted, population=None)
+    at_once = Shokri(epochs=1, min_rows=20).score(evidence)
+    monkeypatch.setattr("miaudit.attacks.shokri._BLOCK_BYTES", 1)
+    np.testing.assert_array_equal(Shokri(epochs=1, min_rows=20).score(evidence), at_once)
+
+
+def test_rows_come_in_the_order_asked_for_and_as_labels_where_the_target_answers_labels() -> None:
+    held = WORLD.evidence
+    read = held.replace(shadows=read_anew(held.shadows, []))
+    wanted = np.random.default_rng(0).permutation(held.inside.size)[:200]
+    rows = held.shadows.reshape(-1, held.classes)[wanted]
+    np.testing.assert_array_equal(shadow_rows(read, wanted), rows)
+    np.testing.assert_array_equal(shadow_rows(held, wanted), rows)
+    one_hot = shadow_rows(held.replace(target=held.predicted, population=None), wanted)
+    np.testing.assert_array_equal(one_hot.argmax(1), rows.argmax(1))
+    assert set(np.unique(one_hot)) == {0.0, 1.0}
 
 
 def test_a_signal_is_computed_once_for_the_attack_its_null_and_its_halves() -> None:

@@ -398,7 +398,7 @@ def _planned(case: Case, asked: _Asked, evidence: ShadowEvidence) -> list[Planne
     population = evidence.own.population is not None
     return plan_attacks(
         asked.capability,
-        shadows=len(evidence.own.shadows),
+        shadows=len(evidence.own.models),
         design=case.design,
         population=population,
         features=population and evidence.own.features is not None,

@@ -240,7 +240,7 @@ def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
     """Part the shadows' rows into those to learn from and those that answer the audited records, in their order."""
     if evidence.asked is None:
         return evidence, evidence
-    n, m = evidence.n, len(evidence.shadows)
+    n, m = evidence.n, len(evidence.models)
     place = np.full((m, n), -1)
     model, row = np.nonzero(evidence.asked < n)
     place[model, evidence.asked[model, row]] = row

@@ -92,7 +92,7 @@ def score(
             members=inside,
             nonmembers=outside,
             population=0 if evidence.population is None else len(evidence.population.labels),
-            shadows=len(evidence.shadows),
+            shadows=len(evidence.models),
             shadow_train=None,
             shadow_test=None,
             evaluated_per_side=min(inside, outside),
@@ -123,7 +123,7 @@ def _trials(stored: StoredOutputs) -> tuple[list[Trial], list[AttackResult]]:
     own, population = stored.own, stored.own.population
     planned = plan_attacks(
         stored.capability,
-        shadows=len(own.shadows),
+        shadows=len(own.models),
         design=_design(stored),
         answered=stored.direct is not None,
         population=population is not None,
@@ -164,7 +164,7 @@ def _warnings(attacks: Sequence[AttackResult], blind: BlindControl) -> list[str]
 
 
 def _shadows(evidence: Evidence) -> ShadowsResult:
-    m = len(evidence.shadows)
+    m = len(evidence.models)
     correct = evidence.shadows.argmax(axis=2) == evidence.shadow_labels if m else np.empty((0, 0), bool)  # (m, r)
     inside = evidence.inside
     return ShadowsResult(
@@ -178,7 +178,7 @@ def _shadows(evidence: Evidence) -> ShadowsResult:
 
 
 def _threat_model(stored: StoredOutputs) -> list[str]:
-    m = len(stored.own.shadows)
+    m = len(stored.own.models)
     what = {
         "probabilities": "a probability for every class",
         "logits": "a logit for every class",

@@ -138,18 +138,34 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
     return Scores(filled, None, (*notes, note), missing=missing)
 
 
-def answers(evidence: Evidence) -> tuple[Floats, Floats, tuple[str, ...]]:
-    """Return target (n, c), shadow rows (m * r, c), and notes.
+LABELS_ONLY = "the target answers labels only; the shadows' answers were reduced to labels as well"
+"""What an attack that learns from whole answers says where there are none to judge."""
 
-    Where the target answers labels alone, both become vectors with a 1 at the predicted class: the attack then learns
-    from what it will see (Shokri et al. 2017, section VIII, "restrict to the label").
+
+def label_vectors(said: NDArray[Any], classes: int) -> NDArray[np.float32]:
+    """Return (n, classes) vectors with a 1 at the predicted class, of (n,) labels or of (n, classes) answers.
+
+    So an attack on a target that answers labels learns from what it will see (Shokri et al. 2017, section VIII,
+    "restrict to the label").
     """
-    rows = evidence.shadows.reshape(-1, evidence.classes)
-    if evidence.target.ndim == 2:
-        return evidence.target, rows, ()
-    one_hot = np.eye(evidence.classes, dtype=np.float32)
-    note = "the target answers labels only; the shadows' answers were reduced to labels as well"
-    return one_hot[evidence.target.astype(np.int64)], one_hot[rows.argmax(axis=1)], (note,)
+    labels = said if said.ndim == 1 else said.argmax(axis=1)
+    return np.eye(classes, dtype=np.float32)[labels.astype(np.int64)]
+
+
+def shadow_rows(evidence: Evidence, wanted: Ints) -> Floats:
+    """Return (k, c) answers of shadows, in the order of ``wanted``; as label vectors where the target answers labels.
+
+    ``wanted`` are (k,) positions among the m * r rows. One shadow is read at a time, and of it no more is kept.
+    """
+    models, (m, r) = evidence.models, evidence.inside.shape
+    model, row = np.divmod(wanted, r)
+    order = np.argsort(model, kind="stable")
+    ends = np.searchsorted(model[order], np.arange(m + 1))
+    found = np.empty((len(wanted), evidence.classes), getattr(models, "dtype", np.float32))
+    for i in np.flatnonzero(np.diff(ends)):
+        here = order[ends[i] : ends[i + 1]]
+        found[here] = models[int(i)][row[here]]
+    return found if evidence.target.ndim == 2 else label_vectors(found, evidence.classes)
 
 
 def shadow_sides(evidence: Evidence) -> Bools:

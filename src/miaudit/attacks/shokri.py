@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks.attack import Attack, ClassModel, Scores, answers, shadow_sides
+from miaudit.attacks.attack import LABELS_ONLY, Attack, ClassModel, Scores, label_vectors, shadow_rows, shadow_sides
 from miaudit.attacks.net import Net, Rows, Training, fit
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools, Evidence, Ints
@@ -20,6 +20,7 @@ Features = Literal["probabilities", "log-probabilities", "sorted"]
 Judge = Callable[[NDArray[Any]], NDArray[np.float64]]  # (n, d) inputs -> (n,) probability of "in"
 
 _POOLED_ROWS = 100_000
+_BLOCK_BYTES = 256 * 2**20  # of shadows' answers held at once; more classes than fit are learned in parts
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ class Shokri(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Train the attack models on the shadows' rows and judge the target's answers; see :class:`Attack`."""
-        target, rows, notes = answers(evidence)
+        target, notes = evidence.target, tuple[str, ...]()
+        if target.ndim == 1:
+            target, notes = label_vectors(target, evidence.classes), (LABELS_ONLY,)
         inside, labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
         classes = evidence.classes
         n_in = np.bincount(labels[inside], minlength=classes)  # (classes,)
@@ -105,34 +108,51 @@ class Shokri(Attack):
         by_class = np.argsort(labels, kind="stable")
         ends = np.cumsum(n_in + n_out)
         index = [by_class[end - n : end] for n, end in zip(n_in + n_out, ends, strict=True)]
-        judges = self._train(
-            lambda i: (self._encode(rows[index[own[i]]]), inside[index[own[i]]]),
-            [len(index[label]) for label in own],
-            [generator(seed, "class", int(label)) for label in own],
-        )
-        for label, judge in zip(own, judges, strict=True):
-            here = evidence.audited_labels == label
-            if here.any():
-                score[here] = judge(self._encode(target[here]))
-                decided |= here
+        for part in self._parts(evidence, own, n_in + n_out):
+            judges = self._judges(evidence, [index[label] for label in part], inside, part, seed)
+            for label, judge in zip(part, judges, strict=True):
+                here = evidence.audited_labels == label
+                if here.any():
+                    score[here] = judge(self._encode(target[here]))
+                    decided |= here
 
         if not decided.all():
-            judge = self._pooled(rows, labels, inside, classes, seed)
+            judge = self._pooled(evidence, labels, inside, seed)
             rest = ~decided
             score[rest] = judge(self._encode(target[rest], evidence.audited_labels[rest]))
         models = tuple(
             ClassModel(label, "own" if label in own else "pooled", int(n_in[label]), int(n_out[label]))
             for label in range(classes)
         )
-        return Scores(score, score > 0.5, notes + self._notes(models, len(rows)), models)
+        return Scores(score, score > 0.5, notes + self._notes(models, len(labels)), models)
 
-    def _pooled(self, rows: NDArray[Any], labels: Ints, inside: Bools, classes: int, seed: int) -> Judge:
-        """Train one model for all classes, on at most ``_POOLED_ROWS`` rows drawn by the seed."""
-        chosen = np.arange(len(rows))
-        if len(rows) > _POOLED_ROWS:
-            chosen = np.sort(generator(seed, "pooled rows").choice(len(rows), _POOLED_ROWS, replace=False))
+    @staticmethod
+    def _parts(evidence: Evidence, own: Ints, sizes: Ints) -> list[Ints]:
+        """Divide classes into as few parts of like size as hold no more than ``_BLOCK_BYTES`` of answers each."""
+        need = 4 * evidence.classes * int(sizes[own].sum())
+        count = min(len(own), max(1, -(-need // _BLOCK_BYTES)))
+        return np.array_split(own, count) if count else []
+
+    def _judges(
+        self, evidence: Evidence, index: list[Ints], inside: Bools, labels: Ints, seed: int
+    ) -> list[Judge]:
+        """Train one model for each class of ``labels``, on the shadow rows at its ``index``."""
+        sizes = [len(each) for each in index]
+        rows = np.split(shadow_rows(evidence, np.concatenate(index)), np.cumsum(sizes)[:-1])
         return self._train(
-            lambda _: (self._encode(rows[chosen], labels[chosen]), inside[chosen]),
+            lambda i: (self._encode(rows[i]), inside[index[i]]),
+            sizes,
+            [generator(seed, "class", int(label)) for label in labels],
+        )
+
+    def _pooled(self, evidence: Evidence, labels: Ints, inside: Bools, seed: int) -> Judge:
+        """Train one model for all classes, on at most ``_POOLED_ROWS`` rows drawn by the seed."""
+        chosen = np.arange(len(labels))
+        if len(labels) > _POOLED_ROWS:
+            chosen = np.sort(generator(seed, "pooled rows").choice(len(labels), _POOLED_ROWS, replace=False))
+        rows = shadow_rows(evidence, chosen)
+        return self._train(
+            lambda _: (self._encode(rows, labels[chosen]), inside[chosen]),
             [len(chosen)],
             [generator(seed, "pooled")],
             batch=self.batch * (8 if len(chosen) > 20_000 else 1),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import signals
-from miaudit.attacks.attack import Attack, ClassModel, Scores, answers, require, shadow_sides
+from miaudit.attacks.attack import LABELS_ONLY, Attack, ClassModel, Scores, label_vectors, require, shadow_sides
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools, Evidence, Floats, Ints
 from miaudit.stats import roc
@@ -62,9 +62,10 @@ class Threshold(Attack):
                 ("signed", self.signal), lambda p, y: signed(self.signal, p, y)
             )  # (n,), (m, r)
         else:
-            target, vectors, notes = answers(evidence)
-            score = signed(self.signal, target, evidence.audited_labels)
-            shadow_score = signed(self.signal, vectors, evidence.shadow_labels.reshape(-1))
+            notes = (LABELS_ONLY,)
+            score, shadow_score = evidence.per_row(
+                ("signed labels", self.signal), lambda said, y: signed(self.signal, label_vectors(said, evidence.classes), y)
+            )
         score, shadow_score = score.copy(), shadow_score.reshape(-1)
         if not self.per_class and (evidence.inside.all() or not evidence.inside.any()):
             unset = "no shadow rows of both sides to set a threshold by: it ranks and does not decide"

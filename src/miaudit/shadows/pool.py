@@ -133,19 +133,16 @@ class ShadowPool:
         alike
             Reduces (m, r, classes) answers in place to what the target gives, such as rounded ones.
 
-        The rows that attacks learn from are held in memory, once; all other answers are read from the store one model at
-        a time when an attack asks for them.
+        Answers are read from the store when an attack asks for them, one model at a time; they are never all in memory.
         """
         numbers, draws = list(shadows), self.draws
         n, p, r = len(draws.audited), len(draws.aside), draws.asked.shape[1]
         overlapping = draws.design == "overlapping"
         own = slice(0 if overlapping else n, r - p)
-        rows = self._held(numbers, own)
-        if alike is not None:
-            alike(rows)
+        rows = self._stored(numbers, own, alike)
         if p and outside is not None:
             outside = replace(outside, shadows=self._stored(numbers, slice(r - p, r), alike))
-        about = rows[:, :n] if overlapping else self._stored(numbers, slice(0, n), alike)
+        about = self._stored(numbers, slice(0, n), alike)
         asked, inside = draws.asked[numbers], draws.inside[numbers]  # (m, r)
         order = np.concatenate([audited, np.setdiff1d(asked[:, own], audited)])  # the evidence's records axis
         position = np.full(len(self.dataset), -1, dtype=np.int64)
@@ -165,7 +162,14 @@ class ShadowPool:
         StoreError
             If a row is not there, or was damaged since it was trained.
         """
-        return self._held(list(shadows), slice(0, self.draws.asked.shape[1]))
+        numbers = list(shadows)
+        held = np.empty((len(numbers), self.draws.asked.shape[1], len(self.dataset.classes)), dtype=np.float32)
+        for place, number in zip(held, numbers, strict=True):
+            row = self.store.get(self.plan[number].key)
+            if row is None:
+                raise StoreError(f"the row of shadow {number} is gone from {self.store.folder}; run the audit again")
+            place[:] = row.arrays["outputs"]
+        return held
 
     def probes(self, shadows: Iterable[int], question: str) -> NDArray[Any]:
         """Return what came of probing trained shadows: (m, n, q) votes, or (m, n) distances.
@@ -182,16 +186,6 @@ class ShadowPool:
                 raise StoreError(f"the row of shadow {number} is gone from {self.store.folder}; run the audit again")
             found.append(row.arrays[question])
         return np.stack(found)
-
-    def _held(self, numbers: Sequence[int], part: slice) -> NDArray[np.float32]:
-        """(m, ., classes) outputs on a part of each row's records, read with their checksums."""
-        held = np.empty((len(numbers), part.stop - part.start, len(self.dataset.classes)), dtype=np.float32)
-        for place, number in zip(held, numbers, strict=True):
-            row = self.store.get(self.plan[number].key)
-            if row is None:
-                raise StoreError(f"the row of shadow {number} is gone from {self.store.folder}; run the audit again")
-            place[:] = row.arrays["outputs"][part]
-        return held
 
     def _stored(
         self, numbers: Sequence[int], part: slice, alike: Callable[[NDArray[np.float32]], None] | None
@@ -214,8 +208,8 @@ class ShadowPool:
 class ShadowEvidence(NamedTuple):
     """One pool's evidence in the two forms that attacks read.
 
-    ``own`` holds the rows that attacks learn from: every shadow's training and test set. ``direct`` holds all shadows'
-    answers to the audited records, for attacks that judge each record by them. Blocks in both are not copied.
+    ``own`` has the rows that attacks learn from: every shadow's training and test set. ``direct`` has all shadows'
+    answers to the audited records, for attacks that judge each record by them.
     """
 
     own: Evidence
