@@ -2,7 +2,8 @@
 
     python bench/shadows.py [NAME ...] [--out FILE] [--markdown] [--quick]
 
-Every figure is a ratio of things run in turn, the median of the rounds. Data are synthetic, of the shapes of the
+Ratios are of things run in turn, medians of three rounds; seconds of the attack models are a median of three, and the whole
+audit is run once. Data are synthetic, of the shapes of the
 literature; they measure speed and nothing else. Needs the torch extra. ``--quick`` checks in two minutes that everything
 runs; its figures mean nothing. ``--markdown`` prints the table of the documentation.
 """
@@ -106,23 +107,27 @@ def _loop(net: torch.nn.Module, X: np.ndarray, y: np.ndarray, *, epochs: int, ba
             total += loss.item()
 
 
-GEMM = 2048
+GEMM, PRODUCTS = 2048, 40
 
 
-def gemm() -> None:
-    """Multiply two float32 matrices of 2048 x 2048 with all cores, 40 times: the roofline, measured in turn with the rest."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(CORES)
-    a, b = torch.randn(GEMM, GEMM), torch.randn(GEMM, GEMM)
-    product = torch.empty(GEMM, GEMM)
-    for _ in range(40):
-        torch.mm(a, b, out=product)
-    torch.set_num_threads(before)
+def gemm() -> Callable[[], None]:
+    """Return what multiplies float32 matrices of 2048 x 2048 on all cores: the roofline, run in turn with the rest."""
+    a, b, product = torch.randn(3, GEMM, GEMM)
+
+    def act() -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(CORES)
+        for _ in range(PRODUCTS):
+            torch.mm(a, b, out=product)
+        torch.set_num_threads(before)
+
+    act()
+    return act
 
 
 def roofline(seconds: float) -> float:
     """Return floating-point operations a second of `gemm`."""
-    return 40 * 2 * GEMM**3 / seconds
+    return PRODUCTS * 2 * GEMM**3 / seconds
 
 
 def flops(sizes: list[int], n: int) -> float:
@@ -140,7 +145,7 @@ def small_net() -> dict[str, object]:
     X, y = np.asarray(data.X)[:n], data.y[:n]
     theirs = MLPClassifier(
         (128,), activation="tanh", solver="sgd", momentum=0.0, learning_rate_init=0.1, batch_size=256, alpha=0.0,
-        max_iter=5, n_iter_no_change=99,
+        max_iter=epochs, n_iter_no_change=99,
     )  # fmt: skip
 
     def scikit_learn() -> None:
@@ -154,13 +159,13 @@ def small_net() -> dict[str, object]:
         {
             "ours": lambda: ours(data, recipe, models=models, train=n),
             "bfloat16": lambda: ours(data, replace(recipe, dtype="bfloat16"), models=models, train=n),
-            "plain": lambda: plain_loop(X, y, [600, 128, 100], models=size(4, 1), epochs=5, batch=256),
+            "plain": lambda: plain_loop(X, y, [600, 128, 100], models=size(4, 1), epochs=epochs, batch=256),
             "sklearn": scikit_learn,
-            "gemm": gemm,
+            "gemm": gemm(),
         }
     )
     each = {name: took[name] / models / epochs for name in ("ours", "bfloat16")}
-    each |= {"plain": took["plain"] / size(4, 1) / 5, "sklearn": took["sklearn"] / 5}
+    each |= {"plain": took["plain"] / size(4, 1) / epochs, "sklearn": took["sklearn"] / epochs}
     roof = roofline(took["gemm"])
     return {
         "ms_per_model_epoch": {name: round(1000 * s, 1) for name, s in each.items()},
@@ -209,7 +214,7 @@ def large_net() -> dict[str, object]:
     data, epochs, n = purchase_like(20_000), size(12, 1), 10_000
     hidden = (1024, 512, 256, 128)
     recipe = Network(hidden=hidden, optimizer="sgd", learning_rate=0.1, batch=256, epochs=epochs, standardize=False)
-    took = in_turn({"ours": lambda: ours(data, recipe, models=4, train=n), "gemm": gemm})
+    took = in_turn({"ours": lambda: ours(data, recipe, models=4, train=n), "gemm": gemm()})
     roof = roofline(took["gemm"])
     return {
         "ms_per_model_epoch": round(1000 * took["ours"] / 4 / epochs, 1),
@@ -259,7 +264,7 @@ def cnn() -> dict[str, object]:
     data = from_arrays(X, y)
     recipe = Network(
         kind="cnn", channels=(32, 64, 128), kernel=3, padding=1, hidden=(128,), activation="relu", optimizer="sgd",
-        learning_rate=0.05, batch=128, epochs=2,
+        learning_rate=0.05, batch=128, epochs=size(6, 1),
     )  # fmt: skip
 
     def plain() -> None:
@@ -267,7 +272,9 @@ def cnn() -> dict[str, object]:
         for inward, outward in ((3, 32), (32, 64), (64, 128)):
             layers += [torch.nn.Conv2d(inward, outward, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
         layers += [torch.nn.Flatten(), torch.nn.Linear(2048, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10)]
-        _loop(torch.nn.Sequential(*layers), X[:n].astype(np.float32) / 255, y[:n], epochs=1, batch=128, rate=0.05)
+        _loop(
+            torch.nn.Sequential(*layers), X[:n].astype(np.float32) / 255, y[:n], epochs=size(2, 1), batch=128, rate=0.05
+        )
 
     took = in_turn(
         {
@@ -276,7 +283,8 @@ def cnn() -> dict[str, object]:
             "plain": plain,
         }
     )
-    images = {name: round((n if name == "plain" else 2 * models * n) / seconds) for name, seconds in took.items()}
+    seen = {"plain": size(2, 1) * n, "ours": recipe.epochs * models * n, "bfloat16": recipe.epochs * models * n}
+    images = {name: round(seen[name] / seconds) for name, seconds in took.items()}
     return {
         "images_per_second": images,
         "times_bfloat16_against_ours_in_float32": round(images["bfloat16"] / images["ours"], 2),
@@ -442,15 +450,23 @@ def markdown(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"among {', '.join(BENCHES)}; default: all")
-    parser.add_argument("--out", type=Path, help="write the figures there as JSON, too")
+    parser.add_argument("--out", type=Path, help="write the figures there as JSON, too, beside those already there")
     parser.add_argument("--markdown", action="store_true", help="print the table at the end")
     parser.add_argument("--quick", action="store_true", help="small sizes: does everything run?")
     arguments = parser.parse_args()
     globals()["QUICK"] = arguments.quick
-    found: dict[str, Any] = {"machine": {"processor": _processor(), "cores": CORES, "python": platform.python_version(),
-                         "torch": torch.__version__, "numpy": np.__version__}}  # fmt: skip
+    machine = {"processor": _processor(), "cores": CORES, "python": platform.python_version(),
+               "torch": torch.__version__, "numpy": np.__version__}  # fmt: skip
+    found: dict[str, Any] = {"machine": machine}
+    if arguments.out is not None and arguments.quick:
+        parser.error("--quick gives no figures to keep; leave out --out")
+    if arguments.out is not None and arguments.out.exists():
+        found = json.loads(arguments.out.read_text())
+        if found["machine"] != machine:
+            parser.error(f"{arguments.out} holds figures of {found['machine']}; give another file")
     for name in arguments.names or BENCHES:
-        found[name] = {"what": (BENCHES[name].__doc__ or "").splitlines()[0], **BENCHES[name]()}
+        what = (BENCHES[name].__doc__ or "").splitlines()[0]
+        found[name] = {"what": what, "taken": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), **BENCHES[name]()}
         print(json.dumps({name: found[name]}), flush=True)
         if arguments.out is not None:
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -10,6 +10,7 @@ import pytest
 
 from miaudit.attacks import RMIA, Attack, AttackR, Calibration, LiRA, Salem, Shokri, Threshold, shuffle_membership
 from miaudit.attacks.attack import shadow_rows
+from miaudit.attacks.shokri import _parts
 from miaudit.evidence import Answers, Evidence
 from miaudit.testing import worlds
 
@@ -65,8 +66,16 @@ def test_the_2017_attack_learns_in_parts_what_it_learns_at_once(
     if labels_only:
         evidence = evidence.replace(target=evidence.predicted, population=None)
     at_once = Shokri(epochs=1, min_rows=20).score(evidence)
-    monkeypatch.setattr("miaudit.attacks.shokri._BLOCK_BYTES", 1)
-    np.testing.assert_array_equal(Shokri(epochs=1, min_rows=20).score(evidence), at_once)
+    for block in (1, 20_000):  # class by class, and a few classes at a time
+        monkeypatch.setattr("miaudit.attacks.shokri._BLOCK_BYTES", block)
+        np.testing.assert_array_equal(Shokri(epochs=1, min_rows=20).score(evidence), at_once)
+
+
+def test_classes_fill_parts_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miaudit.attacks.shokri._BLOCK_BYTES", 100)
+    sizes = np.array([60, 40, 500, 10, 90, 1, 0])
+    assert _parts(np.arange(7), sizes) == [[0, 1], [2], [3, 4], [5, 6]]
+    assert _parts(np.array([], np.int64), sizes) == []
 
 
 def test_rows_come_in_the_order_asked_for_and_as_labels_where_the_target_answers_labels() -> None:
@@ -74,7 +83,7 @@ def test_rows_come_in_the_order_asked_for_and_as_labels_where_the_target_answers
     read = held.replace(shadows=read_anew(held.shadows, []))
     wanted = np.random.default_rng(0).permutation(held.inside.size)[:200]
     rows = held.shadows.reshape(-1, held.classes)[wanted]
-    np.testing.assert_array_equal(shadow_rows(read, wanted), rows)
+    np.testing.assert_array_equal(shadow_rows(read, wanted), rows.astype(np.float32))
     np.testing.assert_array_equal(shadow_rows(held, wanted), rows)
     one_hot = shadow_rows(held.replace(target=held.predicted, population=None), wanted)
     np.testing.assert_array_equal(one_hot.argmax(1), rows.argmax(1))

@@ -221,6 +221,21 @@ def test_unequal_training_sets_are_trained_apart_and_come_back_in_order(world: A
     assert _groups([7] * 5, 2) == [[0, 1], [2, 3], [4]]
 
 
+@pytest.mark.parametrize(
+    ("about", "from_zen_5"),
+    [
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 2\n", True),
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\n", False),  # Zen 4
+        ("vendor_id\t: GenuineIntel\ncpu family\t: 26\n", False),
+        ("AMD64 Family 26 Model 68 Stepping 0, AuthenticAMD", True),  # Windows
+        ("AMD64 Family 23 Model 1 Stepping 2, AuthenticAMD", False),
+        ("arm", False),
+    ],
+)
+def test_only_processors_from_zen_5_on_are_given_to_onednn(about: str, from_zen_5: bool) -> None:
+    assert single.from_zen_5(about) is from_zen_5
+
+
 def test_group_width_follows_the_size_of_a_model() -> None:
     assert group_width(600 * 128 + 128 + 128 * 100 + 100) == 4
     assert group_width(1_320_000) == 1

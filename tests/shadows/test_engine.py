@@ -19,7 +19,9 @@ from miaudit import files
 from miaudit.data import from_arrays
 from miaudit.errors import PoolError, StoreError
 from miaudit.recipes import EstimatorRecipe, as_recipe
+from miaudit.shadows import engine
 from miaudit.shadows.design import draw_disjoint
+from miaudit.shadows.engine import Job, in_groups
 from miaudit.shadows.pool import ShadowPool
 from miaudit.store import Store
 
@@ -53,7 +55,6 @@ def test_rows_are_bit_equal_whatever_the_number_of_processes_and_shadows(tmp_pat
 def test_networks_are_trained_in_groups_and_come_out_as_they_would_alone(tmp_path):
     pytest.importorskip("torch")
     from miaudit.recipes import Network
-    from miaudit.shadows.engine import in_groups
 
     recipe = Network(hidden=(16,), epochs=8, batch=20)
     rows, widths = [], []
@@ -66,6 +67,68 @@ def test_networks_are_trained_in_groups_and_come_out_as_they_would_alone(tmp_pat
     np.testing.assert_allclose(rows[0][:3], rows[2], atol=1e-6)
     again = outputs(pool(tmp_path / "d", recipe, shadows=7), workers=0, minimum=7)
     np.testing.assert_array_equal(rows[0], again)
+
+
+class Wide:
+    """A recipe that takes groups of four; nothing is trained."""
+
+    name = "wide"
+
+    def describe(self):
+        return {"recipe": self.name}
+
+    def group_width(self, shape, classes):
+        return 4
+
+    def fit(self, X, y, *, classes, seed):
+        raise NotImplementedError
+
+    fit_many = fit
+
+
+@pytest.mark.parametrize(
+    ("models", "workers", "widths"),
+    [
+        (21, 2, [4, 4, 4, 3, 3, 3]),
+        (20, 1, [4] * 5),
+        (20, 8, [3, 3, 3, 3, 2, 2, 2, 2]),
+        (9, 2, [3, 2, 2, 2]),
+        (3, 8, [1, 1, 1]),
+        (1, 2, [1]),
+    ],
+)
+def test_groups_are_even_and_keep_every_worker_busy(models, workers, widths):
+    jobs = [Job(str(i), str(i), np.arange(5), np.arange(2), i) for i in range(models)]
+    groups = in_groups(jobs, DATA, Wide(), workers)
+    assert [len(group) for group in groups] == widths
+    assert [job for group in groups for job in group] == jobs
+
+
+def test_groups_hold_one_training_size_and_the_largest_come_first():
+    jobs = [Job(str(i), str(i), np.arange(size), np.arange(2), i) for i, size in enumerate((5, 9, 5, 9, 5))]
+    groups = in_groups(jobs, DATA, Wide(), 1)
+    assert [[job.seed for job in group] for group in groups] == [[1, 3], [0, 2, 4]]
+
+
+def test_models_asked_a_few_records_at_a_time_answer_as_at_once(tmp_path, monkeypatch):
+    at_once = outputs(pool(tmp_path / "a", RandomForestClassifier(5)), workers=0, minimum=4)
+    monkeypatch.setattr(engine, "TOGETHER", 7)
+    shadows = pool(tmp_path / "b", RandomForestClassifier(5))
+    facts = shadows.run(workers=0, minimum=4)
+    np.testing.assert_array_equal(shadows.outputs(facts), at_once)
+    correct = at_once[0].argmax(1) == DATA.y[shadows.plan[0].asked]
+    trained = np.isin(shadows.plan[0].asked, shadows.plan[0].train)
+    assert facts[0]["train_accuracy"] == correct[trained].mean()
+    assert facts[0]["test_accuracy"] == correct[~trained].mean()
+
+
+def test_a_worker_loads_no_more_than_training_needs():
+    code = (
+        "import sys, miaudit.shadows.engine\n"
+        "loaded = {'sklearn', 'pandas', 'scipy.stats', 'miaudit.attacks'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 class FailsInGroups:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import DataError
-from miaudit.evidence import Bools, Evidence, Floats
+from miaudit.evidence import Bools, Evidence, Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,9 @@ def fit(
     """
     nets: list[Net | None] = [None] * len(sizes)
     by_size = sorted(range(len(sizes)), key=lambda i: -sizes[i])  # like sizes together, longest first
-    groups = [by_size[i : i + _GROUP] for i in range(0, len(by_size), _GROUP)]
+    workers = _workers()
+    width = min(_GROUP, max(1, -(-len(sizes) // workers)))  # a group for each worker, where there are few networks
+    groups = [by_size[i : i + width] for i in range(0, len(by_size), width)]
 
     def train(group: list[int]) -> None:
         trained = _fit_group([load(i) for i in group], [generators[i] for i in group], training)
@@ -100,7 +102,7 @@ def fit(
             nets[i] = net
 
     # one BLAS thread per worker: the matrices are too small for more, and results must not depend on the machine
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_workers()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         list(pool.map(train, groups))
     return [net for net in nets if net is not None]
 

@@ -20,7 +20,7 @@ Features = Literal["probabilities", "log-probabilities", "sorted"]
 Judge = Callable[[NDArray[Any]], NDArray[np.float64]]  # (n, d) inputs -> (n,) probability of "in"
 
 _POOLED_ROWS = 100_000
-_BLOCK_BYTES = 256 * 2**20  # of shadows' answers held at once; more classes than fit are learned in parts
+_BLOCK_BYTES = 512 * 2**20  # of shadows' answers held at once; more classes than fit are learned in parts
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class Shokri(Attack):
         by_class = np.argsort(labels, kind="stable")
         ends = np.cumsum(n_in + n_out)
         index = [by_class[end - n : end] for n, end in zip(n_in + n_out, ends, strict=True)]
-        for part in self._parts(evidence, own, n_in + n_out):
+        row_bytes = evidence.classes * np.dtype(getattr(evidence.models, "dtype", np.float32)).itemsize
+        for part in _parts(own, (n_in + n_out) * row_bytes):
             judges = self._judges(evidence, [index[label] for label in part], inside, part, seed)
             for label, judge in zip(part, judges, strict=True):
                 here = evidence.audited_labels == label
@@ -126,15 +127,8 @@ class Shokri(Attack):
         )
         return Scores(score, score > 0.5, notes + self._notes(models, len(labels)), models)
 
-    @staticmethod
-    def _parts(evidence: Evidence, own: Ints, sizes: Ints) -> list[Ints]:
-        """Divide classes into as few parts of like size as hold no more than ``_BLOCK_BYTES`` of answers each."""
-        need = 4 * evidence.classes * int(sizes[own].sum())
-        count = min(len(own), max(1, -(-need // _BLOCK_BYTES)))
-        return np.array_split(own, count) if count else []
-
     def _judges(
-        self, evidence: Evidence, index: list[Ints], inside: Bools, labels: Ints, seed: int
+        self, evidence: Evidence, index: list[Ints], inside: Bools, labels: list[int], seed: int
     ) -> list[Judge]:
         """Train one model for each class of ``labels``, on the shadow rows at its ``index``."""
         sizes = [len(each) for each in index]
@@ -142,7 +136,7 @@ class Shokri(Attack):
         return self._train(
             lambda i: (self._encode(rows[i]), inside[index[i]]),
             sizes,
-            [generator(seed, "class", int(label)) for label in labels],
+            [generator(seed, "class", label) for label in labels],
         )
 
     def _pooled(self, evidence: Evidence, labels: Ints, inside: Bools, seed: int) -> Judge:
@@ -180,7 +174,7 @@ class Shokri(Attack):
 
     def _encode(self, outputs: NDArray[Any], labels: Ints | None = None) -> NDArray[np.float32]:
         """(n, d) inputs of an attack model; with ``labels``, the one-hot class behind them."""
-        x = outputs.astype(np.float32)
+        x = outputs.astype(np.float32, copy=False)
         if self.features == "log-probabilities":
             x = np.log(np.maximum(x, np.float32(1e-30)))
         elif self.features == "sorted":
@@ -207,6 +201,19 @@ class Shokri(Attack):
                 "model leans to the commoner side, as nothing is weighted"
             )
         return tuple(notes)
+
+
+def _parts(labels: Ints, sizes: Ints) -> list[list[int]]:
+    """Divide classes, in their order, into parts of at most ``_BLOCK_BYTES`` of answers, or of a single class."""
+    parts: list[list[int]] = []
+    held = 0
+    for label in labels.tolist():
+        if not parts or held + int(sizes[label]) > _BLOCK_BYTES:
+            parts.append([])
+            held = 0
+        parts[-1].append(label)
+        held += int(sizes[label])
+    return parts
 
 
 def _fit_estimator(estimator: Any, x: NDArray[Any], inside: Bools, *, rng: np.random.Generator) -> Judge:

@@ -64,7 +64,8 @@ class Threshold(Attack):
         else:
             notes = (LABELS_ONLY,)
             score, shadow_score = evidence.per_row(
-                ("signed labels", self.signal), lambda said, y: signed(self.signal, label_vectors(said, evidence.classes), y)
+                ("signed labels", self.signal),
+                lambda said, y: signed(self.signal, label_vectors(said, evidence.classes), y),
             )
         score, shadow_score = score.copy(), shadow_score.reshape(-1)
         if not self.per_class and (evidence.inside.all() or not evidence.inside.any()):

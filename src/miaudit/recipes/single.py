@@ -45,10 +45,13 @@ def onednn_leads() -> bool:
     On Zen 4, whose 512-bit instructions take two cycles, both multiply as fast. A rule and not a measurement, because a
     network trained twice on one machine must come out the same.
     """
-    if not (_has_onednn() and torch.backends.cpu.get_cpu_capability() == "AVX512"):
-        return False
     cpuinfo = Path("/proc/cpuinfo")
     about = cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else platform.processor()
+    return _has_onednn() and torch.backends.cpu.get_cpu_capability() == "AVX512" and from_zen_5(about)
+
+
+def from_zen_5(about: str) -> bool:
+    """Whether this text, of ``/proc/cpuinfo`` or `platform.processor`, is of a processor of AMD from Zen 5 on."""
     family = re.search(r"^cpu family\s*:\s*(\d+)|Family (\d+)", about, re.MULTILINE)
     return "AuthenticAMD" in about and family is not None and int(family[1] or family[2]) >= _ZEN_5
 

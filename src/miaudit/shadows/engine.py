@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import TimeLimitError
-from miaudit.recipes import GroupRecipe, Model, Recipe, shortened
+from miaudit.recipes import Encoded, GroupRecipe, Model, Network, Recipe, shortened
 from miaudit.store import Rows, Store
 from miaudit.targets.target import as_target
 
@@ -237,7 +237,7 @@ def in_groups(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, workers: in
     """
     if not isinstance(recipe, GroupRecipe):
         return [[job] for job in jobs]
-    most, workers = recipe.group_width(dataset.X.shape[1:], len(dataset.classes)), max(workers, 1)
+    most, workers = max(recipe.group_width(dataset.X.shape[1:], len(dataset.classes)), 1), max(workers, 1)
     by_size: dict[int, list[Job]] = {}
     for job in jobs:
         by_size.setdefault(len(job.train), []).append(job)
@@ -459,7 +459,8 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     with door:
         dataset, recipe = door.recv()
-    if getattr(recipe, "kind", "cnn") != "mlp":  # fully connected networks allocate once
+    inner = recipe.recipe if isinstance(recipe, Encoded) else recipe
+    if not (isinstance(inner, Network) and inner.kind == "mlp"):  # fully connected networks allocate once
         _keep_freed_memory()
     _worker = (dataset, recipe, Store(folder))
 
@@ -475,21 +476,25 @@ def _keep_freed_memory() -> None:
 
 def _work(group: list[Job]) -> _Found:
     assert _worker is not None
-    with one_thread():
+    with one_thread(ends_with_us=True):
         return train_and_ask(group, *_worker)
 
 
 def _calibrate(group: list[Job]) -> _Found:
     assert _worker is not None
-    with one_thread():
+    with one_thread(ends_with_us=True):
         return calibrated(group, *_worker[:2])
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Hold BLAS, OpenMP and torch to one thread: the same bits everywhere, and no threads that fight."""
-    if "sklearn" in sys.modules:
-        import sklearn.ensemble  # noqa: F401  loads scikit-learn's OpenMP, which is to be held too
+def one_thread(*, ends_with_us: bool = False) -> Iterator[None]:
+    """Hold BLAS, OpenMP and torch to one thread: the same bits everywhere, and no threads that fight.
+
+    Scikit-learn's OpenMP is loaded for it, so that it is held now and free afterwards; not so in a process that
+    ``ends_with_us``, where it may stay at one thread, and loading it would take 100 MiB that few recipes need.
+    """
+    if not ends_with_us or "sklearn" in sys.modules:
+        import sklearn.ensemble  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     torch = sys.modules.get("torch")
