@@ -160,6 +160,8 @@ def main() -> None:
     received = np.array([each["to_workers"] for each in found["measured"].values()])
     serial = max(serials["sent back"], 1e-4)
     slope, start = np.polyfit(M / W, seconds, 1)  # seconds = start + (t + idle) * M / W
+    if slope < t:  # no worker is quicker than its models
+        slope, start = t, float(np.mean(seconds - t * M / W))
     parcel, jobs = np.polyfit(W, received, 1)
     sent = found["measured"][str(most)]["from_workers"]  # rows, and the records that workers gave each other
     row = (sent - (most - 1) * parcel) / M
