@@ -132,7 +132,7 @@ def main() -> None:
         print(json.dumps({"art": art, "shipped_loop": shipped_loop}[arguments.one]()))
         return
     sys.path.insert(0, str(Path(__file__).parent))
-    from shadows import _processor
+    from shadows import processor
 
     with tempfile.TemporaryDirectory() as folder:
         pythons = {name: environment(name, Path(folder)) for name in PEERS}
@@ -146,7 +146,7 @@ def main() -> None:
             times["ours_b256"].append(ours(models, 10, 256))
     middle = {name: statistics.median(each) for name, each in times.items()}
     found = {
-        "machine": {"processor": _processor(), "cores": len(os.sched_getaffinity(0))},
+        "machine": {"processor": processor(), "cores": len(os.sched_getaffinity(0))},
         "environments": PEERS,
         "ms_per_round": {name: [round(1000 * s, 1) for s in each] for name, each in times.items()},
         "ms_per_model_epoch": {name: round(1000 * s, 1) for name, s in middle.items()},

@@ -455,7 +455,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes: does everything run?")
     arguments = parser.parse_args()
     globals()["QUICK"] = arguments.quick
-    machine = {"processor": _processor(), "cores": CORES, "python": platform.python_version(),
+    machine = {"processor": processor(), "cores": CORES, "python": platform.python_version(),
                "torch": torch.__version__, "numpy": np.__version__}  # fmt: skip
     found: dict[str, Any] = {"machine": machine}
     if arguments.out is not None and arguments.quick:
@@ -474,7 +474,7 @@ def main() -> None:
         print(markdown(found))
 
 
-def _processor() -> str:
+def processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()

@@ -52,6 +52,7 @@ class Answers:
     classes: int
 
     ndim = 3
+    dtype = np.dtype(np.float32)  # in which they are held
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,7 +69,7 @@ class Answers:
         return self.read[model]()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = np.empty(self.shape, np.float32 if dtype is None else dtype)
+        whole = np.empty(self.shape, self.dtype if dtype is None else dtype)
         for place, rows in zip(whole, self, strict=True):
             place[:] = rows
         return whole

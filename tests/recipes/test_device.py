@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,14 +31,6 @@ RECIPES = {
     "adam": replace(SMALL, optimizer="adam", momentum=0.0, learning_rate=0.01, standardize=False),
     "relu": replace(SMALL, activation="relu", hidden=(16,)),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

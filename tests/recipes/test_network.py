@@ -6,7 +6,6 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,6 @@ from miaudit.recipes.training import Generators, first_weights  # noqa: E402
 
 SMALL = Network(hidden=(16,), optimizer="sgd", learning_rate=0.1, epochs=4, batch=16, standardize=False)
 CNN = replace(SMALL, kind="cnn", channels=(4, 6), kernel=3, padding=1, standardize=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the engine trains: small products lose to their own threads as soon as anything else runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

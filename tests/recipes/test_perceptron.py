@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,6 @@ from miaudit.shadows.pool import ShadowPool  # noqa: E402
 from miaudit.store import Store  # noqa: E402
 
 CLASSES = 3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def net(*, act: Any = nn.Tanh, dropout: float = 0.3, head: tuple[Any, ...] = (), inputs: int = 12) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,14 +19,6 @@ from miaudit.recipes.training import Records  # noqa: E402
 
 N, D, CLASSES = 240, 600, 6
 SGD = Network(hidden=(24, 12), optimizer="sgd", learning_rate=0.5, epochs=4, batch=32, standardize=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -69,21 +69,14 @@ def test_networks_are_trained_in_groups_and_come_out_as_they_would_alone(tmp_pat
     np.testing.assert_array_equal(rows[0], again)
 
 
-class Wide:
-    """A recipe that takes groups of four; nothing is trained."""
-
-    name = "wide"
-
-    def describe(self):
-        return {"recipe": self.name}
+class Wide(EstimatorRecipe):
+    """An estimator that takes groups of four."""
 
     def group_width(self, shape, classes):
         return 4
 
-    def fit(self, X, y, *, classes, seed):
-        raise NotImplementedError
-
-    fit_many = fit
+    def fit_many(self, X, y, *, indices, classes, seeds):
+        return [self.fit(X[i], y[i], classes=classes, seed=s) for i, s in zip(indices, seeds, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -99,14 +92,14 @@ class Wide:
 )
 def test_groups_are_even_and_keep_every_worker_busy(models, workers, widths):
     jobs = [Job(str(i), str(i), np.arange(5), np.arange(2), i) for i in range(models)]
-    groups = in_groups(jobs, DATA, Wide(), workers)
+    groups = in_groups(jobs, DATA, Wide(RandomForestClassifier(3)), workers)
     assert [len(group) for group in groups] == widths
     assert [job for group in groups for job in group] == jobs
 
 
 def test_groups_hold_one_training_size_and_the_largest_come_first():
     jobs = [Job(str(i), str(i), np.arange(size), np.arange(2), i) for i, size in enumerate((5, 9, 5, 9, 5))]
-    groups = in_groups(jobs, DATA, Wide(), 1)
+    groups = in_groups(jobs, DATA, Wide(RandomForestClassifier(3)), 1)
     assert [[job.seed for job in group] for group in groups] == [[1, 3], [0, 2, 4]]
 
 

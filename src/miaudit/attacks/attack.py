@@ -161,7 +161,7 @@ def shadow_rows(evidence: Evidence, wanted: Ints) -> Floats:
     model, row = np.divmod(wanted, r)
     order = np.argsort(model, kind="stable")
     ends = np.searchsorted(model[order], np.arange(m + 1))
-    found = np.empty((len(wanted), evidence.classes), getattr(models, "dtype", np.float32))
+    found = np.empty((len(wanted), evidence.classes), models.dtype)
     for i in np.flatnonzero(np.diff(ends)):
         here = order[ends[i] : ends[i + 1]]
         found[here] = models[int(i)][row[here]]

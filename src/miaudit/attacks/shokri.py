@@ -108,7 +108,7 @@ class Shokri(Attack):
         by_class = np.argsort(labels, kind="stable")
         ends = np.cumsum(n_in + n_out)
         index = [by_class[end - n : end] for n, end in zip(n_in + n_out, ends, strict=True)]
-        row_bytes = evidence.classes * np.dtype(getattr(evidence.models, "dtype", np.float32)).itemsize
+        row_bytes = evidence.classes * evidence.models.dtype.itemsize
         for part in _parts(own, (n_in + n_out) * row_bytes):
             judges = self._judges(evidence, [index[label] for label in part], inside, part, seed)
             for label, judge in zip(part, judges, strict=True):

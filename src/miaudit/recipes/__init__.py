@@ -8,6 +8,7 @@ from miaudit.recipes.building import (
     named_estimator,
     placed,
     shortened,
+    unencoded,
 )
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
@@ -41,4 +42,5 @@ __all__ = [
     "save_weights",
     "shortened",
     "standin",
+    "unencoded",
 ]

@@ -38,8 +38,13 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
 
 def device_name(recipe: Recipe) -> str:
     """Return where a recipe trains, "cpu" or "cuda"."""
-    inner = recipe.recipe if isinstance(recipe, Encoded) else recipe
+    inner = unencoded(recipe)
     return inner.device if isinstance(inner, Network | ModuleRecipe) else "cpu"
+
+
+def unencoded(recipe: Recipe) -> Recipe:
+    """Return the recipe behind an encoder, or the recipe itself where there is none."""
+    return recipe.recipe if isinstance(recipe, Encoded) else recipe
 
 
 def shortened(recipe: Recipe) -> tuple[Recipe, int] | None:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import TimeLimitError
-from miaudit.recipes import Encoded, GroupRecipe, Model, Network, Recipe, shortened
+from miaudit.recipes import GroupRecipe, Model, Network, Recipe, shortened, unencoded
 from miaudit.store import Rows, Store
 from miaudit.targets.target import as_target
 
@@ -457,7 +457,7 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     with door:
         dataset, recipe = door.recv()
-    inner = recipe.recipe if isinstance(recipe, Encoded) else recipe
+    inner = unencoded(recipe)
     if not (isinstance(inner, Network) and inner.kind == "mlp"):  # fully connected networks allocate once
         _keep_freed_memory()
     _worker = (dataset, recipe, Store(folder))
