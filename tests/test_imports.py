@@ -32,7 +32,10 @@ ALLOWED = {
     "probes": {"attacks", "data", "evidence", "seeds", "targets"},
     "shadows": {"data", "evidence", "files", "probes", "recipes", "targets", "store", "seeds"},
     "findings": {"attacks", "evidence", "stats", "result", "seeds"},
-    "canaries": {"data", "files", "seeds", "signals", "stats", "targets"},
+    "canaries": {
+        *("case", "data", "files", "plan", "recipes", "seeds", "shadows", "signals", "stats", "store", "targets"),
+        "workers",
+    },
     "case": {"attacks", "data", "plan", "recipes", "seeds", "targets"},
     "shadow_data": {"case", "data", "files", "plan", "seeds", "shadows", "store", "synthesis", "targets"},
     "provenance": set(),
@@ -65,6 +68,7 @@ ALLOWED = {
         "attacks",
         "recipes",
         "data",
+        "workers",
     },
     "__main__": {"cli"},
 }

@@ -45,6 +45,12 @@ _dtype = click.option(
     type=click.Choice(["float32", "bfloat16"]),
     help="Type of a network's products while it trains; makes other models. Default: the recipe's.",
 )
+_address = click.option(
+    "--address", help="Train on a Dask cluster: the address of its scheduler, as tcp://10.0.0.1:8786."
+)
+_time_limit = click.option(
+    "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 3)."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print result.json to stdout instead of a summary.")
 
 
@@ -55,10 +61,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print result.json 
 @_device
 @_dtype
 @_json
-@click.option("--address", help="Train on a Dask cluster: the address of its scheduler, as tcp://10.0.0.1:8786.")
-@click.option(
-    "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 3)."
-)
+@_address
+@_time_limit
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
 @click.option(
     "--allow-pickle", is_flag=True, help="Consent to read a pickled model file, which runs its author's code."
@@ -161,18 +165,22 @@ def score(outputs: Path, out: Path | None, as_json: bool, title: str | None, see
     type=click.Choice(["model-based", "marginals", "noisy"]),
     help="How; default: what shadows.data of the plan says.",
 )
+@_jobs
+@_device
+@_dtype
+@_time_limit
 @click.option("--json", "as_json", is_flag=True, help="Print synthesis.json to stdout instead of a summary.")
-@click.option(
-    "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 3)."
-)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
 @click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
 def synthesize(
     plan: Path,
     out: Path | None,
     method: str | None,
-    as_json: bool,
+    jobs: int | None,
+    device: str | None,
+    dtype: str | None,
     time_limit: float | None,
+    as_json: bool,
     data: Path | None,
     allow_pickle: bool,
 ) -> None:
@@ -183,19 +191,27 @@ def synthesize(
     """
     import json
     import time
+    from dataclasses import replace
 
     from miaudit.case import case_of_plan
     from miaudit.plan import Plan
     from miaudit.progress import telling
     from miaudit.shadow_data import synthesize
+    from miaudit.workers import workers_of
 
     with _errors():
-        folder = out or Path("miaudit-out") / plan.stem
-        deadline = None if time_limit is None else time.monotonic() + time_limit
+        folder, started = out or Path("miaudit-out") / plan.stem, time.monotonic()
         with telling(_console(stderr=True)) as tell:
             tell("loading", None)
-            case = case_of_plan(Plan.load(plan), data_folder=data, allow_pickle=allow_pickle)
-            made = synthesize(case, folder, method=method, deadline=deadline, say=tell)  # type: ignore[arg-type]
+            asked = Plan.load(plan)
+            here = asked.engine.model_copy(
+                update={"kind": "local", "address": None}
+            )  # one model, asked in this process
+            workers = workers_of(here, start=started, jobs=jobs, device=device, time_limit=time_limit)
+            case = case_of_plan(asked, data_folder=data, allow_pickle=allow_pickle)
+            workers, recipe = workers.take(case.recipe, dtype)
+            case = replace(case, recipe=recipe)
+            made = synthesize(case, folder, method=method, deadline=workers.deadline, say=tell)  # type: ignore[arg-type]
         if as_json:
             click.echo(json.dumps(made.figures, indent=2, allow_nan=False))
         else:
@@ -318,7 +334,10 @@ def plant(
     with _errors():
         what = Canaries(**options)
         if source.suffix == ".toml":
-            _, records, sources = _sides(source, data)
+            from miaudit.canaries.running import sides_of_plan
+            from miaudit.plan import Plan
+
+            _, records, sources = sides_of_plan(Plan.load(source), data=data)
             made = planted(records, what, sources=sources, seed=seed)
         else:
             from miaudit.data import load
@@ -340,6 +359,9 @@ def plant(
 @click.option("--seal", help="As it was printed at planting: proves that nothing was changed since.")
 @click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
 @click.option("--trusted", multiple=True, help="skops: a type outside its own list that may be loaded.")
+@click.option(
+    "--accept-weak", is_flag=True, help="Audit a model, too, that knows little of the ordinary training records."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of a summary.")
 def audit_canaries(
     folder: Path,
@@ -348,9 +370,14 @@ def audit_canaries(
     seal: str | None,
     allow_pickle: bool,
     trusted: tuple[str, ...],
+    accept_weak: bool,
     as_json: bool,
 ) -> None:
-    """Bound the epsilon of the training that gave --model, on the canaries planted in FOLDER."""
+    """Bound the epsilon of the training that gave --model, on the canaries planted in FOLDER.
+
+    The coins of a folder serve one model. One that plainly was not trained on its training file is refused before any
+    canary is scored, and costs nothing.
+    """
     from miaudit.canaries import audit_folder, load_planted
     from miaudit.recipes import function_of_file
     from miaudit.targets import load_model
@@ -365,48 +392,63 @@ def audit_canaries(
             allow_pickle=allow_pickle,
             trusted=trusted,
         )
-        found = audit_folder(folder, trained, fingerprint=" ".join(model_hashes(model).values()), seal=seal)
+        fingerprint = " ".join(model_hashes(model).values())
+        found = audit_folder(folder, trained, fingerprint=fingerprint, seal=seal, accept_weak=accept_weak)
     click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
 
 
 @canaries.command("run")
 @click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--references", type=click.IntRange(0), default=0, help="Further models that tell a canary's difficulty.")
+@_jobs
+@_device
+@_dtype
+@_address
+@_time_limit
+@click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
 @click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of a summary.")
 @_planting
 def run_canaries(
-    plan: Path, references: int, as_json: bool, out: Path, seed: int | None, data: Path | None, **options: Any
+    plan: Path,
+    references: int,
+    jobs: int | None,
+    device: str | None,
+    dtype: str | None,
+    address: str | None,
+    time_limit: float | None,
+    allow_pickle: bool,
+    as_json: bool,
+    out: Path,
+    seed: int | None,
+    data: Path | None,
+    **options: Any,
 ) -> None:
-    """Plant canaries among PLAN's members, train by its recipe, and bound epsilon."""
-    from miaudit.canaries import Canaries, audit_folder, save_planted
-    from miaudit.canaries import plant as planted
-    from miaudit.seeds import child_seed
+    """Plant canaries among PLAN's members, train by its recipe, and bound epsilon.
+
+    What was trained is kept in --out; the same command goes on with a run that was cut short.
+    """
+    from miaudit.canaries import Canaries, run
+    from miaudit.progress import telling
 
     with _errors():
         what = Canaries(**options)
-        case, records, sources = _sides(plan, data)
-        made = planted(records, what, sources=sources, seed=seed)
-        seal = save_planted(made, out)
-
-        def train(side: Any, *path: str | int) -> Any:
-            return case.recipe.fit(side.X, side.y, classes=len(side.classes), seed=child_seed(made.seed, *path))
-
-        click.echo("training", err=True)
-        trained = train(made.training, "target")
-        others = [train(records, "reference", i) for i in range(references)]
-        found = audit_folder(
-            out, trained, fingerprint=f"{case.recipe.name}, trained here", references=others, seal=seal
-        )
+        with telling(_console(stderr=True)) as tell:
+            found = run(
+                plan,
+                what,
+                out=out,
+                references=references,
+                seed=seed,
+                jobs=jobs,
+                address=address,
+                device=device,
+                dtype=dtype,
+                time_limit=time_limit,
+                tell=tell,
+                data=data,
+                allow_pickle=allow_pickle,
+            )
     click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
-
-
-def _sides(plan: Path, data: Path | None) -> tuple[Any, Any, Any]:
-    """Return a plan's case, the records to train on (its members), and those to make canaries of (its non-members)."""
-    from miaudit.case import case_of_plan
-    from miaudit.plan import Plan
-
-    case = case_of_plan(Plan.load(plan), data_folder=data)
-    return case, case.dataset.take(case.split.members), case.dataset.take(case.split.nonmembers)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -10,8 +10,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.stats import binom
+from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.canaries import (
@@ -23,6 +28,7 @@ from miaudit.canaries import (
     plant,
     save_planted,
 )
+from miaudit.canaries.ordinary import ordinary_records
 from miaudit.data import Dataset, from_arrays, row_hashes
 from miaudit.errors import DataError, PlanError, StoreError
 
@@ -86,7 +92,7 @@ def test_a_model_that_never_saw_them_is_cleared(kind: str) -> None:
     for seed in range(20):
         planted = plant(data, Canaries(100, kind), seed=seed)
         model = DecisionTreeClassifier(max_depth=2, random_state=0).fit(data.X[:50], data.y[:50])
-        bounds.append(audit_canaries(planted, model).epsilon)
+        bounds.append(audit_canaries(planted, model, accept_weak=True).epsilon)
     assert sum(bound > 0 for bound in bounds) <= 4  # 5 % of 20, within the binomial 99.9 %
 
 
@@ -211,6 +217,86 @@ def test_one_model_for_the_coins_of_a_folder(tmp_path: Path) -> None:
         audit_folder(tmp_path, second, fingerprint="second")
     with pytest.raises(StoreError, match="already"):
         save_planted(planted, tmp_path)
+
+
+def strangers(planted: Planted) -> dict[str, object]:
+    """Models that were plainly not trained on what was planted."""
+    X, y = planted.training.X, planted.training.y
+    rng = np.random.default_rng(0)
+    tree = DecisionTreeClassifier(random_state=0)
+    few = np.isin(y, (0, 1))
+    poor = np.where(rng.random(len(y)) < 0.2, y, rng.integers(0, 10, len(y)))
+    return {
+        "other columns": clone(tree).fit(X[:, ::-1], y),
+        "other classes": clone(tree).fit(X, (y + 1) % 10),
+        "shuffled labels": clone(tree).fit(X, rng.permutation(y)),
+        "two of ten classes": clone(tree).fit(X[few], y[few]),
+        "0.28 right": DecisionTreeClassifier(random_state=0).fit(X, poor),
+        "one answer": DummyClassifier().fit(X, y),
+        "labels alone": lambda Z: np.zeros(len(Z), np.int64),
+    }
+
+
+@pytest.mark.parametrize("name", strangers(plant(digits(), Canaries(60), seed=1)))
+def test_a_model_that_plainly_is_another_one_costs_nothing(tmp_path: Path, name: str) -> None:
+    planted = plant(digits(), Canaries(60), seed=1)
+    save_planted(planted, tmp_path)
+    stranger = strangers(planted)[name]
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(DataError, match="does not seem to be trained on the planted data") as refusal:
+        audit_folder(tmp_path, stranger, fingerprint="stranger")
+    assert "--accept-weak" in str(refusal.value)
+    assert sorted(tmp_path.iterdir()) == before
+    right = KNeighborsClassifier(1).fit(planted.training.X, planted.training.y)
+    found = audit_folder(tmp_path, right, fingerprint="right")
+    assert found.warnings == []
+    assert found.ordinary.accuracy == 1.0
+    with pytest.raises(StoreError, match="another model"):
+        audit_folder(tmp_path, stranger, fingerprint="stranger", accept_weak=True)
+
+
+def test_a_weak_model_is_audited_where_it_is_said_to_be_the_one(tmp_path: Path) -> None:
+    planted = plant(digits(), Canaries(60), seed=1)
+    save_planted(planted, tmp_path)
+    found = audit_folder(tmp_path, strangers(planted)["other columns"], fingerprint="weak", accept_weak=True)
+    assert "at least" in found.warnings[0]
+    assert "warning: " in found.summary()
+
+
+def test_the_check_reads_no_coin() -> None:
+    """Whatever the coins, the same ordinary records are looked at, and none of them equals a canary."""
+    data = digits()
+    for kind in ("mislabelled", "out-of-distribution", "duplicated"):
+        planted = plant(data, Canaries(200, kind), seed=3)
+        ordinary = planted.training.take(ordinary_records(planted))
+        assert not np.isin(row_hashes(ordinary.X), row_hashes(planted.canaries.X)).any()
+        assert len(ordinary) == planted.ordinary
+        np.testing.assert_array_equal(ordinary_records(planted), planted.of_records)
+
+
+def honest() -> dict[str, tuple[Dataset, object]]:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"town": rng.choice(["Ulm", "Bonn"], 400), "age": rng.integers(20, 80, 400)})
+    rare = (rng.random(400) < 0.05).astype(int)
+    return {
+        "nothing to learn": (from_arrays(rng.normal(size=(400, 5)), rng.integers(0, 4, 400)), LogisticRegression()),
+        "a rare class": (from_arrays(rng.normal(size=(400, 5)) + 0.3 * rare[:, None], rare), LogisticRegression()),
+        "a shallow tree": (digits(), DecisionTreeClassifier(max_depth=5, random_state=0)),
+        "categories": (from_arrays(frame, rng.integers(0, 2, 400)), None),
+        "hardly anybody": (small(14, 2), KNeighborsClassifier(1)),
+    }
+
+
+@pytest.mark.parametrize("name", honest())
+def test_honest_models_are_audited_as_they_are(name: str) -> None:
+    data, model = honest()[name]
+    planted = plant(data, Canaries(10 if len(data) < 20 else 60), seed=4)
+    if model is None:
+        model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+    found = audit_canaries(planted, model.fit(planted.training.X, planted.training.y))
+    assert found.canaries == len(planted.canaries)
+    assert (found.ordinary.accuracy is None) == (name == "hardly anybody")
+    assert bool(found.warnings) == (name == "hardly anybody" or found.ordinary.accuracy <= found.ordinary.chance)
 
 
 def test_labels_alone_and_references() -> None:

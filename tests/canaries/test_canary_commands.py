@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier
 
+from miaudit.canaries import Canaries, run
 from miaudit.cli import main
+from miaudit.errors import PlanError, StoreError, TimeLimitError
 
 PLAN = """
 [data]
@@ -76,7 +78,7 @@ def test_every_kind_of_model_file_is_read_as_a_run_reads_it(tmp_path: Path) -> N
     joblib.dump(model, tmp_path / "m.joblib")
     save_file(net.state_dict(), tmp_path / "m.safetensors")
     torch.save(net.state_dict(), tmp_path / "m.pt")
-    module = ("--module", f"{tmp_path / 'net_of_canaries.py'}:make")
+    module = ("--module", f"{tmp_path / 'net_of_canaries.py'}:make", "--accept-weak")  # the network is not trained
     queries = []
     for name, options in (
         ("m.onnx", ()),
@@ -108,6 +110,45 @@ def test_run_a_plan(tmp_path: Path) -> None:
     done = cli("plant", *options, "--out", tmp_path / "b")
     assert done.exit_code == 0, done.output
     assert len(np.load(tmp_path / "b" / "training.npz")["y"]) == 700 + found["included"]
+
+
+def test_a_run_trains_alike_in_any_number_of_processes_and_goes_on_after_its_time(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(PLAN)
+    options = (tmp_path / "p.toml", "--count", 100, "--seed", 1, "--references", 1)
+    late = cli("run", *options, "--out", tmp_path / "a", "--time-limit", 1e-6)
+    assert late.exit_code == TimeLimitError.exit_code, late.output
+    assert not (tmp_path / "a" / "audit.json").exists()
+    done = cli("run", *options, "--out", tmp_path / "a", "--jobs", 2, "--device", "cpu", "--json")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == cli("run", *options, "--out", tmp_path / "b", "--jobs", 0, "--json").stdout
+    assert len(list((tmp_path / "a" / "rows").rglob("*.safetensors"))) == 2
+    other = cli("run", *options[:3], "--seed", 2, "--out", tmp_path / "a")
+    assert other.exit_code == 2
+    assert "folder of their own" in other.output
+
+
+def test_the_same_run_from_python(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(PLAN)
+    by_plan = run(tmp_path / "p.toml", Canaries(100), seed=1, jobs=0, out=tmp_path / "a")
+    command = cli("run", tmp_path / "p.toml", "--count", 100, "--seed", 1, "--out", tmp_path / "b", "--json")
+    assert json.loads(command.stdout) == json.loads(by_plan.to_json())
+    records = load_digits(return_X_y=True)
+    by_recipe = run(ExtraTreesClassifier(10), Canaries(100), records=records, seed=1, jobs=0, out=tmp_path / "c")
+    assert by_recipe.ordinary.records == 1697
+    with pytest.raises(StoreError, match="already"):
+        run(ExtraTreesClassifier(10), Canaries(100), records=records, seed=1, jobs=0, out=tmp_path / "c")
+    with pytest.raises(PlanError, match="records"):
+        run(ExtraTreesClassifier(10), Canaries(100), out=tmp_path / "d")
+    with pytest.raises(PlanError, match="says itself"):
+        run(tmp_path / "p.toml", Canaries(100), records=records, out=tmp_path / "d")
+
+
+def test_a_run_that_cannot_have_its_workers_plants_nothing(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(PLAN)
+    done = cli("run", tmp_path / "p.toml", "--count", 100, "--out", tmp_path / "a", "--device", "cuda")
+    assert done.exit_code == 2, done.output
+    assert "trains on the processor" in done.output
+    assert not (tmp_path / "a" / "sealed.json").exists()
 
 
 @pytest.mark.parametrize(

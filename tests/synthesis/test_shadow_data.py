@@ -118,6 +118,26 @@ def test_synthesize_by_another_method_than_the_plan_names(folder):
     assert "marginals: 300 of 300 records" in outcome.stdout
 
 
+def test_synthesize_takes_the_options_of_a_run(folder):
+    network = 'network = { kind = "mlp", hidden = [4], epochs = 1 }'
+    text = PLAN.replace('estimator = "sklearn.naive_bayes.BernoulliNB"', network)
+    plan = write(folder, "model-based", text)
+    options = ("--jobs", 0, "--device", "cpu", "--time-limit", 60)
+    keys = set()
+    for dtype in ("float32", "bfloat16"):
+        outcome = call(folder, "synthesize", plan, "--out", folder / dtype, *options, "--dtype", dtype, "--json")
+        assert outcome.exit_code == 0, outcome.output
+        keys.add(json.loads(outcome.stdout)["key"])
+    assert len(keys) == 2  # another model answered
+    late = call(folder, "synthesize", plan, "--out", folder / "late", "--time-limit", 1e-6)
+    assert late.exit_code == TimeLimitError.exit_code
+    plan = write(folder, "model-based", text.replace("jobs = 0", 'kind = "dask"\ntime_limit = 0.000001'))
+    late = call(folder, "synthesize", plan, "--out", folder / "late by the plan")
+    assert late.exit_code == TimeLimitError.exit_code, late.output
+    plan = write(folder, "model-based")
+    assert "no torch network" in call(folder, "synthesize", plan, "--device", "cuda", "--out", folder / "no").output
+
+
 def small(folder, **synthesis):
     content = tomllib.loads(PLAN.replace("DATA", "model-based"))
     content["data"]["path"] = str(folder / "records.npz")

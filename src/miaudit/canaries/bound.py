@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from miaudit import signals, stats
 from miaudit.canaries.folder import load_planted
+from miaudit.canaries.ordinary import OrdinaryCheck, check_ordinary, refuse_wrong_model
 from miaudit.canaries.planting import Planted
 from miaudit.data.dataset import Dataset
 from miaudit.errors import DataError, StoreError
 from miaudit.files import write_atomically
 from miaudit.seeds import child_seed
-from miaudit.targets.target import as_target
+from miaudit.targets.target import Outputs, as_target
 
 AUDIT = "audit.json"
 FPRS = (0.1, 0.01)
@@ -31,7 +32,8 @@ class CanaryAudit:
     ``epsilon`` is a lower bound on the epsilon, at ``delta``, of the training with respect to the ``copies`` of one canary,
     wrong with probability 1 - ``confidence`` at most; ``epsilon_ceiling`` is what it would be had every guess been right.
     ``epsilon_gaussian`` and its ceiling hold for mechanisms with a Gaussian trade-off curve, such as DP-SGD with many
-    steps. ``auc`` and ``tpr_at_fpr`` are of the canaries, with intervals, and are no DP bounds.
+    steps. ``auc`` and ``tpr_at_fpr`` are of the canaries, with intervals, and are no DP bounds. ``ordinary`` is what was seen
+    of the model on the ordinary records of its training data, before any canary was scored.
     """
 
     kind: str
@@ -54,6 +56,8 @@ class CanaryAudit:
     canary_accuracy: dict[str, float]
     queries: int
     seed: int
+    ordinary: OrdinaryCheck
+    warnings: list[str]
 
     def to_json(self) -> str:
         """Return it as a JSON document."""
@@ -79,11 +83,14 @@ class CanaryAudit:
             f"{found['tpr']:.3f} [{found['low']:.3f}, {found['high']:.3f}]",
             f"accuracy on the training data {self.training_accuracy:.3f}, on included canaries "
             f"{self.canary_accuracy['included']:.3f}, on the others {self.canary_accuracy['held_out']:.3f}",
+            *(f"warning: {text}" for text in self.warnings),
         ]
         return "\n".join(lines)
 
 
-def audit_canaries(planted: Planted, model: Any, *, references: Sequence[Any] = ()) -> CanaryAudit:
+def audit_canaries(
+    planted: Planted, model: Any, *, references: Sequence[Any] = (), accept_weak: bool = False
+) -> CanaryAudit:
     """Score the canaries by a model trained on ``planted.training``, make the guesses fixed at planting, and bound epsilon.
 
     Steinke, Nasr and Jagielski (2023) without assumption on the mechanism, Mahloujifar, Melis and Chaudhuri (2024) for a
@@ -99,28 +106,61 @@ def audit_canaries(planted: Planted, model: Any, *, references: Sequence[Any] = 
     references
         Models trained on data that do not depend on the coins, as the ordinary records alone: each canary's score is
         lessened by their mean, its difficulty.
+    accept_weak
+        Audit a model, too, that knows so little of the ordinary training records that it seems to be another one.
 
     Raises
     ------
     DataError
-        If all coins fell on one side.
+        If all coins fell on one side, or the model plainly was not trained on this data (see `OrdinaryCheck`); then no
+        canary was scored.
     TargetError
         If the model fails on the canaries.
     """
-    options, inside = planted.options, planted.inside
-    if inside.all() or not inside.any():
-        raise DataError(f"all {len(inside)} coins fell on one side; plant again with another seed")
+    check_coins(planted)
     target = _target(model, planted)
-    score = _score(target, planted)
+    training = target.query(planted.training.X)
+    check = check_ordinary(planted, training.labels)
+    if not accept_weak:
+        refuse_wrong_model(check)
+    canaries = target.query(planted.canaries.X)
+    theirs = [_target(reference, planted).query(planted.canaries.X) for reference in references]
+    return bound_epsilon(planted, training, canaries, theirs, check=check, queries=target.queries)
+
+
+def check_coins(planted: Planted) -> None:
+    """Refuse coins that tell nothing.
+
+    Raises
+    ------
+    DataError
+        If all of them fell on one side.
+    """
+    if planted.inside.all() or not planted.inside.any():
+        raise DataError(f"all {len(planted.inside)} coins fell on one side; plant again with another seed")
+
+
+def bound_epsilon(
+    planted: Planted,
+    training: Outputs,
+    canaries: Outputs,
+    references: Sequence[Outputs] = (),
+    *,
+    check: OrdinaryCheck,
+    queries: int,
+) -> CanaryAudit:
+    """Bound epsilon from a model's answers to its training data and to all canaries, and references' to the canaries."""
+    options, inside = planted.options, planted.inside
+    score = _score(canaries, planted)
     if references:
-        score = score - np.mean([_score(_target(reference, planted), planted) for reference in references], axis=0)
+        score = score - np.mean([_score(answers, planted) for answers in references], axis=0)
     held = score[~inside]
     guesses = stats.one_run_guesses(
         score[inside], held, k_in=options.k_in, k_out=options.k_out, seed=child_seed(planted.seed, "ties")
     )
     m, r, v = guesses
-    correct = target.query(planted.canaries.X).labels == planted.canaries.y
-    accuracy = target.query(planted.training.X).labels == planted.training.y
+    correct = canaries.labels == planted.canaries.y
+    accuracy = training.labels == planted.training.y
     auc = stats.auc_interval(score[inside], held, confidence=options.confidence)
     points = [stats.tpr_at_fpr(score[inside], held, fpr, confidence=options.confidence) for fpr in FPRS]
     gaussian: list[float | None] = [None, None]
@@ -131,7 +171,7 @@ def audit_canaries(planted: Planted, model: Any, *, references: Sequence[Any] = 
         canaries=m,
         included=int(inside.sum()),
         copies=options.times,
-        signal=options.signal if target.kind != "labels" else "label",
+        signal=options.signal if canaries.kind != "labels" else "label",
         references=len(references),
         guesses=r,
         correct=v,
@@ -147,13 +187,21 @@ def audit_canaries(planted: Planted, model: Any, *, references: Sequence[Any] = 
         ],
         training_accuracy=float(accuracy.mean()),
         canary_accuracy={"included": float(correct[inside].mean()), "held_out": float(correct[~inside].mean())},
-        queries=target.queries,
+        queries=queries,
         seed=planted.seed,
+        ordinary=check,
+        warnings=check.warnings,
     )
 
 
 def audit_folder(
-    folder: str | Path, model: Any, *, fingerprint: str, references: Sequence[Any] = (), seal: str | None = None
+    folder: str | Path,
+    model: Any,
+    *,
+    fingerprint: str,
+    references: Sequence[Any] = (),
+    seal: str | None = None,
+    accept_weak: bool = False,
 ) -> CanaryAudit:
     """Audit a model on the canaries planted in a folder, and write ``audit.json`` there.
 
@@ -161,7 +209,7 @@ def audit_folder(
     ----------
     folder
         Written by :func:`~miaudit.canaries.save_planted`.
-    model, references
+    model, references, accept_weak
         As in :func:`audit_canaries`.
     fingerprint
         What tells this model from others, as the hash of its file: the coins of a folder serve one model. A second one
@@ -173,6 +221,8 @@ def audit_folder(
     ------
     StoreError
         If what was planted has been altered, or another model was audited on these coins before.
+    DataError
+        If the model plainly was not trained on this data; the coins are not spent then, and the right model can be audited.
     """
     folder = Path(folder)
     planted, stated = load_planted(folder, seal=seal)
@@ -181,17 +231,22 @@ def audit_folder(
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
             same = (before["model"], before["references"]) == (fingerprint, len(references))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             same = False
         if not same:
             raise StoreError(
                 f"{path} is the audit of another model on these coins: the best of several audits is no bound. Plant again in "
                 "a new folder and train again"
             )
-    audit = audit_canaries(planted, model, references=references)
-    text = json.dumps({"model": fingerprint, "seal": stated, **asdict(audit)}, indent=2) + "\n"
-    write_atomically(path, text.encode())
+    audit = audit_canaries(planted, model, references=references, accept_weak=accept_weak)
+    write_audit(folder, audit, fingerprint=fingerprint, seal=stated)
     return audit
+
+
+def write_audit(folder: Path, audit: CanaryAudit, *, fingerprint: str, seal: str) -> None:
+    """Write ``audit.json`` beside the canaries, which are spent from then on."""
+    text = json.dumps({"model": fingerprint, "seal": seal, **asdict(audit)}, indent=2) + "\n"
+    write_atomically(folder / AUDIT, text.encode())
 
 
 def _target(model: Any, planted: Planted) -> Any:
@@ -199,9 +254,9 @@ def _target(model: Any, planted: Planted) -> Any:
     return as_target(model, classes=len(classes.classes), names=classes.classes)
 
 
-def _score(target: Any, planted: Planted) -> NDArray[np.float64]:
+def _score(answers: Outputs, planted: Planted) -> NDArray[np.float64]:
     """Return the (m,) scores of the canaries, higher = trained on."""
-    answers, labels = target.query(planted.canaries.X), planted.canaries.y
+    labels = planted.canaries.y
     if answers.kind == "labels":
         return np.asarray(answers.labels == labels, dtype=np.float64)
     if planted.options.signal == "loss":

@@ -41,6 +41,18 @@ def save_planted(planted: Planted, folder: str | Path) -> str:
     folder = Path(folder)
     if (folder / SEALED).exists():
         raise StoreError(f"{folder} holds planted canaries already; plant the new ones into a folder of their own")
+    files, seal = _sealed(planted)
+    write_files(folder, files)
+    return seal
+
+
+def seal_of(planted: Planted) -> str:
+    """Return the seal that saving it gives."""
+    return _sealed(planted)[1]
+
+
+def _sealed(planted: Planted) -> tuple[dict[str, bytes], str]:
+    """Return every file of a folder by its name, and the seal."""
     sides = {"training": planted.training, "canaries": planted.canaries}
     table = not is_sparse(planted.training.X) and (
         column_names(planted.training.X) is not None
@@ -68,8 +80,7 @@ def save_planted(planted: Planted, folder: str | Path) -> str:
     }
     seal = _seal(document)
     text = json.dumps(document | {"seal": seal}, indent=2) + "\n"
-    write_files(folder, files | {SEALED: text.encode()})
-    return seal
+    return files | {SEALED: text.encode()}, seal
 
 
 def load_planted(folder: str | Path, *, seal: str | None = None) -> tuple[Planted, str]:

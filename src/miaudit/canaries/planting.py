@@ -107,6 +107,11 @@ class Planted:
     ordinary: int
     seed: int
 
+    @property
+    def of_records(self) -> NDArray[np.int64]:
+        """Positions in ``training`` of the records it was planted among; they do not depend on the coins."""
+        return np.flatnonzero(_order(len(self.training), self.seed) < self.ordinary)
+
 
 def plant(
     records: Dataset, options: Canaries | None = None, *, sources: Dataset | None = None, seed: int | None = None
@@ -148,7 +153,7 @@ def plant(
     inside = coins(options.count, seed)
     rest = records if sources is not None else records.take(np.setdiff1d(np.arange(len(records)), chosen))
     planted = np.repeat(np.flatnonzero(inside), options.times)
-    order = generator(seed, "order").permutation(len(rest) + len(planted))
+    order = _order(len(rest) + len(planted), seed)
     together = replace(
         rest,
         X=stack_records([rest.X, canaries.take(planted).X]),
@@ -159,6 +164,10 @@ def plant(
         _hashes={},
     )
     return Planted(options, together.take(order), canaries, inside, len(rest), seed)
+
+
+def _order(count: int, seed: int) -> NDArray[np.int64]:
+    return generator(seed, "order").permutation(count)
 
 
 def coins(count: int, seed: int) -> Bools:
