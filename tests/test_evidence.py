@@ -94,10 +94,11 @@ def test_a_signal_is_computed_once_for_the_attack_its_null_and_its_halves() -> N
     reads: list[int] = []
     evidence = WORLD.evidence.replace(shadows=read_anew(WORLD.evidence.shadows, reads))
     assert not reads
-    LiRA("offline").score(evidence)
+    Calibration().score(evidence)
     assert sorted(reads) == list(range(6))
-    LiRA("offline").score(shuffle_membership(evidence, WORLD.member, 0)[0])
-    LiRA("offline", variance="pooled").score(evidence.of_shadows([5, 2, 0]).with_inside(evidence.inside[[0, 1, 2]]))
+    Calibration().score(shuffle_membership(evidence, WORLD.member, 0)[0])
+    AttackR().score(evidence.of_shadows([5, 2, 0]).with_inside(evidence.inside[[0, 1, 2]]))
+    Calibration("online", "phi").score(evidence)
     assert len(reads) == 6
 
 

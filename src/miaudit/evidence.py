@@ -198,7 +198,7 @@ class Evidence:
     probes: Probes | None
     own: Evidence | None
     _kept: dict[Hashable, tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
-    _whole: tuple[Evidence, Ints | slice] | None = field(init=False, repr=False)  # what this is a part of
+    _whole: tuple[Evidence, int | None, Ints | slice] | None = field(init=False, repr=False)  # what this is a part of
 
     def __init__(
         self,
@@ -282,16 +282,16 @@ class Evidence:
         ----------
         what
             Names the function: what was computed once under a name is kept, and found again by evidence that was made
-            of this one by `with_inside` or `of_shadows`.
+            of this one by `with_inside`, `of_shadows` or `stand_in`.
         function
             Takes (r, c) answers and their (r,) true classes, and returns (r,) numbers.
         query
             0 for the records themselves, 1 and more for their variants.
         """
         if self._whole is not None:
-            whole, index = self._whole
+            whole, stand_in, index = self._whole
             target, rows = whole.per_row(what, function, query=query)
-            return target, rows[index]
+            return target if stand_in is None else rows[stand_in], rows[index]
         if (what, query) not in self._kept:
             said, models = self.queries[query]
             numbers = [function(rows, y) for rows, y in zip(models, self.shadow_labels, strict=True)]
@@ -311,7 +311,28 @@ class Evidence:
     def _part(self, index: Ints | slice, **changes: Any) -> Evidence:
         """Return evidence of shadows of this one, which finds again what was computed of their rows."""
         part = self.replace(**changes)
-        object.__setattr__(part, "_whole", (self, index))
+        object.__setattr__(part, "_whole", (self, None, index))
+        return part
+
+    def stand_in(self, model: int) -> Evidence:
+        """Return evidence in which a shadow that answered the audited records stands in the target's place.
+
+        The other shadows are its references, and ``inside[model]`` says who is a member. Attacks that learn, or set a
+        threshold, do it on stand-ins: their memberships are the attacker's own draws.
+        """
+        if self.asked is not None:
+            raise DataError(
+                "a shadow can stand in for the target where it answered the audited records (asked is None)"
+            )
+        rest = self.of_shadows(np.delete(np.arange(len(self.models)), model))
+        population, variants = rest.population, rest.variants
+        if population is not None:
+            answers = None if self.population is None or self.population.shadows is None else self.population.shadows
+            population = None if answers is None else replace(population, target=answers[model])
+        if variants is not None and self.variants is not None:
+            variants = replace(variants, target=self.variants.shadows[:, model])
+        part = rest.replace(target=self.models[model], population=population, variants=variants, probes=None)
+        object.__setattr__(part, "_whole", (self, model, np.delete(np.arange(len(self.models)), model)))
         return part
 
     def of_shadows(self, chosen: ArrayLike) -> Evidence:

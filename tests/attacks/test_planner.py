@@ -29,7 +29,7 @@ def strongest(capability: str, **options) -> str:
         ("logits", {"shadows": 4, "design": "overlapping"}, "rmia"),
         ("probabilities", {"shadows": 5, "design": "overlapping"}, "lira"),
         ("topk", {"shadows": 63, "design": "overlapping"}, "lira"),
-        ("probabilities", {"shadows": 64, "design": "overlapping"}, "lira per-example"),
+        ("probabilities", {"shadows": 64, "design": "overlapping"}, "lira"),
         ("probabilities", {"shadows": 128, "design": "offline"}, "rmia"),
         ("labels", {"shadows": 64, "design": "overlapping"}, "gap"),
         ("labels", {"shadows": 0, "probes": ["votes"]}, "label-only"),

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
-from miaudit.attacks.moments import sides, signal_rows
+from miaudit.attacks.moments import ResolvedSignal, resolved_rows, sides, signal_rows
 from miaudit.attacks.threshold import SignalName, signed
 from miaudit.errors import PlanError
 from miaudit.evidence import Evidence
@@ -23,7 +23,8 @@ class Calibration(Attack):
     *Offline*, Watson et al. (2022, section 4): s(x) - mean of s over the shadows not trained on x. *Online*,
     Sablayrolles et al. (2019, "MALT"): s(x) - tau(x), with tau midway between the means of the shadows trained on x and
     of those not. Both papers take s = -loss; phi does better at low false-positive rates (Carlini et al. 2022,
-    table II).
+    table II). Our deviation: an answered probability of 0 counts as the answers' resolution (`signals.resolution`); the
+    differences of a forest's losses would else be those of 1e-30.
 
     Parameters
     ----------
@@ -56,7 +57,10 @@ class Calibration(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the calibrated signal; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        target, shadows = signal_rows(evidence, ("signed", self.signal), lambda p, y: signed(self.signal, p, y))
+        if self.signal in get_args(ResolvedSignal):
+            target, shadows = resolved_rows(evidence, self.signal)  # type: ignore[arg-type]
+        else:
+            target, shadows = signal_rows(evidence, ("signed", self.signal), lambda p, y: signed(self.signal, p, y))
         inside, outside = sides(target, shadows, evidence.inside)
         if self.mode == "offline":
             return with_missing(-outside.mean, outside.n == 0, "were in the training set of every shadow")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -12,9 +11,10 @@ from scipy.special import gammaln, stdtr
 
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
-from miaudit.attacks.moments import Side, sides
+from miaudit.attacks.decisions import decided
+from miaudit.attacks.moments import Side, resolved_rows, sides
 from miaudit.errors import DataError, PlanError
-from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.evidence import Bools, Evidence
 
 Mode = Literal["online", "offline"]
 Variance = Literal["nig", "per-example", "pooled"]
@@ -82,30 +82,21 @@ class LiRA(Attack):
         return 4 if self.mode == "online" else 2
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
-        """Score by the likelihood ratio; nothing is drawn, the seed plays no part."""
+        """Score by the likelihood ratio, decide by shadows in the target's place; nothing is drawn."""
         require(self, evidence)
-        q, parts = len(evidence.queries), partial(_parts, self.signal)
-        said = [evidence.per_row(("parts", self.signal), parts, query=k) for k in range(q)]
-        floor = signals.resolution(rows[..., 2] for pair in said for rows in pair)
+        return decided(self._ranked(evidence), self._ranked, evidence, least_shadows=self.least_shadows)
+
+    def _ranked(self, evidence: Evidence) -> Scores:
+        q = len(evidence.queries)
         total, missing = np.zeros(evidence.n), np.zeros(evidence.n, bool)
-        for pair in said:
-            # rounded to float32, so that equal answers stay equal
-            target, shadows = (
-                signals.log_ratio(rows[..., 0], rows[..., 1], floor=floor).astype(np.float32) for rows in pair
-            )
+        for k in range(q):
+            target, shadows = resolved_rows(evidence, self.signal, query=k)
             score, missing = likelihood_ratio(target, shadows, evidence.inside, mode=self.mode, variance=self.variance)
             total += score
         notes = (f"averaged over {q} queries per record",) if q > 1 else ()
         least = 2 if self.variance == "per-example" else 1
         where = "with or without them" if self.mode == "online" else "without them"
         return with_missing(total / q, missing, f"have fewer than {least} shadow models {where}", notes)
-
-
-def _parts(signal: LiraSignal, probabilities: Floats, labels: Ints) -> Array:
-    """(r, 3): the two probabilities a signal compares, and the smallest above 0, which tells the floor of them all."""
-    other = signals.others if signal == "phi" else signals.best_other
-    least = probabilities.min(axis=1, where=probabilities > 0, initial=1.0)
-    return np.stack([signals.confidence(probabilities, labels), other(probabilities, labels), least], axis=-1)
 
 
 def likelihood_ratio(

@@ -7,12 +7,16 @@ which every model gave one answer has moments of exactly zero, and the target's 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from miaudit import signals
 from miaudit.evidence import Bools, Evidence, Floats, Ints
+
+ResolvedSignal = Literal["loss", "phi", "hinge"]
+"""Signals that are logarithms of probabilities: what they say of an answered 0 depends on where it is taken to lie."""
 
 _BLOCK = 1 << 18  # numbers held in float64 at a time: 2 MB, what a core's own cache takes
 
@@ -45,6 +49,39 @@ def signal_rows(
 
     target, rows = evidence.per_row((what, "float32"), rounded, query=query)
     return target.astype(np.float64), rows
+
+
+def resolved_rows(evidence: Evidence, signal: ResolvedSignal, *, query: int = 0) -> tuple[Array, NDArray[np.float32]]:
+    """Return (n,) and (m, n) signals of the target and the shadows, with an answered 0 read at the answers' resolution.
+
+    A forest of 20 trees answers 0 where the probability is below one vote. Attacks that compare logarithms between models
+    read that 0 as half of the smallest probability above 0 that any model answered (`signals.resolution`), not as 1e-30,
+    so that one vote does not outweigh all else. RMIA averages probabilities, not logarithms, and takes no such floor.
+
+    Returns
+    -------
+    (ndarray, ndarray)
+        Signals rounded to float32, as by `signal_rows`. The loss is negated: all are higher for members.
+    """
+    queries = [evidence.per_row("parts", _parts, query=k) for k in range(len(evidence.queries))]
+    floor = signals.resolution(rows[..., 3] for pair in queries for rows in pair)
+
+    def resolved(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        own, best_other, others = (np.asarray(rows[..., k], np.float64) for k in range(3))
+        other = {"loss": np.float64(1.0), "hinge": best_other, "phi": others}[signal]
+        return signals.log_ratio(own, np.asarray(other), floor=floor).astype(np.float32)
+
+    target, rows = queries[query]
+    return resolved(target).astype(np.float64), resolved(rows)
+
+
+def _parts(probabilities: Floats, labels: Ints) -> NDArray[np.float32]:
+    """(r, 4): what log-signals are made of, p_y, the best other and the sum of all others; and the smallest above 0."""
+    own, best_other, others = (
+        part(probabilities, labels) for part in (signals.confidence, signals.best_other, signals.others)
+    )
+    least = probabilities.min(axis=1, where=probabilities > 0, initial=1.0)
+    return np.stack([own, best_other, others, least], axis=-1).astype(np.float32)
 
 
 def sides(

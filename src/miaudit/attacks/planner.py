@@ -21,7 +21,7 @@ from miaudit.evidence import Capability
 
 Design = Literal["overlapping", "offline", "disjoint"]
 
-_FEW, _MANY = 4, 64
+_FEW = 4
 USUAL: tuple[Attack, ...] = (
     Gap(),
     LabelOnly(),
@@ -199,4 +199,4 @@ def _strongest(there: dict[str, bool], shadows: int, design: Design, probes: Col
         return Salem() if shadows == 1 else Shokri()
     if design != "overlapping" or shadows <= _FEW:
         return RMIA()
-    return LiRA() if shadows < _MANY else LiRA(variance="per-example")
+    return LiRA()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
-from miaudit.attacks.moments import sides, signal_rows
+from miaudit.attacks.moments import resolved_rows, sides
 from miaudit.evidence import Evidence, Ints
 
 Array = NDArray[np.float64]
@@ -57,8 +57,9 @@ class AttackR(Attack):
     """Attack R of Ye et al. (2022, section 4.4): the share of models not trained on the record with at least its loss.
 
     The count alone takes R + 1 values for R models, so that no false-positive rate below 1 / R can be aimed at. Our
-    deviations: among equal counts the mean loss of those models less the target's decides (the paper interpolates), and
-    equal losses count half (whole in the paper).
+    deviations: among equal counts the mean loss of those models less the target's decides (the paper interpolates), equal
+    losses count half (whole in the paper), and an answered probability of 0 counts as the answers' resolution
+    (`signals.resolution`), which those means need.
     """
 
     name: ClassVar[str] = "attack-r"
@@ -69,10 +70,10 @@ class AttackR(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the share of the models; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        target, shadows = signal_rows(evidence, "loss", signals.loss)
+        target, shadows = resolved_rows(evidence, "loss")  # negated losses
         _, outside = sides(target, shadows, evidence.inside)
         count = np.zeros(evidence.n)
         for row, inside in zip(shadows, evidence.inside, strict=True):
-            count += np.where(inside, 0.0, (row > target) + 0.5 * (row == target))
-        score = share(count, outside.n, outside.mean)
+            count += np.where(inside, 0.0, (row < target) + 0.5 * (row == target))
+        score = share(count, outside.n, -outside.mean)
         return with_missing(score, outside.n == 0, "were in the training set of every shadow")

@@ -78,8 +78,9 @@ class Quantile(Attack):
                 f"quantile with the {self.head} head needs a population of at least {least} records, {_TAIL} beyond its "
                 f"outermost quantile; got {p}"
             )
-        known = signals.hinge(population.target, population.labels)  # (p,)
-        said = signals.hinge(evidence.target, evidence.audited_labels)  # (n,)
+        floor = signals.resolution([population.target, evidence.target])
+        known = signals.hinge(population.target, population.labels, floor=floor)  # (p,)
+        said = signals.hinge(evidence.target, evidence.audited_labels, floor=floor)  # (n,)
         x = _columns(population.features, evidence.features, seed)
         inputs = [_with_class(c, y) for c, y in zip(x, (population.labels, evidence.audited_labels), strict=True)]
         categorical = [0] if evidence.classes <= 255 else None  # the most that trees take as categories

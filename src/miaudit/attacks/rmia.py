@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
+from miaudit.attacks.decisions import decided
 from miaudit.attacks.moments import Side, sides, signal_rows
 from miaudit.attacks.population import share
 from miaudit.errors import DataError, PlanError
@@ -93,8 +94,11 @@ class RMIA(Attack):
         return 2 if self.mode == "online" else 1
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
-        """Score by the chosen form; nothing is drawn, the seed plays no part."""
+        """Score by the chosen form, decide by shadows in the target's place; nothing is drawn, the seed plays no part."""
         require(self, evidence)
+        return decided(self._ranked(evidence), self._ranked, evidence, least_shadows=self.least_shadows)
+
+    def _ranked(self, evidence: Evidence) -> Scores:
         target, shadows = signal_rows(evidence, ("log", self.temperature), self._log)
         within, without = reference(target, shadows, evidence.inside)
         notes: tuple[str, ...] = ()
