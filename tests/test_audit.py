@@ -228,7 +228,8 @@ def test_identical_records_on_two_sides_are_found_and_reported(forest):
     both = np.concatenate([MEMBERS[:3], NONMEMBERS[3:]])
     result = quick(forest, nonmembers=side(both))
     assert result.split.duplicates["members/nonmembers"] == 3
-    assert any("3 records are identical across members/nonmembers" in warning for warning in result.warnings)
+    assert any("3 non-members are copies of members (3 with the same class, too)" in text for text in result.warnings)
+    assert (result.split.members, result.split.nonmembers) == (len(MEMBERS) - 3, len(NONMEMBERS) - 3)
 
 
 def test_the_notebook_view_is_compact(forest):

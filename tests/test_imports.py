@@ -40,7 +40,7 @@ ALLOWED = {
     "shadow_data": {"case", "data", "files", "plan", "seeds", "shadows", "store", "synthesis", "targets"},
     "provenance": set(),
     "workers": {"plan", "recipes", "shadows"},
-    "scope": {"attacks", "case", "evidence"},
+    "scope": {"attacks", "case", "data", "evidence"},
     "auditing": {
         *("scope", "attacks", "case", "data", "evidence", "files", "findings", "plan", "recipes", "result", "seeds"),
         *("probes", "provenance", "shadow_data", "shadows", "stats", "store", "targets", "workers"),

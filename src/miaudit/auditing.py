@@ -32,7 +32,7 @@ from miaudit.probes import Probed
 from miaudit.provenance import system, versions
 from miaudit.recipes import device_name
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
-from miaudit.scope import mismatches, not_tested, oddities, threat_model
+from miaudit.scope import copies_across, mismatches, not_tested, oddities, threat_model
 from miaudit.seeds import child_seed
 from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
@@ -467,6 +467,7 @@ def _conclude(
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
     shadow_test = float(np.mean([facts["test_accuracy"] for facts in shadows.values()]))
     warnings = [
+        *copies_across(split),
         *case.warnings,
         *oddities(asked.contact),
         *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test),

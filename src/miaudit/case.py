@@ -20,6 +20,7 @@ from miaudit.data import (
     encoder,
     from_arrays,
     given_split,
+    leave_out_copies,
     load,
     load_named,
     load_parts,
@@ -91,6 +92,8 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
         If the plan, its files or its sizes do not fit.
     """
     dataset, split = _data(plan, data_folder)
+    sizes = (plan.shadows.train, plan.shadows.test, plan.shadows.design)
+    split = _apart(dataset, split, *sizes, seed=plan.seed, real=plan.shadows.data == "real")
     target, hashes = None, {}
     recipe = _recipe(plan.recipe, dataset)
     if plan.target.file is not None:
@@ -101,7 +104,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
     elif plan.target.url is not None:
         target = _target_url(plan, dataset)
     design = plan.shadows.design
-    train, test, warnings = shadow_sizes(split, plan.shadows.train, plan.shadows.test, design)
+    train, test, warnings = shadow_sizes(split, *sizes)
     warnings += _odd_classes(dataset)
     attack = _attack(_attack_options(plan))
     return Case(
@@ -176,7 +179,7 @@ def case_of_model(
     dataset = from_arrays(X, y, classes=None if names is None else tuple(str(name) for name in names))
     ends = np.cumsum([len(side[1]) for side in sides.values()])
     index = np.split(np.arange(ends[-1]), ends[:-1])
-    split = given_split(dataset, *index)
+    split = _apart(dataset, given_split(dataset, *index), None, None, design, seed=seed)
     target = as_target(model, classes=len(dataset.classes), names=dataset.classes if names is None else names)
     train, test, warnings = shadow_sizes(split, None, None, design)
     warnings += _odd_classes(dataset)
@@ -208,6 +211,17 @@ def case_of_model(
         outside=outside,
         warnings=warnings,
     )
+
+
+def _apart(
+    dataset: Dataset, split: Split, train: int | None, test: int | None, design: Design, *, seed: int, real: bool = True
+) -> Split:
+    """Return the split without copies across its sides; see `leave_out_copies`."""
+    members = len(split.members)
+    need = members if train is None and test is None else (train or members) + (test or train or members)
+    if design == "overlapping":
+        need = 0 if train is None and test is None else need - members - len(split.nonmembers)
+    return leave_out_copies(dataset, split, need=need if real else 0, seed=child_seed(seed, "copies"))
 
 
 def _half(count: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from miaudit.attacks import Attack, LabelOnly
 from miaudit.case import Case
+from miaudit.data import Split
 from miaudit.evidence import Capability
 
 _ANSWERS = {
@@ -26,11 +27,9 @@ def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
         "the same training recipe as the target's" if case.target is None else "a recipe believed to be the target's"
     )
     further = f"; {outside:,} further records of the population were asked about" if outside else ""
-    of_audited = (
-        "disjoint from the target's members and non-members."
-        if case.design == "disjoint"
-        else "and the audited records themselves: each shadow model is trained on a random half of them."
-    )
+    of_audited = _apart(case.split)
+    if case.design == "overlapping":
+        of_audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
     return [
         "Question: was this record, whose true class is known, among the records the target was trained on?",
         f"Access: the target's prediction interface only; one query per record, answered with {_ANSWERS[capability]}"
@@ -39,6 +38,21 @@ def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
         _of_data(case, of_audited),
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
     ]
+
+
+def _apart(split: Split) -> str:
+    """Say how far the population is disjoint from the audited records, as the comparison of their values found."""
+    copies = split.copies
+    if copies is None:
+        return "disjoint from the target's members and non-members by their record numbers; values were not compared."
+    if copies.trained:
+        return (
+            f"other ones than the target's members and non-members, although {copies.trained:,} of them have the same values "
+            "as an audited record, as happens where records have few different values."
+        )
+    lost = copies.left_out.get("population", 0)
+    without = f" once {lost:,} copies of audited records were left out" if lost else ""
+    return f"disjoint from the target's members and non-members by their values{without}."
 
 
 def _of_data(case: Case, of_audited: str) -> str:
@@ -122,10 +136,40 @@ def mismatches(case: Case, train: float, test: float, shadow_train: float, shado
             f"The target does better on the non-members ({test:.3f}) than on the members ({train:.3f}): check that the "
             "members are the records it was trained on."
         )
-    for pair, count in case.split.duplicates.items():
-        if count and pair != "dropped":
-            found.append(
-                f"{count} records are identical across {pair}; a copy on the other side blurs what membership means. "
-                'split.duplicates = "drop" keeps one of each.'
-            )
     return found
+
+
+def copies_across(split: Split) -> list[str]:
+    """Return what became of records that are on two sides of the split."""
+    copies = split.copies
+    if copies is None:
+        return []
+    same, labelled, lost = copies.same, copies.labelled, copies.left_out
+    said = []
+    if lost.get("population"):
+        said.append(
+            f"{lost['population']:,} records of the population are copies of audited records "
+            f"({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of non-members; "
+            f"{labelled.get('audited/population', 0):,} have the same class, too) and were left out of it, since shadow models "
+            f"must not know what is audited: {len(split.population):,} are left. The figures can be used."
+        )
+    if lost.get("nonmembers"):
+        said.append(
+            f"{lost['nonmembers']:,} non-members are copies of members "
+            f"({labelled.get('members/nonmembers', 0):,} with the same class, too). The target was trained on them, so they "
+            f"were left out, and so were the {lost['members']:,} members they copy: {len(split.members):,} members "
+            f"and {len(split.nonmembers):,} non-members are audited. The figures can be used."
+        )
+    if copies.shared:
+        said.append(
+            f"{copies.shared:,} non-members have the same values as a member, as often as chance brings about where records "
+            "have few different values. No attack can tell these apart, so the figures understate how well others are told. "
+            'If the table holds the same record several times, split.duplicates = "drop" keeps one of each.'
+        )
+    if copies.trained:
+        said.append(
+            f"{copies.trained:,} records of the population have the same values as an audited record, as often as chance "
+            "brings about where records have few different values. Shadow models are trained on them, which may hide a leak. "
+            'If the table holds the same record several times, split.duplicates = "drop" keeps one of each.'
+        )
+    return said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.case import Case, shadow_sizes
-from miaudit.data import Dataset
+from miaudit.data import Copies, Dataset, leave_out_copies
 from miaudit.data.records import stack_records, take_records
 from miaudit.errors import MiauditError, PlanError, PoolError, TimeLimitError
 from miaudit.files import write_atomically
@@ -131,6 +131,13 @@ def on_synthetic(
     dataset = _joined(case.dataset, made.dataset())
     duplicates = {pair: count for pair, count in case.split.duplicates.items() if "population" not in pair}
     split = replace(case.split, population=np.arange(n, n + new), duplicates=duplicates)
+    copies = case.split.copies or Copies()
+    if made.figures["method"] == "model-based":  # no record of the population had a part in it
+        of_audited = {"members/nonmembers": copies.same.get("members/nonmembers", 0)}
+        split = replace(split, copies=replace(copies, same=of_audited, left_out={**copies.left_out, "population": 0}))
+    elif made.figures["method"] == "noisy":  # noise may leave a record as it was, or make it another
+        split = leave_out_copies(dataset, split, need=2, seed=child_seed(case.seed, "copies"))
+        split = replace(split, copies=_both(copies, split.copies or Copies()))
     asked = case.plan["shadows"]
     sizes = (asked["train"], asked["test"], case.design)
     train, test, warnings = shadow_sizes(split, *sizes)
@@ -146,6 +153,17 @@ def on_synthetic(
         synthesis=made.figures,
         warnings=[*(text for text in case.warnings if text not in before), *warnings, *_warnings(made)],
     )
+
+
+def _both(real: Copies, made: Copies) -> Copies:
+    """Return what was found among the real records, and then among those made of them."""
+    lost = {side: real.left_out.get(side, 0) + count for side, count in made.left_out.items()} or real.left_out
+    pairs = {*real.same, *made.same}
+
+    def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+        return {pair: one.get(pair, 0) + (other.get(pair, 0) if "population" in pair else 0) for pair in pairs}
+
+    return Copies(added(real.same, made.same), added(real.labelled, made.labelled), lost, real.alike or made.alike)
 
 
 def _climb(

@@ -100,8 +100,10 @@ def test_what_is_made_is_a_file_that_plans_read(folder):
     assert len(made) == figures["records"] == 300
     assert np.bincount(made.y).tolist() == [100, 100, 100]
     assert made.X.dtype == np.uint8
+    records = load(folder / "records.npz")
+    np.savez(folder / "others.npz", X=1 - records.X, y=records.y)
     plan = Plan.of({
-        "data": {"members": str(folder / "records.npz"), "nonmembers": str(folder / "records.npz"),
+        "data": {"members": str(folder / "records.npz"), "nonmembers": str(folder / "others.npz"),
                  "population": str(folder / "out" / "synthesis.npz")},
         "recipe": {"estimator": "sklearn.naive_bayes.BernoulliNB"},
     })  # fmt: skip

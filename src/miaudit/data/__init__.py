@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from miaudit.data.copies import Copies, same_records
 from miaudit.data.dataset import Dataset
+from miaudit.data.disjoint import leave_out_copies
 from miaudit.data.load import from_arrays, load, load_parts
 from miaudit.data.named import NAMED, NamedInfo, load_named
 from miaudit.data.records import (
@@ -22,6 +24,7 @@ from miaudit.data.split import Split, draw_split, given_split, read_index
 __all__ = [
     "NAMED",
     "Column",
+    "Copies",
     "Dataset",
     "NamedInfo",
     "Records",
@@ -34,12 +37,14 @@ __all__ = [
     "encoder",
     "from_arrays",
     "given_split",
+    "leave_out_copies",
     "load",
     "load_named",
     "load_parts",
     "n_records",
     "read_index",
     "row_hashes",
+    "same_records",
     "slices_of",
     "stack_records",
     "take_records",

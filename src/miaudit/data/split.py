@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from miaudit.data.copies import Copies
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import row_hashes
 from miaudit.errors import SplitError
@@ -40,6 +41,8 @@ class Split:
     duplicates
         For each pair of sides ``"a/b"``: how many records of b have the same features as some record of a, whatever
         their labels. Under ``"dropped"``, where copies were dropped: how many records were left out.
+    copies
+        What `~miaudit.data.copies.leave_out_copies` found; None before it compared the sides.
     """
 
     members: Ints  # (n_members,)
@@ -47,6 +50,7 @@ class Split:
     population: Ints  # (n_population,)
     group_name: str | None = None
     duplicates: Mapping[str, int] = field(default_factory=dict)
+    copies: Copies | None = None
 
     @property
     def sha256(self) -> str:

@@ -1,0 +1,226 @@
+"""Copies: records that a model sees as the same."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from miaudit.data.records import Records, column_values, is_sparse, kind_of, n_records
+
+Ints = NDArray[np.int64]
+
+_TOLERANCE = 1e-4  # of a column's spread: what a float format or a cast changes
+_FLOAT32 = 2.4e-7  # of a column's largest value: twice the rounding of a cast to float32
+_CHUNK = 1 << 12
+_LAGS = 256  # neighbours along one direction that are compared
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What a comparison of the three sides found, and what became of it.
+
+    Parameters
+    ----------
+    same
+        For each pair of sides ``"a/b"``: how many records of b a model sees as the same as some record of a.
+    labelled
+        The same, counting only records whose class is the same, too.
+    left_out
+        For each side: how many records were left out of it.
+    alike
+        Whether records were kept although many coincide, because no more do than if all records were dealt at random.
+    """
+
+    same: Mapping[str, int] = field(default_factory=dict)
+    labelled: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    alike: bool = False
+
+    @property
+    def shared(self) -> int:
+        """Non-members in the audit that a model sees as the same as a member."""
+        return 0 if self.left_out.get("nonmembers") else self.same.get("members/nonmembers", 0)
+
+    @property
+    def trained(self) -> int:
+        """Records of the population, as it stands, that a model sees as the same as an audited one."""
+        return 0 if self.left_out.get("population") else self.same.get("audited/population", 0)
+
+
+def same_records(X: Records) -> Ints:
+    """Return (n,) numbers of records, equal where a model sees the same record.
+
+    Whole numbers are compared as float32, texts without outer blanks and in one Unicode form, a number in a text as the
+    number. Other numbers are the same within a ten-thousandth of their column's spread (less where columns are so few
+    that records would coincide by chance), as another float format or a cast leaves them. Candidates are neighbours along
+    random directions; every column of a candidate is compared.
+    """
+    codes, numbers, tolerance = _parts(X)
+    if numbers is None or not n_records(X):
+        return codes
+    directions = np.random.default_rng(0).normal(size=(len(tolerance), 4))
+    directions /= np.linalg.norm(directions, axis=0)
+    places = _along(numbers, directions / tolerance[:, None])  # (n, 4)
+    _, first, number = np.unique(
+        np.column_stack([codes, places]), axis=0, return_index=True, return_inverse=True
+    )  # records that are equal in every bit need no neighbours
+    joined = _linked(codes[first], places[first], numbers, first, tolerance)
+    return joined[number.ravel()]
+
+
+def _parts(X: Records) -> tuple[Ints, Any, NDArray[np.float64]]:
+    """Return (n,) numbers of what must be equal, (n, c) numbers that may differ a little or None, and their tolerances."""
+    n = n_records(X)
+    if is_sparse(X):
+        return _sparse_parts(X.tocsr())
+    if kind_of(X) == "array" and X.dtype.kind != "O":
+        table = X.reshape(n, -1)
+        exact: list[NDArray[Any]] = []
+    else:
+        columns = [_column(column_values(X, i)) for i in range(X.shape[1])]
+        exact = [values[:, None] for values in columns if values.dtype.kind == "S"]
+        numeric = [values for values in columns if values.dtype.kind != "S"]
+        table = np.column_stack(numeric) if numeric else np.empty((n, 0), np.float32)
+    whole = _whole(table)
+    digests = []
+    for start in range(0, n, _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        numbers = np.asarray(table[rows], np.float32) + np.float32(0)  # no -0
+        blocks = [np.where(whole, numbers, np.isnan(numbers)), *(each[rows] for each in exact)]
+        blocks = [np.ascontiguousarray(each).view(np.uint8).reshape(len(numbers), -1) for each in blocks]
+        digests += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.hstack(blocks)]
+    codes = _numbered(digests)
+    if whole.all():
+        return codes, None, np.empty(0)
+    numbers = table if not whole.any() else table[:, ~whole]
+    return codes, numbers, _tolerances(numbers)
+
+
+def _sparse_parts(X: Any) -> tuple[Ints, Any, NDArray[np.float64]]:
+    X = X.copy()
+    X.sum_duplicates()
+    X.eliminate_zeros()
+    whole = bool((X.data == np.rint(X.data)).all())
+    digests = []
+    for start, stop in zip(X.indptr[:-1].tolist(), X.indptr[1:].tolist(), strict=True):
+        row = X.indices[start:stop].astype("<i8").tobytes() + X.data[start:stop].astype(np.float32).tobytes()
+        digests.append(hashlib.blake2b(row if whole else b"", digest_size=16).digest())
+    spread = float(np.std(X.data)) if X.nnz else 0.0
+    level = max(_TOLERANCE * spread, _FLOAT32 * float(np.abs(X.data).max(initial=1.0)))
+    return _numbered(digests), None if whole else X.astype(np.float64), np.full(X.shape[1], level)
+
+
+def _column(values: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers, or texts as (n,) digests, equal where they say the same."""
+    if values.dtype.kind in "biuf":
+        return values if values.dtype.kind != "b" else values.astype(np.float32)
+    if values.dtype.kind in "mM":
+        return values.astype("datetime64[us]" if values.dtype.kind == "M" else "timedelta64[us]").view("S8")
+    items = [_plain(value) for value in values.tolist()]
+    if all(isinstance(item, float) for item in items):
+        return np.array(items, np.float64)
+    texts = [f"{np.float32(item):.9g}" if isinstance(item, float) else f"text {item}" for item in items]
+    return np.array([_digest(text) for text in texts], "S16")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest().encode()
+
+
+def _plain(value: Any) -> float | str:
+    """Return a number or a text in one form."""
+    if isinstance(value, str):
+        text = unicodedata.normalize("NFC", value).strip()
+        if not text[:1].isdigit() and text[:1] not in "+-.":
+            return text
+        try:
+            number = float(text)
+        except ValueError:
+            return text
+        return number if math.isfinite(number) else text
+    if value is None:
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return str(value)
+
+
+def _whole(table: NDArray[Any]) -> NDArray[np.bool_]:
+    """(columns,) whether all numbers of a column are whole (or missing)."""
+    if table.dtype.kind != "f":
+        return np.ones(table.shape[1], bool)
+    whole = np.ones(table.shape[1], bool)
+    for start in range(0, len(table), _CHUNK):
+        part = table[start : start + _CHUNK]
+        whole &= ((part == np.rint(part)) | np.isnan(part)).all(axis=0)
+    return whole
+
+
+def _tolerances(numbers: NDArray[Any]) -> NDArray[np.float64]:
+    n, c = numbers.shape
+    sample = np.asarray(numbers[:: max(1, n // 4000)], np.float64)
+    sample = np.where(np.isfinite(sample), sample, 0.0)
+    low, high = np.quantile(sample, [0.25, 0.75], axis=0)
+    spread = np.where(high > low, (high - low) / 1.35, sample.std(axis=0))
+    by_chance = (1e-3 / n) ** (1 / c) / 0.56  # normal columns of unit spread: one record in a thousand has a neighbour
+    return np.asarray(
+        np.maximum(spread * min(_TOLERANCE, by_chance), _FLOAT32 * np.abs(sample).max(axis=0)).clip(min=1e-300)
+    )
+
+
+def _along(numbers: Any, directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, k) places of the records along directions."""
+    if is_sparse(numbers):
+        return np.asarray(numbers @ directions)
+    parts = [
+        np.nan_to_num(np.asarray(numbers[start : start + _CHUNK], np.float64)) @ directions
+        for start in range(0, len(numbers), _CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def _linked(codes: Ints, places: NDArray[np.float64], numbers: Any, rows: Ints, tolerance: NDArray[np.float64]) -> Ints:
+    """(k,) numbers of the records, equal where a chain of neighbours within the tolerance links them."""
+    order = np.lexsort((places[:, 0], codes))
+    width = min(math.sqrt(len(tolerance)), 6.0) * (1 + 1e-9)  # the changes of many columns add up like noise
+    links: list[NDArray[np.int64]] = []
+    for lag in range(1, min(_LAGS, len(order))):
+        one, two = order[:-lag], order[lag:]
+        near = (codes[one] == codes[two]) & (places[two, 0] - places[one, 0] <= width)
+        if not near.any():
+            break
+        near &= (np.abs(places[one] - places[two]) <= width).all(axis=1)
+        one, two = one[near], two[near]
+        fits = _within(numbers, rows[one], rows[two], tolerance)
+        links.append(np.stack([one[fits], two[fits]]))
+    ends = np.concatenate(links, axis=1) if links else np.empty((2, 0), np.int64)
+    graph = sparse.coo_array((np.ones(ends.shape[1], bool), (ends[0], ends[1])), shape=(len(codes), len(codes)))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _within(numbers: Any, one: Ints, two: Ints, tolerance: NDArray[np.float64]) -> NDArray[np.bool_]:
+    fits = np.zeros(len(one), bool)
+    for start in range(0, len(one), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        if is_sparse(numbers):
+            apart = abs(numbers[one[part]] - numbers[two[part]]).max(axis=1).toarray().ravel()
+            fits[part] = apart <= tolerance[0]
+            continue
+        apart = np.abs(np.asarray(numbers[one[part]], np.float64) - np.asarray(numbers[two[part]], np.float64))
+        fits[part] = ((apart <= tolerance) | np.isnan(apart)).all(axis=1)
+    return fits
+
+
+def _numbered(digests: Sequence[bytes]) -> Ints:
+    number: dict[bytes, int] = {}
+    return np.fromiter((number.setdefault(each, len(number)) for each in digests), np.int64, len(digests))

@@ -1,0 +1,134 @@
+"""Sides of a split that share no record, whatever the records' numbers.
+
+A shadow model trained on a copy of an audited record knows that record; a non-member that is a copy of a member was
+trained on. Record numbers cannot show either, so values are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.data.copies import Copies, same_records
+from miaudit.data.dataset import Dataset
+from miaudit.data.records import take_records
+from miaudit.data.split import Split
+from miaudit.errors import SplitError
+
+Ints = NDArray[np.int64]
+
+MANY = 0.3
+"""Share of a side in common with another from which chance is asked before records are left out."""
+
+_FEW_LEFT = 20  # audited records a side below which, with most of them lost, there is nothing to audit
+_DEALS = 200
+_NEGLIGIBLE = 0.02  # share of a side in common, beyond chance, that moves no figure
+
+
+def leave_out_copies(dataset: Dataset, split: Split, *, need: int = 1, seed: int = 0) -> Split:
+    """Return the split without copies across its sides, and with what was found in ``copies``.
+
+    A record of the population that is a copy of a member or a non-member is left out of the population. Where members and
+    non-members share a record, both leave the audit: leaving out one of the two would make the sides differ. Few records
+    in common are always left out. Where more than ``MANY`` of a side are in common, they stay if random dealing explains them,
+    as in tables of few different records; copies that were given twice lie across sides more often than that.
+
+    Parameters
+    ----------
+    need
+        How many records the population must keep, where copies are left out of it.
+    seed
+        Of the random deals that a large share is compared with.
+
+    Raises
+    ------
+    SplitError
+        If too few records are left on a side.
+    """
+    sides = {"members": split.members, "nonmembers": split.nonmembers, "population": split.population}
+    sizes = [len(side) for side in sides.values()]
+    codes = np.split(same_records(take_records(dataset.X, np.concatenate(list(sides.values())))), np.cumsum(sizes)[:-1])
+    labels = [dataset.y[side] for side in sides.values()]
+    audited = np.concatenate(codes[:2])
+    pairs = {
+        "members/nonmembers": (codes[0], codes[1], labels[0], labels[1]),
+        "members/population": (codes[0], codes[2], labels[0], labels[2]),
+        "nonmembers/population": (codes[1], codes[2], labels[1], labels[2]),
+        "audited/population": (audited, codes[2], np.concatenate(labels[:2]), labels[2]),
+    }
+    same = {pair: int(np.isin(b, a).sum()) for pair, (a, b, _, _) in pairs.items()}
+    if not any(same.values()):
+        return replace(split, copies=Copies(same, dict(same)))
+    labelled = {pair: int(np.isin(b * (1 << 20) + y, a * (1 << 20) + x).sum()) for pair, (a, b, x, y) in pairs.items()}
+    rng = np.random.default_rng(seed)
+    keep = [np.ones(size, bool) for size in sizes]
+    across = np.intersect1d(codes[0], codes[1])
+    shared = [np.isin(codes[i], across) for i in (0, 1)]
+    alike = False
+    if across.size:
+        if max(each.mean() for each in shared) > MANY and _dealt_at_random(codes, (0, 1), rng):
+            alike = True
+        else:
+            keep[:2] = [~each for each in shared]
+    copied = np.isin(codes[2], audited)
+    if copied.any():
+        most = max(float(copied.mean()), *(float(np.isin(codes[i], codes[2]).mean()) for i in (0, 1)))
+        if most > MANY and all(_dealt_at_random(codes, (i, 2), rng) for i in (0, 1)):
+            alike = True
+        else:
+            keep[2] = ~copied
+    left_out = {name: int((~mask).sum()) for name, mask in zip(sides, keep, strict=True)}
+    copies = Copies(same, labelled, left_out, alike)
+    _check_left(split, copies, need)
+    kept = [side[mask] for side, mask in zip(sides.values(), keep, strict=True)]
+    return replace(split, members=kept[0], nonmembers=kept[1], population=kept[2], copies=copies)
+
+
+def _check_left(split: Split, copies: Copies, need: int) -> None:
+    lost = copies.left_out
+    for name, records in (("members", split.members), ("nonmembers", split.nonmembers)):
+        left = len(records) - lost[name]
+        if lost[name] and (not left or (left < _FEW_LEFT and lost[name] > left)):
+            raise SplitError(
+                f"{copies.same['members/nonmembers']} of the {len(split.nonmembers)} non-members are copies of members "
+                f"({copies.labelled['members/nonmembers']} with the same class, too): the target was trained on them, so they "
+                f"are no non-members. {left} {name} are left without them, too few to audit. Give as non-members records "
+                "that the target was not trained on"
+            )
+    total, gone = len(split.population), lost["population"]
+    left = total - gone
+    if gone and (not left or 20 * gone > total) and left < need:
+        raise SplitError(
+            f"{gone} of the {total} records of the population are copies of audited records "
+            f"({copies.same['members/population']} of members, {copies.same['nonmembers/population']} of non-members; "
+            f"{copies.labelled['audited/population']} have the same class, too). Shadow models must not be trained on what is "
+            f"audited, and {left} records are left, where {need} are needed, as many as the target is trained on. Give as "
+            "population records that are neither members nor non-members; where there are no others, keep a half of the "
+            "non-members for the audit and give the other half as population"
+        )
+
+
+def _dealt_at_random(codes: Sequence[Ints], pair: tuple[int, int], rng: np.random.Generator) -> bool:
+    """Whether no more is on both sides, or on both and not on the third, than in random deals of all records.
+
+    Counted in different records, and in records.
+    """
+    _, pooled = np.unique(np.concatenate(codes), return_inverse=True)
+    ends, most = np.cumsum([len(each) for each in codes])[:-1], int(pooled.max()) + 1
+    a, b = pair
+    third = 3 - a - b
+
+    def counts(dealt: Ints) -> tuple[int, ...]:
+        many = [np.bincount(part, minlength=most) for part in np.split(dealt, ends)]
+        both = (many[a] > 0) & (many[b] > 0)
+        apart, records = both & (many[third] == 0), many[a] + many[b]
+        return int(both.sum()), int(apart.sum()), int(records[both].sum()), int(records[apart].sum())
+
+    chance = np.array([counts(rng.permutation(pooled)) for _ in range(_DEALS)])  # (deals, 4)
+    seen, mean = np.array(counts(pooled)), chance.mean(axis=0)
+    odd = (seen > chance.max(axis=0)) & (seen > mean + 5 * chance.std(axis=0))
+    matters = (seen - mean)[2:].max() > _NEGLIGIBLE * min(len(codes[a]), len(codes[b]))
+    return not (odd.any() and matters)

@@ -1,0 +1,130 @@
+"""Audits whose population holds audited records: null where nothing leaks, and a leak stays visible."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from scipy.stats import binom
+from sklearn.ensemble import ExtraTreesClassifier
+
+import miaudit
+from miaudit.data import Split, from_arrays, given_split, leave_out_copies
+from miaudit.data.copies import Copies
+from miaudit.errors import SplitError
+from miaudit.scope import copies_across
+
+N, FRESH = 150, 600
+SIDES = {"members": slice(0, N), "nonmembers": slice(N, 2 * N), "both": slice(0, 2 * N)}
+ATTACKS = ("calibration", "rmia", "shokri")
+
+
+def drawn(rng, n):
+    y = rng.integers(0, 3, n)
+    return rng.normal(size=(n, 6)) + y[:, None] / 2, y
+
+
+def audit(seed=0, *, of="nonmembers", share=0.0, leaks=False, change=lambda X: X, out=None, **options):
+    """A model that saw the members, or neither side; the population holds ``share`` of a side beside fresh records."""
+    rng = np.random.default_rng(seed)
+    X, y = drawn(rng, 2 * N)
+    fresh, classes = drawn(rng, FRESH)
+    seen = (X[:N], y[:N]) if leaks else drawn(rng, N)
+    k = round(share * len(X[SIDES[of]]))
+    population = np.concatenate([change(X[SIDES[of]][:k]), fresh]), np.concatenate([y[SIDES[of]][:k], classes])
+    model = ExtraTreesClassifier(10, random_state=seed).fit(*seen)
+    return miaudit.audit(
+        model,
+        members=(X[:N], y[:N]),
+        nonmembers=(X[N:], y[N:]),
+        population=population,
+        shadows=4,
+        jobs=0,
+        seed=seed,
+        attacks=ATTACKS,
+        out=out,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("design", ["disjoint", "overlapping"])
+def test_no_shadow_model_is_trained_on_a_copy_and_the_audit_says_so(tmp_path, design):
+    result = audit(share=1.0, design=design, change=lambda X: X.astype(np.float32).astype(float), out=tmp_path)
+    assert result.split.population == FRESH
+    assert result.warnings[0].startswith(
+        "150 records of the population are copies of audited records (0 of members, 150 "
+    )
+    assert "by their values once 150 copies of audited records were left out" in result.threat_model[3]
+    draws = load_file(tmp_path / "draws.safetensors")
+    copies = np.arange(2 * N, 3 * N)
+    assert not np.isin(np.concatenate([draws["shadow_train"], draws["shadow_test"]], axis=1), copies).any()
+    assert not np.isin(draws["outside"], copies).any()
+    assert not result.verdict.startswith("Membership")
+
+
+def test_a_leak_stays_visible_where_members_are_given_as_population():
+    result = audit(of="both", share=1.0, leaks=True)
+    assert result.verdict.startswith("Membership leaks")
+    assert result.split.population == FRESH
+
+
+def test_an_audit_without_copies_says_that_values_were_compared():
+    result = audit()
+    assert "disjoint from the target's members and non-members by their values." in result.threat_model[3]
+    assert not any("copies" in warning for warning in result.warnings)
+
+
+def test_a_second_file_given_twice_is_refused_with_what_to_do():
+    rng = np.random.default_rng(0)
+    (X, y), (Z, c) = drawn(rng, N), drawn(rng, N)
+    model = ExtraTreesClassifier(5, random_state=0).fit(X, y)
+    with pytest.raises(SplitError, match="give the other half as population"):
+        miaudit.audit(model, members=(X, y), nonmembers=(Z, c), population=(Z, c), jobs=0)
+    with pytest.raises(SplitError, match="the target was trained on them, so they are no non-members"):
+        miaudit.audit(model, members=(X, y), nonmembers=(X + 1e-10, y), population=(Z, c), jobs=0)
+
+
+@pytest.mark.parametrize("of", ["members", "nonmembers"])
+def test_noisy_records_made_of_audited_ones_are_left_out(tmp_path, of):
+    rng = np.random.default_rng(1)
+    X, y = rng.integers(0, 2, (3 * N, 40)), rng.integers(0, 2, 3 * N)
+    X[2 * N : 2 * N + 30] = X[SIDES[of]][:30]
+    for name, part in zip(("members", "nonmembers", "population"), np.split(np.arange(3 * N), 3), strict=True):
+        np.savez(tmp_path / f"{name}.npz", X=X[part], y=y[part])
+    result = miaudit.audit(
+        {
+            "data": {name: str(tmp_path / f"{name}.npz") for name in ("members", "nonmembers", "population")},
+            "recipe": {"estimator": "sklearn.naive_bayes.BernoulliNB"},
+            "shadows": {"count": 2, "train": 20, "test": 20, "data": "synthetic:noisy"},
+            "synthesis": {"records": 100, "rate": 0.0},
+            "attacks": ["rmia"],
+            "engine": {"jobs": 0},
+        }
+    )
+    assert result.split.population == 100
+    assert any(warning.startswith("30 records of the population are copies") for warning in result.warnings)
+
+
+def test_sentences_tell_what_was_kept_from_what_was_left_out():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (900, 4))
+    dataset = from_arrays(X, rng.integers(0, 2, 900))
+    split = leave_out_copies(dataset, given_split(dataset, *np.split(np.arange(900), [200, 400])), need=200)
+    shared, trained = copies_across(split)
+    assert "non-members have the same values as a member, as often as chance" in shared
+    assert "which may hide a leak" in trained
+    nothing = np.arange(0)
+    assert copies_across(Split(nothing, nothing, nothing)) == []
+    assert copies_across(Split(nothing, nothing, nothing, copies=Copies())) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 1.0])
+@pytest.mark.parametrize("of", ["members", "nonmembers", "both"])
+@pytest.mark.parametrize("design", ["disjoint", "overlapping"])
+def test_nothing_leaks_where_nothing_leaks_and_what_leaks_is_seen(of, share, design):
+    trials = 20
+    quiet = [audit(seed, of=of, share=share, design=design).verdict for seed in range(trials)]
+    assert sum(verdict.startswith("Membership") for verdict in quiet) <= binom.ppf(0.999, trials, 0.05)
+    loud = [audit(seed, of=of, share=share, design=design, leaks=True).verdict for seed in range(3)]
+    assert all(verdict.startswith("Membership leaks") for verdict in loud)
