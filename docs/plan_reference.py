@@ -7,24 +7,32 @@ import re
 from inspect import getdoc
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from miaudit.data import NAMED
-from miaudit.plan import HTTPPlan, Plan, Section, Step
+from miaudit.plan import HTTPPlan, Names, Plan, Section, ServicePlan, Step
 from miaudit.recipes.network import PRESETS, Network
 
 PAGE = Path(__file__).with_name("plans.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table", Step: "table"}
+WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table"}
+WORDS |= {Step: "table", ServicePlan: "table"}
+NAMES = {"file": "path", "function": "`file.py:name`", "class": "import path", "scheduler": "text"}
 SECTIONS = {n: f.annotation for n, f in Plan.model_fields.items() if f.annotation in Section.__subclasses__()}
 SECTIONS |= {"http": HTTPPlan}
 
 
 def _kind(of: Any) -> str:
     origin, inner = get_origin(of), [each for each in get_args(of) if each is not NoneType]
+    if origin is Annotated:
+        return _named(of.__metadata__) or _kind(inner[0])
     if origin in (Union, UnionType, Literal):
         return " or ".join(f'`"{each}"`' if origin is Literal else _kind(each) for each in inner)
     return f"list of {_kind(inner[0])}s" if origin in (list, tuple) else WORDS.get(origin or of, "section")
+
+
+def _named(metadata: Any) -> str | None:
+    return next((NAMES[mark.kind] for mark in metadata if isinstance(mark, Names)), None)
 
 
 def _toml(value: Any) -> str:
@@ -42,7 +50,8 @@ def _keys(model: Any) -> str:
         least = "".join(f" from {bound.ge}" for bound in field.metadata if hasattr(bound, "ge"))
         default = "required" if field.is_required() else _toml(None if section else field.get_default())
         meaning = (getdoc(section) or "").split("\n")[0] if section else field.description or ""
-        rows.append((f"`{field.alias or name}`", _kind(field.annotation) + least, default, meaning))
+        kind = _named(field.metadata) or _kind(field.annotation) + least
+        rows.append((f"`{field.alias or name}`", kind, default, meaning))
     return _table(("key", "type", "default", "meaning"), *rows)
 
 

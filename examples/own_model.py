@@ -3,7 +3,7 @@
 Run it once, then audit the model with the plan beside it:
 
     python examples/own_model.py
-    miaudit run examples/own_model.toml
+    miaudit run examples/own_model.toml --allow-code --trusted sklearn.tree._tree.Tree
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 FOLDER = Path(__file__).parent / "own_model"
+COMMAND = "miaudit run examples/own_model.toml --allow-code --trusted sklearn.tree._tree.Tree"
 
 
 def build() -> Pipeline:
@@ -33,7 +34,7 @@ def main() -> None:
     skops.io.dump(build().fit(X[members], y[members]), FOLDER / "model.skops")
     for name, index in {"members": members, "nonmembers": nonmembers, "population": population}.items():
         np.savez(FOLDER / f"{name}.npz", X=X[index], y=y[index])
-    print(f"saved the model and its records in {FOLDER}")
+    print(f"saved the model and its records in {FOLDER}; now: {COMMAND}")
 
 
 if __name__ == "__main__":

@@ -159,10 +159,10 @@ def test_killed_at_any_moment_the_next_run_ends_with_the_same_bytes(tmp_path, wh
     assert [cut.sub("", text) for text in whole] == [cut.sub("", text) for text in resumed]
 
 
-def test_a_time_limit_stops_with_exit_code_3_keeps_all_and_says_what_is_missing(tmp_path):
+def test_a_time_limit_stops_with_exit_code_4_keeps_all_and_says_what_is_missing(tmp_path):
     plan = PLAN.replace("n_estimators = 8", "n_estimators = 300").replace("count = 4", "count = 60")
     result = run(tmp_path, plan, "--time-limit", "2")
-    assert result.exit_code == 3
+    assert result.exit_code == 4
     said = re.search(r"with (\d+) of 61 models in the store; (\d+) are missing. Run the same command", result.stderr)
     assert said, result.stderr
     kept = int(said[1])
@@ -324,6 +324,9 @@ def test_a_damaged_row_is_trained_again_and_said_to_be(tmp_path):
 # ---- a model of the user's own -------------------------------------------------------------------------------------
 
 
+TREES = ("--trusted", "sklearn.tree._tree.Tree")
+
+
 def own_model(tmp_path: Path, model) -> str:
     skops = pytest.importorskip("skops.io")
     X, y = DIGITS
@@ -339,7 +342,6 @@ nonmembers = "n.npz"
 population = "p.npz"
 [target]
 file = "model.skops"
-trusted = ["sklearn.tree._tree.Tree"]
 [recipe]
 estimator = "sklearn.ensemble.RandomForestClassifier"
 params = { n_estimators = 8 }
@@ -351,7 +353,7 @@ jobs = 0
 
 
 def test_a_saved_model_is_audited_from_its_file(tmp_path):
-    result = run(tmp_path, own_model(tmp_path, RandomForestClassifier(8, random_state=0)))
+    result = run(tmp_path, own_model(tmp_path, RandomForestClassifier(8, random_state=0)), *TREES)
     assert result.exit_code == 0, result.output
     content = document(tmp_path / "out")
     assert content["target"]["source"] == "given file"
@@ -359,10 +361,8 @@ def test_a_saved_model_is_audited_from_its_file(tmp_path):
 
 
 def test_types_that_skops_does_not_trust_are_listed(tmp_path):
-    plan = own_model(tmp_path, RandomForestClassifier(8, random_state=0)).replace(
-        'trusted = ["sklearn.tree._tree.Tree"]', ""
-    )
-    assert "sklearn.tree._tree.Tree. If you trust them, list them as target.trusted" in fails(tmp_path, plan)
+    plan = own_model(tmp_path, RandomForestClassifier(8, random_state=0))
+    assert "sklearn.tree._tree.Tree. If you trust them, give each by --trusted TYPE" in fails(tmp_path, plan)
 
 
 def test_a_model_of_another_width_is_refused(tmp_path):
@@ -370,7 +370,7 @@ def test_a_model_of_another_width_is_refused(tmp_path):
     X, y = DIGITS
     for name, part in {"m": slice(0, 300), "n": slice(300, 600), "p": slice(600, None)}.items():
         files(tmp_path, X[part, :50], y[part], name=name)
-    assert "trained on 64 features, the records have 50" in fails(tmp_path, plan)
+    assert "trained on 64 features, the records have 50" in fails(tmp_path, plan, *TREES)
 
 
 def test_a_pickled_model_needs_consent(tmp_path):

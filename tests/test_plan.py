@@ -92,7 +92,8 @@ def test_the_schema_of_plans_is_published():
         ({"shadows": {"count": 3, "minimum": 4}}, "minimum is 4, more than the 3 shadow models"),
         ({"data": {"name": "digits", "group": "g"}}, "group belong to files"),
         ({"data": {"path": "a.csv", "options": {"a": "b"}}}, "options belong to name"),
-        ({"target": {"trusted": ["a"]}}, "module and trusted belong to file"),
+        ({"target": {"trusted": ["a"]}}, "target: trusted is consent, which no plan can give"),
+        ({"target": {"module": "a.py:b"}}, "module belongs to file"),
     ],
 )
 def test_keys_that_would_do_nothing_are_refused(changes, said):

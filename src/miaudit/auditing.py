@@ -27,6 +27,7 @@ from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Capability, Evidence, Population, Probes
 from miaudit.files import write_atomically
 from miaudit.findings import Operating, Trial, blind_control, examine, skipped
+from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
 from miaudit.probes import Probed
 from miaudit.provenance import system, versions
@@ -70,7 +71,10 @@ def audit(
     out: str | Path | None = None,
     title: str = "Membership inference audit",
     data: str | Path | None = None,
+    allow_code: bool = False,
     allow_pickle: bool = False,
+    env: Iterable[str] = (),
+    trusted: Iterable[str] = (),
     tell: Tell | None = None,
 ) -> Result:
     """Audit what a model gives away about its training records.
@@ -118,8 +122,14 @@ def audit(
         next audit there. Default: nothing is kept.
     data
         With a plan: the folder of the named data sets; default: the environment's MIAUDIT_DATA.
+    allow_code
+        With a plan: consent to run the code it names (functions of files, estimators of packages that are not listed).
     allow_pickle
-        With a plan: consent to read a pickled model file.
+        With a plan: consent to read a model file that can run code of its author, such as a pickle.
+    env
+        With a plan: names of the environment variables that it may send to the server it names.
+    trusted
+        With a plan: types outside skops' own list that its model file may hold.
     tell
         Called while the audit goes on.
 
@@ -153,8 +163,10 @@ def audit(
                 "a plan says itself where its records come from: leave out members, nonmembers, population, recipe"
             )
         plan = subject if isinstance(subject, Plan) else _plan(subject)
+        permissions = Permissions(allow_code, allow_pickle, env, trusted)
+        permissions.check(plan)
         workers = workers_of(plan.engine, **called)
-        case = case_of_plan(plan, data_folder=data, allow_pickle=allow_pickle)
+        case = case_of_plan(plan, data_folder=data, permissions=permissions)
     else:
         missing = [
             name for name, side in zip(("members", "nonmembers", "population"), sides, strict=True) if side is None

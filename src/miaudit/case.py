@@ -29,6 +29,7 @@ from miaudit.data import (
 )
 from miaudit.data.records import as_records, n_records, stack_records
 from miaudit.errors import DataError, PlanError
+from miaudit.permissions import Permissions
 from miaudit.plan import DataPlan, Plan, RecipePlan, SynthesisPlan
 from miaudit.recipes import (
     Encoded,
@@ -83,21 +84,24 @@ class Case:
     warnings: list[str] = field(default_factory=list)
 
 
-def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pickle: bool = False) -> Case:
+def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissions: Permissions | None = None) -> Case:
     """Load and draw what a plan asks for.
 
     Raises
     ------
     PlanError, DataError, SplitError
-        If the plan, its files or its sizes do not fit.
+        If the plan asks for more than ``permissions``, or it, its files or its sizes do not fit.
     """
+    permissions = permissions or Permissions()
+    permissions.check(plan)
+    estimators = _estimators(plan, permissions)
     dataset, split = _data(plan, data_folder)
     sizes = (plan.shadows.train, plan.shadows.test, plan.shadows.design)
     split = _apart(dataset, split, *sizes, seed=plan.seed, real=plan.shadows.data == "real")
     target, hashes = None, {}
-    recipe = _recipe(plan.recipe, dataset)
+    recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
     if plan.target.file is not None:
-        target = _target_file(plan, dataset, recipe, allow_pickle)
+        target = _target_file(plan, dataset, recipe, permissions)
         path = Path(plan.target.file)
         found = model_hashes(path)
         hashes = {"target_file" if name == path.name else f"target_file/{name}": found[name] for name in found}
@@ -106,7 +110,8 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, allow_pic
     design = plan.shadows.design
     train, test, warnings = shadow_sizes(split, *sizes)
     warnings += _odd_classes(dataset)
-    attack = _attack(_attack_options(plan))
+    options = plan.attack.model_dump(exclude={"estimator", "params"})
+    attack = _attack(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
     return Case(
         title=plan.title,
         seed=plan.seed,
@@ -283,7 +288,22 @@ def _reading(data: DataPlan) -> dict[str, Any]:
     }
 
 
-def _recipe(plan: RecipePlan, dataset: Dataset) -> Recipe:
+def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
+    """Return the estimators that a plan names, made before any record is read."""
+    made, problems = {}, []
+    for section, of in (("recipe", plan.recipe), ("attack", plan.attack)):
+        if of.estimator is not None:
+            steps = [(step.class_, step.params) for step in getattr(of, "steps", ())]
+            try:
+                made[section] = named_estimator(of.estimator, of.params, steps, allow_code=permissions.allow_code)
+            except PlanError as error:
+                problems += [(section, text) for _, text in error.problems]
+    if problems:
+        raise PlanError(problems)
+    return made
+
+
+def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
     encode = plan.encode
     if plan.network is not None:
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plan.network.items()}
@@ -301,15 +321,13 @@ def _recipe(plan: RecipePlan, dataset: Dataset) -> Recipe:
         recipe = as_recipe(estimator_from_function(plan.function))
         encode = encode is True
     elif plan.service is not None:
-        recipe = _service(plan.service)
+        recipe = _service(plan.service.model_dump(exclude_unset=True))
         encode = encode is True
     elif plan.standin is not None:
         recipe = standin(plan.standin, plan.params)
         encode = encode is not False
     else:
-        assert plan.estimator is not None
-        steps = [(step.class_, step.params) for step in plan.steps]
-        recipe = as_recipe(named_estimator(plan.estimator, plan.params, steps))
+        recipe = as_recipe(estimator)
         encode = encode is not False
     if isinstance(recipe, Network) and not encode:
         recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network
@@ -330,7 +348,7 @@ def _service(options: dict[str, Any]) -> ServiceRecipe:
         raise PlanError([("recipe.service", f"a value has the wrong type: {error}")]) from error
 
 
-def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, allow_pickle: bool) -> Target:
+def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Permissions) -> Target:
     assert plan.target.file is not None
     path, module = Path(plan.target.file), plan.target.module
     classes = len(dataset.classes)
@@ -341,14 +359,14 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, allow_pickle: boo
                 f"{path} holds the weights of a network, and what its columns were encoded with is not in it: give the "
                 "records as numbers, as the network takes them, and recipe.encode = false"
             )
-        model = _trained(inner, path, dataset, allow_pickle)
+        model = _trained(inner, path, dataset, permissions.allow_pickle)
     else:
         model = load_model(
             path,
             names=dataset.classes,
             module=None if module is None else lambda: estimator_from_function(module),
-            allow_pickle=allow_pickle,
-            trusted=tuple(plan.target.trusted),
+            allow_pickle=permissions.allow_pickle,
+            trusted=tuple(permissions.trusted),
         )
     return as_target(model, classes=classes, names=dataset.classes, description=plan.target.description)
 
@@ -379,13 +397,6 @@ def _target_url(plan: Plan, dataset: Dataset) -> Target:
         raise PlanError(
             [(f"target.http.{path}" if path else "target", text) for path, text in error.problems]
         ) from error
-
-
-def _attack_options(plan: Plan) -> dict[str, Any]:
-    options = plan.attack.model_dump(exclude={"estimator", "params"})
-    if plan.attack.estimator is not None:
-        options["estimator"] = named_estimator(plan.attack.estimator, plan.attack.params)
-    return options
 
 
 def _attack(options: Mapping[str, Any]) -> Shokri:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +15,66 @@ from miaudit.errors import MiauditError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from miaudit.permissions import Permissions
     from miaudit.plan import Plan
     from miaudit.result import Result
 
 _EXIT_CODES = """
-Exit codes: 0 done, 2 usage, plan or data error, 3 ended by the time limit, 4 failure of the target or of the shadow
-models.
+Exit codes: 0 done, 2 usage, plan or data error, 4 failure of the target or of the shadow models, or the time limit came
+first, 70 a defect of miaudit, 130 interrupted. 1 and 3 are left to gates: failed, inconclusive.
 """
+_DEFECT = 70
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
+class _Commands(click.Group):
+    """Commands that end with an error's own exit code and its message; anything else is our defect."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MiauditError as error:
+            click.echo(f"miaudit: {error}", err=True)
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
+            sys.exit(130)
+        except BrokenPipeError:  # whoever read our output has seen enough
+            _no_more_output()
+            sys.exit(0)
+        except MemoryError:
+            click.echo(
+                "miaudit: out of memory; finished rows are kept: train fewer models at a time (--jobs), or audit fewer "
+                "records",
+                err=True,
+            )
+            sys.exit(2)
+        except Exception as error:
+            if isinstance(error, click.ClickException | click.exceptions.Exit):
+                raise
+            _defect(error)
+            sys.exit(_DEFECT)
+
+
+def _defect(error: Exception) -> None:
+    import traceback
+
+    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    click.echo(
+        f"miaudit: this is a defect of miaudit {__version__}: {type(error).__name__}, with the traceback above. Please report "
+        "it, with traceback and plan, to the issue tracker of the project (SECURITY.md says how to report what must not be "
+        "public); finished rows are kept",
+        err=True,
+    )
+
+
+def _no_more_output() -> None:
+    """Keep Python from writing to a closed pipe once more at its end."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
 @click.version_option(__version__, prog_name="miaudit")
 def main() -> None:
     """Audit what a machine-learning model gives away about the records it was trained on."""
@@ -49,8 +98,42 @@ _address = click.option(
     "--address", help="Train on a Dask cluster: the address of its scheduler, as tcp://10.0.0.1:8786."
 )
 _time_limit = click.option(
-    "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 3)."
+    "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 4)."
 )
+_PERMISSIONS = (
+    click.option(
+        "--allow-code", is_flag=True, help="Consent to run the code that PLAN names: functions, unlisted packages."
+    ),
+    click.option(
+        "--allow-pickle",
+        is_flag=True,
+        help="Consent to read a model file that can run its author's code, as pickles do.",
+    ),
+    click.option(
+        "--env", multiple=True, metavar="NAME", help="An environment variable that PLAN may send to its server."
+    ),
+    click.option(
+        "--trusted", multiple=True, metavar="TYPE", help="skops: a type outside its own list that may be loaded."
+    ),
+)
+
+
+def _permissions(command: Any) -> Any:
+    """Add what every command that reads a plan takes: consent, handed on as ``permissions``."""
+
+    @functools.wraps(command)
+    def permitted(
+        *, allow_code: bool, allow_pickle: bool, env: tuple[str, ...], trusted: tuple[str, ...], **options: Any
+    ) -> Any:
+        from miaudit.permissions import Permissions
+
+        return command(permissions=Permissions(allow_code, allow_pickle, env, trusted), **options)
+
+    for option in reversed(_PERMISSIONS):
+        permitted = option(permitted)
+    return permitted
+
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print result.json to stdout instead of a summary.")
 
 
@@ -64,9 +147,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print result.json 
 @_address
 @_time_limit
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
-@click.option(
-    "--allow-pickle", is_flag=True, help="Consent to read a pickled model file, which runs its author's code."
-)
+@_permissions
 def run(
     plan: Path,
     out: Path | None,
@@ -77,7 +158,7 @@ def run(
     address: str | None,
     time_limit: float | None,
     data: Path | None,
-    allow_pickle: bool,
+    permissions: Permissions,
 ) -> None:
     """Carry out the audit that PLAN describes, or finish one that was cut short.
 
@@ -86,11 +167,10 @@ def run(
     """
     from miaudit.plan import Plan
 
-    with _errors():
-        audited = Plan.load(plan)
-        folder = out or Path("miaudit-out") / plan.stem
-        options = {"jobs": jobs, "address": address, "device": device, "dtype": dtype, "time_limit": time_limit}
-        _carry_out(audited, folder, as_json, **options, data=data, allow_pickle=allow_pickle)
+    audited = Plan.load(plan)
+    folder = out or Path("miaudit-out") / plan.stem
+    options = {"jobs": jobs, "address": address, "device": device, "dtype": dtype, "time_limit": time_limit}
+    _carry_out(audited, folder, as_json, **options, data=data, **vars(permissions))
 
 
 @main.command()
@@ -101,9 +181,8 @@ def demo(out: Path | None, jobs: int | None, as_json: bool) -> None:
     """Audit a random forest trained on 400 handwritten digits that ship with scikit-learn."""
     from miaudit.plan import Plan
 
-    with _errors():
-        plan = Plan.load(Path(__file__).parent / "demo.toml")
-        _carry_out(plan, out or Path("miaudit-demo"), as_json, jobs=jobs)
+    plan = Plan.load(Path(__file__).parent / "demo.toml")
+    _carry_out(plan, out or Path("miaudit-demo"), as_json, jobs=jobs)
 
 
 def _carry_out(plan: Plan, out: Path, as_json: bool, **options: Any) -> None:
@@ -151,10 +230,9 @@ def score(outputs: Path, out: Path | None, as_json: bool, title: str | None, see
     from miaudit.report import write
     from miaudit.scoring import score as scored
 
-    with _errors():
-        folder = out or Path("miaudit-out") / outputs.stem
-        result = scored(outputs, seed=seed, title=title, operating=Operating(threshold), out=folder)
-        _show(result, write(result, folder), as_json)
+    folder = out or Path("miaudit-out") / outputs.stem
+    result = scored(outputs, seed=seed, title=title, operating=Operating(threshold), out=folder)
+    _show(result, write(result, folder), as_json)
 
 
 @main.command()
@@ -171,7 +249,7 @@ def score(outputs: Path, out: Path | None, as_json: bool, title: str | None, see
 @_time_limit
 @click.option("--json", "as_json", is_flag=True, help="Print synthesis.json to stdout instead of a summary.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
-@click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
+@_permissions
 def synthesize(
     plan: Path,
     out: Path | None,
@@ -182,7 +260,7 @@ def synthesize(
     time_limit: float | None,
     as_json: bool,
     data: Path | None,
-    allow_pickle: bool,
+    permissions: Permissions,
 ) -> None:
     """Make the shadow data of PLAN without data: from the target's answers, from statistics, or noisy real records.
 
@@ -199,25 +277,22 @@ def synthesize(
     from miaudit.shadow_data import synthesize
     from miaudit.workers import workers_of
 
-    with _errors():
-        folder, started = out or Path("miaudit-out") / plan.stem, time.monotonic()
-        with telling(_console(stderr=True)) as tell:
-            tell("loading", None)
-            asked = Plan.load(plan)
-            here = asked.engine.model_copy(
-                update={"kind": "local", "address": None}
-            )  # one model, asked in this process
-            workers = workers_of(here, start=started, jobs=jobs, device=device, time_limit=time_limit)
-            case = case_of_plan(asked, data_folder=data, allow_pickle=allow_pickle)
-            workers, recipe = workers.take(case.recipe, dtype)
-            case = replace(case, recipe=recipe)
-            made = synthesize(case, folder, method=method, deadline=workers.deadline, say=tell)  # type: ignore[arg-type]
-        if as_json:
-            click.echo(json.dumps(made.figures, indent=2, allow_nan=False))
-        else:
-            for line in made.summary():
-                click.echo(line)
-        click.echo(f"records: {folder / 'synthesis.npz'}", err=as_json)
+    folder, started = out or Path("miaudit-out") / plan.stem, time.monotonic()
+    with telling(_console(stderr=True)) as tell:
+        tell("loading", None)
+        asked = Plan.load(plan)
+        here = asked.engine.model_copy(update={"kind": "local", "address": None})  # one model, asked in this process
+        workers = workers_of(here, start=started, jobs=jobs, device=device, time_limit=time_limit)
+        case = case_of_plan(asked, data_folder=data, permissions=permissions)
+        workers, recipe = workers.take(case.recipe, dtype)
+        case = replace(case, recipe=recipe)
+        made = synthesize(case, folder, method=method, deadline=workers.deadline, say=tell)  # type: ignore[arg-type]
+    if as_json:
+        click.echo(json.dumps(made.figures, indent=2, allow_nan=False))
+    else:
+        for line in made.summary():
+            click.echo(line)
+    click.echo(f"records: {folder / 'synthesis.npz'}", err=as_json)
 
 
 @main.command()
@@ -228,9 +303,8 @@ def report(folder: Path, as_json: bool) -> None:
     from miaudit.report import write
     from miaudit.result import Result
 
-    with _errors():
-        result = Result.load(folder)
-        _show(result, write(result, folder), as_json)
+    result = Result.load(folder)
+    _show(result, write(result, folder), as_json)
 
 
 @main.command()
@@ -324,26 +398,33 @@ def _planting(command: Any) -> Any:
 @click.option("--label", help="Column or array with the class, where SOURCE is a file of records.")
 @click.option("--frame", is_flag=True, help="The model takes a pandas frame, where SOURCE is a table.")
 @_planting
+@_permissions
 def plant(
-    source: Path, label: str | None, frame: bool, out: Path, seed: int | None, data: Path | None, **options: Any
+    source: Path,
+    label: str | None,
+    frame: bool,
+    out: Path,
+    seed: int | None,
+    data: Path | None,
+    permissions: Permissions,
+    **options: Any,
 ) -> None:
     """Write training data with canaries in it, made of SOURCE: a plan (.toml), or a file of records."""
     from miaudit.canaries import Canaries, save_planted
     from miaudit.canaries import plant as planted
 
-    with _errors():
-        what = Canaries(**options)
-        if source.suffix == ".toml":
-            from miaudit.canaries.running import sides_of_plan
-            from miaudit.plan import Plan
+    what = Canaries(**options)
+    if source.suffix == ".toml":
+        from miaudit.canaries.running import sides_of_plan
+        from miaudit.plan import Plan
 
-            _, records, sources = sides_of_plan(Plan.load(source), data=data)
-            made = planted(records, what, sources=sources, seed=seed)
-        else:
-            from miaudit.data import load
+        _, records, sources = sides_of_plan(Plan.load(source), data=data, **vars(permissions))
+        made = planted(records, what, sources=sources, seed=seed)
+    else:
+        from miaudit.data import load
 
-            made = planted(load(source, label=label, frame=frame), what, seed=seed)
-        seal = save_planted(made, out)
+        made = planted(load(source, label=label, frame=frame), what, seed=seed)
+    seal = save_planted(made, out)
     click.echo(
         f"{out}: train once, on all {len(made.training)} records of the training file; {what.count} canaries, guesses fixed "
         f"at {what.k_in} in and {what.k_out} out\nseal: {seal}"
@@ -383,17 +464,16 @@ def audit_canaries(
     from miaudit.targets import load_model
     from miaudit.targets.files import model_hashes
 
-    with _errors():
-        planted, _ = load_planted(folder, seal=seal)
-        trained = load_model(
-            model,
-            names=planted.training.classes,
-            module=None if module is None else function_of_file(module),
-            allow_pickle=allow_pickle,
-            trusted=trusted,
-        )
-        fingerprint = " ".join(model_hashes(model).values())
-        found = audit_folder(folder, trained, fingerprint=fingerprint, seal=seal, accept_weak=accept_weak)
+    planted, _ = load_planted(folder, seal=seal)
+    trained = load_model(
+        model,
+        names=planted.training.classes,
+        module=None if module is None else function_of_file(module),
+        allow_pickle=allow_pickle,
+        trusted=trusted,
+    )
+    fingerprint = " ".join(model_hashes(model).values())
+    found = audit_folder(folder, trained, fingerprint=fingerprint, seal=seal, accept_weak=accept_weak)
     click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
 
 
@@ -405,9 +485,9 @@ def audit_canaries(
 @_dtype
 @_address
 @_time_limit
-@click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
 @click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of a summary.")
 @_planting
+@_permissions
 def run_canaries(
     plan: Path,
     references: int,
@@ -416,7 +496,7 @@ def run_canaries(
     dtype: str | None,
     address: str | None,
     time_limit: float | None,
-    allow_pickle: bool,
+    permissions: Permissions,
     as_json: bool,
     out: Path,
     seed: int | None,
@@ -430,24 +510,23 @@ def run_canaries(
     from miaudit.canaries import Canaries, run
     from miaudit.progress import telling
 
-    with _errors():
-        what = Canaries(**options)
-        with telling(_console(stderr=True)) as tell:
-            found = run(
-                plan,
-                what,
-                out=out,
-                references=references,
-                seed=seed,
-                jobs=jobs,
-                address=address,
-                device=device,
-                dtype=dtype,
-                time_limit=time_limit,
-                tell=tell,
-                data=data,
-                allow_pickle=allow_pickle,
-            )
+    what = Canaries(**options)
+    with telling(_console(stderr=True)) as tell:
+        found = run(
+            plan,
+            what,
+            out=out,
+            references=references,
+            seed=seed,
+            jobs=jobs,
+            address=address,
+            device=device,
+            dtype=dtype,
+            time_limit=time_limit,
+            tell=tell,
+            data=data,
+            **vars(permissions),
+        )
     click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
 
 
@@ -455,16 +534,3 @@ def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """End with an error's own exit code and its message; anything else is our defect and keeps its traceback."""
-    try:
-        yield
-    except MiauditError as error:
-        click.echo(f"miaudit: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
-        sys.exit(130)

@@ -8,10 +8,10 @@
     |-- TargetError    the model under audit gave an unusable answer          exit 4
     |   `-- BudgetError    its budget of queries is spent; answers are kept   exit 4
     |-- PoolError      too few shadow models could be trained                 exit 4
-    `-- TimeLimitError the time limit came first; what is done is kept        exit 3
+    `-- TimeLimitError the time limit came first; what is done is kept        exit 4
 
 Every message says what was wrong, the value seen, what is allowed, and what to do. Anything else that escapes is a
-defect of miaudit.
+defect of miaudit, with which the command line ends in 70.
 """
 
 from __future__ import annotations
@@ -74,4 +74,4 @@ class PoolError(MiauditError):
 class TimeLimitError(MiauditError):
     """The time limit came before the audit was done; what is done is kept."""
 
-    exit_code = 3
+    exit_code = 4

@@ -8,24 +8,52 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import ErrorDetails
 
 from miaudit.errors import PlanError
 
-Size = int | str
+Kind = Literal["file", "function", "class", "scheduler"]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Marks a text of a plan that names something outside it, so that no such key is forgotten."""
+
+    kind: Kind
+
+
+def _in_folder(path: str, info: ValidationInfo) -> str:
+    """Return a path resolved against the plan's folder, where the plan is a file."""
+    if not path or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in path):
+        raise ValueError("a path must not be empty and holds no control characters")
+    return path if not info.context else str(info.context["folder"] / path)
+
+
+FilePath = Annotated[str, AfterValidator(_in_folder), Names("file")]
+"""The path of a file, relative to the plan's folder."""
+FunctionPath = Annotated[str, AfterValidator(_in_folder), Names("function")]
+"""``file.py:name``, a function of a file, which is code; the file is relative to the plan's folder."""
+ImportPath = Annotated[str, Names("class")]
+"""``package.module.Class``, a class of an installed package."""
+SchedulerAddress = Annotated[str, Names("scheduler")]
+"""Of a Dask scheduler, which sends this program pickles."""
+
+Size = int | FilePath
 """How many records (drawn at random), or the path of a file with their numbers."""
 
 
 class Section(BaseModel):
-    """Closed and frozen."""
+    """Closed, frozen, and without NaN or infinities."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataPlan(Section):
@@ -33,10 +61,10 @@ class DataPlan(Section):
 
     name: str | None = Field(None, description="a named data set, such as location30; see `miaudit data`")
     options: dict[str, Any] = Field({}, description="options of the named data set")
-    path: str | None = Field(None, description="one .npz, .csv, .csv.gz or .parquet file with all records")
-    members: str | None = Field(None, description="a file with the records the target was trained on")
-    nonmembers: str | None = Field(None, description="a file with records of the same kind it was not trained on")
-    population: str | None = Field(None, description="a file with further records, for the shadow models")
+    path: FilePath | None = Field(None, description="one .npz, .csv, .csv.gz or .parquet file with all records")
+    members: FilePath | None = Field(None, description="a file with the records the target was trained on")
+    nonmembers: FilePath | None = Field(None, description="a file with records of the same kind it was not trained on")
+    population: FilePath | None = Field(None, description="a file with further records, for the shadow models")
     label: str | None = Field(None, description="column or array with the class")
     ids: str | None = Field(None, description="column or array with an id for people to find a record again")
     group: str | None = Field(None, description="column or array with a group, such as a person with many rows")
@@ -120,10 +148,12 @@ class HTTPPlan(Section):
     patience: float = Field(300.0, ge=0, description="seconds in all that one request may be told to slow down")
     slow_down: list[int] = Field([], description="statuses that mean slow down, beside 408, 425 and 429")
     proxy: str | None = Field(None, description="address of a proxy; default: the environment's")
-    ca: str | None = Field(None, description="file of the certificate authorities to trust")
-    certificate: str | None = Field(None, description="file of the client's certificate")
-    key: str | None = Field(None, description="file of its key")
-    sign: str | None = Field(None, description="file.py:name of a function that adds headers, such as a signature")
+    ca: FilePath | None = Field(None, description="file of the certificate authorities to trust")
+    certificate: FilePath | None = Field(None, description="file of the client's certificate")
+    key: FilePath | None = Field(None, description="file of its key")
+    sign: FunctionPath | None = Field(
+        None, description="file.py:name of a function that adds headers, such as a signature"
+    )
 
 
 class TargetPlan(Section):
@@ -131,19 +161,28 @@ class TargetPlan(Section):
 
     url: str | None = Field(None, description="address of a server that answers for it; see docs/endpoints.md")
     http: HTTPPlan = HTTPPlan()  # type: ignore[call-arg]
-    file: str | None = Field(
+    file: FilePath | None = Field(
         None, description="the trained model: ONNX, skops, safetensors, torch weights; others with consent"
     )
-    module: str | None = Field(
+    module: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns the torch module of bare weights"
     )
-    trusted: list[str] = Field([], description="skops: types outside its own list that may be loaded")
     description: str | None = Field(None, description="what to call it in the report")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gives_no_consent(cls, content: Any) -> Any:
+        if isinstance(content, Mapping) and "trusted" in content:
+            raise ValueError(
+                "trusted is consent, which no plan can give: leave it out, and give each type that you trust by --trusted "
+                "TYPE (in Python, trusted=[...])"
+            )
+        return content
 
     @model_validator(mode="after")
     def _described_by_a_file(self) -> TargetPlan:
-        if self.file is None and (self.trusted or self.module):
-            raise ValueError("module and trusted belong to file, a trained model")
+        if self.file is None and self.module:
+            raise ValueError("module belongs to file, a trained model")
         if self.file is None and self.url is None and self.description:
             raise ValueError("description belongs to file or url, a model that exists already")
         if self.file is not None and self.url is not None:
@@ -160,24 +199,34 @@ class Step(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    class_: str = Field(alias="class", description="import path of a transformer")
+    class_: ImportPath = Field(alias="class", description="import path of a transformer")
     params: dict[str, Any] = Field({}, description="its parameters")
+
+
+class ServicePlan(BaseModel):
+    """A service that trains; its further keys are those of `miaudit.recipes.ServiceRecipe`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
 
 
 class RecipePlan(Section):
     """How to train one model of the target's kind."""
 
-    estimator: str | None = Field(None, description="import path of a scikit-learn classifier")
+    estimator: ImportPath | None = Field(None, description="import path of a scikit-learn classifier")
     standin: Literal["amazon-like", "google-like"] | None = Field(
         None, description="a local stand-in for one of the paper's two services"
     )
     params: dict[str, Any] = Field({}, description="parameters of the classifier or the stand-in")
     steps: list[Step] = Field([], description="transformers before it, in order")
-    function: str | None = Field(
+    function: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns an estimator, a pipeline or a recipe"
     )
     network: dict[str, Any] | None = Field(None, description="a torch network: kind, hidden, epochs, ...")
-    service: dict[str, Any] | None = Field(
+    service: ServicePlan | None = Field(
         None, description="a service that trains: the address train, and further keys (docs/service.md)"
     )
     encode: bool | None = Field(
@@ -244,7 +293,9 @@ class SynthesisPlan(Section):
     max_queries: int | None = Field(
         None, ge=1, description="model-based: stop at so many queries, and use what is made"
     )
-    marginals: str | None = Field(None, description="marginals: a table of them (JSON); default: of the population")
+    marginals: FilePath | None = Field(
+        None, description="marginals: a table of them (JSON); default: of the population"
+    )
     labels: Literal["class-conditional", "target"] = Field(
         "class-conditional",
         description="marginals: by class; or of all, with classes as the target answers (a query each)",
@@ -269,7 +320,7 @@ class AttackPlan(Section):
         "probabilities", description="what the attack model reads; the paper's are the probabilities in class order"
     )
     min_rows: int = Field(50, ge=1, description="fewer shadow rows of a class on a side: the pooled model judges it")
-    estimator: str | None = Field(None, description="import path of a classifier in place of the built-in net")
+    estimator: ImportPath | None = Field(None, description="import path of a classifier in place of the built-in net")
     params: dict[str, Any] = Field({}, description="parameters of that classifier")
     hidden: int = Field(64, ge=1, description="ReLU units of the built-in net")
     epochs: int = Field(30, ge=1, description="passes of its training")
@@ -300,7 +351,7 @@ class EnginePlan(Section):
 
     kind: Literal["local", "dask"] = Field("local", description="this machine, or a Dask cluster")
     jobs: int | None = Field(None, ge=0, description="processes; default: one per core; 0 trains in this process")
-    address: str | None = Field(None, description="of the Dask scheduler, as `tcp://10.0.0.1:8786`")
+    address: SchedulerAddress | None = Field(None, description="of the Dask scheduler, as `tcp://10.0.0.1:8786`")
     device: Literal["cpu", "cuda", "auto"] = Field(
         "cpu", description="where networks train: the processor, an NVIDIA GPU, or the GPU if this machine has one"
     )
@@ -375,13 +426,7 @@ class Plan(Section):
         PlanError
             With every problem found, each with its path.
         """
-        try:
-            return cls.model_validate(dict(content))
-        except ValidationError as error:
-            problems: dict[str, str] = {}
-            for path, text in map(_explain, error.errors()):
-                problems[path] = f"{problems[path]}, or {text}" if path in problems else text
-            raise PlanError(list(problems.items())) from None
+        return cls._checked(content, None)
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
@@ -399,26 +444,25 @@ class Plan(Section):
             raise PlanError(f"the plan {path} cannot be read: {error.strerror or error}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PlanError(f"the plan {path} is not valid TOML: {error}") from error
-        return cls.of(content)._resolved(path.resolve().parent)
+        except RecursionError as error:
+            raise PlanError(f"the plan {path} is nested too deeply to be one") from error
+        return cls._checked(content, {"folder": path.resolve().parent})
 
-    def _resolved(self, folder: Path) -> Plan:
-        def found(value: Any) -> Any:
-            return str(folder / value) if isinstance(value, str) else value
+    @classmethod
+    def _checked(cls, content: Mapping[str, Any], context: dict[str, Any] | None) -> Plan:
+        if problems := list(_odd_values(content, "", _DEEPEST)):
+            raise PlanError(problems)
+        try:
+            return cls.model_validate(dict(content), context=context)
+        except ValidationError as error:
+            by_path: dict[str, str] = {}
+            for path, text in map(_explain, error.errors()):
+                by_path[path] = f"{by_path[path]}, or {text}" if path in by_path else text
+            raise PlanError(list(by_path.items())) from None
 
-        def resolved(section: Section, names: tuple[str, ...]) -> Any:
-            return section.model_copy(update={name: found(getattr(section, name)) for name in names})
-
-        return self.model_copy(
-            update={
-                "data": resolved(self.data, ("path", "members", "nonmembers", "population")),
-                "split": resolved(self.split, ("members", "nonmembers", "population")),
-                "target": resolved(self.target, ("file", "module")).model_copy(
-                    update={"http": resolved(self.target.http, ("ca", "certificate", "key", "sign"))}
-                ),
-                "recipe": resolved(self.recipe, ("function",)),
-                "synthesis": resolved(self.synthesis, ("marginals",)),
-            }
-        )
+    def naming(self, kind: Kind) -> list[tuple[str, str]]:
+        """Return the path and the value of every text in the plan that names a thing of this kind."""
+        return list(_naming(self, kind, ""))
 
     @classmethod
     def schema_text(cls) -> str:
@@ -426,9 +470,58 @@ class Plan(Section):
         return json.dumps(cls.model_json_schema(), indent=2) + "\n"
 
 
+_DEEPEST = 32  # tables and lists in one another
+_UNION_STEPS = ("int", "str", "function-after[")  # what pydantic adds to a path: the kinds a value may be of
+
+
+def _odd_values(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Yield what no plan holds, wherever it stands: NaN, infinities, broken texts, and tables in tables without end."""
+    if depth == 0:
+        yield path, f"tables and lists in one another more than {_DEEPEST} deep; allowed are {_DEEPEST}"
+    elif isinstance(value, Mapping):
+        for key, of in value.items():
+            if not isinstance(key, str):
+                yield path, f"a key must be a text; got {key!r}"
+            else:
+                yield from _odd_values(key, path, 1)
+                yield from _odd_values(of, f"{path}.{key}".lstrip("."), depth - 1)
+    elif isinstance(value, list | tuple):
+        for i, of in enumerate(value):
+            yield from _odd_values(of, f"{path}.{i}", depth - 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path, f"must be a finite number; got {value}"
+    elif isinstance(value, int) and value.bit_length() > 64:
+        yield path, f"must be a number of at most 64 bits; got one of {value.bit_length()}"
+    elif isinstance(value, str) and any(0xD800 <= ord(c) < 0xE000 for c in value):
+        yield path, f"holds half of a character (a lone surrogate); got {value!r}"
+
+
+def _naming(model: BaseModel, kind: Kind, above: str) -> Iterator[tuple[str, str]]:
+    for name, field in type(model).model_fields.items():
+        value, path = getattr(model, name), f"{above}{field.alias or name}"
+        if isinstance(value, BaseModel):
+            yield from _naming(value, kind, f"{path}.")
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                if isinstance(item, BaseModel):
+                    yield from _naming(item, kind, f"{path}.{i}.")
+                elif isinstance(item, str) and Names(kind) in _marks(field.annotation, field.metadata):
+                    yield f"{path}.{i}", item
+        elif isinstance(value, str) and Names(kind) in _marks(field.annotation, field.metadata):
+            yield path, value
+
+
+def _marks(annotation: Any, metadata: list[Any]) -> list[Any]:
+    """Return what marks a type, or any of those it may be."""
+    marks = [*metadata, *getattr(annotation, "__metadata__", ())]
+    for of in get_args(annotation):
+        marks += _marks(of, [])
+    return marks
+
+
 def _explain(problem: ErrorDetails) -> tuple[str, str]:
     """Return path and sentence of one of pydantic's errors."""
-    path = ".".join(str(step) for step in problem["loc"] if step not in ("int", "str"))
+    path = ".".join(str(step) for step in problem["loc"] if not str(step).startswith(_UNION_STEPS))
     value = problem.get("input")
     if problem["type"] == "extra_forbidden":
         name, allowed = str(problem["loc"][-1]), _allowed(problem["loc"][:-1])

@@ -255,7 +255,7 @@ def test_the_secret_of_a_plan_is_in_nothing_that_a_run_writes_or_prints(tmp_path
     )
     options = 'headers = { Authorization = "Bearer env:API" }\nsign = "signing.py:sign"\n'
     with serving(script) as url:
-        command = written(tmp_path, url, options)
+        command = [*written(tmp_path, url, options), "--allow-code", "--env", "API"]
         done = run(command, API=secret, SIGNING=f"{secret}-2")
         assert done.exit_code == 0, done.stderr
         script.statuses = [(403, {})]

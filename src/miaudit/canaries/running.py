@@ -20,6 +20,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.load import from_arrays
 from miaudit.data.records import stack_records
 from miaudit.errors import PlanError, PoolError, StoreError
+from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
 from miaudit.recipes import Recipe, as_recipe
 from miaudit.seeds import child_seed
@@ -70,7 +71,8 @@ def run(
     jobs, address, device, dtype, time_limit, tell
         As of `miaudit.audit`.
     reading
-        With a plan: what `miaudit.audit` takes for reading it, such as ``data``, and consents, such as ``allow_pickle``.
+        With a plan: what `miaudit.audit` takes for reading it: ``data``, and consent (``allow_code``, ``allow_pickle``,
+        ``env``, ``trusted``).
 
     Raises
     ------
@@ -107,11 +109,9 @@ def run(
     return audit
 
 
-def sides_of_plan(plan: Any, **reading: Any) -> tuple[Recipe, Dataset, Dataset]:
+def sides_of_plan(plan: Plan, *, data: str | Path | None = None, **permissions: Any) -> tuple[Recipe, Dataset, Dataset]:
     """Return a plan's recipe, the records to train on (its members), and those to make canaries of (its non-members)."""
-    if "data" in reading:
-        reading["data_folder"] = reading.pop("data")
-    case = case_of_plan(plan, **reading)
+    case = case_of_plan(plan, data_folder=data, permissions=Permissions(**permissions))
     return case.recipe, case.dataset.take(case.split.members), case.dataset.take(case.split.nonmembers)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from miaudit.errors import PlanError
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
+from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.module import ModuleRecipe
 from miaudit.recipes.network import Network, require_torch
 from miaudit.recipes.recipe import Recipe
@@ -99,38 +100,31 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, her
     return replace(recipe, **changes) if changes else recipe
 
 
-def named_estimator(path: str, params: dict[str, Any], steps: Sequence[tuple[str, dict[str, Any]]] = ()) -> Any:
+def named_estimator(
+    path: str, params: dict[str, Any], steps: Sequence[tuple[str, dict[str, Any]]] = (), *, allow_code: bool = False
+) -> Any:
     """Return an estimator made from its import path, behind transformers made from theirs.
+
+    Parameters
+    ----------
+    path, params
+        Import path of its class, and what that is called with.
+    steps
+        The same of each transformer, in order.
+    allow_code
+        Consent to packages and parameters outside the list, see `miaudit.recipes.listed`.
 
     Raises
     ------
     PlanError
-        If a path cannot be imported, or its class refuses a parameter.
+        If a path is no class of estimators or needs consent, or a class refuses a parameter.
     """
-    estimator = _make(path, params)
-    if not steps:
-        return estimator
+    made = [made_estimator(*each, allow_code=allow_code) for each in (*steps, (path, params))]
+    if len(made) == 1:
+        return made[0]
     from sklearn.pipeline import make_pipeline
 
-    return make_pipeline(*(_make(*step) for step in steps), estimator)
-
-
-def _make(path: str, params: dict[str, Any]) -> Any:
-    module, _, name = path.rpartition(".")
-    if not module:
-        raise PlanError(f"{path!r} is no import path; write it whole, as in sklearn.ensemble.RandomForestClassifier")
-    try:
-        made = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise PlanError(f"{path} cannot be imported: {error}; check its spelling, or install its package") from error
-    params = {key: tuple(value) if isinstance(value, list) else value for key, value in params.items()}
-    try:
-        estimator = made(**params)
-    except TypeError as error:
-        raise PlanError(f"{path} refuses its parameters {params}: {error}") from error
-    if not hasattr(estimator, "fit"):
-        raise PlanError(f"{path} has no fit; expected a scikit-learn estimator")
-    return estimator
+    return make_pipeline(*made)
 
 
 def estimator_from_function(path: str) -> Any:

@@ -224,8 +224,8 @@ def _load_skops(path: Path, trusted: tuple[str, ...]) -> Any:
         unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
         if unknown:
             raise PlanError(
-                f"{path} holds types outside skops' own list: {', '.join(unknown)}. If you trust them, list them as "
-                "target.trusted in the plan, or give each by --trusted to 'miaudit canaries audit'"
+                f"{path} holds types outside skops' own list: {', '.join(unknown)}. If you trust them, give each by "
+                "--trusted TYPE (in Python, trusted=[...])"
             )
         return skops.io.load(path, trusted=list(trusted))
     except PlanError:
