@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from miaudit.attacks import USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
 from miaudit.case import Case, case_of_model, case_of_plan
-from miaudit.data.records import take_records
+from miaudit.data import Dataset, features
+from miaudit.data.records import is_sparse, take_records
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Capability, Evidence, Population, Probes
 from miaudit.files import write_atomically
@@ -44,6 +45,8 @@ from miaudit.targets import Endpoint, Target
 from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.targets.target import Kind
 from miaudit.workers import Workers, workers_of
+
+_MOST_CATEGORIES = 1000  # with a column each
 
 Tell = Callable[[str, Progress | None], None]
 """Called with what is being done, and how far the shadow models are."""
@@ -382,23 +385,35 @@ def _evidence(
     outside: NDArray[np.int64],
     pool: ShadowPool,
     shadows: Iterable[int],
-    encoded: Any,
 ) -> ShadowEvidence:
-    dataset = case.dataset
-    features = encoded if isinstance(encoded, np.ndarray) else None
+    dataset, n = case.dataset, len(draws.audited)
+    numbers = _numbers(dataset, np.concatenate([draws.audited, outside if asked.outside is not None else outside[:0]]))
     population = None
     if asked.outside is not None:
-        theirs = None if features is None else dataset.schema.encode(take_records(dataset.X, outside))
-        population = Population(asked.outside, dataset.y[outside], features=theirs)
+        population = Population(asked.outside, dataset.y[outside], features=None if numbers is None else numbers[n:])
     top = answered_classes(asked.outputs) if asked.capability == "topk" else None
     return pool.evidence(
         shadows,
         asked.outputs,
         draws.audited,
         outside=population,
-        features=features,
+        features=None if numbers is None else numbers[:n],
         alike=partial(reduce_alike, top=top, decimals=asked.decimals),
     )
+
+
+def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Return records as numbers for attacks that learn from them; None for sparse ones.
+
+    Texts have a column for each that there is, so where there are many they are hashed into a fixed number.
+    """
+    X, schema = take_records(dataset.X, index), dataset.schema
+    if schema.sparse:
+        return None
+    if sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
+        return np.asarray(schema.encode(X))
+    hashed = features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers
+    return np.asarray(hashed.toarray() if is_sparse(hashed) else hashed)
 
 
 def _planned(case: Case, asked: _Asked, evidence: ShadowEvidence) -> list[Planned]:
@@ -449,12 +464,12 @@ def _conclude(
     dataset, split, audited = case.dataset, case.split, draws.audited
     member = np.arange(len(audited)) < len(split.members)  # (n,)
     labels = dataset.y[audited]
-    encoded = dataset.schema.encode(take_records(dataset.X, audited))
-    evidence = _evidence(case, asked, draws, outside, pool, shadows, encoded)
+    evidence = _evidence(case, asked, draws, outside, pool, shadows)
     correct = evidence.own.predicted == labels
     train_accuracy, test_accuracy = float(correct[member].mean()), float(correct[~member].mean())
     planned = {_name(each.attack, case): each for each in _planned(case, asked, evidence)}
-    blind = blind_control(encoded, labels, member, seed=case.seed)
+    seen = features(take_records(dataset.X, audited), dataset.schema)
+    blind = blind_control(seen.numbers, labels, member, seed=case.seed, plain=seen.plain, unread=seen.unread)
     found = examine(
         [
             Trial(

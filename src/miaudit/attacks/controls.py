@@ -65,6 +65,7 @@ def blind_auc(
     confidence: float = 0.95,
     max_per_side: int = 2000,
     max_features: int = 256,
+    plain: int = 0,
 ) -> Blind:
     """Tell members from non-members without any model: from the records and their classes alone.
 
@@ -91,6 +92,8 @@ def blind_auc(
         Draw at most this many members and as many non-members.
     max_features
         Most columns the trees are given.
+    plain
+        The first so many columns are given whatever they look like, where these are at most a quarter of ``max_features``.
 
     Returns
     -------
@@ -106,7 +109,7 @@ def blind_auc(
     x, y, truth = _checked(features, labels, member)
     sides = [np.flatnonzero(truth == side) for side in (True, False)]
     n_in, n_out = (min(len(side), max_per_side) for side in sides)
-    wide = x.shape[1] > max_features
+    wide, plain = x.shape[1] > max_features, plain if plain <= max_features // 4 else 0
     method = (
         f"gradient-boosted trees on {n_in} members and {n_out} non-members, two-fold cross-validation repeated "
         f"{_REPEATS} times, "
@@ -128,7 +131,7 @@ def blind_auc(
                 of_side = np.flatnonzero(truth == side)
                 first[rng.permutation(of_side)[: len(of_side) // 2]] = True
             areas += [
-                _fold(x, y, truth, directions, learn, max_features, int(rng.integers(2**31)))
+                _fold(x, y, truth, directions, learn, max_features, plain, int(rng.integers(2**31)))
                 for learn in (first, ~first)
             ]
     value, low, high = auc_score_interval(float(np.mean(areas)), n_in // 2, n_out // 2, confidence=confidence)
@@ -136,7 +139,14 @@ def blind_auc(
 
 
 def _fold(
-    x: Any, y: Ints, truth: Bools, directions: NDArray[Any] | None, learn: Bools, max_features: int, seed: int
+    x: Any,
+    y: Ints,
+    truth: Bools,
+    directions: NDArray[Any] | None,
+    learn: Bools,
+    max_features: int,
+    plain: int,
+    seed: int,
 ) -> float:
     """Area on the records not learned from."""
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -144,6 +154,7 @@ def _fold(
     columns = x
     if directions is not None:
         contrast = _contrast(x[learn], truth[learn])
+        contrast[:plain] = np.inf
         columns = x[:, np.sort(np.argsort(-contrast, kind="stable")[: max_features - directions.shape[1]])]
     dense = columns.toarray() if _is_sparse(columns) else columns
     parts = [y[:, None].astype(np.float32), np.asarray(dense, np.float32)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from miaudit.data.copies import Copies, same_records
 from miaudit.data.dataset import Dataset
 from miaudit.data.disjoint import leave_out_copies
+from miaudit.data.features import Features, features
 from miaudit.data.load import from_arrays, load, load_parts
 from miaudit.data.named import NAMED, NamedInfo, load_named
 from miaudit.data.records import (
@@ -26,6 +27,7 @@ __all__ = [
     "Column",
     "Copies",
     "Dataset",
+    "Features",
     "NamedInfo",
     "Records",
     "Schema",
@@ -35,6 +37,7 @@ __all__ = [
     "content_hash",
     "draw_split",
     "encoder",
+    "features",
     "from_arrays",
     "given_split",
     "leave_out_copies",

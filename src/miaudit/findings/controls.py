@@ -16,6 +16,8 @@ from miaudit.findings.figures import CONFIDENCE, balanced
 from miaudit.result import AttackResult, BlindControl, Interval, NullControl
 from miaudit.seeds import child_seed
 
+_WEAK = 0.7  # a blind check that sees only larger areas proves nothing
+
 
 def null_control(
     attack: Attack, evidence: Evidence, member: Bools, *, seed: int, name: str | None = None, attacks: int = 1
@@ -41,14 +43,31 @@ def null_control(
     )
 
 
-def blind_control(features: Any, labels: NDArray[np.int64], member: Bools, *, seed: int) -> BlindControl:
-    """Try to tell members from non-members by the encoded records alone.
+def blind_control(
+    features: Any,
+    labels: NDArray[np.int64],
+    member: Bools,
+    *,
+    seed: int,
+    plain: int = 0,
+    unread: Sequence[str] = (),
+) -> BlindControl:
+    """Try to tell members from non-members by the records alone, as numbers.
 
     An interval that excludes 1/2 means *confounded*, on either side of it: above, the sides differ by themselves; below,
-    they are matched record by record or share near copies, so that they are no independent draws.
+    they are matched record by record or share near copies, so that they are no independent draws. An interval around 1/2 is a
+    pass only if the check could have failed: not where a column could not be read, nor where so few records show
+    nothing below an AUC of ``_WEAK``.
+
+    Parameters
+    ----------
+    features, plain
+        As of `miaudit.attacks.blind_auc`.
+    unread
+        What of the records is not in the features.
     """
     try:
-        blind = blind_auc(features, labels, member, seed=child_seed(seed, "blind"), confidence=CONFIDENCE)
+        blind = blind_auc(features, labels, member, seed=child_seed(seed, "blind"), confidence=CONFIDENCE, plain=plain)
     except MiauditError as error:
         return BlindControl(
             method="none",
@@ -56,11 +75,20 @@ def blind_control(features: Any, labels: NDArray[np.int64], member: Bools, *, se
             confounded=None,
             reason=str(error),
         )
+    if blind.value is None or blind.low is None or blind.high is None:
+        confounded, reason = None, blind.reason
+    else:
+        confounded, reason = not blind.low <= 0.5 <= blind.high, None
+        seen = 0.5 + (blind.high - blind.low) / 2  # the least that would have stood out
+        if not confounded and seen > _WEAK:
+            reason = f"so few records show no difference of the sides below an AUC of about {min(seen, 1.0):.2f}"
+        elif not confounded and unread:
+            reason = f"it cannot read {', '.join(unread[:5])}{', ...' if len(unread) > 5 else ''}"
     return BlindControl(
         method=blind.method,
         auc=Interval(value=blind.value, low=blind.low, high=blind.high, reason=blind.reason),
-        reason=blind.reason,
-        confounded=None if blind.low is None or blind.high is None else not blind.low <= 0.5 <= blind.high,
+        reason=reason,
+        confounded=None if reason else confounded,
     )
 
 
