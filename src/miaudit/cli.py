@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import click
 
 from miaudit import __version__
 from miaudit.errors import MiauditError
+from miaudit.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,16 +36,16 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except MiauditError as error:
-            click.echo(f"miaudit: {error}", err=True)
+            _echo(f"miaudit: {error}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
+            _echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
             sys.exit(130)
         except BrokenPipeError:  # whoever read our output has seen enough
             _no_more_output()
             sys.exit(0)
         except MemoryError:
-            click.echo(
+            _echo(
                 "miaudit: out of memory; finished rows are kept: train fewer models at a time (--jobs), or audit fewer "
                 "records",
                 err=True,
@@ -58,8 +61,8 @@ class _Commands(click.Group):
 def _defect(error: Exception) -> None:
     import traceback
 
-    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    click.echo(
+    _echo("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
+    _echo(
         f"miaudit: this is a defect of miaudit {__version__}: {type(error).__name__}, with the traceback above. Please report "
         "it, with traceback and plan, to the issue tracker of the project (SECURITY.md says how to report what must not be "
         "public); finished rows are kept",
@@ -188,23 +191,50 @@ def demo(out: Path | None, jobs: int | None, as_json: bool) -> None:
 def _carry_out(plan: Plan, out: Path, as_json: bool, **options: Any) -> None:
     from miaudit.auditing import audit
     from miaudit.progress import telling
-    from miaudit.report import write
 
     with telling(_console(stderr=True)) as tell:
         result = audit(plan, out=out, tell=tell, **options)
-    page = write(result, out)
-    _show(result, page, as_json)
+    _render(result, out, as_json)
 
 
-def _show(result: Result, page: Path, as_json: bool) -> None:
+def _render(result: Result, folder: Path, as_json: bool) -> None:
+    """Print the result and write its page: each also where the other fails, for the result is kept."""
+    from miaudit.report import write
+
+    page: Path | None = None
+    failures: list[Exception] = []
+    with _noting(failures):
+        page = write(result, folder)
+    with _noting(failures):
+        _show(result, page, as_json)
+    if failures:
+        _echo(
+            f"miaudit: {folder / 'result.json'} holds the result, but not all of it could be rendered; later: miaudit report "
+            f"{folder}",
+            err=True,
+        )
+        raise failures[0]
+
+
+@contextmanager
+def _noting(failures: list[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        failures.append(error)
+
+
+def _show(result: Result, page: Path | None, as_json: bool) -> None:
     if as_json:
-        click.echo(result.to_json(), nl=False)
-        click.echo(f"report: {page}", err=True)
-        return
-    from miaudit.report import summary
+        _echo_json(result.to_json())
+    else:
+        from miaudit.report import summary
 
-    summary(result, _console())
-    click.echo(f"report: {page}")
+        summary(result, _console())
+    if page is not None:
+        _echo(f"report: {page}", err=as_json)
 
 
 @main.command()
@@ -227,12 +257,11 @@ def score(outputs: Path, out: Path | None, as_json: bool, title: str | None, see
     and whatever else of docs/outputs.md there is: shadow models' answers make the attacks strong.
     """
     from miaudit.findings import Operating
-    from miaudit.report import write
     from miaudit.scoring import score as scored
 
     folder = out or Path("miaudit-out") / outputs.stem
     result = scored(outputs, seed=seed, title=title, operating=Operating(threshold), out=folder)
-    _show(result, write(result, folder), as_json)
+    _render(result, folder, as_json)
 
 
 @main.command()
@@ -288,11 +317,11 @@ def synthesize(
         case = replace(case, recipe=recipe)
         made = synthesize(case, folder, method=method, deadline=workers.deadline, say=tell)  # type: ignore[arg-type]
     if as_json:
-        click.echo(json.dumps(made.figures, indent=2, allow_nan=False))
+        _echo_json(json.dumps(made.figures, indent=2, allow_nan=False) + "\n")
     else:
         for line in made.summary():
-            click.echo(line)
-    click.echo(f"records: {folder / 'synthesis.npz'}", err=as_json)
+            _echo(line)
+    _echo(f"records: {folder / 'synthesis.npz'}", err=as_json)
 
 
 @main.command()
@@ -300,11 +329,10 @@ def synthesize(
 @_json
 def report(folder: Path, as_json: bool) -> None:
     """Render the report again from FOLDER/result.json."""
-    from miaudit.report import write
     from miaudit.result import Result
 
     result = Result.load(folder)
-    _show(result, write(result, folder), as_json)
+    _render(result, folder, as_json)
 
 
 @main.command()
@@ -314,7 +342,7 @@ def schema(of_plan: bool) -> None:
     from miaudit.plan import Plan
     from miaudit.result import Result
 
-    click.echo(Plan.schema_text() if of_plan else Result.schema_text(), nl=False)
+    _echo_json(Plan.schema_text() if of_plan else Result.schema_text())
 
 
 @main.command()
@@ -350,7 +378,7 @@ def attacks(shadows: int | None, outputs: Any, design: Any, as_json: bool) -> No
             features=outputs != "labels",
         )
     if as_json:
-        click.echo(json.dumps(attack_rows(planned), indent=2))
+        _echo_json(json.dumps(attack_rows(planned), indent=2) + "\n")
     else:
         print_attacks(_console(), planned)
 
@@ -362,7 +390,7 @@ def data() -> None:
 
     for name, info in NAMED.items():
         files = ", ".join(info.files) or "none needed"
-        click.echo(f"{name:<12} {info.description}\n{'':<12} source: {info.source}\n{'':<12} files: {files}")
+        _echo(f"{name:<12} {info.description}\n{'':<12} source: {info.source}\n{'':<12} files: {files}")
 
 
 @main.group()
@@ -425,7 +453,7 @@ def plant(
 
         made = planted(load(source, label=label, frame=frame), what, seed=seed)
     seal = save_planted(made, out)
-    click.echo(
+    _echo(
         f"{out}: train once, on all {len(made.training)} records of the training file; {what.count} canaries, guesses fixed "
         f"at {what.k_in} in and {what.k_out} out\nseal: {seal}"
     )
@@ -474,7 +502,7 @@ def audit_canaries(
     )
     fingerprint = " ".join(model_hashes(model).values())
     found = audit_folder(folder, trained, fingerprint=fingerprint, seal=seal, accept_weak=accept_weak)
-    click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
+    _echo_json(found.to_json()) if as_json else _echo(found.summary())
 
 
 @canaries.command("run")
@@ -527,7 +555,18 @@ def run_canaries(
             data=data,
             **vars(permissions),
         )
-    click.echo(found.to_json() if as_json else found.summary(), nl=not as_json)
+    _echo_json(found.to_json()) if as_json else _echo(found.summary())
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    """Print lines of ours, which may quote data and servers."""
+    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
+    text = visible(text, lines=True).encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(text, err=err)
+
+
+def _echo_json(text: str) -> None:
+    click.echo(text.replace("\x7f", "\\u007f"), nl=False)  # JSON escapes all else
 
 
 def _console(*, stderr: bool = False) -> Console:

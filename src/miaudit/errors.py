@@ -18,11 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from miaudit.visible import visible
+
 
 class MiauditError(Exception):
-    """Root of the tree; ``exit_code`` is what the command line ends with."""
+    """Root of the tree; ``exit_code`` is what the command line ends with.
+
+    A message may quote data, files and servers, so every character that cannot be seen is written out in it.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
 
 
 class PlanError(MiauditError):
@@ -36,11 +44,10 @@ class PlanError(MiauditError):
 
     def __init__(self, problems: str | Sequence[tuple[str, str]]) -> None:
         self.problems = [("", problems)] if isinstance(problems, str) else list(problems)
-        lines = [f"{path}: {text}" if path else text for path, text in self.problems]
-        if len(lines) == 1:
-            super().__init__(lines[0])
-        else:
-            super().__init__("\n".join([f"{len(lines)} problems in the plan", *(f"  {line}" for line in lines)]))
+        lines = [visible(f"{path}: {text}" if path else text) for path, text in self.problems]
+        if len(lines) > 1:
+            lines = [f"{len(lines)} problems in the plan", *(f"  {line}" for line in lines)]
+        Exception.__init__(self, "\n".join(lines))
 
 
 class DataError(MiauditError):

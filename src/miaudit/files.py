@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from miaudit.errors import StoreError
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read, or is no JSON: also for NaN, infinities and numbers beyond a float, and for values in one
+        another without end.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON")
+
+    def number(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else refuse(text[:40])
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse, parse_float=number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from miaudit.visible import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -50,7 +52,7 @@ def _lines(console: Console) -> Tell:
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _details(progress: Progress) -> str:
@@ -100,9 +102,9 @@ def _bar(console: Console) -> Iterator[Tell]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
-        TextColumn("{task.fields[details]}"),
+        TextColumn("{task.fields[details]}", markup=False),
     )
     with Display(*columns, console=console, transient=True) as display:
         task = display.add_task("loading", total=None, details="")
@@ -114,11 +116,11 @@ def _bar(console: Console) -> Iterator[Tell]:
                 shown["estimated"] = True
                 _line(display.console, f"{text}: {_foreseen(progress.estimate)}")
             if progress is None:
-                display.update(task, description=text, total=None, completed=0, details="")
+                display.update(task, description=visible(text), total=None, completed=0, details="")
                 return
             ready = progress.found + progress.done + progress.failed
             details = f"{ready} of {progress.total}{_details(progress)}"
-            display.update(task, description=text, total=progress.total, completed=ready, details=details)
+            display.update(task, description=visible(text), total=progress.total, completed=ready, details=details)
             if progress.actual is not None and progress.total > 1:
                 _line(display.console, f"{text}: {details}")
 

@@ -8,30 +8,44 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from miaudit.errors import StoreError
-from miaudit.files import write_files
+from miaudit.files import read_json, write_files
 from miaudit.table import read_records, records_csv
+from miaudit.visible import visible
 
 SCHEMA_VERSION = 1
 
 
 class Document(BaseModel):
-    """Closed, frozen, and free of NaN."""
+    """Closed, frozen, and made of plain values: no NaN and no infinity, however deep, and no half of a character."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @field_validator("*")
+    @field_validator("*", mode="before")
     @classmethod
-    def _finite(cls, value: Any) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("a document holds no NaN and no infinity: use null and a reason")
-        return value
+    def _plain(cls, value: Any) -> Any:
+        return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a document holds no NaN and no infinity: use null and a reason")
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(of) for key, of in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of numpy
+        return _plain(value.item())
+    return value
 
 
 class Interval(Document):
@@ -458,27 +472,34 @@ class Result(Document):
         """
         path = Path(folder) / "result.json"
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = read_json(path)
         except FileNotFoundError:
             raise StoreError(f"no result.json in {folder}; run `miaudit run PLAN.toml --out {folder}` first") from None
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read as JSON: {error}") from error
+            raise StoreError(f"{path} cannot be read as JSON: {error}; write it again with `miaudit run`") from error
         version = document.get("schema_version") if isinstance(document, dict) else None
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
+        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
             raise StoreError(
                 f"{path} has schema version {version!r}, this miaudit reads up to {SCHEMA_VERSION}; upgrade miaudit"
             )
         try:
             result = cls.model_validate(document)
-        except ValueError as error:
-            raise StoreError(f"{path} is not a miaudit result: {error}") from error
+        except ValidationError as error:
+            raise StoreError(f"{path} is not a miaudit result: {_problems(error)}") from error
         table = Path(folder) / "records.csv"
         if table.exists():
             result.attach_records(read_records(table))
         return result
 
     def _repr_html_(self) -> str:
-        return _compact(self)
+        return visible(_compact(self), lines=True)
+
+
+def _problems(error: ValidationError) -> str:
+    """Return the first of pydantic's errors in a sentence, and how many more there are."""
+    first, *others = error.errors()
+    more = f", and {len(others)} more" if others else ""
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}{more}"
 
 
 def _compact(result: Result) -> str:

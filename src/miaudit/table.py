@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from miaudit.errors import StoreError
+from miaudit.visible import visible
 
+_FORMULA = re.compile("'|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20].")  # a spreadsheet takes the wide forms, too
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _PLACES = ("risk_rank", "risk_low", "risk_high")
 
 
 def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
-    """Return the table as text: scores read back bit for bit, memberships are 1 and 0, what is unknown is empty."""
+    """Return the table as text: scores read back bit for bit, memberships are 1 and 0, what is unknown is empty.
+
+    Texts are those of the data, so they are written for a spreadsheet and a terminal: what cannot be seen is written out,
+    and an apostrophe stands before what would be read as a formula, and before an apostrophe.
+    """
     rows = list(records)
     columns = list(dict.fromkeys(["id", "class", "member", *(key for row in rows for key in row)]))
-    lines = [columns, *([_csv_cell(column, row.get(column)) for column in columns] for row in rows)]
+    head = [_text(column) for column in columns]
+    lines = [head, *([_csv_cell(column, row.get(column)) for column in columns] for row in rows)]
     return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
 
 
@@ -26,11 +35,16 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
+def _text(text: str) -> str:
+    text = visible(text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
 def _csv_cell(column: str, value: Any) -> str:
     if value is None:
         return ""
     if column in ("id", "class"):
-        return str(value)
+        return _text(str(value))
     if column == "member" or column.endswith("_in") or column in _PLACES:
         return str(int(value))
     number = float(value)
@@ -43,14 +57,14 @@ def _record(row: Mapping[str, str]) -> dict[str, Any]:
 
     def parsed(column: str, text: str) -> Any:
         if column in ("id", "class"):
-            return text
+            return text.removeprefix("'")
         if text == "":
             return None
         if column == "member" or column.endswith("_in"):
             return bool(int(text))
         return int(text) if column in _PLACES else float(text)
 
-    return {column: parsed(column, text) for column, text in row.items()}
+    return {column.removeprefix("'"): parsed(column, text) for column, text in row.items()}
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from miaudit.errors import DataError, StoreError
 from miaudit.files import write_atomically
 from miaudit.seeds import child_seed
 from miaudit.targets.target import Outputs, as_target
+from miaudit.visible import visible
 
 AUDIT = "audit.json"
 FPRS = (0.1, 0.01)
@@ -85,7 +86,7 @@ class CanaryAudit:
             f"{self.canary_accuracy['included']:.3f}, on the others {self.canary_accuracy['held_out']:.3f}",
             *(f"warning: {text}" for text in self.warnings),
         ]
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))
 
 
 def audit_canaries(

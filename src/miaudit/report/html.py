@@ -18,6 +18,7 @@ from markupsafe import Markup
 from miaudit.files import write_files
 from miaudit.report import charts
 from miaudit.result import AttackResult, Result
+from miaudit.visible import visible
 
 FOLD_GROUPS = 12  # more groups of one column are folded
 FOLD_CLASSES = 30  # a longer per-class table is folded under its chart
@@ -31,7 +32,7 @@ def render(result: Result) -> str:
     label = _labels(result.attacks)
     curves = [(label(attack), attack.roc) for attack in _drawn(ran, result.controls.baseline) if attack.roc is not None]
     floor = _floor(result.split.evaluated_per_side)
-    return (
+    page = (
         _environment()
         .get_template("report.html.j2")
         .render(
@@ -58,6 +59,7 @@ def render(result: Result) -> str:
             confidence=f"{100 * (ran[0].confidence if ran else 0.95):g} %",
         )
     )
+    return visible(page, lines=True)
 
 
 def _labels(attacks: list[AttackResult]) -> Callable[[AttackResult], str]:
@@ -81,7 +83,7 @@ def write(result: Result, folder: str | Path) -> Path:
     StoreError
         If the folder cannot be written or the disk is full; an earlier page is then unchanged.
     """
-    write_files(Path(folder), {"report.html": render(result).encode("utf-8", "backslashreplace")})
+    write_files(Path(folder), {"report.html": render(result).encode()})
     return Path(folder) / "report.html"
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from miaudit.result import AttackResult, Interval, Result
+from miaudit.visible import visible
 
 _SHOWN_WARNINGS = 4
 _TABLE_WIDTH = 78  # narrower than this, figures would be cut: one line per figure instead
@@ -203,5 +204,5 @@ def _say(console: Console, text: str, *, style: str = "") -> None:
 
 
 def _encodable(text: str, console: Console) -> str:
-    """Replace what the console's encoding cannot write, so an ASCII pipe gets a summary and not a traceback."""
-    return text.encode(console.encoding, "replace").decode(console.encoding)
+    """Write out what cannot be seen, and replace what the console's encoding cannot write."""
+    return visible(text).encode(console.encoding, "replace").decode(console.encoding)
