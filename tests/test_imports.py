@@ -3,114 +3,83 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import miaudit
 
 SOURCE = Path(miaudit.__file__).parent
 
-# room -> rooms of ours it may import; a room may always import errors and itself
-ALLOWED = {
-    "errors": set(),
-    "seeds": set(),
-    "files": set(),
-    "evidence": set(),
-    "signals": set(),
-    "stats": set(),
-    "attacks": {"evidence", "signals", "stats", "seeds"},
-    "testing": {"attacks", "evidence", "recipes", "signals", "stats", "seeds", "targets"},
-    "store": {"files"},
-    "data": {"seeds"},
-    "plan": set(),
-    "permissions": {"plan"},
-    "table": set(),
-    "result": {"files", "table"},
-    "targets": {"data", "evidence"},
-    "synthesis": {"data", "files", "targets"},
-    "recipes": {"data", "targets", "seeds", "files"},
-    "probes": {"attacks", "data", "evidence", "seeds", "targets"},
-    "shadows": {"data", "evidence", "files", "probes", "recipes", "targets", "store", "seeds"},
-    "findings": {"attacks", "evidence", "stats", "result", "seeds"},
-    "canaries": {
-        *("case", "data", "files", "plan", "recipes", "seeds", "shadows", "signals", "stats", "store", "targets"),
-        "workers",
-        "permissions",
-    },
-    "case": {"attacks", "data", "permissions", "plan", "recipes", "seeds", "targets"},
-    "shadow_data": {"case", "data", "files", "plan", "seeds", "shadows", "store", "synthesis", "targets"},
-    "provenance": set(),
-    "workers": {"plan", "recipes", "shadows"},
-    "scope": {"attacks", "case", "data", "evidence"},
-    "auditing": {
-        *(
-            "scope",
-            "attacks",
-            "case",
-            "data",
-            "evidence",
-            "files",
-            "findings",
-            "permissions",
-            "plan",
-            "recipes",
-            "result",
-            "seeds",
-        ),
-        *("probes", "provenance", "shadow_data", "shadows", "stats", "store", "targets", "workers"),
-    },
-    "outputs": {"data", "evidence"},
-    "scoring": {"attacks", "evidence", "findings", "outputs", "provenance", "result"},
-    "report": {"result", "files"},
-    "progress": {"shadows"},
-    "listing": {"attacks"},
-    "cli": {
-        "listing",
-        "findings",
-        "scoring",
-        "canaries",
-        "case",
-        "shadow_data",
-        "synthesis",
-        "seeds",
-        "targets",
-        "auditing",
-        "report",
-        "permissions",
-        "plan",
-        "result",
-        "progress",
-        "attacks",
-        "recipes",
-        "data",
-        "workers",
-    },
-    "__main__": {"cli"},
-}
+TABLE = Path(__file__).parent.parent / "ARCHITECTURE.md"
+EVERYBODYS = {"errors", "visible"}
+
+
+def rooms_of_the_table() -> dict[str, set[str]]:
+    """Return what each room may import, as ARCHITECTURE.md says."""
+    allowed: dict[str, set[str]] = {}
+    for names, rest in re.findall(
+        r"^\| (`[^|]+) \| [^|]+ \| ([^|]+) \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        above = set(allowed)
+        for room in re.findall(r"`(\w+)(?:\.py|/)`", names):
+            assert room not in allowed, f"ARCHITECTURE.md names {room} twice"
+            others = {"nothing": set(), "all above": above}.get(rest, set(rest.split(", ")))
+            allowed[room] = (others | EVERYBODYS if allowed else others) - {room}
+    return allowed
+
+
+ALLOWED = rooms_of_the_table()
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
 def imported_rooms(path: Path) -> set[str]:
+    """Return the rooms a file imports anywhere in it: also in functions, and for type checkers."""
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "miaudit":
-            names = [node.module] if "." in node.module else [f"miaudit.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: write imports whole"
+            if node.module and node.module.split(".")[0] == "miaudit":
+                names = [node.module] if "." in node.module else [f"miaudit.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("miaudit.")]
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "miaudit"]
+            assert "miaudit" not in names, f"{path}: name the room that is meant"
+        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
+            names = [
+                of.value for of in node.args if isinstance(of, ast.Constant) and str(of.value).startswith("miaudit.")
+            ]
         rooms |= {name.split(".")[1] for name in names}
     return rooms - {"__version__"}
 
 
-def test_every_room_imports_only_what_the_plan_of_the_house_allows():
-    wrong = []
-    for path in SOURCE.rglob("*.py"):
-        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-        if room == "__init__":
-            continue
-        assert room in ALLOWED, f"{path}: a room the plan does not know"
-        wrong += [f"{path}: {other}" for other in imported_rooms(path) - ALLOWED[room] - {"errors", room}]
-    assert not wrong
+IMPORTED: dict[str, set[str]] = {}
+for source in sorted(SOURCE.rglob("*.py")):
+    IMPORTED.setdefault(room_of(source), set()).update(imported_rooms(source) - {room_of(source)})
+
+
+def test_the_table_of_the_architecture_names_every_room_and_no_other():
+    there = {room_of(path) for path in SOURCE.rglob("*.py")}
+    assert set(ALLOWED) == there
+    for room, others in ALLOWED.items():
+        assert others <= there, f"ARCHITECTURE.md lets {room} import {others - there}, and there is no such room"
+
+
+@pytest.mark.parametrize("room", sorted(IMPORTED))
+def test_a_room_imports_only_what_the_table_of_the_architecture_says(room):
+    assert IMPORTED[room] <= ALLOWED[room], f"not in ARCHITECTURE.md: {room} imports {IMPORTED[room] - ALLOWED[room]}"
+
+
+@pytest.mark.parametrize("graph", [IMPORTED, ALLOWED], ids=["imports", "table"])
+def test_no_room_imports_another_in_a_circle(graph):
+    TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_the_pure_rooms_import_numpy_and_scipy_only():
