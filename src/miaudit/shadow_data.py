@@ -33,6 +33,7 @@ from miaudit.synthesis import (
 )
 from miaudit.synthesis.synthesis import Method, npz_bytes
 from miaudit.targets import Endpoint, Target
+from miaudit.targets.files import file_sha256
 
 Tell = Callable[[str, Progress | None], None]
 
@@ -267,7 +268,8 @@ def _key(case: Case, method: str, domain: Domain) -> str:
     options = case.synthesis_options.model_dump(exclude={"width", "max_queries"})
     table = None
     if options["marginals"] is not None:
-        table = Path(options["marginals"]).read_text(encoding="utf-8") if Path(options["marginals"]).exists() else None
+        path = Path(options["marginals"])
+        table = file_sha256(path) if path.is_file() else None
     return content_key(
         {
             "synthesis": 1,

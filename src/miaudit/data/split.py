@@ -261,6 +261,9 @@ def read_index(path: str | Path, records: int | None = None) -> Ints:
     try:
         if path.suffix == ".npy":
             index = np.load(path, allow_pickle=False)
+            if not isinstance(index, np.ndarray):  # an .npz under this name
+                index.close()
+                raise ValueError("it is an .npz of several arrays")
         elif path.suffix in (".txt", ".csv"):
             index = _numbers(path, path.read_text(encoding="utf-8-sig").splitlines())
         else:
