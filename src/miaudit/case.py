@@ -48,6 +48,7 @@ from miaudit.recipes import (
 )
 from miaudit.seeds import child_seed
 from miaudit.targets import Endpoint, Target, as_target, connect, load_model
+from miaudit.targets.classes import classes_of
 from miaudit.targets.files import file_format, model_hashes
 
 Source = Literal["trained here", "given object", "given file", "given url"]
@@ -153,6 +154,8 @@ def case_of_model(
     attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
     design: Design = "disjoint",
     outside: int | None = None,
+    outputs: Any = None,
+    columns: Sequence[Any] | None = None,
 ) -> Case:
     """Take a trained model and three sets of records with their classes.
 
@@ -178,14 +181,22 @@ def case_of_model(
             raise DataError(f"{name}: {records} records but {len(side[1])} classes; give one class per record")
         if len(side[1]) == 0:
             raise DataError(f"{name} is empty; every side needs records")
-    names = tuple(np.asarray(model.classes_).tolist()) if hasattr(model, "classes_") else None
+    seen = None if columns is not None else classes_of(model)
+    names = None if seen is None else tuple(seen)
     X = stack_records([as_records(side[0]) for side in sides.values()])
     y = np.concatenate([np.asarray(side[1]) for side in sides.values()])
     dataset = from_arrays(X, y, classes=None if names is None else tuple(str(name) for name in names))
     ends = np.cumsum([len(side[1]) for side in sides.values()])
     index = np.split(np.arange(ends[-1]), ends[:-1])
     split = _apart(dataset, given_split(dataset, *index), None, None, design, seed=seed)
-    target = as_target(model, classes=len(dataset.classes), names=dataset.classes if names is None else names)
+    target = as_target(
+        model,
+        classes=len(dataset.classes),
+        names=dataset.classes if names is None else names,
+        outputs=outputs,
+        columns=columns,
+        coded=not dataset.alphabetical,
+    )
     train, test, warnings = shadow_sizes(split, None, None, design)
     warnings += _odd_classes(dataset)
     return Case(
@@ -209,6 +220,8 @@ def case_of_model(
             "recipe": None,
             "design": design,
             "outside": outside,
+            "outputs": outputs,
+            "columns": None if columns is None else [str(name) for name in columns],
             "attacks": None if chosen is None else [{"name": each.name, **each.options} for each in chosen],
         },
         design=design,
@@ -363,12 +376,21 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
     else:
         model = load_model(
             path,
-            names=dataset.classes,
+            names=dataset.classes if plan.target.columns is None else plan.target.columns,
+            coded=plan.target.columns is not None or not dataset.alphabetical,
             module=None if module is None else lambda: estimator_from_function(module),
             allow_pickle=permissions.allow_pickle,
             trusted=tuple(permissions.trusted),
         )
-    return as_target(model, classes=classes, names=dataset.classes, description=plan.target.description)
+    return as_target(
+        model,
+        classes=classes,
+        names=dataset.classes,
+        description=plan.target.description,
+        outputs=plan.target.outputs,
+        columns=plan.target.columns,
+        coded=not dataset.alphabetical,
+    )
 
 
 def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow_pickle: bool) -> Model:
@@ -388,6 +410,8 @@ def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow
 def _target_url(plan: Plan, dataset: Dataset) -> Target:
     assert plan.target.url is not None
     options = plan.target.http.model_dump()
+    options["outputs"] = plan.target.outputs or options["outputs"]
+    options["columns"] = plan.target.columns or options["columns"]
     if options["sign"] is not None:
         options["sign"] = function_of_file(options["sign"])
     try:
