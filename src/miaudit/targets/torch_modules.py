@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,7 +77,7 @@ class TorchQuestion:
         """Return what the module answers to some records."""
         import torch
 
-        with self._evaluating(), torch.no_grad():
+        with evaluating(self._module), torch.no_grad():
             return array_of(self._tensor(self._forward(_dense(X))))
 
     def hint(self) -> Hint | None:
@@ -89,16 +89,6 @@ class TorchQuestion:
         if self._bytes is None:
             self._watch(_dense(take_records(X, np.arange(min(1, n_records(X))))))
         return max(1, BYTES // max(1, self._bytes or 1))
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        modes = [(part, part.training) for part in self._module.modules()]
-        self._module.eval()
-        try:
-            yield
-        finally:
-            for part, mode in modes:
-                part.training = mode
 
     def _forward(self, dense: NDArray[Any], *, watched: bool = False) -> Any:
         """Return the module's answer to records as whole numbers or in its own type, whichever it takes."""
@@ -154,31 +144,50 @@ class TorchQuestion:
         return answer
 
     def _watch(self, dense: NDArray[Any]) -> None:
-        """Ask about one record, and note what every layer answers: its bytes, and which layer is the last."""
-        import torch
-
-        sizes, last = [], dict[int, str]()
-
-        def note(layer: Any, _: Any, answer: Any) -> None:
-            if isinstance(answer, torch.Tensor):
-                sizes.append(answer.numel() * answer.element_size())
-                last[id(answer)] = type(layer).__name__
-
-        hooks: list[Any] = []
+        """Ask about one record, and note what its layers answer, and which is the last."""
         try:
-            leaves = [part for part in self._module.modules() if not any(True for _ in part.children())]
-            hooks += [
-                each.register_forward_hook(note) for each in leaves if not isinstance(each, torch.jit.ScriptModule)
-            ]
-            with self._evaluating(), torch.random.fork_rng(devices=[]), torch.enable_grad():
-                answer = self._tensor(self._forward(dense, watched=True))
-            self._hint = _LAYERS.get(last.get(id(answer), "")) or _of_derivative(answer) or self._hint
+            size, hint = watched(self._module, lambda: self._tensor(self._forward(dense, watched=True)))
         except Exception:
-            sizes = []  # asking will say what is wrong
-        finally:
-            for hook in hooks:
-                hook.remove()
-        self._bytes = max(sum(sizes), UNSEEN * dense.nbytes if not sizes else dense.nbytes)
+            size, hint = 0, None  # asking will say what is wrong
+        self._hint = hint or self._hint
+        self._bytes = max(size or UNSEEN * dense.nbytes, dense.nbytes)
+
+
+@contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Put a module into eval mode, and every part of it back into its own mode afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def watched(module: Any, ask: Callable[[], Any]) -> tuple[int, Hint | None]:
+    """Return the bytes that a module's layers answer to a question together, and what the last of them says.
+
+    The module is asked in eval mode, and torch's generator is put back. Bytes are 0 where no layer can be watched.
+    """
+    import torch
+
+    seen: list[tuple[Any, str]] = []  # every answer is held, so that none is taken for another that lay in its place
+
+    def note(layer: Any, _: Any, answer: Any) -> None:
+        if isinstance(answer, torch.Tensor):
+            seen.append((answer, type(layer).__name__))
+
+    leaves = [part for part in module.modules() if not any(True for _ in part.children())]
+    hooks = [each.register_forward_hook(note) for each in leaves if not isinstance(each, torch.jit.ScriptModule)]
+    try:
+        with evaluating(module), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            answer = ask()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last = next((layer for tensor, layer in reversed(seen) if tensor is answer), "")
+    return sum(each.numel() * each.element_size() for each, _ in seen), _LAYERS.get(last) or _of_derivative(answer)
 
 
 def _of_derivative(answer: Any) -> Hint | None:
