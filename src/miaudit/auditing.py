@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
 from miaudit.attacks import USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data import Dataset, features
 from miaudit.data.records import is_sparse, take_records
+from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Capability, Evidence, Population, Probes
 from miaudit.files import write_atomically
@@ -44,6 +44,7 @@ from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool
 from miaudit.store import Store
 from miaudit.targets import Endpoint, Target
 from miaudit.targets.seen import answered_classes, reduce_alike
+from miaudit.targets.target import Kind
 from miaudit.workers import Workers, workers_of
 
 _MOST_CATEGORIES = 1000  # with a column each
@@ -62,11 +63,10 @@ def audit(
     recipe: Any = None,
     shadows: int = 20,
     attack: Mapping[str, Any] | None = None,
-    attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
+    attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
     design: Design = "disjoint",
     outside: int | None = None,
-    outputs: Type | None = None,
-    columns: Sequence[Any] | None = None,
+    classes: Sequence[Any] | None = None,
     seed: int = 0,
     jobs: int | None = None,
     address: str | None = None,
@@ -108,13 +108,9 @@ def audit(
     outside
         How many records of the population the target is asked about beside the audited ones, for attacks that compare
         with them. Default: as many as members; 0: none. Each is a query.
-    outputs
-        With a model: what it answers, where that is not clear from the model and its numbers: "probabilities", "logits",
-        "log-probabilities", "percent", "score" (one number a record, the probability of the second of two classes),
-        "topk" or "labels".
-    columns
-        With a model: class names in the order of its columns and class numbers, where they have no names; default: the
-        order of the classes in y.
+    classes
+        With a model: the names of its classes in the order of its answers; default: its ``classes_``, or else the labels
+        0, 1, ... or the sorted texts of the data. Labels are these names, or their numbers from 0.
     seed
         Root of all random draws.
     jobs
@@ -170,12 +166,15 @@ def audit(
     sides = (members, nonmembers, population)
     say("loading", None)
     if isinstance(subject, Plan | Mapping | str | Path):
-        if any(side is not None for side in sides) or recipe is not None:
+        if any(side is not None for side in sides) or recipe is not None or classes is not None:
+            model = isinstance(subject, str | Path) and Path(subject).suffix not in ("", ".toml")
             raise PlanError(
-                "a plan says itself where its records come from: leave out members, nonmembers, population, recipe"
+                f"{subject} is the path of a plan here, and a model is an object: load it first, or name it in a plan as "
+                "target.file"
+                if model
+                else "a plan says itself where its records come from: leave out members, nonmembers, population, recipe and "
+                "classes"
             )
-        if outputs is not None or columns is not None:
-            raise PlanError("a plan says itself what its target answers: give target.outputs and target.columns in it")
         plan = subject if isinstance(subject, Plan) else _plan(subject)
         permissions = Permissions(allow_code, allow_pickle, env, trusted)
         permissions.check(plan)
@@ -186,7 +185,15 @@ def audit(
             name for name, side in zip(("members", "nonmembers", "population"), sides, strict=True) if side is None
         ]
         if missing:
-            raise PlanError(f"to audit a model, give {', '.join(missing)} too: pairs (X, y) of records and classes")
+            advice = (
+                "; the population is further records of the same kind for the shadow models: set some of your data aside, or "
+                "make them (docs/synthesis.md)"
+                if "population" in missing
+                else ""
+            )
+            raise PlanError(
+                f"to audit a model, give {', '.join(missing)} too: pairs (X, y) of records and classes{advice}"
+            )
         workers = workers_of(EnginePlan(), **called)  # type: ignore[call-arg]
         case = case_of_model(
             subject,
@@ -201,8 +208,7 @@ def audit(
             attacks=attacks,
             design=design,
             outside=outside,
-            outputs=outputs,
-            columns=columns,
+            classes=classes,
         )
     workers, recipe = workers.take(case.recipe, dtype)
     case = replace(case, recipe=recipe)
@@ -228,16 +234,15 @@ class _Asked:
     description: str
     queries: int
     probes: dict[str, Probes]  # by the question of the attacks that read them
-    type: Type = "probabilities"
-    reason: str | None = None
+    kind: Kind = "probabilities"
     capability: Capability = "probabilities"
     decimals: int | None = None
     contact: dict[str, Any] | None = None
-    remarks: tuple[str, ...] = ()
 
 
 def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: float, *, keep: bool) -> Result:
     started = datetime.now(UTC).isoformat(timespec="seconds")
+    _check_documents(case)
     store = Store(folder)
     store.sweep()
     seconds: dict[str, float] = {"load": time.perf_counter() - began}
@@ -287,7 +292,7 @@ def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: flo
         answers, n = row.arrays["outputs"], len(draws.audited)
         probes = {} if probed is None else probed.read(row.arrays, row.facts)
         spent = len(answers) + sum(each.queries for each in probes.values())
-        asked = _of_row(answers, row.facts, n, case, spent, probes)
+        asked = _Asked(answers[:n], answers[n:] if len(outside) else None, case.recipe.name, spent, probes)
     seconds["shadows"] = time.perf_counter() - clock
     clock = time.perf_counter()
     say("attacking", None)
@@ -301,6 +306,21 @@ def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: flo
     if keep:
         result.save(folder)
     return result
+
+
+def _check_documents(case: Case) -> None:
+    """Refuse what the result could not be saved with, before anything is trained."""
+    plain(
+        {
+            "title": case.title,
+            "plan": case.plan,
+            "recipe": [case.recipe.name, case.recipe.describe()],
+            "target": None if case.target is None else case.target.description,
+            "data": case.dataset.describe(),
+            "warnings": case.warnings,
+        },
+        "the audit",
+    )
 
 
 def _draws(case: Case) -> tuple[Draws, NDArray[np.int64]]:
@@ -369,27 +389,6 @@ def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], probed: Pr
     say(f"asking the target: {estimate}", None)
 
 
-def _of_row(
-    answers: NDArray[Any], facts: Mapping[str, Any], n: int, case: Case, spent: int, probes: dict[str, Probes]
-) -> _Asked:
-    """Return what a target that was trained here answered, read as if it had been given."""
-    known = facts.get("answers")
-    decision = decide(answers, classes=len(case.dataset.classes)) if known is None else Decision(**known)
-    decimals = shown_decimals(count_decimals(answers)) if decision.kind == "probabilities" else None
-    labels = decision.kind == "labels"
-    return _Asked(
-        answers[:n].argmax(axis=1) if labels else answers[:n],
-        answers[n:] if len(answers) > n and not labels else None,
-        case.recipe.name,
-        spent,
-        probes,
-        decision.type,
-        decision.reason,
-        capability_of(decision.kind, decimals),
-        decimals,
-    )
-
-
 def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> _Asked:
     before, X = target.queries, case.dataset.X
     with one_thread():
@@ -407,12 +406,10 @@ def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed 
         target.description,
         target.queries - before + (0 if contact is None else contact["queries"]),
         probes,
-        target.outputs or said.kind,
-        None if target.decision is None else target.decision.reason,
+        said.kind,
         target.capability,
         target.decimals,
         contact,
-        tuple(target.remarks),
     )
 
 
@@ -535,7 +532,6 @@ def _conclude(
         *copies_across(split),
         *case.warnings,
         *oddities(asked.contact),
-        *asked.remarks,
         *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test),
     ]
     if pool.failures:
@@ -548,15 +544,14 @@ def _conclude(
         warnings=warnings,
         threat_model=threat_model(case, asked.capability, 0 if asked.outside is None else len(outside)),
         not_tested=not_tested(ran, asked.capability),
-        data={"name": dataset.name, "records": len(dataset), **dataset.schema.describe()},
+        data=dataset.describe(),
         target=TargetResult(
             description=asked.description,
             source=case.source,
             train_accuracy=train_accuracy,
             test_accuracy=test_accuracy,
             classes=len(dataset.classes),
-            outputs=asked.type,
-            outputs_reason=asked.reason,
+            outputs=asked.kind,
             capability=asked.capability,
             decimals=asked.decimals,
             queries=asked.queries + (case.synthesis or {"queries": {"total": 0}})["queries"]["total"],
@@ -619,7 +614,7 @@ def _provenance(
         },
         "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
         "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": draws.sha256, **case.hashes},
-        "recipe": case.recipe.describe(),
+        "recipe": plain(case.recipe.describe(), "recipe"),
         "plan": case.plan,
         **({"target": case.target.facts()} if isinstance(case.target, Endpoint) else {}),
     }

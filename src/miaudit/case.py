@@ -18,7 +18,7 @@ from miaudit.data import (
     Split,
     draw_split,
     encoder,
-    from_arrays,
+    from_sides,
     given_split,
     leave_out_copies,
     load,
@@ -27,8 +27,9 @@ from miaudit.data import (
     read_index,
     slices_of,
 )
-from miaudit.data.records import as_records, n_records, stack_records
-from miaudit.errors import DataError, PlanError
+from miaudit.data.cells import is_number
+from miaudit.documents import plain, whole
+from miaudit.errors import PlanError
 from miaudit.permissions import Permissions
 from miaudit.plan import DataPlan, Plan, RecipePlan, SynthesisPlan
 from miaudit.recipes import (
@@ -48,7 +49,6 @@ from miaudit.recipes import (
 )
 from miaudit.seeds import child_seed
 from miaudit.targets import Endpoint, Target, as_target, connect, load_model
-from miaudit.targets.classes import classes_of
 from miaudit.targets.files import file_format, model_hashes
 
 Source = Literal["trained here", "given object", "given file", "given url"]
@@ -101,6 +101,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissio
     split = _apart(dataset, split, *sizes, seed=plan.seed, real=plan.shadows.data == "real")
     target, hashes = None, {}
     recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
+    refuse_missing(plan.recipe, dataset, estimators.get("recipe"))
     if plan.target.file is not None:
         target = _target_file(plan, dataset, recipe, permissions)
         path = Path(plan.target.file)
@@ -110,7 +111,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissio
         target = _target_url(plan, dataset)
     design = plan.shadows.design
     train, test, warnings = shadow_sizes(split, *sizes)
-    warnings += _odd_classes(dataset)
+    warnings += [*_odd_classes(dataset), *dataset.notes]
     options = plan.attack.model_dump(exclude={"estimator", "params"})
     attack = _attack(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
     return Case(
@@ -151,11 +152,10 @@ def case_of_model(
     seed: int,
     title: str,
     attack: Mapping[str, Any],
-    attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
+    attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
     design: Design = "disjoint",
     outside: int | None = None,
-    outputs: Any = None,
-    columns: Sequence[Any] | None = None,
+    classes: Sequence[Any] | None = None,
 ) -> Case:
     """Take a trained model and three sets of records with their classes.
 
@@ -164,41 +164,25 @@ def case_of_model(
     PlanError, DataError, SplitError
         If they do not fit one another.
     """
-    if shadows < 1:
-        raise PlanError(f"shadows must be at least 1, got {shadows}")
+    seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=1)
+    outside = None if outside is None else whole(outside, "outside", least=0)
     if design not in get_args(Design):
         raise PlanError(f"design must be one of {', '.join(get_args(Design))}; got {design!r}")
-    if outside is not None and outside < 0:
-        raise PlanError(f"outside must be a number of records from 0, got {outside}")
     shokri = _attack(attack)
     chosen = None if attacks is None else chosen_attacks(attacks, shokri)
+    names = tuple(classes) if classes is not None else model_classes(model)
     sides = {"members": members, "nonmembers": nonmembers, "population": population}
-    for name, side in sides.items():
-        if not isinstance(side, tuple | list) or len(side) != 2:
-            raise PlanError(f"{name} must be a pair (X, y) of records and their classes, got a {type(side).__name__}")
-        records = n_records(as_records(side[0]))
-        if records != len(side[1]):
-            raise DataError(f"{name}: {records} records but {len(side[1])} classes; give one class per record")
-        if len(side[1]) == 0:
-            raise DataError(f"{name} is empty; every side needs records")
-    seen = None if columns is not None else classes_of(model)
-    names = None if seen is None else tuple(seen)
-    X = stack_records([as_records(side[0]) for side in sides.values()])
-    y = np.concatenate([np.asarray(side[1]) for side in sides.values()])
-    dataset = from_arrays(X, y, classes=None if names is None else tuple(str(name) for name in names))
-    ends = np.cumsum([len(side[1]) for side in sides.values()])
-    index = np.split(np.arange(ends[-1]), ends[:-1])
+    # the order of the model's own names is not known to be that of numbers in the data
+    dataset, index = from_sides(sides, classes=names, numbered=classes is not None)
     split = _apart(dataset, given_split(dataset, *index), None, None, design, seed=seed)
-    target = as_target(
-        model,
-        classes=len(dataset.classes),
-        names=dataset.classes if names is None else names,
-        outputs=outputs,
-        columns=columns,
-        coded=not dataset.alphabetical,
-    )
+    target = as_target(model, classes=len(dataset.classes), names=dataset.classes if names is None else names)
     train, test, warnings = shadow_sizes(split, None, None, design)
-    warnings += _odd_classes(dataset)
+    warnings += [*_odd_classes(dataset), *dataset.notes]
+    if names is None and not all(map(is_number, dataset.classes)):
+        warnings.append(
+            "The target names no classes: its answers were taken to be in the order of the sorted names "
+            f"{list(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give classes if they are in another."
+        )
     return Case(
         title=title,
         seed=seed,
@@ -216,13 +200,14 @@ def case_of_model(
             "call": "miaudit.audit",
             "shadows": shadows,
             "seed": seed,
-            "attack": dict(attack),
+            "attack": plain(attack, "attack"),
             "recipe": None,
             "design": design,
             "outside": outside,
-            "outputs": outputs,
-            "columns": None if columns is None else [str(name) for name in columns],
-            "attacks": None if chosen is None else [{"name": each.name, **each.options} for each in chosen],
+            "attacks": None
+            if chosen is None
+            else plain([{"name": each.name, **each.options} for each in chosen], "attacks"),
+            **({} if classes is None else {"classes": plain(list(classes), "classes")}),
         },
         design=design,
         attacks=chosen,
@@ -240,6 +225,52 @@ def _apart(
     if design == "overlapping":
         need = 0 if train is None and test is None else need - members - len(split.nonmembers)
     return leave_out_copies(dataset, split, need=need if real else 0, seed=child_seed(seed, "copies"))
+
+
+def model_classes(model: Any) -> tuple[Any, ...] | None:
+    """Return the classes a model names: its ``classes_``, or those of the object whose method it is; None without.
+
+    Raises
+    ------
+    PlanError
+        If it names those of several outputs.
+    """
+    for owner in (model, getattr(model, "__self__", None)):
+        classes = getattr(owner, "classes_", None)
+        if classes is None:
+            continue
+        try:
+            array = np.asarray(classes)
+        except ValueError:
+            array = np.empty((0, 0))  # lists of different lengths
+        if array.ndim != 1:
+            raise PlanError(
+                f"the target's classes_ are {str(classes)[:100]}, those of several outputs; audit one output at a time: give a "
+                "function that answers (n, classes) probabilities of one"
+            )
+        return tuple(array.tolist())
+    return None
+
+
+def refuse_missing(plan: RecipePlan, dataset: Dataset, estimator: Any) -> None:
+    """Refuse missing values where what is trained is known to take none.
+
+    Raises
+    ------
+    PlanError
+        Naming the columns and what to do.
+    """
+    columns = [column.name for column in dataset.schema.columns if column.missing and column.kind != "categorical"]
+    takes_none = plan.network is not None or plan.service is not None or plan.standin is not None
+    if plan.estimator is not None and not plan.steps:
+        tags = getattr(estimator, "__sklearn_tags__", None)
+        takes_none = tags is not None and not tags().input_tags.allow_nan
+    if columns and takes_none:
+        raise PlanError(
+            f"data: values are missing in columns {columns[:5]}, and the recipe's model takes none: put an imputer first "
+            '(recipe.steps = [{class = "sklearn.impute.SimpleImputer"}]), fill the values in, state drop, or state categorical '
+            "where a missing value is a category"
+        )
 
 
 def _half(count: int) -> int:
@@ -297,6 +328,7 @@ def _reading(data: DataPlan) -> dict[str, Any]:
         "numeric": tuple(data.numeric),
         "labels": data.labels,
         "frame": data.frame,
+        "texts": tuple(data.texts),
         "slices": tuple(data.slices),
     }
 
@@ -376,21 +408,12 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
     else:
         model = load_model(
             path,
-            names=dataset.classes if plan.target.columns is None else plan.target.columns,
-            coded=plan.target.columns is not None or not dataset.alphabetical,
+            names=dataset.classes,
             module=None if module is None else lambda: estimator_from_function(module),
             allow_pickle=permissions.allow_pickle,
             trusted=tuple(permissions.trusted),
         )
-    return as_target(
-        model,
-        classes=classes,
-        names=dataset.classes,
-        description=plan.target.description,
-        outputs=plan.target.outputs,
-        columns=plan.target.columns,
-        coded=not dataset.alphabetical,
-    )
+    return as_target(model, classes=classes, names=dataset.classes, description=plan.target.description)
 
 
 def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow_pickle: bool) -> Model:
@@ -410,8 +433,6 @@ def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow
 def _target_url(plan: Plan, dataset: Dataset) -> Target:
     assert plan.target.url is not None
     options = plan.target.http.model_dump()
-    options["outputs"] = plan.target.outputs or options["outputs"]
-    options["columns"] = plan.target.columns or options["columns"]
     if options["sign"] is not None:
         options["sign"] = function_of_file(options["sign"])
     try:
@@ -432,7 +453,7 @@ def _attack(options: Mapping[str, Any]) -> Shokri:
         raise PlanError([("attack", f"a value has the wrong type: {error}")]) from error
 
 
-def chosen_attacks(entries: Sequence[str | Mapping[str, Any] | Attack], shokri: Shokri) -> tuple[Attack, ...]:
+def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack], shokri: Shokri) -> tuple[Attack, ...]:
     """Return the attacks that a list of names, tables of a name and options, or attacks asks for.
 
     A name is that of an attack, or one of its usual configurations, such as ``lira offline``; ``shokri`` is the one given.
@@ -442,6 +463,7 @@ def chosen_attacks(entries: Sequence[str | Mapping[str, Any] | Attack], shokri: 
     PlanError
         With every name and option that is not known and the nearest that is, or if an attack is asked for twice.
     """
+    entries = [entries] if isinstance(entries, str) else entries
     known = {attack_name(attack): attack for attack in USUAL} | {name: cls() for name, cls in ATTACKS.items()}
     known["shokri"] = shokri
     found: list[Attack] = []

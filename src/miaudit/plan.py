@@ -46,9 +46,6 @@ ImportPath = Annotated[str, Names("class")]
 SchedulerAddress = Annotated[str, Names("scheduler")]
 """Of a Dask scheduler, which sends this program pickles."""
 
-OutputsName = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
-"""What a target answers, as `miaudit.answers.Type`."""
-
 Size = int | FilePath
 """How many records (drawn at random), or the path of a file with their numbers."""
 
@@ -78,7 +75,10 @@ class DataPlan(Section):
     categorical: list[str] = Field([], description="columns that are categories, whatever they look like")
     numeric: list[str] = Field([], description="columns that are numbers, whatever they look like")
     labels: Literal["codes", "names"] = Field("codes", description="integer labels are class numbers, or names")
-    frame: bool = Field(False, description="hand records to models as a pandas frame")
+    frame: bool = Field(
+        False, description="hand records to models as the frame that pandas reads from the file with default settings"
+    )
+    texts: list[str] = Field([], description="with frame: columns to read as texts, as written (pandas' dtype=str)")
 
     @model_validator(mode="after")
     def _one_source(self) -> DataPlan:
@@ -92,7 +92,8 @@ class DataPlan(Section):
         if sources[2] and None in sides[:2]:
             raise ValueError("members, nonmembers and population go together: give all three files")
         if self.name is not None:
-            idle = [key for key in ("label", "ids", "group", "drop", "categorical", "numeric") if getattr(self, key)]
+            keys = ("label", "ids", "group", "drop", "categorical", "numeric", "texts")
+            idle = [key for key in keys if getattr(self, key)]
             if idle or self.labels != "codes":
                 raise ValueError(
                     f"{', '.join(idle or ['labels'])} belong to files; the named data set {self.name!r} has its own"
@@ -136,7 +137,9 @@ class HTTPPlan(Section):
     body: str | None = Field(None, description='json: the body, with "$records" or "$record" where the records go')
     answer: str | None = Field(None, description="json: path of the answers in what comes back, as data.*.probs")
     columns: list[str] | None = Field(None, description="class names in the order of the answers' columns")
-    outputs: OutputsName | None = Field(None, description="as target.outputs")
+    outputs: Literal["probabilities", "logits", "topk", "labels"] | None = Field(
+        None, description="what it answers; default: told at first contact"
+    )
     batch: int = Field(100, ge=1, description="most records per request")
     concurrency: int = Field(4, ge=1, description="most requests at a time")
     contact: int = Field(5, ge=1, description="records asked about at first contact, twice each")
@@ -168,12 +171,6 @@ class TargetPlan(Section):
     module: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns the torch module of bare weights"
     )
-    outputs: OutputsName | None = Field(
-        None, description="what it answers; default: decided at first contact, and refused where that is not clear"
-    )
-    columns: list[str] | None = Field(
-        None, description="class names in the order of the model's columns and class numbers; default: the data's"
-    )
     description: str | None = Field(None, description="what to call it in the report")
 
     @model_validator(mode="before")
@@ -190,13 +187,8 @@ class TargetPlan(Section):
     def _described_by_a_file(self) -> TargetPlan:
         if self.file is None and self.module:
             raise ValueError("module belongs to file, a trained model")
-        if self.file is None and self.url is None and (self.description or self.outputs or self.columns):
-            raise ValueError("description, outputs and columns belong to file or url, a model that exists already")
-        for key in ("outputs", "columns"):
-            if getattr(self, key) is not None and getattr(self.http, key) not in (None, getattr(self, key)):
-                raise ValueError(
-                    f"{key} and http.{key} differ: {getattr(self, key)} and {getattr(self.http, key)}; give one"
-                )
+        if self.file is None and self.url is None and self.description:
+            raise ValueError("description belongs to file or url, a model that exists already")
         if self.file is not None and self.url is not None:
             raise ValueError("say where the target is in one way: file or url")
         if self.url is None and self.http.model_fields_set:

@@ -85,10 +85,7 @@ def score(
             train_accuracy=float(correct[member].mean()),
             test_accuracy=float(correct[~member].mean()),
             classes=len(stored.classes),
-            outputs=stored.type,
-            outputs_reason=stored.reason,
-            capability=stored.capability,
-            decimals=stored.decimals,
+            outputs=stored.kind,
             queries=None,
         ),
         split=SplitResult(

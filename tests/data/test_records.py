@@ -215,8 +215,11 @@ def test_any_sparse_format_becomes_csr(make_sparse):
     ("parts", "message"),
     [
         ([], "no records to stack"),
-        ([np.ones((1, 2)), sparse.csr_array(np.ones((1, 2)))], "different forms cannot be stacked: array, sparse"),
-        ([np.ones((1, 2)), np.ones((1, 3))], r"part 2 has records of shape \(3,\), the first has \(2,\)"),
+        (
+            [np.ones((1, 2)), sparse.csr_array(np.ones((1, 2)))],
+            r"different forms cannot be stacked \(part 1 array, part 2 sparse\)",
+        ),
+        ([np.ones((1, 2)), np.ones((1, 3))], r"part 2 has records of shape \(3,\), part 1 has \(2,\)"),
     ],
 )
 def test_parts_that_do_not_fit_are_not_stacked(parts, message):

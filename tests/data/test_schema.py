@@ -221,9 +221,10 @@ def test_infer_refuses_what_does_not_fit(arguments, message):
         Schema.infer(np.array([[1.0, 2], [3, 4]]), **arguments)
 
 
-def test_infer_refuses_missing_values_dates_and_stated_sparse_columns():
-    with pytest.raises(DataError, match="NaN"):
-        Schema.infer(np.array([[np.nan]]))
+def test_infer_refuses_missing_pixels_dates_and_stated_sparse_columns():
+    for X in (np.array([[[np.nan]]]), sparse.csr_array(np.array([[np.nan]])), np.array([[np.inf]])):
+        with pytest.raises(DataError, match="NaN|infinite"):
+            Schema.infer(X)
     pandas = pytest.importorskip("pandas")
     with pytest.raises(DataError, match="'when' has dtype datetime64"):
         Schema.infer(pandas.DataFrame({"when": pandas.to_datetime(["2020-01-01", "2020-01-02"])}))

@@ -149,7 +149,9 @@ def label_vectors(said: NDArray[Any], classes: int) -> NDArray[np.float32]:
     "restrict to the label").
     """
     labels = said if said.ndim == 1 else said.argmax(axis=1)
-    return np.eye(classes, dtype=np.float32)[labels.astype(np.int64)]
+    vectors = np.zeros((len(labels), classes), np.float32)
+    vectors[np.arange(len(labels)), labels.astype(np.int64)] = 1
+    return vectors
 
 
 def shadow_rows(evidence: Evidence, wanted: Ints) -> Floats:

@@ -16,8 +16,8 @@ from miaudit.canaries.folder import SEALED, load_planted, save_planted, seal_of
 from miaudit.canaries.ordinary import check_ordinary
 from miaudit.canaries.planting import Canaries, Planted, plant
 from miaudit.case import case_of_plan
+from miaudit.data import from_arrays
 from miaudit.data.dataset import Dataset
-from miaudit.data.load import from_arrays
 from miaudit.data.records import stack_records
 from miaudit.errors import PlanError, PoolError, StoreError
 from miaudit.permissions import Permissions

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from miaudit.data.arrays import from_arrays, from_sides
 from miaudit.data.copies import Copies, same_records
 from miaudit.data.dataset import Dataset
 from miaudit.data.disjoint import leave_out_copies
 from miaudit.data.features import Features, features
-from miaudit.data.load import from_arrays, load, load_parts
+from miaudit.data.load import load, load_parts
 from miaudit.data.named import NAMED, NamedInfo, load_named
 from miaudit.data.records import (
     Records,
@@ -39,6 +40,7 @@ __all__ = [
     "encoder",
     "features",
     "from_arrays",
+    "from_sides",
     "given_split",
     "leave_out_copies",
     "load",

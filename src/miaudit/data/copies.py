@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from miaudit.data.records import Records, column_values, is_sparse, kind_of, n_records
+from miaudit.data.records import Records, column_values, is_sparse, kind_of, n_columns, n_records
 
 Ints = NDArray[np.int64]
 
@@ -86,7 +86,7 @@ def _parts(X: Records) -> tuple[Ints, Any, NDArray[np.float64]]:
         table = X.reshape(n, -1)
         exact: list[NDArray[Any]] = []
     else:
-        columns = [_column(column_values(X, i)) for i in range(X.shape[1])]
+        columns = [_column(column_values(X, i)) for i in range(n_columns(X))]
         exact = [values[:, None] for values in columns if values.dtype.kind == "S"]
         numeric = [values for values in columns if values.dtype.kind != "S"]
         table = np.column_stack(numeric) if numeric else np.empty((n, 0), np.float32)

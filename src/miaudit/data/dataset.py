@@ -36,10 +36,13 @@ class Dataset:
         What to call the data in a report.
     group_name
         What the groups are, as the data calls them; None without groups.
-    alphabetical
-        Whether the classes have names and are numbered in their order, because nothing says another.
     slices
         (n,) values of columns the leak is to be measured by, where they are no features; see `slices_of`.
+    notes
+        What was read otherwise than it may look like: sentences for the report.
+    reading
+        What read the records and how, where a library of the user's side did, as ``pandas 3.1.1 read_csv, default
+        settings``.
     """
 
     X: Records  # (n, ...)
@@ -51,7 +54,8 @@ class Dataset:
     name: str = "data"
     group_name: str | None = None
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    alphabetical: bool = False
+    notes: tuple[str, ...] = ()
+    reading: str | None = None
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -83,13 +87,18 @@ class Dataset:
             _hashes={},
         )
 
+    def describe(self) -> dict[str, Any]:
+        """Return what a result says of the data: name, size, columns, and what read them."""
+        facts = {"name": self.name, "records": len(self), **self.schema.describe()}
+        return facts if self.reading is None else facts | {"reading": self.reading}
+
     @property
     def hash(self) -> str:
         """sha256 of records, labels, class names and schema; ids, groups, slices and the name do not count."""
         if "all" not in self._hashes:
             digest = hashlib.sha256(content_hash(self.X).encode())
             digest.update(np.ascontiguousarray(self.y).tobytes())
-            digest.update(repr(self.classes).encode())
+            digest.update(repr(self.classes).encode("utf-8", "surrogatepass"))
             digest.update(self.schema.fingerprint.encode())
             self._hashes["all"] = digest.hexdigest()
         return self._hashes["all"]

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from miaudit.data.records import Records, column_names, column_values, is_sparse, kind_of, n_records
+from miaudit.data.records import Records, column_names, column_values, is_sparse, kind_of, n_columns, n_records
 from miaudit.data.schema import Schema
 
 Floats = NDArray[np.float32]
@@ -93,7 +93,7 @@ def features(X: Records, schema: Schema | None = None, *, buckets: int = BUCKETS
     )
     if kind == "array" and X.dtype.kind != "O" and not coded:
         return Features(_finite(X.reshape(n, -1)), 0)
-    names = column_names(X) or [str(i) for i in range(X.shape[1])]
+    names = column_names(X) or [str(i) for i in range(n_columns(X))]
     columns: list[Floats] = []
     hashed: dict[int, list[Any]] = {}
     unread: list[str] = []

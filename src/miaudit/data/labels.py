@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.cells import exceeds_floats, is_missing, is_number, is_whole, merged, natural
+from miaudit.data.naming import check_names
 from miaudit.errors import DataError
 
 Labels = Literal["codes", "names"]
 
 
 def class_labels(
-    y: Any, *, classes: Sequence[Any] | None = None, labels: Labels = "codes"
+    y: Any, *, classes: Sequence[Any] | None = None, labels: Labels = "codes", numbered: bool = True
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return (n,) class numbers from 0 and the class names; see :func:`from_arrays`.
+
+    ``numbered`` says whether whole numbers may stand for names in the order of ``classes``: where that order was stated for
+    it, not where it is that of a model.
 
     Raises
     ------
@@ -33,49 +37,108 @@ def class_labels(
     if len(values) == 0:
         raise DataError("there are no labels; give one class per record")
     texts = values.dtype.kind == "O" and all(isinstance(value, str) for value in values.tolist())
-    if not texts:
+    names = None if classes is None else [str(name) for name in classes]
+    if texts:
+        _check_texts(values.tolist(), names, labels)
+    else:
         values = _integers(values)
-    found: list[Any] = sorted(set(values.tolist()))
-    if classes is not None:
-        names = [str(name) for name in classes]
+    present: list[Any] = sorted(set(values.tolist()))
+    if names is not None:
         if len(set(names)) < len(names):
             raise DataError(f"class names appear more than once in {names[:10]}")
-        codes = _among(values, found, names)
+        codes = _among(values, present, names, numbered)
     elif texts or labels == "names":
-        found = sorted(found, key=natural) if texts else found
-        names = [str(value) for value in found]
-        number = {value: i for i, value in enumerate(found)}
+        present = sorted(present, key=natural) if texts else present
+        names = [str(value) for value in present]
+        number = {value: i for i, value in enumerate(present)}
         codes = np.fromiter((number[value] for value in values.tolist()), dtype=np.int64, count=len(values))
     else:
-        count = found[-1] + 1
-        if found[0] < 0 or len(found) < count:
-            present = set(found)
-            below = [value for value in found if value < 0]
-            missing = [] if below else _first_missing(present)
-            wrong = f"{below[:5]} are out of range" if below else f"{', '.join(map(str, missing))} missing"
-            raise DataError(
-                f"labels must be the integers 0..C-1 without gaps; they run from {found[0]} to {found[-1]} with "
-                f"{len(found)} different values: {wrong}. State labels = 'names' to take the values as class names, or "
-                "give the class names in order with classes"
-            )
-        codes, names = values.astype(np.int64), [str(value) for value in found]
-    if len(found) < 2:
-        raise DataError(f"all {len(values)} records have one class, {found[0]!r}; a classifier needs two or more")
+        codes, names = _numbers_from_zero(values, present), [str(value) for value in present]
+    if len(present) < 2:
+        raise DataError(f"all {len(values)} records have one class, {present[0]!r}; a classifier needs two or more")
+    check_names(names, "class names")
     return codes, tuple(names)
 
 
-def _among(values: NDArray[Any], found: list[Any], names: list[str]) -> NDArray[np.int64]:
+def file_labels(cells: Any, *, labels: Labels) -> Any:
+    """Return the labels of a column of a file as :func:`class_labels` takes them: numbers where all cells are numbers.
+
+    Raises
+    ------
+    DataError
+        If labels are missing, or some are numbers and others texts.
+    """
+    if isinstance(cells, np.ndarray) or labels == "names":
+        return cells
+    distinct = set(cells)
+    if not any(map(is_number, distinct)) or any(map(exceeds_floats, distinct)):
+        return cells  # texts, and numbers so large that they are names
+    for odd, what in ((is_missing, "is missing"), (lambda text: not is_number(text), "is no number")):
+        if wrong := {text for text in distinct if odd(text)}:
+            count = sum(text in wrong for text in cells)
+            first = next(i for i, text in enumerate(cells) if text in wrong)
+            raise DataError(
+                f"{count} of {len(cells)} labels: the first, {cells[first]!r} in record {first} (counted from 0), {what}, and "
+                "other labels are numbers; leave those records out, or state labels = 'names' if every text is a class"
+            )
+    if both := merged(sorted(filter(is_whole, distinct))):
+        raise DataError(
+            f"labels {both[0]!r} and {both[1]!r} are one number; state labels = 'names' if they are two classes"
+        )
+    return np.array([int(text) if is_whole(text) else float(text) for text in cells], dtype=None)
+
+
+def _check_texts(texts: list[str], names: list[str] | None, labels: Labels) -> None:
+    """Refuse texts that stand for a missing label, unless they are stated to be names."""
+    stated = set(names or ())
+    wrong = {
+        text
+        for text in set(texts)
+        if text not in stated and (not text.strip() if labels == "names" else is_missing(text))
+    }
+    if wrong:
+        first = next(i for i, text in enumerate(texts) if text in wrong)
+        count = sum(text in wrong for text in texts)
+        way = "" if not texts[first].strip() else ", or state labels = 'names' or the classes if it is the name of one"
+        raise DataError(
+            f"{count} labels are missing, first {texts[first]!r} in record {first} (counted from 0); leave those records "
+            f"out{way}"
+        )
+
+
+def _numbers_from_zero(values: NDArray[Any], present: list[Any]) -> NDArray[np.int64]:
+    count = present[-1] + 1
+    if present[0] < 0 or len(present) < count:
+        below = [value for value in present if value < 0]
+        missing = [] if below else _first_missing(set(present))
+        wrong = f"{below[:5]} are out of range" if below else f"{', '.join(map(str, missing))} missing"
+        raise DataError(
+            f"labels must be the integers 0..C-1 without gaps; they run from {present[0]} to {present[-1]} with "
+            f"{len(present)} different values: {wrong}. State labels = 'names' (in a plan) to take the values as class names, "
+            "or give the class names in order with classes (in Python)"
+        )
+    return values.astype(np.int64)
+
+
+def _among(values: NDArray[Any], present: list[Any], names: list[str], numbered: bool) -> NDArray[np.int64]:
     number = {name: i for i, name in enumerate(names)}
     if values.dtype.kind in "iu":  # a class called 1.0 is the label 1
         number |= {
             str(int(float(name))): i for i, name in enumerate(names) if is_number(name) and float(name).is_integer()
         }
-    unknown = [value for value in found if str(value) not in number]
+    unknown = [value for value in present if str(value) not in number]
     if not unknown:
         return np.fromiter((number[str(value)] for value in values.tolist()), dtype=np.int64, count=len(values))
-    numbered = not any(map(is_number, names))  # names that are numbers must be meant as names, whatever is found
-    if numbered and values.dtype.kind in "iu" and found[0] >= 0 and found[-1] < len(names):
-        return values.astype(np.int64)
+    # names that are numbers must be meant as names, whatever is there
+    countable = values.dtype.kind in "iu" and present[0] >= 0 and present[-1] < len(names)
+    if countable and not any(map(is_number, names)):
+        if numbered or set(names) <= {"False", "True"}:
+            return values.astype(np.int64)
+        raise DataError(
+            f"labels are the numbers {', '.join(map(str, present[:5]))} and the model's classes are called {names[:5]}: which "
+            "number is which class is not known. Give the labels by the model's own names, or the names in the order of the "
+            "numbers with classes"
+        )
     raise DataError(
         f"labels {unknown[:5]} are not among the {len(names)} classes {names[:10]}{' ...' if len(names) > 10 else ''}; "
         "add them to classes, in order, or correct them"
@@ -86,6 +149,8 @@ def _integers(values: NDArray[Any]) -> NDArray[Any]:
     """Return labels that are not texts as integers."""
     if values.dtype.kind == "O":
         try:
+            if any(isinstance(value, str) for value in values.tolist()):
+                raise TypeError
             values = np.asarray([float("nan") if value is None else float(value) for value in values.tolist()])
         except (TypeError, ValueError):
             raise DataError(
@@ -99,9 +164,13 @@ def _integers(values: NDArray[Any]) -> NDArray[Any]:
         fraction = values[values != np.floor(values)]
         if len(fraction):
             raise DataError(f"labels must be classes, not measurements: found {fraction[0]!s}; use integers or texts")
+        if (np.abs(values) > 2.0**53).any():
+            raise DataError(f"labels run up to {np.abs(values).max():g}; use integers from 0, or texts")
         return values.astype(np.int64)
     if values.dtype.kind not in "iu":
         raise DataError(f"labels have dtype {values.dtype}; they must be integers or texts")
+    if values.dtype.kind == "u" and values.size and int(values.max()) > 2**53:
+        raise DataError(f"labels run up to {values.max()}; use integers from 0, or texts")
     return values
 
 
@@ -134,16 +203,3 @@ def vector(values: Any, what: str) -> NDArray[Any] | None:
     if array.ndim != 1:
         raise DataError(f"{what} must have shape (n,), one value per record; got {array.shape}")
     return array.astype(object) if array.dtype.kind in "USOT" else array
-
-
-def natural(text: str) -> tuple[int, float, str]:
-    """Sort key: numbers by value, then texts."""
-    return (0, float(text), text) if is_number(text) else (1, 0.0, text)
-
-
-def is_number(text: str) -> bool:
-    """Return whether the text is a finite number."""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

@@ -1,105 +1,43 @@
-"""Data sets from files and from objects in memory."""
+"""Data sets from files."""
 
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from miaudit.data.arrays import from_arrays
+from miaudit.data.cells import has_leading_zeros, is_number
 from miaudit.data.dataset import Dataset
-from miaudit.data.labels import Labels, class_labels, vector
-from miaudit.data.records import as_records, check_finite, n_records, stack_records
+from miaudit.data.frames import read_frame, reading_of
+from miaudit.data.labels import Labels, file_labels, vector
+from miaudit.data.naming import check_names
+from miaudit.data.npz import open_npz
+from miaudit.data.parquet import Unread
+from miaudit.data.records import as_records, n_records, stack_records, take_records
+from miaudit.data.room import require_room, within_memory
 from miaudit.data.schema import ColumnKind, Schema, unknown_column
+from miaudit.data.stacking import check_alike, sort_of
 from miaudit.data.tables import (
     Table,
     as_numbers,
+    check_unnamed,
+    index_notes,
     join_tables,
     matrix,
     parse_column,
     read_table,
     side_values,
     suffix_of,
-    to_frame,
 )
 from miaudit.errors import DataError
 
 Path_ = str | os.PathLike[str]
-
-
-def from_arrays(
-    X: Any,
-    y: Any,
-    *,
-    classes: Sequence[Any] | None = None,
-    groups: ArrayLike | None = None,
-    group_name: str | None = None,
-    ids: ArrayLike | None = None,
-    name: str = "data",
-    labels: Labels = "codes",
-    names: Sequence[str] | None = None,
-    stated: Mapping[str, ColumnKind] | None = None,
-    schema: Schema | None = None,
-) -> Dataset:
-    """Return a data set from records and labels in memory.
-
-    Parameters
-    ----------
-    X
-        A numpy array or nested list (n, ...), any scipy sparse matrix (it becomes CSR), a pandas or a polars frame.
-    y
-        (n,) labels: integers 0..C-1 without gaps, or texts, which are class names and are sorted.
-    classes
-        Class names in order; then labels must be among them, and a class may have no record. Where no name is a number,
-        labels may also be the classes' numbers from 0.
-    groups, group_name
-        (n,) group of each record (a person with many records), and what to call it.
-    ids
-        (n,) record ids for people to find a record again.
-    labels
-        ``"names"`` takes integer labels as class names too, gaps and all.
-    names, stated
-        Names of an array's columns, and the kind of some columns; see :meth:`Schema.infer`.
-    schema
-        The schema, instead of inferring it.
-
-    Raises
-    ------
-    DataError
-        If something is empty, missing, NaN or infinite, of the wrong length, or labels do not fit.
-    """
-    X = as_records(X)
-    n = n_records(X)
-    if n == 0 or 0 in X.shape:
-        raise DataError(f"there is nothing in the records: their shape is {tuple(X.shape)}; give at least two records")
-    codes, class_names = class_labels(y, classes=classes, labels=labels)
-    sides = {"y": codes, "ids": vector(ids, "ids"), "groups": vector(groups, "groups")}
-    for what, array in sides.items():
-        if array is not None and len(array) != n:
-            raise DataError(f"X has {n} records and {what} has {len(array)} values; give one for each record")
-    if sides["groups"] is not None:
-        check_finite(sides["groups"][:, None], "groups")
-    if schema is None:
-        schema = Schema.infer(X, names=names, stated=stated)
-    else:
-        schema.check(X)
-    return Dataset(
-        X=X,
-        y=codes,
-        schema=schema,
-        classes=class_names,
-        ids=sides["ids"],
-        groups=sides["groups"],
-        group_name=None if groups is None else group_name or "group",
-        name=name,
-        alphabetical=classes is None and class_names != tuple(map(str, range(len(class_names)))),
-    )
 
 
 def load(
@@ -117,12 +55,14 @@ def load(
     name: str | None = None,
     records: str = "X",
     slices: Collection[str] = (),
+    texts: Collection[str] = (),
 ) -> Dataset:
     """Read a data set from an ``.npz``, ``.csv``, ``.csv.gz`` or ``.parquet`` file.
 
     A table becomes a float64 matrix in which a categorical column holds the numbers of its categories; the schema names
     them. Texts stay as written: an empty cell, ``?`` and ``None`` are categories like any other. A column is numeric if
-    all its cells are numbers.
+    all its cells are numbers, written plainly, or missing. What was read otherwise than it may look like is in the data
+    set's ``notes``; docs/data.md has the rules.
 
     Parameters
     ----------
@@ -138,7 +78,10 @@ def load(
     labels, classes
         See :func:`from_arrays`.
     frame
-        Hand out a pandas frame with the original values instead of a matrix.
+        Hand out the pandas frame that ``read_csv`` or ``read_parquet`` makes of the file with default settings, instead of
+        a matrix. Of columns stated to be categorical, those with leading zeros are read as texts.
+    texts
+        With ``frame``: columns to read as texts, as written (pandas' ``dtype=str``).
     name
         What to call the data; the file's name unless given.
     slices
@@ -163,6 +106,7 @@ def load(
         name=name,
         records=records,
         slices=slices,
+        texts=texts,
     )
     return dataset
 
@@ -182,6 +126,7 @@ def load_parts(
     name: str | None = None,
     records: str = "X",
     slices: Collection[str] = (),
+    texts: Collection[str] = (),
 ) -> tuple[Dataset, tuple[NDArray[np.int64], ...]]:
     """Read several files of one kind as one data set; see :func:`load`.
 
@@ -197,34 +142,32 @@ def load_parts(
     if len(suffixes) != 1:
         raise DataError(f"files of one kind are needed, got {', '.join(suffixes) or 'none'}; convert them to one kind")
     title = name or _stem(files[0])
+    if texts and not frame:
+        raise DataError(
+            f"texts = {list(texts)} says how pandas reads columns; state frame = true, or categorical instead"
+        )
+    options: dict[str, Any] = {"drop": drop, "categorical": categorical, "numeric": numeric, "labels": labels}
+    options |= {"classes": classes, "group": group}
     try:
         if suffixes[0] == ".npz":
             if frame:
                 raise DataError(f"{files[0]}: an .npz holds arrays, not a table; leave frame out")
-            read = [_read_npz(path, records, label or "y", ids, group, slices) for path in files]
-            dataset = _from_npz(read, drop, categorical, numeric, labels, classes, group, title)
-            sizes = [n_records(part["X"]) for part in read]
+            parts = [_read_npz(path, records, label or "y", ids, group, slices) for path in files]
+            dataset = _from_npz(parts, files, name=title, **options)
+            sizes = [n_records(part["X"]) for part in parts]
         else:
             tables = [read_table(path) for path in files]
-            dataset = from_table(
-                join_tables(tables, files),
-                label=label,
-                ids=ids,
-                group=group,
-                drop=drop,
-                categorical=categorical,
-                numeric=numeric,
-                labels=labels,
-                classes=classes,
-                frame=frame,
-                name=title,
-                slices=slices,
-            )
-            sizes = [len(next(iter(table.values()))) for table in tables]
+            sizes = [len(table) for table in tables]
+            table = join_tables(tables, files)
+            options |= {"label": label, "ids": ids, "slices": slices, "texts": texts, "name": title}
+            frames = files if frame else ()
+            dataset = from_table(table, files=frames, sizes=sizes, **options)
     except DataError as error:
         if any(str(error).startswith(str(path)) for path in files):
             raise
         raise DataError(f"{', '.join(str(path) for path in files)}: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{files[0]} is nested too deeply to be read") from error
     ends = np.cumsum(sizes)
     return dataset, tuple(
         np.arange(end - size, end, dtype=np.int64) for size, end in zip(sizes, ends.tolist(), strict=True)
@@ -242,88 +185,168 @@ def from_table(
     numeric: Collection[str] = (),
     labels: Labels = "codes",
     classes: Sequence[Any] | None = None,
-    frame: bool = False,
     name: str = "data",
     slices: Collection[str] = (),
+    texts: Collection[str] = (),
+    files: Sequence[Path] = (),
+    sizes: Sequence[int] = (),
+    keep: Sequence[int] | None = None,
 ) -> Dataset:
-    """Return a data set from columns; parameters and errors are those of :func:`load`."""
-    names = list(table)
+    """Return a data set from columns; parameters and errors are those of :func:`load`.
+
+    ``files``, of which the table was read with so many records each (``sizes``), are read again by pandas, and the records
+    are frames; without files they are a matrix. ``keep`` names the records to take, all unless given.
+    """
+    names = list(table.columns)
     if label is None:
         raise DataError(f"name the label column (label = ...); the columns are {', '.join(names[:20])}")
-    for column in (label, ids, group, *drop, *categorical, *numeric, *slices):
-        if column is not None and column not in table:
+    stated = (label, ids, group, *drop, *categorical, *numeric, *slices, *texts)
+    for column in stated:
+        if column is not None and column not in table.columns:
             raise DataError(unknown_column(column, names))
-    if both := sorted(set(categorical) & set(numeric)):
-        raise DataError(f"columns {both} are stated to be both categorical and numeric; choose one")
-    left_out = {label, ids, group, *drop}
+    for one, other in (("categorical", "numeric"), ("texts", "numeric")):
+        lists = {"categorical": categorical, "numeric": numeric, "texts": texts}
+        if both := sorted(set(lists[one]) & set(lists[other])):
+            raise DataError(f"columns {both} are stated to be both {one} and {other}; choose one")
+    left_out = {label, ids, group, *drop, *(set(table.index) - {*categorical, *numeric, *texts})}
     features = [column for column in names if column not in left_out]
     if not features:
-        raise DataError("no column is left for the features: all are label, ids, group or dropped")
-    parsed = {
-        column: parse_column(column, table[column], categorical=column in categorical, numeric=column in numeric)
-        for column in features
-    }
+        raise DataError("no column is left for the features: all are label, ids, group, dropped or a row index")
+    check_unnamed(table, [column for column in stated if column is not None], features)
+    notes = index_notes(table, [*features, *(set(drop) & set(table.index))])
     schema: Schema | None = None
-    if frame:
-        numbers = {column: as_numbers(table[column]) for column in set(categorical) & set(features)}
-        X = to_frame(parsed | {column: found for column, found in numbers.items() if found is not None})
-    else:
+    X, reading = None, None
+    if files:
+        as_texts = {
+            *texts,
+            *(column for column in categorical if column in features and _are_codes(table.columns[column])),
+        }
+        X = _frames(table, files, sizes, features, as_texts)
+        reading = reading_of(files[0], as_texts)
+        notes += _frame_notes(table, features, {*numeric, *as_texts})
+    if keep is not None:
+        table, X = table.take(keep), X if X is None else take_records(X, keep)
+    if not files:
+        parsed = {
+            column: parse_column(
+                column, table.columns[column], categorical=column in categorical, numeric=column in numeric, notes=notes
+            )
+            for column in features
+        }
         X, schema = matrix(parsed)
-    y = as_numbers(table[label]) if labels == "codes" else None
     dataset = from_arrays(
         X,
-        table[label] if y is None else y,
+        file_labels(_readable(table.columns[label]), labels=labels),
         classes=classes,
         labels=labels,
-        ids=None if ids is None else side_values(table[ids]),
-        groups=None if group is None else side_values(table[group]),
+        ids=None if ids is None else side_values(table.columns[ids]),
+        groups=None if group is None else side_values(table.columns[group]),
         group_name=group,
         name=name,
-        stated=_stated(categorical, numeric) if frame else None,
+        stated=_stated({*categorical, *texts} & set(features), set(numeric) & set(features)) if files else None,
         schema=schema,
     )
-    return replace(dataset, slices={column: _slice(table[column]) for column in slices})
+    beside = {column: _slice(table.columns[column]) for column in slices}
+    check_names((text for values in beside.values() for text in set(values.tolist())), "slices")
+    return replace(dataset, slices=beside, notes=tuple(notes), reading=reading)
+
+
+def _are_codes(cells: Any) -> bool:
+    """Whether a column's cells would lose zeros in front if they were numbers."""
+    return isinstance(cells, list) and any(map(has_leading_zeros, set(cells)))
+
+
+def _frames(
+    table: Table, files: Sequence[Path], sizes: Sequence[int], features: Sequence[str], texts: Collection[str]
+) -> Any:
+    columns = [table.columns[name] for name in features]
+    size = sum(map(_bytes_of, columns))
+    require_room(size, f"a frame of {len(table):,} records and {len(features)} columns")
+    with within_memory("the frame"):
+        frames = [
+            read_frame(path, texts=texts, records=n)[list(features)] for path, n in zip(files, sizes, strict=True)
+        ]
+        return stack_records(frames, names=[str(path) for path in files])
+
+
+def _bytes_of(cells: Any) -> int:
+    if isinstance(cells, Unread):
+        return 0
+    if isinstance(cells, np.ndarray) and cells.dtype.kind != "O":
+        return cells.nbytes
+    return sum(8 + len(text) for text in cells if text is not None)
+
+
+def _frame_notes(table: Table, features: Collection[str], stated: Collection[str]) -> list[str]:
+    """Return what to say of codes that pandas reads as numbers."""
+    notes = []
+    for name in features:
+        cells = table.columns[name]
+        if name not in stated and _are_codes(cells) and all(text == "" or is_number(text) for text in set(cells)):
+            first = min(filter(has_leading_zeros, set(cells)))
+            notes.append(
+                f"Column {name!r}: pandas reads cells such as {first!r} as numbers, without the zeros in front, as it would "
+                f"have for the model; if the model was given texts, state texts = [{name!r}]."
+            )
+    return notes
+
+
+def _readable(cells: Any) -> Any:
+    if isinstance(cells, Unread):
+        raise DataError(cells.reason)
+    return cells
 
 
 def _slice(cells: Any) -> NDArray[Any]:
-    numbers = as_numbers(cells)
-    return np.array(list(cells), dtype=object) if numbers is None else numbers
+    """Return a column to part the records by: numbers where all are written as such, else texts as written."""
+    numbers = None if isinstance(cells, list) and _are_codes(cells) else as_numbers(_readable(cells))
+    if numbers is not None:
+        return numbers
+    return np.array([str(value) for value in cells], dtype=object)
 
 
 def _read_npz(
     path: Path, records: str, label: str, ids: str | None, group: str | None, slices: Collection[str]
 ) -> dict[str, Any]:
     packed = f"{records}_packed"
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:  # np.load leaves a broken file open
-            has = list(file.files)
-            wanted = {"y": label, "ids": ids, "groups": group}
-            for array in (records if packed not in has else packed, *wanted.values()):
-                if array is not None and array not in has:
-                    raise DataError(f"{path} has no array {array!r}; it has {', '.join(has)}. Name the right one")
-            part = {key: file[array] for key, array in wanted.items() if array is not None}
-            # a slice that is no array may be a column of the records: slices_of looks there
-            part["slices"] = {array: vector(file[array], array) for array in slices if array in has}
-            for array in ("classes", "feature_names"):
-                if array in has and file[array].ndim == 1:
-                    part[array] = file[array].tolist()
-            if packed in has:
-                if "n_features" not in has:
-                    raise DataError(f"{path} has {packed!r} without 'n_features', so its width is not known")
-                part["X"] = np.unpackbits(file[packed], axis=1, count=int(file["n_features"]))
-            else:
-                part["X"] = file[records]
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(
-            f"{path} cannot be read as .npz without pickled objects: {error}; save plain arrays with np.savez"
-        ) from error
-    return part
+    with open_npz(path) as file:
+        has = file.headers
+        wanted = {"y": label, "ids": ids, "groups": group}
+        source = packed if packed in has else records
+        for array in (source, *wanted.values()):
+            if array is not None and array not in has:
+                raise DataError(f"{path} has no array {array!r}; it has {', '.join(has)}. Name the right one")
+        needed = [array for array in (source, *wanted.values(), *slices) if array in has]
+        n = {array: has[array].shape[:1] for array in needed}  # an array without axes has no length
+        if len(set(n.values())) > 1:
+            lengths = ", ".join(f"{array} {length[0] if length else 'none'}" for array, length in n.items())
+            raise DataError(f"{path}: arrays must have one value for each record; their lengths differ: {lengths}")
+        file.require_room(needed)
+        part: dict[str, Any] = {key: file[array] for key, array in wanted.items() if array is not None}
+        # a slice that is no array may be a column of the records: slices_of looks there
+        part["slices"] = {array: vector(file[array], array) for array in slices if array in has}
+        for array in ("classes", "feature_names"):
+            if array in has and len(has[array].shape) == 1:
+                file.require_room([array])
+                part[array] = file[array].tolist()
+        if source == records:
+            return part | {"X": file[records]}
+        if "n_features" not in has:
+            raise DataError(f"{path} has {packed!r} without 'n_features', so its width is not known")
+        width, (rows, *bytes_) = int(file["n_features"]), has[packed].shape
+        if has[packed].dtype != np.uint8 or len(bytes_) != 1 or not 0 < width <= 8 * bytes_[0]:
+            raise DataError(
+                f"{path}: {packed!r} of shape {has[packed].shape} and type {has[packed].dtype} does not hold "
+                f"n_features = {width} bits a record; pack them with np.packbits(X, axis=1)"
+            )
+        require_room(rows * width, f"{path}: {rows:,} records of {width:,} bits, unpacked")
+        return part | {"X": np.unpackbits(file[packed], axis=1, count=width)}
 
 
 def _from_npz(
     parts: Sequence[dict[str, Any]],
+    files: Sequence[Path],
+    *,
     drop: Collection[str],
     categorical: Collection[str],
     numeric: Collection[str],
@@ -332,11 +355,21 @@ def _from_npz(
     group: str | None,
     name: str,
 ) -> Dataset:
-    X = stack_records([as_records(part["X"]) for part in parts])
+    sides = [str(path) for path in files]
+    for key, what in (("classes", "class names"), ("feature_names", "names of features")):
+        for part, side in zip(parts[1:], sides[1:], strict=True):
+            if part.get(key) != parts[0].get(key):
+                raise DataError(
+                    f"{side} has other {what} than {sides[0]}, or another order; write the same into all files"
+                )
+    X = stack_records([as_records(part["X"]) for part in parts], names=sides)
+    check_alike([sort_of(np.asarray(part["y"])) for part in parts], sides, "labels")
     arrays = {
         key: np.concatenate([part[key] for part in parts]) if key in parts[0] else None
         for key in ("y", "ids", "groups")
     }
+    if any(set(part["slices"]) != set(parts[0]["slices"]) for part in parts):
+        raise DataError(f"slices: {sides} do not hold the same arrays; write them into all files")
     slices = {array: np.concatenate([part["slices"][array] for part in parts]) for array in parts[0]["slices"]}
     names: list[str] | None = parts[0].get("feature_names")
     if drop or categorical or numeric:

@@ -10,7 +10,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from miaudit.data.arrays import from_arrays
 from miaudit.data.dataset import Dataset
-from miaudit.data.load import Path_, from_arrays, from_table, load
-from miaudit.data.tables import read_table
+from miaudit.data.load import Path_, from_table, load
+from miaudit.data.tables import Table, read_table
 from miaudit.errors import DataError
 
 FOLDER_VARIABLE = "MIAUDIT_DATA"
@@ -129,17 +129,19 @@ def _location30(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
 
 
 def _adult(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
-    table = read_table(_file("adult", folder, "adult.csv.gz", "adult.csv"))
-    part = table.get("split", [])
+    path = _file("adult", folder, "adult.csv.gz", "adult.csv")
+    table = read_table(path)
+    keep = None
     if options["part"] != "all":
-        table = _rows(table, [i for i, of in enumerate(part) if of == options["part"]])
-    return from_table(table, label="income", drop=("split",), frame=frame, name="adult")
+        keep = [i for i, of in enumerate(table.columns.get("split", ())) if of == options["part"]]
+    return from_table(table, label="income", drop=("split",), keep=keep, name="adult", **_frame(path, table, frame))
 
 
 def _diabetes130(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
     """Read the hospital task; why which columns are left out stands in ``NAMED``."""
-    table = read_table(_file("diabetes130", folder, "diabetes130.csv.gz", "diabetes130.csv"))
-    codes, patients = table["diag_1"], table["patient_nbr"]
+    path = _file("diabetes130", folder, "diabetes130.csv.gz", "diabetes130.csv")
+    table = read_table(path)
+    codes, patients = table.columns["diag_1"], table.columns["patient_nbr"]
     counts = Counter(code for code in codes if code != "?")
     common = {code for code, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:100]}
     keep = [i for i, code in enumerate(codes) if code in common]
@@ -149,7 +151,7 @@ def _diabetes130(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
             first.setdefault(patients[i], i)
         keep = list(first.values())
     return from_table(
-        _rows(table, keep),
+        table,
         label="diag_1",
         ids="encounter_id",
         group="patient_nbr",
@@ -157,8 +159,9 @@ def _diabetes130(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
         categorical=("admission_type_id", "discharge_disposition_id", "admission_source_id"),
         labels="names",
         classes=sorted(common, key=_code),
-        frame=frame,
+        keep=keep,
         name="diabetes130",
+        **_frame(path, table, frame),
     )
 
 
@@ -166,9 +169,9 @@ def _code(code: str) -> tuple[bool, float, str]:
     return (True, 0.0, code) if code[:1] in "EV" else (False, float(code), code)
 
 
-def _rows(table: dict[str, Any], keep: list[int]) -> dict[str, Any]:
-    take = itemgetter(*keep, keep[0])  # at least two, so that it answers a tuple
-    return {column: list(take(cells))[:-1] for column, cells in table.items()}
+def _frame(path: Path, table: Table, frame: bool) -> dict[str, Any]:
+    """Return what makes frames of a file for `from_table`."""
+    return {"files": (path,), "sizes": (len(table),)} if frame else {}
 
 
 def _mnist(folder: Path, options: dict[str, str], frame: bool) -> Dataset:

@@ -9,6 +9,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -16,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from miaudit.data.stacking import check_alike, check_exact, sort_of, stack_frames
 from miaudit.errors import DataError
 
 Records = Any
 """A numpy array (n, ...), a scipy CSR matrix or array, a pandas DataFrame or a polars DataFrame.
 
-A 2-D numpy array of objects is a table: its columns may be numbers or texts.
+A 2-D numpy array of objects is a table: its columns may be numbers or texts. A 1-D one holds a text for each record.
 """
 
 Kind = Literal["array", "sparse", "pandas", "polars"]
@@ -55,11 +57,16 @@ def is_sparse(X: Any) -> bool:
     return bool(sparse.issparse(X))
 
 
+def is_texts(X: Any) -> bool:
+    """Return whether a record is one text, as text pipelines take it."""
+    return isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind == "O"
+
+
 def as_records(X: Any) -> Records:
     """Return records in one of the four forms, without changing what was passed.
 
-    Sparse matrices of any format become canonical CSR, lists become arrays (tables of objects where they hold texts),
-    and a pandas index is reset.
+    Sparse matrices of any format become canonical CSR, lists become arrays (tables of objects where they hold texts), a
+    list or Series of texts becomes an (n,) array of them, and a pandas index is reset.
 
     Raises
     ------
@@ -79,15 +86,28 @@ def as_records(X: Any) -> Records:
             return X.reset_index(drop=True) if kind == "pandas" else X
     if isinstance(X, np.ma.MaskedArray):
         raise DataError("records are a masked array; fill the masked values in, for example with X.filled(0)")
+    if X.ndim == 1 and X.dtype.kind in "USTO":
+        return _texts(X)
     if X.ndim < 2:
         raise DataError(f"records must have shape (n, features) or more axes, got {X.shape}; one feature is X[:, None]")
-    if X.dtype.kind in "US":
+    if X.dtype.kind in "UST":
         return X.astype(object)
     if X.dtype.kind not in "biufO":
         raise DataError(f"records have dtype {X.dtype}; it must be of numbers, booleans or texts: convert them first")
     if X.dtype.kind == "O" and X.ndim > 2:
         raise DataError(f"records of objects must be a table (n, columns), got shape {X.shape}")
     return X
+
+
+def _texts(X: NDArray[Any]) -> NDArray[np.object_]:
+    texts = X.astype(object)
+    for i, text in enumerate(texts.tolist()):
+        if not isinstance(text, str):
+            raise DataError(
+                f"records have one axis, so that each must be a text; record {i} is {text!a:.60} ({type(text).__name__}). "
+                "For a table give two axes, for one column of numbers X[:, None]"
+            )
+    return texts
 
 
 def _array(X: Any) -> NDArray[Any]:
@@ -112,21 +132,60 @@ def n_records(X: Records) -> int:
     return int(X.shape[0])
 
 
+def n_columns(X: Records) -> int:
+    """Return the number of columns of a table; 1 where a record is one text."""
+    return 1 if is_texts(X) else int(X.shape[1])
+
+
 def column_names(X: Records) -> list[str] | None:
     """Return the names of a frame's columns, None for arrays and sparse matrices."""
     return [str(name) for name in X.columns] if kind_of(X) in ("pandas", "polars") else None
 
 
 def column_values(X: Records, i: int) -> NDArray[Any]:
-    """Return column ``i`` of a frame or a 2-D array as an (n,) array, of objects where it is not of one number type."""
+    """Return column ``i`` of a frame or a 2-D array as an (n,) array, of objects where it is not of one number type.
+
+    Where values are missing, they are NaN in numbers and None in objects, whatever the library calls them.
+    """
+    if is_texts(X):
+        return np.asarray(X)
     kind = kind_of(X)
     if kind == "pandas":
-        values = X.iloc[:, i].to_numpy()
+        column = X.iloc[:, i]
+        values = column.to_numpy()
+        if values.dtype.kind == "O" and getattr(column.dtype, "kind", "O") in "biuf":  # numbers of pandas with NA
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     elif kind == "polars":
         values = X.to_series(i).to_numpy()
     else:
         values = X[:, i]
-    return np.asarray(values)
+    values = np.asarray(values)
+    if values.dtype.kind == "O" and (absent := missing_values(values)).any():
+        values = values.copy()
+        values[absent] = None
+    return values
+
+
+def missing_values(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return (n,): which values of a column are NaN, None, or what a library calls missing."""
+    if values.dtype.kind == "f":
+        return np.asarray(np.isnan(values))
+    if values.dtype.kind in "mM":
+        return np.asarray(np.isnat(values))
+    if values.dtype.kind != "O":
+        return np.zeros(len(values), dtype=bool)
+    return np.fromiter(map(_is_missing, values.tolist()), dtype=bool, count=len(values))
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, str):
+        return False
+    return (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, Decimal) and value.is_nan())
+    )
 
 
 def take_records(X: Records, index: NDArray[np.int64] | Sequence[int]) -> Records:
@@ -137,38 +196,55 @@ def take_records(X: Records, index: NDArray[np.int64] | Sequence[int]) -> Record
     return X[rows]
 
 
-def stack_records(parts: Sequence[Records]) -> Records:
+def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = None) -> Records:
     """Return the records of all parts, one after the other, in their common form.
+
+    Categories of pandas columns are joined, those of earlier parts first.
+
+    Parameters
+    ----------
+    names
+        What to call the parts in messages.
 
     Raises
     ------
     DataError
-        If there is nothing to stack, or forms, widths or column names differ.
+        If there is nothing to stack, or forms, widths or column names differ, or one part has numbers where another has
+        texts, or numbers would change.
     """
     if not parts:
         raise DataError("there are no records to stack")
-    kinds = sorted({kind_of(X) for X in parts})
-    if len(kinds) > 1:
-        raise DataError(f"records of different forms cannot be stacked: {', '.join(kinds)}; convert them to one form")
+    names = names or [f"part {number}" for number in range(1, len(parts) + 1)]
+    kinds = [kind_of(X) for X in parts]
+    if len(set(kinds)) > 1:
+        forms = ", ".join(f"{name} {kind}" for name, kind in zip(names, kinds, strict=True))
+        raise DataError(f"records of different forms cannot be stacked ({forms}); convert them to one form")
     first, kind = parts[0], kinds[0]
-    names = column_names(first)
-    for number, X in enumerate(parts[1:], start=2):
-        if column_names(X) != names:
-            differing = sorted(set(column_names(X) or ()) ^ set(names or ()))
+    columns = column_names(first)
+    for name, X in zip(names[1:], parts[1:], strict=True):
+        if column_names(X) != columns:
+            differing = sorted(set(column_names(X) or ()) ^ set(columns or ()))
             what = f"only in one of them: {differing[:5]}" if differing else "the order differs"
-            raise DataError(f"part {number} has other columns than the first; {what}. Give all parts the same columns")
+            raise DataError(f"{name} has other columns than {names[0]}; {what}. Give all parts the same columns")
         if X.shape[1:] != first.shape[1:]:
-            raise DataError(f"part {number} has records of shape {X.shape[1:]}, the first has {first.shape[1:]}")
+            raise DataError(f"{name} has records of shape {X.shape[1:]}, {names[0]} has {first.shape[1:]}")
+    if len(parts) == 1:
+        return first
     if kind == "sparse":
         return sparse.vstack(list(parts), format="csr")
-    if kind == "pandas":
-        return sys.modules["pandas"].concat(list(parts), ignore_index=True)
     if kind == "polars":
         try:
             return sys.modules["polars"].concat(list(parts))
         except Exception as error:
             raise DataError(f"the parts' columns have different types: {error}; cast them to one type") from error
-    return np.concatenate(parts)
+    if kind == "pandas":
+        return stack_frames(parts, names)
+    if parts[0].ndim == 2 and any(X.dtype.kind == "O" for X in parts):
+        for i in range(parts[0].shape[1]):
+            check_alike([sort_of(X[:, i]) for X in parts], names, f"column {i}")
+    stacked = np.concatenate(parts)
+    check_exact(parts, stacked.dtype, names, "records")
+    return stacked
 
 
 def content_hash(X: Records) -> str:
@@ -187,9 +263,9 @@ def content_hash(X: Records) -> str:
     elif kind == "array" and X.dtype.kind != "O":
         _feed(digest, X)
     else:
-        names = column_names(X) or [""] * X.shape[1]
+        names = column_names(X) or [""] * n_columns(X)
         for i, name in enumerate(names):
-            digest.update(f"{len(name)}:{name}|".encode())
+            digest.update(f"{len(name)}:{name}|".encode("utf-8", "surrogatepass"))
             values = column_values(X, i)
             if values.dtype.kind in "biufmM":
                 _feed(digest, values)
@@ -218,7 +294,7 @@ def row_hashes(X: Records) -> NDArray[np.bytes_]:
     if kind == "array" and X.dtype.kind != "O":
         blocks = [_plain(X).reshape(n, -1)]
     else:
-        blocks = [_block(column_values(X, i)) for i in range(X.shape[1])]
+        blocks = [_block(column_values(X, i)) for i in range(n_columns(X))]
     rows = [np.ascontiguousarray(block).view(np.uint8).reshape(n, -1) for block in blocks]
     table = np.ascontiguousarray(rows[0] if len(rows) == 1 else np.hstack(rows))  # (n, bytes)
     width, content = table.shape[1], table.reshape(-1).data
@@ -226,8 +302,8 @@ def row_hashes(X: Records) -> NDArray[np.bytes_]:
     return np.frombuffer(b"".join(digests), dtype="S16")
 
 
-def check_finite(X: Records, what: str = "records") -> None:
-    """Refuse NaN, infinite and missing values.
+def check_finite(X: Records, what: str = "records", *, missing: bool = False) -> None:
+    """Refuse infinite values, and missing ones too unless ``missing`` lets them pass.
 
     Raises
     ------
@@ -240,55 +316,45 @@ def check_finite(X: Records, what: str = "records") -> None:
         if not len(bad):
             return
         row = int(np.searchsorted(X.indptr, bad[0], side="right")) - 1
-        raise _not_finite(what, len(bad), row, f"column {X.indices[bad[0]]}")
+        raise _not_finite(what, len(bad), row, f"column {X.indices[bad[0]]}", missing)
     if kind == "array" and X.dtype.kind != "O":
-        if X.dtype.kind != "f" or (finite := np.isfinite(X)).all():
+        if X.dtype.kind != "f":
             return
-        first = np.unravel_index(int(np.argmin(finite)), X.shape)
+        usable = ~np.isinf(X) if missing else np.isfinite(X)
+        if usable.all():
+            return
+        first = np.unravel_index(int(np.argmin(usable)), X.shape)
         column = f"column {first[1]}" if X.ndim == 2 else f"position {tuple(int(i) for i in first[1:])}"
-        raise _not_finite(what, int(finite.size - finite.sum()), int(first[0]), column)
-    names, found = column_names(X), []
-    for i in range(X.shape[1]):
-        bad = np.flatnonzero(_unusable(column_values(X, i)))
+        raise _not_finite(what, int(usable.size - usable.sum()), int(first[0]), column, missing)
+    names, places = column_names(X), []
+    for i in range(n_columns(X)):
+        values = column_values(X, i)
+        bad = np.flatnonzero(_infinite(values) if missing else _infinite(values) | missing_values(values))
         if len(bad):
-            found.append((int(bad[0]), i, len(bad)))
-    if found:
-        row, i, _ = min(found)
+            places.append((int(bad[0]), i, len(bad)))
+    if places:
+        row, i, _ = min(places)
         column = f"column {names[i]!r}" if names else f"column {i}"
-        raise _not_finite(what, sum(count for *_, count in found), row, column)
+        raise _not_finite(what, sum(count for *_, count in places), row, column, missing)
 
 
-def _not_finite(what: str, count: int, row: int, column: str) -> DataError:
+def _not_finite(what: str, count: int, row: int, column: str, missing: bool) -> DataError:
+    kinds = "infinite" if missing else "NaN, infinite or missing"
+    wanted = "finite, or missing" if missing else "there and finite"
     values = "1 value that is" if count == 1 else f"{count} values that are"
     return DataError(
-        f"{what}: {values} NaN, infinite or missing, first in record {row} (counted from 0), {column}; every value "
-        "must be there and finite: fill them in, or leave these records or columns out"
+        f"{what}: {values} {kinds}, first in record {row} (counted from 0), {column}; every value must be {wanted}: fill "
+        "them in, or leave these records or columns out"
     )
 
 
-def _unusable(values: NDArray[Any]) -> NDArray[np.bool_]:
-    bad: NDArray[np.bool_]
+def _infinite(values: NDArray[Any]) -> NDArray[np.bool_]:
     if values.dtype.kind == "f":
-        bad = ~np.isfinite(values)
-        return bad
-    if values.dtype.kind in "mM":
-        bad = np.isnat(values)
-        return bad
+        return np.asarray(np.isinf(values))
     if values.dtype.kind != "O":
         return np.zeros(len(values), dtype=bool)
-    return np.fromiter(
-        (
-            not isinstance(value, str)
-            and (
-                value is None
-                or type(value).__name__ in ("NAType", "NaTType")
-                or (isinstance(value, float) and not math.isfinite(value))
-            )
-            for value in values.tolist()
-        ),
-        dtype=bool,
-        count=len(values),
-    )
+    infinite = (isinstance(value, float | Decimal) and math.isinf(value) for value in values.tolist())
+    return np.fromiter(infinite, dtype=bool, count=len(values))
 
 
 def _without_zeros(X: Any) -> Any:
@@ -315,8 +381,10 @@ def _digest(content: bytes | memoryview) -> bytes:
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:
-    """Return numbers whose bytes are equal where the numbers are."""
-    values = values + 0.0 if values.dtype.kind == "f" else values  # -0.0 + 0.0 is 0.0
+    """Return numbers whose bytes are equal where the numbers are, or are missing."""
+    if values.dtype.kind == "f":
+        values = values + 0.0  # -0.0 + 0.0 is 0.0
+        values[np.isnan(values)] = np.nan  # NaN has many forms
     return values.astype(_little(values.dtype), copy=False)
 
 

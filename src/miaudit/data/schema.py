@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
@@ -18,9 +18,13 @@ from miaudit.data.records import (
     check_finite,
     column_names,
     column_values,
+    is_sparse,
+    is_texts,
     kind_of,
+    missing_values,
     n_records,
 )
+from miaudit.data.room import require_room
 from miaudit.errors import DataError
 
 ColumnKind = Literal["numeric", "binary", "categorical"]
@@ -44,6 +48,8 @@ class Column:
         Smallest and largest value of a numeric or binary column; None for a categorical one.
     values
         How each category stands in the records: itself in a frame, a number in a matrix (0, 1, ... unless given).
+    missing
+        Whether values are missing (NaN or None): no category, and no part of the range.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Column:
     low: float | None = None
     high: float | None = None
     values: tuple[Any, ...] | None = None
+    missing: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ColumnKind):
@@ -76,11 +83,14 @@ class Schema:
         Shape of one record where it has several axes, as (28, 28) or (3, 32, 32); None for tables.
     sparse
         Whether the table is held as CSR.
+    texts
+        Whether a record is one text, as text pipelines take it; the one column is called ``text``.
     """
 
     columns: tuple[Column, ...]
     shape: tuple[int, ...] | None = None
     sparse: bool = False
+    texts: bool = False
 
     @classmethod
     def infer(
@@ -89,7 +99,7 @@ class Schema:
         """Return the schema of records.
 
         Columns of numbers are numeric, or binary where they hold only 0 and 1; columns of texts and pandas categories
-        are categorical.
+        are categorical. Values may be missing in tables, not in images, sparse matrices and records that are one text each.
 
         Parameters
         ----------
@@ -103,10 +113,17 @@ class Schema:
         Raises
         ------
         DataError
-            If values are NaN or missing, or a stated kind does not fit, or a column is of neither numbers nor texts.
+            If values are infinite, or missing where they may not be, or a stated kind does not fit, or a column is of neither
+            numbers nor texts.
         """
         X = as_records(X)
-        check_finite(X)
+        check_finite(X, missing=not is_sparse(X) and len(X.shape) == 2)
+        if is_texts(X):
+            if stated or names:
+                raise DataError(
+                    "records are one text each and have no columns: state neither names nor kinds of columns"
+                )
+            return cls((infer_column("text", X, "categorical"),), texts=True)
         if isinstance(X, np.ndarray) and X.ndim > 2:
             if stated:
                 raise DataError(f"kinds were stated for columns {list(stated)}, but records of {X.shape[1:]} have none")
@@ -157,12 +174,21 @@ class Schema:
         """Number of columns of :meth:`encode`: a categorical column takes one per category."""
         if self.shape is not None:
             return self.width
-        return sum(len(column.categories or ("",)) for column in self.columns)
+        return sum(
+            len(column.categories) if column.categories is not None else 1 + column.missing for column in self.columns
+        )
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the columns in which values are missing."""
+        return tuple(column.name for column in self.columns if column.missing)
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of everything the schema says."""
-        return hashlib.sha256(repr((self.shape, self.sparse, self.columns)).encode()).hexdigest()
+        beside = (("texts",) if self.texts else ()) + self.missing  # nothing where there is nothing to say
+        content = (self.shape, self.sparse, self.columns, *([beside] if beside else []))
+        return hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """Return a short summary: widths, and the number of columns of each kind or the shape of an image."""
@@ -170,7 +196,8 @@ class Schema:
             column = self.columns[0]
             return {"width": self.width, "shape": list(self.shape), "low": column.low, "high": column.high}
         counts = {kind: sum(column.kind == kind for column in self.columns) for kind in get_args(ColumnKind)}
-        return {"width": self.width, **counts, "encoded_width": self.encoded_width, "sparse": self.sparse}
+        widths = {"width": self.width, **counts, "encoded_width": self.encoded_width, "sparse": self.sparse}
+        return widths | ({"missing": list(self.missing)} if self.missing else {})
 
     def check(self, X: Records) -> None:
         """Refuse records that do not fit.
@@ -183,7 +210,7 @@ class Schema:
         self._check_columns(X)
         for i, column in self._categorical():
             values = column_values(X, i)
-            unknown = np.flatnonzero(_codes(values, column) < 0)
+            unknown = np.flatnonzero((_codes(values, column) < 0) & ~(column.missing & missing_values(values)))
             if len(unknown):
                 allowed = ", ".join((column.categories or ())[:8]) + (
                     ", ..." if len(column.categories or ()) > 8 else ""
@@ -197,8 +224,9 @@ class Schema:
     def encode(self, X: Records) -> Any:
         """Return the records as numbers: (n, encoded_width) float32, CSR where the schema is sparse.
 
-        A category becomes one column that is 1 (all zero for an unknown one); numbers stay as they are, neither centred
-        nor scaled; images are flattened.
+        A category becomes one column that is 1 (all zero for an unknown or a missing one); numbers stay as they are, neither
+        centred nor scaled; where some are missing, those become the smallest one, and a further column is 1. Images are
+        flattened.
 
         Raises
         ------
@@ -210,15 +238,21 @@ class Schema:
             return X.reshape(n_records(X), -1).astype(np.float32)
         if kind_of(X) == "sparse":
             return X.tocsr().astype(np.float32)
-        if isinstance(X, np.ndarray) and not any(True for _ in self._categorical()):
+        if isinstance(X, np.ndarray) and not self.missing and not any(True for _ in self._categorical()):
             return X.astype(np.float32)
+        require_room(4 * n_records(X) * self.encoded_width, f"{n_records(X)} records, one-hot", copies=1)
         out = np.zeros((n_records(X), self.encoded_width), dtype=np.float32)  # (n, encoded_width)
         start = 0
         for i, column in enumerate(self.columns):
             values = column_values(X, i)
             if column.categories is None:
-                out[:, start] = values.astype(np.float64)
-                start += 1
+                numbers = values.astype(np.float64)
+                if column.missing:
+                    absent = np.isnan(numbers)
+                    numbers = np.where(absent, column.low or 0.0, numbers)
+                    out[:, start + 1] = absent
+                out[:, start] = numbers
+                start += 1 + column.missing
                 continue
             codes = _codes(values, column)
             known = np.flatnonzero(codes >= 0)
@@ -234,6 +268,10 @@ class Schema:
         if self.shape is not None:
             if tuple(X.shape[1:]) != self.shape or names is not None:
                 raise DataError(f"records have shape {tuple(X.shape[1:])}, the schema says {self.shape}")
+            return
+        if self.texts or is_texts(X):
+            if not (self.texts and is_texts(X)):
+                raise DataError("records are one text each on one side only; give all of them in one form")
             return
         expected = [column.name for column in self.columns]
         if names is not None and names != expected:
@@ -253,9 +291,19 @@ def encoder(schema: Schema) -> Any:
     """Return an unfitted scikit-learn transformer that makes such records ready for an estimator, or None.
 
     One-hot for categorical columns (an unknown category is all zero), zero mean and unit variance for numeric ones,
-    binary ones as they are. Sparse numbers are scaled by their largest magnitude, which keeps zeros. Images are
-    flattened and divided by their largest possible value. None where all columns are binary.
+    binary ones as they are; missing numbers stay missing. Sparse numbers are scaled by their largest magnitude, which
+    keeps zeros. Images are flattened and divided by their largest possible value. None where all columns are binary.
+
+    Raises
+    ------
+    DataError
+        If a record is one text: what makes numbers of it is a part of the model.
     """
+    if schema.texts:
+        raise DataError(
+            "records are one text each; the encoder of recipe.encode makes no numbers of texts: set it to false, and let the "
+            "recipe begin with a vectorizer"
+        )
     if schema.shape is None and all(column.kind == "binary" for column in schema.columns):
         return None
     from sklearn.compose import ColumnTransformer
@@ -304,19 +352,40 @@ def infer_column(
     if kind is not None and kind not in get_args(ColumnKind):
         raise DataError(f"column {name!r}: kind {kind!r} is not one of {', '.join(get_args(ColumnKind))}")
     numbers = _as_numbers(values, convert=kind in ("numeric", "binary"))
+    absent = missing_values(values)
+    missing = bool(absent.any())
     if kind == "categorical" or (kind is None and (declared is not None or numbers is None)):
         if values.dtype.kind not in "biufO":
             raise DataError(f"column {name!r} has dtype {values.dtype}, neither numbers nor texts; convert or drop it")
-        known = _ordered({*values.tolist(), *(() if declared is None else np.asarray(declared).tolist())})
-        return Column(name, "categorical", tuple(str(value) for value in known), values=tuple(known))
+        try:
+            there = {*values[~absent].tolist(), *(() if declared is None else np.asarray(declared).tolist())}
+        except TypeError:
+            odd = next(value for value in values[~absent].tolist() if not _is_hashable(value))
+            raise DataError(
+                f"column {name!r} holds values of type {type(odd).__name__}, such as {odd!a:.60}; numbers and texts are "
+                "read: convert or drop it"
+            ) from None
+        known = _ordered(there) or [""]
+        return Column(name, "categorical", tuple(str(value) for value in known), values=tuple(known), missing=missing)
     if numbers is None:
         raise DataError(f"column {name!r} is stated to be {kind} but holds texts; state it categorical, or correct it")
+    numbers = numbers[~absent]
+    if not len(numbers):
+        return Column(name, "numeric", low=0.0, high=0.0, missing=True)
     binary = bool(np.isin(numbers, (0, 1)).all())
     if kind == "binary" and not binary:
         raise DataError(f"column {name!r} is stated to be binary but holds other numbers than 0 and 1")
     if binary and kind != "numeric":
-        return Column(name, "binary", low=0.0, high=1.0)
-    return Column(name, "numeric", low=float(numbers.min()), high=float(numbers.max()))
+        return Column(name, "binary", low=0.0, high=1.0, missing=missing)
+    return Column(name, "numeric", low=float(numbers.min()), high=float(numbers.max()), missing=missing)
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _as_numbers(values: NDArray[Any], *, convert: bool) -> NDArray[Any] | None:
@@ -345,6 +414,8 @@ def _pixels(X: NDArray[Any]) -> Column:
 
 
 def _matrix_columns(X: NDArray[Any], names: Sequence[str]) -> Iterable[Column]:
+    if X.dtype.kind == "f" and np.isnan(X).any():
+        return [infer_column(name, X[:, i]) for i, name in enumerate(names)]
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)  # (columns,)
     binary = (low >= 0) & (high <= 1)
     if X.dtype.kind == "f":
@@ -374,6 +445,7 @@ def _codes(values: NDArray[Any], column: Column) -> NDArray[np.int64]:
     known = column.values or ()
     if values.dtype.kind in "biuf" and not any(isinstance(value, str) for value in known):
         numbers, found = np.asarray(known, dtype=np.float64), values.astype(np.float64)
+        found = np.where(np.isnan(found), np.inf, found)  # no number, and so no category
         place = np.searchsorted(numbers, found).clip(max=len(numbers) - 1)
         return np.where(numbers[place] == found, place, -1).astype(np.int64)
     number = {value: i for i, value in enumerate(known)}

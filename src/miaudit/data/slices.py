@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.dataset import Dataset
-from miaudit.data.records import column_values, is_sparse
+from miaudit.data.naming import check_names
+from miaudit.data.records import column_values, is_sparse, missing_values
 from miaudit.data.schema import unknown_column
 from miaudit.errors import DataError
 
 _RANGES = 4  # parts a column of many numbers is cut into
+MISSING = "missing"
+"""What the group of records without a value is called."""
+
 _MOST = 50  # groups of one column; more leave too few records in each
 
 
@@ -54,7 +58,7 @@ def _values(dataset: Dataset, name: str) -> NDArray[np.generic]:
 
 
 def grouped(name: str, values: ArrayLike) -> NDArray[np.str_]:
-    """Return (n,) group names of a column's values: as text, or as ranges where they are many numbers.
+    """Return (n,) group names of a column's values: as text, or as ranges where they are many numbers, or ``missing``.
 
     Raises
     ------
@@ -62,6 +66,12 @@ def grouped(name: str, values: ArrayLike) -> NDArray[np.str_]:
         If there are more than fifty groups.
     """
     array = np.asarray(values)
+    absent = missing_values(array)
+    if absent.any():
+        names = np.full(len(array), MISSING, dtype=object)
+        if not absent.all():
+            names[~absent] = grouped(name, array[~absent])
+        return names.astype(str)
     distinct = np.unique(array.astype(str)) if array.dtype.kind == "O" else np.unique(array)
     if array.dtype.kind in "iuf" and len(distinct) > 10:
         inner = np.unique(np.quantile(array, np.arange(1, _RANGES) / _RANGES, method="lower"))
@@ -74,6 +84,7 @@ def grouped(name: str, values: ArrayLike) -> NDArray[np.str_]:
             f"slices: {name!r} has {len(distinct)} different values, more than {_MOST} groups: that is an id or free "
             "text; name a column that many records share"
         )
+    check_names(distinct.tolist(), f"slices: {name!r}")
     if array.dtype.kind == "f":
         return np.array([f"{value:g}" for value in array])
     return array.astype(str)

@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.copies import Copies
 from miaudit.data.dataset import Dataset
+from miaudit.data.npz import read_npy
 from miaudit.data.records import row_hashes
+from miaudit.data.room import require_room
 from miaudit.errors import SplitError
 
 Ints = NDArray[np.int64]
@@ -260,11 +262,9 @@ def read_index(path: str | Path, records: int | None = None) -> Ints:
     path = Path(path)
     try:
         if path.suffix == ".npy":
-            index = np.load(path, allow_pickle=False)
-            if not isinstance(index, np.ndarray):  # an .npz under this name
-                index.close()
-                raise ValueError("it is an .npz of several arrays")
+            index = read_npy(path)
         elif path.suffix in (".txt", ".csv"):
+            require_room(path.stat().st_size, f"{path}, as a list of numbers", copies=16)
             index = _numbers(path, path.read_text(encoding="utf-8-sig").splitlines())
         else:
             raise SplitError(f"{path}: record numbers are read from .npy, .txt or .csv")

@@ -2,23 +2,70 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.labels import is_number, natural
+from miaudit.data.cells import (
+    exceeds_floats,
+    has_leading_zeros,
+    is_dressed,
+    is_infinite,
+    is_missing,
+    is_number,
+    is_whole,
+    merged,
+    natural,
+)
+from miaudit.data.delimited import read_csv
+from miaudit.data.parquet import Unread, read_parquet
+from miaudit.data.room import require_room
 from miaudit.data.schema import Column, Schema
 from miaudit.errors import DataError
 
-Table = dict[str, Any]  # column name -> list of texts (CSV), or (n,) array (Parquet)
+Cells = Any
+"""One column: a list of texts (CSV), an (n,) array, of objects where they are texts (Parquet), or `Unread`."""
 
 _SUFFIXES = (".npz", ".csv", ".csv.gz", ".parquet")
+_FEW = 20  # different cells up to which numbers beside texts are taken for categories
+_MANY = 50  # categories above which a column of texts is told of
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Columns by name.
+
+    Parameters
+    ----------
+    columns
+        The cells of each column.
+    index
+        Columns that are the row index of a frame and no features.
+    """
+
+    columns: dict[str, Cells]
+    index: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return next((len(cells) for cells in self.columns.values() if not isinstance(cells, Unread)), 0)
+
+    def take(self, rows: Sequence[int]) -> Table:
+        """Return the table of these records."""
+        return Table(
+            {
+                name: [cells[i] for i in rows]
+                if isinstance(cells, list)
+                else cells
+                if isinstance(cells, Unread)
+                else cells[rows]
+                for name, cells in self.columns.items()
+            },
+            self.index,
+        )
 
 
 def read_table(path: Path) -> Table:
@@ -27,167 +74,263 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     DataError
-        If the file is missing, empty, ragged, or not of its kind.
+        If the file is missing, empty, ragged, not of its kind, or larger than memory.
     """
-    return _read_parquet(path) if suffix_of(path) == ".parquet" else _read_csv(path)
+    if suffix_of(path) == ".parquet":
+        return Table(*read_parquet(path))
+    columns = read_csv(path)
+    first = next(iter(columns))
+    return Table(dict(columns), (first,) if first == "Unnamed: 0" and _is_row_number(columns[first]) else ())
 
 
-def _read_csv(path: Path) -> Table:
-    opener = gzip.open if path.name.endswith(".gz") else open
-    try:
-        with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file, strict=True) if row]
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
-    if not rows or not any(rows[0]):
-        raise DataError(f"{path} is empty; a table starts with a line of column names")
-    header = rows.pop(0)
-    if repeated := sorted({column for column in header if header.count(column) > 1}):
-        raise DataError(f"{path}: column names appear more than once: {repeated[:5]}; rename them")
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise DataError(f"{path}: record {number} has {len(row)} cells, the header names {len(header)} columns")
-    if not rows:
-        raise DataError(f"{path} has a header and no records")
-    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+def _is_row_number(cells: Sequence[str]) -> bool:
+    """Whether the cells are what pandas' ``to_csv`` writes before the first column: whole numbers, each once."""
+    return len(set(cells)) == len(cells) and all(map(is_whole, cells))
 
 
-def _read_parquet(path: Path) -> Table:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError:
-        raise DataError(f"{path}: reading Parquet needs pyarrow: pip install 'miaudit[parquet]'") from None
-    try:
-        with path.open("rb") as file:
-            read = pq.read_table(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    if read.num_rows == 0:
-        raise DataError(f"{path} has no records")
-    table: Table = {}
-    for column in read.column_names:
-        values = read.column(column)
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(values.type.value_type)
-        if values.null_count:
-            first = values.is_null().index(True).as_py()
-            raise DataError(
-                f"{path}: column {column!r} has {values.null_count} missing values, first in record {first} (counted "
-                "from 0); fill them in, or leave the column out of the file"
+def index_notes(table: Table, features: Collection[str]) -> list[str]:
+    """Return what to say of columns that count the records, whether they are left out or not."""
+    notes = []
+    if left_out := [name for name in table.index if name not in features]:
+        notes.append(
+            f"Columns {left_out} are the row index of a pandas frame and were left out of the features; to_csv(index=False) "
+            "and to_parquet(index=False) do not write it."
+        )
+    for name in features:
+        cells = table.columns[name]
+        numbers = as_numbers(cells) if len(table) > _FEW and not isinstance(cells, Unread) else None
+        if numbers is not None and numbers.dtype.kind in "iu" and (np.diff(numbers) == 1).all():
+            notes.append(
+                f"Column {name!r} counts the records from {numbers[0]} to {numbers[-1]} and is read as a feature; if it is "
+                f"a row number, state drop = [{name!r}]."
             )
-        if pa.types.is_decimal(values.type):
-            values = values.cast(pa.float64())
-        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            table[column] = np.array(values.to_pylist(), dtype=object)  # typed as texts: never read as numbers
-        elif pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type):
-            table[column] = values.to_numpy()
-        else:
-            raise DataError(f"{path}: column {column!r} has type {values.type}; numbers, booleans and texts are read")
-    return table
+    return notes
 
 
-def parse_column(
-    name: str, cells: Any, *, categorical: bool = False, numeric: bool = False
-) -> NDArray[Any] | list[str]:
-    """Return a column's numbers, or its texts where it is categorical.
+def check_unnamed(table: Table, named: Collection[str], features: Collection[str]) -> None:
+    """Refuse features without a name that nothing is stated of.
 
     Raises
     ------
     DataError
-        If nothing is stated, and most cells are numbers but not all, or the texts look like ids and not categories.
+        Naming the first.
     """
+    for i, name in enumerate(table.columns):
+        if name == f"Unnamed: {i}" and name in features and name not in named:
+            raise DataError(
+                f"column {i} (counted from 0) has no name in the header, with cells such as {_first(table.columns[name])!r}: "
+                f"a row index, or a comma too many at the end of each line; state drop = [{name!r}], or what it is in numeric "
+                "or categorical"
+            )
+
+
+def parse_column(
+    name: str, cells: Cells, *, categorical: bool = False, numeric: bool = False, notes: list[str]
+) -> NDArray[Any] | list[str | None]:
+    """Return a column's numbers, NaN where they are missing, or its texts where it is categorical.
+
+    What was read otherwise than its cells may suggest is added to ``notes``.
+
+    Raises
+    ------
+    DataError
+        If nothing is stated, and cells look like numbers that are not written plainly, or most cells are numbers and not
+        all, or codes would become one number, or the texts look like ids and not categories.
+    """
+    if isinstance(cells, Unread):
+        raise DataError(cells.reason)
+    if isinstance(cells, np.ndarray):
+        if cells.dtype.kind in "biuf" and not categorical:
+            if cells.dtype.kind in "iu" and not numeric and (np.abs(cells.astype(np.float64)) >= 2.0**53).any():
+                raise _too_large(name)
+            if cells.dtype.kind == "f" and (missing := int(np.isnan(cells).sum())):
+                notes.append(f"Column {name!r}: {missing} of {len(cells)} values are missing, and are NaN.")
+            return cells
+        texts = [None if value is None or value != value else str(value) for value in cells.tolist()]
+        if numeric:
+            raise _not_numbers(name, texts, set(texts), "is stated to be numeric")
+        return texts if categorical else _categories(name, texts, notes)
+    texts = list(cells)
     if categorical:
-        return [str(value) for value in (cells.tolist() if isinstance(cells, np.ndarray) else cells)]
-    numbers = as_numbers(cells)
-    if numbers is not None:
-        return numbers
-    texts: list[str] = list(cells)
-    distinct = set(texts)
-    others = {text for text in distinct if not is_number(text)}
-    if others and (numeric or (len(distinct) > 20 and len(others) < len(distinct) / 2)):
-        first = next(i for i, text in enumerate(texts) if text in others)
-        count = sum(text in others for text in texts)
-        wanted = "is stated to be numeric" if numeric else "holds numbers"
-        raise DataError(
-            f"column {name!r} {wanted}, but {count} cells are not numbers, first {texts[first]!r} in record {first} "
-            f"(counted from 0); correct them, or state categorical = [{name!r}] or drop = [{name!r}]"
+        return texts
+    distinct = set(cells)
+    others = {text for text in distinct if not is_number(text) and not is_infinite(text)}
+    plain = distinct - others
+    wrong = {text for text in others if not is_missing(text)}
+    if numeric or (plain and not wrong):
+        if wrong:
+            raise _not_numbers(name, texts, wrong, "is stated to be numeric")
+        return _numbers(name, cells, plain, others, numeric, notes)
+    dressed = {text for text in wrong if is_dressed(text)}
+    rest = wrong - dressed
+    if len(distinct) > _FEW and len(rest) < len(distinct) / 2 and (plain or dressed):
+        holds = "holds numbers" if not dressed else "holds numbers in another notation than 1234.5"
+        raise _not_numbers(name, texts, wrong, holds)
+    if plain or (dressed and not rest):
+        first = min(wrong, key=texts.index)
+        notes.append(
+            f"Column {name!r} holds numbers beside texts such as {first!r}, and was read as {len(distinct)} categories; "
+            "write plain numbers and empty cells if they are quantities."
         )
-    if len(distinct) > 1000 and len(distinct) > len(texts) / 2:
+        return texts
+    return _categories(name, texts, notes)
+
+
+def _numbers(
+    name: str, cells: Sequence[str], plain: Collection[str], missing: Collection[str], stated: bool, notes: list[str]
+) -> NDArray[Any]:
+    if not stated and any(map(exceeds_floats, plain)):
+        raise _too_large(name)
+    padded = [text for text in plain if has_leading_zeros(text)]
+    if padded and not stated:
+        if both := merged(sorted(text for text in plain if is_whole(text))):
+            raise DataError(
+                f"column {name!r} writes {both[0]!r} and {both[1]!r}, which would become one number: state categorical = "
+                f"[{name!r}] if they are codes, or numeric = [{name!r}] if they are numbers"
+            )
+        notes.append(
+            f"Column {name!r} was read as numbers, though cells such as {min(padded)!r} begin with zeros as codes do; state "
+            f"categorical = [{name!r}] if they are codes."
+        )
+    if missing:
+        count = sum(text in missing for text in cells)
+        notes.append(f"Column {name!r}: {count} of {len(cells)} cells are missing, and are NaN.")
+        return np.array(["nan" if text in missing else text for text in cells], dtype=np.float64)
+    numbers = as_numbers(cells)
+    assert numbers is not None
+    return numbers
+
+
+def _categories(name: str, texts: list[Any], notes: list[str]) -> list[Any]:
+    distinct = len(set(texts))
+    if distinct > 1000 and distinct > len(texts) / 2:
         raise DataError(
-            f"column {name!r} has {len(distinct)} different texts in {len(texts)} records, such as {texts[0]!r}: that "
-            f"is an id or free text; state drop = [{name!r}], or ids = {name!r}, or categorical = [{name!r}]"
+            f"column {name!r} has {distinct} different texts in {len(texts)} records, such as {_first(texts)!r}: that "
+            f"is an id or free text; state drop = [{name!r}], or ids = {name!r}, or categorical = [{name!r}], or with "
+            f"frame = true texts = [{name!r}]"
+        )
+    if distinct > _MANY and distinct > len(texts) / 4:
+        notes.append(
+            f"Column {name!r} was read as {distinct} categories in {len(texts)} records, such as {_first(texts)!r}: is it a "
+            "category?"
         )
     return texts
+
+
+def _not_numbers(name: str, texts: Sequence[Any], wrong: Collection[Any], holds: str) -> DataError:
+    first = next(i for i, text in enumerate(texts) if text in wrong)
+    count = sum(text in wrong for text in texts)
+    return DataError(
+        f"column {name!r} {holds}, but {count} cells are not numbers, first {_short(texts[first])!r} in record {first} "
+        f"(counted from 0); write plain numbers such as 1234.5 and leave missing cells empty, or state categorical = "
+        f"[{name!r}] or drop = [{name!r}]"
+    )
+
+
+def _too_large(name: str) -> DataError:
+    return DataError(
+        f"column {name!r} holds whole numbers beyond 2**53, which a matrix of floats does not tell apart; state drop = "
+        f"[{name!r}] if they are ids, categorical = [{name!r}] if they are codes, or numeric = [{name!r}]"
+    )
+
+
+def _first(cells: Cells) -> Any:
+    return "nothing" if isinstance(cells, Unread) else _short(cells[0])
+
+
+def _short(text: Any) -> Any:
+    return text if not isinstance(text, str) or len(text) <= 60 else text[:60] + "..."
 
 
 def join_tables(tables: Sequence[Table], files: Sequence[Path]) -> Table:
     """Return one table with the records of all; ``files`` are for the message if their columns differ."""
     first = tables[0]
     for table, path in zip(tables[1:], files[1:], strict=True):
-        if list(table) != list(first):
-            raise DataError(f"{path} has other columns than {files[0]}: {sorted(set(table) ^ set(first))[:5]}")
+        if list(table.columns) != list(first.columns):
+            differing = sorted(set(table.columns) ^ set(first.columns))[:5]
+            raise DataError(f"{path} has other columns than {files[0]}: {differing or 'their order differs'}")
     if len(tables) == 1:
         return first
-    joined: Table = {}
-    for column in first:
-        parts = [table[column] for table in tables]
-        if all(isinstance(part, np.ndarray) for part in parts):
-            joined[column] = np.concatenate(parts)
+    joined: dict[str, Cells] = {}
+    for column in first.columns:
+        parts = [table.columns[column] for table in tables]
+        unread = [part for part in parts if isinstance(part, Unread)]
+        if unread:
+            joined[column] = unread[0]
+        elif all(isinstance(part, np.ndarray) for part in parts):
+            joined[column] = _concatenated(column, parts, files)
         else:
-            joined[column] = [str(value) for part in parts for value in part]
-    return joined
+            joined[column] = [text for part in parts for text in part]
+    # the index of one file and a column of another have the same name: a column, as far as is known
+    index = tuple(name for name in first.index if all(name in table.index for table in tables))
+    return Table(joined, index)
 
 
-def matrix(parsed: Mapping[str, NDArray[Any] | list[str]]) -> tuple[NDArray[np.float64], Schema]:
+def _concatenated(column: str, parts: Sequence[NDArray[Any]], files: Sequence[Path]) -> NDArray[Any]:
+    for part, path in zip(parts, files, strict=True):
+        if (part.dtype.kind == "O") != (parts[0].dtype.kind == "O"):
+            kinds = ["texts" if each.dtype.kind == "O" else "numbers" for each in (parts[0], part)]
+            raise DataError(
+                f"column {column!r} holds {kinds[0]} in {files[0]} and {kinds[1]} in {path}; write it alike in all files"
+            )
+    return np.concatenate(parts)
+
+
+def matrix(parsed: Mapping[str, NDArray[Any] | list[Any]]) -> tuple[NDArray[np.float64], Schema]:
     """Return columns as an (n, columns) matrix, texts as numbers of their categories, and the schema naming them."""
     n = len(next(iter(parsed.values())))
+    require_room(8 * n * len(parsed), f"a matrix of {n:,} records and {len(parsed)} columns")
     X = np.empty((n, len(parsed)))  # (n, columns)
     categories: dict[int, tuple[str, ...]] = {}
     for i, values in enumerate(parsed.values()):
         if isinstance(values, list):
-            categories[i] = tuple(sorted(set(values), key=natural))
-            code = {name: float(number) for number, name in enumerate(categories[i])}
+            categories[i] = tuple(sorted({text for text in values if text is not None}, key=natural)) or ("",)
+            code: dict[Any, float] = {category: float(number) for number, category in enumerate(categories[i])}
+            code.setdefault(None, np.nan)
             X[:, i] = np.fromiter(map(code.__getitem__, values), dtype=np.float64, count=n)
-        else:
-            X[:, i] = values
+            continue
+        X[:, i] = values
     inferred = Schema.infer(X, names=list(parsed)).columns
     columns = (
-        Column(column.name, "categorical", categories[i]) if i in categories else column
+        Column(column.name, "categorical", categories[i], missing=column.missing) if i in categories else column
         for i, column in enumerate(inferred)
     )
     return X, Schema(tuple(columns))
 
 
-def to_frame(parsed: Mapping[str, NDArray[Any] | list[str]]) -> Any:
-    """Return columns as a pandas frame."""
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        raise DataError("frame = true needs pandas: pip install 'miaudit[frames]'") from None
-    return pd.DataFrame(dict(parsed))
-
-
-def as_numbers(cells: Any) -> NDArray[Any] | None:
+def as_numbers(cells: Cells) -> NDArray[Any] | None:
     """Return int64 or float64 numbers where all cells are, None where they are texts."""
     if isinstance(cells, np.ndarray):
         return cells if cells.dtype.kind in "biuf" else None
-    for dtype in (np.int64, np.float64):
+    distinct = set(cells)
+    if all(map(is_whole, distinct)):
         try:
-            return np.array(cells, dtype=dtype)
-        except (ValueError, OverflowError):
-            continue
+            return np.array([int(text) for text in cells], dtype=np.int64)
+        except (OverflowError, ValueError):  # more than 64 bits, or more digits than int takes
+            pass
+    if all(is_number(text) or is_infinite(text) for text in distinct):
+        return np.array([float(text) for text in cells], dtype=np.float64)
     return None
 
 
-def side_values(cells: Any) -> NDArray[Any]:
-    """Return ids or groups: integers where all are, else texts as written."""
-    numbers = as_numbers(cells)
-    return numbers if numbers is not None and numbers.dtype.kind in "biu" else np.array(list(cells), dtype=object)
+def side_values(cells: Cells) -> NDArray[Any]:
+    """Return ids or groups: integers where all are written as integers are, else texts as written.
+
+    Raises
+    ------
+    DataError
+        If the column is of a type that is not read.
+    """
+    if isinstance(cells, Unread):
+        raise DataError(cells.reason)
+    if isinstance(cells, np.ndarray):
+        return cells
+    try:
+        if all(text == str(int(text)) for text in set(cells)):  # 007 is not 7, and +7 is not either
+            return np.array([int(text) for text in cells], dtype=np.int64)
+    except (ValueError, OverflowError):
+        pass
+    return np.array(list(cells), dtype=object)
 
 
 def suffix_of(path: Path) -> str:

@@ -1,0 +1,179 @@
+"""Data sets from objects in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miaudit.data.dataset import Dataset
+from miaudit.data.labels import Labels, class_labels, vector
+from miaudit.data.naming import as_names, check_names
+from miaudit.data.records import as_records, column_names, n_records, stack_records
+from miaudit.data.room import within_memory
+from miaudit.data.schema import ColumnKind, Schema
+from miaudit.data.stacking import check_alike, sort_of
+from miaudit.errors import DataError, PlanError
+
+
+def from_arrays(
+    X: Any,
+    y: Any,
+    *,
+    classes: Sequence[Any] | None = None,
+    groups: ArrayLike | None = None,
+    group_name: str | None = None,
+    ids: ArrayLike | None = None,
+    name: str = "data",
+    labels: Labels = "codes",
+    names: Sequence[str] | None = None,
+    stated: Mapping[str, ColumnKind] | None = None,
+    schema: Schema | None = None,
+    numbered: bool = True,
+) -> Dataset:
+    """Return a data set from records and labels in memory.
+
+    Parameters
+    ----------
+    X
+        A numpy array or nested list (n, ...), any scipy sparse matrix (it becomes CSR), a pandas or a polars frame, or n
+        texts.
+    y
+        (n,) labels: integers 0..C-1 without gaps, or texts, which are class names and are sorted.
+    classes
+        Class names in order; then labels must be among them, and a class may have no record. Where no name is a number,
+        labels may also be the classes' numbers from 0 (unless ``numbered`` is false: the order is not known to be theirs).
+    groups, group_name
+        (n,) group of each record (a person with many records), and what to call it.
+    ids
+        (n,) record ids for people to find a record again.
+    labels
+        ``"names"`` takes integer labels as class names too, gaps and all.
+    names, stated
+        Names of an array's columns, and the kind of some columns; see :meth:`Schema.infer`.
+    schema
+        The schema, instead of inferring it.
+
+    Raises
+    ------
+    DataError
+        If something is empty or infinite, of the wrong length, labels do not fit or are missing, or stand in another order
+        than the records by their index.
+    """
+    for what, beside in (("y", y), ("ids", ids), ("groups", groups)):
+        check_order(X, beside, what)
+    X = as_records(X)
+    n = n_records(X)
+    if n == 0 or 0 in X.shape:
+        raise DataError(f"there is nothing in the records: their shape is {tuple(X.shape)}; give at least two records")
+    codes, class_names = class_labels(y, classes=classes, labels=labels, numbered=numbered)
+    sides = {"y": codes, "ids": vector(ids, "ids"), "groups": vector(groups, "groups")}
+    for what, array in sides.items():
+        if array is not None and len(array) != n:
+            raise DataError(f"X has {n} records and {what} has {len(array)} values; give one for each record")
+    sides |= {what: as_names(array, what) for what, array in sides.items() if what != "y" and array is not None}
+    check_names([*(column_names(X) or names or ()), *([] if group_name is None else [group_name])], "column names")
+    with within_memory("the data"):
+        if schema is None:
+            schema = Schema.infer(X, names=names, stated=stated)
+        else:
+            schema.check(X)
+    return Dataset(
+        X=X,
+        y=codes,
+        schema=schema,
+        classes=class_names,
+        ids=sides["ids"],
+        groups=sides["groups"],
+        group_name=None if groups is None else group_name or "group",
+        name=shown(name),
+    )
+
+
+def from_sides(
+    sides: Mapping[str, tuple[Any, Any]], *, classes: Sequence[Any] | None = None, numbered: bool = False
+) -> tuple[Dataset, tuple[NDArray[np.int64], ...]]:
+    """Return one data set of the records and labels of several sides, and the record numbers of each.
+
+    Parameters
+    ----------
+    sides
+        ``(X, y)`` by the name of the side.
+    classes, numbered
+        See :func:`from_arrays`.
+
+    Raises
+    ------
+    PlanError
+        If a side is no pair.
+    DataError
+        If a side is empty, its labels are not as many as its records or stand in another order, or sides differ in form.
+    """
+    records, labels = [], []
+    for name, side in sides.items():
+        if not isinstance(side, tuple | list) or len(side) != 2:
+            raise PlanError(f"{name} must be a pair (X, y) of records and their classes, got a {type(side).__name__}")
+        X, y = side
+        check_order(X, y, f"{name}: y")
+        records.append(as_records(X))
+        values = vector(y, f"{name}: y")
+        if values is None:
+            raise DataError(f"{name}: labels are missing; give one class per record")
+        if n_records(records[-1]) != len(values):
+            raise DataError(
+                f"{name}: {n_records(records[-1])} records but {len(values)} classes; give one class per record"
+            )
+        if len(values) == 0:
+            raise DataError(f"{name} is empty; every side needs records")
+        labels.append(values)
+    names = list(sides)
+    check_alike([_kind_of_labels(values) for values in labels], names, "y")
+    with within_memory("the records of all sides"):
+        X = stack_records(records, names=names)
+        dataset = from_arrays(X, _one_after_the_other(labels), classes=classes, numbered=numbered)
+    ends = np.cumsum([len(values) for values in labels])
+    return dataset, tuple(np.split(np.arange(ends[-1]), ends[:-1]))
+
+
+def _kind_of_labels(values: NDArray[Any]) -> str:
+    kind = sort_of(values)
+    return "numbers" if kind == "booleans" else kind  # False and True are 0 and 1 as labels
+
+
+def _one_after_the_other(labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if len({values.dtype.kind == "O" for values in labels}) > 1:
+        return np.concatenate([values.astype(object) for values in labels])
+    return np.concatenate(labels)
+
+
+def check_order(X: Any, beside: Any, what: str) -> None:
+    """Refuse values whose pandas index holds the labels of the records' index in another order.
+
+    Where the two hold different labels, nothing but the place can pair them, and it does.
+
+    Raises
+    ------
+    DataError
+        With the first record that differs.
+    """
+    index: Any = getattr(X, "index", None)
+    other: Any = getattr(beside, "index", None)
+    if not all(hasattr(each, "equals") and hasattr(each, "value_counts") for each in (index, other)):
+        return  # lists have a method called index
+    if len(index) != len(other) or index.equals(other):
+        return
+    if index.value_counts().to_dict() != other.value_counts().to_dict():
+        return
+    first = next(i for i, (one, two) in enumerate(zip(index, other, strict=True)) if one != two)
+    raise DataError(
+        f"{what} has the index of the records in another order: record {first} is {index[first]!r} and its value belongs "
+        f"to {other[first]!r}. Pass it in the records' order, as with y.loc[X.index], or as y.to_numpy() if the order is right "
+        "and the index is not"
+    )
+
+
+def shown(name: str) -> str:
+    """Return a name of ours, such as a file's, in characters that UTF-8 has."""
+    return name.encode("utf-8", "backslashreplace").decode()

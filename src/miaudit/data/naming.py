@@ -1,0 +1,75 @@
+"""Names that end up in documents: of classes, columns, ids, groups and slices. They are checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.data.records import missing_values
+from miaudit.errors import DataError
+
+LONGEST = 1000
+"""Characters a name may have: it stands in a document once for each record."""
+
+
+def check_names(names: Iterable[Any], what: str) -> None:
+    """Refuse names that no document can hold: longer than `LONGEST`, or not in UTF-8.
+
+    Raises
+    ------
+    DataError
+        Naming the first.
+    """
+    for name in names:
+        text = name if isinstance(name, str) else str(name)
+        if len(text) > LONGEST:
+            raise DataError(
+                f"{what}: {text[:40]!a}... has {len(text):,} characters; a name has at most {LONGEST:,}: shorten it"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{what}: {text!a:.100} holds half of a surrogate pair, which UTF-8 has no form for; decode the text again "
+                "from its source, or replace the character"
+            ) from None
+
+
+def _has_value(value: Any) -> bool:
+    """Whether equal values of this type have equal texts, as an object's place in memory has not."""
+    kind: Any = type(value)
+    return kind.__eq__ is not object.__eq__ and kind.__hash__ is not None
+
+
+def as_names(values: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return ids or groups as documents hold them: numbers as they are, all else as texts.
+
+    Raises
+    ------
+    DataError
+        If one is missing, infinite, of no type that can be told from others by its text, or no name.
+    """
+    absent = missing_values(values)
+    if absent.any():
+        raise DataError(
+            f"{what}: {int(absent.sum())} values that are NaN, infinite or missing, first in record {int(np.argmax(absent))} "
+            "(counted from 0); every record needs one"
+        )
+    if values.dtype.kind in "biuf":
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise DataError(f"{what}: values that are NaN, infinite or missing; every record needs one")
+        return values
+    if values.dtype.kind in "mM":
+        return values.astype(str).astype(object)
+    names = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values.tolist()):
+        if not isinstance(value, str) and not _has_value(value):
+            raise DataError(
+                f"{what}: record {i} (counted from 0) has a {type(value).__name__}, {value!a:.60}; use numbers or texts"
+            )
+        names[i] = value if isinstance(value, str) else str(value)
+    check_names(dict.fromkeys(names.tolist()), what)
+    return names

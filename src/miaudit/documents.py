@@ -1,0 +1,87 @@
+"""What a document can hold: numbers, texts in UTF-8, lists and tables. Checked before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from os import PathLike, fspath
+from typing import Any
+
+from miaudit.errors import PlanError
+
+_DEPTH = 50
+
+
+def plain(value: Any, what: str, depth: int = 0) -> Any:
+    """Return a value as JSON has it: numbers of numpy as Python's, arrays and sets as lists, paths and objects as texts.
+
+    Parameters
+    ----------
+    value
+        Anything a caller passed as an option.
+    what
+        Its path in the document, for messages.
+
+    Raises
+    ------
+    PlanError
+        If a text is not in UTF-8, or tables are nested too deeply.
+    """
+    if depth > _DEPTH:
+        raise PlanError([(what, f"is nested more than {_DEPTH} levels deep")])
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return check_text(str(value), what)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {
+            check_text(str(key), what): plain(item, f"{what}.{key!s:.50}", depth + 1) for key, item in value.items()
+        }
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=repr)
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{what}.{i}", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, PathLike):
+        return check_text(str(fspath(value)), what)
+    if callable(getattr(value, "tolist", None)) and hasattr(value, "dtype"):  # numpy's scalars and arrays
+        return plain(value.tolist(), what, depth + 1)
+    return check_text(str(value), what)
+
+
+def check_text(text: str, what: str) -> str:
+    """Return a text that UTF-8 can hold.
+
+    Raises
+    ------
+    PlanError
+        If it holds half of a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        problem = (
+            f"{text!a:.100} holds half of a surrogate pair, which UTF-8 has no form for; write the character itself"
+        )
+        raise PlanError([(what.encode("ascii", "backslashreplace").decode(), problem)]) from None
+    return text
+
+
+def whole(value: Any, what: str, *, least: int) -> int:
+    """Return a whole number from ``least``, whoever's integer it is.
+
+    Raises
+    ------
+    PlanError
+        If it is none.
+    """
+    try:
+        number = None if isinstance(value, bool) else int(value.__index__())
+    except (AttributeError, TypeError, ValueError):
+        number = None
+    if number is None or number < least:
+        raise PlanError([(what, f"must be a whole number from {least}; got {value!a:.50} ({type(value).__name__})")])
+    return number

@@ -1,0 +1,63 @@
+"""Missing values: kept as they are for models that take them, and a fact of the schema."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from miaudit.data import encoder, from_arrays, row_hashes, slices_of
+
+Y = [0, 1, 0, 1]
+
+
+def tables():
+    rows = [(1.0, "x", True), (None, None, None), (3.0, "y", False), (4.0, "x", True)]
+    yield np.array(rows, dtype=object)
+    for library in ("pandas", "polars"):
+        module = pytest.importorskip(library)
+        a, b, c = (list(column) for column in zip(*rows, strict=True))
+        yield module.DataFrame({"a": a, "b": b, "c": c})
+    import pandas
+
+    yield pandas.DataFrame(
+        {
+            "a": pandas.array([1, None, 3, 4], dtype="Int64"),
+            "b": pandas.array(["x", None, "y", "x"], dtype="string"),
+            "c": pandas.array([True, None, False, True], dtype="boolean"),
+        }
+    )
+    yield pandas.DataFrame(
+        {"a": [1, np.nan, 3, 4], "b": pandas.Categorical(["x", None, "y", "x"]), "c": [1, np.nan, 0, 1]}
+    )
+
+
+def test_missing_values_of_every_library_are_one_schema_and_one_encoding():
+    expected = [[1, 0, 1, 0, 1, 0], [1, 1, 0, 0, 0, 1], [3, 0, 0, 1, 0, 0], [4, 0, 1, 0, 1, 0]]
+    for table in tables():
+        data = from_arrays(table, Y)
+        assert [column.kind for column in data.schema.columns] == ["numeric", "categorical", "binary"], table
+        assert len(data.schema.missing) == 3
+        assert (data.schema.columns[0].low, data.schema.columns[0].high) == (1, 4)
+        assert data.schema.encode(data.X).tolist() == expected
+        data.schema.check(data.X)
+        if encoder(data.schema) is not None and hasattr(data.X, "iloc") and data.X["c"].dtype == float:
+            one_hot = encoder(data.schema).fit_transform(data.X)
+            assert one_hot[1, :2].tolist() == [0, 0], "a missing category is none of them"
+            assert np.isnan(one_hot[1, 2:]).all(), "a missing number stays missing"
+
+
+def test_a_matrix_with_gaps_keeps_them():
+    X = np.array([[0.0, 2], [np.nan, 3], [1, np.nan], [1, np.nan]])
+    data = from_arrays(X, Y)
+    assert data.schema.missing == ("x0", "x1")
+    assert data.X is X
+    hashes = row_hashes(X)
+    assert hashes[2] == hashes[3], "gaps are equal"
+    other = X.copy()
+    other[1, 0] = -np.nan
+    assert (row_hashes(other) == hashes).all(), "whatever their bits"
+    assert data.schema.fingerprint != from_arrays(np.nan_to_num(X), Y).schema.fingerprint
+    assert data.schema.encode(X).tolist() == [[0, 0, 2, 0], [0, 1, 3, 0], [1, 0, 2, 1], [1, 0, 2, 1]]
+    assert slices_of(data, ["x0"])["x0"].tolist() == ["0", "missing", "1", "1"]
+    empty = from_arrays(np.c_[X[:, 0], np.full(4, np.nan)], Y)
+    assert empty.schema.encode(empty.X)[:, 2:].tolist() == [[0, 1]] * 4

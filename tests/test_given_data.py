@@ -1,0 +1,204 @@
+"""What people pass to an audit: every form is audited, or refused before anything is trained."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+import miaudit
+from miaudit.errors import DataError, MiauditError, PlanError
+
+QUICK = {"shadows": 2, "jobs": 0, "attacks": "attack-p"}
+
+
+def sides(seed=0, sizes=(40, 40, 120)):
+    rng = np.random.default_rng(seed)
+    made = []
+    for n in sizes:
+        y = rng.integers(0, 2, n)
+        made.append((rng.normal(size=(n, 3)) + y[:, None], y))
+    return dict(zip(("members", "nonmembers", "population"), made, strict=True))
+
+
+def test_a_model_that_takes_missing_values_is_audited():
+    data = sides()
+    for X, _ in data.values():
+        X[::7, 1] = np.nan
+    model = HistGradientBoostingClassifier(max_iter=5).fit(*data["members"])
+    result = miaudit.audit(model, **data, **QUICK)
+    assert result.target.train_accuracy == pytest.approx(model.score(*data["members"]))
+    assert result.data["missing"] == ["x1"]
+
+
+def test_missing_values_are_refused_before_training_where_a_recipe_takes_none(tmp_path):
+    X, y = np.array([[1.0], [np.nan], [3.0], [4.0]] * 30), [0, 1] * 60
+    np.savez(tmp_path / "d.npz", X=X, y=y)
+    plan = {
+        "data": {"path": str(tmp_path / "d.npz")},
+        "split": {"members": 30},
+        "shadows": {"count": 2},
+        "engine": {"jobs": 0},
+    }
+    with pytest.raises(
+        PlanError, match=r"missing in columns \['x0'\], and the recipe's model takes none: put an imputer"
+    ):
+        miaudit.audit(plan | {"recipe": {"estimator": "sklearn.linear_model.LogisticRegression"}})
+    imputed = {
+        "estimator": "sklearn.linear_model.LogisticRegression",
+        "steps": [{"class": "sklearn.impute.SimpleImputer"}],
+    }
+    assert miaudit.audit(plan | {"recipe": imputed, "attacks": ["attack-p"]}).shadows.trained == 2
+
+
+def test_records_that_are_texts_are_audited():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{i}" for i in rng.integers(0, 60, 8)) for _ in range(200)]
+    y = rng.integers(0, 2, 200)
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=100)).fit(texts[:40], y[:40])
+    results = []
+    for form in (list, pandas.Series):
+        parts = [(form(texts[a:b]), y[a:b]) for a, b in ((0, 40), (40, 80), (80, 200))]
+        data = dict(zip(("members", "nonmembers", "population"), parts, strict=True))
+        results.append(miaudit.audit(model, **data, **QUICK))
+    assert results[0].target.train_accuracy == model.score(texts[:40], y[:40])
+    assert results[0].verdict == results[1].verdict
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seed": np.int64(3)},
+        {"outside": np.int32(10)},
+        {"shadows": np.uint8(2)},
+        {"attack": {"hidden": np.int64(4)}, "attacks": ["shokri"]},
+        {"attacks": [{"name": "rmia", "temperature": np.float32(2.0)}]},
+        {"attacks": ("attack-p",)},
+        {"seed": 2**70},
+    ],
+    ids=str,
+)
+def test_options_of_any_numeric_type_are_saved(tmp_path, options):
+    data = sides()
+    model = DecisionTreeClassifier(max_depth=3).fit(*data["members"])
+    miaudit.audit(model, **data, **(QUICK | options), out=tmp_path)
+    json.loads((tmp_path / "result.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seed": -1},
+        {"seed": 1.5},
+        {"seed": True},
+        {"seed": "3"},
+        {"shadows": 4.0},
+        {"shadows": 0},
+        {"outside": 2.5},
+        {"title": "half \ud800"},
+        {"attack": {"estimator": "\ud800"}},
+        {"classes": ["a", "\ud800"]},
+        {"classes": ["a"]},
+    ],
+    ids=ascii,
+)
+def test_options_that_cannot_be_saved_are_refused_before_training(options):
+    data, trained = sides(), []
+
+    class Model(DecisionTreeClassifier):
+        def fit(self, X, y):
+            trained.append(len(X))
+            return super().fit(X, y)
+
+    model = Model(max_depth=3).fit(*data["members"])
+    with pytest.raises(MiauditError):
+        miaudit.audit(model, **data, **(QUICK | options))
+    assert trained == [40]
+
+
+def test_names_of_classes_are_matched_by_name_or_stated():
+    data = sides()
+    names = np.array(["b_no", "a_yes"])
+    model = DecisionTreeClassifier(max_depth=3, random_state=0).fit(data["members"][0], names[data["members"][1]])
+    accuracy = model.score(data["members"][0], names[data["members"][1]])
+    with pytest.raises(DataError, match=r"the model's classes are called \['a_yes', 'b_no'\]"):
+        miaudit.audit(model, **data, **QUICK)
+    with pytest.raises(DataError, match="which number is which class is not known"):
+        miaudit.audit(model.predict_proba, **data, **QUICK, recipe=model)
+    named = {side: (X, names[y]) for side, (X, y) in data.items()}
+    assert miaudit.audit(model, **named, **QUICK).target.train_accuracy == accuracy
+    bound = miaudit.audit(model.predict_proba, **named, **QUICK, recipe=model)
+    assert bound.target.train_accuracy == accuracy
+
+    def swapped(X):
+        return model.predict_proba(X)[:, ::-1]  # b_no, a_yes
+
+    stated = miaudit.audit(swapped, **data, **QUICK, recipe=model, classes=["b_no", "a_yes"])
+    assert stated.target.train_accuracy == accuracy
+    silent = miaudit.audit(lambda X: model.predict_proba(X), **named, **QUICK, recipe=model)
+    assert any("names no classes" in warning for warning in silent.warnings)
+
+
+def test_classes_of_several_outputs_are_refused():
+    data = sides()
+
+    class Model:
+        classes_ = [np.array([0, 1]), np.array([0, 1, 2])]  # noqa: RUF012
+
+        def predict_proba(self, X):
+            return np.full((len(X), 2), 0.5)
+
+    with pytest.raises(PlanError, match="those of several outputs"):
+        miaudit.audit(Model(), **data, **QUICK, recipe=LogisticRegression())
+    Model.classes_ = [0, 1]
+    assert miaudit.audit(Model(), **data, **QUICK, recipe=LogisticRegression()).target.classes == 2
+
+
+def test_a_path_is_taken_for_a_plan_and_said_so():
+    with pytest.raises(PlanError, match=r"model\.joblib is the path of a plan here, and a model is an object"):
+        miaudit.audit("model.joblib", **sides())
+    with pytest.raises(PlanError, match="give population too.*set some of your data aside"):
+        miaudit.audit(LogisticRegression(), members=sides()["members"], nonmembers=sides()["nonmembers"])
+
+
+def test_a_pipeline_of_a_frame_answers_as_it_did_for_its_owner(tmp_path):
+    pandas, joblib = pytest.importorskip("pandas"), pytest.importorskip("joblib")
+    from sklearn.compose import make_column_transformer
+    from sklearn.preprocessing import OneHotEncoder
+
+    rng = np.random.default_rng(0)
+    n = 600
+    frame = pandas.DataFrame({"age": rng.integers(18, 90, n), "flag": rng.random(n) < 0.5})
+    frame["gap"] = np.where(rng.random(n) < 0.5, "a", None)
+    frame["y"] = np.where((frame.age > 50) ^ frame.flag ^ (frame.gap == "a"), "sick", "well")
+    files = {"members": slice(0, 100), "nonmembers": slice(100, 200), "population": slice(200, n)}
+    for name, rows in files.items():
+        frame[rows].to_csv(tmp_path / f"{name}.csv", index=False)
+    own = pandas.read_csv(tmp_path / "members.csv")
+    encoder = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["flag", "gap"]), remainder="passthrough"
+    )
+    model = make_pipeline(encoder, DecisionTreeClassifier(random_state=0)).fit(own.drop(columns="y"), own.y)
+    joblib.dump(model, tmp_path / "m.joblib")
+    (tmp_path / "recipe.py").write_text(
+        "import joblib\nfrom sklearn.base import clone\n"
+        f"def build(): return clone(joblib.load({str(tmp_path / 'm.joblib')!r}))\n"
+    )
+    plan = {
+        "data": {name: str(tmp_path / f"{name}.csv") for name in files} | {"label": "y", "frame": True},
+        "target": {"file": str(tmp_path / "m.joblib")},
+        "recipe": {"function": f"{tmp_path / 'recipe.py'}:build"},
+        "shadows": {"count": 2},
+        "engine": {"jobs": 0},
+        "attacks": ["attack-p"],
+    }
+    result = miaudit.audit(plan, allow_pickle=True, allow_code=True)
+    assert result.target.train_accuracy == model.score(own.drop(columns="y"), own.y)
+    assert result.data["reading"] == f"pandas {pandas.__version__} read_csv, default settings"
