@@ -10,6 +10,7 @@ from miaudit.attacks.lira import LiRA
 from miaudit.attacks.planner import USUAL, Planned, attack_name, plan_attacks
 from miaudit.attacks.population import AttackP, AttackR
 from miaudit.attacks.quantile import Quantile
+from miaudit.attacks.ratio import Ratio
 from miaudit.attacks.rmia import RMIA
 from miaudit.attacks.salem import Salem
 from miaudit.attacks.shokri import Shokri
@@ -30,6 +31,7 @@ __all__ = [
     "LiRA",
     "Planned",
     "Quantile",
+    "Ratio",
     "Salem",
     "Scores",
     "Shokri",
@@ -42,6 +44,6 @@ __all__ = [
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack
-    for attack in (AttackP, AttackR, Calibration, Gap, LabelOnly, LiRA, Quantile, RMIA, Salem, Shokri, Threshold)
+    for attack in (AttackP, AttackR, Calibration, Gap, LabelOnly, LiRA, Quantile, Ratio, RMIA, Salem, Shokri, Threshold)
 }
 """Every attack under its name, sorted."""

@@ -12,6 +12,7 @@ from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
 from miaudit.attacks.population import AttackP, AttackR
 from miaudit.attacks.quantile import Quantile
+from miaudit.attacks.ratio import Ratio
 from miaudit.attacks.rmia import RMIA
 from miaudit.attacks.salem import Salem
 from miaudit.attacks.shokri import Shokri
@@ -21,7 +22,7 @@ from miaudit.evidence import Capability
 
 Design = Literal["overlapping", "offline", "disjoint"]
 
-_FEW = 4
+_FEW, _RATIO = 4, 16  # shadows from which on the learned ratio can be run, and up to which it finds most
 USUAL: tuple[Attack, ...] = (
     Gap(),
     LabelOnly(),
@@ -40,6 +41,7 @@ USUAL: tuple[Attack, ...] = (
     LiRA("offline"),
     LiRA(),
     LiRA(variance="per-example"),
+    Ratio(),
 )
 """Every attack in its usual configurations, from floors to the strongest kinds."""
 _LACKS = {
@@ -197,6 +199,6 @@ def _strongest(there: dict[str, bool], shadows: int, design: Design, probes: Col
         return Threshold()
     if not there["overlapping"]:
         return Salem() if shadows == 1 else Shokri()
-    if design != "overlapping" or shadows <= _FEW:
-        return RMIA()
-    return LiRA()
+    if there["inside"] and _FEW <= shadows <= _RATIO:
+        return Ratio()
+    return LiRA() if design == "overlapping" and shadows > _RATIO else RMIA()

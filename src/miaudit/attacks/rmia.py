@@ -115,7 +115,7 @@ class RMIA(Attack):
             missing = (without.n == 0) & ~only_in
             why = "were in the training set of every shadow"
             inverted = np.clip((within.mean + a - 1) / max(a, 0.1), signals.FLOOR, 1.0)
-            mean = _line(np.where(only_in, inverted, without.mean), a)
+            mean = offline_mean(np.where(only_in, inverted, without.mean), a)
             if only_in.any():
                 notes += (
                     f"{int(only_in.sum())} of {evidence.n} audited records were in the training set of every shadow; "
@@ -145,7 +145,7 @@ class RMIA(Attack):
         shadows = np.stack([self._log(said, population.labels).astype(np.float32) for said in population.shadows])
         target = self._log(population.target, population.labels).astype(np.float32).astype(np.float64)
         _, out = reference(target, shadows, np.zeros(shadows.shape, bool))
-        mean = out.mean if self.mode == "online" else _line(out.mean, a)
+        mean = out.mean if self.mode == "online" else offline_mean(out.mean, a)
         others = target - np.log(np.maximum(mean, signals.FLOOR))  # (p,)
         if self.form == "informia":
             return log_ratio - float(others.mean())
@@ -246,13 +246,13 @@ def tune_a(shadows: NDArray[np.floating], inside: Bools, answered: Bools | None 
         said = row.astype(np.float64)
         out = np.maximum(total - np.where(without, np.exp(said), 0.0), 0.0)[known] / left[known]
         for i, a in enumerate(_TRIED):
-            score = said[known] - np.log(np.maximum(_line(out, a), signals.FLOOR))
+            score = said[known] - np.log(np.maximum(offline_mean(out, a), signals.FLOOR))
             areas[i] += auc(score[member[known]], score[~member[known]])
         used += 1
     best = areas >= areas.max() - 1e-9 * max(used, 1)
     return (_TRIED[int(np.argmax(best))], used) if used else (_DEFAULT_A, 0)
 
 
-def _line(out: Array, a: float) -> Array:
-    """p(x) from p_out(x), with p_in = a p_out + 1 - a."""
+def offline_mean(out: Array, a: float) -> Array:
+    """Return p(x) from p_out(x), with p_in = a p_out + 1 - a."""
     return ((1 + a) * out + (1 - a)) / 2

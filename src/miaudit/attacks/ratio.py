@@ -1,0 +1,198 @@
+"""The learned ratio: what separates members from others, learned with shadow models in the target's place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from miaudit import signals
+from miaudit.attacks.attack import Attack, Scores, require
+from miaudit.attacks.decisions import stand_ins
+from miaudit.attacks.lira import likelihood_ratio
+from miaudit.attacks.moments import Side, resolved_rows, sides
+from miaudit.attacks.rmia import by_record, offline_mean
+from miaudit.errors import DataError, PlanError
+from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.seeds import child_seed
+
+Array = NDArray[np.float64]
+
+_TEMPERATURE = 2.0  # as of RMIA
+_LINES = (0.3, 0.6, 0.9)  # slopes of RMIA's offline line, of which the learner picks
+_PRIOR = 4.0  # a record's own spread counts as much as the pooled one from so many references on
+
+
+@dataclass(frozen=True)
+class Ratio(Attack):
+    """Learn the likelihood ratio instead of assuming its form.
+
+    Up to ``stand_ins`` shadow models take the target's place in turn, and the other shadows are their references. Each
+    gives a row for every record it answered: the signal phi, its mean and shrunken spread among the references trained
+    without the record and, where there are any, with it; and the ratios that LiRA (nig) and RMIA make of these. What is learned
+    from these rows, whose memberships are the attacker's own draws, scores the target's answers, with all shadows as
+    references. The score is the mean of two log-odds: of a logistic regression, which is safe on few records, and of small
+    gradient-boosted trees.
+
+    Overlapping shadows stand in on the audited records, and the score decides at even odds. Shadows trained on no
+    audited record stand in on their own records, where others answered them without having been trained on them; as for
+    LiRA and RMIA, they give no decision.
+
+    New here is the combination: leave-one-out moments of stand-ins as what a ratio is learned from, with no model trained
+    for it. Learned ratios and calibrated scores as such are not new (RAPID, He et al. 2024; LDC-MIA, Shi et al. 2024); see
+    decision 13.
+
+    Parameters
+    ----------
+    stand_ins
+        Most shadows that take the target's place.
+    trees
+        Boosting rounds.
+    """
+
+    stand_ins: int = 8
+    trees: int = 100
+
+    name: ClassVar[str] = "ratio"
+    title: ClassVar[str] = "Learned ratio, with shadows in the target's place"
+    paper: ClassVar[str] = "this project; after Carlini et al. 2022 and Zarifzadeh et al. 2024"
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "inside", "overlapping"})
+    learns: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.stand_ins >= 1 or not self.trees >= 1:
+            raise PlanError(
+                f"ratio needs at least one stand-in and one tree; got stand_ins = {self.stand_ins!r}, trees = {self.trees!r}"
+            )
+
+    @property
+    def least_shadows(self) -> int:
+        """One stands in, and a spread needs a few references."""
+        return 4
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Learn on stand-ins and score the target; the seed is that of the trees."""
+        require(self, evidence)
+        target, shadows = _logs(evidence)
+        everyone = np.ones(evidence.inside.shape, bool)
+        overlapping = bool(stand_ins(evidence, most=1))
+        if overlapping:
+            models = stand_ins(evidence, most=self.stand_ins)
+            rows = [_of_stand_in(j, shadows, evidence.inside, everyone, both=True) for j in models]
+        else:
+            rows = self._on_their_own(evidence.own)
+        x = np.concatenate([features for features, _ in rows]) if rows else np.empty((0, 0))
+        y = np.concatenate([member for _, member in rows]) if rows else np.empty(0, bool)
+        if min(int(y.sum()), int((~y).sum())) < 20:
+            raise DataError(
+                "ratio needs rows of shadow models in the target's place: at least 20 of records they were trained on and 20 "
+                f"of others, each answered by another shadow, too; got {int(y.sum())} and {int((~y).sum())}"
+            )
+        asked = _features(target, shadows, evidence.inside, everyone, both=overlapping)
+        with threadpool_limits(1):
+            score = _log_odds(x, y, asked, trees=self.trees, seed=child_seed(seed, "ratio"))
+        notes = (f"learned on {len(rows)} shadow models in the target's place, {len(y)} rows",)
+        return Scores(score, score > 0 if overlapping else None, notes)
+
+    def _on_their_own(self, own: Evidence | None) -> list[tuple[Array, Bools]]:
+        """Return features and memberships of shadows on records of their own that others answered."""
+        if own is None:
+            return []
+        _, rows = _logs(own)
+        phi, inside, answered = by_record(rows.phi, own)
+        soft = by_record(rows.soft, own)[0]
+        return [
+            _of_stand_in(j, Logs(phi, soft), inside, answered, both=False) for j in range(min(self.stand_ins, len(phi)))
+        ]
+
+
+class Logs(NamedTuple):
+    """Two signals, (n,) of one model or (m, n) of many: phi, and the softened log-probability of the class."""
+
+    phi: NDArray[np.float32]
+    soft: NDArray[np.float32]
+
+    def of(self, index: Any) -> Logs:
+        """Return the same of some models or records."""
+        return Logs(self.phi[index], self.soft[index])
+
+
+def _logs(evidence: Evidence) -> tuple[Logs, Logs]:
+    def soft(probabilities: Floats, labels: Ints) -> NDArray[np.float32]:
+        return -signals.loss(probabilities, labels, temperature=_TEMPERATURE).astype(np.float32)
+
+    phi = resolved_rows(evidence, "phi")
+    target, rows = evidence.per_row(("log", _TEMPERATURE, "float32"), soft)
+    return Logs(phi[0].astype(np.float32), target), Logs(phi[1], rows)
+
+
+def _of_stand_in(model: int, shadows: Logs, inside: Bools, answered: Bools, *, both: bool) -> tuple[Array, Bools]:
+    """Features and memberships of one shadow's records, the other shadows being its references."""
+    rest = np.delete(np.arange(len(inside)), model)
+    here = answered[model] & (answered[rest] & (both | ~inside[rest])).any(axis=0)
+    some = np.ix_(rest, np.flatnonzero(here))
+    features = _features(shadows.of((model, here)), shadows.of(some), inside[some], answered[some], both=both)
+    return features, inside[model, here]
+
+
+def _features(target: Logs, shadows: Logs, inside: Bools, answered: Bools, *, both: bool) -> Array:
+    """(n, 9) numbers a record: what models without it answer; and, with ``both``, 5 more of models with it.
+
+    NaN where there is no reference of a side.
+    """
+    phi, soft = (each.astype(np.float64) for each in target)
+    without = _side(phi, shadows.phi, answered & ~inside)
+    mean, spread = _moments(without)
+    mean_soft = _mean_of_exp(shadows.soft, answered & ~inside)
+    columns = [phi, phi + mean, -mean, spread, -mean / spread, soft]
+    columns += [soft - np.log(np.maximum(offline_mean(mean_soft, a), signals.FLOOR)) for a in _LINES]
+    if both:
+        mean, spread = _moments(_side(phi, shadows.phi, answered & inside))
+        ratio, missing = likelihood_ratio(phi, shadows.phi, inside)
+        with_it = _mean_of_exp(shadows.soft, answered & inside)
+        online = soft - np.log(np.maximum((mean_soft + with_it) / 2, signals.FLOOR))
+        columns += [phi + mean, -mean, spread, np.where(missing, np.nan, ratio), online]
+    return np.stack(columns, axis=1)
+
+
+def _side(phi: Array, shadows: NDArray[np.float32], of: Bools) -> Side:
+    """Moments of the marked shadows' signals, taken from the target's."""
+    return sides(phi, np.where(of, shadows, phi), of)[0]
+
+
+def _moments(side: Side) -> tuple[Array, Array]:
+    """(n,) means, NaN where there is no shadow; and spreads, shrunk to the pooled one."""
+    freedom = np.maximum(side.n - 1, 0)
+    pooled = side.squares.sum() / max(float(freedom.sum()), 1.0)
+    spread = np.sqrt((side.squares + _PRIOR * pooled) / (freedom + _PRIOR))
+    return np.where(side.n > 0, side.mean, np.nan), np.maximum(spread, 1e-6)
+
+
+def _mean_of_exp(logs: NDArray[np.float32], of: Bools) -> Array:
+    """(n,) mean probability of the marked shadows; NaN where there is none."""
+    total = np.where(of, np.exp(logs, dtype=np.float64), 0.0).sum(axis=0)
+    n = of.sum(axis=0)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
+
+
+def _log_odds(x: Array, y: Bools, asked: Array, *, trees: int, seed: int) -> Array:
+    """(n,) mean of two learners' log-odds; a lacking number counts as the mean of the rows learned from."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    mean, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+    x, asked = (np.nan_to_num((each - mean) / np.maximum(spread, 1e-9)) for each in (x, asked))
+    linear = LogisticRegression(C=0.1, max_iter=1000).fit(x, y)
+    boosted = HistGradientBoostingClassifier(
+        max_iter=trees,
+        learning_rate=0.06,
+        max_leaf_nodes=8,
+        min_samples_leaf=min(80, max(5, len(y) // 20)),
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=seed,
+    ).fit(x, y)
+    return np.asarray((linear.decision_function(asked) + boosted.decision_function(asked)) / 2, np.float64)
