@@ -209,7 +209,8 @@ def test_every_attack_is_listed_with_what_it_needs_and_on_request_with_what_woul
     assert few["lira"]["reason"] == "it needs at least 4 shadow models, there are 3"
     assert [name for name, row in few.items() if row["strongest"]] == ["rmia"]
     assert [name for name, row in rows("--outputs", "labels").items() if row["strongest"]] == ["gap"]
-    wide = CliRunner().invoke(main, ["attacks", "--design", "overlapping", "--shadows", "3"], env={"COLUMNS": "160", "NO_COLOR": "1"}).stdout
+    options = ["--design", "overlapping", "--shadows", "3"]
+    wide = CliRunner().invoke(main, ["attacks", *options], env={"COLUMNS": "160", "NO_COLOR": "1"}).stdout
     assert re.search(r"rmia .* yes, the strongest documented", wide)
     assert "\x1b" not in wide
     assert CliRunner().invoke(main, ["attacks", "--outputs", "scores"]).exit_code == 2
