@@ -104,8 +104,8 @@ def test_options_of_any_numeric_type_are_saved(tmp_path, options):
         {"outside": 2.5},
         {"title": "half \ud800"},
         {"attack": {"estimator": "\ud800"}},
-        {"classes": ["a", "\ud800"]},
-        {"classes": ["a"]},
+        {"columns": ["a", "\ud800"]},
+        {"columns": ["a"]},
     ],
     ids=ascii,
 )
@@ -140,7 +140,7 @@ def test_names_of_classes_are_matched_by_name_or_stated():
     def swapped(X):
         return model.predict_proba(X)[:, ::-1]  # b_no, a_yes
 
-    stated = miaudit.audit(swapped, **data, **QUICK, recipe=model, classes=["b_no", "a_yes"])
+    stated = miaudit.audit(swapped, **data, **QUICK, recipe=model, columns=["b_no", "a_yes"])
     assert stated.target.train_accuracy == accuracy
     silent = miaudit.audit(lambda X: model.predict_proba(X), **named, **QUICK, recipe=model)
     assert any("names no classes" in warning for warning in silent.warnings)

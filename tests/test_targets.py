@@ -145,10 +145,11 @@ def test_what_is_no_trained_model_is_refused(model, said):
 def test_a_torch_module_is_put_through_a_softmax_once():
     torch = pytest.importorskip("torch")
     layer = torch.nn.Linear(4, 3)
-    logits = as_target(layer, classes=3).query(X).values
+    answer = as_target(layer, classes=3).query(X)
+    assert answer.kind == "logits"
     with torch.no_grad():
         expected = torch.softmax(layer(torch.tensor(X, dtype=torch.float32)).double(), dim=1).numpy()
-    np.testing.assert_allclose(logits, expected)
+    np.testing.assert_allclose(answer.probabilities, expected)
     normal = as_target(torch.nn.Sequential(layer, torch.nn.Softmax(dim=1)), classes=3).query(X).values
     np.testing.assert_allclose(normal, expected, atol=1e-6)
 

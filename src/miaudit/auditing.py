@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
 from miaudit.attacks import USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data import Dataset, features
@@ -44,7 +45,6 @@ from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool
 from miaudit.store import Store
 from miaudit.targets import Endpoint, Target
 from miaudit.targets.seen import answered_classes, reduce_alike
-from miaudit.targets.target import Kind
 from miaudit.workers import Workers, workers_of
 
 _MOST_CATEGORIES = 1000  # with a column each
@@ -66,7 +66,8 @@ def audit(
     attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
     design: Design = "disjoint",
     outside: int | None = None,
-    classes: Sequence[Any] | None = None,
+    outputs: Type | None = None,
+    columns: Sequence[Any] | None = None,
     seed: int = 0,
     jobs: int | None = None,
     address: str | None = None,
@@ -108,9 +109,13 @@ def audit(
     outside
         How many records of the population the target is asked about beside the audited ones, for attacks that compare
         with them. Default: as many as members; 0: none. Each is a query.
-    classes
-        With a model: the names of its classes in the order of its answers; default: its ``classes_``, or else the labels
-        0, 1, ... or the sorted texts of the data. Labels are these names, or their numbers from 0.
+    outputs
+        With a model: what it answers, where that is not clear from the model and its numbers: "probabilities", "logits",
+        "log-probabilities", "percent", "score" (one number a record, the probability of the second of two classes),
+        "topk" or "labels".
+    columns
+        With a model: class names in the order of its columns and class numbers, where they have no names; then labels in y
+        are these names, or their numbers from 0. Default: the order of the classes in y.
     seed
         Root of all random draws.
     jobs
@@ -166,15 +171,16 @@ def audit(
     sides = (members, nonmembers, population)
     say("loading", None)
     if isinstance(subject, Plan | Mapping | str | Path):
-        if any(side is not None for side in sides) or recipe is not None or classes is not None:
+        if any(side is not None for side in sides) or recipe is not None:
             model = isinstance(subject, str | Path) and Path(subject).suffix not in ("", ".toml")
             raise PlanError(
                 f"{subject} is the path of a plan here, and a model is an object: load it first, or name it in a plan as "
                 "target.file"
                 if model
-                else "a plan says itself where its records come from: leave out members, nonmembers, population, recipe and "
-                "classes"
+                else "a plan says itself where its records come from: leave out members, nonmembers, population, recipe"
             )
+        if outputs is not None or columns is not None:
+            raise PlanError("a plan says itself what its target answers: give target.outputs and target.columns in it")
         plan = subject if isinstance(subject, Plan) else _plan(subject)
         permissions = Permissions(allow_code, allow_pickle, env, trusted)
         permissions.check(plan)
@@ -208,7 +214,8 @@ def audit(
             attacks=attacks,
             design=design,
             outside=outside,
-            classes=classes,
+            outputs=outputs,
+            columns=columns,
         )
     workers, recipe = workers.take(case.recipe, dtype)
     case = replace(case, recipe=recipe)
@@ -234,10 +241,12 @@ class _Asked:
     description: str
     queries: int
     probes: dict[str, Probes]  # by the question of the attacks that read them
-    kind: Kind = "probabilities"
+    type: Type = "probabilities"
+    reason: str | None = None
     capability: Capability = "probabilities"
     decimals: int | None = None
     contact: dict[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: float, *, keep: bool) -> Result:
@@ -292,7 +301,7 @@ def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: flo
         answers, n = row.arrays["outputs"], len(draws.audited)
         probes = {} if probed is None else probed.read(row.arrays, row.facts)
         spent = len(answers) + sum(each.queries for each in probes.values())
-        asked = _Asked(answers[:n], answers[n:] if len(outside) else None, case.recipe.name, spent, probes)
+        asked = _of_row(answers, row.facts, n, case, spent, probes)
     seconds["shadows"] = time.perf_counter() - clock
     clock = time.perf_counter()
     say("attacking", None)
@@ -389,6 +398,27 @@ def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], probed: Pr
     say(f"asking the target: {estimate}", None)
 
 
+def _of_row(
+    answers: NDArray[Any], facts: Mapping[str, Any], n: int, case: Case, spent: int, probes: dict[str, Probes]
+) -> _Asked:
+    """Return what a target that was trained here answered, read as if it had been given."""
+    known = facts.get("answers")
+    decision = decide(answers, classes=len(case.dataset.classes)) if known is None else Decision(**known)
+    decimals = shown_decimals(count_decimals(answers)) if decision.kind == "probabilities" else None
+    labels = decision.kind == "labels"
+    return _Asked(
+        answers[:n].argmax(axis=1) if labels else answers[:n],
+        answers[n:] if len(answers) > n and not labels else None,
+        case.recipe.name,
+        spent,
+        probes,
+        decision.type,
+        decision.reason,
+        capability_of(decision.kind, decimals),
+        decimals,
+    )
+
+
 def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> _Asked:
     before, X = target.queries, case.dataset.X
     with one_thread():
@@ -406,10 +436,12 @@ def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed 
         target.description,
         target.queries - before + (0 if contact is None else contact["queries"]),
         probes,
-        said.kind,
+        target.outputs or said.kind,
+        None if target.decision is None else target.decision.reason,
         target.capability,
         target.decimals,
         contact,
+        tuple(target.remarks),
     )
 
 
@@ -532,6 +564,7 @@ def _conclude(
         *copies_across(split),
         *case.warnings,
         *oddities(asked.contact),
+        *asked.remarks,
         *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test),
     ]
     if pool.failures:
@@ -551,7 +584,8 @@ def _conclude(
             train_accuracy=train_accuracy,
             test_accuracy=test_accuracy,
             classes=len(dataset.classes),
-            outputs=asked.kind,
+            outputs=asked.type,
+            outputs_reason=asked.reason,
             capability=asked.capability,
             decimals=asked.decimals,
             queries=asked.queries + (case.synthesis or {"queries": {"total": 0}})["queries"]["total"],

@@ -27,7 +27,6 @@ from miaudit.data import (
     read_index,
     slices_of,
 )
-from miaudit.data.cells import is_number
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError
 from miaudit.permissions import Permissions
@@ -49,6 +48,7 @@ from miaudit.recipes import (
 )
 from miaudit.seeds import child_seed
 from miaudit.targets import Endpoint, Target, as_target, connect, load_model
+from miaudit.targets.classes import classes_of
 from miaudit.targets.files import file_format, model_hashes
 
 Source = Literal["trained here", "given object", "given file", "given url"]
@@ -155,7 +155,8 @@ def case_of_model(
     attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
     design: Design = "disjoint",
     outside: int | None = None,
-    classes: Sequence[Any] | None = None,
+    outputs: Any = None,
+    columns: Sequence[Any] | None = None,
 ) -> Case:
     """Take a trained model and three sets of records with their classes.
 
@@ -170,18 +171,26 @@ def case_of_model(
         raise PlanError(f"design must be one of {', '.join(get_args(Design))}; got {design!r}")
     shokri = _attack(attack)
     chosen = None if attacks is None else chosen_attacks(attacks, shokri)
-    names = tuple(classes) if classes is not None else model_classes(model)
+    names = model_classes(model) if columns is None else tuple(columns)
     sides = {"members": members, "nonmembers": nonmembers, "population": population}
     # the order of the model's own names is not known to be that of numbers in the data
-    dataset, index = from_sides(sides, classes=names, numbered=classes is not None)
+    dataset, index = from_sides(sides, classes=names, numbered=columns is not None)
     split = _apart(dataset, given_split(dataset, *index), None, None, design, seed=seed)
-    target = as_target(model, classes=len(dataset.classes), names=dataset.classes if names is None else names)
+    target = as_target(
+        model,
+        classes=len(dataset.classes),
+        names=dataset.classes if names is None else names,
+        outputs=outputs,
+        columns=columns,
+        coded=not dataset.alphabetical,
+    )
     train, test, warnings = shadow_sizes(split, None, None, design)
     warnings += [*_odd_classes(dataset), *dataset.notes]
-    if names is None and not all(map(is_number, dataset.classes)):
+    if dataset.alphabetical:
         warnings.append(
-            "The target names no classes: its answers were taken to be in the order of the sorted names "
-            f"{list(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give classes if they are in another."
+            "The target names no classes: columns of its answers without names were taken to be in the order of the sorted "
+            f"labels, {', '.join(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give columns if they "
+            "are in another."
         )
     return Case(
         title=title,
@@ -204,10 +213,11 @@ def case_of_model(
             "recipe": None,
             "design": design,
             "outside": outside,
+            "outputs": outputs,
+            "columns": None if columns is None else plain(list(columns), "columns"),
             "attacks": None
             if chosen is None
             else plain([{"name": each.name, **each.options} for each in chosen], "attacks"),
-            **({} if classes is None else {"classes": plain(list(classes), "classes")}),
         },
         design=design,
         attacks=chosen,
@@ -235,21 +245,10 @@ def model_classes(model: Any) -> tuple[Any, ...] | None:
     PlanError
         If it names those of several outputs.
     """
-    for owner in (model, getattr(model, "__self__", None)):
-        classes = getattr(owner, "classes_", None)
-        if classes is None:
-            continue
-        try:
-            array = np.asarray(classes)
-        except ValueError:
-            array = np.empty((0, 0))  # lists of different lengths
-        if array.ndim != 1:
-            raise PlanError(
-                f"the target's classes_ are {str(classes)[:100]}, those of several outputs; audit one output at a time: give a "
-                "function that answers (n, classes) probabilities of one"
-            )
-        return tuple(array.tolist())
-    return None
+    classes = classes_of(model)
+    if classes is None:
+        classes = classes_of(getattr(model, "__self__", None))
+    return None if classes is None else tuple(classes)
 
 
 def refuse_missing(plan: RecipePlan, dataset: Dataset, estimator: Any) -> None:
@@ -408,12 +407,21 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
     else:
         model = load_model(
             path,
-            names=dataset.classes,
+            names=dataset.classes if plan.target.columns is None else plan.target.columns,
+            coded=plan.target.columns is not None or not dataset.alphabetical,
             module=None if module is None else lambda: estimator_from_function(module),
             allow_pickle=permissions.allow_pickle,
             trusted=tuple(permissions.trusted),
         )
-    return as_target(model, classes=classes, names=dataset.classes, description=plan.target.description)
+    return as_target(
+        model,
+        classes=classes,
+        names=dataset.classes,
+        description=plan.target.description,
+        outputs=plan.target.outputs,
+        columns=plan.target.columns,
+        coded=not dataset.alphabetical,
+    )
 
 
 def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow_pickle: bool) -> Model:
@@ -433,6 +441,8 @@ def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow
 def _target_url(plan: Plan, dataset: Dataset) -> Target:
     assert plan.target.url is not None
     options = plan.target.http.model_dump()
+    options["outputs"] = plan.target.outputs or options["outputs"]
+    options["columns"] = plan.target.columns or options["columns"]
     if options["sign"] is not None:
         options["sign"] = function_of_file(options["sign"])
     try:

@@ -20,19 +20,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from miaudit.answers import Capability as Capability
 from miaudit.errors import DataError
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-Capability = Literal["logits", "probabilities", "topk", "rounded", "labels"]
-"""What a target answers, from most to least telling; it decides which attacks can be run."""
 
 
 @dataclass(frozen=True, eq=False)

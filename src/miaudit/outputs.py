@@ -10,17 +10,29 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.answers import (
+    Capability,
+    Decision,
+    Kind,
+    Type,
+    capability_of,
+    checked_type,
+    decide,
+    read,
+    shown_decimals,
+    softmax,
+)
 from miaudit.data.arrays import shown
 from miaudit.data.naming import as_names, check_names
 from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError
-from miaudit.evidence import Bools, Capability, Evidence, Population, Variants
+from miaudit.evidence import Bools, Evidence, Population, Variants
 
 ARRAYS = {
     "target": "(n, classes) answers of the target on the audited records, or (n,) predicted classes",
@@ -38,13 +50,16 @@ ARRAYS = {
     "features": "(n, d) the numbers the audited records consist of",
     "ids": "(n,) what to call the audited records",
     "classes": "(classes,) names of the classes",
-    "kind": 'what the answers are: "probabilities", "logits" or "topk"; default: probabilities',
+    "kind": 'what the answers are, where their numbers leave a choice: "probabilities", "logits", "log-probabilities", '
+    '"percent", "score" or "topk"',
 }
 """Every array of the layout and what it holds; ``slice_NAME`` arrays, (n,) each, stand beside them."""
 
 SLICE = "slice_"
-Kind = Literal["probabilities", "logits", "topk", "labels"]
-_ROUNDED = 4  # decimals up to which answers are called rounded, as in miaudit.targets
+SAY = (
+    'kind="..." in the file: probabilities sum to 1; for answers on the top classes only, zeros elsewhere, add kind="topk"; '
+    'for logits add kind="logits"'
+)
 _Arrays = dict[str, NDArray[Any]]
 
 
@@ -62,6 +77,9 @@ class StoredOutputs:
     classes: tuple[str, ...]
     kind: Kind
     capability: Capability
+    type: Type = "probabilities"
+    reason: str = ""
+    decimals: int | None = None
     ids: NDArray[Any] | None = None  # (n,)
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n,) each
     warnings: tuple[str, ...] = ()
@@ -112,9 +130,10 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
             f"all {n} records are {'members' if n and member.all() else 'non-members'}; an attack is measured on both, so "
             "give answers on records of either side"
         )
-    kind = _kind(arrays)
-    width = _classes(arrays, labels, kind)
-    answers = {key: _answers(arrays, key, kind, width) for key in arrays if key.split("_")[-1] in ("target", "shadows")}
+    declared = _declared(arrays)
+    width = _classes(arrays, labels, declared)
+    answers, decision, decimals = _answers(arrays, declared, width)
+    kind = decision.kind
     shadows = answers.pop("shadows", np.empty((0, n, width), np.float32))
     inside = _truths(arrays["inside"], "inside") if "inside" in arrays else np.empty((0, n), bool)
     beside: dict[str, Any] = {"features": _numbers(arrays, "features"), "population": _population(arrays, answers)}
@@ -133,7 +152,10 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
         member=member,
         classes=_class_names(arrays, width),
         kind=kind,
-        capability=_capability(target, kind),
+        capability=capability_of(kind, decimals),
+        type=decision.type,
+        reason=decision.reason,
+        decimals=decimals,
         ids=_column(arrays, "ids", n),
         slices={key[len(SLICE) :]: _slice(arrays, key, n) for key in arrays if key.startswith(SLICE)},
         warnings=tuple(_odd(target, shadows)),
@@ -195,22 +217,27 @@ def _names(arrays: Collection[str]) -> None:
         raise DataError("variants need shadows that answered the audited records in order; leave out 'asked'")
 
 
-def _kind(arrays: _Arrays) -> Kind:
-    if arrays["target"].ndim == 1:
+def _declared(arrays: _Arrays) -> Type | None:
+    """Return the type that the file states; of one value per record labels, unless it states a score."""
+    declared = None
+    if "kind" in arrays:
+        try:
+            declared = checked_type(str(arrays["kind"]))
+        except DataError as error:
+            raise DataError(str(error).replace("outputs", "kind", 1)) from None
+    if arrays["target"].ndim == 1 and declared != "score":
         return "labels"
-    given = str(arrays["kind"]) if "kind" in arrays else "probabilities"
-    match given:
-        case "probabilities" | "logits" | "topk":
-            return given
-    raise DataError(f'kind must be "probabilities", "logits" or "topk"; got {given!r}')
+    return declared
 
 
-def _classes(arrays: _Arrays, labels: NDArray[np.int64], kind: Kind) -> int:
+def _classes(arrays: _Arrays, labels: NDArray[np.int64], declared: Type | None) -> int:
     """Return the number of classes: columns of the answers, or names, or the largest label."""
-    if kind != "labels":
-        if arrays["target"].ndim != 2:
-            raise DataError(f"target must be {ARRAYS['target']}; got shape {arrays['target'].shape}")
+    if declared == "score":
+        return 2
+    if arrays["target"].ndim == 2:
         return int(arrays["target"].shape[1])
+    if declared != "labels":
+        raise DataError(f"target must be {ARRAYS['target']}; got shape {arrays['target'].shape}")
     if "shadows" in arrays and arrays["shadows"].ndim == 3:
         return int(arrays["shadows"].shape[2])
     if "classes" in arrays:
@@ -218,34 +245,64 @@ def _classes(arrays: _Arrays, labels: NDArray[np.int64], kind: Kind) -> int:
     return int(max(labels.max(initial=0), _whole(arrays["target"], "target").max(initial=0))) + 1
 
 
-def _answers(arrays: _Arrays, key: str, kind: Kind, width: int) -> NDArray[Any]:
-    """Return answers as probabilities, whatever they are; labels as they stand."""
+def _answers(arrays: _Arrays, declared: Type | None, width: int) -> tuple[_Arrays, Decision, int | None]:
+    """Return all answers as probabilities, whatever they are, what the target's are, and their decimals.
+
+    Labels stay as they are. All answers of a file are of one type; each array is looked at, so that one that is of another
+    is told.
+    """
+    keys = [key for key in arrays if key.split("_")[-1] in ("target", "shadows")]
+    checked: _Arrays = {key: _numbers_of(arrays, key, declared, width) for key in keys}
+    decisions: dict[str, Decision] = {}
+    decimals, read_ = -1, _Arrays()
+    for key in sorted(keys, key=lambda key: key != "target"):
+        values = checked[key]
+        if key == "target" and declared == "labels":
+            decisions[key], read_[key] = Decision("labels", "one label per record"), values
+            continue
+        flat = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values
+        if not len(flat):
+            read_[key] = values
+            continue
+        try:
+            stated = None if declared == "labels" or (values.ndim > 1 and declared == "score") else declared
+            decisions[key] = decide(flat, classes=width, declared=stated, say=SAY)
+            plain, most = read(flat, decisions[key], say=SAY)
+        except DataError as error:
+            raise DataError(f"{key}: {error}") from None
+        decimals = most if key == "target" else decimals
+        plain = softmax(plain) if decisions[key].kind == "logits" else plain
+        read_[key] = plain.reshape(*values.shape[:-1], width) if values.ndim > 1 else plain
+    own = decisions.get("target", Decision(declared or "probabilities", "nothing was answered"))
+    _alike(own, decisions)
+    return read_, own, shown_decimals(decimals) if own.kind == "probabilities" else None
+
+
+def _alike(own: Decision, decisions: dict[str, Decision]) -> None:
+    """Refuse a file in which the shadows answer something else than the target, as far as it is not labels or the top k."""
+    for key, decision in decisions.items():
+        same = {own.type, decision.type} <= {"probabilities", "topk", "score"} or own.type == decision.type
+        if own.type != "labels" and not same:
+            raise DataError(
+                f"target holds {own.type} ({own.reason}), {key} holds {decision.type} ({decision.reason}); all answers of a "
+                f"file are of one type. Say which by {SAY}"
+            )
+
+
+def _numbers_of(arrays: _Arrays, key: str, declared: Type | None, width: int) -> NDArray[Any]:
     values = arrays[key]
-    if kind == "labels" and key == "target":
+    if key == "target" and declared == "labels":
         return values
     if values.dtype.kind not in "fiub":
         raise DataError(f"{key} must be numbers, got dtype {values.dtype}; save plain arrays")
     values = values if values.dtype.kind == "f" else values.astype(np.float32)
-    if values.ndim < 2 or values.shape[-1] != width:
+    one = declared == "score" and values.ndim == {"target": 1, "population_target": 1}.get(key, 2)
+    if not one and (values.ndim < 2 or values.shape[-1] != width):
         raise DataError(f"{key} must have {width} columns, one per class; its shape is {values.shape}")
-    if bad := int((~np.isfinite(values)).sum()):
+    bad = np.isnan(values) | np.isposinf(values) | (np.isneginf(values) & (values.max(axis=-1, keepdims=True) > 0))
+    if bad.any():
         raise DataError(
-            f"{key} holds {bad} NaN or infinite answers of {values.size}; every answer must be a finite number"
-        )
-    if kind == "logits":
-        powers = np.exp(values.astype(np.float64) - values.max(axis=-1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-    sums = values.sum(axis=-1, dtype=np.float64)
-    if values.size and (values.min() < 0 or values.max() > 1 + 1e-6):
-        raise DataError(
-            f"{key} holds values from {values.min():g} to {values.max():g}, which are no probabilities; for logits add "
-            'kind="logits"'
-        )
-    if kind == "probabilities" and sums.size and np.abs(sums - 1).max() > 0.02 + 1e-3:
-        worst = float(sums.flat[int(np.abs(sums - 1).argmax())])
-        raise DataError(
-            f"{key} has a row that sums to {worst:g}; probabilities sum to 1. For answers on the top classes only, zeros "
-            'elsewhere, add kind="topk"'
+            f"{key} holds {int(bad.sum())} NaN or infinite answers of {values.size}; every answer must be a finite number"
         )
     return values
 
@@ -296,14 +353,6 @@ def _variants(answers: _Arrays) -> Variants | None:
     if "variants_target" not in answers:
         return None
     return Variants(answers["variants_target"], answers["variants_shadows"])
-
-
-def _capability(target: NDArray[Any], kind: Kind) -> Capability:
-    if kind == "probabilities" and np.array_equal(
-        np.round(target.astype(np.float64), _ROUNDED).astype(target.dtype), target
-    ):
-        return "rounded"
-    return kind
 
 
 def _odd(target: NDArray[Any], shadows: NDArray[Any]) -> list[str]:

@@ -46,6 +46,9 @@ ImportPath = Annotated[str, Names("class")]
 SchedulerAddress = Annotated[str, Names("scheduler")]
 """Of a Dask scheduler, which sends this program pickles."""
 
+OutputsName = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
+"""What a target answers, as `miaudit.answers.Type`."""
+
 Size = int | FilePath
 """How many records (drawn at random), or the path of a file with their numbers."""
 
@@ -137,9 +140,7 @@ class HTTPPlan(Section):
     body: str | None = Field(None, description='json: the body, with "$records" or "$record" where the records go')
     answer: str | None = Field(None, description="json: path of the answers in what comes back, as data.*.probs")
     columns: list[str] | None = Field(None, description="class names in the order of the answers' columns")
-    outputs: Literal["probabilities", "logits", "topk", "labels"] | None = Field(
-        None, description="what it answers; default: told at first contact"
-    )
+    outputs: OutputsName | None = Field(None, description="as target.outputs")
     batch: int = Field(100, ge=1, description="most records per request")
     concurrency: int = Field(4, ge=1, description="most requests at a time")
     contact: int = Field(5, ge=1, description="records asked about at first contact, twice each")
@@ -171,6 +172,12 @@ class TargetPlan(Section):
     module: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns the torch module of bare weights"
     )
+    outputs: OutputsName | None = Field(
+        None, description="what it answers; default: decided at first contact, and refused where that is not clear"
+    )
+    columns: list[str] | None = Field(
+        None, description="class names in the order of the model's columns and class numbers; default: the data's"
+    )
     description: str | None = Field(None, description="what to call it in the report")
 
     @model_validator(mode="before")
@@ -187,8 +194,13 @@ class TargetPlan(Section):
     def _described_by_a_file(self) -> TargetPlan:
         if self.file is None and self.module:
             raise ValueError("module belongs to file, a trained model")
-        if self.file is None and self.url is None and self.description:
-            raise ValueError("description belongs to file or url, a model that exists already")
+        if self.file is None and self.url is None and (self.description or self.outputs or self.columns):
+            raise ValueError("description, outputs and columns belong to file or url, a model that exists already")
+        for key in ("outputs", "columns"):
+            if getattr(self, key) is not None and getattr(self.http, key) not in (None, getattr(self, key)):
+                raise ValueError(
+                    f"{key} and http.{key} differ: {getattr(self, key)} and {getattr(self.http, key)}; give one"
+                )
         if self.file is not None and self.url is not None:
             raise ValueError("say where the target is in one way: file or url")
         if self.url is None and self.http.model_fields_set:

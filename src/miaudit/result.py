@@ -243,9 +243,9 @@ class AttackResult(Document):
 class TargetResult(Document):
     """The model under audit, as seen through its prediction interface.
 
-    ``queries`` is null where the answers were made elsewhere and nobody counted. ``capability`` is what can be attacked
-    with, ``decimals`` the most that were seen in its probabilities (null: more than six), and ``contact`` what first
-    contact found of a target behind a url.
+    ``queries`` is null where the answers were made elsewhere and nobody counted. ``outputs`` is what it answers, and
+    ``outputs_reason`` how that is known. ``capability`` is what can be attacked with, ``decimals`` the most that were seen
+    in its probabilities (null: more than six), and ``contact`` what first contact found of a target behind a url.
     """
 
     description: str
@@ -253,10 +253,11 @@ class TargetResult(Document):
     train_accuracy: float
     test_accuracy: float
     classes: int
-    outputs: Literal["probabilities", "logits", "topk", "labels"]
+    outputs: Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
     queries: int | None
     capability: Literal["logits", "probabilities", "topk", "rounded", "labels"] | None = None
     decimals: int | None = None
+    outputs_reason: str | None = None
     contact: dict[str, Any] | None = None
 
 

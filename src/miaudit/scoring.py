@@ -85,7 +85,10 @@ def score(
             train_accuracy=float(correct[member].mean()),
             test_accuracy=float(correct[~member].mean()),
             classes=len(stored.classes),
-            outputs=stored.kind,
+            outputs=stored.type,
+            outputs_reason=stored.reason,
+            capability=stored.capability,
+            decimals=stored.decimals,
             queries=None,
         ),
         split=SplitResult(

@@ -32,7 +32,7 @@ from miaudit.synthesis import (
     from_noise,
 )
 from miaudit.synthesis.synthesis import Method, npz_bytes
-from miaudit.targets import Endpoint, Target
+from miaudit.targets import Endpoint, Target, as_target
 from miaudit.targets.files import file_sha256
 
 Tell = Callable[[str, Progress | None], None]
@@ -311,7 +311,7 @@ def target_of(case: Case, say: Tell = lambda text, progress: None) -> Target:
     with one_thread():
         X, y = take_records(case.dataset.X, members), case.dataset.y[members]
         model = case.recipe.fit(X, y, classes=len(classes), seed=child_seed(case.seed, "target"))
-    return Target(model.predict_proba, classes=len(classes), description=case.recipe.name)
+    return as_target(model, classes=len(classes), description=case.recipe.name)
 
 
 def _joined(real: Dataset, made: Dataset) -> Dataset:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from miaudit.answers import clipped
 from miaudit.errors import DataError
 
 __all__ = [
@@ -195,7 +196,4 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any],
         return p, y.astype(np.int64)
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise DataError(f"labels must lie in 0..{p.shape[1] - 1}, one per output column; got {y.min()}..{y.max()}")
-    low, high = p.min(), p.max()
-    if not (low >= 0.0 and high <= 1.0 + 1e-5):  # NaN fails both; a float32 softmax may overshoot 1 by rounding
-        raise DataError(f"probabilities must lie in [0, 1], got {low}..{high}; turn logits into probabilities first")
-    return p, y.astype(np.int64)
+    return clipped(p), y.astype(np.int64)

@@ -156,21 +156,21 @@ def test_torchscript_can_write_files_and_is_not_asked_without_consent(tmp_path):
 def test_torch_files_answer_with_consent(kind, net, expected, tmp_path):
     SAVERS[kind](net, tmp_path / "model")
     model = load_model(tmp_path / "model", allow_pickle=True)
-    np.testing.assert_allclose(as_target(model, classes=3).query(X).values, expected, atol=1e-6)
+    np.testing.assert_allclose(as_target(model, classes=3).query(X).probabilities, expected, atol=1e-6)
 
 
 def test_a_program_exported_for_one_batch_size_answers_any_number_of_records(net, expected, tmp_path):
     save_program(net, tmp_path / "model.pt2", batch=7)
     model = load_model(tmp_path / "model.pt2", allow_pickle=True)
     for n in (1, 7, 60):
-        np.testing.assert_allclose(model.predict_proba(X[:n]), expected[:n], atol=1e-6)
+        np.testing.assert_allclose(as_target(model, classes=3).query(X[:n]).probabilities, expected[:n], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "torch, weights"])
 def test_weights_are_put_into_the_users_module_without_consent(kind, net, expected, tmp_path):
     SAVERS[kind](net, tmp_path / "weights")
     model = load_model(tmp_path / "weights", module=networks.net)
-    np.testing.assert_allclose(as_target(model, classes=3).query(X).values, expected, atol=1e-6)
+    np.testing.assert_allclose(as_target(model, classes=3).query(X).probabilities, expected, atol=1e-6)
 
 
 def test_weights_with_consent_still_need_their_module(net, expected, tmp_path):
@@ -178,7 +178,7 @@ def test_weights_with_consent_still_need_their_module(net, expected, tmp_path):
     with pytest.raises(PlanError, match=r"holds bare weights: say which network .*target\.module"):
         load_model(tmp_path / "weights.pt", allow_pickle=True)
     model = load_model(tmp_path / "weights.pt", module=networks.net, allow_pickle=True)
-    np.testing.assert_allclose(as_target(model, classes=3).query(X).values, expected, atol=1e-6)
+    np.testing.assert_allclose(as_target(model, classes=3).query(X).probabilities, expected, atol=1e-6)
 
 
 def test_weights_that_do_not_fit_are_listed(net, tmp_path):

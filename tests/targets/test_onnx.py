@@ -88,9 +88,11 @@ def test_classes_the_data_does_not_have_are_told(tmp_path):
 
 
 def test_logits_are_put_through_a_softmax_and_probabilities_are_not(tmp_path):
-    np.testing.assert_allclose(asked(linear(tmp_path / "logits")).values, softmax(X @ W, axis=1), atol=1e-6)
+    np.testing.assert_allclose(asked(linear(tmp_path / "logits")).probabilities, softmax(X @ W, axis=1), atol=1e-6)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["y"])]
-    np.testing.assert_allclose(asked(linear(tmp_path / "p", nodes=nodes)).values, softmax(X @ W, axis=1), atol=1e-6)
+    np.testing.assert_allclose(
+        asked(linear(tmp_path / "p", nodes=nodes)).probabilities, softmax(X @ W, axis=1), atol=1e-6
+    )
 
 
 def test_a_model_for_one_batch_size_answers_any_number_of_records(tmp_path):
@@ -98,7 +100,7 @@ def test_a_model_for_one_batch_size_answers_any_number_of_records(tmp_path):
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [7, 3])]
     path = linear(tmp_path / "m", inputs=inputs, outputs=outputs)
     for n in (1, 7, 60):
-        np.testing.assert_allclose(asked(path, X[:n]).values, softmax(X[:n] @ W, axis=1), atol=1e-6)
+        np.testing.assert_allclose(asked(path, X[:n]).probabilities, softmax(X[:n] @ W, axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.INT64, TensorProto.UINT8])
@@ -109,7 +111,7 @@ def test_records_are_given_in_the_type_the_model_takes(kind, tmp_path):
         helper.make_node("MatMul", ["f", "w"], ["y"]),
     ]
     path = linear(tmp_path / "m", nodes=nodes, inputs=[helper.make_tensor_value_info("x", kind, ["n", 4])])
-    np.testing.assert_allclose(asked(path, whole).values, softmax(whole @ W, axis=1), atol=1e-3)
+    np.testing.assert_allclose(asked(path, whole).probabilities, softmax(whole @ W, axis=1), atol=1e-3)
     if kind in (TensorProto.INT64, TensorProto.UINT8):
         with pytest.raises(TargetError, match="cut the records' fractions off"):
             asked(path, whole + 0.5)
@@ -121,7 +123,7 @@ def test_columns_of_a_frame_go_to_inputs_of_their_names(tmp_path):
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1]) for name in names]
     path = linear(tmp_path / "m", nodes=nodes, inputs=inputs)
     frame = pd.DataFrame(X, columns=names)[sorted(names)]
-    np.testing.assert_allclose(asked(path, frame).values, softmax(X @ W, axis=1), atol=1e-6)
+    np.testing.assert_allclose(asked(path, frame).probabilities, softmax(X @ W, axis=1), atol=1e-6)
     with pytest.raises(TargetError, match="columns the records do not have: a, d"):
         asked(path, frame[["b", "c"]])
     with pytest.raises(TargetError, match="give the records as a frame"):
@@ -169,7 +171,7 @@ def test_the_hashes_of_a_model_cover_the_weights_beside_it(tmp_path):
     beside.external_data.add(key="location", value=name)
     path = linear(tmp_path / "m.onnx", weights=beside)
     (tmp_path / name).write_bytes(W.tobytes())
-    np.testing.assert_allclose(asked(path).values, softmax(X @ W, axis=1), atol=1e-6)
+    np.testing.assert_allclose(asked(path).probabilities, softmax(X @ W, axis=1), atol=1e-6)
     assert model_hashes(path) == {
         "m.onnx": hashlib.sha256(path.read_bytes()).hexdigest(),
         name: hashlib.sha256(W.tobytes()).hexdigest(),

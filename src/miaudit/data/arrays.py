@@ -89,6 +89,7 @@ def from_arrays(
         groups=sides["groups"],
         group_name=None if groups is None else group_name or "group",
         name=shown(name),
+        alphabetical=classes is None and class_names != tuple(map(str, range(len(class_names)))),
     )
 
 

@@ -36,6 +36,8 @@ class Dataset:
         What to call the data in a report.
     group_name
         What the groups are, as the data calls them; None without groups.
+    alphabetical
+        Whether the classes have names and are numbered in their order, because nothing says another.
     slices
         (n,) values of columns the leak is to be measured by, where they are no features; see `slices_of`.
     notes
@@ -54,6 +56,7 @@ class Dataset:
     name: str = "data"
     group_name: str | None = None
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    alphabetical: bool = False
     notes: tuple[str, ...] = ()
     reading: str | None = None
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)

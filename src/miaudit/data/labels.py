@@ -137,7 +137,7 @@ def _among(values: NDArray[Any], present: list[Any], names: list[str], numbered:
         raise DataError(
             f"labels are the numbers {', '.join(map(str, present[:5]))} and the model's classes are called {names[:5]}: which "
             "number is which class is not known. Give the labels by the model's own names, or the names in the order of the "
-            "numbers with classes"
+            "numbers with columns"
         )
     raise DataError(
         f"labels {unknown[:5]} are not among the {len(names)} classes {names[:10]}{' ...' if len(names) > 10 else ''}; "

@@ -40,7 +40,8 @@ class ModuleRecipe:
     ----------
     build
         Called without arguments; returns a new, untrained module that takes a float32 batch ``(m, *shape of a record)``
-        and answers with logits ``(m, classes)``. Give a function of a module or file (``functools.partial`` of one will
+        and answers with logits ``(m, classes)``, or with probabilities, if it ends in a softmax: then the cross-entropy
+        is taken of their logarithm. Give a function of a module or file (``functools.partial`` of one will
         do): worker processes import it by its name.
     optimizer
         "sgd", "adam" or "adamw"; the last two with the usual constants (0.9, 0.999, 1e-8).
@@ -140,7 +141,7 @@ class ModuleRecipe:
         }
         return {
             "recipe": "module",
-            "version": 2,
+            "version": 3,
             "torch": _require_torch(),
             "build": describe_parameter(self.build),
             "module": _describe_module(self.build),

@@ -11,18 +11,22 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from miaudit.answers import decide
 from miaudit.data.records import take_records
-from miaudit.errors import PlanError
+from miaudit.errors import DataError, PlanError
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.perceptron import Perceptron, as_perceptron, linear_layers
 from miaudit.recipes.sequential import autocast, batch_of, flattened
 from miaudit.recipes.training import Generators, Records, Statistics, Update, checked_labels, device_of
 from miaudit.seeds import child_seed
+from miaudit.targets.torch_modules import evaluating, watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK = 512  # records answered together: bounds memory
+_SHOWN = 32  # records by whose answers a module is told that ends in no layer of torch's own
+_LEAST = 1e-30  # probability below which logarithms are cut off, as in `miaudit.signals`
 
 _global_generator = threading.RLock()
 
@@ -143,6 +147,9 @@ def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: in
     module = built(recipe.build, seed=seed).to(device)
     theta, gradient = flattened([leaf for leaf in module.parameters() if leaf.requires_grad])
     update = Update([theta], optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    shares = ends_in_probabilities(
+        module, _shaped(batch_of(records, torch.arange(min(_SHOWN, len(labels))), affine), shape)
+    )
     module.train()
     number = 0
     with _seeded(child_seed(seed, "dropout")):
@@ -159,7 +166,7 @@ def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: in
                             f"{recipe.name} answers {len(part)} records with {tuple(answers.shape)} values; expected "
                             f"logits of shape ({len(part)}, {classes}), one for each class"
                         )
-                    loss = functional.cross_entropy(answers, labels[part])
+                    loss = functional.cross_entropy(_logarithm(answers) if shares else answers, labels[part])
                 loss.backward()
                 with torch.no_grad():
                     update.step([gradient], recipe.rate(number, len(parts)))
@@ -179,8 +186,46 @@ def logits_of(
             part = X[start : start + _CHUNK]
             records = Records(part, channels_last=len(shape) == 3, device=there)
             rows = batch_of(records, torch.arange(part.shape[0], device=there), records.affine(statistics))
-            answers[start : start + _CHUNK] = module(_shaped(rows, shape)).cpu().numpy()
+            if start == 0:
+                with torch.inference_mode(mode=False):
+                    shares = ends_in_probabilities(module, _shaped(rows[:_SHOWN].clone(), shape))
+            own = module(_shaped(rows, shape))
+            answers[start : start + _CHUNK] = (_logarithm(own) if shares else own).cpu().numpy()
     return answers
+
+
+def ends_in_probabilities(module: Any, rows: torch.Tensor) -> bool:
+    """Return whether a module answers probabilities, told by its last layer, or else by its answers to some records.
+
+    Cross-entropy is taken of logits: a module that ends in a softmax would be put through a second one.
+
+    Raises
+    ------
+    PlanError
+        If it ends in a sigmoid, so that its answers are neither.
+    """
+    with evaluating(module), torch.random.fork_rng(devices=[]), torch.no_grad():
+        own = module(rows).float().cpu().numpy()
+    try:
+        hint = watched(module, lambda: module(rows[:1]))[1]
+    except Exception:  # one record alone may not do
+        hint = None
+    if hint is not None and hint.type is None:
+        raise PlanError(
+            f"the module of the recipe cannot be trained on cross-entropy of several classes: {hint.source}. Leave that layer "
+            "out, so that the module answers logits"
+        )
+    if hint is not None:
+        return hint.type == "probabilities"
+    try:
+        return decide(own, classes=own.shape[-1]).kind == "probabilities"
+    except (DataError, ValueError, IndexError):
+        return False  # of another shape, which training tells
+
+
+def _logarithm(probabilities: torch.Tensor) -> torch.Tensor:
+    """Return log-probabilities, whose softmax are the probabilities again."""
+    return probabilities.float().clamp_min(_LEAST).log()
 
 
 def _shaped(rows: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -174,12 +174,14 @@ def _ask(job: Job, model: Model, dataset: Dataset, store: Rows, seconds: float, 
     except Exception as error:
         return _failure(job, error)
     trained_on = np.isin(job.asked, job.train)
+    decision = target.decision
     facts = {
         "name": job.name,
         "train_accuracy": _mean(correct[trained_on]),
         "test_accuracy": _mean(correct[~trained_on]),
         "seconds": round(seconds, 4),
         "warnings": list(said),
+        "answers": None if decision is None else asdict(decision),
     }
     arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
     for question, found in probes.items():

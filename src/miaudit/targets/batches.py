@@ -1,4 +1,4 @@
-"""What models read from files have in common: batches of a fixed size, and scores that may be logits."""
+"""What models read from files have in common: batches of a fixed size."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from miaudit.data.records import n_records, take_records
-from miaudit.targets.target import SUM_TOLERANCE
 
 
 def in_batches(ask: Callable[[Any], NDArray[Any]], X: Any, batch: int | None) -> NDArray[Any]:
@@ -26,13 +24,3 @@ def in_batches(ask: Callable[[Any], NDArray[Any]], X: Any, batch: int | None) ->
         index = np.minimum(np.arange(start, start + batch), n - 1)
         parts.append(ask(take_records(X, index))[: n - start])
     return np.concatenate(parts)
-
-
-def probabilities_of(scores: NDArray[Any]) -> NDArray[np.float64]:
-    """Return (n, classes) probabilities of scores, which are logits if one is negative or above one.
-
-    Anything else is left as it is, for `Target` to judge.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    logits = values.min(initial=0.0) < -SUM_TOLERANCE or values.max(initial=0.0) > 1 + SUM_TOLERANCE
-    return softmax(values, axis=1) if logits and np.isfinite(values).all() else values

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.answers import Decision, Type, hint_of_name
 from miaudit.data.records import Records, column_names, kind_of, n_records, row_hashes, take_records
 from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError
+from miaudit.targets.classes import class_columns
 from miaudit.targets.client import Client, Connection, shown
 from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
-from miaudit.targets.target import Kind, Outputs, Target, class_columns
+from miaudit.targets.target import Outputs, Target
 from miaudit.targets.wire import Wire
 
 NOISE = 1e-6
@@ -56,12 +58,14 @@ class Endpoint(Target):
         concurrency: int,
         probes: int,
         columns: Sequence[str] | None,
-        kind: Kind | None,
+        kind: Type | None,
         folder: str | Path | None,
         description: str | None,
     ) -> None:
         self.url = wire.address(url)
-        super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=kind)
+        name = wire.output or (wire.answer or "").rpartition(".")[2]
+        hint = hint_of_name(name, f"its answers are named {name!r}")
+        super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=kind, hint=hint)
         self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
         self.wire = wire
         self.limits = limits
@@ -204,15 +208,15 @@ class Endpoint(Target):
         known, before = self.ledger.fact("contact"), self.queries
         if known is not None:
             self.contact = known
-            self.kind = self.kind or known["answers"]
+            if self._declared is None and self.decision is None:
+                self.decision = Decision(known.get("outputs", known["answers"]), known.get("reason", "first contact"))
+                self._one = self.decision.type in ("labels", "score")
             self._saw_decimals(known["decimals"])
             self.queries += known["queries"]
             return self.contact
         X = take_records(X, np.arange(min(self.probes, n_records(X))))
         n = n_records(X)
         first = self._ask(X)
-        if self.kind is None and first.ndim == 2 and _like_logits(first):
-            self.kind = "logits"
         super().query(X)  # checks what came; asks nothing
         again = self._ask(X, b"again")
         alone = self._ask(take_records(X, [0]), b"alone") if self._batch > 1 else first[:1]
@@ -221,6 +225,8 @@ class Endpoint(Target):
             "records": n,
             "queries": 2 * n + (1 if self._batch > 1 else 0),
             "answers": self.kind,
+            "outputs": self.outputs,
+            "reason": None if self.decision is None else self.decision.reason,
             "decimals": self.decimals,
             "deterministic": repeat <= NOISE,
             "repeat_difference": repeat,
@@ -338,7 +344,7 @@ def connect(
     answer: str | None = None,
     classes: int | Sequence[Any] | None = None,
     columns: Sequence[str] | None = None,
-    outputs: Kind | None = None,
+    outputs: Type | None = None,
     batch: int = 100,
     concurrency: int = 4,
     contact: int = 5,
@@ -371,7 +377,8 @@ def connect(
     columns
         Class names in the order of the columns of the answers; default: the data's order.
     outputs
-        What the target answers: probabilities, logits, topk or labels; default: told at first contact.
+        What the target answers: probabilities, logits, log-probabilities, percent, score, topk or labels, as
+        `miaudit.answers.Type` has them; default: decided at first contact.
     batch
         Most records per request.
     concurrency
@@ -445,11 +452,6 @@ def _stacked(answers: Sequence[Any]) -> NDArray[Any]:
     if any(isinstance(answer, np.ndarray) for answer in answers):
         raise TargetError("the target answered labels to some records and several numbers to others")
     return np.array(answers, dtype=object if any(isinstance(answer, str) for answer in answers) else np.int64)
-
-
-def _like_logits(values: NDArray[np.float64]) -> bool:
-    """Whether numbers cannot be probabilities, not even rounded ones."""
-    return bool((values < -1e-3).any() or (values > 1 + 1e-3).any())
 
 
 def _difference(first: NDArray[Any], second: NDArray[Any]) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import pickletools
-import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from miaudit.errors import PlanError
+from miaudit.targets.onnx_graph import inside, read_graph
 
 Format = Literal["skops", "onnx", "safetensors", "torch", "TorchScript", "torch.export", "pickle"]
 
@@ -60,30 +60,19 @@ def model_hashes(path: str | Path) -> dict[str, str]:
     Raises
     ------
     PlanError
-        If the file cannot be read.
+        If a file cannot be read, or an ONNX model names weights outside its own folder.
     """
     path = Path(path)
-    beside = _weights_beside(path) if file_format(path) == "onnx" else []
-    return {path.name: file_sha256(path), **{name: file_sha256(path.parent / name) for name in beside}}
-
-
-def _weights_beside(path: Path) -> list[str]:
-    """Return the files beside an ONNX model that it says its tensors are in.
-
-    They are looked for by the bytes of such an entry in protobuf: field 1 is the key "location", field 2 the name of the
-    file, shorter than 2**14.
-    """
-    content, found = path.read_bytes(), set()
-    for entry in re.finditer(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", content, re.DOTALL):
-        size = sum((byte & 127) << (7 * i) for i, byte in enumerate(entry[1]))
-        found.add(content[entry.end() : entry.end() + size].decode("utf-8", "replace"))
-    return sorted(name for name in found if (path.parent / name).is_file())
+    beside = read_graph(path).locations if file_format(path) == "onnx" else ()
+    files = zip(beside, inside(path.parent, beside, path), strict=True)
+    return {path.name: file_sha256(path), **{name: file_sha256(file) for name, file in sorted(files)}}
 
 
 def load_model(
     path: str | Path,
     *,
     names: Sequence[str] = (),
+    coded: bool = True,
     module: Callable[[], Any] | None = None,
     allow_pickle: bool = False,
     trusted: tuple[str, ...] = (),
@@ -96,6 +85,8 @@ def load_model(
         A file of any `Format`.
     names
         The data's class names in order, by which the columns of an ONNX model are told.
+    coded
+        Whether a label of an ONNX model may be the number of a class that has a name.
     module
         Builds the ``torch.nn.Module`` that bare weights (safetensors, or a state dict by ``torch.save``) belong to.
     allow_pickle
@@ -121,7 +112,7 @@ def load_model(
     if kind == "onnx":
         from miaudit.targets.onnx import load_onnx
 
-        return load_onnx(path, names)
+        return load_onnx(path, names, coded=coded)
     return _load_pickle(path) if kind == "pickle" else _load_torch(path, kind, module, weights_only)
 
 

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.answers import (
+    MORE_DECIMALS,
+    ROUNDED,
+    SUM_TOLERANCE,
+    Capability,
+    Decision,
+    Hint,
+    Kind,
+    Type,
+    capability_of,
+    checked_type,
+    count_decimals,
+    decide,
+    read,
+    shown_decimals,
+    softmax,
+    with_cut,
+)
 from miaudit.data.records import n_records, take_records
 from miaudit.errors import DataError, PlanError, TargetError
-from miaudit.evidence import Capability
-
-Kind = Literal["probabilities", "logits", "topk", "labels"]
+from miaudit.targets.classes import class_columns, class_numbers, classes_of
+from miaudit.targets.form import array_of, columns_of_frame
+from miaudit.targets.torch_modules import TorchQuestion
 
 BATCH = 20_000
 """Records per question to an in-process model; bounds the memory of one answer."""
 
-SUM_TOLERANCE = 1e-3
-"""How far a row of probabilities may be from summing to one, beyond what its rounding explains."""
-
-ROUNDED = 4
-"""Answers with at most so many decimals are called rounded: many of them tie."""
-
-_MOST_DECIMALS = 6
+__all__ = [
+    "BATCH",
+    "ROUNDED",
+    "SUM_TOLERANCE",
+    "Kind",
+    "Outputs",
+    "Target",
+    "as_target",
+    "class_columns",
+    "class_numbers",
+    "count_decimals",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +77,7 @@ class Outputs:
             one_hot = np.zeros((len(self.values), self.classes or 0), dtype=np.float32)
             one_hot[np.arange(len(self.values)), self.values] = 1
             return one_hot
-        if self.kind == "logits":
-            powers = np.exp(self.values - self.values.max(axis=1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-        return self.values
+        return softmax(self.values) if self.kind == "logits" else self.values
 
 
 class Target:
@@ -66,7 +86,7 @@ class Target:
     Parameters
     ----------
     ask
-        Answers records with (n, columns) numbers, or with (n,) labels.
+        Answers records with (n, columns) numbers, or with (n,) labels or scores.
     classes
         Number of classes of the data.
     columns
@@ -78,16 +98,26 @@ class Target:
     description
         What to call it in a report.
     kind
-        What it answers; None: told by its first answer, which is then never taken for logits.
+        What it answers, as declared by the user; None: decided once, at first contact, by `miaudit.answers.decide`.
+    hint
+        What else is known of its answers, or a function that tells it once something was asked.
+    coded
+        Whether a label that is a number may be the number of a class that has another name.
+    order
+        The class of the data that each of ``names`` is, where they are in the model's order; None if they are in the data's.
+    limit
+        Says how many of some records to ask about at a time.
 
     Attributes
     ----------
     queries
         Records it was asked about.
-    kind
-        What it answers; None before the first answer, unless given.
-    decimals
-        Most decimals seen in its probabilities; None if there are more than six, or none seen yet.
+    decision
+        What its answers are taken for, and why; None before first contact.
+    remarks
+        Sentences for the warnings of a result.
+    batch_size
+        Most records in one question.
     """
 
     def __init__(
@@ -99,31 +129,57 @@ class Target:
         names: tuple[Any, ...] | None = None,
         width: int | None = None,
         description: str = "model",
-        kind: Kind | None = None,
+        kind: Type | None = None,
+        hint: Hint | Callable[[], Hint | None] | None = None,
+        coded: bool = True,
+        order: NDArray[np.int64] | None = None,
+        limit: Callable[[Any], int] | None = None,
     ) -> None:
         self._ask = ask
+        self._place = order
+        self._limit = limit
         self._columns = columns
         self._names = names
-        self._decimals = -1  # most seen; _MOST_DECIMALS + 1 stands for more
+        self._hint = hint
+        self._coded = coded
+        self._decimals = -1  # most seen
+        self._cut = True  # whether every row so far left classes out
+        self._one = False  # whether it answers one value a record
+        try:
+            self._declared = checked_type(kind)
+        except DataError as error:
+            raise PlanError([("outputs", str(error).removeprefix("outputs "))]) from None
         self.classes = classes
         self.width = width
         self.description = description
-        self.kind = kind
+        self.decision: Decision | None = None
         self.queries = 0
         self.batch_size = BATCH
-        self._declared = kind is not None
+        self.remarks: list[str] = []
+
+    @property
+    def kind(self) -> Kind | None:
+        """The form of its answers; None before the first, unless declared."""
+        if self.decision is not None:
+            return self.decision.kind
+        if self._declared is not None:
+            return Decision(self._declared, "declared").kind
+        return "labels" if isinstance(self._hint, Hint) and self._hint.type == "labels" else None
+
+    @property
+    def outputs(self) -> Type | None:
+        """What it answers: declared, or decided at first contact; None before."""
+        return self._declared if self.decision is None else self.decision.type
 
     @property
     def decimals(self) -> int | None:
         """Most decimals seen in its probabilities; None if there are more than six, or none seen yet."""
-        return self._decimals if 0 <= self._decimals <= _MOST_DECIMALS else None
+        return shown_decimals(self._decimals)
 
     @property
     def capability(self) -> Capability:
         """What can be attacked with; of a target not asked yet and not declared, probabilities."""
-        if self.kind in (None, "probabilities"):
-            return "rounded" if self.decimals is not None and self.decimals <= ROUNDED else "probabilities"
-        return self.kind
+        return capability_of(self.kind or "probabilities", self.decimals)
 
     def for_classes(self, classes: int, names: tuple[Any, ...] | None = None) -> Target:
         """Return this target for data of such classes.
@@ -137,9 +193,25 @@ class Target:
             raise PlanError(f"the target was made for {self.classes} classes, the data has {classes}")
         return self
 
+    def declare(self, outputs: Type | None) -> None:
+        """Say what it answers, in place of what would be decided at first contact.
+
+        Raises
+        ------
+        PlanError
+            If there is no such type, or another one was declared before.
+        """
+        try:
+            declared = checked_type(outputs)
+        except DataError as error:
+            raise PlanError([("outputs", str(error).removeprefix("outputs "))]) from None
+        if declared is not None and self._declared not in (None, declared):
+            raise PlanError([("outputs", f"got {declared!r}, and the target was declared {self._declared!r} before")])
+        self._declared = declared or self._declared
+
     def _saw_decimals(self, decimals: int | None) -> None:
         """Take note of decimals seen before; None is more than six."""
-        self._decimals = max(self._decimals, _MOST_DECIMALS + 1 if decimals is None else decimals)
+        self._decimals = max(self._decimals, MORE_DECIMALS if decimals is None else decimals)
 
     def query(self, X: Any) -> Outputs:
         """Return the target's answers to n records.
@@ -154,8 +226,8 @@ class Target:
         DataError
             If the records have another width than the target was trained on.
         TargetError
-            If the target fails, or its answer has the wrong shape, is not finite, or is not what it first answered
-            (probabilities are not negative and sum to one; labels are classes of the data).
+            If the target fails, or its answer has the wrong shape, is not finite, is of no clear type, or is not what it
+            was decided to be at first contact.
         """
         shape = getattr(X, "shape", None)
         if self.width is not None and shape is not None and len(shape) == 2 and shape[1] != self.width:
@@ -164,21 +236,29 @@ class Target:
                 "the form the model was trained on"
             )
         n = n_records(X)
-        parts = []
-        for start in range(0, n, self.batch_size):
-            part = X if n <= self.batch_size else take_records(X, np.arange(start, min(start + self.batch_size, n)))
+        size = self.batch_size if self._limit is None or not n else min(self.batch_size, self._limit(X))
+        parts: list[NDArray[Any]] = []
+        for start in range(0, n, size):
+            part = X if n <= size else take_records(X, np.arange(start, min(start + size, n)))
             parts.append(self._answer(part, start))
+            if parts[-1].shape[1:] != parts[0].shape[1:]:
+                raise TargetError(
+                    f"the target answered records up to {start} with one value each, and further ones with one per class, or "
+                    "the other way round; it must answer all alike"
+                )
         if parts:
-            values = np.concatenate(parts)
+            values = self._checked(np.concatenate(parts))
         else:
             values = np.empty(0, dtype=np.int64) if self.kind == "labels" else np.empty((0, self.classes))
         return Outputs(values, self.kind or "probabilities", self.classes)
 
     def _answer(self, X: Any, start: int) -> NDArray[Any]:
+        """Return what the target answers: (n, columns), or (n,) where that is one value a record."""
         n = n_records(X)
         self.queries += n
         try:
-            answer = np.asarray(self._ask(X))  # (n, columns), or (n,) labels
+            given = self._ask(X)
+            answer = array_of(given)
         except TargetError:
             raise
         except Exception as error:
@@ -190,126 +270,82 @@ class Target:
             raise TargetError(
                 f"the target was asked about {n} records and answered {answer.shape[0]}; it must answer all"
             )
-        if answer.ndim == 1 and self.kind in (None, "labels"):
-            self.kind = "labels"
-            return class_numbers(answer, self.classes, self._names, start)
+        named = columns_of_frame(given, X, self.classes, self._names, coded=self._coded)
+        if named is not None:
+            self._columns = named if self._place is None else self._place[named]
         width = self.classes if self._columns is None else len(self._columns)
-        if answer.shape != (n, width):
+        if answer.ndim == 2 and answer.shape[1] == 1 != width:
+            answer = answer[:, 0]
+        if self.decision is None and answer.ndim == 1:
+            return answer
+        if answer.shape != ((n,) if self._one else (n, width)):
+            what = "label" if self.kind == "labels" else "value"
             raise TargetError(
                 f"the target answered {n} records with shape {answer.shape}; expected "
-                + (
-                    f"({n},): one label per record"
-                    if self.kind == "labels"
-                    else f"({n}, {width}): one number per class"
-                )
+                + (f"({n},): one {what} per record" if self._one else f"({n}, {width}): one number per class")
             )
-        if answer.dtype.kind not in "fiu":
-            raise TargetError(f"the target answered values of type {answer.dtype}; expected numbers")
-        return self._checked(answer, start)
+        return answer
 
-    def _checked(self, answer: NDArray[Any], start: int) -> NDArray[Any]:
-        if not np.isfinite(answer).all():
-            row = int(np.flatnonzero(~np.isfinite(answer).all(axis=1))[0])
-            raise TargetError(f"the target's answer to record {start + row} is {answer[row][:5]}: not finite")
-        if self.kind != "logits":
-            self._decimals = count_decimals(answer, self._decimals)
-            much, little = _too_much(answer, self.decimals), _too_little(answer, self.decimals)  # (n,)
-            if self.kind is None or (self.kind == "probabilities" and not self._declared):
-                cut = little.any() and not much.any() and _is_topk(answer)
-                self.kind = "topk" if cut else "probabilities"
-            wrong = much if self.kind == "topk" else much | little
-            if wrong.any():
-                raise _refused(answer, wrong, start, self.kind)
-        if self._columns is None:
-            return answer
-        full = np.zeros((len(answer), self.classes), dtype=answer.dtype)  # (n, classes)
+    def _checked(self, answer: NDArray[Any]) -> NDArray[Any]:
+        """Return answers in the form they are kept; the first decide of what type all are."""
+        try:
+            if self.decision is None:
+                hint = self._hint() if callable(self._hint) else self._hint
+                self.decision = decide(answer, classes=self.classes, declared=self._declared, hint=hint)
+                self._one = answer.ndim == 1
+            if self.decision.type == "labels":
+                return self._labels(answer)
+            if self._declared is None and answer.ndim == 2:
+                self.decision, self._cut = with_cut(answer, self.decision, cut=self._cut)
+            values, self._decimals = read(answer, self.decision, decimals=self._decimals)
+        except DataError as error:
+            raise TargetError(str(error)) from None
+        if self._columns is None or answer.ndim == 1:
+            return values
+        full = np.zeros((len(values), self.classes), dtype=values.dtype)  # (n, classes)
         if self.kind == "logits":
-            full[:] = answer.min(axis=1, keepdims=True) - 100  # a class the model does not know is improbable
-        full[:, self._columns] = answer
+            full[:] = values.min(axis=1, keepdims=True) - 100  # a class the model does not know is improbable
+        full[:, self._columns] = values
         return full
 
-
-def count_decimals(values: NDArray[Any], least: int = 0) -> int:
-    """Return the most decimals of any value, at least ``least``; 7 stands for more than six."""
-    values = values[values != np.round(values)]
-    tolerance = 1e-7 if values.dtype == np.float32 else 1e-9
-    for decimals in range(max(least, 0), _MOST_DECIMALS + 1):
-        if (np.abs(values - np.round(values, decimals)) < tolerance).all():
-            return decimals
-    return _MOST_DECIMALS + 1
-
-
-def _too_much(answer: NDArray[Any], decimals: int | None) -> NDArray[np.bool_]:
-    """(n,) Whether numbers are negative, or sum to more than one whichever way they were rounded."""
-    half = 0.0 if decimals is None or decimals > ROUNDED else 0.5 * 10.0**-decimals
-    least = np.maximum(answer - half, 0).sum(axis=1, dtype=np.float64)
-    much: NDArray[np.bool_] = (least > 1 + SUM_TOLERANCE) | (answer.min(axis=1) < -SUM_TOLERANCE)
-    return much
-
-
-def _too_little(answer: NDArray[Any], decimals: int | None) -> NDArray[np.bool_]:
-    """(n,) Whether numbers sum to less than one, whichever way they were rounded or cut off."""
-    unit = 0.0 if decimals is None or decimals > ROUNDED else 10.0**-decimals
-    little: NDArray[np.bool_] = answer.sum(axis=1, dtype=np.float64) + unit * answer.shape[1] < 1 - SUM_TOLERANCE
-    return little
-
-
-def _is_topk(answer: NDArray[Any]) -> bool:
-    """Whether every row has some classes answered and others left out."""
-    answered = (answer > 0).sum(axis=1)  # (n,)
-    return bool(answered.min() > 0 and answered.max() < answer.shape[1])
-
-
-def _refused(answer: NDArray[Any], wrong: NDArray[np.bool_], start: int, kind: Kind) -> TargetError:
-    row = int(np.flatnonzero(wrong)[0])
-    rule = "sum to more than one" if kind == "topk" else f"do not sum to one (within {SUM_TOLERANCE})"
-    return TargetError(
-        f"the target's answers are not probabilities: {int(wrong.sum())} of {len(answer)} rows {rule} or are negative; "
-        f"record {start + row} gets {np.round(answer[row][:5], 4)}, summing to "
-        f"{answer[row].sum(dtype=np.float64):.4f}. If these are logits, put a softmax after the model"
-    )
-
-
-def class_numbers(
-    labels: NDArray[Any], classes: int, names: tuple[Any, ...] | None, start: int = 0
-) -> NDArray[np.int64]:
-    """Return (n,) class numbers of a target's labels, which may be class names or class numbers.
-
-    Raises
-    ------
-    TargetError
-        If a label is not a class of the data.
-    """
-    values, inverse = np.unique(labels.astype(object) if labels.dtype.kind == "O" else labels, return_inverse=True)
-    texts = [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values.tolist()]
-    by_name = {str(name): i for i, name in enumerate(names or range(classes))}
-    by_number = {str(i): i for i in range(classes)}
-    for number in (by_name, by_number):
-        if all(text in number for text in texts):
-            return np.array([number[text] for text in texts], dtype=np.int64)[inverse.reshape(-1)]
-    unknown = [text for text in texts if text not in by_name]
-    row = int(np.flatnonzero(inverse.reshape(-1) == texts.index(unknown[0]))[0]) if unknown else 0
-    raise TargetError(
-        f"the target answered one value per record, and {unknown[:5]} are not classes of the data (first for record "
-        f"{start + row}); its {classes} classes are {list(by_name)[:10]}{'...' if classes > 10 else ''}. A probability of "
-        "one class only is not enough: answer one number per class"
-    )
+    def _labels(self, answer: NDArray[Any]) -> NDArray[np.int64]:
+        if answer.ndim == 2:  # the user wants no more than the labels
+            largest: NDArray[np.int64] = answer.argmax(axis=1)
+            return largest if self._columns is None else self._columns[largest]
+        labels = class_numbers(answer, self.classes, self._names, coded=self._coded)
+        return labels if self._place is None else self._place[labels]
 
 
 def as_target(
-    model: Any, *, classes: int, names: tuple[Any, ...] | None = None, description: str | None = None
+    model: Any,
+    *,
+    classes: int,
+    names: tuple[Any, ...] | None = None,
+    description: str | None = None,
+    outputs: Type | None = None,
+    columns: Sequence[Any] | None = None,
+    coded: bool = True,
 ) -> Target:
     """Return a Target around a trained model.
 
     Parameters
     ----------
     model
-        An object with ``predict_proba``, or with ``predict`` alone (labels), a torch module (its output is put through
-        a softmax unless it already sums to one), or a function from records to probabilities or labels.
+        An object with ``predict_proba`` or with ``predict``, a torch module, a model that `load_model` returned, or a
+        function from records to answers. What the answers are is decided at the first query.
     classes
         Number of classes of the data.
     names
-        Class names in order, matched with the model's ``classes_`` where it has one.
+        Class names in order, matched with the model's ``classes_``, its labels, or the columns of a frame it answers.
+    description
+        What to call it in a report.
+    outputs
+        What it answers, in place of what would be decided: probabilities, logits, log-probabilities, percent, score (one
+        number a record, the probability of the second of two classes), topk or labels.
+    columns
+        Class names in the model's order, for columns without names and for class numbers; default: the data's order.
+    coded
+        Whether a model's label may be the number of a class that has a name.
 
     Raises
     ------
@@ -317,72 +353,82 @@ def as_target(
         If the object is none of these, is not fitted, or knows classes the data does not have.
     """
     if isinstance(model, Target):
-        return model.for_classes(classes, names)
+        target = model.for_classes(classes, names)
+        target.declare(outputs)
+        return target
     if isinstance(model, type):
         raise PlanError(f"the target is the class {model.__name__}, not a trained model; create and train it first")
-    name = description or _name(model)
+    ask, hint, limit = _question(model)
+    order = None
+    if columns is not None:
+        order = class_columns(columns, classes, names, coded=False)
+        if len(order) != classes:
+            raise PlanError([("columns", f"got {len(order)} names; all {classes} classes of the data are needed")])
+        names, coded = tuple(columns), True
+    seen = _classes_seen(model)
+    own = order if seen is None else class_columns(seen, classes, names, coded=coded)
+    return Target(
+        ask,
+        classes=classes,
+        columns=own if seen is None or order is None else order[own],
+        names=names,
+        width=_width(model),
+        description=description or _name(model),
+        kind=outputs,
+        hint=hint,
+        coded=coded,
+        order=order,
+        limit=limit,
+    )
+
+
+def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], int] | None]:
+    """Return how to ask a model, what is known of its answers, and how many records it takes at a time."""
+    if hasattr(model, "answer") and hasattr(model, "hint"):
+        return model.answer, model.hint, getattr(model, "limit", None)
     if hasattr(model, "predict_proba"):
-        seen = _classes_seen(model)
-        columns = None if seen is None else class_columns(seen, classes, names)
-        return Target(
-            model.predict_proba,
-            classes=classes,
-            columns=columns,
-            width=_width(model),
-            description=name,
-            kind="probabilities",
-        )
+        return model.predict_proba, Hint("probabilities", "its method is predict_proba"), None
     if _is_torch_module(model):
-        return Target(_softmaxed(model), classes=classes, description=name, kind="probabilities")
+        question = TorchQuestion(model)
+        return question, question.hint, question.limit
     if hasattr(model, "predict"):
-        seen = _classes_seen(model)
-        if seen is not None:
-            class_columns(seen, classes, names)  # tells classes the data does not have
-        return Target(model.predict, classes=classes, names=names, width=_width(model), description=name, kind="labels")
+        alone = Hint("labels", "its only method is predict") if classes_of(model) is not None else None
+        return getattr(model, "inplace_predict", model.predict), alone, None  # of xgboost's, the one that takes records
     if callable(model):
-        return Target(model, classes=classes, names=names, description=name)
+        return model, None, None
     raise PlanError(
         f"the target is a {type(model).__name__}; expected an object with predict_proba or predict, a torch module, or "
         "a function from records to probabilities or labels"
     )
 
 
-def class_columns(seen: Any, classes: int, names: tuple[Any, ...] | None) -> NDArray[np.int64]:
-    """Return the class number of each of a model's columns.
+def _classes_seen(model: Any) -> list[Any] | None:
+    seen = classes_of(model)
+    if seen is not None or not hasattr(model, "get_params"):
+        return seen
+    from sklearn.base import is_clusterer, is_outlier_detector, is_regressor
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
 
-    ``seen`` is the model's ``classes_``; its labels may be class names or class numbers.
-
-    Raises
-    ------
-    PlanError
-        If a label of the model is not a class of the data.
-    """
-    seen = [str(label) for label in np.asarray(seen).tolist()]
-    by_name = {str(label): i for i, label in enumerate(names or range(classes))}
-    by_number = {str(i): i for i in range(classes)}
-    for number in (by_name, by_number):
-        if all(label in number for label in seen):
-            return np.array([number[label] for label in seen], dtype=np.int64)
-    unknown = [label for label in seen if label not in by_name]
-    raise PlanError(
-        f"the model knows classes the data does not have: {unknown[:5]}; the data's {classes} classes are "
-        f"{list(by_name)[:10]}{'...' if classes > 10 else ''}"
-    )
-
-
-def _classes_seen(model: Any) -> Any:
     try:
-        return model.classes_
-    except AttributeError:
-        pass
-    if hasattr(model, "get_params"):  # scikit-learn's own, so classes_ appears with fit
-        raise PlanError(f"the target {_name(model)} is not fitted: train it before the audit, or give a plan that does")
+        check_is_fitted(model)
+    except (NotFittedError, TypeError):
+        raise PlanError(
+            f"the target {_name(model)} is not fitted: train it before the audit, or give a plan that does"
+        ) from None
+    for kind, what in (
+        (is_regressor, "a regressor"),
+        (is_clusterer, "a clusterer"),
+        (is_outlier_detector, "a detector"),
+    ):
+        if kind(model):
+            raise PlanError(f"the target {_name(model)} is {what}, and an audit is of classifiers")
     return None
 
 
 def _width(model: Any) -> int | None:
     width = getattr(model, "n_features_in_", None)
-    return width if isinstance(width, int) else None
+    return int(width) if isinstance(width, int | np.integer) and width > 0 else None  # CatBoost's from a file says 0
 
 
 def _name(model: Any) -> str:
@@ -394,24 +440,3 @@ def _name(model: Any) -> str:
 
 def _is_torch_module(model: Any) -> bool:
     return any(base.__module__.startswith("torch.nn") for base in type(model).__mro__)
-
-
-def _softmaxed(module: Any) -> Callable[[Any], NDArray[np.float64]]:
-    def ask(X: Any) -> NDArray[np.float64]:
-        import torch
-
-        was_training = module.training
-        module.eval()
-        try:
-            with torch.no_grad():
-                first = next(module.parameters(), torch.zeros(1))
-                dense = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
-                inputs = torch.as_tensor(dense, device=first.device)
-                answer = module(inputs.to(first.dtype)).double().cpu()
-                sums_to_one = bool((answer >= 0).all() and ((answer.sum(dim=1) - 1).abs() < SUM_TOLERANCE).all())
-                values: NDArray[np.float64] = (answer if sums_to_one else torch.softmax(answer, dim=1)).numpy()
-                return values
-        finally:
-            module.train(was_training)
-
-    return ask

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.answers import Hint
 from miaudit.errors import PlanError
-from miaudit.targets.batches import in_batches, probabilities_of
+from miaudit.targets.batches import in_batches
+from miaudit.targets.form import array_of, cast, check_rounding
+from miaudit.targets.torch_modules import BYTES, hint_of_operation
 
 
 def weights_of_safetensors(path: Path) -> dict[str, Any]:
@@ -111,26 +114,67 @@ class ExportedModel:
     """An exported program of one input: a batch of records, of any size or of the size it was exported with."""
 
     def __init__(self, program: Any) -> None:
-        taken = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
-        if len(taken) != 1:
-            raise PlanError(f"the exported program takes {len(taken)} inputs; expected one, a batch of records")
-        batch = taken[0].meta["val"].shape[0]
+        inputs = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
+        if len(inputs) != 1:
+            raise PlanError(f"the exported program takes {len(inputs)} inputs; expected one, a batch of records")
+        batch = inputs[0].meta["val"].shape[0]
         self._batch = batch if isinstance(batch, int) else None
-        self._dtype = taken[0].meta["val"].dtype
+        self._dtype = str(inputs[0].meta["val"].dtype).removeprefix("torch.")
+        self._hint = _of_program(program)
+        self._bytes = _bytes_of(program)
         self._module = program.module()
         self.__name__ = "torch.export program"
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return (n, classes) probabilities; logits are put through a softmax."""
+    def hint(self) -> Hint | None:
+        """Return what the program's last operation says of its answers."""
+        return self._hint
+
+    def limit(self, X: Any) -> int:
+        """Return how many records to ask about at a time, by what all operations answer to one."""
+        return max(1, BYTES // self._bytes)
+
+    def answer(self, X: Any) -> NDArray[Any]:
+        """Return what the program answers, (n, columns) or (n,)."""
         return in_batches(self._ask, X, self._batch)
 
-    def _ask(self, X: Any) -> NDArray[np.float64]:
+    def _ask(self, X: Any) -> NDArray[Any]:
         import torch
 
         dense = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+        if self._dtype == "bfloat16":
+            inputs = torch.as_tensor(dense).to(torch.bfloat16)
+            check_rounding(dense, inputs.double().numpy(), "the exported program", "bfloat16")
+        else:
+            inputs = torch.as_tensor(cast(dense, self._dtype, "the exported program"))
         with torch.no_grad():
-            answer = self._module(torch.as_tensor(dense).to(self._dtype))
-        return probabilities_of(answer.double().numpy())
+            return array_of(self._module(inputs))
+
+
+def _of_program(program: Any) -> Hint | None:
+    """Return what the operation says that makes an exported program's answer."""
+    node = next(each for each in reversed(list(program.graph.nodes)) if each.op == "output")
+    while node is not None:
+        made = [each for each in node.all_input_nodes if each.op == "call_function"]
+        if node.op == "output" and len(made) != 1:
+            return None
+        if node.op != "output":
+            name = str(node.target).removeprefix("aten.").lstrip("_")
+            if not name.startswith(("view", "reshape", "squeeze", "unsqueeze", "clone", "_to_copy", "to.", "alias")):
+                return hint_of_operation(name)
+        node = made[0] if made else None
+    return None
+
+
+def _bytes_of(program: Any) -> int:
+    """Return how much all operations of a program answer to one record."""
+    total = 0
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "call_function" and hasattr(value, "shape"):
+            sizes = [size if isinstance(size, int) else 1 for size in value.shape]
+            total += int(np.prod(sizes, dtype=np.float64)) * value.element_size()
+    batch = next((node.meta["val"].shape[0] for node in program.graph.nodes if node.op == "call_function"), 1)
+    return max(1, total // (batch if isinstance(batch, int) and batch > 0 else 1))
 
 
 def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Path) -> Any:

@@ -1,0 +1,132 @@
+"""Which class of the data a model's label, or the column of its answer, is: told by name, or refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import PlanError, TargetError
+
+_TRUTHS = {"False": "0", "True": "1"}
+
+
+def classes_of(model: Any) -> list[Any] | None:
+    """Return a model's ``classes_`` as a list; None if it has none.
+
+    Raises
+    ------
+    PlanError
+        If it is no list of labels, as that of a model with several outputs.
+    """
+    try:
+        seen = model.classes_
+    except AttributeError:
+        return None
+    try:
+        labels = np.asarray(seen)
+    except ValueError:
+        labels = np.empty((0, 0))
+    if labels.ndim == 2 and len(labels) == 1:
+        labels = labels[0]
+    if labels.ndim != 1 or not len(labels):
+        raise PlanError(
+            f"the model's classes_ is {str(seen)[:80]}, not one list of labels: a model with several outputs is audited one "
+            "output at a time; give a function that returns the answers of one"
+        )
+    plain: list[Any] = labels.tolist()
+    return plain
+
+
+def class_columns(seen: Any, classes: int, names: Sequence[Any] | None, *, coded: bool = True) -> NDArray[np.int64]:
+    """Return the class number of each of a model's columns.
+
+    Parameters
+    ----------
+    seen
+        The model's ``classes_``: class names, or class numbers.
+    classes
+        Number of classes of the data.
+    names
+        Class names in order; None if they are the numbers.
+    coded
+        Whether a number may stand for the class of this number though the class has a name.
+
+    Raises
+    ------
+    PlanError
+        If a label of the model is not a class of the data, or stands there twice, or is the number of a named class and
+        ``coded`` is false.
+    """
+    labels = np.asarray(seen).tolist()
+    numbers = _numbers(labels, classes, names, coded)
+    if numbers is None:
+        own = [str(name) for name in (names or range(classes))]
+        unknown = [label for label in map(_text, labels) if label not in own]
+        raise PlanError(
+            f"the model knows classes the data does not have: {unknown[:5]}; the data's {classes} classes are "
+            f"{own[:10]}{'...' if classes > 10 else ''}{_advice(unknown, classes)}"
+        )
+    if len(set(numbers)) < len(numbers):
+        raise PlanError(f"the model names a class twice: {[str(label) for label in labels][:10]}")
+    return np.array(numbers, dtype=np.int64)
+
+
+def class_numbers(
+    labels: NDArray[Any], classes: int, names: Sequence[Any] | None, start: int = 0, *, coded: bool = True
+) -> NDArray[np.int64]:
+    """Return (n,) class numbers of a target's labels, which may be class names or class numbers.
+
+    Raises
+    ------
+    TargetError
+        If a label is not a class of the data, or is the number of a named class and ``coded`` is false.
+    """
+    values, inverse = np.unique(labels.astype(object) if labels.dtype.kind == "O" else labels, return_inverse=True)
+    numbers = _numbers(values.tolist(), classes, names, coded)
+    if numbers is not None:
+        return np.array(numbers, dtype=np.int64)[inverse.reshape(-1)]
+    texts, own = [_text(value) for value in values.tolist()], [str(name) for name in (names or range(classes))]
+    unknown = [text for text in texts if text not in own]
+    row = int(np.flatnonzero(inverse.reshape(-1) == texts.index(unknown[0]))[0]) if unknown else 0
+    raise TargetError(
+        f"the target answered one value per record, and {unknown[:5]} are not classes of the data (first for record "
+        f"{start + row}); its {classes} classes are {own[:10]}{'...' if classes > 10 else ''}. A probability of "
+        f"one class only is not enough: answer one number per class{_advice(unknown, classes)}"
+    )
+
+
+def _numbers(labels: list[Any], classes: int, names: Sequence[Any] | None, coded: bool) -> list[int] | None:
+    """Return the class numbers of labels, by their names, or all by numbers where that is allowed; else None."""
+    own = [_text(name) for name in (names or range(classes))]
+    for alias in (dict[str, str](), _TRUTHS):
+        by_name = {alias.get(name, name): i for i, name in enumerate(own)}
+        texts = [alias.get(text, text) for text in map(_text, labels)]
+        if len(by_name) == len(own) and all(text in by_name for text in texts):
+            return [by_name[text] for text in texts]
+    by_number = {str(i): i for i in range(classes)}
+    texts = [_TRUTHS.get(text, text) for text in map(_text, labels)]
+    if coded and all(text in by_number for text in texts):
+        return [by_number[text] for text in texts]
+    return None
+
+
+def _text(label: Any) -> str:
+    """Return a label as text; 1, 1.0 and "1.0" are one label."""
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    text = str(label)
+    return text.partition(".")[0] if re.fullmatch(r"-?\d+\.0+", text) else text
+
+
+def _advice(unknown: Sequence[str], classes: int) -> str:
+    numbers = {*map(str, range(classes)), *_TRUTHS}
+    if not unknown or not all(text in numbers for text in unknown):
+        return ""
+    return (
+        ". These may be the numbers of classes, but the data numbers its classes by the alphabet, and the model may not: say "
+        "the class names in the model's order (target.columns in a plan, or the keyword columns)"
+    )

@@ -1,0 +1,130 @@
+"""The forms in which models hand over answers: arrays, frames, tensors. And what a cast does to records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import PlanError, TargetError
+from miaudit.targets.classes import class_columns
+
+
+def array_of(answer: Any) -> NDArray[Any]:
+    """Return an answer as an array.
+
+    Raises
+    ------
+    TargetError
+        If it is several arrays, as of a model with several outputs, or lists of different lengths.
+    """
+    if hasattr(answer, "detach"):  # a tensor of torch, whose bfloat16 numpy does not know
+        answer = answer.detach().cpu()
+        answer = answer.float() if "bfloat16" in str(answer.dtype) else answer
+    if isinstance(answer, list | tuple) and answer and all(getattr(each, "ndim", 0) == 2 for each in answer):
+        raise TargetError(
+            f"the target answered {len(answer)} arrays, as a model with several outputs does; give a function that returns "
+            "the answers of one"
+        )
+    try:
+        array = np.asarray(answer)
+    except ValueError as error:
+        raise TargetError(f"the target's answer cannot be read as an array: {error}") from None
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def columns_of_frame(
+    answer: Any, X: Any, classes: int, names: tuple[Any, ...] | None, *, coded: bool
+) -> NDArray[np.int64] | None:
+    """Return the class of each column of a frame, by the columns' names; None if the answer has no names for them.
+
+    Raises
+    ------
+    TargetError
+        If names are not the data's classes, or the rows are in another order than the records.
+    """
+    _check_order(answer, X)
+    columns = getattr(answer, "columns", None)
+    if columns is None or len(columns) < 2 or type(columns).__name__ == "RangeIndex":
+        return None
+    try:
+        return class_columns(list(columns), classes, names, coded=coded)
+    except PlanError as error:
+        raise TargetError(
+            f"the target answered a frame whose columns are not the data's classes: {error}. Name the columns by the "
+            "classes, or answer an array in class order"
+        ) from None
+
+
+def _check_order(answer: Any, X: Any) -> None:
+    own, asked = getattr(answer, "index", None), getattr(X, "index", None)
+    if own is None or asked is None or callable(own) or callable(asked) or len(own) != len(asked):
+        return
+    if not own.equals(asked) and own.is_unique and own.sort_values().equals(asked.sort_values()):
+        raise TargetError(
+            "the target answered a frame whose index has another order than the records'; keep their order"
+        )
+
+
+def cast(records: NDArray[Any], dtype: Any, what: str) -> NDArray[Any]:
+    """Return records in the type a model takes, if that changes no more of them than its rounding.
+
+    Parameters
+    ----------
+    records
+        Numbers.
+    dtype
+        A numpy type.
+    what
+        Who takes it, for the message.
+
+    Raises
+    ------
+    TargetError
+        If a fraction would be cut off, a whole number become another, or a number overflow or vanish.
+    """
+    dtype = np.dtype(dtype)
+    if records.dtype == dtype:
+        return np.ascontiguousarray(records)
+    if records.dtype.kind not in "biuf":
+        try:
+            records = records.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise TargetError(f"{what} takes numbers ({dtype}), and the records hold something else: {error}") from None
+    with np.errstate(all="ignore"):
+        result: NDArray[Any] = np.ascontiguousarray(records, dtype=dtype)
+    if dtype.kind in "biu":
+        if not (result == records).all():
+            raise TargetError(
+                f"{what} takes {dtype} and would cut the records' fractions off, or change numbers too large for it; give "
+                f"numbers that {dtype} holds"
+            )
+        return result
+    check_rounding(records, result.astype(np.float64), what, str(dtype))
+    return result
+
+
+def check_rounding(records: NDArray[Any], result: NDArray[np.float64], what: str, dtype: str) -> None:
+    """Refuse a cast that makes a whole number another one, or lets a number overflow or a column vanish.
+
+    Raises
+    ------
+    TargetError
+        Naming one such number.
+    """
+    whole = records == np.round(records) if records.dtype.kind == "f" else np.ones(records.shape, bool)
+    with np.errstate(all="ignore"):
+        changed = whole & (result != records) & np.isfinite(records)
+        gone = np.isfinite(records) & (~np.isfinite(result) | ((result == 0) & (records != 0)))
+        tiny = gone & np.isfinite(result)
+        if tiny.any():  # what is next to nothing in its column may vanish
+            scale = np.abs(np.where(np.isfinite(records), records, 0)).max(axis=0, keepdims=True)
+            gone &= ~(tiny & (np.abs(records) < 1e-6 * scale))
+    wrong = changed | gone
+    if wrong.any():
+        first = tuple(int(i[0]) for i in np.nonzero(wrong))
+        raise TargetError(
+            f"{what} takes {dtype}, which would change the records: {records[first]!s} in record {first[0]} becomes "
+            f"{result[first]:.10g}. Give the records in the form and range the model was trained on"
+        )

@@ -1,0 +1,205 @@
+"""A torch module as a target: what its last layer says of its answers, which records it takes, how many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.answers import Hint
+from miaudit.data.records import n_records, take_records
+from miaudit.errors import TargetError
+from miaudit.targets.form import array_of, cast, check_rounding
+
+BYTES = 256 << 20
+"""What the layers of a module may answer together at one question; bounds its memory."""
+
+UNSEEN = 64
+"""Times its own size that a record is taken to need in a network whose layers cannot be watched."""
+
+_SOFTMAX = Hint("probabilities", "its last layer is a softmax", sure=True)
+_LOG_SOFTMAX = Hint("log-probabilities", "its last layer is a log-softmax", sure=True)
+_SIGMOID = Hint(None, "its last layer is a sigmoid", sure=True)
+_LINEAR = Hint("logits", "its last layer is linear", sure=True)
+_NAMED = Hint("logits", "its answer is named logits")
+
+_LAYERS = {
+    "Softmax": _SOFTMAX,
+    "Softmax2d": _SOFTMAX,
+    "LogSoftmax": _LOG_SOFTMAX,
+    "Sigmoid": _SIGMOID,
+    "Linear": _LINEAR,
+    "LazyLinear": _LINEAR,
+    "Bilinear": _LINEAR,
+}
+OPERATIONS = {
+    "LogSoftmax": _LOG_SOFTMAX,
+    "Softmax": _SOFTMAX,
+    "Sigmoid": _SIGMOID,
+    "Addmm": _LINEAR,
+    "Mm": _LINEAR,
+    "Linear": _LINEAR,
+    "Baddbmm": _LINEAR,
+    "Bmm": _LINEAR,
+    "Convolution": _LINEAR,
+}
+"""By the name of an operation, as torch's derivatives and exported programs have it."""
+
+_VIEWS = (
+    *("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "T", "Permute", "Clone", "ToCopy"),
+    *("Alias", "Slice", "Select", "Expand", "Round", "AsStrided"),
+)
+
+
+def hint_of_operation(name: str) -> Hint | None:
+    """Return what the last operation of a network says of its answers."""
+    plain = name.lower().replace("_", "")
+    return next((hint for start, hint in OPERATIONS.items() if plain.startswith(start.lower())), None)
+
+
+class TorchQuestion:
+    """Asks a torch module, in eval mode and without derivatives; its mode and torch's generator are put back.
+
+    Whole numbers are given as they are where the module looks them up in a table (an embedding), or takes no others;
+    everything else in the type of its parameters.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._whole: bool | None = None  # whether it takes records as whole numbers, once that is known
+        self._bytes: int | None = None  # what all layers answer to one record
+        self._hint: Hint | None = None
+
+    def __call__(self, X: Any) -> NDArray[Any]:
+        """Return what the module answers to some records."""
+        import torch
+
+        with evaluating(self._module), torch.no_grad():
+            return array_of(self._tensor(self._forward(_dense(X))))
+
+    def hint(self) -> Hint | None:
+        """Return what its last layer says of its answers, once it was asked."""
+        return self._hint
+
+    def limit(self, X: Any) -> int:
+        """Return how many of such records to ask about at a time."""
+        if self._bytes is None:
+            self._watch(_dense(take_records(X, np.arange(min(1, n_records(X))))))
+        return max(1, BYTES // max(1, self._bytes or 1))
+
+    def _forward(self, dense: NDArray[Any], *, watched: bool = False) -> Any:
+        """Return the module's answer to records as whole numbers or in its own type, whichever it takes."""
+        ways = [self._whole] if self._whole is not None else self._ways(dense)
+        error: Exception | None = None
+        for whole in ways:
+            inputs = self._inputs(dense, bool(whole))
+            if watched and inputs.is_floating_point():
+                inputs.requires_grad_()
+            try:
+                answer = self._module(inputs)
+            except (RuntimeError, IndexError, TypeError) as problem:
+                error = error or problem
+                continue
+            self._whole = whole
+            return answer
+        assert error is not None
+        raise error
+
+    def _ways(self, dense: NDArray[Any]) -> list[bool]:
+        whole = dense.dtype.kind in "iub" or (dense.dtype.kind == "f" and bool((dense == np.round(dense)).all()))
+        table = any("Embedding" in type(part).__name__ for part in self._module.modules())
+        if dense.dtype.kind in "iub" or (whole and table):
+            return [True, False] if table else [False, True]
+        return [False]
+
+    def _inputs(self, dense: NDArray[Any], whole: bool) -> Any:
+        import torch
+
+        first = next((part for part in self._module.parameters()), torch.zeros(1))
+        real = next((part for part in self._module.parameters() if part.is_floating_point()), torch.zeros(1))
+        if whole:
+            return torch.as_tensor(cast(dense, np.int64, "the torch module"), device=first.device)
+        if real.dtype == torch.bfloat16:
+            given = torch.as_tensor(dense)
+            inputs = given.to(torch.bfloat16)
+            check_rounding(dense, inputs.double().numpy(), "the torch module", "bfloat16")
+        else:
+            inputs = torch.as_tensor(cast(dense, str(real.dtype).removeprefix("torch."), "the torch module"))
+        return inputs.to(first.device)
+
+    def _tensor(self, answer: Any) -> Any:
+        if hasattr(answer, "logits") and not hasattr(answer, "detach"):  # as transformers answer
+            self._hint = self._hint or _NAMED
+            return answer.logits
+        if isinstance(answer, tuple | list) and len(answer) == 1:
+            return answer[0]
+        if isinstance(answer, tuple | list | dict):
+            raise TargetError(
+                f"the torch module answered a {type(answer).__name__} of {len(answer)}, not one tensor; give a function that "
+                "returns the classes' numbers"
+            )
+        return answer
+
+    def _watch(self, dense: NDArray[Any]) -> None:
+        """Ask about one record, and note what its layers answer, and which is the last."""
+        try:
+            size, hint = watched(self._module, lambda: self._tensor(self._forward(dense, watched=True)))
+        except Exception:
+            size, hint = 0, None  # asking will say what is wrong
+        self._hint = hint or self._hint
+        self._bytes = max(size or UNSEEN * dense.nbytes, dense.nbytes)
+
+
+@contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Put a module into eval mode, and every part of it back into its own mode afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def watched(module: Any, ask: Callable[[], Any]) -> tuple[int, Hint | None]:
+    """Return the bytes that a module's layers answer to a question together, and what the last of them says.
+
+    The module is asked in eval mode, and torch's generator is put back. Bytes are 0 where no layer can be watched.
+    """
+    import torch
+
+    seen: list[tuple[Any, str]] = []  # every answer is held, so that none is taken for another that lay in its place
+
+    def note(layer: Any, _: Any, answer: Any) -> None:
+        if isinstance(answer, torch.Tensor):
+            seen.append((answer, type(layer).__name__))
+
+    leaves = [part for part in module.modules() if not any(True for _ in part.children())]
+    hooks = [each.register_forward_hook(note) for each in leaves if not isinstance(each, torch.jit.ScriptModule)]
+    try:
+        with evaluating(module), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            answer = ask()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last = next((layer for tensor, layer in reversed(seen) if tensor is answer), "")
+    return sum(each.numel() * each.element_size() for each, _ in seen), _LAYERS.get(last) or _of_derivative(answer)
+
+
+def _of_derivative(answer: Any) -> Hint | None:
+    """Return what the last operation says, by the name of its derivative; views and rounding are passed over."""
+    step = getattr(answer, "grad_fn", None)
+    while step is not None:
+        name = type(step).__name__.partition("Backward")[0]
+        if name not in _VIEWS:
+            return hint_of_operation(name)
+        step = step.next_functions[0][0] if step.next_functions else None
+    return None
+
+
+def _dense(X: Any) -> NDArray[Any]:
+    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
