@@ -155,7 +155,7 @@ def test_classes_of_several_outputs_are_refused():
         def predict_proba(self, X):
             return np.full((len(X), 2), 0.5)
 
-    with pytest.raises(PlanError, match="those of several outputs"):
+    with pytest.raises(PlanError, match="a model with several outputs is audited one"):
         miaudit.audit(Model(), **data, **QUICK, recipe=LogisticRegression())
     Model.classes_ = [0, 1]
     assert miaudit.audit(Model(), **data, **QUICK, recipe=LogisticRegression()).target.classes == 2
