@@ -2,10 +2,15 @@
 
     python bench/null_calibration.py [--trials N] [--out FILE] [--markdown] [--docs]
 
-Two worlds, in which members and non-members come from one distribution: answers drawn from a law that knows nothing of
+Worlds in which members and non-members come from one distribution: answers drawn from a law that knows nothing of
 membership (``worlds.exchangeable``), and a forest that really was trained, on neither side, attacked with shadows that
 really do memorise (``worlds.bystander``). Each with 500 and 2,000 records a side; with shadows that answered the audited
-records (eight, half of them trained on each) and shadows with records of their own (four).
+records (eight, half of them trained on each) and shadows with records of their own (four). And worlds of people with many
+records (``worlds.people``), of unequal numbers of them, and of exact copies on their own side, in which people are counted,
+with shadows that have records of their own; attacks there are those that train no network.
+
+A world is an entry of ``WORLDS``: how to make one, in which sizes and designs. One that is no evidence but a whole audit
+brings a ``trial`` of its own, which returns (attack, statistic) -> was a leak reported.
 
 A cell is (world, records, design, attack, statistic); it holds the share of trials in which a leak is reported, and it
 fails if that count would come up in a statistic of level 5 % with a probability below 0.1 % / cells: one-sided, exact
@@ -24,8 +29,10 @@ import os
 import platform
 import time
 from collections import Counter
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +43,8 @@ from threadpoolctl import threadpool_limits
 
 from miaudit import stats
 from miaudit.attacks import RMIA, Attack, Calibration, LiRA, Quantile, Shokri, Threshold, blind_auc, plan_attacks
+from miaudit.data.copies import same_records
+from miaudit.findings import unit_of
 from miaudit.seeds import child_seed
 from miaudit.testing import worlds
 from miaudit.testing.calibration import RATES, most_allowed, reports, reports_of_peers
@@ -43,12 +52,43 @@ from miaudit.testing.worlds import World
 
 RESULTS = Path(__file__).parent / "results" / "null_calibration.json"
 DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
-WORLDS = {"exchangeable": worlds.exchangeable, "bystander": worlds.bystander}
 SIZES = (500, 2000)  # records a side
+DESIGNS = ("overlapping", "disjoint")
 SHADOWS = {"overlapping": 8, "disjoint": 4}
 PEERS = "peers: "
 SHADOW_ROWS = 400  # of a shadow with records of its own: attack models are to be trained in no time
 LEARNING = ("shokri", "salem")
+
+
+class Nothing(NamedTuple):
+    """A world where nothing leaks: how to make one of n records (or people), in which sizes a side and designs.
+
+    ``copies``: whose records are copies of one another, and nobody says so. ``trial`` replaces :func:`attacked`.
+    """
+
+    make: Callable[..., World]
+    sizes: tuple[int, ...] = SIZES
+    designs: tuple[str, ...] = DESIGNS
+    copies: bool = False
+    trial: Callable[[Task], dict[tuple[str, str], bool]] | None = None
+
+
+def of_people(n: int, records: int, correlation: float, **options: Any) -> Nothing:
+    make = partial(worlds.people, records=records, correlation=correlation)
+    return Nothing(partial(make, counts=options.pop("counts", "equal")), (n,), ("disjoint",), **options)
+
+
+WORLDS = {
+    "exchangeable": Nothing(worlds.exchangeable),
+    "bystander": Nothing(worlds.bystander),
+    "people 100 x 5, 0.3": of_people(100, 5, 0.3),
+    "people 50 x 20, 0.1": of_people(50, 20, 0.1),
+    "people 50 x 20, 0.3": of_people(50, 20, 0.3),
+    "people 20 x 50, 0.1": of_people(20, 50, 0.1),
+    "people 40 x 10, 0.3": of_people(40, 10, 0.3),
+    "people 60 x 8 on average, 0.3": of_people(60, 8, 0.3, counts="geometric"),
+    "copies 100 x 4": of_people(100, 4, 1.0, copies=True),
+}
 
 
 class Task(NamedTuple):
@@ -61,13 +101,15 @@ class Task(NamedTuple):
     seed: int
 
 
-def attacks(design: str) -> dict[str, Attack]:
-    """Every attack that the planner runs there, in every mode, form and variance."""
+def attacks(design: str, *, people: bool = False) -> dict[str, Attack]:
+    """Every attack that the planner runs there, in every mode, form and variance; with people none that trains networks."""
     planned = plan_attacks(
         "probabilities", shadows=SHADOWS[design], design=design, population=True, probes=("votes", "boundary")
     )
     found = [each.attack for each in planned if each.runs]
-    if design == "disjoint":
+    if people:
+        found = [each for each in found if not each.learns]
+    elif design == "disjoint":
         found += [Threshold(s) for s in ("confidence", "phi", "hinge", "entropy", "modified_entropy")]
         found += [Shokri("pooled"), Quantile(trees=20), Quantile("quantile", alpha=0.05, trees=20)]
     else:
@@ -85,14 +127,16 @@ def _called(attack: Attack) -> str:
 
 
 def drawn(task: Task) -> World:
-    world = WORLDS[task.world](
+    world = WORLDS[task.world].make(
         seed=child_seed(task.seed, task.world, task.n, task.design, task.trial),
         n=2 * task.n,
         shadows=SHADOWS[task.design],
         overlapping=task.design == "overlapping",
     )
     e = world.evidence
-    if e.asked is None:
+    if WORLDS[task.world].copies:
+        world = World(e.replace(people=None), world.member)
+    if e.asked is None or e.people is not None:
         return world
     rows = np.linspace(0, e.inside.shape[1] - 1, SHADOW_ROWS).astype(int)
     told = e.probes
@@ -104,27 +148,48 @@ def drawn(task: Task) -> World:
 
 def trial(task: Task) -> dict[tuple[str, str], bool]:
     """Return (attack, statistic) -> was a leak reported; those of peers begin with ``PEERS``."""
-    found: dict[tuple[str, str], bool] = {}
     with threadpool_limits(1):
-        world = drawn(task)
-        labels, member = world.evidence.audited_labels, world.member
-        seed = child_seed(task.seed, "statistics", task.trial)
-        e, listed = world.evidence, attacks(task.design)
-        few = e
-        if e.asked is None:
-            few = e.replace(shadows=e.shadows[:2], inside=e.inside[:2], population=None, probes=None)
-        verdict = False
-        for name, attack in listed.items():
-            scores = attack.run(few if attack.name in LEARNING else world.evidence, seed=child_seed(seed, name))
-            for statistic, leak in reports(scores, member, labels, seed=seed).items():
-                found[name, statistic] = leak
-            for statistic, leak in reports_of_peers(scores, member, seed=seed).items():
-                found[name, PEERS + statistic] = leak
-            verdict |= leaks(scores.score[member], scores.score[~member], confidence=1 - 0.05 / len(listed))
-        found["all attacks", "verdict of an audit"] = verdict
-        if task.design == "disjoint":
-            blind = blind_auc(e.features, labels, member, seed=seed)
-            found["no attack", "blind check, either side"] = blind.low is None or not blind.low <= 0.5 <= blind.high
+        return (WORLDS[task.world].trial or attacked)(task)
+
+
+def attacked(task: Task) -> dict[tuple[str, str], bool]:
+    """Attack a world in every way."""
+    found: dict[tuple[str, str], bool] = {}
+    world = drawn(task)
+    e, labels, member = world.evidence, world.evidence.audited_labels, world.member
+    seed = child_seed(task.seed, "statistics", task.trial)
+    grouped = e.people is not None or WORLDS[task.world].copies
+    listed = attacks(task.design, people=grouped)
+    contents = same_records(e.features) * e.classes + labels if WORLDS[task.world].copies else None
+    unit = unit_of(member, people=e.audited_people, contents=contents)
+    keep = unit.counted
+    people = None if unit.people is None else unit.people[keep]
+    few = e
+    if e.asked is not None:
+        few = e.replace(shadows=e.shadows[:2], inside=e.inside[:2], asked=e.asked[:2], population=None, probes=None)
+    verdict = False
+    for name, attack in listed.items():
+        scores = attack.run(few if attack.name in LEARNING else e, seed=child_seed(seed, name))
+        counted = replace(
+            scores, score=scores.score[keep], decision=None if scores.decision is None else scores.decision[keep]
+        )
+        for statistic, leak in reports(counted, member[keep], labels[keep], seed=seed, people=people).items():
+            found[name, statistic] = leak
+        for statistic, leak in reports_of_peers(scores, member, seed=seed).items():
+            found[name, PEERS + statistic] = leak
+        draws = unit.judged(scores.score, member, seed=seed)
+        verdict |= leaks(draws.inside, draws.outside, confidence=1 - 0.05 / len(listed))
+        if grouped:
+            bare = stats.auc_interval(scores.score[member], scores.score[~member])
+            found[name, f"{PEERS}AUC, records counted as independent"] = bare.low > 0.5
+    found["all attacks", "verdict of an audit"] = verdict
+    if task.design == "disjoint":
+        of = {"people": people, "unit": unit.name}
+        blind = blind_auc(e.features[keep], labels[keep], member[keep], seed=seed, **of)
+        found["no attack", "blind check, either side"] = blind.low is None or not blind.low <= 0.5 <= blind.high
+        if grouped:
+            bare = blind_auc(e.features, labels, member, seed=seed)
+            found["no attack", f"{PEERS}blind check, records counted as independent"] = not bare.low <= 0.5 <= bare.high
     return found
 
 
@@ -136,9 +201,16 @@ def leaks(ins: np.ndarray, outs: np.ndarray, *, confidence: float) -> bool:
     )
 
 
-def measure(*, trials: int, seed: int, workers: int, minutes: float) -> dict[str, Any]:
+def measure(
+    *, trials: int, seed: int, workers: int, minutes: float, chosen: Collection[str] = tuple(WORLDS)
+) -> dict[str, Any]:
     tasks = [
-        Task(world, n, design, i, seed) for i in range(trials) for world in WORLDS for n in SIZES for design in SHADOWS
+        Task(name, n, design, i, seed)
+        for i in range(trials)
+        for name, world in WORLDS.items()
+        if name in chosen
+        for n in world.sizes
+        for design in world.designs
     ]
     tried: Counter[tuple[str, ...]] = Counter()
     reported: Counter[tuple[str, ...]] = Counter()
@@ -194,6 +266,7 @@ def measure(*, trials: int, seed: int, workers: int, minutes: float) -> dict[str
         "seed": seed,
         "trials": min(tried.values()),
         "allowed_in_a_cell": max(most_allowed(tried[cell], len(ours)) / tried[cell] for cell in ours),
+        "worlds": list(chosen),
         "statistics": statistics,
         "failed": failed,
         "reported": by_attack(cells),
@@ -226,8 +299,8 @@ def markdown(found: dict[str, Any]) -> str:
                 lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     lines.append(
-        f"Share of trials that report a leak where there is none. Mean over worlds, sizes ({SIZES[0]:,} and {SIZES[1]:,} "
-        f"records a side), designs and attacks; largest of any cell, where {100 * found['allowed_in_a_cell']:.1f} % is "
+        f"Share of trials that report a leak where there is none. Mean over {len(found['worlds'])} worlds, their sizes, "
+        f"designs and attacks; largest of any cell, where {100 * found['allowed_in_a_cell']:.1f} % is "
         f"allowed; {found['trials']} trials a cell, seed {found['seed']}; `python bench/null_calibration.py`."
     )
     return "\n".join(lines)
@@ -238,6 +311,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=120.0, help="stop then, with the trials done so far")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--worlds", nargs="*", choices=list(WORLDS), default=list(WORLDS), help="default: all")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go, as JSON")
     parser.add_argument("--markdown", action="store_true", help="run nothing: print the table of the run in --out")
@@ -246,7 +320,9 @@ def main() -> None:
     if given.markdown:
         found = json.loads(given.out.read_text(encoding="utf-8"))
     else:
-        found = measure(trials=given.trials, seed=given.seed, workers=given.workers, minutes=given.minutes)
+        found = measure(
+            trials=given.trials, seed=given.seed, workers=given.workers, minutes=given.minutes, chosen=given.worlds
+        )
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found))
     if given.docs:

@@ -29,7 +29,7 @@ from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Capability, Evidence, Population, Probes
 from miaudit.files import write_atomically
-from miaudit.findings import Operating, Trial, blind_control, examine, skipped
+from miaudit.findings import Operating, Trial, UnitName, blind_control, examine, skipped, unit_of
 from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
 from miaudit.probes import Probed
@@ -68,6 +68,8 @@ def audit(
     outside: int | None = None,
     outputs: Type | None = None,
     columns: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    unit: UnitName | None = None,
     seed: int = 0,
     jobs: int | None = None,
     address: str | None = None,
@@ -116,6 +118,12 @@ def audit(
     columns
         With a model: class names in the order of its columns and class numbers, where they have no names; then labels in y
         are these names, or their numbers from 0. Default: the order of the classes in y.
+    groups
+        With a model, where people have many records: three arrays that name the person of each record of members, nonmembers
+        and population; the last may be None.
+    unit
+        With a model: ``"person"`` or ``"record"``, what is counted and bounded; default: people where ``groups`` names them. A
+        plan says it in ``data.unit``.
     seed
         Root of all random draws.
     jobs
@@ -171,13 +179,14 @@ def audit(
     sides = (members, nonmembers, population)
     say("loading", None)
     if isinstance(subject, Plan | Mapping | str | Path):
-        if any(side is not None for side in sides) or recipe is not None:
+        if any(given is not None for given in (*sides, recipe, groups, unit)):
             model = isinstance(subject, str | Path) and Path(subject).suffix not in ("", ".toml")
             raise PlanError(
                 f"{subject} is the path of a plan here, and a model is an object: load it first, or name it in a plan as "
                 "target.file"
                 if model
-                else "a plan says itself where its records come from: leave out members, nonmembers, population, recipe"
+                else "a plan says itself where its records come from: leave out members, nonmembers, population, "
+                "recipe, groups and unit"
             )
         if outputs is not None or columns is not None:
             raise PlanError("a plan says itself what its target answers: give target.outputs and target.columns in it")
@@ -216,6 +225,8 @@ def audit(
             outside=outside,
             outputs=outputs,
             columns=columns,
+            groups=groups,
+            unit=unit,
         )
     workers, recipe = workers.take(case.recipe, dtype)
     case = replace(case, recipe=recipe)
@@ -465,6 +476,7 @@ def _evidence(
         draws.audited,
         outside=population,
         features=None if numbers is None else numbers[:n],
+        people=dataset.people,
         alike=partial(reduce_alike, top=top, decimals=asked.decimals),
     )
 
@@ -534,9 +546,15 @@ def _conclude(
     evidence = _evidence(case, asked, draws, outside, pool, shadows)
     correct = evidence.own.predicted == labels
     train_accuracy, test_accuracy = float(correct[member].mean()), float(correct[~member].mean())
+    unit = unit_of(
+        member,
+        people=None if dataset.people is None else dataset.people[audited],
+        contents=dataset.take(audited).contents,
+        name=case.unit,
+    )
     planned = {_name(each.attack, case): each for each in _planned(case, asked, evidence)}
     seen = features(take_records(dataset.X, audited), dataset.schema)
-    blind = blind_control(seen.numbers, labels, member, seed=case.seed, plain=seen.plain, unread=seen.unread)
+    blind = blind_control(seen.numbers, labels, member, seed=case.seed, plain=seen.plain, unread=seen.unread, unit=unit)
     found = examine(
         [
             Trial(
@@ -556,6 +574,7 @@ def _conclude(
             skipped(each.attack, name=name, reason=each.reason) for name, each in planned.items() if not each.runs
         ],
         operating=Operating(case.threshold, case.delta),
+        unit=unit,
     )
     ran = [planned[each.name].attack for each in found.attacks if each.status == "ran"]
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
@@ -563,6 +582,7 @@ def _conclude(
     warnings = [
         *copies_across(split),
         *case.warnings,
+        *unit.warnings,
         *oddities(asked.contact),
         *asked.remarks,
         *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test),
@@ -598,8 +618,11 @@ def _conclude(
             shadows=len(shadows),
             shadow_train=draws.train.shape[1],
             shadow_test=draws.test.shape[1],
-            evaluated_per_side=min(len(split.members), len(split.nonmembers)),
+            evaluated_per_side=min(int((unit.counted & side).sum()) for side in (member, ~member)),
             grouped_by=split.group_name,
+            unit=unit.name,
+            people=unit.people_a_side(member),
+            copies_left_out=int((~unit.counted).sum()),
             duplicates=dict(split.duplicates),
             outside=0 if asked.outside is None else len(outside),
             outside_apart=asked.outside is not None and len(draws.aside) > 0,

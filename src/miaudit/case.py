@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,7 @@ from miaudit.data import (
     encoder,
     from_sides,
     given_split,
+    groups_of_sides,
     leave_out_copies,
     load,
     load_named,
@@ -53,6 +54,7 @@ from miaudit.targets.files import file_format, model_hashes
 
 Source = Literal["trained here", "given object", "given file", "given url"]
 Design = Literal["disjoint", "overlapping"]
+UnitName = Literal["person", "record"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,7 @@ class Case:
     threshold: Literal["split", "bonferroni"] = "split"  # where that of PPV and epsilon comes from
     delta: float = 1e-5  # of epsilon
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n_records,) each
+    unit: UnitName | None = None  # what is counted; None: people where they are known
     design: Design = "disjoint"
     attacks: tuple[Attack, ...] | None = None  # None: all that can be run
     shadow_data: str = "real"  # as shadows.data of a plan
@@ -131,6 +134,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissio
         threshold=plan.figures.threshold,
         delta=plan.figures.delta,
         slices=slices_of(dataset, plan.data.slices),
+        unit=plan.data.unit,
         design=design,
         attacks=None if plan.attacks is None else chosen_attacks(plan.attacks, attack),
         outside=plan.split.outside,
@@ -157,6 +161,8 @@ def case_of_model(
     outside: int | None = None,
     outputs: Any = None,
     columns: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    unit: UnitName | None = None,
 ) -> Case:
     """Take a trained model and three sets of records with their classes.
 
@@ -175,7 +181,10 @@ def case_of_model(
     sides = {"members": members, "nonmembers": nonmembers, "population": population}
     # the order of the model's own names is not known to be that of numbers in the data
     dataset, index = from_sides(sides, classes=names, numbered=columns is not None)
-    split = _apart(dataset, given_split(dataset, *index), None, None, design, seed=seed)
+    if groups is not None:
+        dataset = replace(dataset, groups=groups_of_sides(sides, groups), group_name="group")
+    split = given_split(dataset, *index, by_group=False if unit == "record" else None)
+    split = _apart(dataset, split, None, None, design, seed=seed)
     target = as_target(
         model,
         classes=len(dataset.classes),
@@ -214,6 +223,7 @@ def case_of_model(
             "design": design,
             "outside": outside,
             "outputs": outputs,
+            "unit": unit,
             "columns": None if columns is None else plain(list(columns), "columns"),
             "attacks": None
             if chosen is None
@@ -222,6 +232,7 @@ def case_of_model(
         design=design,
         attacks=chosen,
         outside=outside,
+        unit=unit,
         warnings=warnings,
     )
 

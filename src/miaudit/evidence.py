@@ -178,6 +178,9 @@ class Evidence:
         Answers to many questions about each record.
     own
         The same shadows' answers to records of their own; only beside shadows that answered the audited records.
+    people
+        (n_records,) number of the person each record belongs to, or (n,) of the audited ones alone; None: every record stands
+        for itself.
 
     Raises
     ------
@@ -195,6 +198,7 @@ class Evidence:
     features: NDArray[Any] | None  # (n, ...)
     probes: Probes | None
     own: Evidence | None
+    people: Ints | None  # (n_records,) or (n,)
     _kept: dict[Hashable, tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
     _whole: tuple[Evidence, int | None, Ints | slice] | None = field(init=False, repr=False)  # what this is a part of
 
@@ -211,6 +215,7 @@ class Evidence:
         features: ArrayLike | None = None,
         probes: Probes | None = None,
         own: Evidence | None = None,
+        people: ArrayLike | None = None,
     ) -> None:
         target_, shadows_ = np.asarray(target), shadows if isinstance(shadows, Answers) else np.asarray(shadows)
         inside_, labels_ = np.asarray(inside), np.asarray(labels)
@@ -220,6 +225,14 @@ class Evidence:
         _check_beside(target_, shadows_, asked_, population, variants, features_)
         if probes is not None:
             _check_probes(probes, len(target_), inside_.shape)
+        people_ = None if people is None else np.asarray(people)
+        if people_ is not None and (
+            people_.dtype.kind not in "iu" or people_.shape not in ((len(labels_),), (len(target_),))
+        ):
+            raise DataError(
+                f"people must be one whole number per record, {len(labels_)} or the {len(target_)} audited ones; got "
+                f"dtype {people_.dtype} and shape {people_.shape}"
+            )
         if own is not None and (asked_ is not None or len(own.models) != len(shadows_)):
             raise DataError(
                 f"own must be rows of the same {len(shadows_)} shadows, beside their answers to the audited records; it has "
@@ -235,6 +248,7 @@ class Evidence:
         object.__setattr__(self, "features", features_)
         object.__setattr__(self, "probes", probes)
         object.__setattr__(self, "own", own)
+        object.__setattr__(self, "people", None if people_ is None else people_.astype(np.int64, copy=False))
         object.__setattr__(self, "_kept", {})
         object.__setattr__(self, "_whole", None)
 
@@ -263,6 +277,21 @@ class Evidence:
         """(n,) classes the target predicts for the audited records."""
         predicted = self.target if self.target.ndim == 1 else self.target.argmax(axis=1)
         return predicted.astype(np.int64, copy=False)
+
+    @property
+    def audited_people(self) -> Ints | None:
+        """(n,) person of each audited record, where people are known."""
+        return None if self.people is None else self.people[: self.n]
+
+    @property
+    def shadow_people(self) -> Ints | None:
+        """(m, r) person of the record of each shadow row, where people are known for all of them."""
+        if self.asked is None:
+            people = self.audited_people
+            return None if people is None else np.broadcast_to(people, self.inside.shape)
+        if self.people is None or (self.asked.size and int(self.asked.max()) >= len(self.people)):
+            return None
+        return self.people[self.asked]
 
     @property
     def shadow_labels(self) -> Ints:

@@ -33,6 +33,7 @@ from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Evidence, Population, Variants
+from miaudit.stats import numbered
 
 ARRAYS = {
     "target": "(n, classes) answers of the target on the audited records, or (n,) predicted classes",
@@ -49,6 +50,7 @@ ARRAYS = {
     "variants_shadows": "(q, m, n, classes) answers of the shadows on the same variants",
     "features": "(n, d) the numbers the audited records consist of",
     "ids": "(n,) what to call the audited records",
+    "group": "the person each record belongs to: (n,), or as long as labels",
     "classes": "(classes,) names of the classes",
     "kind": 'what the answers are, where their numbers leave a choice: "probabilities", "logits", "log-probabilities", '
     '"percent", "score" or "topk"',
@@ -81,6 +83,7 @@ class StoredOutputs:
     reason: str = ""
     decimals: int | None = None
     ids: NDArray[Any] | None = None  # (n,)
+    contents: NDArray[np.int64] | None = None  # (n,) equal for equal features and classes
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n,) each
     warnings: tuple[str, ...] = ()
     name: str = "outputs"
@@ -144,7 +147,8 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
         raise DataError(
             f"target holds labels from {target.min()} to {target.max()}; {width} classes are 0 to {width - 1}"
         )
-    own = Evidence(target, shadows, inside, labels, asked=asked, variants=variants, **beside)
+    people = _people(arrays, n, len(labels))
+    own = Evidence(target, shadows, inside, labels, asked=asked, variants=variants, people=people, **beside)
     rest, direct = _direct(own)
     return StoredOutputs(
         own=rest,
@@ -157,6 +161,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
         reason=decision.reason,
         decimals=decimals,
         ids=_column(arrays, "ids", n),
+        contents=None if own.features is None else _contents(own.features, labels[:n]),
         slices={key[len(SLICE) :]: _slice(arrays, key, n) for key in arrays if key.startswith(SLICE)},
         warnings=tuple(_odd(target, shadows)),
         name=name,
@@ -323,6 +328,7 @@ def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
         inside=evidence.inside[models, place],
         asked=None,
         labels=evidence.audited_labels,
+        people=evidence.audited_people,
     )
     further = evidence.asked >= n
     widths = np.unique(further.sum(axis=1))
@@ -387,6 +393,31 @@ def _of_records(arrays: _Arrays, key: str, n: int) -> NDArray[Any]:
             f"{key} must be one value for each of the {n} audited records; its shape is {arrays[key].shape}"
         )
     return arrays[key]
+
+
+def _people(arrays: _Arrays, *lengths: int) -> NDArray[np.int64] | None:
+    """Return the number of each record's person."""
+    if "group" not in arrays:
+        return None
+    names = arrays["group"]
+    if names.ndim != 1 or len(names) not in lengths:
+        raise DataError(
+            f"group must name the person of each of the {lengths[0]} audited records, or of all {lengths[1]} of labels; its "
+            f"shape is {names.shape}"
+        )
+    blank = [i for i, name in enumerate(names.tolist()) if name != name or not str(name).strip()]
+    if blank:
+        raise DataError(
+            f"group names nobody for {len(blank)} records, the first is record {blank[0]}; give records of unknown people "
+            "names of their own"
+        )
+    return numbered(names)
+
+
+def _contents(features: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    from miaudit.data.copies import same_records
+
+    return same_records(features.reshape(len(features), -1)) * (int(labels.max(initial=0)) + 1) + labels
 
 
 def _slice(arrays: _Arrays, key: str, n: int) -> NDArray[np.str_]:

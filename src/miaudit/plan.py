@@ -71,6 +71,9 @@ class DataPlan(Section):
     label: str | None = Field(None, description="column or array with the class")
     ids: str | None = Field(None, description="column or array with an id for people to find a record again")
     group: str | None = Field(None, description="column or array with a group, such as a person with many rows")
+    unit: Literal["person", "record"] | None = Field(
+        None, description="what is counted and bounded: person (default where group is given), or record"
+    )
     slices: list[str] = Field(
         [], description="columns or arrays whose values part the records, to measure the leak in each part"
     )

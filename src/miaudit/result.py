@@ -60,7 +60,8 @@ class Interval(Document):
 class PointMetrics(Document):
     """Precision, recall and accuracy of in/out decisions on n records, members and non-members together.
 
-    ``precision_low`` and ``precision_high`` are the exact (Clopper-Pearson) interval; likewise for the others.
+    ``precision_low`` and ``precision_high`` are the exact (Clopper-Pearson) interval; likewise for the others. They are
+    null, with ``interval_reason``, where people have several records each.
     """
 
     n: int
@@ -76,6 +77,7 @@ class PointMetrics(Document):
     accuracy: float | None
     accuracy_low: float | None = None
     accuracy_high: float | None = None
+    interval_reason: str | None = None
 
 
 class ClassMetrics(PointMetrics):
@@ -121,6 +123,15 @@ class TprAtZeroFp(Document):
     low: float
     high: float
     fpr_high: float
+
+
+class PersonFigures(Document):
+    """What an attack finds of people, each scored by all records together; ``members`` of the ``n`` people are members."""
+
+    auc: Interval
+    tpr_at_fpr: list[TprAtFpr]
+    n: int
+    members: int
 
 
 class OperatingPoint(Document):
@@ -203,6 +214,11 @@ class NullControl(Document):
 class AttackResult(Document):
     """What one attack found.
 
+    ``unit`` is what was counted. With ``"person"`` the figures of people in ``person`` are what the verdict reads, and
+    ``above_chance``, ``tpr_at_zero_fp``, ``operating_point``, ``ppv``, ``epsilon`` and ``power`` are of people; ``pooled``,
+    ``auc`` and ``tpr_at_fpr`` stand beside them and are of records. ``person`` is null where nothing says whose the
+    records are, or somebody has records on both sides.
+
     ``above_chance``: its AUC's interval lies above 0.5 at a level corrected for the number of attacks run (Bonferroni), so
     that all of them together call chance a leak in at most one of twenty audits. ``beats_controls``: it also lies above
     what the raw records alone reach and, for attacks that train on shadows, finds more than the loss threshold.
@@ -223,6 +239,8 @@ class AttackResult(Document):
     per_class: list[ClassMetrics] = []
     auc: Interval | None = None
     tpr_at_fpr: list[TprAtFpr] = []
+    unit: Literal["person", "record"] = "record"
+    person: PersonFigures | None = None
     roc: Roc | None = None
     above_chance: bool | None = None
     beats_controls: bool | None = None
@@ -238,6 +256,11 @@ class AttackResult(Document):
     power: Power | None = None
     missing: int = 0
     figures_reason: str | None = None
+
+    @property
+    def of_unit(self) -> AttackResult | PersonFigures:
+        """Where ``auc`` and ``tpr_at_fpr`` of what was counted stand: in ``person``, or here."""
+        return self.person if self.unit == "person" and self.person is not None else self
 
 
 class TargetResult(Document):
@@ -264,6 +287,8 @@ class TargetResult(Document):
 class SplitResult(Document):
     """Sizes of the sets, and what their checks found; null where an audit of stored outputs cannot know.
 
+    ``unit`` is what is counted, ``people`` how many there are on each audited side, where that is known, and
+    ``copies_left_out`` the audited records that are exact copies of others on their side. Other sizes are of records.
     ``outside`` counts the records of the population the target was asked about beside the audited ones; they are
     ``outside_apart`` if no shadow model was trained on them and all answered them.
     """
@@ -276,6 +301,9 @@ class SplitResult(Document):
     shadow_test: int | None
     evaluated_per_side: int
     grouped_by: str | None = None
+    unit: Literal["person", "record"] = "record"
+    people: dict[str, int] | None = None
+    copies_left_out: int = 0
     duplicates: dict[str, int] = {}
     outside: int = 0
     outside_apart: bool = False

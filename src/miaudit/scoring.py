@@ -12,7 +12,7 @@ import numpy as np
 from miaudit.attacks import plan_attacks
 from miaudit.attacks.planner import Design
 from miaudit.evidence import Bools, Evidence
-from miaudit.findings import OPERATING, Operating, Trial, blind_control, examine, skipped
+from miaudit.findings import OPERATING, Operating, Trial, Unit, UnitName, blind_control, examine, skipped, unit_of
 from miaudit.outputs import StoredOutputs, read_outputs
 from miaudit.provenance import system, versions
 from miaudit.result import AttackResult, BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
@@ -24,6 +24,7 @@ def score(
     seed: int = 0,
     title: str | None = None,
     operating: Operating = OPERATING,
+    unit: UnitName | None = None,
     out: str | Path | None = None,
 ) -> Result:
     """Audit a model from what it and its shadow models answered.
@@ -38,6 +39,8 @@ def score(
         Heading of the report; default: the file's name.
     operating
         Where the threshold of PPV and epsilon comes from.
+    unit
+        ``"person"`` or ``"record"``, what is counted and bounded; default: people where the array ``group`` names them.
     out
         Folder to write ``result.json`` and ``records.csv`` to; none: nothing is written.
 
@@ -57,7 +60,8 @@ def score(
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
     member, evidence = stored.member, stored.own
     trials, left_out = _trials(stored)
-    blind = _blind(evidence, member, seed)
+    counted = unit_of(member, people=evidence.audited_people, contents=stored.contents, name=unit)
+    blind = _blind(evidence, member, seed, counted)
     found = examine(
         trials,
         member,
@@ -69,13 +73,14 @@ def score(
         slices=stored.slices,
         skipped=left_out,
         operating=operating,
+        unit=counted,
     )
     inside, outside = int(member.sum()), int((~member).sum())
     correct = evidence.predicted == evidence.audited_labels
     result = Result(
         title=title or f"Membership inference audit of {stored.name}",
         verdict=found.verdict,
-        warnings=[*stored.warnings, *_warnings(found.attacks, blind)],
+        warnings=[*stored.warnings, *counted.warnings, *_warnings(found.attacks, blind)],
         threat_model=_threat_model(stored),
         not_tested=_NOT_TESTED,
         data={"name": stored.name, "records": len(member), "sha256": stored.sha256 or None},
@@ -98,7 +103,11 @@ def score(
             shadows=len(evidence.models),
             shadow_train=None,
             shadow_test=None,
-            evaluated_per_side=min(inside, outside),
+            evaluated_per_side=min(int((counted.counted & side).sum()) for side in (member, ~member)),
+            grouped_by=None if counted.people is None else "group",
+            unit=counted.name,
+            people=counted.people_a_side(member),
+            copies_left_out=int((~counted.counted).sum()),
             draws_sha256=None,
         ),
         shadows=_shadows(evidence),
@@ -113,7 +122,7 @@ def score(
             "platform": system(),
             "seeds": {"root": seed},
             "hashes": {"outputs": stored.sha256 or None},
-            "plan": {"call": "miaudit score", "threshold": operating.threshold, "delta": operating.delta},
+            "plan": {"call": "miaudit score", "threshold": operating.threshold, "delta": operating.delta, "unit": unit},
         },
     ).attach_records(found.records)
     if out is not None:
@@ -147,7 +156,7 @@ def _design(stored: StoredOutputs) -> Design:
     return "offline" if stored.direct is not None and stored.own is stored.direct else "disjoint"
 
 
-def _blind(evidence: Evidence, member: Bools, seed: int) -> BlindControl:
+def _blind(evidence: Evidence, member: Bools, seed: int, unit: Unit) -> BlindControl:
     if evidence.features is None:
         reason = "the file holds no features, so whether the sides differ by themselves could not be checked"
         return BlindControl(
@@ -156,7 +165,7 @@ def _blind(evidence: Evidence, member: Bools, seed: int) -> BlindControl:
             confounded=None,
             reason=reason,
         )
-    return blind_control(evidence.features, evidence.audited_labels, member, seed=seed)
+    return blind_control(evidence.features, evidence.audited_labels, member, seed=seed, unit=unit)
 
 
 def _warnings(attacks: Sequence[AttackResult], blind: BlindControl) -> list[str]:

@@ -167,7 +167,7 @@ def test_hostile_text_stays_text(result, read_page):
 
     def poison(value):
         if isinstance(value, dict):
-            keep = ("status", "source", "outputs", "design", "attack_model", "name", "baseline")
+            keep = ("status", "source", "outputs", "design", "attack_model", "name", "baseline", "unit")
             return {key: inner if key in keep else poison(inner) for key, inner in value.items()}
         if isinstance(value, list):
             return [poison(inner) for inner in value]

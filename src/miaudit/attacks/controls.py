@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,16 @@ from threadpoolctl import threadpool_limits
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.seeds import generator
-from miaudit.stats import auc, auc_score_interval
+from miaudit.stats import (
+    Spread,
+    auc,
+    auc_score_interval,
+    auc_spread,
+    cut_by_person,
+    numbered,
+    on_both_sides,
+    person_scores,
+)
 
 _REPEATS = 2
 _LEAST = 20  # records a side below which nothing can be learned
@@ -30,7 +39,9 @@ class Blind:
     reason: str | None = None
 
 
-def shuffle_membership(evidence: Evidence, member: ArrayLike, seed: int) -> tuple[Evidence, Bools]:
+def shuffle_membership(
+    evidence: Evidence, member: ArrayLike, seed: int, *, people: ArrayLike | None = None
+) -> tuple[Evidence, Bools]:
     """Give the evidence memberships that mean nothing.
 
     Parameters
@@ -41,19 +52,40 @@ def shuffle_membership(evidence: Evidence, member: ArrayLike, seed: int) -> tupl
         (n,) bool: is the audited record a member of the target's training set.
     seed
         Seed of the shuffles.
+    people
+        (n,) the person of each audited record; default: what the evidence says.
 
     Returns
     -------
     (Evidence, ndarray)
         The same outputs, with ``inside`` shuffled among the rows of each shadow, and a shuffled ``member``. Every
-        count is kept. An attack run on these must come out at chance.
+        count is kept. Where people are known, they are dealt whole, and counts are kept up to one person's
+        records. An attack run on these must come out at chance.
     """
     rng = generator(seed, "shuffle")
-    inside = rng.permuted(evidence.inside, axis=1)
-    own = evidence.own
+    of = evidence.audited_people if people is None else numbered(people)
+    inside, own = _shuffled(evidence, of, rng), evidence.own
     if own is not None:
-        own = own.with_inside(rng.permuted(own.inside, axis=1))
-    return evidence.with_inside(inside, own=own), rng.permutation(np.asarray(member, bool))
+        own = own.with_inside(_shuffled(own, of, rng))
+    return evidence.with_inside(inside, own=own), _dealt(np.asarray(member, bool), of, rng)
+
+
+def _shuffled(evidence: Evidence, audited: Ints | None, rng: np.random.Generator) -> Bools:
+    """(m, r) memberships of the shadow rows, shuffled within each shadow."""
+    people = evidence.shadow_people
+    if people is None and audited is not None and evidence.asked is None:
+        people = np.broadcast_to(audited, evidence.inside.shape)
+    if people is None:
+        return rng.permuted(evidence.inside, axis=1)
+    rows = [_dealt(inside, of, rng) for inside, of in zip(evidence.inside, people, strict=True)]
+    return np.stack(rows) if rows else evidence.inside
+
+
+def _dealt(inside: Bools, people: Ints | None, rng: np.random.Generator) -> Bools:
+    """(r,) memberships dealt anew, to whole people unless one of them is on both sides."""
+    if people is None or on_both_sides(people, inside):
+        return rng.permutation(inside)
+    return cut_by_person(people, int(inside.sum()), rng)
 
 
 def blind_auc(
@@ -61,6 +93,8 @@ def blind_auc(
     labels: ArrayLike,
     member: ArrayLike,
     *,
+    people: ArrayLike | None = None,
+    unit: Literal["record", "person"] = "record",
     seed: int,
     confidence: float = 0.95,
     max_per_side: int = 2000,
@@ -84,12 +118,16 @@ def blind_auc(
         (n,) true classes.
     member
         (n,) bool.
+    people
+        (n,) the person of each record; None: each record stands for itself.
+    unit
+        Whether people are ranked, or records.
     seed
         Seed of every draw; equal seeds give equal figures.
     confidence
         Level of the interval.
     max_per_side
-        Draw at most this many members and as many non-members.
+        Draw at most this many members and as many non-members, whole people.
     max_features
         Most columns the trees are given.
     plain
@@ -107,38 +145,83 @@ def blind_auc(
         If the sizes do not fit or the features are no finite numbers.
     """
     x, y, truth = _checked(features, labels, member)
-    sides = [np.flatnonzero(truth == side) for side in (True, False)]
-    n_in, n_out = (min(len(side), max_per_side) for side in sides)
+    of = None if people is None else numbered(people)
+    rng = generator(seed, "blind")
+    chosen = np.concatenate([_drawn(np.flatnonzero(truth == side), of, max_per_side, rng) for side in (True, False)])
+    x, y, truth, of = x[chosen], y[chosen], truth[chosen], None if of is None else numbered(of[chosen])
+    n_in, n_out = int(truth.sum()), int((~truth).sum())
+    units = (n_in, n_out) if of is None else tuple(len(np.unique(of[truth == side])) for side in (True, False))
     wide, plain = x.shape[1] > max_features, plain if plain <= max_features // 4 else 0
+    whom = f"{n_in} members and {n_out} non-members"
+    if of is not None:
+        whom = f"{n_in} records of {units[0]} members and {n_out} of {units[1]} non-members"
     method = (
-        f"gradient-boosted trees on {n_in} members and {n_out} non-members, two-fold cross-validation repeated "
-        f"{_REPEATS} times, "
+        f"gradient-boosted trees on {whom}, two-fold cross-validation repeated {_REPEATS} times, "
         + (f"{max_features} columns out of {x.shape[1]} features" if wide else f"{x.shape[1]} features")
         + " and the class"
     )
-    if min(n_in, n_out) < _LEAST:
-        few = f"{n_in} members and {n_out} non-members are too few to learn from; at least {_LEAST} of each are needed"
+    if min(units) < _LEAST:
+        few = f"{units[0]} members and {units[1]} non-members are too few to learn from; at least {_LEAST} of each are needed"
         return Blind(None, None, None, method, few)
-    rng = generator(seed, "blind")
-    chosen = np.concatenate([rng.choice(s, n, replace=False) for s, n in zip(sides, (n_in, n_out), strict=True)])
-    x, y, truth = x[chosen], y[chosen], truth[chosen]
-    areas = []
+    folds = []
     with threadpool_limits(1):
         directions = _directions(x, max_features // 2, rng) if wide else None  # (n, k), blind to membership
         for _ in range(_REPEATS):
-            first = np.zeros(len(truth), bool)
-            for side in (True, False):
-                of_side = np.flatnonzero(truth == side)
-                first[rng.permutation(of_side)[: len(of_side) // 2]] = True
-            areas += [
-                _fold(x, y, truth, directions, learn, max_features, plain, int(rng.integers(2**31)))
-                for learn in (first, ~first)
-            ]
-    value, low, high = auc_score_interval(float(np.mean(areas)), n_in // 2, n_out // 2, confidence=confidence)
+            first = _half(truth, of, rng)
+            for learn in (first, ~first):
+                ranked = _ranked(x, y, truth, directions, learn, max_features, plain, int(rng.integers(2**31)))
+                folds.append(_area(ranked, truth[~learn], None if of is None else of[~learn], unit))
+    sizes = (n_in // 2, n_out // 2) if unit == "record" else (units[0] // 2, units[1] // 2)
+    spread = Spread(
+        float(np.mean([fold.inflation for _, fold in folds])),
+        min(fold.freedom for _, fold in folds),
+        min(fold.units for _, fold in folds),
+    )
+    value, low, high = auc_score_interval(
+        float(np.mean([area for area, _ in folds])),
+        *sizes,
+        confidence=confidence,
+        spread=None if of is None or unit == "person" else spread,
+    )
     return Blind(value, low, high, method)
 
 
-def _fold(
+def _drawn(side: Ints, people: Ints | None, most: int, rng: np.random.Generator) -> Ints:
+    """At most ``most`` records of a side; whole people where they are known, the last of them beyond ``most``."""
+    if people is None:
+        return rng.choice(side, min(len(side), most), replace=False)
+    return side if len(side) <= most else side[cut_by_person(people[side], most, rng)]
+
+
+def _half(truth: Bools, people: Ints | None, rng: np.random.Generator) -> Bools:
+    """(n,) bool: one half of each side, by records or by people; of all people where somebody is on both sides."""
+    first = np.zeros(len(truth), bool)
+    together = people is not None and on_both_sides(people, truth) > 0
+    for side in (np.ones(len(truth), bool),) if together else (truth, ~truth):
+        of_side = np.flatnonzero(side)
+        if people is None:
+            first[rng.permutation(of_side)[: len(of_side) // 2]] = True
+        else:
+            number = numbered(people[of_side])
+            order = rng.permutation(int(number.max()) + 1)
+            first[of_side[np.isin(number, order[: len(order) // 2])]] = True
+    return first
+
+
+def _area(
+    ranked: NDArray[Any], truth: Bools, people: Ints | None, unit: Literal["record", "person"]
+) -> tuple[float, Spread]:
+    """Area on the records not learned from, and what people do to its interval."""
+    ins, outs = ranked[truth], ranked[~truth]
+    if people is None:
+        return auc(ins, outs), Spread(1.0, np.inf, min(len(ins), len(outs)))
+    if unit == "person":
+        ins, outs, _ = person_scores(ins, outs, people[truth], people[~truth])
+        return auc(ins, outs), Spread(1.0, np.inf, min(len(ins), len(outs)))
+    return auc(ins, outs), auc_spread(ins, outs, in_people=people[truth], out_people=people[~truth])
+
+
+def _ranked(
     x: Any,
     y: Ints,
     truth: Bools,
@@ -147,8 +230,8 @@ def _fold(
     max_features: int,
     plain: int,
     seed: int,
-) -> float:
-    """Area on the records not learned from."""
+) -> NDArray[np.float64]:
+    """Scores of the records not learned from."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     columns = x
@@ -170,8 +253,7 @@ def _fold(
         random_state=seed,
     )
     model.fit(inputs[learn], truth[learn])
-    ranked = model.decision_function(inputs[~learn])
-    return auc(ranked[truth[~learn]], ranked[~truth[~learn]])
+    return np.asarray(model.decision_function(inputs[~learn]), np.float64)
 
 
 def _contrast(x: Any, truth: Bools) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miaudit.data.arrays import from_arrays, from_sides
+from miaudit.data.arrays import from_arrays, from_sides, groups_of_sides
 from miaudit.data.copies import Copies, same_records
 from miaudit.data.dataset import Dataset
 from miaudit.data.disjoint import leave_out_copies
@@ -42,6 +42,7 @@ __all__ = [
     "from_arrays",
     "from_sides",
     "given_split",
+    "groups_of_sides",
     "leave_out_copies",
     "load",
     "load_named",

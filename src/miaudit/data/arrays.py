@@ -138,6 +138,44 @@ def from_sides(
     return dataset, tuple(np.split(np.arange(ends[-1]), ends[:-1]))
 
 
+def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any]) -> NDArray[Any]:
+    """Return (n,) names of the people of all sides, one side after the other.
+
+    Parameters
+    ----------
+    sides
+        ``(X, y)`` of members, nonmembers and population.
+    groups
+        The names of the people of each; None for a population in which every record is a person of its own.
+
+    Raises
+    ------
+    PlanError
+        If there is not one entry for each side.
+    DataError
+        If a side has not one name per record, or names in another order than the records.
+    """
+    if not isinstance(groups, tuple | list) or len(groups) != len(sides):
+        raise PlanError(
+            "groups must be three arrays that name the person of each record: of members, of nonmembers and of population "
+            f"(which may be None); got {type(groups).__name__} of {len(groups) if hasattr(groups, '__len__') else 'no'} entries"
+        )
+    names: list[Any] = []
+    for (side, (X, y)), of in zip(sides.items(), groups, strict=True):
+        size = len(y)
+        check_order(X, of, f"groups: {side}")
+        if of is None and side == "population":
+            names += [f"record {i} of the population" for i in range(size)]
+            continue
+        values = np.asarray(of)
+        if values.shape != (size,):
+            raise DataError(
+                f"groups: {side} has {size} records and names of shape {values.shape}; name one person a record"
+            )
+        names += values.tolist()
+    return np.array([*names, None], dtype=object)[:-1]  # of objects, so that a number and a text stay two names
+
+
 def _kind_of_labels(values: NDArray[Any]) -> str:
     kind = sort_of(values)
     return "numbers" if kind == "booleans" else kind  # False and True are 0 and 1 as labels

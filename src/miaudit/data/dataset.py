@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.copies import same_records
 from miaudit.data.records import Records, content_hash, n_records, take_records
 from miaudit.data.schema import Schema
+from miaudit.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +97,32 @@ class Dataset:
         """Return what a result says of the data: name, size, columns, and what read them."""
         facts = {"name": self.name, "records": len(self), **self.schema.describe()}
         return facts if self.reading is None else facts | {"reading": self.reading}
+
+    @cached_property
+    def people(self) -> NDArray[np.int64] | None:
+        """(n,) number of each record's group, in the order groups appear; None without groups.
+
+        Raises
+        ------
+        DataError
+            If a record names no group: all of those would count as one person.
+        """
+        if self.groups is None:
+            return None
+        names = self.groups.tolist()
+        blank = [i for i, name in enumerate(names) if name is None or name != name or not str(name).strip()]
+        if blank:
+            raise DataError(
+                f"{len(blank)} of {len(names)} records have no {self.group_name or 'group'}, the first is record {blank[0]}; "
+                "name the person of each, and give records of unknown people names of their own"
+            )
+        number: dict[Any, int] = {}
+        return np.array([number.setdefault(name, len(number)) for name in names], dtype=np.int64)
+
+    @cached_property
+    def contents(self) -> NDArray[np.int64]:
+        """(n,) numbers, equal where a model sees the same record and the class is the same."""
+        return same_records(self.X) * len(self.classes) + self.y
 
     @property
     def hash(self) -> str:

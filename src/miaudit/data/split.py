@@ -308,8 +308,7 @@ def _groups(dataset: Dataset, by_group: bool | None) -> Ints | None:
         return None
     if by_group is False:
         return None
-    number: dict[Any, int] = {}
-    return np.array([number.setdefault(group, len(number)) for group in dataset.groups.tolist()], dtype=np.int64)
+    return dataset.people
 
 
 def _check_sizes(n: int, usable: int, members: int, nonmembers: int, population: int | None) -> None:

@@ -3,6 +3,7 @@
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import CONFIDENCE, FPRS, OPERATING, Operating, Run, balanced, power, run_attack, skipped
+from miaudit.findings.unit import Unit, UnitName, unit_of
 from miaudit.findings.verdict import verdict_of
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Operating",
     "Run",
     "Trial",
+    "Unit",
+    "UnitName",
     "balanced",
     "blind_control",
     "examine",
@@ -21,5 +24,6 @@ __all__ = [
     "power",
     "run_attack",
     "skipped",
+    "unit_of",
     "verdict_of",
 ]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit import stats
 from miaudit.attacks import Attack, blind_auc, shuffle_membership
 from miaudit.errors import MiauditError
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.figures import CONFIDENCE, balanced
+from miaudit.findings.unit import Unit, unit_of
 from miaudit.result import AttackResult, BlindControl, Interval, NullControl
 from miaudit.seeds import child_seed
 
@@ -20,19 +20,28 @@ _WEAK = 0.7  # a blind check that sees only larger areas proves nothing
 
 
 def null_control(
-    attack: Attack, evidence: Evidence, member: Bools, *, seed: int, name: str | None = None, attacks: int = 1
+    attack: Attack,
+    evidence: Evidence,
+    member: Bools,
+    *,
+    seed: int,
+    name: str | None = None,
+    attacks: int = 1,
+    unit: Unit | None = None,
 ) -> NullControl | None:
     """Run the attack with every membership shuffled, the shadows' and the audited records'.
 
-    It must come out at chance. The interval has 99.9 %, corrected for the number of attacks, so that one audit in a
-    thousand is flagged by chance alone. None where the attack cannot be run on shuffled memberships.
+    It must come out at chance; where people are known they are dealt whole, and counted. The interval has 99.9 %,
+    corrected for the number of attacks, so that one audit in a thousand is flagged by chance alone. None where the
+    attack cannot be run on shuffled memberships.
     """
-    shuffled, truth = shuffle_membership(evidence, member, child_seed(seed, "null"))
+    unit = unit or unit_of(member)
+    shuffled, truth = shuffle_membership(evidence, member, child_seed(seed, "null"), people=unit.people)
     try:
         scores = attack.run(shuffled, seed=child_seed(seed, "null attack"))
     except MiauditError:
         return None
-    auc = stats.auc_interval(scores.score[truth], scores.score[~truth], confidence=1 - 0.001 / attacks)
+    auc = unit.judged(scores.score, truth, seed=seed).interval(1 - 0.001 / attacks)
     even = balanced(truth, seed=seed)
     accuracy = None if scores.decision is None else float((scores.decision == truth)[even].mean())
     return NullControl(
@@ -51,8 +60,9 @@ def blind_control(
     seed: int,
     plain: int = 0,
     unread: Sequence[str] = (),
+    unit: Unit | None = None,
 ) -> BlindControl:
-    """Try to tell members from non-members by the records alone, as numbers.
+    """Try to tell members from non-members by the records alone, as numbers; or people by all records together.
 
     An interval that excludes 1/2 means *confounded*, on either side of it: above, the sides differ by themselves; below,
     they are matched record by record or share near copies, so that they are no independent draws. An interval around 1/2 is a
@@ -65,9 +75,22 @@ def blind_control(
         As of `miaudit.attacks.blind_auc`.
     unread
         What of the records is not in the features.
+    unit
+        What is counted; default: records.
     """
+    unit = unit or unit_of(member)
+    counted = np.flatnonzero(unit.counted)
     try:
-        blind = blind_auc(features, labels, member, seed=child_seed(seed, "blind"), confidence=CONFIDENCE, plain=plain)
+        blind = blind_auc(
+            features if unit.counted.all() else features[counted],
+            labels[counted],
+            member[counted],
+            people=None if unit.people is None else unit.people[counted],
+            unit=unit.name,
+            seed=child_seed(seed, "blind"),
+            confidence=CONFIDENCE,
+            plain=plain,
+        )
     except MiauditError as error:
         return BlindControl(
             method="none",
@@ -79,9 +102,10 @@ def blind_control(
         confounded, reason = None, blind.reason
     else:
         confounded, reason = not blind.low <= 0.5 <= blind.high, None
+        what = "people" if unit.name == "person" else "records"
         seen = 0.5 + (blind.high - blind.low) / 2  # the least that would have stood out
         if not confounded and seen > _WEAK:
-            reason = f"so few records show no difference of the sides below an AUC of about {min(seen, 1.0):.2f}"
+            reason = f"so few {what} show no difference of the sides below an AUC of about {min(seen, 1.0):.2f}"
         elif not confounded and unread:
             reason = f"it cannot read {', '.join(unread[:5])}{', ...' if len(unread) > 5 else ''}"
     return BlindControl(
@@ -98,10 +122,11 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
     An attack beats them if it is above chance, its AUC's interval lies above the model-free AUC where that one is
     confounded, and, for attacks that train on shadows, it finds more than the loss threshold by AUC.
     """
-    baseline = next((r.auc.value for r in results if r.name == "threshold" and r.auc is not None), None)
+    baseline = next((a.value for r in results if r.name == "threshold" and (a := r.of_unit.auc) is not None), None)
     judged_results: list[AttackResult] = []
     for result in results:
-        if result.auc is None or result.auc.low is None or result.auc.value is None:
+        auc = result.of_unit.auc
+        if auc is None or auc.low is None or auc.value is None:
             judged_results.append(result)
             continue
         notes, beats = list(result.notes), bool(result.above_chance)
@@ -109,13 +134,13 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
             notes.append("Its AUC is not above chance, at a level corrected for the number of attacks.")
             if result.above_chance_at_low_fpr:
                 notes.append("At a low false positive rate it does find more members than chance: a few stand out.")
-        elif blind.confounded and blind.auc.value is not None and result.auc.low <= blind.auc.value:
+        elif blind.confounded and blind.auc.value is not None and auc.low <= blind.auc.value:
             beats = False
             notes.append(f"Its AUC is not above {blind.auc.value:.3f}, what the raw records alone reach.")
-        if result.name == "shokri" and baseline is not None and result.auc.value < baseline:
+        if result.name == "shokri" and baseline is not None and auc.value < baseline:
             beats = False
             notes.append(
-                f"By AUC it finds less than the loss threshold ({result.auc.value:.3f} against {baseline:.3f}): the "
+                f"By AUC it finds less than the loss threshold ({auc.value:.3f} against {baseline:.3f}): the "
                 "shadow models add nothing here, and the threshold's figures are the ones to heed."
             )
         judged_results.append(result.model_copy(update={"beats_controls": beats, "notes": notes}))

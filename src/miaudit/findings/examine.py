@@ -16,6 +16,7 @@ from miaudit.findings.controls import judged, null_control
 from miaudit.findings.figures import CONFIDENCE, OPERATING, Operating, Run, power, run_attack
 from miaudit.findings.groups import group_figures
 from miaudit.findings.stability import Halves, agreement, coverages, halves, ranks_finely
+from miaudit.findings.unit import Unit, unit_of
 from miaudit.findings.verdict import verdict_of
 from miaudit.result import AttackResult, BlindControl, Controls, Grouping, NullControl, Stability
 
@@ -55,6 +56,7 @@ def examine(
     slices: Mapping[str, NDArray[Any]] | None = None,
     skipped: Sequence[AttackResult] = (),
     operating: Operating = OPERATING,
+    unit: Unit | None = None,
 ) -> Findings:
     """Run all attacks, each beside its controls, and draw the conclusions.
 
@@ -78,7 +80,10 @@ def examine(
         Attacks that cannot be run, with their reasons.
     operating
         Where the threshold of PPV and epsilon comes from.
+    unit
+        What is counted; default: records.
     """
+    unit = unit or unit_of(member)
     count = max(1, len(trials))
     runs: list[Run] = []
     for trial in trials:
@@ -93,10 +98,13 @@ def examine(
             notes=trial.notes,
             strongest=trial.strongest,
             operating=operating,
+            unit=unit,
         )
         runs.append(run)
     results = [*judged([run.result for run in runs], blind), *skipped]
-    nulls = _nulls([trial for trial, run in zip(trials, runs, strict=True) if run.scores is not None], member, seed)
+    nulls = _nulls(
+        [trial for trial, run in zip(trials, runs, strict=True) if run.scores is not None], member, seed, unit
+    )
     null = nulls[0] if nulls else None
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
     best = max(ran, key=lambda name: _auc(ran[name][1].result), default=None)
@@ -106,12 +114,12 @@ def examine(
     risk: dict[str, NDArray[Any]] = {}
     if best is not None:
         score = ran[best][1].scores.score  # type: ignore[union-attr]
-        groups = group_figures(best, score, member, named, attacks=count)
+        groups = group_figures(best, score, member, named, attacks=count, unit=unit)
         stability, risk = _stability(best, ran, member, seed)
-    inside, outside = int(member.sum()), int((~member).sum())
+    inside, outside = unit.size(member)
     smallest = power(inside, outside, confidence=1 - (1 - CONFIDENCE) / count) if inside and outside else None
     return Findings(
-        verdict=verdict_of(results, null, blind, inside, outside, power=smallest),
+        verdict=verdict_of(results, null, blind, inside, outside, power=smallest, unit=unit),
         attacks=results,
         controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind),
         groups=groups,
@@ -145,11 +153,11 @@ def _stability(
     return stability, risk
 
 
-def _nulls(trials: Sequence[Trial], member: Bools, seed: int) -> list[NullControl]:
+def _nulls(trials: Sequence[Trial], member: Bools, seed: int, unit: Unit) -> list[NullControl]:
     """Run what learns from memberships of shadow rows on shuffled ones: broken ones first, then the 2017 attack's."""
     learning = [trial for trial in trials if trial.attack.least_shadows]
     found = [
-        null_control(trial.attack, trial.evidence, member, seed=seed, name=trial.name, attacks=len(learning))
+        null_control(trial.attack, trial.evidence, member, seed=seed, name=trial.name, attacks=len(learning), unit=unit)
         for trial in learning
     ]
     return sorted(
@@ -177,5 +185,6 @@ def _records(
 
 
 def _auc(result: AttackResult) -> float:
-    value = result.auc.value if result.auc is not None else None
+    auc = result.of_unit.auc
+    value = auc.value if auc is not None else None
     return -1.0 if value is None else value

@@ -13,6 +13,7 @@ from miaudit import stats
 from miaudit.attacks import Attack, Scores
 from miaudit.errors import MiauditError, PlanError
 from miaudit.evidence import Bools, Evidence
+from miaudit.findings.unit import DEPENDENT, Sides, Unit, unit_of
 from miaudit.result import (
     AttackResult,
     ClassMetrics,
@@ -20,6 +21,7 @@ from miaudit.result import (
     Epsilon,
     Interval,
     OperatingPoint,
+    PersonFigures,
     PointMetrics,
     Power,
     PpvAtPrior,
@@ -93,6 +95,7 @@ def run_attack(
     notes: Sequence[str] = (),
     strongest: bool = False,
     operating: Operating = OPERATING,
+    unit: Unit | None = None,
 ) -> Run:
     """Run an attack and measure it against the truth; a failure is a result too.
 
@@ -116,7 +119,10 @@ def run_attack(
         Whether it is the strongest documented attack for what there is.
     operating
         Where the threshold of PPV and epsilon comes from.
+    unit
+        What is counted; default: records.
     """
+    unit = unit or unit_of(member)
     common: dict[str, Any] = {
         "name": name or attack.name,
         "title": attack.title,
@@ -124,38 +130,66 @@ def run_attack(
         "options": attack.options,
         "strongest": strongest,
         "confidence": CONFIDENCE,
+        "unit": unit.name,
     }
     try:
         scores = attack.run(evidence, seed=child_seed(seed, "attack", attack.name))
     except MiauditError as error:
         return Run(AttackResult(**common, status="failed", reason=str(error)), None)
-    ins, outs = scores.score[member], scores.score[~member]
-    even = balanced(member, seed=seed)
-    curve = stats.roc(ins, outs)
+    records, persons = unit.records(scores.score, member), unit.persons(scores.score, member, seed=seed)
+    draws = unit.independent(scores.score, member, seed=seed)
+    counted = np.flatnonzero(unit.counted)
+    even = counted[balanced(member[counted], seed=seed)]
+    curve = stats.roc(records.inside, records.outside)
     points = _thinned(curve.fpr, curve.tpr)
     decision = scores.decision
     level = 1 - (1 - CONFIDENCE) / attacks  # low ends err with half of the rest: the other half is for low FPRs
-    above = stats.auc_interval(ins, outs, confidence=level).low > 0.5
-    at_low_fpr = _above_at_low_fpr(ins, outs, level)
+    above = (draws or records).interval(level).low > 0.5
+    at_low_fpr = draws is not None and _above_at_low_fpr(draws, level)
     return Run(
         AttackResult(
             **common,
             status="ran",
-            pooled=None if decision is None else PointMetrics(**_metrics(decision[even], member[even])),
-            per_class=[] if decision is None else _per_class(scores, evidence, member, even, classes),
-            auc=_interval(stats.auc_interval(ins, outs, confidence=CONFIDENCE)),
-            tpr_at_fpr=[_tpr(stats.tpr_at_fpr(ins, outs, fpr, confidence=CONFIDENCE)) for fpr in FPRS],
+            pooled=None if decision is None else PointMetrics(**_metrics(decision, member, even, unit)),
+            per_class=[] if decision is None else _per_class(scores, evidence, member, even, classes, unit),
+            auc=_interval(records.interval(CONFIDENCE)),
+            tpr_at_fpr=_tprs(records, bounds=not unit.dependent),
+            person=None
+            if persons is None
+            else PersonFigures(
+                auc=_interval(persons.interval(CONFIDENCE)),
+                tpr_at_fpr=_tprs(persons),
+                n=len(persons.inside) + len(persons.outside),
+                members=len(persons.inside),
+            ),
             roc=Roc(fpr=curve.fpr[points].tolist(), tpr=curve.tpr[points].tolist()),
             above_chance=above,
             above_chance_at_low_fpr=at_low_fpr,
-            tpr_at_zero_fp=_zero_fp(stats.tpr_at_zero_fp(ins, outs, confidence=CONFIDENCE)),
-            power=None if above or at_low_fpr else power(len(ins), len(outs), confidence=level),
+            power=None if above or at_low_fpr else power(*unit.size(member), confidence=level),
             missing=0 if scores.missing is None else int(scores.missing.sum()),
             notes=[*notes, *scores.notes],
-            **_at_operating_point(ins, outs, operating, seed),
+            **_of_draws(draws, operating, seed),
         ),
         scores,
     )
+
+
+def _of_draws(draws: Sides | None, operating: Operating, seed: int) -> dict[str, Any]:
+    """Return the figures that need independent draws, or why there are none."""
+    if draws is None:
+        return {"figures_reason": f"No PPV and no epsilon: {DEPENDENT}. Count people for them."}
+    ins, outs = draws.inside, draws.outside
+    zero = _zero_fp(stats.tpr_at_zero_fp(ins, outs, confidence=CONFIDENCE))
+    return {"tpr_at_zero_fp": zero, **_at_operating_point(ins, outs, operating, seed)}
+
+
+def _tprs(of: Sides, *, bounds: bool = True) -> list[TprAtFpr]:
+    """Return the TPR at each rate, without bounds where the scores are no independent draws."""
+    found = [stats.tpr_at_fpr(of.inside, of.outside, fpr, confidence=CONFIDENCE) for fpr in FPRS]
+    if bounds:
+        return [_tpr(each) for each in found]
+    reason = f"{DEPENDENT}: see the figures per person"
+    return [TprAtFpr(fpr=p.fpr, tpr=p.tpr, low=None, high=None, resolvable=False, reason=reason) for p in found]
 
 
 def skipped(attack: Attack, *, name: str, reason: str) -> AttackResult:
@@ -191,8 +225,8 @@ def _each(confidence: float) -> float:
     return 1 - (1 - confidence) / len(FPRS)
 
 
-def _above_at_low_fpr(ins: NDArray[np.float64], outs: NDArray[np.float64], confidence: float) -> bool:
-    points = [stats.tpr_at_fpr(ins, outs, fpr, confidence=_each(confidence)) for fpr in FPRS]
+def _above_at_low_fpr(draws: Sides, confidence: float) -> bool:
+    points = [stats.tpr_at_fpr(draws.inside, draws.outside, fpr, confidence=_each(confidence)) for fpr in FPRS]
     return any(point.low > point.fpr for point in points)
 
 
@@ -263,19 +297,28 @@ def balanced(member: Bools, *, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([side if len(side) == size else rng.permutation(side)[:size] for side in sides]))
 
 
-def _metrics(decision: Bools, member: Bools) -> dict[str, Any]:
-    found = stats.decisions(decision, member, confidence=CONFIDENCE)
+def _metrics(decision: Bools, member: Bools, chosen: NDArray[np.int64], unit: Unit) -> dict[str, Any]:
+    found = stats.decisions(decision[chosen], member[chosen], confidence=CONFIDENCE)
     metrics: dict[str, Any] = {"n": found.n, "members": found.members}
+    if unit.dependent:
+        metrics["interval_reason"] = DEPENDENT
     for name in ("precision", "recall", "accuracy"):
         rate = getattr(found, name)
-        metrics.update({name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high})
+        metrics[name] = rate.value
+        if not unit.dependent:
+            metrics |= {f"{name}_low": rate.low, f"{name}_high": rate.high}
         if name != "accuracy":
             metrics[f"{name}_reason"] = rate.reason
     return metrics
 
 
 def _per_class(
-    scores: Scores, evidence: Evidence, member: Bools, even: NDArray[np.int64], classes: tuple[str, ...]
+    scores: Scores,
+    evidence: Evidence,
+    member: Bools,
+    even: NDArray[np.int64],
+    classes: tuple[str, ...],
+    unit: Unit,
 ) -> list[ClassMetrics]:
     assert scores.decision is not None
     labels = evidence.audited_labels
@@ -290,7 +333,7 @@ def _per_class(
         entry = models.get(label)
         figures: dict[str, Any] = {
             "class": name,
-            **_metrics(scores.decision[of_class], member[of_class]),
+            **_metrics(scores.decision, member, of_class, unit),
             "attack_model": "none" if entry is None else entry.model,
             "attack_rows": None if entry is None else entry.in_rows + entry.out_rows,
             "train_accuracy": _mean(correct[everyone & member]),

@@ -12,6 +12,7 @@ from miaudit import stats
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools
 from miaudit.findings.figures import CONFIDENCE
+from miaudit.findings.unit import Unit, unit_of
 from miaudit.result import GroupFigures, Grouping, Interval
 
 
@@ -22,6 +23,7 @@ def group_figures(
     slices: Mapping[str, NDArray[Any]],
     *,
     attacks: int = 1,
+    unit: Unit | None = None,
 ) -> list[Grouping]:
     """Measure the strongest attack in every group.
 
@@ -39,14 +41,28 @@ def group_figures(
         (n,) group of each record, as text, by the name of the column.
     attacks
         How many attacks it was chosen from.
+    unit
+        What is counted; default: records. Figures are of records; where people are known their intervals allow for whose
+        the records are.
     """
+    unit = unit or unit_of(member)
+    counted = unit.counted
+    sides = unit.records(score, member)
     level = 1 - (1 - CONFIDENCE) / (attacks * max(1, len(slices)))
     found = []
     for column, values in slices.items():
         if len(values) != len(member):
             raise PlanError(f"slices: {column!r} has {len(values)} values for {len(member)} audited records")
         of = np.asarray(values).astype(str)
-        leaks = stats.by_group(score[member], score[~member], of[member], of[~member], confidence=level)
+        leaks = stats.by_group(
+            sides.inside,
+            sides.outside,
+            of[member & counted],
+            of[~member & counted],
+            in_people=sides.in_people,
+            out_people=sides.out_people,
+            confidence=level,
+        )
         found.append(
             Grouping(
                 column=column,

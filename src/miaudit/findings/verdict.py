@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from miaudit.findings.unit import Unit
 from miaudit.result import AttackResult, BlindControl, NullControl, Power, TprAtFpr
 
 
@@ -15,6 +16,7 @@ def verdict_of(
     nonmembers: int,
     *,
     power: Power | None = None,
+    unit: Unit | None = None,
 ) -> str:
     """Return the verdict: confounded, broken, inconclusive, a leak, or none found and what would have been.
 
@@ -30,11 +32,13 @@ def verdict_of(
     blind
         The control on the raw records.
     members, nonmembers
-        Audited records of each side.
+        What is counted on each side.
     power
-        The smallest leak so many records would have shown.
+        The smallest leak so many would have shown.
+    unit
+        What is counted; default: records.
     """
-    n = f"n = {members} members and {nonmembers} non-members"
+    n = _n(members, nonmembers, unit)
     if blind.confounded:
         return _confounded(blind, n)
     if null is not None and not null.at_chance:
@@ -42,16 +46,18 @@ def verdict_of(
             f"Do not use: the attack '{null.attack}' does better or worse than chance on shuffled membership "
             f"(AUC {_f(null.auc.value)}), so something in the set-up is broken; {n}."
         )
-    ran = [r for r in results if r.auc is not None and r.auc.value is not None and r.auc.low is not None]
+    ran = [r for r in results if (a := r.of_unit.auc) is not None and a.value is not None and a.low is not None]
     if not ran:
         return f"Inconclusive: no attack could be measured; {n}."
     found = [r for r in ran if r.above_chance]
     low = _most_at_low_fpr([r for r in ran if r.above_chance_at_low_fpr])
     if found:
         best = max(found, key=_auc)
+        area = best.of_unit.auc
+        assert area is not None
         sentence = (
-            f"Membership leaks. The attack '{best.name}' tells members from non-members with AUC {_f(best.auc.value)} "  # type: ignore[union-attr]
-            f"(95 % interval {_f(best.auc.low)} to {_f(best.auc.high)}){_decisions(best)}"  # type: ignore[union-attr]
+            f"Membership leaks. The attack '{best.name}' tells members from non-members with {_auc_of(best)} {_f(area.value)} "
+            f"(95 % interval {_f(area.low)} to {_f(area.high)}){_decisions(best)}"
         )
         point = low or _most_at_low_fpr([best])
         return f"{sentence}{'; ' + _at_low_fpr(*point) if point else ''}; {n}{_of(ran)}."
@@ -59,10 +65,10 @@ def verdict_of(
         return (
             f"Membership of some records leaks: {_at_low_fpr(*low)}; no AUC of {len(ran)} attacks is above chance; {n}."
         )
-    highest = max(r.auc.high or 0.0 for r in ran if r.auc is not None)
+    highest = max(a.high or 0.0 for r in ran if (a := r.of_unit.auc) is not None)
     return (
-        f"No leak detected above AUC {_f(highest)} at 95 % with {n}, by the {len(ran)} attacks that were run."
-        f"{_smallest(power)}"
+        f"No leak detected above {_auc_of(ran[0])} {_f(highest)} at 95 % with {n}, by the {len(ran)} attacks that were run."
+        f"{_smallest(power, 'records' if unit is None or unit.people is None else 'people')}"
     )
 
 
@@ -83,12 +89,15 @@ def _decisions(best: AttackResult) -> str:
     p = best.pooled
     if p is None or p.accuracy is None:
         return ""
-    return f": {_f(p.accuracy)} of its in/out decisions are right, precision {_f(p.precision)}, recall {_f(p.recall)}"
+    of = " on single records" if best.unit == "person" else ""
+    return (
+        f": {_f(p.accuracy)} of its in/out decisions{of} are right, precision {_f(p.precision)}, recall {_f(p.recall)}"
+    )
 
 
 def _most_at_low_fpr(results: Sequence[AttackResult]) -> tuple[AttackResult, TprAtFpr] | None:
     """Return the attack that finds most at the smallest rate so many non-members resolve."""
-    points = [(r, p) for r in results for p in r.tpr_at_fpr if p.resolvable and p.tpr is not None]
+    points = [(r, p) for r in results for p in r.of_unit.tpr_at_fpr if p.resolvable and p.tpr is not None]
     return min(points, key=lambda each: (each[1].fpr, -(each[1].tpr or 0.0)), default=None)
 
 
@@ -99,15 +108,15 @@ def _at_low_fpr(result: AttackResult, point: TprAtFpr) -> str:
     )
 
 
-def _smallest(power: Power | None) -> str:
+def _smallest(power: Power | None, what: str) -> str:
     if power is None:
         return ""
     if power.auc is None:
-        return f" So few records show no leak at all: {power.reason}."
+        return f" So few {what} show no leak at all: {power.reason}."
     rates = [each for each in power.tpr if each.value is not None]
     at = f", or a TPR of {100 * (rates[-1].value or 0):.1f} % at an FPR of {100 * rates[-1].fpr:g} %" if rates else ""
     return (
-        f" The smallest leak that so many records show in {100 * power.power:g} of 100 audits is an AUC of {_f(power.auc)}"
+        f" The smallest leak that so many {what} show in {100 * power.power:g} of 100 audits is an AUC of {_f(power.auc)}"
         f"{at}."
     )
 
@@ -117,7 +126,21 @@ def _of(ran: Sequence[AttackResult]) -> str:
 
 
 def _auc(result: AttackResult) -> float:
-    return (result.auc.value if result.auc is not None else None) or 0.0
+    auc = result.of_unit.auc
+    return (auc.value if auc is not None else None) or 0.0
+
+
+def _auc_of(result: AttackResult) -> str:
+    return "AUC per person" if result.unit == "person" else "AUC"
+
+
+def _n(members: int, nonmembers: int, unit: Unit | None) -> str:
+    if unit is None or unit.people is None:
+        return f"n = {members} members and {nonmembers} non-members"
+    records = int(unit.counted.sum())
+    if unit.name == "record":
+        return f"n = {records} records, of {members} people among members and {nonmembers} among non-members"
+    return f"n = {members} people who are members and {nonmembers} who are not, with {records} records"
 
 
 def _f(value: float | None) -> str:

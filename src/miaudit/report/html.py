@@ -39,7 +39,9 @@ def render(result: Result) -> str:
             r=result,
             ran=ran,
             not_run=[attack for attack in result.attacks if attack.status != "ran"],
-            highest=max((a for a in ran if a.auc and a.auc.value is not None), key=_auc, default=None),
+            highest=max((a for a in ran if a.of_unit.auc and a.of_unit.auc.value is not None), key=_auc, default=None),
+            by_person=result.split.unit == "person",
+            of_people=[attack for attack in ran if attack.person is not None],
             label=label,
             curves=[name for name, _ in curves],
             undrawn=sum(attack.roc is not None and bool(attack.roc.fpr) for attack in ran) - len(curves),
@@ -193,7 +195,8 @@ def _percent(fraction: float) -> str:
 
 
 def _auc(attack: AttackResult) -> float:
-    value = attack.auc.value if attack.auc else None
+    auc = attack.of_unit.auc
+    value = auc.value if auc else None
     return -1.0 if value is None else value
 
 

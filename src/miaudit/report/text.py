@@ -45,13 +45,26 @@ def summary(result: Result, console: Console) -> None:
         if shadows.asked
         else "none",
     )
-    _item(console, "Audited", f"{split.evaluated_per_side:,} members and {split.evaluated_per_side:,} non-members")
+    people = split.people
+    whose = "" if people is None else f"; {people['members']:,} and {people['nonmembers']:,} people"
+    _item(
+        console, "Audited", f"{split.evaluated_per_side:,} members and {split.evaluated_per_side:,} non-members{whose}"
+    )
     _say(console, "")
     ran = [attack for attack in result.attacks if attack.status == "ran"]
     if console.width >= _TABLE_WIDTH:
         console.print(_table(ran, console), soft_wrap=False)
     else:
         _list(ran, console)
+    if of_people := [attack for attack in ran if attack.person is not None]:
+        _say(console, "")
+        _say(
+            console,
+            "Per person, by all records together" + (", as the verdict counts" if split.unit == "person" else ""),
+        )
+        for attack in of_people:
+            _item(console, attack.name, _of_person(attack))
+        _say(console, "")
     if any(_unresolvable(attack, fpr) for attack in ran for fpr in _FPRS):
         _say(console, "* too few non-members to resolve this false positive rate", style="dim")
     if any(attack.missing for attack in ran):
@@ -88,10 +101,11 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
     documented = next((a for a in ran if a.strongest), None)
     if documented is not None:
         lines.append(("Choice", f"'{documented.name}' is the strongest documented attack for what there was"))
-    best = max((a for a in ran if a.auc is not None and a.auc.value is not None), key=_auc, default=None)
+    best = max((a for a in ran if _auc(a) >= 0), key=_auc, default=None)
     if best is not None and best.ppv:
         shares = ", ".join(f"{_rate(each.value)} at {100 * each.prior:g} %" for each in best.ppv)
-        lines.append(("PPV", f"of '{best.name}' by the share of members among the records tried: {shares}"))
+        whom = "people" if best.unit == "person" else "records"
+        lines.append(("PPV", f"of '{best.name}' by the share of members among the {whom} tried: {shares}"))
     if best is not None and best.epsilon is not None:
         e = best.epsilon
         lines.append(("Epsilon", f"{e.name} of '{best.name}' {e.value:.2f}; {e.ceiling:.2f} is the most n could show"))
@@ -147,6 +161,16 @@ def _figures(attack: AttackResult) -> list[str]:
     ]
 
 
+def _of_person(attack: AttackResult) -> str:
+    assert attack.person is not None
+    rates = [
+        f"TPR {p.tpr:.4f}{'' if p.resolvable else '*'} at {100 * p.fpr:g} %"
+        for p in attack.person.tpr_at_fpr
+        if p.tpr is not None
+    ]
+    return f"AUC {_interval(attack.person.auc)}; {', '.join(rates)}"
+
+
 def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
@@ -186,8 +210,8 @@ def _controls(result: Result) -> str:
 
 
 def _auc(attack: AttackResult) -> float:
-    value = attack.auc.value if attack.auc is not None else None
-    return -1.0 if value is None else value
+    auc = attack.of_unit.auc
+    return -1.0 if auc is None or auc.value is None else auc.value
 
 
 def _item(console: Console, label: str, text: str, *, style: str = "") -> None:

@@ -113,6 +113,7 @@ class ShadowPool:
         *,
         outside: Population | None = None,
         features: NDArray[Any] | None = None,
+        people: NDArray[np.int64] | None = None,
         alike: Callable[[NDArray[np.float32]], None] | None = None,
     ) -> ShadowEvidence:
         """Return the evidence of trained shadows about a target that answered the audited records.
@@ -130,6 +131,8 @@ class ShadowPool:
             records that the draws set aside.
         features
             (n, d) numbers the audited records consist of.
+        people
+            (n_records,) person of each record of the data set, where known.
         alike
             Reduces (m, r, classes) answers in place to what the target gives, such as rounded ones.
 
@@ -148,10 +151,18 @@ class ShadowPool:
         position = np.full(len(self.dataset), -1, dtype=np.int64)
         position[order] = np.arange(len(order))
         beside: dict[str, Any] = {"population": outside, "features": features}
-        theirs = Evidence(target, rows, inside[:, own], self.dataset.y[order], asked=position[asked[:, own]], **beside)
+        theirs = Evidence(
+            target,
+            rows,
+            inside[:, own],
+            self.dataset.y[order],
+            asked=position[asked[:, own]],
+            people=None if people is None else people[order],
+            **beside,
+        )
         if not n:
             return ShadowEvidence(theirs, None)
-        beside["own"] = None if overlapping else theirs
+        beside |= {"own": None if overlapping else theirs, "people": None if people is None else people[audited]}
         return ShadowEvidence(theirs, Evidence(target, about, inside[:, :n], self.dataset.y[audited], **beside))
 
     def outputs(self, shadows: Iterable[int]) -> NDArray[np.float32]:

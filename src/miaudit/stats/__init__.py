@@ -5,11 +5,20 @@ or by simulation; docs/statistics.md says which one holds when.
 """
 
 from miaudit.stats.agreement import Coverage, coverage, places, spearman
-from miaudit.stats.auc import Interval, auc, auc_interval, auc_score_interval
+from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_interval, auc_spread
 from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
 from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
 from miaudit.stats.groups import GroupLeak, by_group
 from miaudit.stats.one_run import Guesses, epsilon_one_run, epsilon_one_run_fdp, mu_one_run_fdp, one_run_guesses
+from miaudit.stats.people import (
+    PersonScores,
+    copies,
+    cut_by_person,
+    equal_counts,
+    numbered,
+    on_both_sides,
+    person_scores,
+)
 from miaudit.stats.power import Detectable, detectable_auc, detectable_tpr
 from miaudit.stats.ppv import Ppv, ppv
 from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions
@@ -37,20 +46,25 @@ __all__ = [
     "Guesses",
     "Interval",
     "OperatingPoint",
+    "PersonScores",
     "Ppv",
     "Rate",
     "Roc",
     "Split",
+    "Spread",
     "Strategy",
     "TprAtFpr",
     "TprAtZeroFp",
     "auc",
     "auc_interval",
     "auc_score_interval",
+    "auc_spread",
     "by_group",
     "certify",
     "clopper_pearson",
+    "copies",
     "coverage",
+    "cut_by_person",
     "decisions",
     "delta_from_mu",
     "detectable_auc",
@@ -61,10 +75,14 @@ __all__ = [
     "epsilon_from_rates",
     "epsilon_one_run",
     "epsilon_one_run_fdp",
+    "equal_counts",
     "mu_from_epsilon",
     "mu_from_rates",
     "mu_one_run_fdp",
+    "numbered",
+    "on_both_sides",
     "one_run_guesses",
+    "person_scores",
     "places",
     "ppv",
     "roc",

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from miaudit.errors import DataError
+from miaudit.stats.people import Ints, numbered
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import Scores, sides
 
@@ -20,6 +21,18 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Spread(NamedTuple):
+    """What people with many records do to an interval of the area.
+
+    ``inflation``: factor on the variance that independent records would have. ``freedom``: degrees of freedom of that
+    factor, infinite for records. ``units``: the independent units of the smaller side.
+    """
+
+    inflation: float
+    freedom: float
+    units: int
 
 
 def auc(in_scores: ArrayLike, out_scores: ArrayLike) -> float:
@@ -44,7 +57,14 @@ def auc(in_scores: ArrayLike, out_scores: ArrayLike) -> float:
     return float(_below(inside, np.sort(outside)).sum()) / (2 * len(inside) * len(outside))
 
 
-def auc_interval(in_scores: ArrayLike, out_scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
+def auc_interval(
+    in_scores: ArrayLike,
+    out_scores: ArrayLike,
+    *,
+    in_people: ArrayLike | None = None,
+    out_people: ArrayLike | None = None,
+    confidence: float = 0.95,
+) -> Interval:
     """Area under the ROC curve with its interval.
 
     A score interval in the manner of Wilson: all areas t with (auc - t)^2 <= z^2 s V(t), where V is the variance of
@@ -54,10 +74,15 @@ def auc_interval(in_scores: ArrayLike, out_scores: ArrayLike, *, confidence: flo
     that model (a few memorised records). At auc 0 or 1 the far end is exact and free of assumptions: perfect
     separation by chance has probability at most t^min(n_in, n_out).
 
+    Where records belong to people, V_DeLong deletes one person at a time instead of one record (see
+    :func:`auc_spread`), z is a quantile of Student's t, and the exact ends count people.
+
     Parameters
     ----------
     in_scores, out_scores
         (n_in,) and (n_out,) scores of members and of non-members, higher = member.
+    in_people, out_people
+        The person of each of these records; None: each record is independent of the others. Somebody may be on both sides.
     confidence
         Level of the interval.
 
@@ -69,24 +94,66 @@ def auc_interval(in_scores: ArrayLike, out_scores: ArrayLike, *, confidence: flo
     Raises
     ------
     DataError
-        If a side is empty or holds NaN or infinity.
+        If a side is empty or holds NaN or infinity, or people are missing.
     PlanError
         If the confidence is not between 0 and 1.
     """
     inside, outside = sides(in_scores, out_scores)
+    spread = auc_spread(inside, outside, in_people=in_people, out_people=out_people)
+    return auc_score_interval(auc(inside, outside), len(inside), len(outside), confidence=confidence, spread=spread)
+
+
+def auc_spread(
+    in_scores: ArrayLike,
+    out_scores: ArrayLike,
+    *,
+    in_people: ArrayLike | None = None,
+    out_people: ArrayLike | None = None,
+) -> Spread:
+    """Return how much wider the interval of the area is than that of independent, evenly spread records.
+
+    The variance is DeLong's (1988), of the placements: the share of non-members each member beats, and so on. With
+    people the placements of a person are summed and the variance is that of deleting one person at a time, which is not
+    too small for few people of unequal size (Bell and McCaffrey 2002); with h_j the share of person j of a side's
+    records, a side has 1 / sum h_j^2 - 1 degrees of freedom, and both together have Satterthwaite's. For people of one
+    record each it is DeLong's own.
+
+    Parameters
+    ----------
+    in_scores, out_scores, in_people, out_people
+        As in :func:`auc_interval`.
+
+    Returns
+    -------
+    Spread
+        A factor of at least 1, its degrees of freedom, and how many independent units the smaller side has.
+    """
+    inside, outside = sides(in_scores, out_scores)
     n_in, n_out = len(inside), len(outside)
+    people = _people(in_people, out_people, n_in, n_out)
     won = _below(inside, np.sort(outside)) / (2 * n_out)  # (n_in,) share of the non-members each member beats
     lost = 1.0 - _below(outside, np.sort(inside)) / (2 * n_in)  # (n_out,) share of the members that beat each
-    value = auc(inside, outside)
-    inflation = 1.0
-    if 0.0 < value < 1.0 and min(n_in, n_out) > 1:
-        delong = float(won.var(ddof=1) / n_in + lost.var(ddof=1) / n_out)
-        inflation = max(1.0, delong / _variance(value, n_in, n_out))
-    return auc_score_interval(value, n_in, n_out, confidence=confidence, inflation=inflation)
+    value = float(won.mean())
+    if people is None:
+        units, variance, freedom = min(n_in, n_out), np.inf, np.inf
+        if units > 1:
+            variance = float(won.var(ddof=1) / n_in + lost.var(ddof=1) / n_out)
+    else:
+        units, variance, freedom = _by_person([won, lost], people)
+    if not 0.0 < value < 1.0:
+        return Spread(1.0, freedom, units)
+    if units == 1:  # nothing tells how units differ
+        return Spread(1.0 if people is None else np.inf, freedom, units)
+    return Spread(max(1.0, variance / _variance(value, n_in, n_out)), freedom, units)
 
 
 def auc_score_interval(
-    value: float, n_in: int, n_out: int, *, confidence: float = 0.95, inflation: float = 1.0
+    value: float,
+    n_in: int,
+    n_out: int,
+    *,
+    confidence: float = 0.95,
+    spread: Spread | None = None,
 ) -> Interval:
     """Interval of an area known only by its value and the number of records on each side.
 
@@ -98,8 +165,8 @@ def auc_score_interval(
         Records on each side, at least one.
     confidence
         Level of the interval.
-    inflation
-        Factor on the variance, at least 1.
+    spread
+        What :func:`auc_spread` found; None: independent, evenly spread records.
 
     Returns
     -------
@@ -113,9 +180,13 @@ def auc_score_interval(
     """
     if not 0.0 <= value <= 1.0 or min(n_in, n_out) < 1:
         raise DataError(f"an area needs 0 <= value <= 1 and records on both sides, got {value}, {n_in} and {n_out}")
+    spread = spread or Spread(1.0, np.inf, min(n_in, n_out))
     alpha = 1.0 - checked_confidence(confidence)
-    z2 = float(ndtri(1.0 - alpha / 2)) ** 2 * inflation
-    exact = (alpha / 2) ** (1.0 / min(n_in, n_out))
+    if not np.isfinite(spread.inflation):
+        return Interval(float(value), 0.0, 1.0)
+    z = ndtri(1.0 - alpha / 2) if np.isinf(spread.freedom) else stdtrit(max(spread.freedom, 1.0), 1.0 - alpha / 2)
+    z2 = float(z) ** 2 * spread.inflation
+    exact = (alpha / 2) ** (1.0 / spread.units)
 
     def excess(t: float) -> float:
         return (value - t) ** 2 - z2 * _variance(t, n_in, n_out)
@@ -123,6 +194,44 @@ def auc_score_interval(
     low = 0.0 if value == 0.0 else exact if value == 1.0 else float(brentq(excess, 0.0, value))
     high = 1.0 if value == 1.0 else 1.0 - exact if value == 0.0 else float(brentq(excess, value, 1.0))
     return Interval(float(value), low, high)
+
+
+def _people(
+    in_people: ArrayLike | None, out_people: ArrayLike | None, n_in: int, n_out: int
+) -> tuple[Ints, Ints] | None:
+    """Return the numbers of people on both sides, one numbering for both; None where each has one record."""
+    if in_people is None and out_people is None:
+        return None
+    if in_people is None or out_people is None:
+        raise DataError("people are known of one side only; give in_people and out_people, or neither")
+    both = np.asarray(in_people), np.asarray(out_people)
+    if both[0].shape != (n_in,) or both[1].shape != (n_out,):
+        raise DataError(
+            f"in_people and out_people must name one person per score, {n_in} and {n_out}; got shapes {both[0].shape} "
+            f"and {both[1].shape}"
+        )
+    number = numbered(np.concatenate([each.astype(object) for each in both]))
+    return None if int(number.max()) + 1 == n_in + n_out else (number[:n_in], number[n_in:])
+
+
+def _by_person(placements: list[Scores], people: tuple[Ints, Ints]) -> tuple[int, float, float]:
+    """Return the people of the smaller side, and the variance of the area by deleting each, with its degrees of freedom."""
+    total = int(max(each.max() for each in people)) + 1
+    shifts, variances, freedoms, units = [], [], [], []
+    for placement, person in zip(placements, people, strict=True):
+        counts = np.bincount(person, minlength=total)
+        there = int((counts > 0).sum())
+        units.append(there)
+        if there == 1:
+            return 1, np.inf, 1.0
+        share = counts / len(person)
+        moved = np.bincount(person, placement - placement.mean(), minlength=total) / len(person) / (1 - share)
+        shifts.append(moved * ((there - 1) / there) ** 0.5)  # of the area, where the person is left out
+        variances.append(float((shifts[-1] ** 2).sum()))
+        freedoms.append(1 / float((share**2).sum()) - 1)
+    variance = sum(variances) + 2 * float((shifts[0] * shifts[1]).sum())  # people on both sides move both
+    weighed = sum(v * v / f for v, f in zip(variances, freedoms, strict=True))
+    return min(units), variance, sum(variances) ** 2 / weighed if weighed else min(freedoms)
 
 
 def _variance(t: float, n_in: int, n_out: int) -> float:

@@ -37,6 +37,8 @@ def by_group(
     in_groups: ArrayLike,
     out_groups: ArrayLike,
     *,
+    in_people: ArrayLike | None = None,
+    out_people: ArrayLike | None = None,
     fpr: float | None = None,
     confidence: float = 0.95,
 ) -> tuple[GroupLeak, ...]:
@@ -52,6 +54,9 @@ def by_group(
         (n_in,) and (n_out,) scores of members and of non-members, higher = member.
     in_groups, out_groups
         The group of each of these records: numbers or text, none missing.
+    in_people, out_people
+        The person of each of these records, as in :func:`~miaudit.stats.auc_interval`; not together with ``fpr``, whose exact
+        bounds need independent records.
     fpr
         Also find the TPR at this rate, with a threshold of each group's own; None for no TPR.
     confidence
@@ -74,6 +79,9 @@ def by_group(
     of_out = _groups("out_groups", out_groups, len(outside))
     if (of_in.dtype.kind == "U") != (of_out.dtype.kind == "U"):
         raise DataError(f"groups must be of one kind on both sides, got {of_in.dtype} and {of_out.dtype}")
+    people = [None if each is None else np.asarray(each) for each in (in_people, out_people)]
+    if fpr is not None and any(each is not None for each in people):
+        raise DataError("a TPR of records that belong to people has no exact bounds; leave out fpr, or people")
     names = np.union1d(of_in, of_out)
     both = len(np.intersect1d(of_in, of_out))
     each = 1.0 - (1.0 - checked_confidence(confidence)) / max(both, 1)
@@ -84,7 +92,8 @@ def by_group(
             reason = "there are no members here" if not len(ins) else "there are no non-members here"
             found.append(GroupLeak(str(name), len(ins), len(outs), None, None, None, each, reason))
             continue
-        area = auc_interval(ins, outs, confidence=each)
+        of = [None if p is None else p[g == name] for p, g in zip(people, (of_in, of_out), strict=True)]
+        area = auc_interval(ins, outs, in_people=of[0], out_people=of[1], confidence=each)
         rate = None if fpr is None else tpr_at_fpr(ins, outs, fpr, confidence=each)
         found.append(GroupLeak(str(name), len(ins), len(outs), area, rate, area.low > 0.5, each))
     return tuple(found)

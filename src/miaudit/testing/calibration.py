@@ -8,6 +8,8 @@ Where members and non-members come from one distribution every report of a leak 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
@@ -23,7 +25,7 @@ RATES = (0.1, 0.01, 0.001)
 DELTA = 1e-5
 
 
-def reports(scores: Scores, member: Bools, labels: Ints, *, seed: int) -> dict[str, bool]:
+def reports(scores: Scores, member: Bools, labels: Ints, *, seed: int, people: Ints | None = None) -> dict[str, bool]:
     """Say of every statistic that claims 95 % whether it reports a leak.
 
     Parameters
@@ -37,6 +39,9 @@ def reports(scores: Scores, member: Bools, labels: Ints, *, seed: int) -> dict[s
     seed
         Of the draws: the split of the scores, and the coin flips of the one-run audits, which are right only where the
         target knows nothing of membership.
+    people
+        (n,) the person of each record, nobody on both sides. Then areas are of records, their intervals as wide as people
+        make them, and everything else that claims a level is of people; records' decisions have no interval.
 
     Returns
     -------
@@ -45,16 +50,19 @@ def reports(scores: Scores, member: Bools, labels: Ints, *, seed: int) -> dict[s
     """
     score = scores.score
     ins, outs = score[member], score[~member]
-    groups = stats.by_group(ins, outs, labels[member], labels[~member])
+    of: dict[str, Any] = {} if people is None else {"in_people": people[member], "out_people": people[~member]}
+    groups = stats.by_group(ins, outs, labels[member], labels[~member], **of)
     found = {
-        "AUC": stats.auc_interval(ins, outs).low > 0.5,
-        **{f"TPR at {100 * f:g} % FPR": stats.tpr_at_fpr(ins, outs, f).low > f for f in RATES},
+        "AUC": stats.auc_interval(ins, outs, **of).low > 0.5,
         "AUC by group, corrected": any(bool(g.above_chance) for g in groups),
     }
-    zero = stats.tpr_at_zero_fp(ins, outs)
-    found["TPR at 0 false positives"] = zero.low > zero.fpr_high
-    found |= {name: bound > 0 for name, bound in certified_bounds(score, member, seed=seed).items()}
-    found["PPV at the point of the largest bound"] = _ppv_above_prior(ins, outs)
+    if people is not None:
+        person = stats.person_scores(ins, outs, people[member], people[~member], seed=child_seed(seed, "people"))
+        units = np.concatenate(person[:2])
+        of_people = np.arange(len(units)) < len(person.inside)
+        found["AUC of people"] = stats.auc_interval(*person[:2]).low > 0.5
+        return found | {f"{name}, people": leak for name, leak in _of_draws(units, of_people, seed).items()}
+    found |= _of_draws(score, member, seed)
     coins = generator(seed, "coins").random(len(score)) < 0.5
     found |= {name: bound > 0 for name, bound in one_run_bounds(score, coins, seed=seed).items()}
     if scores.decision is None:
@@ -67,6 +75,17 @@ def reports(scores: Scores, member: Bools, labels: Ints, *, seed: int) -> dict[s
         "PPV of decisions": any(each.low > each.prior for each in stats.ppv(*counts)),
         "epsilon of decisions": stats.epsilon_from_rates(*counts, delta=DELTA) > 0,
     }
+    return found
+
+
+def _of_draws(score: NDArray[np.float64], member: Bools, seed: int) -> dict[str, bool]:
+    """Say of the statistics that need independent scores whether they report a leak."""
+    ins, outs = score[member], score[~member]
+    found = {f"TPR at {100 * f:g} % FPR": stats.tpr_at_fpr(ins, outs, f).low > f for f in RATES}
+    zero = stats.tpr_at_zero_fp(ins, outs)
+    found["TPR at 0 false positives"] = zero.low > zero.fpr_high
+    found |= {name: bound > 0 for name, bound in certified_bounds(score, member, seed=seed).items()}
+    found["PPV at the point of the largest bound"] = _ppv_above_prior(ins, outs)
     return found
 
 

@@ -6,15 +6,16 @@ member by a fair coin flip of its own, as a one-run audit asks, and in ``bystand
 ``overlapping`` chooses between shadows that answered the audited records, each inside by a coin flip (LiRA), and shadows
 with records of their own (Shokri et al. 2017). Every world has a population of as many records as are audited, members
 of nothing, and features: three numbers a record that tell nothing but its class (the records themselves in
-``bystander``). It has probes too, as if the label of a record held out against change the longer the surer the model is:
-of eight variants those are answered rightly that ask for less than the probability of the true class, and the boundary is
-as far as that class is ahead of the next.
+``bystander``). In ``people`` classes are drawn freely too, and the evidence says whose the records are. Every world has
+probes too, as if the label of a record held out against change the longer the surer the model is: of eight variants
+those are answered rightly that ask for less than the probability of the true class, and the boundary is as far as that
+class is ahead of the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,6 +197,79 @@ def bystander(seed: int = 0, *, n: int = 400, classes: int = 5, shadows: int = 6
     probes = _probes(said, answers, y, row_labels)
     evidence = Evidence(
         said, answers, inside, all_labels, asked=asked, population=population, features=x, probes=probes
+    )
+    return World(evidence, member)
+
+
+def people(
+    seed: int = 0,
+    *,
+    n: int = 100,
+    records: int = 10,
+    correlation: float = 0.3,
+    counts: Literal["equal", "geometric"] = "equal",
+    shift: float = 0.0,
+    classes: int = 5,
+    shadows: int = 6,
+    overlapping: bool = False,
+) -> World:
+    """People with many records, half of the n people members: every attack is at chance unless ``shift`` says otherwise.
+
+    Each model has a bent of its own for each person, so that what it answers about two records of one person correlates by
+    ``correlation`` in a way no other model tells of; at 1 all records of a person are copies of one. People's features
+    correlate by (1 + correlation) / 2, and two records have one class as often. ``shift`` is added to the logit of the
+    true class of members' records. With ``counts = "geometric"`` people have ``records`` records on average, on both
+    sides by the same law. The evidence names the people.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
+    half = max(1, n // 2)
+
+    def mixed(of: Ints, columns: int, rho: float) -> NDArray[np.float64]:
+        common = generator.normal(size=(int(of.max()) + 1, columns))[of]
+        return np.asarray(np.sqrt(rho) * common + np.sqrt(1 - rho) * generator.normal(size=(len(of), columns)))
+
+    def crowd() -> tuple[Ints, Ints]:
+        """Return (r,) people and classes of the records of 2 half people."""
+        size = np.full(2 * half, records) if counts == "equal" else generator.geometric(1 / records, 2 * half)
+        of = np.repeat(np.arange(2 * half), size)
+        own, of_person = generator.integers(0, classes, len(of)), generator.integers(0, classes, 2 * half)[of]
+        return of, np.where(generator.random(len(of)) < (1 + correlation) / 2, of_person, own).astype(np.int64)
+
+    def answer(of: Ints, labels: Ints, inside: Bools) -> NDArray[np.float64]:
+        logits = 1.5 * mixed(of, classes, correlation)
+        logits[np.arange(len(labels)), labels] += 2.0 + shift * inside
+        exp = np.exp(logits)
+        return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+
+    of, labels = crowd()
+    member = of < half
+    nowhere = np.zeros(1, bool)
+    target = answer(of, labels, member)
+    if overlapping:
+        inside = (generator.random((shadows, 2 * half)) < 0.5)[:, of]
+        asked, all_people, all_labels = None, of, labels
+        rows = np.stack([answer(of, labels, each) for each in inside])
+    else:
+        far, theirs = crowd()  # one crowd of other people, whom every shadow divides anew
+        inside = np.stack([generator.permutation(2 * half) < half for _ in range(shadows)])[:, far]
+        asked = np.tile(len(labels) + np.arange(len(far)), (shadows, 1))
+        all_people, all_labels = np.concatenate([of, 2 * half + far]), np.concatenate([labels, theirs])
+        rows = np.stack([answer(far, theirs, each) for each in inside])
+    outside, their_labels = crowd()
+    population = Population(
+        answer(outside, their_labels, nowhere),
+        their_labels,
+        shadows=np.stack([answer(outside, their_labels, nowhere) for _ in range(shadows)]),
+        features=mixed(outside, 3, (1 + correlation) / 2) + their_labels[:, None] * [1.0, 0.0, 0.0],
+    )
+    probes = _probes(target, rows, labels, all_labels if asked is None else all_labels[asked])
+    evidence = Evidence(
+        *(target, rows, inside, all_labels),
+        asked=asked,
+        population=population,
+        features=mixed(of, 3, (1 + correlation) / 2) + labels[:, None] * [1.0, 0.0, 0.0],
+        probes=probes,
+        people=all_people,
     )
     return World(evidence, member)
 
