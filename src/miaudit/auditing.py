@@ -266,6 +266,8 @@ def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: flo
     store = Store(folder)
     store.sweep()
     seconds: dict[str, float] = {"load": time.perf_counter() - began}
+    if case.target is not None:
+        case.target.order = child_seed(case.seed, "questions")
     if isinstance(case.target, Endpoint):
         case.target.tell, case.target.deadline = lambda text: say(text, None), workers.deadline
         if keep:
@@ -287,8 +289,7 @@ def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: flo
     own = [] if case.target is not None else [_target_job(case, outside, probed)]
     if case.target is not None:
         say("asking the target", None)
-        if isinstance(case.target, Endpoint):
-            _meet(case.target, case, outside, probed, say)
+        _meet(case.target, case, outside, probed, say)
         asked = _ask(case.target, case, outside, probed)
     what = "training the target and shadow models" if own else "training shadow models"
     seen: list[Progress] = []
@@ -394,19 +395,24 @@ def _target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) -
     return Job(key, "target", case.split.members, asked, seed, probed)
 
 
-def _meet(endpoint: Endpoint, case: Case, outside: NDArray[np.int64], probed: Probed | None, say: Tell) -> None:
+def _meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None, say: Tell) -> None:
     """Make first contact, with records that are not audited, and say what asking will take."""
     X, split = case.dataset.X, case.split
-    if not endpoint.contact:
-        others = split.population[~np.isin(split.population, outside)]
-        probes = others if len(others) >= endpoint.probes else split.population
-        endpoint.make_contact(take_records(X, probes[: endpoint.probes]))
-    asked = [split.members, split.nonmembers, *([] if endpoint.kind == "labels" else [outside])]
-    parts = itertools.chain(
-        [take_records(X, np.concatenate(asked))], () if probed is None else probed.variants(case.dataset)
-    )
-    estimate = endpoint.expect(parts, further=0 if probed is None else probed.steps)
-    say(f"asking the target: {estimate}", None)
+    others = split.population[~np.isin(split.population, outside)]
+    probes = (others if len(others) >= target.probes else split.population)[: target.probes]
+    before = len(target.contact)
+    if not before:
+        known = [probes, split.members, split.nonmembers, outside]  # of a run that goes on, what was answered before
+        target.make_contact(take_records(X, np.concatenate(known)))
+    if isinstance(target, Endpoint):
+        asked = [split.members, split.nonmembers, *([] if target.kind == "labels" else [outside])]
+        parts = itertools.chain(
+            [take_records(X, np.concatenate(asked))], () if probed is None else probed.variants(case.dataset)
+        )
+        estimate = target.expect(parts, further=0 if probed is None else probed.steps)
+        say(f"asking the target: {estimate}", None)
+    if before or target.resumed:
+        target.confirm(resumed=True)
 
 
 def _of_row(
@@ -431,27 +437,39 @@ def _of_row(
 
 
 def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> _Asked:
-    before, X = target.queries, case.dataset.X
+    before, X, n = target.queries, case.dataset.X, len(case.split.members) + len(case.split.nonmembers)
+    audited = [case.split.members, case.split.nonmembers]
     with one_thread():
-        said = target.query(take_records(X, np.concatenate([case.split.members, case.split.nonmembers])))
-        if said.kind == "labels":
-            outputs, further = said.labels, None  # labels of other records serve no attack
+        together = target.kind not in (
+            None,
+            "labels",
+        )  # of one that was never asked, the audited records tell what it answers
+        asked = [*audited, outside] if together else audited
+        answer = target.query(take_records(X, np.concatenate(asked)))
+        outputs: NDArray[Any]
+        further: NDArray[Any] | None = None
+        if answer.kind == "labels":
+            outputs = answer.labels[:n]  # labels of other records serve no attack
         else:
-            outputs = said.probabilities.astype(np.float32)
-            further = target.query(take_records(X, outside)).probabilities.astype(np.float32) if len(outside) else None
+            values = answer.probabilities.astype(np.float32)
+            outputs, further = values[:n], values[n:]
+            if not together:
+                further = target.query(take_records(X, outside)).probabilities.astype(np.float32)
+            further = further if len(outside) else None
         probes = {} if probed is None else probed.ask(target, case.dataset)
-    contact = target.contact if isinstance(target, Endpoint) else None
+        queries = target.queries - before
+        target.confirm()
     return _Asked(
         outputs,
         further,
         target.description,
-        target.queries - before + (0 if contact is None else contact["queries"]),
+        queries + target.contact["queries"],
         probes,
-        target.outputs or said.kind,
+        target.outputs or answer.kind,
         None if target.decision is None else target.decision.reason,
         target.capability,
         target.decimals,
-        contact,
+        dict(target.contact),
         tuple(target.remarks),
     )
 

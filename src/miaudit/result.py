@@ -268,7 +268,8 @@ class TargetResult(Document):
 
     ``queries`` is null where the answers were made elsewhere and nobody counted. ``outputs`` is what it answers, and
     ``outputs_reason`` how that is known. ``capability`` is what can be attacked with, ``decimals`` the most that were seen
-    in its probabilities (null: more than six), and ``contact`` what first contact found of a target behind a url.
+    in its probabilities (null: more than six), and ``contact`` what first contact found of a target
+    that was given, and whether it answered the same when asked again later.
     """
 
     description: str

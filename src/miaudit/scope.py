@@ -119,6 +119,11 @@ def oddities(contact: Mapping[str, Any] | None) -> list[str]:
             f"The target's answer to a record depends on the other records of its request (by up to "
             f"{contact['batch_difference']:.2g}): set target.http.batch = 1 to ask about each alone."
         )
+    if contact and contact["unchanged"] is None:
+        found.append(
+            f"Whether the target was one and the same model all the time is not known: {contact['unchanged_reason']}. "
+            "Members and non-members were asked about in a random order, so that a change would not tell them apart."
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,7 +138,11 @@ class Store:
     def note(self, event: str, **details: Any) -> None:
         """Add one line to the journal."""
         line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details})
-        with explained(self.folder), (self.folder / "journal.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / "journal.jsonl"
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise StoreError(f"{path} is a link or no file, and the journal is a file of its own; remove it")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        with explained(self.folder), os.fdopen(os.open(path, flags, 0o644), "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def part(self, key: str, name: str, start: int, end: int) -> NDArray[Any]:

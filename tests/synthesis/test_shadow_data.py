@@ -218,7 +218,7 @@ def test_a_live_endpoints_budget_stops_the_climbs_and_no_record_is_paid_twice(fo
         free.close()
     assert made.sha256 == whole.sha256
     assert made.figures["queries"] == whole.figures["queries"]
-    assert sum(count > 1 for count in script.answered.values()) <= 5  # the records of first contact
+    assert sum(count > 1 for count in script.answered.values()) <= 10  # the records of first contact, in each run
 
 
 def test_a_kill_loses_half_a_minute_at_most_and_the_next_run_ends_alike(folder):

@@ -32,7 +32,10 @@ class Script:
     drop_after: bool = False  # they were answered, but the answer was lost
     delay: float = 0.0
     body: bytes | None = None  # answered in place of the answer
+    error: bytes | None = None  # body of answers with another status than 200
     headers: dict[str, str] = field(default_factory=dict)  # of the last request
+    path: str = ""  # of the last request
+    sent: bytes = b""  # body of the last request
     seen: Counter[tuple[float, ...]] = field(default_factory=Counter)
     answered: Counter[tuple[float, ...]] = field(default_factory=Counter)
     requests: int = 0
@@ -41,6 +44,9 @@ class Script:
     connections: int = 0
     times: list[float] = field(default_factory=list)  # of requests, by time.monotonic
     lock: Any = field(default_factory=threading.Lock)
+
+
+_BUSY = b"<html><body>Busy, or not for you</body></html>"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -66,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             script.times.append(time.monotonic())
             script.at_once += 1
             script.most_at_once = max(script.most_at_once, script.at_once)
-            script.headers = dict(self.headers.items())
+            script.headers, script.path, script.sent = dict(self.headers.items()), self.path, content
             script.seen.update(rows)
             status, headers = script.statuses.pop(0) if script.statuses else (200, {})
             drop = status == 200 and script.drops > 0
@@ -80,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             if status != 200:
-                self.reply(status, b"<html><body>Busy, or not for you</body></html>", "text/html", headers)
+                self.reply(status, script.error or _BUSY, "text/html", headers)
             elif script.body is not None:
                 self.reply(200, script.body, "text/html", headers)
             else:

@@ -34,7 +34,7 @@ def figures(result):
     document = json.loads(result.to_json())
     for of_the_way in ("provenance", "threat_model"):
         document.pop(of_the_way)
-    for key in ("description", "source", "queries", "contact"):
+    for key in ("description", "source", "contact"):
         document["target"].pop(key)
     return document
 
@@ -47,9 +47,9 @@ def test_an_audit_by_url_has_the_figures_of_the_audit_in_process():
         target.close()
     assert figures(by_url) == figures(miaudit.audit(MODEL, **QUICK))
     assert by_url.target.source == "given url"
-    assert by_url.target.queries == 900 + 11 == sum(script.answered.values())
+    assert by_url.target.queries == 900 + 11 + 5 == sum(script.answered.values())
     assert by_url.target.contact["deterministic"]
-    assert by_url.provenance["target"]["records_sent"] == 911
+    assert by_url.provenance["target"]["records_sent"] == 916
 
 
 def test_a_target_of_labels_only_is_audited_by_url():
@@ -156,13 +156,13 @@ def test_a_killed_run_asks_again_only_what_was_on_its_way(where, tmp_path):
         done = run(command)
         assert done.exit_code == 0, done.stderr
         times = sorted(script.seen.values(), reverse=True)
-        # first contact: as a batch, again, and one of them alone, once and for all
-        assert times == [3] + [2] * (4 + lost) + [1] * (900 - lost)
+        # first contact: as a batch, again, and one of them alone; then once more when it goes on, and at the end
+        assert times == [5] + [4] * 4 + [2] * lost + [1] * (900 - lost)
         result = json.loads((tmp_path / "out" / "result.json").read_text())
-        assert result["provenance"]["target"]["spent_over_all_runs"] == sum(script.seen.values()) == 911 + lost
+        assert result["provenance"]["target"]["spent_over_all_runs"] == sum(script.seen.values()) == 921 + lost
         asked = script.requests
         assert run(command).exit_code == 0
-        assert script.requests == asked
+        assert script.requests == asked + 1  # whether it is still the same model
 
 
 def test_a_run_stopped_between_requests_asks_nothing_twice(tmp_path):
@@ -173,12 +173,12 @@ def test_a_run_stopped_between_requests_asks_nothing_twice(tmp_path):
         assert stopped.exit_code == 4
         assert "the budget covers only 289" in stopped.stderr
         assert "611 are missing" in stopped.stderr
-        assert "a budget of at least 911" in stopped.stderr
+        assert "a budget of at least 921" in stopped.stderr
         assert sum(script.seen.values()) == 300
         plan = tmp_path / "plan.toml"
-        plan.write_text(plan.read_text().replace("budget = 300", "budget = 911"))
+        plan.write_text(plan.read_text().replace("budget = 300", "budget = 921"))
         assert run(command).exit_code == 0
-        assert sum(script.seen.values()) == 911
+        assert sum(script.seen.values()) == 921
         assert sum(count > 1 for count in script.seen.values()) == 5
 
 
@@ -204,14 +204,14 @@ def test_label_only_probes_are_told_beforehand_and_stay_in_the_budget(attacks, f
         )
         assert sum(script.seen.values()) == 1500
         enough = int(re.search(r"budget of at least ([\d,]+)", told)[1].replace(",", ""))
-        assert enough == (1500 if further else 3611)  # of a walk the least is what was asked
+        assert enough == (1510 if further else 3621)  # of a walk the least is what was asked
         if further:
             enough = int(re.search(r"\(([\d,]+) is enough\)", told)[1].replace(",", ""))
         plan.write_text(plan.read_text().replace("budget = 1500", f"budget = {enough}"))
         done = run(command)
         assert done.exit_code == 0, done.stderr
         assert 1500 < sum(script.seen.values()) <= enough
-        assert max(count for count in script.seen.values()) <= 3  # first contact
+        assert max(count for count in script.seen.values()) <= 5  # first contact
         assert sum(count > 1 for count in script.seen.values()) == 5
 
 
@@ -243,8 +243,8 @@ def test_synthesis_from_a_url_is_told_beforehand_and_stays_in_the_budget(tmp_pat
         result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["provenance"]["target"]["spent_over_all_runs"] == sum(script.seen.values())
     assert result["synthesis"]["records"] == 40
-    assert max(script.seen.values()) <= 3
-    assert sum(count > 1 for count in script.seen.values()) == 5  # first contact
+    assert max(script.seen.values()) <= 6
+    assert sum(count > 1 for count in script.seen.values()) == 10  # first contact, in each run with other records
 
 
 def test_the_secret_of_a_plan_is_in_nothing_that_a_run_writes_or_prints(tmp_path):

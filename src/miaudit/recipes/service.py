@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from miaudit.data.records import n_records, take_records
 from miaudit.errors import PlanError, TargetError
 from miaudit.targets.client import Client, Connection, check_url, shown
+from miaudit.targets.credentials import ENV, body_problems, variable
 from miaudit.targets.wire import Wire
 from miaudit.targets.wire.rows import from_bytes, rows_of, to_bytes
+from miaudit.targets.wire.template import with_variables
 
 _BODY: dict[str, Any] = {
     "name": "$name",
@@ -124,6 +126,10 @@ class ServiceRecipe:
                 if f'"{need}"' not in self.body:
                     problems.append(("body", f'must hold "{need}", where they go'))
         problems += _problems("wire", lambda: Wire(**self.wire))
+        if not problems:
+            for name, text in (("body", self.body), ("wire.body", self.wire.get("body"))):
+                problems += [] if text is None else body_problems(json.loads(text), name)
+            problems += body_problems(dict(self.params), "params")
         problems += _problems("", self._connection)
         if problems:
             raise PlanError(problems)
@@ -161,13 +167,14 @@ class ServiceRecipe:
         else:
             url = urljoin(self.status or self.train, where)
             if urlsplit(url)[:2] != urlsplit(self.train)[:2]:
+                where = self._redacted(shown(url))
                 raise TargetError(
-                    f"the service at {shown(self.train)} says that its model is at {shown(url)}, another server, to which "
+                    f"the service at {shown(self.train)} says that its model is at {where}, another server, to which "
                     "records and credentials are not sent unasked; if that is right, give recipe.service.predict"
                 )
         wire = Wire(**self.wire)
         client = Client(wire.address(url), content_type=wire.content_type, connection=self._connection())
-        return ServiceModel(client, wire, classes, 1 if wire.one_at_a_time else self.batch)
+        return ServiceModel(client, wire.filled(client.value), classes, 1 if wire.one_at_a_time else self.batch)
 
     def _connection(self, *, repeated: bool = True) -> Connection:
         return Connection(
@@ -191,13 +198,30 @@ class ServiceRecipe:
         }
         content = to_bytes([self.describe(), *values.values()])
         values["$name"] = f"miaudit-{hashlib.sha256(content).hexdigest()[:32]}"
-        return to_bytes(_filled(_BODY if self.body is None else json.loads(self.body), values))
+        template = _BODY if self.body is None else json.loads(self.body)
+        values["$params"] = with_variables(values["$params"], variable)
+        return to_bytes(_filled(with_variables(template, variable), values))
+
+    def _redacted(self, text: str) -> str:
+        """Return a text without the credentials that are sent."""
+        client = self._client(self.train, self._connection())
+        try:
+            return client.redacted(text)
+        finally:
+            client.close()
+
+    def _client(self, url: str, connection: Connection) -> Client:
+        """Return a client that knows all credentials, also those of the body."""
+        client = Client(url, content_type="application/json", connection=connection)
+        for name in dict.fromkeys(ENV.findall(f"{self.body} {json.dumps(dict(self.params), default=str)}")):
+            client.value(name, "body")
+        return client
 
     def _post(self, url: str, body: bytes, path: str) -> str:
         """Return what stands at a path in the answer to a body."""
         named = self.body is None or '"$name"' in self.body
         connection = self._connection(repeated=named)
-        client = Client(url, content_type="application/json", connection=connection)
+        client = self._client(url, connection)
         try:
             return client.read(client.post(body, _Free()), lambda content: _at(from_bytes(content), path, url))
         finally:
@@ -205,7 +229,7 @@ class ServiceRecipe:
 
     def _awaited(self, url: str, job: str) -> str:
         """Return where the model of a job is, when the job is done; nothing if ``predict`` says it."""
-        client = Client(url, content_type="application/json", connection=self._connection())
+        client = self._client(url, self._connection())
         deadline = time.monotonic() + self.wait
 
         def look(content: bytes) -> tuple[str, str]:
@@ -222,8 +246,9 @@ class ServiceRecipe:
                 if state in self.done:
                     return endpoint
                 if time.monotonic() + self.poll > deadline:
+                    name, state = client.redacted(job), client.redacted(state)
                     raise TargetError(
-                        f"training job {job} is still {state!r} after wait = {self.wait:g} s; give it longer, or say in "
+                        f"training job {name} is still {state!r} after wait = {self.wait:g} s; give it longer, or say in "
                         f"recipe.service.done which state means trained (now: {', '.join(self.done)})"
                     )
                 time.sleep(self.poll)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
+import hashlib
+import logging
 import random
 import re
 import ssl
@@ -14,10 +14,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from miaudit.errors import PlanError, TargetError
+from miaudit.errors import PlanError, TargetError, TimeLimitError
+from miaudit.targets.credentials import (
+    ENV,
+    Strike,
+    header_problems,
+    names_credential,
+    printable,
+    query_problem,
+    variable,
+    without_login,
+)
+from miaudit.targets.deadline import bounded
 from miaudit.targets.wire.rows import excerpt
 
 Read = TypeVar("Read")
@@ -28,9 +41,13 @@ Sign = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
 SLOW_DOWN = (408, 425, 429)
 """Statuses that ask to come back later; 503 with Retry-After is another."""
 
-_ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-_SECRET = re.compile(r"auth|key|token|secret|cookie|password|signature|credential", re.IGNORECASE)
+MOST_BYTES = 16 * 2**20
+"""Most bytes of an answer, after decompression, unless a client is told that its answers are larger."""
+
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds of backoff
+_ERROR_BYTES = 64 * 1024  # read of an answer that is no answer
+_LOGGERS = ("httpx2", *(f"httpcore2{part}" for part in ("", ".http11", ".http2", ".connection", ".proxy", ".socks")))
+_PUBLIC = re.compile(r"(?:x-amz-)?date|host|accept.*|content-.*|user-agent|x-amz-content-sha256", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,7 +59,7 @@ class Connection:
     headers
         Sent with every request; ``env:NAME`` in a value stands for an environment variable.
     timeout
-        Seconds to wait for an answer, and for a connection.
+        Seconds for one attempt in all, from connecting to the last byte of the answer.
     retries
         Further attempts after a dropped connection, a timeout, or a 5xx status.
     patience
@@ -74,25 +91,24 @@ class Connection:
     sign: Sign | None = None
 
     def __post_init__(self) -> None:
-        problems = [
+        problems = header_problems(self.headers)
+        problems += [
             (
-                f"headers.{name}",
-                "looks like a credential, and plans and results are kept: put it into an environment variable and write "
-                f'{name} = "env:VARIABLE" (or "Bearer env:VARIABLE")',
+                f"headers.{printable(name)}",
+                "is no header: a name is letters, digits and -, a value is one line of ASCII",
             )
             for name, value in self.headers.items()
-            if _SECRET.search(name) and not _ENV.search(value)
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not _sendable(value)
         ]
-        if not self.timeout > 0:
-            problems.append(("timeout", f"must be a number of seconds above 0, got {self.timeout}"))
+        for name in ("timeout", "patience"):
+            if not 0 < getattr(self, name) < float("inf") and (name == "timeout" or getattr(self, name) != 0):
+                problems.append((name, f"must be a number of seconds above 0, got {getattr(self, name)}"))
         if self.retries < 0:
             problems.append(("retries", f"must be at least 0, got {self.retries}"))
         if self.key is not None and self.certificate is None:
             problems.append(("key", "belongs to certificate, the client's certificate"))
-        if self.proxy is not None and urlsplit(self.proxy).password:
-            problems.append(
-                ("proxy", 'holds a password: put the address into a variable and write proxy = "env:VARIABLE"')
-            )
+        if self.proxy is not None and not ENV.search(self.proxy):
+            problems += [("proxy", problem) for problem in _proxy_problems(self.proxy)]
         if problems:
             raise PlanError(problems)
 
@@ -123,13 +139,20 @@ class Client:
     Parameters
     ----------
     url
-        Where to post.
+        Where to post; ``env:NAME`` in its path or its query stands for an environment variable.
     content_type
         Of the bodies, and what is accepted in return.
     connection
         How.
     concurrency
         Most requests at a time, and connections kept.
+    most_bytes
+        Of an answer, after decompression.
+
+    Attributes
+    ----------
+    deadline
+        Time (by time.monotonic) after which nothing is sent, read or waited for.
 
     Raises
     ------
@@ -137,20 +160,33 @@ class Client:
         If the url is no http address or holds a credential, a variable is not set, or a certificate cannot be read.
     """
 
-    def __init__(self, url: str, *, content_type: str, connection: Connection, concurrency: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        content_type: str,
+        connection: Connection,
+        concurrency: int = 1,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         import httpx2
 
         check_url(url)
-        self._url = url
         self.shown = shown(url)
+        self.deadline: float | None = None
+        self.most_bytes = most_bytes
         self._options = connection
-        self._secrets: set[str] = set()
         self._random = random.Random()
         self._lock = threading.Lock()
+        self._strike = Strike(_logins())
+        self._url = ENV.sub(lambda match: quote(self.value(match[1], "url"), safe=""), url)
         headers = {name: self._filled(f"headers.{name}", value) for name, value in connection.headers.items()}
         self._headers = {"content-type": content_type, "accept": content_type, **headers}
         proxy = None if connection.proxy is None else self._filled("proxy", connection.proxy)
+        if proxy is not None:
+            self._strike.add(_login_of(proxy))
         try:
+            httpx2.URL(self._url)
             self._http = httpx2.Client(
                 headers=self._headers,
                 timeout=connection.timeout,
@@ -158,45 +194,48 @@ class Client:
                 verify=_tls(connection) if url.startswith("https") else True,
                 proxy=proxy,
             )
-        except (ValueError, httpx2.InvalidURL) as error:
-            raise PlanError(f"the client for {self.shown} cannot be made: {self.redacted(str(error))}") from None
-        self._closing = weakref.finalize(self, self._http.close)
+        except PlanError:
+            raise
+        except Exception as error:  # of many types: odd proxies, in the plan or the environment, and certificate files
+            raise PlanError(
+                f"the client for {self.shown} cannot be made: {self.redacted(f'{type(error).__name__}: {error}')}; check url, "
+                "proxy, and the environment's HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
+            ) from None
+        self._time = bounded(self._http)
+        self._closing = weakref.finalize(self, _end, self._http, _quiet(self._strike))
 
-    def _filled(self, name: str, value: str) -> str:
-        def variable(match: re.Match[str]) -> str:
-            found = os.environ.get(match[1], "")
-            if not found:
-                raise PlanError(f"{name} takes its value from the environment variable {match[1]}, which is not set")
-            if not found.isascii() or any(ord(c) < 32 or ord(c) == 127 for c in found):
-                raise PlanError(f"the environment variable {match[1]} of {name} holds characters a header cannot have")
-            self._secrets.add(found)
-            return found
+    def value(self, name: str, where: str) -> str:
+        """Return the value of an environment variable, which is struck out of every text from now on."""
+        value = variable(name, where)
+        with self._lock:
+            self._strike.add([value])
+        return value
 
-        return _ENV.sub(variable, value)
+    def _filled(self, where: str, value: str) -> str:
+        text = ENV.sub(lambda match: self.value(match[1], where), value)
+        if not _sendable(text):
+            names = ", ".join(match[1] for match in ENV.finditer(value))
+            raise PlanError(f"the environment variable {names} of {where} holds characters a header cannot have")
+        return text
 
     def redacted(self, text: str) -> str:
-        """Return a text with every secret in it struck out, also as JSON, Python or an address would write it.
+        """Return a text with every credential in it struck out, in whatever form it came back.
 
-        Strike out before you shorten: of a secret that was cut in two, the first part would stay.
+        Strike out before you shorten: of a credential that was cut in two, the first part would stay.
         """
-        with self._lock:
-            forms = {f for s in self._secrets for f in (s, json.dumps(s)[1:-1], repr(s)[1:-1], quote(s, safe=""))}
-        secrets = sorted(forms, key=len, reverse=True)
-        for secret in secrets:
-            text = text.replace(secret, "***")
-        return text
+        return self._strike(text)
 
     def read(self, content: bytes, decode: Callable[[bytes], Read]) -> Read:
         """Return what ``decode`` makes of an answer; a TargetError of it tells of the answer without its secrets."""
         try:
             return decode(content)
         except TargetError as error:
-            found = error
+            problem = error
         try:
-            decode(self.redacted(content.decode("utf-8", "replace")).encode())
+            decode(self.redacted(content[:_ERROR_BYTES].decode("utf-8", "replace")).encode())
         except TargetError as error:
-            found = error
-        raise TargetError(self.redacted(str(found)))
+            problem = error if len(content) <= _ERROR_BYTES else problem
+        raise TargetError(self.redacted(str(problem)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -216,65 +255,117 @@ class Client:
         ------
         TargetError
             If no answer could be had; the message holds no secret.
+        TimeLimitError
+            If the deadline came first, or would come before the next attempt.
         """
         return self._sent("POST", body, reservation)
 
     def _sent(self, method: str, body: bytes | None, reservation: Reservation) -> bytes:
+        failures, slowed, waited = 0, 0, 0.0
+        while True:
+            self._check_time(0.0)
+            reservation.sending()
+            reply = self._attempt(method, body, reservation)
+            if reply.content is not None:
+                return reply.content
+            self._check_time(0.0)
+            if reply.slow_down:
+                floor, slowed = self._backoff(slowed), slowed + 1
+                wait = floor if reply.wait is None else max(reply.wait + self._random.uniform(0, 0.1), floor)
+                waited += wait
+                if waited > self._options.patience:
+                    raise TargetError(
+                        f"{reply.problem}; it asks to wait, and {_seconds(waited)} in all is more than patience = "
+                        f"{self._options.patience:g}. What was answered is kept: run again later, or lower rate and "
+                        "concurrency"
+                    )
+                self._check_time(wait)
+                reservation.wait(wait)
+                continue
+            floor, failures = self._backoff(failures), failures + 1
+            if failures > self._options.retries:
+                raise TargetError(f"{reply.problem}, {failures} times; what was answered is kept, run again to go on")
+            wait = floor if reply.wait is None else max(floor, min(reply.wait, _LONGEST_WAIT))
+            self._check_time(wait)
+            time.sleep(wait)
+
+    def _attempt(self, method: str, body: bytes | None, reservation: Reservation) -> _Reply:
+        """Send once; return the content, or what is wrong where it may be tried again."""
         import httpx2
 
-        failures, waited = 0, 0.0
-        while True:
-            reservation.sending()
-            began = time.monotonic()
-            try:
-                response = self._http.request(
-                    method, self._url, content=body, headers=self._signed(method, body or b"")
-                )
-            except httpx2.TransportError as error:
-                why = self.redacted(f"{type(error).__name__}: {error}")
-                reservation.lost(why, time.monotonic() - began)
-                problem, wait = f"{self.shown} does not answer ({why})", self._backoff(failures)
-            except httpx2.HTTPError as error:
-                reservation.lost(type(error).__name__, time.monotonic() - began)
+        began = time.monotonic()
+        self._time.at = min(began + self._options.timeout, float("inf") if self.deadline is None else self.deadline)
+        try:
+            signed = self._signed(method, body or b"")
+            with self._http.stream(method, self._url, content=body, headers=signed) as response:
+                status, headers = response.status_code, response.headers
+                good = 200 <= status < 300
+                content = self._content(response, self.most_bytes if good else _ERROR_BYTES, whole=good)
+        except httpx2.TransportError as error:
+            why = self.redacted(f"{type(error).__name__}: {error}")
+            reservation.lost(why, time.monotonic() - began)
+            if isinstance(error, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol):
+                raise TargetError(f"{self.shown} cannot be asked ({why}); check url, headers and proxy") from None
+            return _Reply(problem=f"{self.shown} does not answer ({why})")
+        except TargetError as error:
+            reservation.lost(str(error)[:100], time.monotonic() - began)
+            raise
+        except Exception as error:
+            why = self.redacted(f"{type(error).__name__}: {error}")
+            reservation.lost(type(error).__name__, time.monotonic() - began)
+            raise TargetError(f"the answer of {self.shown} cannot be read: {why}") from None
+        if good:
+            return _Reply(content=content)
+        reservation.refused(status, time.monotonic() - began)
+        text = excerpt(self.redacted(content.decode("utf-8", "replace")))
+        problem, asked = f"{self.shown} answers status {status}: {text}", retry_after(headers.get("retry-after"))
+        if self._means_slow_down(status, asked):
+            return _Reply(problem=problem, wait=asked, slow_down=True)
+        if status < 500:
+            raise TargetError(f"{problem}; {self.redacted(_hint(status, headers.get('location')))}")
+        return _Reply(problem=problem, wait=asked)
+
+    def _content(self, response: Any, most: int, *, whole: bool) -> bytes:
+        """Return the decompressed content; of one that is too large, an error or the first part."""
+        import httpx2
+
+        parts, size = [], 0
+        for part in response.iter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                if not whole:
+                    break
                 raise TargetError(
-                    f"the answer of {self.shown} cannot be read: {self.redacted(f'{type(error).__name__}: {error}')}"
-                ) from None
-            else:
-                status = response.status_code
-                if 200 <= status < 300:
-                    return response.content
-                reservation.refused(status, time.monotonic() - began)
-                said = excerpt(self.redacted(response.content.decode("utf-8", "replace")))
-                problem = f"{self.shown} answers status {status}: {said}"
-                asked = retry_after(response.headers.get("retry-after"))
-                if self._means_slow_down(status, asked):
-                    wait = self._backoff(int(waited)) if asked is None else asked + self._random.uniform(0, 0.1)
-                    waited += wait
-                    if waited > self._options.patience:
-                        raise TargetError(
-                            f"{problem}; it asks to wait, and {waited:.0f} s in all is more than patience = "
-                            f"{self._options.patience:g}. What was answered is kept: run again later, or lower rate and "
-                            "concurrency"
-                        )
-                    reservation.wait(wait)
-                    continue
-                if status < 500:
-                    raise TargetError(f"{problem}; {_hint(status, response.headers.get('location'))}")
-                wait = self._backoff(failures) if asked is None else min(asked, _LONGEST_WAIT)
-            failures += 1
-            if failures > self._options.retries:
-                raise TargetError(f"{problem}, {failures} times; what was answered is kept, run again to go on")
-            time.sleep(wait)
+                    f"{self.shown} answers more than {most / 2**20:,.0f} MiB (after decompression) to one request; lower "
+                    "batch, or check url and format"
+                )
+            if time.monotonic() > self._time.at:
+                raise httpx2.ReadTimeout("the time for one request is over")
+        return b"".join(parts)[:most]
+
+    def _check_time(self, wait: float) -> None:
+        """Raise TimeLimitError if the time limit is over, or will be when so many seconds were waited."""
+        if self.deadline is not None and time.monotonic() + wait >= self.deadline:
+            raise TimeLimitError(
+                "the time limit came while the target was asked"
+                + (f", which asks to wait {_seconds(wait)}" if wait else "")
+                + "; every answer is kept, run again to go on"
+            )
 
     def _signed(self, method: str, body: bytes) -> Mapping[str, str]:
         if self._options.sign is None:
             return {}
         try:
-            added = dict(self._options.sign(method, self._url, dict(self._headers), body))
+            added = {
+                str(k): str(v) for k, v in self._options.sign(method, self._url, dict(self._headers), body).items()
+            }
         except Exception as error:
             raise TargetError(f"sign failed: {self.redacted(f'{type(error).__name__}: {error}')}") from None
         with self._lock:
-            self._secrets |= {value for name, value in added.items() if _SECRET.search(name)}
+            self._strike.add(
+                value for name, value in added.items() if not _PUBLIC.fullmatch(name) or names_credential(name)
+            )
         return added
 
     def _means_slow_down(self, status: int, asked: float | None) -> bool:
@@ -284,6 +375,16 @@ class Client:
         """Return seconds between half and all of a wait that doubles."""
         wait = min(_FIRST_WAIT * 2.0 ** min(attempt, 10), _LONGEST_WAIT)
         return wait * self._random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """What came of an attempt: the content, or what is wrong and how long the server asks to wait."""
+
+    content: bytes | None = None
+    problem: str = ""
+    wait: float | None = None
+    slow_down: bool = False
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
@@ -296,10 +397,10 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
         pass
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+        when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+        return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
 
 
 def check_url(url: str) -> None:
@@ -312,21 +413,100 @@ def check_url(url: str) -> None:
     """
     try:
         parts = urlsplit(url)
-        named = parts.hostname is not None and (parts.port is None or parts.port > 0)
-    except ValueError:
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        named = named and url.isascii() and url.isprintable() and " " not in url and not ENV.search(parts.netloc)
+    except (ValueError, TypeError, AttributeError):
         named, parts = False, urlsplit("")
     if not named or parts.scheme not in ("http", "https"):
-        raise PlanError(f"url must be an address such as https://host/path; got {url!r}")
-    if parts.username or parts.password:
-        raise PlanError("url holds a user or a password, and plans and results are kept: send them by headers")
-    secret = [name for name, _ in parse_qsl(parts.query) if _SECRET.search(name) or name.lower() == "sig"]
-    if secret:
-        raise PlanError(f"url holds a credential ({secret[0]}), and plans and results are kept: send it by headers")
+        raise PlanError(
+            f"url must be an address such as https://host/path, in ASCII; got {printable(without_login(str(url)))!r}"
+        )
+    problem = query_problem(url)
+    if problem is not None:
+        raise PlanError(problem)
 
 
 def shown(url: str) -> str:
     """Return an address without its query."""
-    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+    return without_login(url)
+
+
+def _seconds(wait: float) -> str:
+    return f"{wait:.0f} s" if wait < 1e7 else f"{wait:.1e} s"
+
+
+def identity_of(connection: Connection, url: str) -> dict[str, Any]:
+    """Return what of a connection decides who answers: headers, certificates and proxy; credentials by their variables.
+
+    A folder without any of these has the identity it had before they counted.
+    """
+    proxy = connection.proxy
+    if proxy is None and not proxy_bypass(urlsplit(url).hostname or ""):
+        proxies = getproxies()
+        proxy = proxies.get(urlsplit(url).scheme) or proxies.get("all")
+    parts = {
+        "headers": sorted((name.lower(), value) for name, value in connection.headers.items()),
+        "certificate": _digest(connection.certificate),
+        "ca": _digest(connection.ca),
+        "proxy": None if proxy is None else without_login(proxy),
+        "sign": None
+        if connection.sign is None
+        else getattr(connection.sign, "__qualname__", type(connection.sign).__name__),
+    }
+    return {name: value for name, value in parts.items() if value}
+
+
+def _digest(path: str | None) -> str | None:
+    try:
+        return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return path
+
+
+def _sendable(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and not any(ord(c) < 32 or ord(c) == 127 for c in value)
+
+
+def _proxy_problems(proxy: str) -> list[str]:
+    try:
+        parts = urlsplit(proxy)
+        good = parts.scheme in ("http", "https", "socks5", "socks5h") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good, parts = False, urlsplit("")
+    if parts.username or parts.password:
+        return ['holds a user or a password: put the address into a variable and write proxy = "env:VARIABLE"']
+    return [] if good else [f"must be an address such as http://host:port, got {printable(without_login(proxy))!r}"]
+
+
+def _login_of(address: str) -> list[str]:
+    """Return what of a proxy's address is secret."""
+    login, at, _ = address.rpartition("@")
+    login = login.partition("://")[2]
+    user, _, password = login.partition(":")
+    return [login, password or user, unquote(password or user)] if at else []
+
+
+def _logins() -> list[str]:
+    """Return what of the environment's proxies is secret."""
+    return [text for address in getproxies().values() for text in _login_of(address)]
+
+
+def _quiet(strike: Strike) -> Callable[[logging.LogRecord], bool]:
+    """Strike credentials out of what the HTTP library logs; return the filter that does."""
+
+    def struck(record: logging.LogRecord) -> bool:
+        record.msg, record.args = strike(record.getMessage()), ()
+        return True
+
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(struck)
+    return struck
+
+
+def _end(http: Any, struck: Callable[[logging.LogRecord], bool]) -> None:
+    http.close()
+    for name in _LOGGERS:
+        logging.getLogger(name).removeFilter(struck)
 
 
 def _tls(connection: Connection) -> Any:
@@ -335,9 +515,13 @@ def _tls(connection: Connection) -> Any:
     try:
         context = ssl.create_default_context(cafile=connection.ca)
         if connection.certificate is not None:
-            context.load_cert_chain(connection.certificate, connection.key)
-    except (OSError, ssl.SSLError) as error:
-        raise PlanError(f"the files of ca, certificate and key cannot be used: {error}") from error
+            context.load_cert_chain(
+                connection.certificate, connection.key, password=lambda: ""
+            )  # never asks at a terminal
+    except (OSError, ValueError, TypeError) as error:
+        raise PlanError(
+            f"the files of ca, certificate and key cannot be used: {error}; expected PEM files, and a key without a passphrase"
+        ) from error
     return context
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import os
+import re
 import sys
 import threading
 import time
@@ -11,22 +14,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.answers import Decision, Type, hint_of_name
 from miaudit.data.records import Records, column_names, kind_of, n_records, row_hashes, take_records
-from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError
+from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError
+from miaudit.files import write_atomically
 from miaudit.targets.classes import class_columns
-from miaudit.targets.client import Client, Connection, shown
+from miaudit.targets.client import MOST_BYTES, Client, Connection, check_url, identity_of, shown
+from miaudit.targets.contact import findings, repeated
+from miaudit.targets.credentials import body_problems, chosen_values
 from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
 from miaudit.targets.target import Outputs, Target
 from miaudit.targets.wire import Wire
 
-NOISE = 1e-6
-"""Answers to the same record that differ by no more than this differ by arithmetic, not by chance."""
+_VERBOSE, _MOST_EVER = 256, 2**30  # bytes of an answer to one record and class, with its name; and in all
+_HUGE = 1e100  # sums of such numbers are infinite
 
 
 class Endpoint(Target):
@@ -37,14 +43,10 @@ class Endpoint(Target):
 
     Attributes
     ----------
-    contact
-        What first contact found; empty before it.
     ledger
         Counts of what was sent, and every answer that came.
     tell
         Called with a sentence about how far asking is.
-    deadline
-        Time (by time.monotonic) after which nothing more is sent.
     """
 
     def __init__(
@@ -62,6 +64,10 @@ class Endpoint(Target):
         folder: str | Path | None,
         description: str | None,
     ) -> None:
+        check_url(url)
+        held = [] if wire.body is None else body_problems(json.loads(wire.body))
+        if held:
+            raise PlanError(held)
         self.url = wire.address(url)
         name = wire.output or (wire.answer or "").rpartition(".")[2]
         hint = hint_of_name(name, f"its answers are named {name!r}")
@@ -69,10 +75,10 @@ class Endpoint(Target):
         self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
         self.wire = wire
         self.limits = limits
-        self.contact: dict[str, Any] = {}
         self.tell: Callable[[str], None] = lambda text: None
-        self.deadline: float | None = None
+        self.connection = connection
         self._client = Client(self.url, content_type=wire.content_type, connection=connection, concurrency=concurrency)
+        self._filled = wire.filled(self._client.value)
         self._batch = 1 if wire.one_at_a_time else batch
         self._concurrency = concurrency
         self.probes = probes
@@ -80,6 +86,8 @@ class Endpoint(Target):
         self._folder = None if folder is None else Path(folder)
         self._ledger: Ledger | None = None
         self._expected: list[bytes] = []
+        self._contact_keys: list[bytes] = []
+        self._verified = 0  # answers that were there when it was last seen to be the same model
         self._further = 0
 
     def for_classes(self, classes: int, names: tuple[Any, ...] | None = None) -> Endpoint:
@@ -101,29 +109,66 @@ class Endpoint(Target):
         self.classes, self._names = classes, names
         if self._order is not None:
             self._columns = class_columns(self._order, classes, names)
+        self._client.most_bytes = min(max(MOST_BYTES, self._batch * classes * _VERBOSE), _MOST_EVER)
         return self
+
+    @property
+    def deadline(self) -> float | None:
+        """Time (by time.monotonic) after which nothing is sent, read or waited for."""
+        return self._client.deadline
+
+    @deadline.setter
+    def deadline(self, at: float | None) -> None:
+        self._client.deadline = at
+        if self._ledger is not None:
+            self._ledger.deadline = at
 
     def keep_in(self, folder: str | Path) -> None:
         """Keep answers and log below a folder, unless they are kept elsewhere already."""
         if self._folder is None and self._ledger is None:
+            if Path(folder).is_symlink():
+                raise StoreError(f"{folder} is a link, and answers are kept in a folder of their own; remove it")
             self._folder = Path(folder)
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides what a record's answer means: address, wire format, and classes."""
+        """Hash of all that decides what a record's answer is: address, headers, body, certificates, proxy, and classes.
+
+        A credential is in it by the name of its variable, so that it may be renewed. Of a variable in another place, such
+        as a header that chooses the model, the value is in it, by a digest under a key that stays in the folder.
+        """
         names = self._order or self._names
         parts = {
             "url": self.url,
             "wire": {name: value for name, value in vars(self.wire).items() if value is not None},
             "classes": self.classes if names is None else [str(name) for name in names],
+            **identity_of(self.connection, self.url),
         }
+        chosen = chosen_values(self.connection.headers, self.url, self.wire.body)
+        if chosen:
+            parts["chosen"] = hmac.new(self._salt(), json.dumps(chosen).encode(), "sha256").hexdigest()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _salt(self) -> bytes:
+        """Return the key of this folder's digests, made when first needed; without a folder nothing outlives the run."""
+        if self._folder is None:
+            return b""
+        path = self._folder / "salt"
+        if path.is_symlink():
+            raise StoreError(f"{path} is a link; remove it")
+        if not path.exists():
+            write_atomically(path, os.urandom(32))
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"cannot keep answers in {self._folder}: {error}; choose another --out") from None
 
     @property
     def ledger(self) -> Ledger:
         """The query ledger, opened when first used."""
         if self._ledger is None:
             self._ledger = Ledger(None if self._folder is None else self._folder / self.identity, self.limits)
+            self._ledger.deadline = self.deadline
         return self._ledger
 
     def close(self) -> None:
@@ -152,9 +197,8 @@ class Endpoint(Target):
 
     def _further_left(self) -> int:
         """Return how many of the further records may still have to be asked about."""
-        known = sum(self.ledger.has(key) for key in set(self._expected))
-        before = len(self.ledger) - known - int(self.contact.get("queries", 0))
-        return max(0, self._further - max(0, before))
+        expected = set(self._expected) | set(self._contact_keys)
+        return max(0, self._further - sum(key not in expected for key in self.ledger.records()))
 
     def facts(self) -> dict[str, Any]:
         """Return this run's counts, for the provenance of a result."""
@@ -180,23 +224,19 @@ class Endpoint(Target):
         BudgetError
             If the budget does not cover them; the answers that came are kept.
         TargetError
-            If the target fails or gives an unusable answer.
+            If the target fails or gives an unusable answer, or is another model than the one that gave earlier answers.
         """
         if not self.contact and n_records(X):
             self.make_contact(X)
             self.queries -= self.contact["records"]  # which are among the records asked about now
+            if self.resumed:
+                self._confirm(set(self._expected) or set(_keys(X)), resumed=True)
         return super().query(X)
 
     def make_contact(self, X: Records) -> dict[str, Any]:
-        """Ask about the first few of some records and note what kind of target this is.
+        """Ask about the first few of some records; of a target that was met in an earlier run, ask nothing.
 
-        Returns
-        -------
-        dict
-            ``records`` and ``queries`` it took; ``answers``: probabilities, logits, topk or labels; ``decimals``;
-            ``deterministic``: whether the same batch asked twice got the same answers, and ``repeat_difference``, the
-            largest difference; ``batch_consistent`` and ``batch_difference``: whether a record asked alone got the
-            answer it got in the batch.
+        What is noted is said at `Target.make_contact`.
 
         Raises
         ------
@@ -205,37 +245,103 @@ class Endpoint(Target):
         """
         if self.classes < 1:
             raise PlanError("say how many classes the data has, or their names: connect(..., classes=...)")
-        known, before = self.ledger.fact("contact"), self.queries
-        if known is not None:
-            self.contact = known
-            if self._declared is None and self.decision is None:
-                self.decision = Decision(known.get("outputs", known["answers"]), known.get("reason", "first contact"))
-                self._one = self.decision.type in ("labels", "score")
-            self._saw_decimals(known["decimals"])
-            self.queries += known["queries"]
+        if self._recalled(X):
             return self.contact
         X = take_records(X, np.arange(min(self.probes, n_records(X))))
-        n = n_records(X)
-        first = self._ask(X)
+        before, first = self.queries, self._ask(X)
         super().query(X)  # checks what came; asks nothing
         again = self._ask(X, b"again")
-        alone = self._ask(take_records(X, [0]), b"alone") if self._batch > 1 else first[:1]
-        repeat, single = _difference(first, again), _difference(first[:1], alone)
-        self.contact = {
-            "records": n,
-            "queries": 2 * n + (1 if self._batch > 1 else 0),
-            "answers": self.kind,
-            "outputs": self.outputs,
-            "reason": None if self.decision is None else self.decision.reason,
-            "decimals": self.decimals,
-            "deterministic": repeat <= NOISE,
-            "repeat_difference": repeat,
-            "batch_consistent": single <= NOISE or repeat > NOISE,
-            "batch_difference": single,
-        }
+        alone = self._ask(take_records(X, [0]), b"alone") if self._batch > 1 else first
+        self.contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
+        self.contact |= {"outputs": self.outputs, "reason": None if self.decision is None else self.decision.reason}
         self.queries = before + self.contact["queries"]
-        self.ledger.note("contact", self.contact)
+        self._contact_keys, self._first = _keys(X), (X, first)
+        self._note(verified=True)
         return self.contact
+
+    def _recalled(self, X: Records) -> bool:
+        """Take up what an earlier run knew of the target, if it answered some of these records."""
+        known, state = self.ledger.fact("contact"), self.ledger.fact("state")
+        if known is None or state is None:
+            return False
+        if not _whole(known, state):
+            raise StoreError(
+                f"what {self.ledger.folder} holds of the target is damaged, or of another version of this program: remove that "
+                "folder to ask again, or choose another --out"
+            )
+        ours = _keys(X)
+        place = {key: i for i, key in reversed(list(enumerate(ours)))}
+        self._contact_keys, self._verified = [bytes.fromhex(key) for key in state["keys"]], state["verified"]
+        rows = [place[key] for key in self._contact_keys if key in place and self.ledger.has(key)]
+        if len(rows) < len(self._contact_keys):
+            rows = [i for key, i in place.items() if self.ledger.has(key)][: self.probes]
+        if not rows:
+            return False
+        self._first = take_records(X, rows), _stacked([self.ledger.known(ours[i]) for i in rows])
+        self.contact, self.resumed = known, True
+        if self._declared is None and self.decision is None:
+            self.decision = Decision(known.get("outputs") or known["answers"], known.get("reason") or "first contact")
+            self._one = self.decision.type in ("labels", "score")
+        self._saw_decimals(known["decimals"])
+        self.queries += known["queries"]
+        if state["mixed"]:
+            raise TargetError(
+                f"the answers in {self.ledger.folder} are of two models: the target changed while it was asked. Remove that "
+                "folder, or choose another --out, and run again while the model stays as it is"
+            )
+        return True
+
+    def _note(self, *, verified: bool, mixed: bool = False) -> None:
+        """Keep what is known of the target, and how many answers there were when it was last seen to be the same."""
+        if verified:
+            self._verified = self._answered()
+        keys = [key.hex() for key in self._contact_keys]
+        self.ledger.note("contact", self.contact)
+        self.ledger.note("state", {"keys": keys, "verified": self._verified, "mixed": mixed})
+
+    def _answered(self) -> int:
+        """Return how many records were answered, not counting those that were asked again on purpose."""
+        return sum(1 for _ in self.ledger.records())
+
+    def confirm(self, *, resumed: bool = False) -> None:
+        """Ask the questions of first contact again, and see that the target is the model that it was then.
+
+        After the other records nothing is asked if there were none since the last time. Where the budget is spent, or what
+        is left of it is needed for the records that are missing, that is noted: ``contact["unchanged"]`` is then None.
+
+        Raises
+        ------
+        TargetError
+            If it is another model now.
+        """
+        self._confirm(set(self._expected), resumed=resumed)
+
+    def _confirm(self, needed: set[bytes], *, resumed: bool) -> None:
+        answered, ledger = self._answered(), self.ledger
+        if self._first is None or (not resumed and answered == self._verified):
+            return
+        (X, first), left = self._first, ledger.left
+        n, missing = len(first), sum(not ledger.has(key) for key in needed)
+        self.contact["unchanged"] = None
+        self.contact["unchanged_reason"] = "the budget left no queries to ask the records of first contact again"
+        if left is not None and (left < n or missing <= left < missing + n):
+            self._note(verified=False)
+            return
+        before = self.contact["queries"]
+        where = "" if ledger.folder is None else f": remove {ledger.folder} first, or choose another --out"
+        try:
+            repeated(
+                self.contact,
+                first,
+                lambda: self._ask(X, os.urandom(8)),
+                since="before other records" if resumed else "at the end",
+                advice=f"Keep the model as it is while it is audited, and run again{where}",
+            )
+        finally:
+            self.queries += self.contact["queries"] - before
+            changed = self.contact["unchanged"] is False
+            done = self.contact["unchanged_reason"] is None and not changed
+            self._note(verified=done, mixed=changed and answered > self._verified)
 
     def _ask(self, X: Records, why: bytes = b"") -> NDArray[Any]:
         """Return answers, asking for those not kept; one asked again on purpose is kept beside the first, by the reason."""
@@ -295,16 +401,31 @@ class Endpoint(Target):
 
     def _exchange(self, X: Records, query: Query) -> NDArray[Any]:
         try:
-            content = self._client.post(self.wire.encode(X), query)
+            content = self._client.post(self._filled.encode(X), query)
         except BaseException:
             query.give_up()
             raise
         names = [str(name) for name in self._order or self._names or range(self.classes)]
         try:
-            return self._client.read(content, partial(self.wire.decode, n=n_records(X), names=names))
+            return self._usable(
+                self._client.read(content, partial(self.wire.decode, n=n_records(X), names=names)), names
+            )
         except TargetError:
             query.unusable()
             raise
+
+    def _usable(self, answers: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+        """Return answers; refuse numbers that no model gives, and labels in which a credential is sent back."""
+        if answers.dtype.kind == "f" and np.abs(answers).max(initial=0.0) > _HUGE:
+            raise TargetError(f"the target's answer holds {answers[np.abs(answers) > _HUGE][0]}; no model says so")
+        if answers.ndim == 1 and answers.dtype.kind != "f":
+            for label in {str(label) for label in answers.tolist()} - set(names):
+                if self._client.redacted(label) != label:
+                    raise TargetError(
+                        f"the target answers {self._client.redacted(label)!r} as a label, in which a credential of the request "
+                        "was struck out; check url and format"
+                    )
+        return answers
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -320,7 +441,9 @@ class Endpoint(Target):
         needed = set(self._expected) or set(keys)
         left, further = sum(not ledger.has(key) for key in needed), self._further_left()
         where = "" if ledger.folder is None else f" in {ledger.folder}"
-        least = ledger.spent + left
+        least = (
+            ledger.spent + left + (2 * len(self._contact_keys) if self._expected else 0)
+        )  # it is seen to be the same
         more = f", and up to {further:,} more" if further else ""
         enough = f" ({least + further:,} is enough)" if further else ""
         return BudgetError(
@@ -451,13 +574,23 @@ def _stacked(answers: Sequence[Any]) -> NDArray[Any]:
         return np.stack(answers)
     if any(isinstance(answer, np.ndarray) for answer in answers):
         raise TargetError("the target answered labels to some records and several numbers to others")
-    return np.array(answers, dtype=object if any(isinstance(answer, str) for answer in answers) else np.int64)
+    if any(isinstance(answer, str) for answer in answers):
+        return np.array(answers, dtype=object)
+    return np.array(answers, dtype=np.float64 if any(isinstance(answer, float) for answer in answers) else np.int64)
 
 
-def _difference(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Return the largest difference of two answers; 1 where labels differ."""
-    if first.shape != second.shape:
-        return float("inf")
-    if first.ndim == 1:
-        return float(any(str(a) != str(b) for a, b in zip(first.tolist(), second.tolist(), strict=True)))
-    return float(np.abs(first - second).max(initial=0.0))
+def _whole(known: Any, state: Any) -> bool:
+    """Whether what a folder holds of a target has the form in which it was written."""
+    form = {"records": int, "queries": int, "answers": str, "deterministic": bool, "repeat_difference": float | int}
+    form |= {"batch_consistent": bool, "batch_difference": float | int, "later": int}
+    return (
+        isinstance(known, dict)
+        and isinstance(state, dict)
+        and all(isinstance(known.get(name), kind) for name, kind in form.items())
+        and known.get("outputs") in get_args(Type)
+        and {"decimals", "later_difference", "unchanged", "unchanged_reason"} <= known.keys()
+        and isinstance(state.get("verified"), int)
+        and isinstance(state.get("mixed"), bool)
+        and isinstance(state.get("keys"), list)
+        and all(isinstance(key, str) and re.fullmatch("([0-9a-f]{2})*", key) for key in state["keys"])
+    )

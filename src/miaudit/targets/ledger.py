@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import BudgetError, PlanError, StoreError
+from miaudit.errors import BudgetError, PlanError, StoreError, TimeLimitError
+
+RECORD = 24
+"""Bytes that name a record; what follows them says why it was asked again."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class Ledger:
     ----------
     spent
         Records sent and not refused, over all runs in the folder: answered, on their way, or lost.
+    deadline
+        Time (by time.monotonic) after which nobody may send.
     sent, refused, lost, requests
         Of this run: records sent, records sent that the server refused by a status, records sent without any response,
         and requests.
@@ -128,6 +133,7 @@ class Ledger:
         self.limits = limits or Limits()
         self.spent = self.sent = self.refused = self.lost = self.requests = 0
         self._lock = threading.RLock()
+        self.deadline: float | None = None
         self._next = 0.0  # earliest time of the next sending, by time.monotonic
         self._number = 0
         self._answers: dict[bytes, bytes] = {}
@@ -139,6 +145,7 @@ class Ledger:
     def _open(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _refuse_links(folder)
             self._base = sqlite3.connect(folder / "answers.sqlite", check_same_thread=False, timeout=1.0)
             self._closing = weakref.finalize(self, self._base.close)
             self._base.execute("PRAGMA locking_mode = EXCLUSIVE")  # held until the process ends, however it ends
@@ -150,8 +157,11 @@ class Ledger:
                 )
                 self._base.execute("CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)")
             self._answers = dict(self._base.execute("SELECT record, answer FROM answers"))
+            for record, answer in self._answers.items():
+                _check_row(record, answer)
             self.spent, self._number = _read_log(folder / "queries.jsonl")
-            self._log = os.open(folder / "queries.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+            self._log = os.open(folder / "queries.jsonl", flags, 0o644)
             _end_line(self._log)
         except sqlite3.OperationalError as error:
             self.close()
@@ -160,7 +170,12 @@ class Ledger:
                     f"{folder} is in use: another audit is asking this target; wait for it, or choose another --out"
                 ) from None
             raise StoreError(f"cannot keep answers in {folder}: {error}; choose another --out") from error
-        except (sqlite3.DatabaseError, OSError) as error:
+        except (sqlite3.DatabaseError, _DamagedError) as error:
+            self.close()
+            raise StoreError(
+                f"the answers kept in {folder} are damaged ({error}): remove that folder to ask again, or choose another --out"
+            ) from None
+        except OSError as error:
             self.close()
             raise StoreError(f"cannot keep answers in {folder}: {error}; choose another --out") from error
 
@@ -174,7 +189,7 @@ class Ledger:
                 os.close(self._log)
             self._base = self._log = None
 
-    def known(self, record: bytes) -> NDArray[Any] | str | int | None:
+    def known(self, record: bytes) -> NDArray[Any] | str | int | float | None:
         """Return the answer to a record, or None if it never came."""
         packed = self._answers.get(record)
         return None if packed is None else _unpacked(packed)
@@ -186,6 +201,10 @@ class Ledger:
     def __len__(self) -> int:
         """Return how many answers are kept."""
         return len(self._answers)
+
+    def records(self) -> Iterator[bytes]:
+        """Yield the records that were answered, leaving out answers to records that were asked again on purpose."""
+        return (record for record in self._answers if len(record) == RECORD)
 
     def estimate(self, records: Sequence[bytes], *, further: int = 0) -> Estimate:
         """Return what asking about these records will take, and about so many further ones at most."""
@@ -214,7 +233,12 @@ class Ledger:
             return None
         with self._lock:
             row = self._base.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        try:
+            return None if row is None else json.loads(row[0])
+        except (ValueError, TypeError, RecursionError):
+            raise StoreError(
+                f"what {self.folder} holds of the target ({name}) is damaged: remove that folder to ask again"
+            ) from None
 
     def note(self, name: str, value: Any) -> None:
         """Note something JSON can hold about the target."""
@@ -256,7 +280,13 @@ class Ledger:
                 self._answers.setdefault(record, answer)
 
     def pace(self, records: int) -> None:
-        """Wait until so many records may be sent."""
+        """Wait until so many records may be sent.
+
+        Raises
+        ------
+        TimeLimitError
+            If the deadline comes first.
+        """
         while True:
             with self._lock:
                 now = time.monotonic()
@@ -265,6 +295,11 @@ class Ledger:
                     if self.limits.rate is not None:
                         self._next = now + records / self.limits.rate
                     return
+                if self.deadline is not None and now + wait >= self.deadline:
+                    raise TimeLimitError(
+                        f"the time limit comes before the target may be asked again, in {wait:.0f} s; every answer is kept, "
+                        "run again to go on"
+                    )
             time.sleep(min(wait, 0.5))
 
     def hold(self, seconds: float) -> None:
@@ -303,6 +338,7 @@ class Query:
             If an earlier attempt was lost and the budget does not allow another.
         """
         ledger, n = self._ledger, len(self.records)
+        ledger.pace(n)
         with ledger._lock:
             if self._state == "lost":
                 if ledger.left is not None and ledger.left < n:
@@ -311,8 +347,6 @@ class Query:
                         "without any response)"
                     )
                 ledger.spent += n
-        ledger.pace(n)
-        with ledger._lock:
             self._attempt += 1
             self._state = "sent"
             self._sent = time.monotonic()
@@ -366,6 +400,14 @@ class Query:
         )
 
 
+def _refuse_links(folder: Path) -> None:
+    """Refuse a folder, or a file of it, that is a link: what is written would go elsewhere."""
+    names = ("answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm", "answers.sqlite-journal", "queries.jsonl")
+    for path in (folder, *(folder / name for name in names)):
+        if path.is_symlink() or (path != folder and path.exists() and not path.is_file()):
+            raise StoreError(f"{path} is a link or no file, and answers are kept in files of their own; remove it")
+
+
 def _read_log(path: Path) -> tuple[int, int]:
     """Return the records spent and the last request's number; a line cut short by a crash is passed over."""
     if not path.exists():
@@ -375,10 +417,12 @@ def _read_log(path: Path) -> tuple[int, int]:
         for text in file:
             try:
                 line = json.loads(text)
-                event, records = line["event"], int(line["records"])
-                last = max(last, int(line["request"]))
-            except (ValueError, KeyError, TypeError):
+                event, records, request = line["event"], line["records"], line["request"]
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
+            if type(records) is not int or type(request) is not int or not 0 <= records < 2**53 > request:
+                continue
+            last = max(last, request)
             spent += records if event == "send" else -records if event == "refused" else 0
     return spent, last
 
@@ -392,18 +436,37 @@ def _end_line(log: int) -> None:
             os.write(log, b"\n")
 
 
+class _DamagedError(Exception):
+    """A row that no run has written."""
+
+
+def _check_row(record: Any, answer: Any) -> None:
+    if not isinstance(record, bytes) or len(record) < RECORD or not isinstance(answer, bytes):
+        raise _DamagedError("a row is no answer")
+    try:
+        value = _unpacked(answer)
+    except ValueError as error:
+        raise _DamagedError(str(error)) from None
+    if isinstance(value, np.ndarray | float) and not np.isfinite(value).all():
+        raise _DamagedError("an answer is not finite")
+
+
 def _packed(answer: Any) -> bytes:
     if isinstance(answer, str):
         return b"s" + answer.encode()
     if isinstance(answer, np.ndarray):
         return b"f" + np.ascontiguousarray(answer, dtype="<f8").tobytes()
     if isinstance(answer, float | np.floating):
-        return b"s" + repr(float(answer)).encode()
+        return b"d" + repr(float(answer)).encode()
     return b"i" + str(int(answer)).encode()
 
 
-def _unpacked(content: bytes) -> NDArray[Any] | str | int:
+def _unpacked(content: bytes) -> NDArray[Any] | str | int | float:
     kind, rest = content[:1], content[1:]
     if kind == b"f":
         return np.frombuffer(rest, dtype="<f8")
+    if kind == b"d":
+        return float(rest)
+    if kind not in (b"s", b"i"):
+        raise ValueError(f"an answer is of kind {kind!r}")
     return rest.decode() if kind == b"s" else int(rest)

@@ -29,7 +29,9 @@ from miaudit.answers import (
 )
 from miaudit.data.records import n_records, take_records
 from miaudit.errors import DataError, PlanError, TargetError
+from miaudit.seeds import generator
 from miaudit.targets.classes import class_columns, class_numbers, classes_of
+from miaudit.targets.contact import findings, repeated
 from miaudit.targets.form import array_of, columns_of_frame
 from miaudit.targets.torch_modules import TorchQuestion
 
@@ -118,6 +120,15 @@ class Target:
         Sentences for the warnings of a result.
     batch_size
         Most records in one question.
+    order
+        Seed of the order in which records are asked about; None: as they are given. An audit gives one, so that a model
+        that changes while it is asked changes for members and non-members alike.
+    contact
+        What first contact found; empty before it.
+    probes
+        Records asked about at first contact.
+    resumed
+        Whether it goes on with answers of an earlier run.
     """
 
     def __init__(
@@ -156,6 +167,11 @@ class Target:
         self.queries = 0
         self.batch_size = BATCH
         self.remarks: list[str] = []
+        self.order: int | None = None
+        self.contact: dict[str, Any] = {}
+        self.probes = 5
+        self.resumed = False
+        self._first: tuple[Any, NDArray[Any]] | None = None  # records of first contact, and the answers to them
 
     @property
     def kind(self) -> Kind | None:
@@ -237,9 +253,10 @@ class Target:
             )
         n = n_records(X)
         size = self.batch_size if self._limit is None or not n else min(self.batch_size, self._limit(X))
+        order = np.arange(n) if self.order is None else generator(self.order, "order", n).permutation(n)
         parts: list[NDArray[Any]] = []
         for start in range(0, n, size):
-            part = X if n <= size else take_records(X, np.arange(start, min(start + size, n)))
+            part = X if self.order is None and n <= size else take_records(X, order[start : start + size])
             parts.append(self._answer(part, start))
             if parts[-1].shape[1:] != parts[0].shape[1:]:
                 raise TargetError(
@@ -247,10 +264,58 @@ class Target:
                     "the other way round; it must answer all alike"
                 )
         if parts:
-            values = self._checked(np.concatenate(parts))
+            answers = np.concatenate(parts)
+            values = self._checked(answers if self.order is None else answers[np.argsort(order)])
         else:
             values = np.empty(0, dtype=np.int64) if self.kind == "labels" else np.empty((0, self.classes))
         return Outputs(values, self.kind or "probabilities", self.classes)
+
+    def make_contact(self, X: Any) -> dict[str, Any]:
+        """Ask about the first few of some records and note what kind of target this is.
+
+        Returns
+        -------
+        dict
+            ``records`` and ``queries`` it took; ``answers``: probabilities, logits, topk or labels; ``decimals``;
+            ``deterministic``: whether the same batch asked twice got the same answers, and ``repeat_difference``, the
+            largest difference; ``batch_consistent`` and ``batch_difference``: whether a record asked alone got the
+            answer it got in the batch; ``later``, how often it was asked again since, ``later_difference``, and
+            ``unchanged``: whether it answered as at first; null where that is not known, with ``unchanged_reason``.
+
+        Raises
+        ------
+        TargetError
+            If an answer is unusable.
+        """
+        X = take_records(X, np.arange(min(self.probes, n_records(X))))
+        first, again, alone = self._answer(X, 0), self._answer(X, 0), self._answer(take_records(X, [0]), 0)
+        self._first = X, first
+        self.contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
+        return self.contact
+
+    def confirm(self, *, resumed: bool = False) -> None:
+        """Ask the questions of first contact again, and see that the target is the model that it was then.
+
+        Parameters
+        ----------
+        resumed
+            Whether it is asked before the other records, in a run that goes on with earlier answers, or after them.
+
+        Raises
+        ------
+        TargetError
+            If it is another model now.
+        """
+        if self._first is not None:
+            X, first = self._first
+            repeated(
+                self.contact,
+                first,
+                lambda: self._answer(X, 0),
+                since="before other records" if resumed else "at the end",
+                advice="Keep the model as it is while it is audited, and run again",
+            )
+            self.contact |= {"answers": self.kind, "decimals": self.decimals}
 
     def _answer(self, X: Any, start: int) -> NDArray[Any]:
         """Return what the target answers: (n, columns), or (n,) where that is one value a record."""
@@ -263,8 +328,8 @@ class Target:
             raise
         except Exception as error:
             raise TargetError(
-                f"the target failed on records {start} to {start + n - 1}: {type(error).__name__}: {error}; check that "
-                "the records have the form the model was trained on"
+                f"the target failed on {n} records, after {start} others: {type(error).__name__}: {error}; check "
+                "that the records have the form the model was trained on"
             ) from error
         if answer.ndim in (1, 2) and answer.shape[0] != n:
             raise TargetError(

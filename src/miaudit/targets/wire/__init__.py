@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 from miaudit.data.records import Records
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, TargetError
 from miaudit.targets.wire import lists, template, v2
 from miaudit.targets.wire.rows import Answers
 
@@ -82,6 +83,12 @@ class Wire:
         if self.body is not None:
             template.check(self.body)
 
+    def filled(self, value: Callable[[str, str], str]) -> Wire:
+        """Return the wire with the variables in its body filled in, by ``value(name, where)``; for sending alone."""
+        if self.body is None:
+            return self
+        return replace(self, body=json.dumps(template.with_variables(json.loads(self.body), value)))
+
     @property
     def content_type(self) -> str:
         """Type of what is sent, and what is asked for in return."""
@@ -107,7 +114,14 @@ class Wire:
         read = decode.get(self.format, lists.decode_list)
         if self.format == "json":
             read = partial(template.decode, answer=self.answer or "")
-        answers: Answers = read(content, n, output=self.output, names=names)
+        try:
+            answers: Answers = read(content, n, output=self.output, names=names)
+        except TargetError:
+            raise
+        except Exception as error:  # whatever an answer holds, it is an answer that cannot be used
+            raise TargetError(
+                f"the target's answer cannot be read ({type(error).__name__}); check url and format"
+            ) from error
         return answers
 
     def address(self, url: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from miaudit.targets.wire.rows import (
     Answers,
     answers_of,
     columns_of,
+    distinct,
     excerpt,
     from_bytes,
     is_table,
@@ -21,6 +24,9 @@ from miaudit.targets.wire.rows import (
     said_error,
     to_bytes,
 )
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 MLFLOW_FORMS = ("dataframe_split", "inputs", "instances", "input_data")
 SAGEMAKER_FORMS = ("rows", "instances", "features")
@@ -69,7 +75,8 @@ def encode_sagemaker_csv(X: Records) -> bytes:
     if len(X.shape) != 2:
         raise PlanError(f'records of shape {X.shape[1:]} have no form in CSV: set format = "sagemaker-json"')
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows_of(X))
+    rows = [[int(value) if isinstance(value, bool) else value for value in row] for row in rows_of(X)]
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
 
 
@@ -124,11 +131,13 @@ def decode_sagemaker(
     """
     start = content.lstrip()[:1]
     if start in (b"[", b"{", b"<"):
-        return decode_list(content, n, output=output, names=names)
+        return decode_list(_one_json(content, n), n, output=output, names=names)
     try:
         lines = [line for line in csv.reader(io.StringIO(content.decode())) if line]
     except (UnicodeDecodeError, csv.Error):
         raise TargetError(f"the target answered no CSV: {excerpt(content)}; check url and format") from None
+    if len(lines) == 1 and n > 1 and len(lines[0]) == n:  # one number per record, on one line
+        lines = [[value] for value in lines[0]]
     if len(lines) != n:
         raise TargetError(f"the target was asked about {n} records and answered {len(lines)} lines; it must answer all")
     if all(len(line) == 1 for line in lines):
@@ -137,14 +146,31 @@ def decode_sagemaker(
 
 
 def _number(text: str) -> int | float | str:
-    for read in (int, float):
-        try:
+    for form, read in ((_WHOLE, int), (_FLOAT, float)):
+        if form.fullmatch(text.strip()):
             return read(text)
-        except ValueError:
-            continue
     return text
 
 
+def _one_json(content: bytes, n: int) -> bytes:
+    """Return as one list what containers answer as values with commas or line ends between them, or as one record's."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        lines = [line.strip().rstrip(b",") for line in content.strip().splitlines()]
+        joined = b"[" + b",".join(line for line in lines if line) + b"]"
+        try:
+            values = json.loads(joined)
+        except (ValueError, RecursionError):
+            return content
+        inner = [value.get("predictions") if isinstance(value, dict) else None for value in values]
+        return joined if None in inner else json.dumps(inner).encode()
+    except RecursionError:
+        return content
+    one = n == 1 and isinstance(value, list) and len(value) > 1 and not any(isinstance(v, list | dict) for v in value)
+    return b"[" + content + b"]" if one else content
+
+
 def _objects(X: Records) -> list[dict[str, Any]]:
-    columns = columns_of(X)
+    columns = distinct(columns_of(X))
     return [dict(zip(columns, row, strict=True)) for row in rows_of(X)]

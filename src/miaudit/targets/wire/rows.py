@@ -16,7 +16,19 @@ Answers = NDArray[Any]
 """(n, columns) float64, or (n,) labels: integers, or texts as objects."""
 
 _PROBABILITIES = ("probabilities", "probability", "scores", "score", "predict_proba", "confidences")
-_LABELS = ("classes", "labels", "displayNames", "class_names")
+_LEAST = 0.05  # by which a rounded score of the likeliest class may be too small
+_LABELS = ("all_classes", "classes", "labels", "displayNames", "class_names", "names")
+_LABEL = (
+    "label",
+    "class",
+    "class_name",
+    "className",
+    "displayName",
+    "name",
+    "category",
+    "prediction",
+    "predicted_label",
+)
 
 
 def is_table(X: Records) -> bool:
@@ -32,7 +44,17 @@ def columns_of(X: Records) -> list[str]:
 def dense(X: Records) -> NDArray[Any]:
     """Return records that are one block of numbers as an array."""
     array: NDArray[Any] = X.toarray() if is_sparse(X) else X
+    if array.dtype.kind not in "biufU" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
+        raise DataError(f"records of type {array.dtype} have no form in JSON; convert them to numbers, float64 at most")
     return array
+
+
+def distinct(columns: list[str]) -> list[str]:
+    """Return columns' names, which are sent with each value; refuse two of one name, of which one would be lost."""
+    twice = sorted({name for name in columns if columns.count(name) > 1}) if len(set(columns)) < len(columns) else []
+    if twice:
+        raise DataError(f"the records have several columns named {twice[:5]}; give each a name of its own")
+    return columns
 
 
 def rows_of(X: Records) -> list[Any]:
@@ -52,7 +74,7 @@ def rows_of(X: Records) -> list[Any]:
 
 def plain_column(X: Records, i: int) -> list[Any]:
     """Return one column as JSON values."""
-    values: list[Any] = column_values(X, i).tolist()
+    values: list[Any] = [v.item() if isinstance(v, np.generic) else v for v in column_values(X, i).tolist()]
     for value in values:
         if not isinstance(value, str | int | float | bool):
             raise DataError(
@@ -63,8 +85,17 @@ def plain_column(X: Records, i: int) -> list[Any]:
 
 
 def to_bytes(value: Any) -> bytes:
-    """Return compact JSON; numbers keep all their digits."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    """Return compact JSON; numbers keep all their digits.
+
+    Raises
+    ------
+    DataError
+        If a value has no form in JSON.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the records have no form in JSON: {error}; convert them to finite numbers or texts") from None
 
 
 def from_bytes(content: bytes) -> Any:
@@ -95,8 +126,8 @@ def said_error(answer: Any) -> str:
         for key in ("error", "message", "detail", "error_code"):
             if answer.get(key):
                 return f"it says {key}: {excerpt(str(answer[key]))}"
-        return f"it holds {', '.join(map(repr, list(answer)[:6])) or 'nothing'}"
-    return f"it is {excerpt(json.dumps(answer))}"
+        return f"it holds {', '.join(excerpt(str(key), 40) for key in list(answer)[:6]) or 'nothing'}"
+    return f"it is {excerpt(str(answer))}"
 
 
 def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence[str] | None = None) -> Answers:
@@ -105,8 +136,9 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
     Parameters
     ----------
     items
-        Numbers or texts (labels), lists of numbers, or objects: with the key ``output``, with a list of classes and one
-        of scores, with one list of numbers under a usual name, or with one number per class name.
+        Numbers or texts (labels), lists of numbers, lists of objects with a class and its score, or objects: with the key
+        ``output``, with a list of classes and one of scores, with one class and its score, with one list of numbers under
+        a usual name, or with one number per class name.
     n
         Number of records asked about.
     output
@@ -125,12 +157,16 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
         raise TargetError(f"the target was asked about {n} records and answered {len(items)}; it must answer all")
     if items and all(isinstance(item, Mapping) for item in items):
         items = [_of_object(item, output, names) for item in items]
+    items = [_of_pairs(item, names) if _is_pairs(item) else item for item in items]
     values = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in items]
     if all(isinstance(value, str) for value in values):
         return np.array(values, dtype=object)
+    if all(isinstance(value, bool) for value in values) and {"true", "false"} <= {str(n).lower() for n in names or ()}:
+        by_text = {str(name).lower(): str(name) for name in names or ()}
+        return np.array([by_text[str(value).lower()] for value in values], dtype=object)
     if all(isinstance(value, int | float) for value in values):
         whole = all(isinstance(value, int) and abs(value) < 2**53 for value in values)
-        return np.array(values, dtype=np.int64) if whole else finite(_floats(values))
+        return np.array(values, dtype=np.int64) if whole else finite(numbers(values))
     if all(isinstance(value, list) for value in values):
         return matrix(values)
     kinds = sorted({type(value).__name__ for value in values})
@@ -153,19 +189,36 @@ def matrix(rows: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
         raise TargetError(
             f"the target's answers have different lengths, {sorted(widths)[:5]}; one number per class each"
         )
-    values = _floats(rows)
+    values = numbers(rows)
     if values.ndim != 2:
         raise TargetError(f"the target's answers have shape {values.shape}; expected one list of numbers per record")
     return finite(values)
 
 
-def _floats(values: Sequence[Any]) -> NDArray[np.float64]:
+def numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Return numbers, or lists of them, as floats.
+
+    Raises
+    ------
+    TargetError
+        If one is no number: a text, a truth value, nothing; or lists differ in length.
+    """
+    flat: list[Any] = list(values)
+    while flat and all(isinstance(value, list) for value in flat):
+        flat = [inner for value in flat for inner in value]
+    odd = next((v for v in flat if isinstance(v, bool) or not isinstance(v, int | float)), None)
+    if odd is None and any(v is None for v in flat):
+        odd = "null"
+    if odd is not None:
+        raise TargetError(f"the target's answer holds {excerpt(str(odd))} where a number is expected")
     try:
         return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
-        odd = next((v for v in flat if not isinstance(v, int | float) or abs(v) > 1e300), values[0])
-        raise TargetError(f"the target's answer holds {excerpt(str(odd))} where a number is expected") from None
+    except OverflowError:
+        raise TargetError("the target's answer holds a whole number beyond the range of a float") from None
+    except (TypeError, ValueError):
+        raise TargetError(
+            f"the target's answer holds lists of different lengths, such as {excerpt(str(values[0]))}"
+        ) from None
 
 
 def finite(values: NDArray[Any]) -> NDArray[Any]:
@@ -182,28 +235,109 @@ def _of_object(item: Mapping[str, Any], output: str | None, names: Sequence[str]
             raise TargetError(
                 f"the target's answers have no {output!r}: {said_error(item)}; set output to one of these"
             )
+        refuse_unnamed(item, output)
         return item[output]
-    labels = next((item[key] for key in _LABELS if isinstance(item.get(key), list)), None)
     scores = next((item[key] for key in _PROBABILITIES if isinstance(item.get(key), list)), None)
+    labels = next((item[key] for key in _LABELS if isinstance(item.get(key), list)), None)
     if scores is not None:
-        return scores if labels is None else _by_name(dict(zip(map(str, labels), scores, strict=False)), names)
-    if item and all(isinstance(value, int | float) for value in item.values()):
-        return _by_name({str(key): value for key, value in item.items()}, names)
+        return scores if labels is None else _of_lists(labels, scores, names)
+    label = next((item[key] for key in _LABEL if isinstance(item.get(key), str)), None)
+    score = next((item[key] for key in _PROBABILITIES if _is_number(item.get(key))), None)
+    if label is not None and score is not None:
+        if names is not None and len(names) * score < 1 - _LEAST:
+            raise TargetError(
+                f"the target answers class {excerpt(label, 40)} with score {score:g}, less than the likeliest of {len(names)} "
+                "classes has: if it is the score of another class, set output or answer to a list of one number per class"
+            )
+        return _by_name([(label, score)], names)
+    if item and all(_is_number(value) for value in item.values()):
+        return _by_name([(str(key), value) for key, value in item.items()], names)
     raise TargetError(f"the target answers objects: {said_error(item)}; set output to the key with the probabilities")
 
 
-def _by_name(scores: Mapping[str, Any], names: Sequence[str] | None) -> list[Any]:
-    if names is None:
-        raise TargetError(f"the target names its classes ({list(scores)[:5]}); give the classes' names in order")
-    number = {str(name): i for i, name in enumerate(names)}
-    if not all(name in number for name in scores):
-        number = {str(i): i for i in range(len(names))}
-    unknown = [name for name in scores if name not in number]
-    if unknown:
+def refuse_unnamed(item: Mapping[str, Any], key: str) -> None:
+    """Refuse to take a score without the class that stands beside it: such lists are mostly sorted by size.
+
+    Raises
+    ------
+    TargetError
+        If the object names the class of that number, or the classes of those numbers.
+    """
+    value = item[key]
+    label = next((name for name in _LABEL if name != key and isinstance(item.get(name), str)), None)
+    if label is not None and _is_number(value):
         raise TargetError(
-            f"the target answers classes the data does not have: {unknown[:5]}; the data's are {names[:10]}"
+            f"the path of the answers takes {key!r} alone, beside which {label!r} names its class, and such lists are "
+            "sorted by size: leave the last steps out, so that it ends at the objects or their list, which are read by "
+            "their classes"
+        )
+    if isinstance(value, list) and value and all(_is_number(v) for v in value):
+        for name in _LABELS:
+            labels = item.get(name)
+            if name != key and isinstance(labels, list) and len(labels) == len(value) > 1:
+                raise TargetError(
+                    f"the path of the answers takes {key!r} alone, beside which {name!r} names the classes: leave the last "
+                    "step out, so that it ends at the objects, which are read by their classes"
+                )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_pairs(item: Any) -> bool:
+    return isinstance(item, list) and bool(item) and all(isinstance(entry, Mapping) for entry in item)
+
+
+def _of_pairs(entries: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> list[Any]:
+    """Return scores in class order of a list of objects with a class and its score."""
+    pairs = []
+    for entry in entries:
+        label = next((entry[key] for key in _LABEL if isinstance(entry.get(key), str | int)), None)
+        score = next((entry[key] for key in _PROBABILITIES if _is_number(entry.get(key))), None)
+        if label is None or score is None:
+            raise TargetError(
+                f"the target answers lists of objects without a label and a score each: {said_error(entry)}"
+            )
+        pairs.append((str(label), score))
+    return _by_name(pairs, names)
+
+
+def _of_lists(labels: Sequence[Any], scores: Sequence[Any], names: Sequence[str] | None) -> Any:
+    """Return scores in class order of a list of classes and one of scores; or of all scores beside the one best class."""
+    if len(labels) == len(scores):
+        return _by_name([(str(label), score) for label, score in zip(labels, scores, strict=True)], names)
+    if len(labels) == 1 and names is not None and len(scores) == len(names) and all(map(_is_number, scores)):
+        best = max(scores)
+        top = [i for i, score in enumerate(scores) if score == best]
+        if any(str(labels[0]) in (names[i], str(i)) for i in top):
+            return scores
+    raise TargetError(
+        f"the target answers {len(labels)} classes ({excerpt(str(list(labels)[:5]))}) beside {len(scores)} scores; expected "
+        "as many, or all scores in the order of the classes beside the best class: set output to the key to read"
+    )
+
+
+def _by_name(pairs: Sequence[tuple[str, Any]], names: Sequence[str] | None) -> list[Any]:
+    given = [name for name, _ in pairs]
+    if names is None:
+        raise TargetError(f"the target names its classes ({excerpt(str(given[:5]))}); give the classes' names in order")
+    if len(set(given)) < len(given):
+        raise TargetError(f"the target names a class twice in one answer: {excerpt(str(sorted(given)[:5]))}")
+    number = {str(name): i for i, name in enumerate(names)}
+    if not all(name in number for name in given):
+        number = {str(i): i for i in range(len(names))}
+    if not all(name in number for name in given):
+        number = {f"LABEL_{i}": i for i in range(len(names))}  # of transformers' models whose classes have no names
+    unknown = [name for name in given if name not in number]
+    if unknown:
+        by_name = {str(name) for name in names}
+        unknown = [name for name in given if name not in by_name]
+        raise TargetError(
+            f"the target answers classes the data does not have: {[name[:40] for name in unknown[:5]]}; the data's are "
+            f"{list(names[:10])}"
         )
     row: list[Any] = [0.0] * len(names)
-    for name, score in scores.items():
+    for name, score in pairs:
         row[number[name]] = score
     return row

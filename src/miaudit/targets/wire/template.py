@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from miaudit.data.records import Records, n_records
 from miaudit.errors import PlanError, TargetError
-from miaudit.targets.wire.rows import Answers, answers_of, columns_of, excerpt, from_bytes, rows_of, to_bytes
+from miaudit.targets.credentials import ENV
+from miaudit.targets.wire.rows import (
+    Answers,
+    answers_of,
+    columns_of,
+    excerpt,
+    from_bytes,
+    refuse_unnamed,
+    rows_of,
+    to_bytes,
+)
 
 _PLACES = ("$records", "$record", "$columns")
 
@@ -41,7 +51,7 @@ def check(body: str) -> Any:
     """Return the template as JSON values, or raise a PlanError that says what is wrong with it."""
     try:
         template = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(f'body must be JSON text, such as \'{{"rows": "$records"}}\'; it is not: {error}') from None
     found = [place for place in _PLACES[:2] if _holds(template, place)]
     if len(found) != 1:
@@ -49,6 +59,26 @@ def check(body: str) -> Any:
             f'body must have one place for the records, "$records" (all of a batch) or "$record" (one); it has {len(found)}'
         )
     return template
+
+
+def with_variables(template: Any, value: Callable[[str, str], str]) -> Any:
+    """Return a template, as JSON values, whose ``env:NAME`` are filled in, by ``value(name, where)``.
+
+    Raises
+    ------
+    PlanError
+        If a variable is not set, or its value would be taken for a place of records.
+    """
+    if isinstance(template, dict):
+        return {key: with_variables(item, value) for key, item in template.items()}
+    if isinstance(template, list):
+        return [with_variables(item, value) for item in template]
+    if not isinstance(template, str):
+        return template
+    text = ENV.sub(lambda match: value(match[1], "body"), template)
+    if text != template and text.startswith("$"):
+        raise PlanError(f"body: the value of {template} begins with $, as the places of records do")
+    return text
 
 
 def takes_one(body: str) -> bool:
@@ -89,11 +119,13 @@ def _at(value: Any, steps: Sequence[str], whole: str) -> Any:
         if step == "*" and isinstance(value, list):
             return [_at(item, steps[i + 1 :], whole) for item in value]
         if isinstance(value, dict) and step in value:
+            if i == len(steps) - 1:
+                refuse_unnamed(value, step)
             value = value[step]
         elif isinstance(value, list) and step.lstrip("-").isdigit() and -len(value) <= int(step) < len(value):
             value = value[int(step)]
         else:
-            there = f"keys {list(value)[:6]}" if isinstance(value, dict) else excerpt(json.dumps(value))
+            there = f"keys {list(value)[:6]}" if isinstance(value, dict) else excerpt(str(value))
             raise TargetError(f"the target's answer has nothing at {whole!r}: at {step!r} there is {there}; set answer")
     return value
 

@@ -11,10 +11,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miaudit.data.records import Records
 from miaudit.errors import DataError, PlanError, TargetError
-from miaudit.targets.wire.rows import Answers, columns_of, dense, finite, from_bytes, is_table, plain_column, said_error
+from miaudit.targets.wire.rows import (
+    Answers,
+    columns_of,
+    dense,
+    distinct,
+    excerpt,
+    finite,
+    from_bytes,
+    is_table,
+    numbers,
+    plain_column,
+    said_error,
+)
 from miaudit.targets.wire.rows import to_bytes as _json
 
 DATATYPES = {
@@ -53,22 +66,16 @@ def encode(X: Records, *, input: str = "input-0", output: str | None = None, dat
         raise PlanError(f"datatype must be one of {', '.join(DATATYPES)}; got {datatype!r}")
     if is_table(X):
         request: dict[str, Any] = {
-            "inputs": [_column(name, plain_column(X, i), datatype) for i, name in enumerate(columns_of(X))],
+            "inputs": [_column(name, plain_column(X, i), datatype) for i, name in enumerate(distinct(columns_of(X)))],
             "parameters": {"content_type": "pd"},
         }
     else:
         array = dense(X)
-        if datatype is not None:
-            array = array.astype(DATATYPES[datatype])
         if array.dtype.name not in _NAME_OF:
             raise DataError(f"records of type {array.dtype} cannot be sent as a tensor; convert them to numbers")
-        tensor = {
-            "name": input,
-            "shape": list(array.shape),
-            "datatype": _NAME_OF[array.dtype.name],
-            "data": array.ravel().tolist(),
-        }
-        request = {"inputs": [tensor]}
+        datatype = datatype or _NAME_OF[array.dtype.name]
+        data = _values(array, datatype, "the records").ravel().tolist()
+        request = {"inputs": [{"name": input, "shape": list(array.shape), "datatype": datatype, "data": data}]}
     if output is not None:
         request["outputs"] = [{"name": output}]
     return _json(request)
@@ -76,12 +83,53 @@ def encode(X: Records, *, input: str = "input-0", output: str | None = None, dat
 
 def _column(name: str, values: list[Any], datatype: str | None) -> dict[str, Any]:
     tensor: dict[str, Any] = {"name": name, "shape": [len(values), 1], "data": values}
-    if any(isinstance(value, str) for value in values):
-        return tensor | {"datatype": "BYTES", "data": [str(v) for v in values], "parameters": {"content_type": "str"}}
+    kinds = {"text" if isinstance(v, str) else "truth value" if isinstance(v, bool) else "number" for v in values}
+    if len(kinds) > 1:
+        raise DataError(
+            f"column {name!r} holds {' and '.join(sorted(kinds))}s, and a tensor has one type: make all its values one of them"
+        )
+    if kinds == {"text"}:
+        return tensor | {"datatype": "BYTES", "parameters": {"content_type": "str"}}
     array = np.array(values)
-    if datatype is not None:
-        array = array.astype(DATATYPES[datatype])
-    return tensor | {"datatype": _NAME_OF[array.dtype.name], "data": array.tolist()}
+    if array.dtype.name not in _NAME_OF or array.tolist() != values:
+        raise DataError(
+            f"column {name!r} holds whole numbers that no tensor of one type holds exactly; give it as floats or texts"
+        )
+    datatype = datatype or _NAME_OF[array.dtype.name]
+    return tensor | {"datatype": datatype, "data": _values(array, datatype, f"column {name!r}").tolist()}
+
+
+def _values(array: NDArray[Any], datatype: str, what: str) -> NDArray[Any]:
+    """Return numbers to be sent as a type, all their digits with them; the server rounds floats as its model takes them.
+
+    Raises
+    ------
+    DataError
+        If the type cannot hold them: a fraction or a large number in whole numbers, a number beyond a float's range, or a
+        whole number that a float rounds to another.
+    """
+    dtype = np.dtype(DATATYPES[datatype])
+    if dtype == array.dtype:
+        return array
+    with np.errstate(all="ignore"):
+        cast = array.astype(dtype)
+        changed = cast.astype(array.dtype) != array
+        if dtype.kind == "b":
+            changed |= (array != 0) & (array != 1)
+        if dtype.kind in "iu" and array.dtype.kind in "iuf":  # a number out of range may wrap there and back
+            info = np.iinfo(dtype)
+            changed |= np.array([not info.min <= value <= info.max for value in array.ravel().tolist()], bool).reshape(
+                array.shape
+            )
+        if dtype.kind == "f" and array.dtype.kind == "f":
+            changed &= ~np.isfinite(cast) | ((cast == 0) & (array != 0)) | (array == np.round(array))
+    if changed.any():
+        value = array[changed].ravel()[0]
+        raise DataError(
+            f"{what} cannot be sent as {datatype}: {int(changed.sum())} values would be changed, such as {value!s}; leave "
+            "datatype out, or choose one that holds them"
+        )
+    return array if dtype.kind == "f" and array.dtype.kind == "f" else cast
 
 
 def decode(content: bytes, n: int, *, output: str | None = None, names: Sequence[str] | None = None) -> Answers:
@@ -122,14 +170,21 @@ def _tensor(item: dict[str, Any], n: int) -> Answers:
         if math.prod(shape[1:]) != 1 or not all(isinstance(value, str) for value in flat):
             raise TargetError(f"the target answers texts of shape {shape}; expected one label per record")
         return np.array(flat, dtype=object)
-    if datatype not in DATATYPES:
+    if datatype not in (*DATATYPES, "BF16"):
         raise TargetError(
             f"the target answers values of type {datatype!r}; expected one of {', '.join(DATATYPES)}, BYTES"
         )
-    try:
-        values = np.array(flat, dtype=np.float64 if datatype.startswith("FP") else np.int64)
-    except (TypeError, ValueError, OverflowError):
-        raise TargetError(f"the target's output {item.get('name')!r} holds values that are no numbers") from None
+    what = f"the target's output {item.get('name')!r}"
+    if datatype == "BOOL" or not datatype.startswith(("FP", "BF")):
+        if not all(isinstance(value, int) or (isinstance(value, float) and value.is_integer()) for value in flat):
+            odd = next(v for v in flat if not isinstance(v, int) and not (isinstance(v, float) and v.is_integer()))
+            raise TargetError(f"{what} says it is of type {datatype} and holds {excerpt(str(odd))}, no whole number")
+        flat = [int(value) for value in flat]
+        if any(not -(2**63) <= value < 2**63 for value in flat):
+            raise TargetError(f"{what} holds numbers beyond 64 bits")
+        values: NDArray[Any] = np.array(flat, dtype=np.int64)
+    else:
+        values = numbers(flat)
     return finite(values.reshape(n) if math.prod(shape[1:]) == 1 else values.reshape(n, *shape[1:]))
 
 

@@ -1,0 +1,124 @@
+"""First contact with a target, and the same questions asked again later, to see whether it is still the same model.
+
+The figures of an audit are of one model. A target that is replaced or drifts while it is asked answers some records as
+one model and the others as another. Records are therefore asked about in a random order over both sides, so that the
+change falls on members and non-members alike, and the records of first contact are asked about again at the end, and
+whenever a run is resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.errors import TargetError
+
+NOISE = 1e-6
+"""Answers to the same record that differ by no more than this differ by arithmetic, not by chance."""
+
+SAME = 1e-5
+"""Answers of a deterministic target that differ by no more than this, by its largest number if that is above 1, are
+answers of one model: other processors round otherwise."""
+
+SPREADS = 3.0
+"""A randomised target is the same model as long as its answers differ by so many times what they did at first contact."""
+
+TRIES = 3
+"""So many times are records asked about again before a target counts as another one."""
+
+
+def difference(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the largest difference of two answers; of labels, the share that differs."""
+    if first.shape != second.shape or first.ndim not in (1, 2):
+        return float("inf")
+    if not (_numbers(first) and _numbers(second)):
+        other = [str(a) != str(b) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
+        return float(np.mean(other)) if other else 0.0
+    return float(np.abs(first - second).max(initial=0.0))
+
+
+def _numbers(answers: NDArray[Any]) -> bool:
+    return answers.ndim == 2 or answers.dtype.kind == "f"
+
+
+def findings(
+    first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any], *, answers: str | None, decimals: int | None
+) -> dict[str, Any]:
+    """Return what answers to a batch, to the same batch, and to its first record alone tell of a target."""
+    repeat, single = difference(first, again), difference(first[:1], alone[:1])
+    return {
+        "records": len(first),
+        "queries": 2 * len(first) + (0 if alone is first else 1),
+        "answers": answers,
+        "decimals": decimals,
+        "deterministic": repeat <= NOISE,
+        "repeat_difference": repeat,
+        "batch_consistent": single <= NOISE or repeat > NOISE,
+        "batch_difference": single,
+        "later": 0,
+        "later_difference": None,
+        "unchanged": None,
+        "unchanged_reason": "the records of first contact were not asked about again",
+    }
+
+
+def allowed(contact: Mapping[str, Any], first: NDArray[Any]) -> float:
+    """Return by how much later answers may differ from the first ones and be those of the same model."""
+    scale = max(1.0, float(np.abs(first).max(initial=0.0))) if _numbers(first) else 0.0
+    noise = 0.0 if contact["deterministic"] else SPREADS * contact["repeat_difference"]
+    company = 0.0 if contact["batch_consistent"] else SPREADS * contact["batch_difference"]  # may be asked with others
+    return max(SAME * scale, noise, company)
+
+
+def repeated(
+    contact: dict[str, Any], first: NDArray[Any], ask: Callable[[], NDArray[Any]], *, since: str, advice: str
+) -> None:
+    """Ask again what was asked at first contact, and note in ``contact`` what came of it.
+
+    A target that answers otherwise is asked twice more. If it then answers as it did first, it was deterministic at first
+    contact by luck, and is one that varies; if it never does, it is another one.
+
+    Parameters
+    ----------
+    contact
+        What first contact found; brought up to date.
+    first
+        The first answers.
+    ask
+        Returns answers to the same records.
+    since
+        When it may have changed, and what to do: parts of the message.
+
+    Raises
+    ------
+    TargetError
+        If it is not the model that it was.
+    """
+    most, off, varies = allowed(contact, first), 0.0, None
+    for _ in range(TRIES):
+        answers = ask()
+        contact["queries"] += len(first)
+        off = difference(first, answers)
+        contact["later_difference"] = max(off, contact["later_difference"] or 0.0)
+        if off <= most:
+            break
+        varies = off
+    else:
+        contact["unchanged"], contact["unchanged_reason"] = False, None
+        how = f"differ by {off:.2g}" if _numbers(first) else f"differ for {off:.0%} of them"
+        raise TargetError(
+            f"the target is not the model that it was: asked again {since} about the {len(first)} records of first contact, "
+            f"its answers {how}, where {most:.2g} is within its noise. Answers of two models make no figure. {advice}"
+        )
+    if varies is not None:
+        contact["deterministic"] = False
+        contact["repeat_difference"] = max(varies, contact["repeat_difference"])
+    contact["later"] += 1
+    vast = not contact["deterministic"] and most >= (
+        np.ptp(first) if _numbers(first) else 1.0
+    )  # hardly any differ by more
+    contact["unchanged"] = None if vast else True
+    contact["unchanged_reason"] = "its answers vary so much that another model would not be noticed" if vast else None
