@@ -408,7 +408,9 @@ def _misfits(values: Floats, decimals: int, extra: float = 0.0) -> tuple[Bools, 
     The first: numbers are negative, or sum to more than one whichever way they were rounded. The second: they sum to less
     than one, whichever way they were rounded or cut off.
     """
-    half, slack = _half(decimals), SUM_TOLERANCE + 2 * roundoff(values) * (roundoff(values) > 2.0**-24) + extra
+    half, unit, slack = _half(decimals), roundoff(values), SUM_TOLERANCE + extra
+    if unit > 2.0**-24:  # in half precision it cannot be told whether there were three decimals before
+        slack += 2 * unit + min(0.0005 * values.shape[1], 0.01)
     least = np.maximum(values - half, 0).sum(axis=1, dtype=np.float64)
     sums = values.sum(axis=1, dtype=np.float64)
     much = (least > 1 + slack) | (values.min(axis=1) < -SUM_TOLERANCE)

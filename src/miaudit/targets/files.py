@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickletools
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,6 +47,10 @@ _NOT_READ = (
     (b"{L\x00\x00\x00\x00\x00\x00", "an XGBoost model (UBJSON)"),
     (b"tree\n", "a LightGBM model"),
 )
+
+
+SKOPS_SAFE = (0, 13)
+"""First version of skops without a published way to run code while loading; pyproject.toml has the same floor."""
 
 
 def file_sha256(path: str | Path) -> str:
@@ -211,6 +216,11 @@ def _load_skops(path: Path, trusted: tuple[str, ...]) -> Any:
         import skops.io
     except ImportError:
         raise PlanError(f"{path} is a skops file; to read it: pip install 'miaudit[skops]'") from None
+    if tuple(int(part) for part in re.findall(r"\d+", skops.__version__)[:2]) < SKOPS_SAFE:
+        raise PlanError(
+            f"{path} is a skops file, and skops {skops.__version__} can be made to run code by one while it reads it; install "
+            f"skops {'.'.join(map(str, SKOPS_SAFE))} or newer"
+        )
     try:
         unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
         if unknown:
