@@ -245,3 +245,14 @@ def test_a_key_of_the_metadata_is_no_file_of_weights(tmp_path):
     np.testing.assert_allclose(
         as_target(load_model(inside, names=("a", "b", "c")), classes=3).query(X).probabilities, 1 / 3, atol=1e-6
     )
+
+
+def test_a_recipe_gives_whole_numbers_to_a_module_that_looks_them_up():
+    tokens, y = np.random.default_rng(1).integers(0, 60, (40, 5)), (np.arange(40) % 3).astype(np.int64)
+    recipe = ModuleRecipe(
+        lambda: nn.Sequential(nn.EmbeddingBag(60, 8), nn.Linear(8, 3)), epochs=60, optimizer="adam", batch=8
+    )
+    model = recipe.fit(tokens, y, classes=3, seed=1)
+    assert (model.predict_proba(tokens).argmax(axis=1) == y).mean() > 0.9
+    answer = as_target(model.module, classes=3).query(tokens)
+    np.testing.assert_allclose(answer.probabilities, model.predict_proba(tokens), atol=1e-6)

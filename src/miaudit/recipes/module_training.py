@@ -147,9 +147,9 @@ def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: in
     module = built(recipe.build, seed=seed).to(device)
     theta, gradient = flattened([leaf for leaf in module.parameters() if leaf.requires_grad])
     update = Update([theta], optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    shares = ends_in_probabilities(
-        module, _shaped(batch_of(records, torch.arange(min(_SHOWN, len(labels))), affine), shape)
-    )
+    whole = _looks_up(module, X) and not recipe.standardize
+    first = batch_of(records, torch.arange(min(_SHOWN, len(labels)), device=device), affine)
+    shares = ends_in_probabilities(module, _shaped(first, shape, whole))
     module.train()
     number = 0
     with _seeded(child_seed(seed, "dropout")):
@@ -160,7 +160,7 @@ def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: in
             for part in parts:
                 gradient.zero_()
                 with torch.enable_grad(), autocast(recipe.dtype, device):
-                    answers = module(_shaped(batch_of(records, part, affine), shape))
+                    answers = module(_shaped(batch_of(records, part, affine), shape, whole))
                     if answers.shape != (len(part), classes):
                         raise PlanError(
                             f"{recipe.name} answers {len(part)} records with {tuple(answers.shape)} values; expected "
@@ -181,6 +181,7 @@ def logits_of(
     """Return what a module in eval mode on a device answers, before the softmax, (n, classes)."""
     there, shape = device_of(device), tuple(X.shape[1:])
     answers = np.empty((X.shape[0], classes))  # (n, classes)
+    whole = _looks_up(module, X) and statistics is None
     with torch.inference_mode():
         for start in range(0, len(answers), _CHUNK):
             part = X[start : start + _CHUNK]
@@ -188,8 +189,8 @@ def logits_of(
             rows = batch_of(records, torch.arange(part.shape[0], device=there), records.affine(statistics))
             if start == 0:
                 with torch.inference_mode(mode=False):
-                    shares = ends_in_probabilities(module, _shaped(rows[:_SHOWN].clone(), shape))
-            own = module(_shaped(rows, shape))
+                    shares = ends_in_probabilities(module, _shaped(rows[:_SHOWN].clone(), shape, whole))
+            own = module(_shaped(rows, shape, whole))
             answers[start : start + _CHUNK] = (_logarithm(own) if shares else own).cpu().numpy()
     return answers
 
@@ -228,8 +229,21 @@ def _logarithm(probabilities: torch.Tensor) -> torch.Tensor:
     return probabilities.float().clamp_min(_LEAST).log()
 
 
-def _shaped(rows: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+def _looks_up(module: torch.nn.Module, X: Any) -> bool:
+    """Whether a module looks records up in a table, so that it takes them as whole numbers, as they are."""
+    tables = any("Embedding" in type(part).__name__ for part in module.modules())
+    return (
+        tables
+        and getattr(X, "dtype", np.dtype(float)).kind in "iu"
+        and len(X.shape) < 4
+        and int(X.max(initial=0)) < 2**24
+    )
+
+
+def _shaped(rows: torch.Tensor, shape: tuple[int, ...], whole: bool) -> torch.Tensor:
     """Rows (m, d) as a batch of records; images lie in them as (h, w, c), and become (m, c, h, w) channels_last."""
+    if whole:
+        return rows.long().view(-1, *shape)
     if len(shape) == 3:
         channels, height, width = shape
         return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
