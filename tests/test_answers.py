@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
+from sklearn.ensemble import RandomForestClassifier
 
-from miaudit import answers, signals
+from miaudit import answers, audit, signals
 from miaudit.answers import Decision, Hint, Type, count_decimals, decide, read
 from miaudit.errors import DataError, PlanError, TargetError
 from miaudit.outputs import stored_outputs
 from miaudit.plan import OutputsName
+from miaudit.scoring import score
 from miaudit.targets import as_target
 
 RANDOM = np.random.default_rng(0)
@@ -331,3 +333,33 @@ def test_shadows_that_answer_something_else_than_the_target_are_told():
             stored_outputs(arrays | {"target": target, "shadows": np.stack([shadows, shadows])})
     same = stored_outputs(arrays | {"target": 100 * P, "shadows": np.stack([100 * P, 100 * P])})
     np.testing.assert_allclose(same.own.shadows[0], same.own.target)
+
+
+def test_one_forest_is_read_alike_given_as_object_function_or_stored_answers_and_trained_here(tmp_path):
+    records = np.random.default_rng(2).normal(size=(400, 3))
+    labels = (records[:, 0] + np.random.default_rng(3).normal(size=400) > 0).astype(int)
+    np.savez(tmp_path / "d.npz", X=records, y=labels)
+    sides = {"members": (0, 60), "nonmembers": (60, 120), "population": (120, 400)}
+    for name, (start, stop) in sides.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(map(str, range(start, stop))))
+    plan = {
+        "data": {"path": str(tmp_path / "d.npz"), "label": "y"},
+        "split": {name: str(tmp_path / f"{name}.txt") for name in sides},
+        "recipe": {
+            "estimator": "sklearn.ensemble.RandomForestClassifier",
+            "params": {"n_estimators": 10, "bootstrap": False, "random_state": 0},
+        },
+        "shadows": {"count": 2},
+        "attacks": ["threshold"],
+    }
+    here = audit(plan, jobs=0).target
+    forest = RandomForestClassifier(10, bootstrap=False, random_state=0).fit(records[:60], labels[:60])
+    given = {name: (records[start:stop], labels[start:stop]) for name, (start, stop) in sides.items()}
+    same = {"recipe": forest, "shadows": 2, "jobs": 0, "attacks": ["threshold"]}
+    targets = [audit(model, **given, **same).target for model in (forest, forest.predict_proba)]
+    stored = {"target": forest.predict_proba(records[:120]), "labels": labels[:120], "member": np.arange(120) < 60}
+    targets.append(score(stored_outputs(stored)).target)
+    for target in targets:
+        assert (target.outputs, target.capability) == (here.outputs, here.capability) == ("probabilities", "rounded")
+        assert target.decimals == here.decimals == 1
+        assert "every row sums to one" in target.outputs_reason

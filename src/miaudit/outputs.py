@@ -103,8 +103,8 @@ def read_outputs(path: str | Path) -> StoredOutputs:
         If it cannot be read without pickle, lacks an array, has one that is not known, or does not fit.
     """
     file = Path(path)
-    arrays, digest = _read(file)
     try:
+        arrays, digest = _read(file)
         with within_memory(file):
             return stored_outputs(arrays, name=shown(file.stem), sha256=digest)
     except DataError as error:
