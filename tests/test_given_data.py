@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
-from miaudit.errors import DataError, MiauditError, PlanError
+from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 
 QUICK = {"shadows": 2, "jobs": 0, "attacks": "attack-p"}
 
@@ -202,3 +202,19 @@ def test_a_pipeline_of_a_frame_answers_as_it_did_for_its_owner(tmp_path):
     result = miaudit.audit(plan, allow_pickle=True, allow_code=True)
     assert result.target.train_accuracy == model.score(own.drop(columns="y"), own.y)
     assert result.data["reading"] == f"pandas {pandas.__version__} read_csv, default settings"
+
+
+def test_a_function_that_answers_tables_is_refused():
+    data = sides()
+    model = LogisticRegression().fit(*data["members"])
+    for answer in (
+        lambda X: [dict(enumerate(row)) for row in model.predict_proba(X)],
+        lambda X: [None, "a"] * (len(X) // 2),
+    ):
+        with pytest.raises(TargetError):
+            miaudit.audit(answer, **data, **QUICK, recipe=model)
+
+
+def test_the_public_names_are_listed():
+    assert {"audit", "Plan", "Dataset", "Result", "Evidence", "MiauditError"} <= set(dir(miaudit))
+    assert "importlib" not in dir(miaudit)

@@ -30,6 +30,10 @@ _HOME = {
 __all__ = ["Dataset", "Evidence", "MiauditError", "Plan", "Result", "audit"]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from miaudit.data import encoder, from_arrays, row_hashes, slices_of
+from miaudit.errors import DataError
 
 Y = [0, 1, 0, 1]
 
@@ -61,3 +62,18 @@ def test_a_matrix_with_gaps_keeps_them():
     assert slices_of(data, ["x0"])["x0"].tolist() == ["0", "missing", "1", "1"]
     empty = from_arrays(np.c_[X[:, 0], np.full(4, np.nan)], Y)
     assert empty.schema.encode(empty.X)[:, 2:].tolist() == [[0, 1]] * 4
+
+
+@pytest.mark.parametrize(
+    "X", [np.array([[1.0], [np.nan], [3.0], [4.0]]), ["a b", "c", "d", "e"]], ids=["gaps", "texts"]
+)
+def test_what_changes_columns_refuses_gaps_and_texts(X):
+    from miaudit.attacks import LabelOnly
+    from miaudit.probes import Probed
+    from miaudit.synthesis.domain import Domain
+
+    data = from_arrays(X, Y)
+    with pytest.raises(DataError, match="needs a value in every column|one text each"):
+        Domain.of(data)
+    with pytest.raises(DataError, match="needs a value in every column|one text each"):
+        Probed(np.arange(4), (LabelOnly(),), 0).check(data)

@@ -356,11 +356,12 @@ def _from_npz(
     name: str,
 ) -> Dataset:
     sides = [str(path) for path in files]
+    stated: dict[str, list[Any]] = {}
     for key, what in (("classes", "class names"), ("feature_names", "names of features")):
-        for part, side in zip(parts[1:], sides[1:], strict=True):
-            if part.get(key) != parts[0].get(key):
+        for part, side in zip(parts, sides, strict=True):
+            if key in part and stated.setdefault(key, part[key]) != part[key]:
                 raise DataError(
-                    f"{side} has other {what} than {sides[0]}, or another order; write the same into all files"
+                    f"{side} has other {what} than a file before it, or another order; write the same into all files"
                 )
     X = stack_records([as_records(part["X"]) for part in parts], names=sides)
     check_alike([sort_of(np.asarray(part["y"])) for part in parts], sides, "labels")
@@ -371,7 +372,7 @@ def _from_npz(
     if any(set(part["slices"]) != set(parts[0]["slices"]) for part in parts):
         raise DataError(f"slices: {sides} do not hold the same arrays; write them into all files")
     slices = {array: np.concatenate([part["slices"][array] for part in parts]) for array in parts[0]["slices"]}
-    names: list[str] | None = parts[0].get("feature_names")
+    names: list[str] | None = stated.get("feature_names")
     if drop or categorical or numeric:
         if X.ndim != 2:
             raise DataError(f"columns are named, but records have shape {X.shape[1:]} and no columns")
@@ -384,7 +385,7 @@ def _from_npz(
     dataset = from_arrays(
         X,
         arrays["y"],
-        classes=classes if classes is not None else parts[0].get("classes"),
+        classes=classes if classes is not None else stated.get("classes"),
         groups=arrays["groups"],
         group_name=group,
         ids=arrays["ids"],

@@ -199,6 +199,27 @@ class Schema:
         widths = {"width": self.width, **counts, "encoded_width": self.encoded_width, "sparse": self.sparse}
         return widths | ({"missing": list(self.missing)} if self.missing else {})
 
+    def require_complete(self, what: str) -> None:
+        """Refuse records in which values are missing, or that are texts, for what needs columns with a value each.
+
+        Parameters
+        ----------
+        what
+            What needs them, as the beginning of a sentence.
+
+        Raises
+        ------
+        DataError
+            Naming the columns.
+        """
+        if self.texts:
+            raise DataError(f"{what} changes the columns of records, and these are one text each; leave it out")
+        if self.missing:
+            raise DataError(
+                f"{what} needs a value in every column, and some are missing in {list(self.missing[:5])}; fill them in, or "
+                "leave these columns out"
+            )
+
     def check(self, X: Records) -> None:
         """Refuse records that do not fit.
 

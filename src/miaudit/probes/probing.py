@@ -68,8 +68,9 @@ class Probed:
         Raises
         ------
         DataError
-            If there is no distance between them.
+            If values are missing, or there is no distance between them.
         """
+        dataset.schema.require_complete("a label-only attack that asks about variants of records")
         for attack in self.attacks:
             if attack.kind == "boundary":
                 check_distances(dataset.X, dataset.schema)

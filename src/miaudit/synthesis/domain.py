@@ -44,6 +44,7 @@ class Domain:
     def of(cls, dataset: Dataset) -> Domain:
         """Return the domain of a data set's features: kinds and ranges from its schema, and which are whole."""
         schema, X = dataset.schema, dataset.X
+        schema.require_complete("making records up")
         if schema.shape is not None:
             whole = np.full(schema.width, bool(X.dtype.kind in "biu" or (np.floor(X) == X).all()))
         elif schema.sparse:

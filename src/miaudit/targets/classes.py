@@ -85,7 +85,14 @@ def class_numbers(
     TargetError
         If a label is not a class of the data, or is the number of a named class and ``coded`` is false.
     """
-    values, inverse = np.unique(labels.astype(object) if labels.dtype.kind == "O" else labels, return_inverse=True)
+    try:
+        values, inverse = np.unique(labels.astype(object) if labels.dtype.kind == "O" else labels, return_inverse=True)
+    except TypeError:  # objects without an order, such as tables or mixed types
+        kinds = sorted({type(label).__name__ for label in labels.tolist()})
+        raise TargetError(
+            f"the target answered one {' or '.join(kinds)} per record, such as {labels[0]!a:.60}; answer one number per class, "
+            "or one label"
+        ) from None
     numbers = _numbers(values.tolist(), classes, names, coded)
     if numbers is not None:
         return np.array(numbers, dtype=np.int64)[inverse.reshape(-1)]
