@@ -6,6 +6,8 @@ import errno
 import json
 import math
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +38,33 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse, parse_float=number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    """Return the arrays of an ``.npz`` file.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read, or holds pickled objects.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError):
+        raise
+    except (
+        AttributeError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(f"it is no .npz file, or damaged ({error})") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

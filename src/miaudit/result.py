@@ -37,6 +37,8 @@ class Document(BaseModel):
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a document holds no NaN and no infinity: use null and a reason")
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ValueError("a document holds no whole number of more than 64 bits")
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):

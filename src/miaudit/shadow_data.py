@@ -15,7 +15,7 @@ from miaudit.case import Case, shadow_sizes
 from miaudit.data import Copies, Dataset, leave_out_copies
 from miaudit.data.records import stack_records, take_records
 from miaudit.errors import MiauditError, PlanError, PoolError, TimeLimitError
-from miaudit.files import write_atomically
+from miaudit.files import read_npz, write_atomically
 from miaudit.plan import SynthesisPlan
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress, one_thread
@@ -251,8 +251,8 @@ def _kept(made: Synthesis, folder: Path, key: str, **figures: Any) -> Synthesis:
 
 def _state(folder: Path, key: str) -> dict[str, NDArray[Any]] | None:
     try:
-        with np.load(folder / STATE, allow_pickle=False) as file:
-            return dict(file) if str(file["of"]) == key else None
+        state = read_npz(folder / STATE)
+        return state if str(state["of"]) == key else None
     except (OSError, ValueError, KeyError):
         return None
 

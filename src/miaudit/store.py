@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import StoreError
-from miaudit.files import explained, write_atomically
+from miaudit.files import explained, read_json, write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -79,10 +79,10 @@ class Store:
             write_atomically(path, json.dumps({"schema_version": SCHEMA_VERSION}).encode() + b"\n")
             return
         try:
-            version = json.loads(path.read_text(encoding="utf-8"))["schema_version"]
+            version = read_json(path)["schema_version"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} cannot be read ({error}); choose another --out, or remove the folder") from error
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
+        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
             raise StoreError(
                 f"{path} says schema version {version!r}, this miaudit reads up to {SCHEMA_VERSION}; "
                 "upgrade miaudit, or choose another --out"
@@ -114,7 +114,7 @@ class Store:
             facts = json.loads(metadata["facts"])
             if metadata["key"] != key or metadata["sha256"] != _checksum(key, arrays, facts):
                 raise ValueError("its checksum does not match its content")
-        except (SafetensorError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             self.damaged.append(key)
             self.note("damaged row set aside", key=key, why=str(error))
             path.replace(path.with_suffix(".damaged"))

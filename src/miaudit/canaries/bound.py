@@ -17,7 +17,7 @@ from miaudit.canaries.ordinary import OrdinaryCheck, check_ordinary, refuse_wron
 from miaudit.canaries.planting import Planted
 from miaudit.data.dataset import Dataset
 from miaudit.errors import DataError, StoreError
-from miaudit.files import write_atomically
+from miaudit.files import read_json, write_atomically
 from miaudit.seeds import child_seed
 from miaudit.targets.target import Outputs, as_target
 from miaudit.visible import visible
@@ -230,7 +230,7 @@ def audit_folder(
     path = folder / AUDIT
     if path.exists():
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = read_json(path)
             same = (before["model"], before["references"]) == (fingerprint, len(references))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             same = False

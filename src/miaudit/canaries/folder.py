@@ -8,16 +8,17 @@ import io
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from miaudit.canaries.planting import Canaries, Planted, as_table, coins
 from miaudit.data.dataset import Dataset
 from miaudit.data.load import load_parts
 from miaudit.data.records import column_names, is_sparse
-from miaudit.errors import StoreError
-from miaudit.files import write_files
+from miaudit.errors import DataError, PlanError, StoreError
+from miaudit.files import read_json, write_files
 
 SEALED = "sealed.json"
 _LABEL = "canary_label"
@@ -101,9 +102,8 @@ def load_planted(folder: str | Path, *, seal: str | None = None) -> tuple[Plante
     folder = Path(folder)
     path = folder / SEALED
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        stated = document.pop("seal")
-        version, names = document["version"], document["files"]
+        document = read_json(path)
+        stated, version = document.pop("seal"), document["version"]
     except FileNotFoundError:
         raise StoreError(
             f"{folder} holds no planted canaries: there is no {SEALED}; run `miaudit canaries plant`"
@@ -116,6 +116,7 @@ def load_planted(folder: str | Path, *, seal: str | None = None) -> tuple[Plante
         raise StoreError(
             f"{path} has version {version!r}, this program reads {_VERSION}; use the program that planted it"
         )
+    names = _checked(document, path)
     altered = [SEALED] if _seal(document) != stated or seal not in (None, stated) else []
     for name, digest in names.items():
         try:
@@ -126,7 +127,7 @@ def load_planted(folder: str | Path, *, seal: str | None = None) -> tuple[Plante
             ) from None
         if hashlib.sha256(content).hexdigest() != digest:
             altered.append(name)
-    options, seed = Canaries(**document["options"]), int(document["seed"])
+    options, seed = Canaries(**document["options"]), document["seed"]
     inside = np.array([coin == "1" for coin in document["coins"]])
     if not altered and not np.array_equal(inside, coins(options.count, seed)):
         altered.append(SEALED)
@@ -137,7 +138,45 @@ def load_planted(folder: str | Path, *, seal: str | None = None) -> tuple[Plante
         )
     paths = [folder / name for name in sorted(names, reverse=True)]  # training before canaries
     both, (training, canaries) = load_parts(paths, **document["reading"])
-    return Planted(options, both.take(training), both.take(canaries), inside, int(document["ordinary"]), seed), stated
+    return Planted(options, both.take(training), both.take(canaries), inside, document["ordinary"], seed), stated
+
+
+_FORM = {"options": dict, "seed": int, "ordinary": int, "reading": dict, "files": dict, "coins": str}
+
+
+def _checked(document: dict[str, Any], path: Path) -> dict[str, str]:
+    """Return the names and hashes of the planted files, if the document has the form that `save_planted` gives it."""
+    wrong = [key for key, kind in _FORM.items() if type(document.get(key)) is not kind]
+    wrong += [name for name in ("options", "reading") if name not in wrong and _unlike(name, document[name])]
+    wrong += [key for key in ("seed", "ordinary") if key not in wrong and document[key] < 0]
+    if not {"options", "coins"} & set(wrong) and len(document["coins"]) != document["options"]["count"]:
+        wrong.append("coins")
+    pairs = [{f"training{suffix}", f"canaries{suffix}"} for suffix in (".npz", ".csv")]
+    if "files" not in wrong and set(document["files"]) not in pairs:
+        wrong.append("files")
+    if wrong:
+        raise StoreError(
+            f"{path} is not as it was written at planting: {', '.join(wrong)}; restore it, or plant again in a new folder and "
+            "train again"
+        )
+    names: dict[str, str] = document["files"]
+    return names
+
+
+def _unlike(name: str, content: dict[str, Any]) -> bool:
+    """Whether a part of the document has other keys, or values of other types, than those it is written with."""
+    if name == "options":
+        kinds = get_type_hints(Canaries)
+    else:
+        kinds = {"label": str, "frame": bool, "categorical": list, "numeric": list, "classes": list, "labels": str}
+    try:
+        for key, value in content.items():
+            TypeAdapter(kinds[key]).validate_python(value, strict=True)
+        if name == "options":
+            Canaries(**content)
+        return bool(set(kinds) - set(content))
+    except (KeyError, ValidationError, DataError, PlanError):
+        return True
 
 
 def _seal(document: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from miaudit.data import Column, Dataset
 from miaudit.errors import DataError, PlanError
+from miaudit.files import read_json
 from miaudit.synthesis.domain import Domain, Values
 
 ALL = "all"
@@ -80,7 +81,7 @@ class Marginals:
         """
         path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except (OSError, ValueError) as error:
             raise DataError(f"the table of marginals {path} cannot be read as JSON: {error}") from error
         if not isinstance(content, dict) or not isinstance(content.get("marginals"), dict):

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data import Dataset
-from miaudit.errors import PlanError, StoreError
-from miaudit.files import write_files
+from miaudit.errors import DataError, PlanError, StoreError
+from miaudit.files import read_json, read_npz, write_files
 from miaudit.synthesis.climbing import Ask, Climbs
 from miaudit.synthesis.domain import Domain, Values
 from miaudit.synthesis.marginals import Marginals
@@ -81,14 +81,14 @@ class Synthesis:
     def load(cls, folder: str | Path, domain: Domain, classes: tuple[str, ...]) -> Synthesis | None:
         """Return what `save` wrote, or None if there is nothing that can be read."""
         try:
-            figures = json.loads((Path(folder) / "synthesis.json").read_text(encoding="utf-8"))
-            with np.load(Path(folder) / "synthesis.npz", allow_pickle=False) as file:
-                X, y = file["X"], file["y"]
-        except (OSError, ValueError, KeyError):
+            figures = read_json(Path(folder) / "synthesis.json")
+            arrays = read_npz(Path(folder) / "synthesis.npz")
+            X, y = arrays["X"], arrays["y"]
+            coded = X.ndim == 2 and not (isinstance(domain.like, np.ndarray) and domain.like.dtype.kind != "O")
+            made = cls(X.astype(domain.dtype) if coded else domain.values(X), y, domain, classes, figures)
+            return made if figures["sha256"] == made.sha256 else None
+        except (OSError, ValueError, KeyError, TypeError, IndexError, DataError):
             return None
-        coded = X.ndim == 2 and not (isinstance(domain.like, np.ndarray) and domain.like.dtype.kind != "O")
-        made = cls(X.astype(domain.dtype) if coded else domain.values(X), y, domain, classes, figures)
-        return made if figures.get("sha256") == made.sha256 else None
 
     def summary(self) -> list[str]:
         """Return the figures as a few lines for people."""

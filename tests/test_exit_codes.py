@@ -1,0 +1,92 @@
+"""How commands end: with the error's code, 70 for a defect of ours, and a result that is kept whatever its renderings do."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import miaudit.report
+import miaudit.scoring
+from miaudit.cli import main
+from miaudit.errors import (
+    BudgetError,
+    DataError,
+    MiauditError,
+    PlanError,
+    PoolError,
+    StoreError,
+    TargetError,
+    TimeLimitError,
+)
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    rng = np.random.default_rng(0)
+    answers = rng.dirichlet(np.ones(2), 40)
+    np.savez(tmp_path / "o.npz", target=answers, labels=np.arange(40) % 2, member=np.arange(40) < 20)
+    return ["score", str(tmp_path / "o.npz"), "--out", str(tmp_path / "out")]
+
+
+def fails_with(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MiauditError("x"), 2),
+        (PlanError("x"), 2),
+        (DataError("x"), 2),
+        (StoreError("x"), 2),
+        (TargetError("x"), 4),
+        (BudgetError("x"), 4),
+        (PoolError("x"), 4),
+        (TimeLimitError("x"), 4),
+        (MemoryError(), 2),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 0),
+        (ZeroDivisionError("\x1b[31mx"), 70),
+        (RecursionError("x"), 70),
+    ],
+)
+def test_every_error_has_its_exit_code(outputs, monkeypatch, error, code):
+    monkeypatch.setattr("miaudit.cli._no_more_output", lambda: None)
+    monkeypatch.setattr(miaudit.scoring, "score", fails_with(error))
+    ended = CliRunner().invoke(main, outputs)
+    assert ended.exit_code == code
+    assert ("Traceback" in ended.stderr) == ("this is a defect of miaudit" in ended.stderr) == (code == 70)
+    assert "\x1b" not in ended.stderr
+
+
+def test_usage_ends_with_2():
+    assert CliRunner().invoke(main, ["no-such-command"]).exit_code == 2
+    assert CliRunner().invoke(main, ["run"]).exit_code == 2
+    assert CliRunner().invoke(main, ["canaries", "run"]).exit_code == 2
+
+
+@pytest.mark.parametrize("json_too", [True, False])
+@pytest.mark.parametrize(("error", "code"), [(RuntimeError("no"), 70), (StoreError("the disk is full"), 2)])
+def test_a_result_whose_page_fails_is_kept_and_printed(outputs, tmp_path, monkeypatch, error, code, json_too):
+    monkeypatch.setattr(miaudit.report, "write", fails_with(error))
+    ended = CliRunner().invoke(main, [*outputs, *(["--json"] if json_too else [])])
+    assert ended.exit_code == code
+    kept = (tmp_path / "out" / "result.json").read_text()
+    assert "holds the result, but not all of it could be rendered" in ended.stderr
+    assert "report.html" not in ended.output
+    if json_too:
+        assert json.loads(ended.stdout) == json.loads(kept)
+    else:
+        assert "Controls" in ended.stdout
+
+
+def test_a_result_whose_summary_fails_still_has_its_page(outputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(miaudit.report, "summary", fails_with(RuntimeError("no")))
+    assert CliRunner().invoke(main, outputs).exit_code == 70
+    assert (tmp_path / "out" / "report.html").exists()
