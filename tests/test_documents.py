@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -241,7 +241,7 @@ def test_a_folder_in_the_place_of_a_file_is_an_error_or_nothing(folders, name, t
     value_or_error(READ[name], tmp_path / "copy")
 
 
-some = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 many = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 class Document(BaseModel):
     """Closed, frozen, and made of plain values: no NaN and no infinity, however deep, and no half of a character."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
