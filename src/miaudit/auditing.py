@@ -36,7 +36,7 @@ from miaudit.probes import Probed
 from miaudit.provenance import system, versions
 from miaudit.recipes import device_name
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
-from miaudit.scope import copies_across, mismatches, not_tested, oddities, threat_model
+from miaudit.scope import caveats, copies_across, mismatches, not_tested, oddities, threat_model
 from miaudit.seeds import child_seed
 from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
@@ -593,6 +593,7 @@ def _conclude(
         ],
         operating=Operating(case.threshold, case.delta),
         unit=unit,
+        caveats=caveats(split),
     )
     ran = [planned[each.name].attack for each in found.attacks if each.status == "ran"]
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
@@ -611,7 +612,8 @@ def _conclude(
         )
     return Result(
         title=case.title,
-        verdict=found.verdict,
+        verdict=found.verdict.sentence,
+        verdict_kind=found.verdict.kind,
         warnings=warnings,
         threat_model=threat_model(case, asked.capability, 0 if asked.outside is None else len(outside)),
         not_tested=not_tested(ran, asked.capability),

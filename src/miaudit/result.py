@@ -22,6 +22,8 @@ from miaudit.visible import visible
 
 SCHEMA_VERSION = 1
 
+VerdictKind = Literal["leak", "inverted", "none detected", "confounded", "broken", "inconclusive"]
+
 
 class Document(BaseModel):
     """Closed, frozen, and made of plain values: no NaN and no infinity, however deep, and no half of a character."""
@@ -223,7 +225,9 @@ class AttackResult(Document):
 
     ``above_chance``: its AUC's interval lies above 0.5 at a level corrected for the number of attacks run (Bonferroni), so
     that all of them together call chance a leak in at most one of twenty audits. ``beats_controls``: it also lies above
-    what the raw records alone reach and, for attacks that train on shadows, finds more than the loss threshold.
+    what the raw records alone reach, and finds no less by AUC than the loss threshold, whatever the attack.
+    ``below_chance``: its AUC's interval lies below 0.5, likewise corrected: a leak to whoever turns the score round, or a
+    fault.
     ``above_chance_at_low_fpr``: some TPR lies above its FPR, at a level corrected for attacks and rates; both questions
     together still find chance a leak in at most one audit of twenty. ``power`` stands beside attacks that found nothing.
     ``missing`` counts records the attack could not score; they carry the median of the others.
@@ -245,6 +249,7 @@ class AttackResult(Document):
     person: PersonFigures | None = None
     roc: Roc | None = None
     above_chance: bool | None = None
+    below_chance: bool | None = None
     beats_controls: bool | None = None
     notes: list[str] = []
     options: dict[str, Any] = {}
@@ -417,13 +422,15 @@ class Stability(Document):
 class Result(Document):
     """The outcome of an audit.
 
-    ``verdict`` is one sentence; ``warnings`` are what a reader must know before believing it; ``not_tested`` says what
+    ``verdict`` says it in words, ``verdict_kind`` for programs (null in older results);
+    ``warnings`` are what a reader must know before believing it; ``not_tested`` says what
     the audit leaves open. Everything outside ``provenance`` depends only on the plan and the data.
     """
 
     schema_version: int = SCHEMA_VERSION
     title: str
     verdict: str
+    verdict_kind: VerdictKind | None = None
     warnings: list[str] = []
     threat_model: list[str]
     not_tested: list[str]

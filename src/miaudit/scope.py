@@ -144,6 +144,24 @@ def mismatches(case: Case, train: float, test: float, shadow_train: float, shado
     return found
 
 
+def caveats(split: Split) -> list[str]:
+    """Return what the verdict must say of records that stayed although they have copies on another side."""
+    copies = split.copies
+    if copies is None or not (copies.shared or copies.trained):
+        return []
+    said = []
+    if copies.shared:
+        said.append(
+            f"{copies.shared:,} non-members have the same values as a member, and no attack can tell these apart."
+        )
+    if copies.trained:
+        said.append(
+            f"{copies.trained:,} records that shadow models may be trained on have the same values as an audited one, which "
+            "may hide a leak."
+        )
+    return said
+
+
 def copies_across(split: Split) -> list[str]:
     """Return what became of records that are on two sides of the split."""
     copies = split.copies

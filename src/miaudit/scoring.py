@@ -79,7 +79,8 @@ def score(
     correct = evidence.predicted == evidence.audited_labels
     result = Result(
         title=title or f"Membership inference audit of {stored.name}",
-        verdict=found.verdict,
+        verdict=found.verdict.sentence,
+        verdict_kind=found.verdict.kind,
         warnings=[*stored.warnings, *counted.warnings, *_warnings(found.attacks, blind)],
         threat_model=_threat_model(stored),
         not_tested=_NOT_TESTED,

@@ -120,7 +120,7 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
     """Say of each attack whether it beats its controls: chance, the model-free check, and the loss threshold.
 
     An attack beats them if it is above chance, its AUC's interval lies above the model-free AUC where that one is
-    confounded, and, for attacks that train on shadows, it finds more than the loss threshold by AUC.
+    confounded, and it finds no less than the loss threshold by AUC. No attack is exempt.
     """
     baseline = next((a.value for r in results if r.name == "threshold" and (a := r.of_unit.auc) is not None), None)
     judged_results: list[AttackResult] = []
@@ -137,11 +137,11 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
         elif blind.confounded and blind.auc.value is not None and auc.low <= blind.auc.value:
             beats = False
             notes.append(f"Its AUC is not above {blind.auc.value:.3f}, what the raw records alone reach.")
-        if result.name == "shokri" and baseline is not None and auc.value < baseline:
+        if baseline is not None and auc.value < baseline:
             beats = False
             notes.append(
-                f"By AUC it finds less than the loss threshold ({auc.value:.3f} against {baseline:.3f}): the "
-                "shadow models add nothing here, and the threshold's figures are the ones to heed."
+                f"By AUC it finds less than the loss threshold, which needs no shadow models ({auc.value:.3f} against "
+                f"{baseline:.3f}): the threshold's figures are the ones to heed."
             )
         judged_results.append(result.model_copy(update={"beats_controls": beats, "notes": notes}))
     return judged_results

@@ -17,7 +17,7 @@ from miaudit.findings.figures import CONFIDENCE, OPERATING, Operating, Run, powe
 from miaudit.findings.groups import group_figures
 from miaudit.findings.stability import Halves, agreement, coverages, halves, ranks_finely
 from miaudit.findings.unit import Unit, unit_of
-from miaudit.findings.verdict import verdict_of
+from miaudit.findings.verdict import Verdict, verdict_of
 from miaudit.result import AttackResult, BlindControl, Controls, Grouping, NullControl, Stability
 
 
@@ -36,7 +36,7 @@ class Trial:
 class Findings:
     """What an audit found: the parts of a result that depend on the evidence alone."""
 
-    verdict: str
+    verdict: Verdict
     attacks: list[AttackResult]
     controls: Controls
     groups: list[Grouping]
@@ -57,6 +57,7 @@ def examine(
     skipped: Sequence[AttackResult] = (),
     operating: Operating = OPERATING,
     unit: Unit | None = None,
+    caveats: Sequence[str] = (),
 ) -> Findings:
     """Run all attacks, each beside its controls, and draw the conclusions.
 
@@ -82,6 +83,8 @@ def examine(
         Where the threshold of PPV and epsilon comes from.
     unit
         What is counted; default: records.
+    caveats
+        What else a reader of the figures must know, as sentences: they end the verdict.
     """
     unit = unit or unit_of(member)
     count = max(1, len(trials))
@@ -119,7 +122,7 @@ def examine(
     inside, outside = unit.size(member)
     smallest = power(inside, outside, confidence=1 - (1 - CONFIDENCE) / count) if inside and outside else None
     return Findings(
-        verdict=verdict_of(results, null, blind, inside, outside, power=smallest, unit=unit),
+        verdict=verdict_of(results, null, blind, inside, outside, power=smallest, unit=unit, caveats=caveats),
         attacks=results,
         controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind),
         groups=groups,

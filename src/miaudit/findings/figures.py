@@ -33,6 +33,9 @@ from miaudit.seeds import child_seed, generator
 
 CONFIDENCE = 0.95
 FPRS = (0.1, 0.01, 0.001)
+BELOW = 0.2
+"""Share of what low FPRs may err by, taken for AUCs below 1/2."""
+
 DELTA = 1e-5
 ROC_POINTS = 200
 
@@ -145,6 +148,7 @@ def run_attack(
     decision = scores.decision
     level = 1 - (1 - CONFIDENCE) / attacks  # low ends err with half of the rest: the other half is for low FPRs
     above = (draws or records).interval(level).low > 0.5
+    below = (draws or records).interval(1 - BELOW * (1 - CONFIDENCE) / attacks).high < 0.5
     at_low_fpr = draws is not None and _above_at_low_fpr(draws, level)
     return Run(
         AttackResult(
@@ -164,6 +168,7 @@ def run_attack(
             ),
             roc=Roc(fpr=curve.fpr[points].tolist(), tpr=curve.tpr[points].tolist()),
             above_chance=above,
+            below_chance=below,
             above_chance_at_low_fpr=at_low_fpr,
             power=None if above or at_low_fpr else power(*unit.size(member), confidence=level),
             missing=0 if scores.missing is None else int(scores.missing.sum()),
@@ -221,8 +226,8 @@ def power(n_in: int, n_out: int, *, confidence: float) -> Power:
 
 
 def _each(confidence: float) -> float:
-    """Level of one of the low FPRs, so that all hold together."""
-    return 1 - (1 - confidence) / len(FPRS)
+    """Level of one of the low FPRs, so that all hold together and leave room for AUCs below 1/2."""
+    return 1 - (1 - BELOW) * (1 - confidence) / len(FPRS)
 
 
 def _above_at_low_fpr(draws: Sides, confidence: float) -> bool:

@@ -12,6 +12,8 @@ from miaudit.stats.rates import checked_confidence, clopper_pearson
 
 Scores = NDArray[np.float64]
 
+_ATTAINED = 0.5  # share of a rate that a threshold must reach for its TPR to be that of the rate
+
 
 @dataclass(frozen=True, eq=False)
 class Roc:
@@ -45,7 +47,8 @@ class TprAtFpr:
 
     ``tpr`` is the largest over all thresholds whose empirical FPR is at most ``fpr``, without interpolation; ``tp``,
     ``fp`` and ``threshold`` are of that point. ``low`` and ``high`` bound the share at *true* rate ``fpr`` (see
-    :func:`tpr_at_fpr`). ``resolvable`` is False, with a ``reason``, when so few non-members cannot tell this rate.
+    :func:`tpr_at_fpr`). ``resolvable`` is False, with a ``reason``, when so few non-members cannot tell this rate, or
+    tied scores leave no threshold near it.
     """
 
     fpr: float
@@ -125,7 +128,8 @@ def tpr_at_fpr(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, *, confi
     Returns
     -------
     TprAtFpr
-        ``resolvable`` says whether at least ten non-members may be accused at this rate (fpr * n_out >= 10).
+        ``resolvable`` says whether at least ten non-members may be accused at this rate (fpr * n_out >= 10), and some
+        threshold accuses at least half as many: with tied scores there may be none.
 
     Raises
     ------
@@ -159,6 +163,14 @@ def tpr_at_fpr(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, *, confi
         reason = f"{n_out} non-members cannot show a rate of {fpr:g}; this is the TPR at 0 false positives"
     elif not resolvable:
         reason = f"{n_out} non-members allow {allowed:g} false positives at a rate of {fpr:g}; at least 10 are needed"
+    elif curve.fp[at] < allowed * _ATTAINED and fpr < 1.0:
+        resolvable = False
+        below, above = float(curve.fpr[at]), float(curve.fpr[at + 1])
+        nearest = min((below, above), key=lambda rate: abs(rate - fpr))
+        reason = (
+            f"tied scores allow no rate between {below:.3g} and {above:.3g}, so none of {fpr:g}; the nearest is {nearest:.3g}, "
+            f"and this is the TPR at {below:.3g}"
+        )
     return TprAtFpr(
         fpr=float(fpr),
         tpr=float(curve.tpr[at]),

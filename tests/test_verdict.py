@@ -1,0 +1,211 @@
+"""The verdict says what its evidence carries: one limit, no empty number, and a leak that is upside down."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from miaudit import stats
+from miaudit.attacks import Attack, Calibration, Gap, Salem, Shokri, Threshold, attack_name
+from miaudit.attacks.attack import Scores
+from miaudit.findings import Trial, examine
+from miaudit.findings.controls import judged
+from miaudit.result import BlindControl, Interval
+from miaudit.testing import worlds
+from miaudit.testing.worlds import World
+
+NOTHING = Interval(value=None, low=None, high=None)
+PASSED = BlindControl(method="trees", auc=Interval(value=0.5, low=0.45, high=0.55), confounded=False)
+IMPOSSIBLE = BlindControl(method="none", auc=NOTHING, confounded=None, reason="there are no features")
+
+
+FLOORS = (Threshold(), Gap())
+
+
+def found(world, attacks=FLOORS, *, blind=PASSED, **options):
+    trials = [Trial(attack, world.evidence, attack_name(attack)) for attack in attacks]
+    classes = tuple(map(str, range(world.evidence.classes)))
+    return examine(trials, world.member, world.evidence.audited_labels, classes, seed=0, blind=blind, **options)
+
+
+def of_scores(scores, member, **options):
+    """What examine concludes of attacks that give these scores."""
+    world = worlds.exchangeable(0, n=len(member), shadows=1)
+    world = World(world.evidence, np.asarray(member))
+    attacks = [_scoring(f"attack {i}", np.asarray(score, float)) for i, score in enumerate(scores)]
+    trials = [Trial(attack, world.evidence, attack.name) for attack in attacks]
+    options = {"blind": PASSED, **options}
+    return examine(trials, world.member, world.evidence.audited_labels, tuple("abcde"), seed=0, **options)
+
+
+def _scoring(title, score):
+    class Given(Threshold):
+        name = title
+
+        def run(self, evidence, *, seed=0):
+            return Scores(score)
+
+    return Given()
+
+
+def shifted(d, n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    member = np.arange(n) < n // 2
+    return rng.normal(size=n) + d * member, member
+
+
+def blurred():
+    """The target of a memoriser with members and non-members exchanged."""
+    world = worlds.memoriser(n=400, shadows=2)
+    return World(world.evidence, ~world.member)
+
+
+def test_a_leak_upside_down_is_never_called_none():
+    result = found(blurred())
+    assert result.verdict.kind == "inverted"
+    text = result.verdict.sentence
+    assert text.startswith("Members are told from non-members the wrong way round. 2 of 2 attacks rank members below")
+    assert "turns the score round learns who is a member" in text
+    assert "sides are not swapped" in text
+    assert "No leak" not in text
+    assert all(attack.below_chance and not attack.above_chance for attack in result.attacks)
+
+
+def test_one_inverted_attack_among_many_is_said_beside_a_leak_and_beside_none():
+    up, member = shifted(1.0)
+    down = -shifted(1.0, seed=1)[0]
+    noise = [shifted(0.0, seed=seed)[0] for seed in range(10, 13)]
+    leak = of_scores([up, down, *noise], member).verdict
+    assert leak.kind == "leak"
+    assert "1 of 5 attacks ranks members below non-members, 'attack 1' lowest with AUC 0." in leak.sentence
+    alone = of_scores([down, *noise], member).verdict
+    assert alone.kind == "inverted"
+    assert "1 of 4 attacks ranks" in alone.sentence
+
+
+@pytest.mark.parametrize("attacks", [1, 11])
+def test_noise_is_called_none_or_a_leak_or_inverted_in_at_most_one_audit_of_twenty(attacks):
+    trials, member = 200, np.arange(100) < 50
+    kinds = []
+    for seed in range(trials):
+        scores = np.random.default_rng(seed).normal(size=(attacks, 100))
+        kinds.append(_kind(scores, member, attacks))
+    assert sum(kind is not None for kind in kinds) <= binom.ppf(0.999, trials, 0.05)
+
+
+def _kind(scores, member, attacks):
+    """The decisions of `run_attack`, by the same levels, without the slow rest."""
+    level = 1 - 0.05 / attacks
+    for score in scores:
+        ins, outs = score[member], score[~member]
+        if stats.auc_interval(ins, outs, confidence=level).low > 0.5:
+            return "leak"
+        if stats.auc_interval(ins, outs, confidence=1 - 0.01 / attacks).high < 0.5:
+            return "inverted"
+        each = 1 - 0.8 * 0.05 / attacks / 3
+        if any((p := stats.tpr_at_fpr(ins, outs, f, confidence=each)).low > p.fpr for f in (0.1, 0.01, 0.001)):
+            return "few"
+    return None
+
+
+def test_an_interval_below_one_half_that_chance_explains_is_said():
+    for seed in range(50):
+        score, member = shifted(-0.22, seed=seed)
+        ends = [stats.auc_interval(score[member], score[~member], confidence=each).high for each in (0.95, 0.99)]
+        if ends[0] < 0.5 < ends[1]:
+            break
+    result = of_scores([score], member)
+    low = result.attacks[0]
+    assert low.auc.high < 0.5
+    assert not low.below_chance
+    assert result.verdict.kind == "none detected"
+    assert "The 95 % interval of 1 of them lies below 0.5 ('attack 0', AUC 0.4" in result.verdict.sentence
+    assert "No leak detected above AUC 0.500 at 95 %" in result.verdict.sentence  # never a limit below chance
+
+
+def test_no_leak_has_one_limit():
+    result = of_scores([shifted(0.0, seed=seed)[0] for seed in range(3)], shifted(0.0)[1])
+    highest = max(attack.auc.high for attack in result.attacks)
+    assert result.verdict == (
+        "none detected",
+        f"No leak detected above AUC {highest:.3f} at 95 % with n = 200 members and 200 non-members, by the 3 attacks that "
+        "were run.",
+    )
+    assert result.attacks[0].power.auc is not None  # what could have been seen stands there
+
+
+def test_too_few_records_are_inconclusive():
+    score, member = shifted(0.0, n=10)
+    verdict = of_scores([score], member).verdict
+    assert verdict.kind == "inconclusive"
+    assert verdict.sentence.startswith("Inconclusive: with 5 members and 5 non-members not even an AUC of 1")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ties_give_no_empty_numbers(seed):
+    """Labels alone: an FPR of 1 or 10 % is out of reach, and nothing is said of it."""
+    rng = np.random.default_rng(seed)
+    member = np.arange(600) < 300
+    right = member | (rng.random(600) < (0.85, 0.5, 0.99, 0.7, 0.95, 0.2)[seed])
+    result = of_scores([right], member)
+    assert result.verdict.kind == "leak" or seed in (2, 4)
+    assert "0.0 %" not in result.verdict.sentence
+    assert "100.0 %" not in result.verdict.sentence
+    for point in result.attacks[0].tpr_at_fpr:
+        if point.resolvable:
+            assert np.mean(right[~member]) >= point.fpr / 2
+            assert np.mean(right[~member]) <= point.fpr
+
+
+def test_a_rate_between_ties_names_the_nearest_that_can_be_had():
+    outs, ins = np.repeat([0.0, 1.0], [850, 150]), np.ones(1000)
+    point = stats.tpr_at_fpr(ins, outs, 0.1)
+    assert not point.resolvable
+    assert point.reason == (
+        "tied scores allow no rate between 0 and 0.15, so none of 0.1; the nearest is 0.15, and this is the TPR at 0"
+    )
+    assert stats.tpr_at_fpr(ins, outs, 0.2).resolvable
+    spread = np.random.default_rng(0).normal(size=1000)
+    assert all(stats.tpr_at_fpr(spread, spread, rate).resolvable for rate in (0.01, 0.1, 1.0))
+
+
+def test_a_leak_without_the_check_on_records_says_so():
+    score, member = shifted(2.0)
+    text = of_scores([score], member, blind=IMPOSSIBLE).verdict.sentence
+    assert text.endswith("Whether the sides differ by themselves could not be checked: there are no features.")
+    assert "could not be checked" not in of_scores([score], member).verdict.sentence
+
+
+def test_caveats_end_the_verdict():
+    score, member = shifted(0.0)
+    text = of_scores([score], member, caveats=("7 of them are copies.",)).verdict.sentence
+    assert text.endswith(" 7 of them are copies.")
+
+
+def test_a_few_exposed_members_are_said_in_numbers_that_mean_something():
+    score, member = shifted(0.0, n=2000)
+    score[np.flatnonzero(member)[:60]] = 9
+    text = of_scores([score], member).verdict.sentence
+    assert re.search(r"finds \d\.\d % of the members \(95 % interval \d\.\d to", text), text
+
+
+@pytest.mark.parametrize("attack", [Shokri(epochs=1), Salem(epochs=1), Calibration(), Gap()], ids=lambda a: a.name)
+def test_no_attack_is_exempt_from_its_controls(attack):
+    world = worlds.memoriser(n=200, shadows=3)
+    results = found(world, (Threshold(), attack)).attacks
+    high, low = Interval(value=0.9, low=0.85, high=0.95), Interval(value=0.7, low=0.65, high=0.75)
+    results = [
+        result.model_copy(update={"auc": area, "above_chance": True, "notes": []})
+        for result, area in zip(results, (high, low), strict=True)
+    ]
+    floor, other = judged(results, PASSED)
+    assert floor.beats_controls
+    assert other.beats_controls is False
+    assert "By AUC it finds less than the loss threshold" in other.notes[-1]
+
+
+def test_attacks_are_attacks():
+    assert isinstance(_scoring("x", np.zeros(2)), Attack)
