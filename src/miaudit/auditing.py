@@ -201,8 +201,8 @@ def audit(
         ]
         if missing:
             advice = (
-                "; the population is further records of the same kind for the shadow models: set some of your data aside, or "
-                "make them (docs/synthesis.md)"
+                "; the population is further records of the same kind for the shadow models: keep half of the "
+                "non-members for it, or make records (docs/synthesis.md)"
                 if "population" in missing
                 else ""
             )

@@ -416,7 +416,11 @@ class Plan(Section):
             )
         synthetic = self.shadows.data == "synthetic:model-based" or self.synthesis.marginals is not None
         if self.data.members is not None and self.data.population is None and not synthetic:
-            raise ValueError("data.population is missing: a file with further records, for the shadow models")
+            raise ValueError(
+                "data.population is missing: a file with further records, for the shadow models to be trained on. Where there "
+                "are none, take half of the non-members out of their file for it, or set shadows.data = "
+                '"synthetic:model-based", which makes records from the answers of the target'
+            )
         if self.data.members is not None and any(
             size is not None for size in (self.split.members, self.split.nonmembers, self.split.population)
         ):

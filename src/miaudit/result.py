@@ -533,6 +533,9 @@ class Result(Document):
     def _repr_html_(self) -> str:
         return visible(_compact(self), lines=True)
 
+    def __str__(self) -> str:
+        return f"{self.title}\n{self.verdict}"
+
 
 def _problems(error: ValidationError) -> str:
     """Return the first of pydantic's errors in a sentence, and how many more there are."""
@@ -549,16 +552,18 @@ def _compact(result: Result) -> str:
 
     rows = []
     for attack in result.attacks:
-        if attack.status != "ran" or attack.pooled is None or attack.auc is None:
+        if attack.status != "ran" or attack.auc is None:
             text = f"{attack.status}: {attack.reason or 'no figures'}"
             cells = f'<td colspan="4" style="text-align:left">{escape(text)}</td>'
         else:
             auc = rate(attack.auc.value)
             if attack.auc.low is not None and attack.auc.high is not None:
                 auc += f" ({rate(attack.auc.low)}&ndash;{rate(attack.auc.high)})"
-            pooled = (attack.pooled.precision, attack.pooled.recall, attack.pooled.accuracy)
+            p = attack.pooled  # None where an attack only ranks
+            pooled = (None, None, None) if p is None else (p.precision, p.recall, p.accuracy)
             cells = "".join(f"<td>{text}</td>" for text in (*map(rate, pooled), auc))
-        rows.append(f'<tr><th scope="row" style="text-align:left">{escape(attack.title)}</th>{cells}</tr>')
+        name = f"{escape(attack.name)}<br><small>{escape(attack.title)}</small>"
+        rows.append(f'<tr><th scope="row" style="text-align:left">{name}</th>{cells}</tr>')
     heads = "".join(f'<th scope="col">{text}</th>' for text in ("Attack", "Precision", "Recall", "Accuracy", "AUC"))
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in result.warnings)
     target = result.target

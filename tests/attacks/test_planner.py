@@ -60,7 +60,7 @@ def test_reasons() -> None:
     assert why("lira", shadows=3, design="overlapping") == (False, "it needs at least 4 shadow models, there are 3")
     assert why("lira", shadows=0) == (False, "there are no shadow models")
     assert why("rmia", shadows=9) == (False, "the shadows did not answer the audited records")
-    assert why("rmia online", shadows=9, design="offline")[1].startswith("no shadow was trained on")
+    assert why("rmia online", shadows=9, design="offline")[1].startswith("no shadow model was trained on")
     assert why("shokri", shadows=9, design="offline")[0] is False
     assert why("threshold", shadows=0)[0] is True
     assert why("threshold modified_entropy per-class", shadows=0) == (False, "there are no shadow models")

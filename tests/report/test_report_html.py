@@ -105,7 +105,8 @@ def test_pooled_figures_equal_the_document(page, result):
 
 def test_figures_per_class_equal_the_document(page, result):
     rows = [row for row in page.rows["classes"] if row[0].startswith("place")]
-    expected = [c for attack in result.attacks for c in attack.per_class]
+    by_accuracy = sorted(result.attacks, key=lambda attack: -attack.pooled.accuracy)
+    expected = [c for attack in by_accuracy for c in attack.per_class]
     assert len(rows) == len(expected) == 90
     for c, row in zip(expected, rows, strict=True):
         assert row[0] == c.class_
@@ -245,7 +246,16 @@ def test_the_notebook_summary_shows_the_figures(result, read_page):
     page = read_page(result._repr_html_())
     shokri = result.attacks[0]
     row = page.rows[""][1]
-    assert row[:2] == [shokri.title, f"{shokri.pooled.precision:.3f}"]
+    assert row[:2] == [f"shokri{shokri.title}", f"{shokri.pooled.precision:.3f}"]
     assert row[4] == f"{shokri.auc.value:.3f} ({shokri.auc.low:.3f}–{shokri.auc.high:.3f})"  # noqa: RUF001
     assert result.verdict in page.text
     assert all(warning in page.text for warning in result.warnings)
+
+
+def test_the_notebook_summary_shows_the_area_of_attacks_that_only_rank(result, read_page):
+    ranking = result.attacks[0].model_copy(update={"pooled": None, "per_class": [], "name": "rmia"})
+    row = read_page(result.model_copy(update={"attacks": [ranking]})._repr_html_()).rows[""][1]
+    assert row[0].startswith("rmia")
+    assert row[1:4] == ["–"] * 3  # noqa: RUF001
+    assert row[4].startswith(f"{ranking.auc.value:.3f} (")
+    assert str(result) == f"{result.title}\n{result.verdict}"

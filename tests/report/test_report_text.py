@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from miaudit.report import summary
-from miaudit.result import Result
+from miaudit.result import Power, Result
 
 
 def printed(result, width=80, **options):
@@ -41,7 +41,7 @@ def test_the_summary_fits_a_screen_and_says_what_matters(result):
     assert "train accuracy 1.000, test 0.673, gap 0.327" in flat
     assert "shuffled membership AUC 0.504 (0.481-0.527), at chance" in flat
     assert "AUC 0.493 (0.470-0.516), not confounded" in flat
-    assert "* too few non-members" in flat
+    assert "* too few non-members, or tied scores" in flat
 
 
 def test_long_names_many_warnings_and_attacks_that_did_not_run(result):
@@ -59,7 +59,7 @@ def test_long_names_many_warnings_and_attacks_that_did_not_run(result):
     assert "5 more in the report" in text
     assert "NOT AT CHANCE" in text
     assert "CONFOUNDED" in text
-    assert len(text.splitlines()) <= 30
+    assert len(text.splitlines()) <= 33
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
@@ -91,3 +91,39 @@ def test_an_ascii_pipe_gets_a_summary(result):
     summary(result.model_copy(update={"title": "Café \u2013 \U0001f3e5"}), Console(file=file, width=80))
     file.flush()
     assert raw.getvalue().startswith(b"Caf? ? ?\n")
+
+
+def kind(result, kind, **changes):
+    return " ".join(printed(result.model_copy(update={"verdict_kind": kind, **changes})).split())
+
+
+def test_what_it_means_and_what_to_do_next_follow_the_verdict(result):
+    best = max(result.attacks, key=lambda attack: attack.auc.value)
+    leak = kind(result, "leak")
+    assert f"'{best.name}' tells {100 * best.auc.value:.0f} right (guessing: 50)" in leak
+    assert "wrongly accusing 1 % of the non-members, it finds" in leak
+    assert "less overfitting (the gap is 0.33)" in leak
+    assert "Means" not in kind(result, "confounded")
+    assert "at random from one population" in kind(result, "confounded")
+    assert "the sides with each other" in kind(result, "inverted")
+    assert "use no figure of this run" in kind(result, "broken")
+    assert "audit more records of each side" in kind(result, "inconclusive")
+    power = Power(power=0.8, confidence=0.95, auc=0.53)
+    quiet = [attack.model_copy(update={"power": power}) for attack in result.attacks]
+    said = kind(result, "none detected", attacks=quiet)
+    assert "shows in 80 of 100 such audits from an AUC of 0.530 on, one of a few members may not" in said
+    assert "smaller leaks may be there: more" in kind(result, "none detected")
+
+
+def test_uneven_sides_are_counted_as_they_are(result):
+    split = result.split.model_copy(update={"members": 1000, "nonmembers": 500, "evaluated_per_side": 500})
+    text = kind(result, "leak", split=split)
+    assert "1,000 members and 500 non-members; decisions are judged on 500 of each" in text
+
+
+def test_a_check_that_was_not_possible_is_no_pass(result):
+    document = result.model_dump(by_alias=True)
+    document["controls"]["blind"].update(confounded=None, reason="it cannot read 'photo'")
+    text = " ".join(printed(Result.model_validate(document)).split())
+    assert "check not possible: it cannot read 'photo'" in text
+    assert "not confounded" not in text

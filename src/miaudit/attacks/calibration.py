@@ -38,7 +38,7 @@ class Calibration(Attack):
     signal: SignalName = "loss"
 
     name: ClassVar[str] = "calibration"
-    title: ClassVar[str] = "Signal against what is usual for the record"
+    title: ClassVar[str] = "Calibration: loss against that of shadow models"
     paper: ClassVar[str] = "Watson et al. 2022; Sablayrolles et al. 2019"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
 

@@ -58,7 +58,7 @@ class LabelOnly(Attack):
     calibrate: bool = True
 
     name: ClassVar[str] = "label-only"
-    title: ClassVar[str] = "Robustness of the right label"
+    title: ClassVar[str] = "Label-only: how robust the right label is"
     paper: ClassVar[str] = "Choquette-Choo et al. 2021; Chen et al. 2020"
     needs: ClassVar[frozenset[str]] = frozenset({"probes"})
 

@@ -65,7 +65,7 @@ class LiRA(Attack):
     signal: LiraSignal = "phi"
 
     name: ClassVar[str] = "lira"
-    title: ClassVar[str] = "Likelihood ratio of models with and without the record"
+    title: ClassVar[str] = "LiRA: likelihood ratio of models with and without the record"
     paper: ClassVar[str] = "Carlini et al. 2022; Brännvall 2026"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
 

@@ -49,10 +49,10 @@ _LACKS = {
     "shadows": "there are no shadow models",
     "inside": "no shadow was trained on a record it was asked about",
     "overlapping": "the shadows did not answer the audited records",
-    "online": 'no shadow was trained on an audited record; shadows.design = "overlapping" would have it',
+    "online": 'no shadow model was trained on an audited record; set shadows.design = "overlapping" to train them so',
     "population": "there are no answers on records outside the audit",
     "features": "the records' features are not at hand",
-    "probes": "the target was not probed: that costs many queries a record, and a run does it where the plan's attacks name it",
+    "probes": "it asks many questions about each record, so it runs only where it is named: add it to the plan's attacks",
 }
 _ALL_THERE = "all it needs is there"
 _CAVEATS = {

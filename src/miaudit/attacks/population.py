@@ -37,7 +37,7 @@ class AttackP(Attack):
     """
 
     name: ClassVar[str] = "attack-p"
-    title: ClassVar[str] = "Loss against a population"
+    title: ClassVar[str] = "Attack-P: loss against that of other records"
     paper: ClassVar[str] = "Ye et al. 2022"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "population"})
 
@@ -63,7 +63,7 @@ class AttackR(Attack):
     """
 
     name: ClassVar[str] = "attack-r"
-    title: ClassVar[str] = "Loss against models without the record"
+    title: ClassVar[str] = "Attack-R: loss against models without the record"
     paper: ClassVar[str] = "Ye et al. 2022"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
 

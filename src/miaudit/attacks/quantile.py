@@ -51,7 +51,7 @@ class Quantile(Attack):
     trees: int = 60
 
     name: ClassVar[str] = "quantile"
-    title: ClassVar[str] = "Confidence against that in alike non-members"
+    title: ClassVar[str] = "Quantile regression: confidence against similar non-members"
     paper: ClassVar[str] = "Bertran et al. 2023"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "population", "features"})
     learns: ClassVar[bool] = True

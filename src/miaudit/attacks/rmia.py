@@ -68,7 +68,7 @@ class RMIA(Attack):
     temperature: float = 2.0
 
     name: ClassVar[str] = "rmia"
-    title: ClassVar[str] = "Probability against that of reference models"
+    title: ClassVar[str] = "RMIA: probability against that of reference models"
     paper: ClassVar[str] = "Zarifzadeh et al. 2024; Lassila et al. 2025; Tao and Shokri 2026"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
 
@@ -110,7 +110,9 @@ class RMIA(Attack):
             a, tuned = (self.a, 0) if self.a is not None else self._tuned(shadows, evidence)
             if self.a is None:
                 how = f"tuned on {tuned} shadow models in the target's place" if tuned else "the published default"
-                notes = (f"the offline line has a = {a:.1f}, {how}",)
+                notes = (
+                    f"without shadow models trained on the records, what such models answer is estimated (a = {a:.1f}, {how})",
+                )
             only_in = (without.n == 0) & (within.n > 0) & (a > 0)
             missing = (without.n == 0) & ~only_in
             why = "were in the training set of every shadow"

@@ -55,7 +55,7 @@ class Salem(Attack):
     l2: float = 1e-3
 
     name: ClassVar[str] = "salem"
-    title: ClassVar[str] = "One shadow model, largest probabilities"
+    title: ClassVar[str] = "ML-Leaks: one shadow model, largest probabilities"
     paper: ClassVar[str] = "Salem et al. 2019"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "inside"})
     learns: ClassVar[bool] = True

@@ -60,7 +60,7 @@ class Shokri(Attack):
     min_rows: int = 50
 
     name: ClassVar[str] = "shokri"
-    title: ClassVar[str] = "Shadow training and attack models"
+    title: ClassVar[str] = "Shadow training: a learned attack model for each class (2017)"
     paper: ClassVar[str] = "Shokri et al. 2017"
     needs: ClassVar[frozenset[str]] = frozenset({"shadows"})
     learns: ClassVar[bool] = True

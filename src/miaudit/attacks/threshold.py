@@ -40,7 +40,7 @@ class Threshold(Attack):
     per_class: bool = False
 
     name: ClassVar[str] = "threshold"
-    title: ClassVar[str] = "Threshold on one signal"
+    title: ClassVar[str] = "Threshold on a signal of the model, such as the loss"
     paper: ClassVar[str] = "Yeom et al. 2018; Song and Mittal 2021"
     needs: ClassVar[frozenset[str]] = frozenset()
 
@@ -96,7 +96,7 @@ class Gap(Attack):
     """
 
     name: ClassVar[str] = "gap"
-    title: ClassVar[str] = "Right prediction means member"
+    title: ClassVar[str] = "Gap: a right prediction means member"
     paper: ClassVar[str] = "Yeom et al. 2018"
     needs: ClassVar[frozenset[str]] = frozenset()
 

@@ -53,8 +53,9 @@ class EstimatorRecipe:
         if not hasattr(self.estimator, "predict_proba"):
             hint = "give it probability=True, or " if type(self.estimator).__name__ == "SVC" else ""
             raise PlanError(
-                f"{type(self.estimator).__name__} has no predict_proba, and the attack reads probabilities; {hint}"
-                "wrap it in sklearn.calibration.CalibratedClassifierCV, or choose another estimator"
+                f"{type(self.estimator).__name__} has no predict_proba, and shadow models must answer probabilities; {hint}"
+                "train it within sklearn.calibration.CalibratedClassifierCV, or choose another estimator. A finished model "
+                "that answers labels is audited with a recipe that answers probabilities (recipe=)"
             )
 
     @property

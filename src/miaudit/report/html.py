@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from miaudit.files import write_files
 from miaudit.report import charts
+from miaudit.report.plain import meaning, next_step
 from miaudit.result import AttackResult, Result
 from miaudit.visible import visible
 
@@ -37,6 +38,8 @@ def render(result: Result) -> str:
         .get_template("report.html.j2")
         .render(
             r=result,
+            means=meaning(result),
+            next_step=next_step(result),
             ran=ran,
             not_run=[attack for attack in result.attacks if attack.status != "ran"],
             highest=max((a for a in ran if a.of_unit.auc and a.of_unit.auc.value is not None), key=_auc, default=None),
@@ -51,7 +54,7 @@ def render(result: Result) -> str:
             roc_log=charts.roc_chart(curves, log=True, floor=floor) if curves else None,
             roc_linear=charts.roc_chart(curves, log=False) if curves else None,
             fprs=sorted({point.fpr for attack in ran for point in attack.tpr_at_fpr}, reverse=True),
-            by_class=sorted((attack for attack in ran if attack.per_class), key=_auc, reverse=True),
+            by_class=sorted((attack for attack in ran if attack.per_class), key=_accuracy, reverse=True),
             zero_fp=any(attack.tpr_at_zero_fp is not None for attack in ran),
             quiet=[attack for attack in ran if attack.power is not None],
             worth=[attack for attack in ran if attack.operating_point is not None and attack.epsilon is not None],
@@ -198,6 +201,10 @@ def _auc(attack: AttackResult) -> float:
     auc = attack.of_unit.auc
     value = auc.value if auc else None
     return -1.0 if value is None else value
+
+
+def _accuracy(attack: AttackResult) -> float:
+    return (attack.pooled.accuracy if attack.pooled else None) or 0.0
 
 
 def _floor(per_side: int) -> float:

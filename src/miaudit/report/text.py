@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from miaudit.result import AttackResult, Interval, Result
+from miaudit.report.plain import meaning, next_step
+from miaudit.result import AttackResult, Interval, Result, SplitResult
 from miaudit.visible import visible
 
 _SHOWN_WARNINGS = 4
@@ -45,11 +46,7 @@ def summary(result: Result, console: Console) -> None:
         if shadows.asked
         else "none",
     )
-    people = split.people
-    whose = "" if people is None else f"; {people['members']:,} and {people['nonmembers']:,} people"
-    _item(
-        console, "Audited", f"{split.evaluated_per_side:,} members and {split.evaluated_per_side:,} non-members{whose}"
-    )
+    _item(console, "Audited", _audited(split))
     _say(console, "")
     ran = [attack for attack in result.attacks if attack.status == "ran"]
     if console.width >= _TABLE_WIDTH:
@@ -66,19 +63,33 @@ def summary(result: Result, console: Console) -> None:
             _item(console, attack.name, _of_person(attack))
         _say(console, "")
     if any(_unresolvable(attack, fpr) for attack in ran for fpr in _FPRS):
-        _say(console, "* too few non-members to resolve this false positive rate", style="dim")
+        _say(console, "* too few non-members, or tied scores, to resolve this false positive rate", style="dim")
     if any(attack.missing for attack in ran):
-        _item(console, "Missing", "; ".join(f"{a.missing:,} records by {a.name}" for a in ran if a.missing))
+        missing = "; ".join(f"'{a.name}' {a.missing:,}" for a in ran if a.missing)
+        _item(console, "Missing", f"records that an attack could not score, for lack of shadow models: {missing}")
     for label, text in _not_run(result.attacks):
         _item(console, label, text)
     _say(console, "")
     for label, text in _further(result, ran):
         _item(console, label, text)
     _item(console, "Controls", _controls(result))
+    if means := meaning(result):
+        _item(console, "Means", means)
+    _item(console, "Next", next_step(result))
     for warning in result.warnings[:_SHOWN_WARNINGS]:
         _item(console, "Warning", warning, style="yellow")
     if len(result.warnings) > _SHOWN_WARNINGS:
         _item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
+
+
+def _audited(split: SplitResult) -> str:
+    least, people = split.evaluated_per_side, split.people
+    sides = f"{split.members:,} members and {split.nonmembers:,} non-members"
+    if people is not None:
+        sides += f"; {people['members']:,} and {people['nonmembers']:,} people"
+    return (
+        sides if split.members == split.nonmembers == least else f"{sides}; decisions are judged on {least:,} of each"
+    )
 
 
 def _not_run(attacks: list[AttackResult]) -> list[tuple[str, str]]:
@@ -100,15 +111,32 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
     lines = []
     documented = next((a for a in ran if a.strongest), None)
     if documented is not None:
-        lines.append(("Choice", f"'{documented.name}' is the strongest documented attack for what there was"))
+        lines.append(
+            (
+                "Choice",
+                f"'{documented.name}' is the strongest attack by the literature for such answers and shadow models, named "
+                "before any figure was known; that another scores higher here may be chance",
+            )
+        )
     best = max((a for a in ran if _auc(a) >= 0), key=_auc, default=None)
     if best is not None and best.ppv:
         shares = ", ".join(f"{_rate(each.value)} at {100 * each.prior:g} %" for each in best.ppv)
         whom = "people" if best.unit == "person" else "records"
-        lines.append(("PPV", f"of '{best.name}' by the share of members among the {whom} tried: {shares}"))
+        lines.append(
+            (
+                "PPV",
+                f"share of members among the {whom} that '{best.name}' accuses, by their share among those tried: {shares}",
+            )
+        )
     if best is not None and best.epsilon is not None:
         e = best.epsilon
-        lines.append(("Epsilon", f"{e.name} of '{best.name}' {e.value:.2f}; {e.ceiling:.2f} is the most n could show"))
+        lines.append(
+            (
+                "Epsilon",
+                f"{e.name} of '{best.name}' {e.value:.2f}: a smaller epsilon would not allow an attack this good; 0 is none "
+                f"seen, {e.ceiling:.2f} the most that so many records could show",
+            )
+        )
     for grouping in result.groups:
         above = [group.group for group in grouping.groups if group.above_chance]
         shown = ", ".join(above[:_SHOWN_GROUPS]) + (", ..." if len(above) > _SHOWN_GROUPS else "")
@@ -123,7 +151,11 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
         own = next((each for each in result.stability.shadows if each.attack == result.stability.attack), None)
         if own is not None and own.spearman is not None:
             lines.append(
-                ("Ranks", f"of '{own.attack}' by two halves of the shadows agree at Spearman {own.spearman:.2f}")
+                (
+                    "Ranks",
+                    f"two halves of the shadow models order the records by '{own.attack}' with a rank correlation of "
+                    f"{own.spearman:.2f} (1: the same order)",
+                )
             )
     return lines
 
@@ -202,7 +234,8 @@ def _controls(result: Result) -> str:
         broken = [each.attack for each in nulls if not each.at_chance]
         if nulls:
             shuffled += f" ({null.attack}; {len(nulls) - len(broken)} of {len(nulls)} others at chance)"
-    verdict = {True: "CONFOUNDED", False: "not confounded", None: blind.reason or "undecided"}[blind.confounded]
+    open_ = f"check not possible: {blind.reason or 'no reason given'}"
+    verdict = {True: "CONFOUNDED", False: "not confounded", None: open_}[blind.confounded]
     return (
         f"shuffled membership {shuffled}; records alone, no model: AUC {_interval(blind.auc)}, {verdict}; "
         f"baseline is {result.controls.baseline}"
