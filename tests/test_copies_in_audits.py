@@ -9,10 +9,10 @@ from scipy.stats import binom
 from sklearn.ensemble import ExtraTreesClassifier
 
 import miaudit
-from miaudit.data import Split, from_arrays, given_split, leave_out_copies
-from miaudit.data.copies import Copies
+from miaudit.data import Copies, from_arrays, given_split, leave_out_copies
 from miaudit.errors import SplitError
-from miaudit.scope import copies_across
+from miaudit.outputs import stored_outputs
+from miaudit.scoring import score
 
 N, FRESH = 150, 600
 SIDES = {"members": slice(0, N), "nonmembers": slice(N, 2 * N), "both": slice(0, 2 * N)}
@@ -110,12 +110,11 @@ def test_sentences_tell_what_was_kept_from_what_was_left_out():
     X = rng.integers(0, 2, (900, 4))
     dataset = from_arrays(X, rng.integers(0, 2, 900))
     split = leave_out_copies(dataset, given_split(dataset, *np.split(np.arange(900), [200, 400])), need=200)
-    shared, trained = copies_across(split)
+    shared, trained = split.copies.sentences(200, 200, 500)
     assert "non-members have the same values as a member, as often as chance" in shared
     assert "which may hide a leak" in trained
-    nothing = np.arange(0)
-    assert copies_across(Split(nothing, nothing, nothing)) == []
-    assert copies_across(Split(nothing, nothing, nothing, copies=Copies())) == []
+    assert "no attack can tell these apart" in split.copies.caveats()[0]
+    assert Copies().sentences(1, 1, 1) == Copies().caveats() == []
 
 
 @pytest.mark.slow
@@ -128,3 +127,39 @@ def test_nothing_leaks_where_nothing_leaks_and_what_leaks_is_seen(of, share, des
     assert sum(verdict.startswith("Membership") for verdict in quiet) <= binom.ppf(0.999, trials, 0.05)
     loud = [audit(seed, of=of, share=share, design=design, leaks=True).verdict for seed in range(3)]
     assert all(verdict.startswith("Membership leaks") for verdict in loud)
+
+
+def stored(*, shared=0, copied=0, features=True, seed=0):
+    """Stored answers of a target that knows its members a little; some records are on two sides."""
+    rng = np.random.default_rng(seed)
+    X, y = drawn(rng, 2 * N + FRESH)
+    X[N : N + shared] = X[:shared]
+    X[2 * N : 2 * N + copied] = X[:copied]
+    sure = rng.normal(size=len(y)) + 1.5 * (np.arange(len(y)) < N)
+    answers = np.full((len(y), 3), 0.5 / (1 + np.exp(sure))[:, None])
+    answers[np.arange(len(y)), y] = 1 - 2 * answers[:, 0]
+    arrays = {"target": answers[: 2 * N], "labels": y[: 2 * N], "member": np.arange(2 * N) < N}
+    arrays |= {"population_target": answers[2 * N :], "population_labels": y[2 * N :]}
+    return stored_outputs(arrays | ({"features": X[: 2 * N], "population_features": X[2 * N :]} if features else {}))
+
+
+def test_stored_answers_are_compared_by_value_as_far_as_they_hold_records():
+    result = score(stored(shared=30, copied=100))
+    assert any(text.startswith("30 non-members are copies of members") for text in result.warnings)
+    assert any(text.startswith("100 records of the population are copies") for text in result.warnings)
+    assert result.split.population == FRESH - 100
+    assert (result.split.evaluated_per_side, result.attacks[0].pooled.n) == (N - 30, 2 * (N - 30))
+    assert f"n = {N - 30} members and {N - 30} non-members" in result.verdict
+    assert "were compared by value, and copies left out" in " ".join(result.threat_model)
+
+
+def test_stored_answers_without_records_say_that_nothing_was_compared():
+    result = score(stored(shared=30, copied=100, features=False))
+    assert "the file holds no features, so records were not compared by value" in " ".join(result.threat_model)
+    assert result.split.population == FRESH
+    assert "Whether the sides differ by themselves could not be checked" in result.verdict
+
+
+def test_stored_answers_on_members_alone_are_refused():
+    with pytest.raises(SplitError, match="150 of the 150 non-members are copies of members"):
+        score(stored(shared=N))

@@ -78,7 +78,7 @@ def test_three_arrays_are_an_audit_and_the_rest_is_said_to_be_missing(tmp_path):
     assert done.exit_code == 0, done.output
     flat = " ".join(done.output.split())
     assert "No leak detected above AUC" in flat
-    assert "The smallest leak that so many records show in 80 of 100 audits is an AUC of 0." in flat
+    assert "shows in 80 of 100 such audits from an AUC of 0." in flat
     result = Result.load(tmp_path / "audit")
     assert result.attack("gap").status == "ran"
     loss = result.attack("threshold")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
 from miaudit.attacks import USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
 from miaudit.case import Case, case_of_model, case_of_plan
-from miaudit.data import Dataset, features
+from miaudit.data import Copies, Dataset, features
 from miaudit.data.records import is_sparse, take_records
 from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError
@@ -36,7 +36,7 @@ from miaudit.probes import Probed
 from miaudit.provenance import system, versions
 from miaudit.recipes import device_name
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
-from miaudit.scope import caveats, copies_across, mismatches, not_tested, oddities, threat_model
+from miaudit.scope import mismatches, not_tested, oddities, threat_model
 from miaudit.seeds import child_seed
 from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
@@ -559,6 +559,7 @@ def _conclude(
     shadows: dict[int, dict[str, Any]],
 ) -> Result:
     dataset, split, audited = case.dataset, case.split, draws.audited
+    copies = split.copies or Copies()
     member = np.arange(len(audited)) < len(split.members)  # (n,)
     labels = dataset.y[audited]
     evidence = _evidence(case, asked, draws, outside, pool, shadows)
@@ -593,13 +594,13 @@ def _conclude(
         ],
         operating=Operating(case.threshold, case.delta),
         unit=unit,
-        caveats=caveats(split),
+        caveats=copies.caveats(),
     )
     ran = [planned[each.name].attack for each in found.attacks if each.status == "ran"]
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
     shadow_test = float(np.mean([facts["test_accuracy"] for facts in shadows.values()]))
     warnings = [
-        *copies_across(split),
+        *copies.sentences(len(split.members), len(split.nonmembers), len(split.population)),
         *case.warnings,
         *unit.warnings,
         *oddities(asked.contact),

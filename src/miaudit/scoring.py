@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 
 from miaudit.attacks import plan_attacks
 from miaudit.attacks.planner import Design
-from miaudit.evidence import Bools, Evidence
+from miaudit.data import Copies, apart, check_audited, same_records
+from miaudit.evidence import Bools, Evidence, Population
 from miaudit.findings import OPERATING, Operating, Trial, Unit, UnitName, blind_control, examine, skipped, unit_of
 from miaudit.outputs import StoredOutputs, read_outputs
 from miaudit.provenance import system, versions
 from miaudit.result import AttackResult, BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.seeds import child_seed
 
 
 def score(
@@ -58,9 +61,13 @@ def score(
     """
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
+    keep, copies = _copies(stored, seed)
+    if copies is not None and copies.left_out.get("population"):
+        stored = _with_population(stored, keep[len(stored.member) :])
     member, evidence = stored.member, stored.own
     trials, left_out = _trials(stored)
     counted = unit_of(member, people=evidence.audited_people, contents=stored.contents, name=unit)
+    counted = replace(counted, counted=counted.counted & keep[: len(member)])
     blind = _blind(evidence, member, seed, counted)
     found = examine(
         trials,
@@ -74,6 +81,7 @@ def score(
         skipped=left_out,
         operating=operating,
         unit=counted,
+        caveats=[] if copies is None else copies.caveats(),
     )
     inside, outside = int(member.sum()), int((~member).sum())
     correct = evidence.predicted == evidence.audited_labels
@@ -81,8 +89,13 @@ def score(
         title=title or f"Membership inference audit of {stored.name}",
         verdict=found.verdict.sentence,
         verdict_kind=found.verdict.kind,
-        warnings=[*stored.warnings, *counted.warnings, *_warnings(found.attacks, blind)],
-        threat_model=_threat_model(stored),
+        warnings=[
+            *_of_copies(copies, stored, counted),
+            *stored.warnings,
+            *counted.warnings,
+            *_warnings(found.attacks, blind),
+        ],
+        threat_model=_threat_model(stored, copies),
         not_tested=_NOT_TESTED,
         data={"name": stored.name, "records": len(member), "sha256": stored.sha256 or None},
         target=TargetResult(
@@ -109,6 +122,7 @@ def score(
             unit=counted.name,
             people=counted.people_a_side(member),
             copies_left_out=int((~counted.counted).sum()),
+            duplicates={} if copies is None else dict(copies.same),
             draws_sha256=None,
         ),
         shadows=_shadows(evidence),
@@ -129,6 +143,85 @@ def score(
     if out is not None:
         result.save(out)
     return result
+
+
+def _copies(stored: StoredOutputs, seed: int) -> tuple[Bools, Copies | None]:
+    """Compare the records by value, as far as the file holds them.
+
+    Returns
+    -------
+    (ndarray, Copies or None)
+        (n + p,) which audited records and which records outside the audit may be counted, and what was found.
+
+    Raises
+    ------
+    SplitError
+        If hardly a member or a non-member is left.
+    """
+    own, member = stored.own, stored.member
+    population = own.population
+    theirs = None if population is None else population.features
+    if theirs is not None and own.features is not None and theirs.shape[1:] != own.features.shape[1:]:
+        theirs = None  # not comparable
+    p = 0 if population is None else len(population.labels)
+    keep = np.ones(len(member) + p, bool)
+    if own.features is None:
+        return keep, None
+    flat = [np.asarray(each).reshape(len(each), -1) for each in (own.features, theirs) if each is not None]
+    codes = same_records(np.concatenate(flat))
+    audited, outside = codes[: len(member)], codes[len(member) :]
+    labels = np.concatenate([own.audited_labels, population.labels]) if population is not None else own.audited_labels
+    there = labels[len(member) : len(codes)]
+    masks, copies = apart(
+        [audited[member], audited[~member], outside],
+        [own.audited_labels[member], own.audited_labels[~member], there],
+        seed=child_seed(seed, "copies"),
+    )
+    check_audited(copies, int(member.sum()), int((~member).sum()))
+    kept = keep[: len(member)]
+    kept[member], kept[~member] = masks[0], masks[1]
+    if theirs is not None:
+        keep[len(member) :] = masks[2]
+    return keep, copies
+
+
+def _with_population(stored: StoredOutputs, keep: Bools) -> StoredOutputs:
+    """Return the outputs with some records outside the audit left out."""
+    old = stored.own.population
+    assert old is not None
+    new = None
+    if keep.any():
+        new = Population(
+            old.target[keep],
+            old.labels[keep],
+            shadows=None if old.shadows is None else np.stack([rows[keep] for rows in old.shadows]),
+            features=None if old.features is None else old.features[keep],
+        )
+    own = stored.own.replace(population=new)
+    if stored.direct is None:
+        return replace(stored, own=own)
+    inner = None if stored.direct.own is None else stored.direct.own.replace(population=new)
+    direct = own if stored.direct is stored.own else stored.direct.replace(population=new, own=inner)
+    return replace(stored, own=own, direct=direct)
+
+
+def _of_copies(copies: Copies | None, stored: StoredOutputs, unit: Unit) -> list[str]:
+    if copies is None:
+        return []
+    inside, outside = (int((unit.counted & side).sum()) for side in (stored.member, ~stored.member))
+    population = stored.own.population
+    return copies.sentences(inside, outside, 0 if population is None else len(population.labels))
+
+
+def _of_data(stored: StoredOutputs, copies: Copies | None) -> str:
+    """Say what was compared by value: never what shadow models were trained on, which the file does not hold."""
+    trained = "what the shadow models were trained on is taken on trust to hold no copy of an audited record"
+    if copies is None:
+        return f"Knowledge of the data: the file holds no features, so records were not compared by value; {trained}."
+    compared = "members and non-members"
+    if stored.own.population is not None and stored.own.population.features is not None:
+        compared = "members, non-members and records outside the audit"
+    return f"Knowledge of the data: {compared} were compared by value, and copies left out; {trained}."
 
 
 def _trials(stored: StoredOutputs) -> tuple[list[Trial], list[AttackResult]]:
@@ -190,7 +283,7 @@ def _shadows(evidence: Evidence) -> ShadowsResult:
     )
 
 
-def _threat_model(stored: StoredOutputs) -> list[str]:
+def _threat_model(stored: StoredOutputs, copies: Copies | None) -> list[str]:
     m = len(stored.own.models)
     what = {
         "probabilities": "a probability for every class",
@@ -203,6 +296,7 @@ def _threat_model(stored: StoredOutputs) -> list[str]:
         f"Access: stored answers, {what}. The model was not asked again: what the file says of answers, shadows and "
         "memberships is taken on trust.",
         f"Knowledge of the training: {m} shadow models' answers, as stored." if m else "No shadow models.",
+        _of_data(stored, copies),
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
     ]
 

@@ -55,6 +55,52 @@ class Copies:
         """Records of the population, as it stands, that a model sees as the same as an audited one."""
         return 0 if self.left_out.get("population") else self.same.get("audited/population", 0)
 
+    def caveats(self) -> list[str]:
+        """Return what a verdict must say of records that stayed although they have copies on another side."""
+        said = []
+        if self.shared:
+            said.append(
+                f"{self.shared:,} non-members have the same values as a member, and no attack can tell these apart."
+            )
+        if self.trained:
+            said.append(
+                f"{self.trained:,} records that shadow models may be trained on have the same values as an audited one, which "
+                "may hide a leak."
+            )
+        return said
+
+    def sentences(self, members: int, nonmembers: int, population: int) -> list[str]:
+        """Return what became of records on two sides, of which so many are left."""
+        same, labelled, lost = self.same, self.labelled, self.left_out
+        twice = 'If the table holds the same record several times, split.duplicates = "drop" keeps one of each.'
+        chance = "as often as chance brings about where records have few different values"
+        said = []
+        if lost.get("population"):
+            said.append(
+                f"{lost['population']:,} records of the population are copies of audited records "
+                f"({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of non-members; "
+                f"{labelled.get('audited/population', 0):,} have the same class, too) and were left out of it, since an attack "
+                f"must not learn from what is audited: {population:,} are left. The figures can be used."
+            )
+        if lost.get("nonmembers"):
+            said.append(
+                f"{lost['nonmembers']:,} non-members are copies of members "
+                f"({labelled.get('members/nonmembers', 0):,} with the same class, too). The target was trained on them, so "
+                f"they were left out, and so were the {lost['members']:,} members they copy: {members:,} members and "
+                f"{nonmembers:,} non-members are audited. The figures can be used."
+            )
+        if self.shared:
+            said.append(
+                f"{self.shared:,} non-members have the same values as a member, {chance}. No attack can tell these apart, so "
+                f"the figures understate how well others are told. {twice}"
+            )
+        if self.trained:
+            said.append(
+                f"{self.trained:,} records of the population have the same values as an audited record, {chance}. Shadow "
+                f"models are trained on them, which may hide a leak. {twice}"
+            )
+        return said
+
 
 def same_records(X: Records) -> Ints:
     """Return (n,) numbers of records, equal where a model sees the same record.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from miaudit.data.copies import Copies, same_records
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
-from miaudit.data.split import Split
+from miaudit.data.split import SIDES, Split
 from miaudit.errors import SplitError
 
 Ints = NDArray[np.int64]
@@ -48,23 +48,32 @@ def leave_out_copies(dataset: Dataset, split: Split, *, need: int = 1, seed: int
     SplitError
         If too few records are left on a side.
     """
-    sides = {"members": split.members, "nonmembers": split.nonmembers, "population": split.population}
-    sizes = [len(side) for side in sides.values()]
-    codes = np.split(same_records(take_records(dataset.X, np.concatenate(list(sides.values())))), np.cumsum(sizes)[:-1])
-    labels = [dataset.y[side] for side in sides.values()]
-    audited = np.concatenate(codes[:2])
-    pairs = {
-        "members/nonmembers": (codes[0], codes[1], labels[0], labels[1]),
-        "members/population": (codes[0], codes[2], labels[0], labels[2]),
-        "nonmembers/population": (codes[1], codes[2], labels[1], labels[2]),
-        "audited/population": (audited, codes[2], np.concatenate(labels[:2]), labels[2]),
-    }
-    same = {pair: int(np.isin(b, a).sum()) for pair, (a, b, _, _) in pairs.items()}
+    sides = [split.members, split.nonmembers, split.population]
+    codes = np.split(
+        same_records(take_records(dataset.X, np.concatenate(sides))), np.cumsum([len(side) for side in sides])[:-1]
+    )
+    keep, copies = apart(codes, [dataset.y[side] for side in sides], seed=seed)
+    _check_left(split, copies, need)
+    kept = [side[mask] for side, mask in zip(sides, keep, strict=True)]
+    return replace(split, members=kept[0], nonmembers=kept[1], population=kept[2], copies=copies)
+
+
+def apart(codes: Sequence[Ints], labels: Sequence[Ints], *, seed: int = 0) -> tuple[list[NDArray[np.bool_]], Copies]:
+    """Return which records of members, non-members and population may stay, and what was found.
+
+    Parameters
+    ----------
+    codes, labels
+        For each side, (n,) numbers of its records by `same_records`, and their classes.
+    seed
+        Of the random deals that a large share is compared with.
+    """
+    labelled_codes = _with_labels(codes, labels)
+    same, labelled = _on_both(codes), _on_both(labelled_codes)
+    keep = [np.ones(len(side), bool) for side in codes]
     if not any(same.values()):
-        return replace(split, copies=Copies(same, dict(same)))
-    labelled = {pair: int(np.isin(b * (1 << 20) + y, a * (1 << 20) + x).sum()) for pair, (a, b, x, y) in pairs.items()}
+        return keep, Copies(same, labelled)
     rng = np.random.default_rng(seed)
-    keep = [np.ones(size, bool) for size in sizes]
     across = np.intersect1d(codes[0], codes[1])
     shared = [np.isin(codes[i], across) for i in (0, 1)]
     alike = False
@@ -73,32 +82,57 @@ def leave_out_copies(dataset: Dataset, split: Split, *, need: int = 1, seed: int
             alike = True
         else:
             keep[:2] = [~each for each in shared]
-    copied = np.isin(codes[2], audited)
+    copied = np.isin(codes[2], np.concatenate(codes[:2]))
     if copied.any():
         most = max(float(copied.mean()), *(float(np.isin(codes[i], codes[2]).mean()) for i in (0, 1)))
         if most > MANY and all(_dealt_at_random(codes, (i, 2), rng) for i in (0, 1)):
             alike = True
         else:
             keep[2] = ~copied
-    left_out = {name: int((~mask).sum()) for name, mask in zip(sides, keep, strict=True)}
-    copies = Copies(same, labelled, left_out, alike)
-    _check_left(split, copies, need)
-    kept = [side[mask] for side, mask in zip(sides.values(), keep, strict=True)]
-    return replace(split, members=kept[0], nonmembers=kept[1], population=kept[2], copies=copies)
+    left_out = {name: int((~mask).sum()) for name, mask in zip(SIDES, keep, strict=True)}
+    return keep, Copies(same, labelled, left_out, alike)
 
 
-def _check_left(split: Split, copies: Copies, need: int) -> None:
-    lost = copies.left_out
-    for name, records in (("members", split.members), ("nonmembers", split.nonmembers)):
-        left = len(records) - lost[name]
-        if lost[name] and (not left or (left < _FEW_LEFT and lost[name] > left)):
+def _with_labels(codes: Sequence[Ints], labels: Sequence[Ints]) -> list[Ints]:
+    both = np.column_stack([np.concatenate(codes), np.concatenate(labels)])
+    number = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
+    return np.split(number, np.cumsum([len(side) for side in codes])[:-1])
+
+
+def _on_both(codes: Sequence[Ints]) -> dict[str, int]:
+    """For each pair of sides, how many records of the later are on the earlier."""
+    members, nonmembers, population = codes
+    return {
+        "members/nonmembers": int(np.isin(nonmembers, members).sum()),
+        "members/population": int(np.isin(population, members).sum()),
+        "nonmembers/population": int(np.isin(population, nonmembers).sum()),
+        "audited/population": int(np.isin(population, np.concatenate([members, nonmembers])).sum()),
+    }
+
+
+def check_audited(copies: Copies, members: int, nonmembers: int) -> None:
+    """Refuse an audit of hardly any records that are on one side only.
+
+    Raises
+    ------
+    SplitError
+        If fewer than 20 of a side are left, and more were lost.
+    """
+    for name, size in (("members", members), ("nonmembers", nonmembers)):
+        lost = copies.left_out.get(name, 0)
+        left = size - lost
+        if lost and (not left or (left < _FEW_LEFT and lost > left)):
             raise SplitError(
-                f"{copies.same['members/nonmembers']} of the {len(split.nonmembers)} non-members are copies of members "
+                f"{copies.same['members/nonmembers']} of the {nonmembers} non-members are copies of members "
                 f"({copies.labelled['members/nonmembers']} with the same class, too): the target was trained on them, so they "
                 f"are no non-members. {left} {name} are left without them, too few to audit. Give as non-members records "
                 "that the target was not trained on"
             )
-    total, gone = len(split.population), lost["population"]
+
+
+def _check_left(split: Split, copies: Copies, need: int) -> None:
+    check_audited(copies, len(split.members), len(split.nonmembers))
+    total, gone = len(split.population), copies.left_out.get("population", 0)
     left = total - gone
     if gone and (not left or 20 * gone > total) and left < need:
         raise SplitError(
