@@ -252,7 +252,7 @@ def _design(stored: StoredOutputs) -> Design:
 
 def _blind(evidence: Evidence, member: Bools, seed: int, unit: Unit) -> BlindControl:
     if evidence.features is None:
-        reason = "the file holds no features, so whether the sides differ by themselves could not be checked"
+        reason = "the file holds no features"
         return BlindControl(
             method="none",
             auc=Interval(value=None, low=None, high=None, reason=reason),
