@@ -122,7 +122,7 @@ def test_an_interval_below_one_half_that_chance_explains_is_said():
     assert low.auc.high < 0.5
     assert not low.below_chance
     assert result.verdict.kind == "none detected"
-    assert "The 95 % interval of 1 of them lies below 0.5 ('attack 0', AUC 0.4" in result.verdict.sentence
+    assert "The plain 95 % interval of it lies below 0.5 ('attack 0', AUC 0.4" in result.verdict.sentence
     assert "No leak detected above AUC 0.500 at 95 %" in result.verdict.sentence  # never a limit below chance
 
 

@@ -141,7 +141,7 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
             beats = False
             notes.append(
                 f"By AUC it finds less than the loss threshold, which needs no shadow models ({auc.value:.3f} against "
-                f"{baseline:.3f}): the threshold's figures are the ones to heed."
+                f"{baseline:.3f}): by that figure it adds nothing here."
             )
         judged_results.append(result.model_copy(update={"beats_controls": beats, "notes": notes}))
     return judged_results

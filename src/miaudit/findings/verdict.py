@@ -129,10 +129,11 @@ def _low_by_chance(ran: Sequence[AttackResult]) -> str:
     if not low:
         return ""
     lowest = min(low, key=_auc)
-    lie = "lies" if len(low) == 1 else "lie"
+    which = f"of {len(low)} of them" if len(ran) > 1 else "of it"
+    noun, verb = ("intervals", "lie") if len(low) > 1 else ("interval", "lies")
     return (
-        f" The 95 % interval of {len(low)} of them {lie} below 0.5 ('{lowest.name}', {_area(lowest)}), no further than chance "
-        "allows among so many."
+        f" The plain 95 % {noun} {which} {verb} below 0.5 ('{lowest.name}', {_area(lowest)}), no further "
+        "than chance allows once corrected."
     )
 
 
