@@ -21,6 +21,7 @@ from miaudit.stats.people import (
 )
 from miaudit.stats.power import Detectable, detectable_auc, detectable_tpr
 from miaudit.stats.ppv import Ppv, ppv
+from miaudit.stats.precedence import Precedence, critical_count, detectable_exposed, precedence, ranks_of
 from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions
 from miaudit.stats.roc import Roc, TprAtFpr, roc, tpr_at_fpr
 from miaudit.stats.thresholds import (
@@ -48,6 +49,7 @@ __all__ = [
     "OperatingPoint",
     "PersonScores",
     "Ppv",
+    "Precedence",
     "Rate",
     "Roc",
     "Split",
@@ -64,10 +66,12 @@ __all__ = [
     "clopper_pearson",
     "copies",
     "coverage",
+    "critical_count",
     "cut_by_person",
     "decisions",
     "delta_from_mu",
     "detectable_auc",
+    "detectable_exposed",
     "detectable_tpr",
     "epsilon_ceiling",
     "epsilon_credible",
@@ -85,6 +89,8 @@ __all__ = [
     "person_scores",
     "places",
     "ppv",
+    "precedence",
+    "ranks_of",
     "roc",
     "spearman",
     "tpr_at_fpr",

@@ -56,7 +56,7 @@ def detectable_auc(n_in: int, n_out: int, *, confidence: float = 0.95, power: fl
     PlanError
         If the confidence or the power is out of range.
     """
-    n_in, n_out, confidence, power = _checked(n_in, n_out, confidence, power)
+    n_in, n_out, confidence, power = checked_sizes(n_in, n_out, confidence, power)
     needed = float(ndtri((1 + confidence) / 2)) * _shift_sd(0.0, n_in, n_out)
     separated = ((1 - confidence) / 2) ** (1 / min(n_in, n_out))  # low end at an area of 1
     if needed >= 0.5 or separated <= 0.5:
@@ -98,7 +98,7 @@ def detectable_tpr(n_in: int, n_out: int, fpr: float, *, confidence: float = 0.9
     PlanError
         If the rate, the confidence or the power is out of range.
     """
-    n_in, n_out, confidence, power = _checked(n_in, n_out, confidence, power)
+    n_in, n_out, confidence, power = checked_sizes(n_in, n_out, confidence, power)
     if not 0.0 < fpr < 1.0:
         raise PlanError(f"fpr must lie between 0 and 1, both excluded, got {fpr}; write 0.1 % as 0.001")
     from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
@@ -130,7 +130,8 @@ def _shift_sd(h: float, n_in: int, n_out: int) -> float:
     return float(np.sqrt(max(variance, 0.0) / (n_in * n_out)))
 
 
-def _checked(n_in: int, n_out: int, confidence: float, power: float) -> tuple[int, int, float, float]:
+def checked_sizes(n_in: int, n_out: int, confidence: float, power: float) -> tuple[int, int, float, float]:
+    """Return the arguments of a question of power, or raise."""
     n_in, n_out = checked_count("n_in", n_in), checked_count("n_out", n_out)
     if min(n_in, n_out) < 1:
         raise DataError(f"power needs records on both sides, got n_in={n_in} and n_out={n_out}")

@@ -1,0 +1,129 @@
+"""Whether more members than chance allows lie above the highest non-members: the test for a few fully exposed members."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import betaincinv
+
+from miaudit.errors import PlanError
+from miaudit.stats.power import Detectable, checked_sizes
+from miaudit.stats.rates import checked_confidence
+from miaudit.stats.roc import sides
+
+RANK_SHARES = (0.0, 0.001, 0.01, 0.1)
+"""Ranks of the test as shares of the non-members: above all of them, and above all but 0.1, 1 and 10 %."""
+
+
+class Precedence(NamedTuple):
+    """The most surprising rank of a precedence test."""
+
+    p_value: float  # corrected for the number of ranks
+    rank: int  # non-members that may lie above the threshold
+    above: int  # members above it
+    n_in: int
+    n_out: int
+
+
+def ranks_of(n_out: int) -> tuple[int, ...]:
+    """Return the different ranks that are tested among so many non-members, each below ``n_out``."""
+    return tuple(sorted({min(int(share * n_out), n_out - 1) for share in RANK_SHARES}))
+
+
+def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
+    """Test whether members lie above the highest non-members more often than exchangeable scores would.
+
+    Where members and non-members are exchangeable and scores continuous, the members above the (k + 1)-th highest of n_out
+    non-members are BetaBinomial(n_in, k + 1, n_out - k), whatever the law of the scores (Nelson 1963, "Tables for a
+    precedence life test"; Balakrishnan and Ng 2006). Members must lie strictly above it, so ties make the test conservative.
+    The p-values of the ranks of `RANK_SHARES` are corrected by Bonferroni.
+
+    Parameters
+    ----------
+    in_scores, out_scores
+        (n_in,) and (n_out,) scores of independent members and non-members, higher = member.
+
+    Returns
+    -------
+    Precedence
+        The smallest p-value times the number of ranks, at most 1, and where it was reached.
+
+    Raises
+    ------
+    DataError
+        If a side is empty or holds NaN.
+    """
+    ins, outs = sides(in_scores, out_scores)
+    n_in, n_out = len(ins), len(outs)
+    highest = np.sort(outs)[::-1]
+    ranks = ranks_of(n_out)
+    above = [int(np.count_nonzero(ins > highest[k])) for k in ranks]
+    values = [_tail(count, n_in, n_out, k) for count, k in zip(above, ranks, strict=True)]
+    best = int(np.argmin(values))
+    return Precedence(min(values[best] * len(ranks), 1.0), ranks[best], above[best], n_in, n_out)
+
+
+def critical_count(n_in: int, n_out: int, rank: int, *, alpha: float) -> int | None:
+    """Return the fewest members above a rank that have a probability of at most ``alpha`` by chance; None if no number has."""
+    checked_confidence(1 - alpha)
+    if not 0 <= rank < n_out:
+        raise PlanError(f"rank must lie in 0..{n_out - 1}, the non-members, got {rank}")
+    from scipy.stats import betabinom  # not at the top: it takes half a second, and workers that train do without
+
+    tails: NDArray[np.float64] = betabinom.sf(np.arange(-1, n_in), n_in, rank + 1, n_out - rank)
+    surprising = np.flatnonzero(tails <= alpha)
+    return int(surprising[0]) if len(surprising) else None
+
+
+def detectable_exposed(
+    n_in: int, n_out: int, fpr: float, *, confidence: float = 0.95, power: float = 0.8
+) -> Detectable:
+    """Smallest TPR at this FPR that the precedence test reports with this power, where a few members are fully exposed.
+
+    The leak is a share of the members above every non-member, the others scored as non-members are. The rank is the one
+    whose share of the non-members is ``fpr``, rounded down; its true FPR follows a Beta law, and the members above it a
+    binomial one given that.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Members and non-members, at least one each.
+    fpr
+        The false-positive rate, a fraction in (0, 1).
+    confidence
+        One minus the level of the test for this rank, with whatever correction the audit makes for attacks.
+    power
+        Probability of a report, in [0.5, 1).
+
+    Returns
+    -------
+    Detectable
+        A TPR above ``fpr``, or None where not even all members above the rank are a surprise.
+    """
+    n_in, n_out, confidence, power = checked_sizes(n_in, n_out, confidence, power)
+    if not 0.0 < fpr < 1.0:
+        raise PlanError(f"fpr must lie between 0 and 1, both excluded, got {fpr}; write 0.1 % as 0.001")
+    from scipy.stats import binom
+
+    rank = min(int(fpr * n_out), n_out - 1)
+    least = critical_count(n_in, n_out, rank, alpha=1 - confidence)
+    if least is None:
+        reason = f"{n_in} members above {n_out - rank} of {n_out} non-members may be chance at a level of {1 - confidence:.2g}"
+        return Detectable(None, n_in, n_out, confidence, power, reason)
+    middles = (np.arange(400) + 0.5) / 400
+    reached = betaincinv(rank + 1, n_out - rank, middles)  # (400,) equally likely true FPRs at the rank
+
+    def lack(share: float) -> float:
+        return power - float(np.mean(binom.sf(least - 1, n_in, share + (1 - share) * reached)))
+
+    share = float(brentq(lack, 0.0, 1.0))
+    return Detectable(share + (1 - share) * fpr, n_in, n_out, confidence, power)
+
+
+def _tail(count: int, n_in: int, n_out: int, rank: int) -> float:
+    from scipy.stats import betabinom
+
+    return float(betabinom.sf(count - 1, n_in, rank + 1, n_out - rank))
