@@ -19,6 +19,7 @@ from miaudit.files import read_npz, write_atomically
 from miaudit.plan import SynthesisPlan
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress, one_thread
+from miaudit.shadows.pool import recipe_name
 from miaudit.store import content_key
 from miaudit.synthesis import (
     Climbing,
@@ -272,7 +273,7 @@ def _key(case: Case, method: str, domain: Domain) -> str:
         table = file_sha256(path) if path.is_file() else None
     return content_key(
         {
-            "synthesis": 1,
+            "synthesis": 2,
             "method": method,
             "options": {**options, "marginals": table},
             "seed": case.seed,
@@ -280,7 +281,7 @@ def _key(case: Case, method: str, domain: Domain) -> str:
             "data": case.dataset.hash,
             "split": case.split.sha256,
             "whole": domain.whole.tolist(),
-            "recipe": case.recipe.describe(),
+            **recipe_name(case.recipe).parts,
             "target": [case.source, case.target.description if case.target else None, case.hashes],
         }
     )

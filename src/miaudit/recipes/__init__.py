@@ -12,6 +12,7 @@ from miaudit.recipes.building import (
 )
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
+from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
 from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
@@ -22,6 +23,7 @@ __all__ = [
     "AmazonLike",
     "Encoded",
     "EstimatorRecipe",
+    "Fingerprint",
     "GoogleLike",
     "GroupRecipe",
     "Model",
@@ -35,6 +37,8 @@ __all__ = [
     "as_recipe",
     "device_name",
     "estimator_from_function",
+    "fingerprint",
+    "fingerprint_of_recipe",
     "function_of_file",
     "load_weights",
     "named_estimator",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import stack_records, take_records
 from miaudit.recipes.estimator import describe_parameter
+from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe, joined
 from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
 
 
@@ -37,6 +38,10 @@ class Encoded:
     def describe(self) -> dict[str, Any]:
         """Return the recipe's description and the encoder's."""
         return {"recipe": "encoded", "encoder": describe_parameter(self.encoder), "of": self.recipe.describe()}
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what decides the encoder and the recipe behind it."""
+        return joined(fingerprint(self.encoder, cloned=True), fingerprint_of_recipe(self.recipe))
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> EncodedModel:
         """Train one model on records X and classes y."""

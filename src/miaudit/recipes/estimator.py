@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import inspect
-import pickle
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import PlanError
+from miaudit.recipes.fingerprint import Fingerprint, fingerprint
+from miaudit.recipes.origin import package_version
 from miaudit.seeds import child_seed
 from miaudit.targets.target import class_columns
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -75,6 +71,10 @@ class EstimatorRecipe:
             "classes": None if self.classes is None else [str(name) for name in self.classes],
             "libraries": _libraries(self.estimator),
         }
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what decides the estimator: its parameters, and the code that it and they can reach."""
+        return fingerprint(self.estimator, cloned=True)
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> EstimatorModel:
         """Train a clone on records X and classes y; returns a model with one column per class, seen or not."""
@@ -148,76 +148,39 @@ def _needs_codes(estimator: Any) -> bool:
 
 
 def describe_parameter(value: Any) -> Any:
-    """Return JSON-able content that is equal only for equal parameters, and stable between processes."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value if not isinstance(value, float) else repr(value)
-    if isinstance(value, np.generic):
+    """Return JSON-able content that is equal only for equal parameters, and stable between processes.
+
+    Plain values and estimators stay readable; what else there is, code above all, is a name and a digest.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, np.bool_ | np.integer | np.floating):
         return describe_parameter(value.item())
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return "replaced by the model's seed"
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return [describe_parameter(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): describe_parameter(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _hash(np.ascontiguousarray(value).tobytes() + str((value.dtype, value.shape)).encode())
-    if isinstance(value, slice):
-        return ["slice", value.start, value.stop, value.step]
-    if isinstance(value, functools.partial):
-        return [
-            "partial",
-            describe_parameter(value.func),
-            describe_parameter(value.args),
-            describe_parameter(value.keywords),
-        ]
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if inspect.isroutine(value):
-        return [f"{value.__module__}.{value.__qualname__}", _source(value)]
-    if hasattr(value, "get_params"):
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return {key: describe_parameter(item) for key, item in value.items()}
+    if hasattr(value, "get_params") and not isinstance(value, type):
         parameters = value.get_params(deep=False)
         return {
             "class": f"{type(value).__module__}.{type(value).__qualname__}",
-            "source": None if type(value).__module__.startswith("sklearn.") else _source(type(value)),
+            "code": None if type(value).__module__.startswith("sklearn.") else fingerprint(type(value)).sha256,
             **{name: describe_parameter(parameters[name]) for name in sorted(parameters) if name != "random_state"},
         }
-    try:
-        return _hash(pickle.dumps(value))  # in memory only; nothing pickled is ever written
-    except Exception as error:
-        raise PlanError(
-            f"the parameter {type(value).__name__} of the recipe cannot be described, so that its shadows could not be "
-            f"told from others' ({error}); pass plain values, arrays, functions or estimators"
-        ) from error
-
-
-def _source(thing: Any) -> str | None:
-    try:
-        return _hash(inspect.getsource(thing).encode())
-    except (OSError, TypeError):
-        return None
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    name = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
+    return [f"{name.__module__}.{name.__qualname__}", fingerprint(value, cloned=True).sha256]
 
 
 def _libraries(estimator: Any) -> dict[str, str]:
     """Versions of the packages of an estimator and its steps; another version may train another model."""
-    found = {"numpy", "scikit-learn"}
     modules = {type(estimator).__module__.split(".")[0]}
     for value in estimator.get_params(deep=True).values():
         if hasattr(value, "get_params"):
             modules.add(type(value).__module__.split(".")[0])
-    found |= {module for module in modules if module not in ("sklearn", "__main__", "builtins")}
-    versions = {}
-    for package in sorted(found):
-        for name in (package, *_distributions().get(package, ())):  # xgboost may come as xgboost-cpu
-            with suppress(PackageNotFoundError):
-                versions[package] = version(name)
-                break
-    return versions
-
-
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    return packages_distributions()
+    packages = {"numpy", "scipy", "scikit-learn"} | (modules - {"sklearn", "__main__", "builtins"})
+    versions = {package: package_version(package) for package in sorted(packages)}
+    return {package: found for package, found in versions.items() if found is not None}

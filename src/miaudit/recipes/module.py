@@ -6,9 +6,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-import inspect
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +16,7 @@ from scipy.special import softmax
 
 from miaudit.errors import DataError, PlanError
 from miaudit.recipes.estimator import describe_parameter
+from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,9 +129,8 @@ class ModuleRecipe:
     def describe(self) -> dict[str, Any]:
         """Return every parameter that can change a trained model, and what the module is, as JSON values.
 
-        A module is told from others by the function's name, by the class and plain attributes of each of its parts, by
-        the weights it starts from with seed 0, and by all that is written in the files of the function and the classes
-        (but torch's own). What those files call in turn elsewhere is not seen.
+        A module is told from others by the function that builds it and the classes of its parts, each with all the code
+        that they reach, by the plain attributes of each part, and by the weights it starts from with seed 0.
         """
         settings = {
             key: list(value) if isinstance(value, tuple) else value
@@ -147,6 +145,14 @@ class ModuleRecipe:
             "module": _describe_module(self.build),
             **settings,
         }
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what decides the function that builds the module, and the classes of its parts."""
+        from miaudit.recipes.module_training import built
+
+        kinds = {type(part) for part in built(self.build, seed=0).modules()}
+        own = sorted((kind for kind in kinds if not kind.__module__.startswith("torch.")), key=lambda kind: repr(kind))
+        return joined(fingerprint(self.build), *map(fingerprint, own))
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> ModuleModel:
         """Train one module.
@@ -250,23 +256,8 @@ def _describe_module(build: Callable[[], Any]) -> dict[str, Any]:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().contiguous().numpy().tobytes())
     kinds = {type(part) for part in module.modules() if not type(part).__module__.startswith("torch.")}
-    return {"parts": parts, "weights": digest.hexdigest(), "source": sorted(map(_source, {_function(build), *kinds}))}
-
-
-def _source(thing: Any) -> str:
-    """Hash of the file that a function or class stands in: it may call others there. Of itself in a notebook."""
-    try:
-        home = sys.modules.get(thing.__module__)
-        try:
-            text = inspect.getsource(home) if home is not None else inspect.getsource(thing)
-        except (OSError, TypeError):
-            text = inspect.getsource(thing)
-    except (OSError, TypeError) as error:
-        raise PlanError(
-            f"the source of {thing!r} cannot be read ({error}), so that its shadows could not be told from others'; "
-            "put it in a file"
-        ) from error
-    return hashlib.sha256(text.encode()).hexdigest()
+    codes = sorted(fingerprint(kind).sha256 for kind in kinds)
+    return {"parts": parts, "weights": digest.hexdigest(), "code": codes}
 
 
 def _require_torch() -> str:

@@ -7,7 +7,6 @@ folder of the store, and sent back as bytes where not. Nothing is left on the cl
 
 from __future__ import annotations
 
-import json
 import sys
 import sysconfig
 import time
@@ -16,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -29,7 +27,9 @@ from miaudit.data.dataset import Dataset
 from miaudit.errors import MiauditError, PlanError, PoolError, StoreError
 from miaudit.files import write_atomically
 from miaudit.recipes import Recipe, device_name, placed
+from miaudit.recipes.origin import package_version
 from miaudit.shadows.engine import ATTEMPTS, Failure, Job, Outcome, Trained, in_groups, one_thread, train_and_ask
+from miaudit.shadows.pool import recipe_name
 from miaudit.store import Store, content_key, packed
 
 CONNECT_SECONDS = 10.0
@@ -145,9 +145,9 @@ class _Parcel:
                 "keep open files, locks and loaded models out of it, or train without a cluster"
             ) from error
         lean = replace(dataset, ids=None, groups=None, _hashes={})  # workers need neither
-        description = json.dumps(recipe.describe(), sort_keys=True)
-        key = content_key({"data": dataset.hash, "recipe": description})
-        return cls(key, lean, pickled, _versions(_packages(recipe.describe())))
+        named = recipe_name(recipe)
+        key = content_key({"data": dataset.hash, **named.parts})
+        return cls(key, lean, pickled, _versions(_packages(named.parts["recipe"]) | set(named.parts["packages"])))
 
 
 def _packages(description: Any) -> set[str]:
@@ -161,10 +161,7 @@ def _packages(description: Any) -> set[str]:
 def _versions(packages: set[str]) -> dict[str, str]:
     found = {"python": ".".join(map(str, sys.version_info[:2]))}
     for package in sorted(packages | {"miaudit"}):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "missing"
+        found[package] = package_version(package) or "missing"
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from miaudit.data.records import row_hashes
 from miaudit.errors import PoolError, StoreError
 from miaudit.evidence import Answers, Evidence, Population
 from miaudit.probes import Probed
-from miaudit.recipes.recipe import Recipe
+from miaudit.recipes import Recipe, fingerprint_of_recipe
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Failure, Job, Progress, run_jobs
@@ -231,16 +232,50 @@ class ShadowEvidence(NamedTuple):
         return self.direct if "overlapping" in needs and self.direct is not None else self.own
 
 
+class RecipeName(NamedTuple):
+    """What decides a recipe, as JSON values for the names of things that are made with it."""
+
+    parts: dict[str, Any]
+    unknown: tuple[str, ...]
+
+
+def recipe_name(recipe: Recipe) -> RecipeName:
+    """Return what decides a recipe: its description, its code, and the packages it reaches.
+
+    What cannot be seen into gives another name each time.
+    """
+    decided = fingerprint_of_recipe(recipe)
+    parts: dict[str, Any] = {"recipe": recipe.describe(), "code": decided.sha256, "packages": decided.packages}
+    if decided.unknown:
+        parts["unknown"] = [*decided.unknown, uuid4().hex]
+    return RecipeName(parts, decided.unknown)
+
+
+def _column_types(X: Any) -> str:
+    """Return the types of a frame's columns, which decide what models make of them; nothing for arrays."""
+    if not hasattr(X, "dtypes"):
+        return ""
+    categories = [
+        list(dtype.categories) if getattr(dtype, "categories", None) is not None else "" for dtype in X.dtypes
+    ]
+    return "".join(f" {dtype}{of}" for dtype, of in zip(X.dtypes, categories, strict=True))
+
+
 class RowKeys:
-    """Names of output rows: hashes of all that decides what a model answers."""
+    """Names of output rows: hashes of all that decides what a model answers.
+
+    Where not all that decides it can be seen (``unknown`` says what), names are new each time, so that no row is served.
+    """
 
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
         self._digests = _record_digests(dataset)  # (n_records, 24) bytes
+        named = recipe_name(recipe)
+        self.unknown = named.unknown
         self._common = {
-            "row": 1,
-            "recipe": recipe.describe(),
+            "row": 2,
+            **named.parts,
             "schema": dataset.schema.fingerprint,
-            "form": f"{type(dataset.X).__name__} {getattr(dataset.X, 'dtype', '')}",
+            "form": f"{type(dataset.X).__name__} {getattr(dataset.X, 'dtype', '')}{_column_types(dataset.X)}",
             "classes": list(dataset.classes),
         }
 
