@@ -45,8 +45,8 @@ from miaudit.evidence import Evidence, Population
 from miaudit.recipes import Network
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import Draws
-from miaudit.shadows.engine import one_thread
 from miaudit.shadows.pool import ShadowPool
+from miaudit.shadows.training import one_thread
 from miaudit.stats import auc, auc_interval, tpr_at_fpr
 from miaudit.store import Store
 

@@ -25,7 +25,8 @@ from scipy.stats import spearmanr, t
 from miaudit.attacks.lira import likelihood_ratio
 from miaudit.data import Dataset, from_arrays, load_named
 from miaudit.recipes import Network
-from miaudit.shadows.engine import Job, run_jobs
+from miaudit.shadows.engine import run_jobs
+from miaudit.shadows.training import Job
 from miaudit.signals import phi
 from miaudit.stats import auc, tpr_at_fpr
 from miaudit.store import Store

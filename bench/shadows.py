@@ -33,8 +33,9 @@ from miaudit.data import Dataset, from_arrays
 from miaudit.evidence import Evidence
 from miaudit.recipes import ModuleRecipe, Network, Recipe
 from miaudit.shadows.design import draw_disjoint
-from miaudit.shadows.engine import one_thread, run_jobs
+from miaudit.shadows.engine import run_jobs
 from miaudit.shadows.pool import ShadowPool
+from miaudit.shadows.training import one_thread
 from miaudit.store import Store
 
 CORES = len(os.sched_getaffinity(0))

@@ -40,8 +40,9 @@ from miaudit.scope import mismatches, not_tested, oddities, threat_model
 from miaudit.seeds import child_seed
 from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
-from miaudit.shadows.engine import Job, Progress, one_thread, peak_memory
-from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool
+from miaudit.shadows.engine import Progress
+from miaudit.shadows.pool import Retrained, RowKeys, ShadowEvidence, ShadowPool, training_oddities
+from miaudit.shadows.training import Job, one_thread, peak_memory
 from miaudit.store import Store
 from miaudit.targets import Endpoint, Target
 from miaudit.targets.seen import answered_classes, reduce_alike
@@ -83,6 +84,7 @@ def audit(
     allow_pickle: bool = False,
     env: Iterable[str] = (),
     trusted: Iterable[str] = (),
+    retrain: int = 0,
     tell: Tell | None = None,
 ) -> Result:
     """Audit what a model gives away about its training records.
@@ -151,6 +153,9 @@ def audit(
         With a plan: names of the environment variables that it may send to the server it names.
     trusted
         With a plan: types outside skops' own list that its model file may hold.
+    retrain
+        How many models whose rows were found in ``out`` to train again, drawn by the seed, and to compare: whoever can
+        write to that folder could have put other rows there. A row that does not come out again is an error.
     tell
         Called while the audit goes on.
 
@@ -171,6 +176,10 @@ def audit(
     began = time.perf_counter()
     if time_limit is not None and not time_limit > 0:
         raise PlanError(f"time_limit must be a number of seconds above 0, got {time_limit}")
+    if retrain < 0 or (retrain and out is None):
+        raise PlanError(
+            f"retrain={retrain} compares rows that lie in a folder: give a number from 0, and out= that folder"
+        )
     if device not in (None, "cpu", "cuda", "auto"):
         raise PlanError([("device", f"got {device!r}; allowed: cpu, cuda or auto")])
     called: dict[str, Any] = {"jobs": jobs, "address": address, "device": device, "time_limit": time_limit}
@@ -234,7 +243,7 @@ def audit(
         if isinstance(case.target, Endpoint) and case.target is not subject:
             stack.callback(case.target.close)
         if out is not None:
-            return _carry_out(case, Path(out), workers, say, began, keep=True)
+            return _carry_out(case, Path(out), workers, say, began, keep=True, retrain=retrain)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-"))
         return _carry_out(case, Path(folder), workers, say, began, keep=False)
 
@@ -260,7 +269,9 @@ class _Asked:
     remarks: tuple[str, ...] = ()
 
 
-def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: float, *, keep: bool) -> Result:
+def _carry_out(
+    case: Case, folder: Path, workers: Workers, say: Tell, began: float, *, keep: bool, retrain: int = 0
+) -> Result:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     _check_documents(case)
     store = Store(folder)
@@ -284,6 +295,8 @@ def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: flo
     pool = ShadowPool(
         *(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows")),
         probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
+        twice=True,
+        kept=keep,
     )
     # a target of ours is a row like any other
     own = [] if case.target is not None else [_target_job(case, outside, probed)]
@@ -314,15 +327,20 @@ def _carry_out(case: Case, folder: Path, workers: Workers, say: Tell, began: flo
         probes = {} if probed is None else probed.read(row.arrays, row.facts)
         spent = len(answers) + sum(each.queries for each in probes.values())
         asked = _of_row(answers, row.facts, n, case, spent, probes)
+    retrained: Retrained | None = None
+    if retrain:
+        say("training stored models again", None)
+        crew: dict[str, Any] = {"workers": workers.count, "cluster": workers.cluster, "deadline": workers.deadline}
+        retrained = pool.retrain(retrain, seed=case.seed, **crew)
     seconds["shadows"] = time.perf_counter() - clock
     clock = time.perf_counter()
     say("attacking", None)
     with one_thread():
-        result = _conclude(case, asked, draws, outside, pool, shadows)
+        result = _conclude(case, asked, draws, outside, pool, shadows, seen[0])
     seconds["attacks"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - began
     result = result.model_copy(
-        update={"provenance": _provenance(case, draws, started, seconds, workers.count, seen[0])}
+        update={"provenance": _provenance(case, draws, started, seconds, seen[0], retrained)}
     ).attach_records(result.records)
     if keep:
         result.save(folder)
@@ -557,6 +575,7 @@ def _conclude(
     outside: NDArray[np.int64],
     pool: ShadowPool,
     shadows: dict[int, dict[str, Any]],
+    progress: Progress,
 ) -> Result:
     dataset, split, audited = case.dataset, case.split, draws.audited
     copies = split.copies or Copies()
@@ -607,6 +626,7 @@ def _conclude(
         *asked.remarks,
         *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test),
     ]
+    warnings += training_oddities(pool.unknown, shadows, progress)
     if pool.failures:
         warnings.append(
             f"{len(pool.failures)} of {case.shadows} shadow models could not be trained; see shadows.failures."
@@ -673,14 +693,14 @@ def _conclude(
 
 
 def _provenance(
-    case: Case, draws: Draws, started: str, seconds: dict[str, float], workers: int, shadows: Progress
+    case: Case, draws: Draws, started: str, seconds: dict[str, float], shadows: Progress, retrained: Retrained | None
 ) -> dict[str, Any]:
     return {
         "started": started,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "versions": versions(),
         "platform": {**system(), "cores": os.cpu_count()},
-        "jobs": workers,
+        "jobs": shadows.processes,
         "device": device_name(case.recipe),
         "shadow_cost": {
             "trained_now": shadows.done,
@@ -690,6 +710,7 @@ def _provenance(
             "actual_seconds": round(shadows.seconds, 2),
             "peak_bytes_of_this_process": peak_memory(),
         },
+        "retrained": None if retrained is None else asdict(retrained),
         "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
         "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": draws.sha256, **case.hashes},
         "recipe": plain(case.recipe.describe(), "recipe"),

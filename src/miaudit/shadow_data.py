@@ -18,8 +18,9 @@ from miaudit.errors import MiauditError, PlanError, PoolError, TimeLimitError
 from miaudit.files import read_npz, write_atomically
 from miaudit.plan import SynthesisPlan
 from miaudit.seeds import child_seed
-from miaudit.shadows.engine import Progress, one_thread
+from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import recipe_name
+from miaudit.shadows.training import one_thread
 from miaudit.store import content_key
 from miaudit.synthesis import (
     Climbing,

@@ -133,6 +133,8 @@ class Store:
 
     def put_packed(self, key: str, content: bytes) -> None:
         """Write a row that was `packed` elsewhere; as `put`."""
+        if not self.path(key).parent.is_dir():
+            self.note("the folder of the rows was gone, and is made again")
         write_atomically(self.path(key), content)
 
     def note(self, event: str, **details: Any) -> None:

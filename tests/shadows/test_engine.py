@@ -19,10 +19,11 @@ from miaudit import files
 from miaudit.data import from_arrays
 from miaudit.errors import PoolError, StoreError
 from miaudit.recipes import EstimatorRecipe, as_recipe
-from miaudit.shadows import engine
+from miaudit.shadows import training
 from miaudit.shadows.design import draw_disjoint
-from miaudit.shadows.engine import Job, in_groups
+from miaudit.shadows.engine import in_groups
 from miaudit.shadows.pool import ShadowPool
+from miaudit.shadows.training import Job
 from miaudit.store import Store
 
 DATA = from_arrays(*points())
@@ -105,7 +106,7 @@ def test_groups_hold_one_training_size_and_the_largest_come_first():
 
 def test_models_asked_a_few_records_at_a_time_answer_as_at_once(tmp_path, monkeypatch):
     at_once = outputs(pool(tmp_path / "a", RandomForestClassifier(5)), workers=0, minimum=4)
-    monkeypatch.setattr(engine, "TOGETHER", 7)
+    monkeypatch.setattr(training, "TOGETHER", 7)
     shadows = pool(tmp_path / "b", RandomForestClassifier(5))
     facts = shadows.run(workers=0, minimum=4)
     np.testing.assert_array_equal(shadows.outputs(facts), at_once)
@@ -378,7 +379,7 @@ def _members_of_session(session: int) -> list[int]:
 def test_torch_has_one_thread_in_a_worker_also_when_it_is_loaded_there_first(tmp_path):
     pytest.importorskip("torch")
     code = (
-        "import sys; from miaudit.shadows.engine import one_thread\n"
+        "import sys; from miaudit.shadows.training import one_thread\n"
         "assert 'torch' not in sys.modules\n"
         "with one_thread():\n    import torch; print(torch.get_num_threads())\n"
         "import os; print(torch.get_num_threads() == os.cpu_count(), 'OMP_NUM_THREADS' in os.environ)\n"

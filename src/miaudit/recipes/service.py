@@ -135,6 +135,11 @@ class ServiceRecipe:
             raise PlanError(problems)
 
     @property
+    def remote(self) -> bool:
+        """That a training is somebody else's work, which is not to be asked for twice."""
+        return True
+
+    @property
     def name(self) -> str:
         """The service's address."""
         return f"trained by {shown(self.train)}"

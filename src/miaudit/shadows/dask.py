@@ -28,8 +28,10 @@ from miaudit.errors import MiauditError, PlanError, PoolError, StoreError
 from miaudit.files import write_atomically
 from miaudit.recipes import Recipe, device_name, placed
 from miaudit.recipes.origin import package_version
-from miaudit.shadows.engine import ATTEMPTS, Failure, Job, Outcome, Trained, in_groups, one_thread, train_and_ask
+from miaudit.shadows.engine import in_groups
 from miaudit.shadows.pool import recipe_name
+from miaudit.shadows.processes import ATTEMPTS, Watch
+from miaudit.shadows.training import Apart, Failure, Job, News, Outcome, Trained, one_thread, train_and_ask
 from miaudit.store import Store, content_key, packed
 
 CONNECT_SECONDS = 10.0
@@ -57,7 +59,7 @@ def cluster_size(address: str) -> int:
 
 def train_on_cluster(
     jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, store: Store, address: str, deadline: float | None
-) -> Iterator[list[Outcome]]:
+) -> Iterator[News]:
     """Train models on the workers of a cluster, whoever is there at the time; yield what became of each group.
 
     Raises
@@ -233,8 +235,10 @@ class _Run:
     written: set[str] = field(default_factory=set)  # rows that workers wrote
     sent: Any = None  # the parcel on the cluster
     most: int = 0  # workers the waiting jobs were grouped for
+    since: dict[str, float] = field(default_factory=dict)  # when each task was given out
+    watch: Watch = field(default_factory=Watch)
 
-    def outcomes(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+    def outcomes(self, jobs: Sequence[Job]) -> Iterator[News]:
         """Yield what became of each group, until all are done or the deadline passes."""
         self.client.subscribe_topic("all", self._hear)
         for address in self.client.nthreads():
@@ -249,10 +253,17 @@ class _Run:
             if self.client.status != "running":
                 raise _lost(self.address, self.store)
             self._assign()
+            yield from self._late()
             if not self.workers and not told:
                 self.store.note("waiting for workers", address=self.address)
             told = not self.workers
         self._see_rows()
+
+    def _late(self) -> Iterator[News]:
+        for task, (_, group, _) in self.tasks.items():
+            late = self.watch.late(group[0].name, time.monotonic() - self.since[task])
+            if late is not None:
+                yield [late]
 
     def _hear(self, event: tuple[float, Any]) -> None:
         """Take note of the scheduler's own news; called in Dask's thread."""
@@ -271,7 +282,7 @@ class _Run:
                 messages.append(self.news.get_nowait())
         return messages
 
-    def _take(self, message: _Came | _Left | _Finished) -> Iterator[list[Outcome]]:
+    def _take(self, message: _Came | _Left | _Finished) -> Iterator[News]:
         if isinstance(message, _Came):
             self.workers.setdefault(message.worker, None)
         elif isinstance(message, _Left):
@@ -288,7 +299,7 @@ class _Run:
         elif message.task in self.tasks:
             yield from self._end(message)
 
-    def _end(self, message: _Finished) -> Iterator[list[Outcome]]:
+    def _end(self, message: _Finished) -> Iterator[News]:
         from distributed import KilledWorker
 
         worker, group, _ = self.tasks.pop(message.task)
@@ -310,13 +321,15 @@ class _Run:
             self._refuse(worker, answer.why, group)
         else:
             self.supplied.add(worker)
+            self.watch.took.append(time.monotonic() - self.since[message.task])
             for key, content in answer.rows.items():
                 self.store.put_packed(key, content)
-            trained = {job.key for job, each in zip(group, answer.outcomes, strict=True) if isinstance(each, Trained)}
+            each_model = [each for each in answer.outcomes if not isinstance(each, Apart)]
+            trained = {job.key for job, each in zip(group, each_model, strict=True) if isinstance(each, Trained)}
             self.written |= trained - set(answer.rows)
             yield answer.outcomes
 
-    def _died(self, group: list[Job]) -> Iterator[list[Outcome]]:
+    def _died(self, group: list[Job]) -> Iterator[News]:
         for job in group:  # from now on alone, so that one model cannot take others down
             self.deaths[job.key] += 1
             self.store.note("worker died", name=job.name, attempt=self.deaths[job.key])
@@ -380,6 +393,7 @@ class _Run:
             )
         self.workers[address] = task
         self.tasks[task] = (address, group, future)
+        self.since[task] = time.monotonic()
         self.client.loop.add_callback(self._collect, task, future)
 
     async def _collect(self, task: str, future: Any) -> None:
@@ -430,7 +444,7 @@ class _Refused:
 class _Answer:
     """What became of each model, and the rows the worker could not write to the store itself."""
 
-    outcomes: list[Outcome]
+    outcomes: list[Outcome | Apart]
     rows: dict[str, bytes]
 
 

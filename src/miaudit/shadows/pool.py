@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -17,11 +18,18 @@ from miaudit.data.records import row_hashes
 from miaudit.errors import PoolError, StoreError
 from miaudit.evidence import Answers, Evidence, Population
 from miaudit.probes import Probed
-from miaudit.recipes import Recipe, fingerprint_of_recipe
-from miaudit.seeds import child_seed
+from miaudit.recipes import GroupRecipe, Recipe, fingerprint_of_recipe
+from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import Draws
-from miaudit.shadows.engine import Failure, Job, Progress, run_jobs
-from miaudit.store import Store, content_key
+from miaudit.shadows.engine import Progress, run_jobs
+from miaudit.shadows.training import TWICE, Failure, Job
+from miaudit.store import Row, Store, content_key
+
+SAME = 1e-6
+"""Answers of a model trained twice may differ so much before the recipe is said not to be reproducible."""
+
+TOLERANCE, TOLERANCE_IN_GROUPS = 1e-6, 1e-4
+"""How far a row may differ from the same model trained again, alone or in groups that may be of another width."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,10 @@ class ShadowPool:
         Root of the shadows' own seeds.
     probed
         What every shadow is asked beside, many times a record.
+    twice
+        Whether to train the first shadow twice, where that is cheap: its row says how far the answers differ.
+    kept
+        Whether the store outlives the audit, so that errors may refer to it.
     """
 
     dataset: Dataset
@@ -47,15 +59,28 @@ class ShadowPool:
     seed: int
     failures: list[Failure] = field(default_factory=list)
     probed: Probed | None = None
+    twice: bool = False
+    kept: bool = True
+    stored: list[Job] = field(default_factory=list)  # what the last run had from the store
+
+    @cached_property
+    def _keys(self) -> RowKeys:
+        return RowKeys(self.dataset, self.recipe)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What decides the rows and cannot be seen, so that they are trained each time."""
+        return self._keys.unknown
 
     @cached_property
     def plan(self) -> list[Job]:
-        """One job per shadow."""
-        keys = RowKeys(self.dataset, self.recipe)
+        """One job per shadow; the first may be trained twice, to see whether it comes out the same."""
+        keys = self._keys
         jobs = []
         for i, (train, asked) in enumerate(zip(self.draws.train, self.draws.asked, strict=True)):
             seed = child_seed(self.seed, "shadow", i)
-            jobs.append(Job(keys.key(train, asked, seed, self.probed), f"shadow {i}", train, asked, seed, self.probed))
+            key, twice = keys.key(train, asked, seed, self.probed), self.twice and i == 0
+            jobs.append(Job(key, f"shadow {i}", train, asked, seed, self.probed, twice=twice))
         return jobs
 
     def run(
@@ -79,6 +104,7 @@ class ShadowPool:
             If the deadline (by `time.monotonic`) passed first; what was trained stays in the store.
         """
         jobs = self.plan
+        stored = [job for job in [*also, *jobs] if self.store.has(job.key)]
         failures = run_jobs(
             [*also, *jobs],
             self.dataset,
@@ -89,22 +115,67 @@ class ShadowPool:
             deadline=deadline,
             tell=tell,
         )
+        self.stored[:] = [job for job in stored if job.key not in self.store.damaged]
         others = {job.name for job in also}
         for failure in failures:
             if failure.name in others:
-                raise PoolError(
-                    f"the {failure.name} could not be trained: {failure.error}. The traceback is in "
-                    f"{self.store.folder / 'journal.jsonl'}; what else was trained is kept"
-                )
+                raise PoolError(f"the {failure.name} could not be trained: {failure.error}{self._more(failure)}")
         self.failures[:] = failures
         shadows = {i: row.facts for i, job in enumerate(jobs) if (row := self.store.get(job.key)) is not None}
         if len(shadows) < minimum:
-            why = self.failures[0].error if self.failures else "rows were damaged while they were read"
+            why = f"the first failure: {failures[0].error}" if failures else "no model failed"
+            gone = len(jobs) - len(failures) - len(shadows)
+            if gone:
+                why += (
+                    f"; {gone} rows are gone from {self.store.folder}, or were damaged, since they were written there"
+                )
             raise PoolError(
-                f"{len(shadows)} of {len(jobs)} shadow models could be trained, at least {minimum} are needed; the first "
-                f"failure: {why}. Tracebacks are in {self.store.folder / 'journal.jsonl'}; what was trained is kept"
+                f"{len(shadows)} of {len(jobs)} shadow models could be trained, at least {minimum} are needed; {why}"
+                f"{self._more(failures[0] if failures else None)}"
             )
         return shadows
+
+    def retrain(self, count: int, *, seed: int, workers: int, cluster: str | None, deadline: float | None) -> Retrained:
+        """Train some of the rows that the last run had from the store again, drawn by the seed, and compare them.
+
+        Raises
+        ------
+        StoreError
+            If a row does not come out again.
+        """
+        drawn = generator(seed, "retrain").permutation(len(self.stored))[:count]
+        jobs = [self.stored[i] for i in sorted(drawn)]
+        tolerance = TOLERANCE_IN_GROUPS if isinstance(self.recipe, GroupRecipe) else TOLERANCE
+        with TemporaryDirectory(prefix="miaudit-") as folder:
+            fresh = Store(folder)
+            how: dict[str, Any] = {"workers": workers, "cluster": cluster, "deadline": deadline}
+            failures = run_jobs([replace(job, twice=False) for job in jobs], self.dataset, self.recipe, fresh, **how)
+            if failures:
+                raise StoreError(
+                    f"the row of {failures[0].name} in {self.store.folder} could not be made again: {failures[0].error}"
+                )
+            differences = {job.name: _difference(self.store.get(job.key), fresh.get(job.key)) for job in jobs}
+        wrong = {name: difference for name, difference in differences.items() if not difference <= tolerance}
+        if wrong:
+            self.store.note("rows differ from what was trained again", differences=wrong, tolerance=tolerance)
+            name, difference = max(wrong.items(), key=lambda item: item[1])
+            raise StoreError(
+                f"{len(wrong)} of {len(jobs)} rows in {self.store.folder} do not come out when they are trained again; "
+                f"{name} differs by up to {difference:.3g}, allowed is {tolerance:g}. Something else than this recipe on this "
+                "kind of machine made them, or the recipe is not reproducible: nothing is concluded from them. Use another "
+                "--out"
+            )
+        exact = sum(difference == 0 for difference in differences.values())
+        return Retrained(list(differences), exact, max(differences.values(), default=0.0), tolerance)
+
+    def _more(self, failure: Failure | None) -> str:
+        """Return where to read more of a failure, to end a sentence with."""
+        if self.kept:
+            return f". Tracebacks are in {self.store.folder / 'journal.jsonl'}; what was trained is kept"
+        where = (
+            "" if failure is None or not failure.traceback else f". It was raised at: {_last_frame(failure.traceback)}"
+        )
+        return f"{where}. Give out= a folder, to keep tracebacks and what was trained"
 
     def evidence(
         self,
@@ -217,6 +288,37 @@ class ShadowPool:
         )
 
 
+def _difference(stored: Row | None, fresh: Row | None) -> float:
+    """Return by how much two rows differ at most; infinity where they are not of the same form."""
+    if stored is None or fresh is None or stored.arrays.keys() != fresh.arrays.keys():
+        return float("inf")
+    pairs = [(stored.arrays[name], fresh.arrays[name]) for name in stored.arrays]
+    if any(one.shape != other.shape or one.dtype != other.dtype for one, other in pairs):
+        return float("inf")
+    if any(stored.facts.get(name) != fresh.facts.get(name) for name in ("train_accuracy", "test_accuracy", "name")):
+        return float("inf")
+    apart = [np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0.0) for one, other in pairs]
+    return float(max(apart, default=0.0)) if np.isfinite(apart).all() else float("inf")
+
+
+def _last_frame(text: str) -> str:
+    frames = [line.strip() for line in text.splitlines() if line.lstrip().startswith("File ")]
+    return frames[-1] if frames else "an unknown place"
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """Stored rows that were trained again, and how far they differ from what lay in the store.
+
+    ``tolerance`` is how far they may: the last bits differ by the group that a model is trained in and by the processor.
+    """
+
+    models: list[str]
+    identical: int
+    largest_difference: float
+    tolerance: float
+
+
 class ShadowEvidence(NamedTuple):
     """One pool's evidence in the two forms that attacks read.
 
@@ -302,3 +404,28 @@ def _record_digests(dataset: Dataset) -> NDArray[np.uint8]:
     return np.concatenate(
         [records.view(np.uint8).reshape(len(dataset), -1), labels.view(np.uint8).reshape(len(dataset), -1)], axis=1
     )
+
+
+def training_oddities(
+    unknown: Sequence[str], shadows: Mapping[int, Mapping[str, Any]], progress: Progress
+) -> list[str]:
+    """Say what was odd about how the models were trained: rows that cannot be named, chance, groups that failed."""
+    warnings = []
+    if unknown:
+        some = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        warnings.append(
+            f"The recipe reaches what cannot be read ({some}), so its stored models cannot be told from those of another "
+            "version of it: every model is trained again in each run."
+        )
+    difference = max((facts.get(TWICE) or 0.0 for facts in shadows.values()), default=0.0)
+    if difference > SAME:
+        warnings.append(
+            f"The recipe is not reproducible: one model trained twice from the same seed gave answers that differ by up to "
+            f"{difference:.3g}. Another run gives other figures; draw all chance from numpy's, Python's or torch's "
+            "generators, which are seeded, or from random_state."
+        )
+    if progress.apart:
+        warnings.append(
+            f"{progress.apart} models were trained one by one because their group failed as a whole: {progress.why_apart}"
+        )
+    return warnings

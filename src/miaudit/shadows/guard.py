@@ -1,0 +1,225 @@
+"""Code of a recipe runs here: whatever it does to the process is put back, or ends that one model with a reason."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+CLOSED = 93
+"""Exit code of a worker whose recipe closed the descriptors it talks through."""
+
+FORK_SECONDS, THREAD_SECONDS = 0.3, 1.0
+"""How long to wait for a copy made by ``os.fork`` to come back, and for a thread that training left."""
+
+really_exit = os._exit
+
+_forks = 0
+_vital: dict[int, tuple[int, int]] = {}
+
+
+class ModelError(Exception):
+    """What a recipe did that no model may do."""
+
+
+class _Exit(BaseException):
+    """Stands for ``os._exit`` in code of a recipe."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_count_fork)
+
+
+def keep_descriptors() -> None:
+    """Remember the descriptors that are open now: a worker cannot go on without them."""
+    _vital.update(_descriptors())
+
+
+@contextmanager
+def contained() -> Iterator[list[str]]:
+    """Run code of a recipe; yield a list that gets what was put back at the end.
+
+    Raises
+    ------
+    ModelError
+        If the code ended the program, interrupted it, closed its descriptors, came back twice or left a thread.
+    """
+    pid, forks = os.getpid(), _forks
+    threads = set(threading.enumerate()) if threading.current_thread() is threading.main_thread() else None
+    folder, environment = _folder(), dict(os.environ)
+    mask = os.umask(0o022)
+    os.umask(mask)
+    copy, original = os.pipe() if hasattr(os, "fork") else (-1, -1)
+    notes: list[str] = []
+    problem: ModelError | None = None
+    try:
+        with stdout_to_stderr(), _signals() as pressed, np.errstate():
+            os._exit = _refused_exit(pid)
+            try:
+                yield notes
+            except Exception:
+                raise
+            except BaseException as error:
+                if os.getpid() == pid and isinstance(error, KeyboardInterrupt) and pressed:
+                    raise
+                raise ModelError(_reason(error)) from error
+    finally:
+        os._exit = really_exit
+        if os.getpid() != pid:
+            with suppress(OSError):
+                os.write(original, b"x")
+            really_exit(0)
+        notes += _put_back(folder, environment, mask)
+        problem = _left_behind(copy, forks != _forks, threads)
+        for end in (copy, original):
+            with suppress(OSError):
+                os.close(end)
+    if problem is not None:
+        raise problem
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"its code called sys.exit({error.code!r})"
+    if isinstance(error, _Exit):
+        return f"its code called os._exit({error.args[0]!r})"
+    return f"its code raised {type(error).__name__}, which is no error but ends programs"
+
+
+def _refused_exit(pid: int) -> Any:
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != pid:  # a process of its own, which may end
+            really_exit(status)
+        raise _Exit(status)
+
+    return refuse
+
+
+def _put_back(folder: str | None, environment: dict[str, str], mask: int) -> list[str]:
+    notes = []
+    if dict(os.environ) != environment:
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        notes.append("it changed environment variables; they were put back")
+    if folder is not None and _folder() != folder:
+        with suppress(OSError):
+            os.chdir(folder)
+            notes.append("it changed the working directory, which was put back")
+    if os.umask(mask) != mask:
+        notes.append("it changed the file mode mask, which was put back")
+    return notes
+
+
+def _left_behind(copy: int, forked: bool, threads: set[threading.Thread] | None) -> ModelError | None:
+    if _vital and not _vital.items() <= _descriptors().items():
+        really_exit(CLOSED)  # there is nothing left to say it through
+    if forked and copy >= 0 and _has_come(copy):
+        return ModelError("its code called os.fork(), and the copy went on as if it were the program; it was ended")
+    if threads is None:  # others may start threads beside this one
+        return None
+    pools = set(getattr(concurrent.futures.thread, "_threads_queues", ()))
+    left = [each for each in set(threading.enumerate()) - threads if not each.daemon and each not in pools]
+    for each in left:
+        each.join(THREAD_SECONDS)
+        if each.is_alive():
+            return ModelError(f"its code left a thread running ({each.name}); end it, or make it a daemon")
+    return None
+
+
+def _has_come(copy: int) -> bool:
+    with suppress(OSError):
+        return bool(select.select([copy], [], [], FORK_SECONDS)[0])
+    return False
+
+
+def _folder() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return None
+
+
+def _descriptors() -> dict[int, tuple[int, int]]:
+    try:
+        numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    except OSError:
+        return {}
+    found = {}
+    for number in numbers:
+        with suppress(OSError):
+            status = os.fstat(number)
+            found[number] = (status.st_dev, status.st_ino)
+    return found
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Put signal handlers back at the end; yield a list that has an entry if somebody pressed Ctrl-C."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    watched = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name)]
+    before = {each: signal.getsignal(each) for each in watched}
+    interrupt = before[signal.SIGINT]
+
+    def note(number: int, frame: Any) -> None:
+        pressed.append(number)
+        if callable(interrupt):
+            interrupt(number, frame)
+
+    if callable(interrupt):
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
+        for each, handler in before.items():
+            if handler is not None:
+                signal.signal(each, handler)
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send what Python and C code write to stdout to stderr, until the block ends: stdout is for the product alone."""
+    before, saved = sys.stdout, None
+    with suppress(OSError, ValueError, AttributeError):
+        before.flush()
+    with suppress(OSError):
+        saved = os.dup(1)
+        os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        _flush()
+        sys.stdout = before
+        if saved is not None:
+            with suppress(OSError):
+                os.dup2(saved, 1)
+                os.close(saved)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.__stdout__):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()  # type: ignore[union-attr]
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)

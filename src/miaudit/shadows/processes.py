@@ -1,0 +1,259 @@
+"""The crew of processes on this machine: one spawned process with one thread of arithmetic for each core.
+
+Each is behind an executor of its own: when one is killed, only the rows it was training are in doubt, and those are given
+to a fresh one. Workers end with the program, however it ends, and take with them what their models left running.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from miaudit.data.dataset import Dataset
+from miaudit.recipes import Network, Recipe, unencoded
+from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
+from miaudit.shadows.training import (
+    Failure,
+    Job,
+    News,
+    Trained,
+    Waiting,
+    calibrated,
+    one_thread,
+    train_and_ask,
+)
+from miaudit.store import Store
+
+if TYPE_CHECKING:
+    pass
+
+PATIENCE = 60.0
+"""Seconds of training after which a model is told of, and ten times what the others took; then at each doubling."""
+
+ATTEMPTS = 3
+"""How often a row is given to a fresh worker after its worker died, before it counts as failed."""
+
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Watch:
+    """When a model that is still in training is to be told of."""
+
+    def __init__(self) -> None:
+        self.took: list[float] = []  # seconds of what is trained
+        self.next: dict[str, float] = {}
+
+    def late(self, name: str, seconds: float) -> Waiting | None:
+        """Return that a model has been training for so long, where that is to be told now."""
+        usual = 10 * float(np.median(self.took)) if self.took else 0.0
+        if seconds < self.next.setdefault(name, max(PATIENCE, usual)):
+            return None
+        self.next[name] = 2 * seconds
+        return Waiting(name, seconds)
+
+
+def long_training(waiting: Waiting) -> str:
+    """Return the sentence about a model that has been training for long."""
+    minutes = waiting.seconds / 60
+    spent = f"{minutes:.0f} minutes" if minutes >= 2 else f"{waiting.seconds:.0f} seconds"
+    return f"{waiting.name} has been training for {spent}; --time-limit ends a run that hangs, and keeps finished rows"
+
+
+def is_late(deadline: float | None) -> bool:
+    """Whether a deadline has passed."""
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def train_in_processes(
+    groups: Sequence[list[Job]],
+    dataset: Dataset,
+    recipe: Recipe,
+    store: Store,
+    workers: int,
+    deadline: float | None,
+) -> Iterator[News]:
+    """Train in so many processes; yield what became of each group, and of a model that has been training for long."""
+    context = multiprocessing.get_context("spawn")
+    lifeline, ours = context.Pipe(duplex=False)  # workers end when our end closes, also when we are killed
+    doors: dict[ProcessPoolExecutor, tuple[Connection, Connection]] = {}  # of workers that wait for their records
+    processes: dict[ProcessPoolExecutor, Any] = {}
+
+    def start_worker() -> ProcessPoolExecutor:
+        door, inlet = context.Pipe(duplex=False)
+        setup = (lifeline, door, str(store.folder))
+        worker = ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker, initargs=setup)
+        doors[worker] = (door, inlet)
+        return worker
+
+    def submit(act: Callable[[list[Job]], _Found], group: list[Job], worker: ProcessPoolExecutor) -> Future[_Found]:
+        before = set(multiprocessing.active_children()) if worker in doors else set()
+        with _main_module_hidden():
+            future = worker.submit(act, group)  # the first one starts the process
+        if worker in doors:
+            processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
+            door, inlet = doors.pop(worker)
+            door.close()  # the worker's now; if it dies, sending ends with an error
+            threading.Thread(target=_send, args=(inlet, (dataset, recipe)), daemon=True).start()
+        return future
+
+    waiting = deque(groups)
+    attempts = Counter[str]()
+    idle = [start_worker() for _ in range(min(workers, len(groups)))]
+    running: dict[Future[_Found], tuple[list[Job], ProcessPoolExecutor]] = {}
+    since: dict[Future[_Found], float] = {}
+    watch = Watch()
+    finished = False
+    if len(groups) > len(idle):  # with a group for each worker, the first models come as soon as an estimate
+        worker = idle.pop()
+        running[submit(_calibrate, groups[0], worker)] = ([], worker)
+    try:
+        while waiting or running:
+            if is_late(deadline):
+                return
+            while waiting and idle:
+                group, worker = waiting.popleft(), idle.pop()
+                attempts.update(job.key for job in group)
+                future = submit(_work, group, worker)
+                running[future], since[future] = (group, worker), time.monotonic()
+            look = min(SECONDS_BETWEEN_LOOKS, math.inf if deadline is None else max(0.0, deadline - time.monotonic()))
+            complete = wait(running, look, return_when=FIRST_COMPLETED).done
+            for future in since.keys() & (running.keys() - complete):
+                if (late := watch.late(running[future][0][0].name, time.monotonic() - since[future])) is not None:
+                    yield [late]
+            for future in complete:
+                group, worker = running.pop(future)
+                watch.took.append(time.monotonic() - since.pop(future, time.monotonic()))
+                error = future.exception()
+                if error is None:
+                    idle.append(worker)
+                    yield future.result()
+                elif isinstance(error, BrokenProcessPool):
+                    worker.shutdown(wait=False)
+                    idle.append(start_worker())
+                    code, how = _death(processes.pop(worker, None))
+                    for job in group:  # from now on alone, so that one model cannot take others down
+                        store.note("worker died", name=job.name, attempt=attempts[job.key], how=how)
+                        if store.has(job.key):
+                            yield [Trained(0.0, 0)]
+                        elif code == CLOSED and len(group) == 1:
+                            yield [Failure(job.name, how, "")]
+                        elif attempts[job.key] < ATTEMPTS:
+                            waiting.append([job])
+                        else:
+                            yield [Failure(job.name, f"its worker died {ATTEMPTS} times, {how}", "")]
+                else:
+                    raise error
+        finished = True
+    finally:
+        ours.close()  # ends workers at once: in the middle of a row, or without a second spent on unloading libraries
+        for worker in [*idle, *(worker for _, worker in running.values())]:
+            worker.shutdown(wait=finished, cancel_futures=True)
+        lifeline.close()
+
+
+def _death(process: Any) -> tuple[int | None, str]:
+    """Return the exit code of a worker that died, and how to say it."""
+    code = None
+    if process is not None:
+        with suppress(Exception):
+            process.join(5)
+            code = process.exitcode
+    if code == CLOSED:
+        return code, "its code closed descriptors that it had not opened, which ended the worker"
+    if code is not None and code < 0 and code != -signal.SIGKILL:
+        return code, f"killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"by signal {-code}"
+    if code is not None and code > 0:
+        return code, f"with exit code {code}"
+    return code, "as when memory runs out"
+
+
+_Found = News  # what a task of a worker returns
+
+_worker: tuple[Dataset, Recipe, Store] | None = None
+
+
+def _send(inlet: Connection, what: object) -> None:
+    # Not as arguments of the process: starting one writes them to a pipe that this program holds both ends of, and
+    # would wait forever for a worker that was killed before it could read.
+    with suppress(OSError), inlet:
+        inlet.send(what)
+
+
+def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
+    global _worker
+
+    def end_with_parent() -> None:
+        with suppress(EOFError, OSError):
+            lifeline.recv()
+        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # and with us what our models left running
+        really_exit(1)
+
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    with suppress(OSError):
+        os.dup2(2, 1)  # stdout is for the product alone
+    sys.stdout = sys.stderr
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to handle; closing the lifeline ends us
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    with door:
+        dataset, recipe = door.recv()
+    inner = unencoded(recipe)
+    if not (isinstance(inner, Network) and inner.kind == "mlp"):  # fully connected networks allocate once
+        _keep_freed_memory()
+    _worker = (dataset, recipe, Store(folder))
+    keep_descriptors()
+
+
+def _keep_freed_memory() -> None:
+    # glibc hands large blocks back to the system as soon as they are freed, and convolutions ask for them again at every
+    # step; kept, small convolutional networks train up to a third faster.
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+
+
+def _work(group: list[Job]) -> _Found:
+    assert _worker is not None
+    with one_thread(ends_with_us=True):
+        return train_and_ask(group, *_worker)
+
+
+def _calibrate(group: list[Job]) -> _Found:
+    assert _worker is not None
+    with one_thread(ends_with_us=True):
+        return calibrated(group, *_worker[:2])
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    # A spawned process runs the main script again to find what is defined there. Nothing we send is defined there, and
+    # running it again would make every script without `if __name__ == "__main__":` start its audit once more.
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    main.__spec__ = None
+    if file is not None:
+        del main.__file__
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        if file is not None:
+            main.__file__ = file

@@ -1,0 +1,323 @@
+"""Train one model, or a group of them, and ask each about its records: what every crew does with a job."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.data.dataset import Dataset
+from miaudit.data.records import take_records
+from miaudit.recipes import GroupRecipe, Model, Recipe, fingerprint_of_recipe, shortened
+from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
+from miaudit.seeds import child_seed
+from miaudit.shadows.guard import ModelError, contained
+from miaudit.store import Rows
+from miaudit.targets.target import as_target
+
+if TYPE_CHECKING:
+    from miaudit.probes.probing import Probed
+
+_CORES = os.cpu_count() or 1
+
+SHORT_EPOCHS, SHORT_RECORDS = 5, 2000
+"""A calibration is one epoch on this many records; it is left out for recipes of fewer epochs."""
+
+TOGETHER = 4096
+"""A trained model is asked about so many records at once: answers in float64, and copies of them, stay small."""
+
+TWICE = "difference when trained twice"
+"""Fact of a row: the most that answers of its model changed when it was trained a second time from the same seed."""
+
+TWICE_SECONDS = 5.0
+"""A model that took longer is not trained twice to see whether it comes out the same."""
+
+ERROR_CHARACTERS = 2000
+"""Longer messages of errors are cut in the middle."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One model to train and to ask; its row will be stored under ``key``."""
+
+    key: str
+    name: str
+    train: NDArray[np.int64]  # (n,) records of the training set
+    asked: NDArray[np.int64]  # (r,) records the model is asked about
+    seed: int
+    probed: Probed | None = None  # what else the model is asked, many times a record
+    twice: bool = False  # whether to train it twice, where that is cheap, to see whether it comes out the same
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A model that could not be trained."""
+
+    name: str
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model whose row is in the store: how long it took, and the most memory its process has held so far."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What a model seems to take, from a short piece of its training."""
+
+    seconds: float
+    peak_bytes: int
+
+
+Outcome = Trained | Failure
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A group that failed as a whole, so that its models were trained one by one."""
+
+    models: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A model (or a group, by its first) that has been training for long."""
+
+    name: str
+    seconds: float
+
+
+News = Sequence[Outcome | Calibrated | Apart | Waiting]  # what a crew yields
+
+
+def train_and_ask(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, store: Rows) -> list[Outcome | Apart]:
+    """Train a group of models, ask each about its records, and store the rows.
+
+    A group that fails as a whole is trained one by one, so that the blame falls where it belongs.
+
+    Returns
+    -------
+    list
+        For each job what became of it; before them, that the group failed as a whole, where it did.
+    """
+    began = time.perf_counter()
+    generators = _generators(recipe)
+    failure: Failure | None = None
+    models: Sequence[Model] = ()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            with contained() as notes:
+                models = _train(jobs, dataset, recipe, generators)
+        except Exception as error:
+            failure = _failure(jobs[0], error)
+        if failure is None:
+            each = (time.perf_counter() - began) / len(jobs)
+            remarks = sorted({f"{w.category.__name__}: {w.message}".splitlines()[0] for w in heard})[:5] + notes
+            answers: list[Outcome | Apart] = []
+            for job, model in zip(jobs, models, strict=True):
+                answers.append(_ask(job, model, dataset, recipe, store, each, remarks, alone=len(jobs) == 1))
+            return answers
+    if len(jobs) == 1:
+        return [failure]
+    _free_memory()  # out here nothing holds what the group had allocated
+    singles = [outcome for job in jobs for outcome in train_and_ask([job], dataset, recipe, store)]
+    return [Apart(len(jobs), failure.error), *singles]
+
+
+def _free_memory() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _generators(recipe: Recipe) -> tuple[Any, ...]:
+    """Return the random generators that a recipe reaches; torch is loaded where it will be, so that it can be seeded."""
+    global _reached
+    if _reached is None or _reached[0] is not recipe:
+        found = fingerprint_of_recipe(recipe)
+        if "torch" in found.packages:
+            with suppress(ImportError):
+                import torch  # noqa: F401
+        _reached = (recipe, found.generators)
+    return _reached[1]
+
+
+_reached: tuple[Recipe, tuple[Any, ...]] | None = None
+
+
+def _train(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, generators: Sequence[Any] = ()) -> Sequence[Model]:
+    """Train models with all generators seeded by the first one's seed; groups have seeds of their own for each."""
+    before = "torch" in sys.modules
+    with seeded_generators(jobs[0].seed, generators):
+        models = _fitted(jobs, dataset, recipe)
+    if not before and "torch" in sys.modules and torch_was_drawn_from():
+        with seeded_generators(jobs[0].seed, generators):  # loaded while it trained, so not from the seed
+            models = _fitted(jobs, dataset, recipe)
+    return models
+
+
+def _fitted(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe) -> Sequence[Model]:
+    classes = len(dataset.classes)
+    if isinstance(recipe, GroupRecipe):
+        indices, seeds = [job.train for job in jobs], [job.seed for job in jobs]
+        X, y = dataset.X, dataset.y
+        if not type(recipe).__module__.startswith("miaudit."):  # others may change what they are given
+            X, y = take_records(X, np.arange(len(y))), y.copy()
+        return recipe.fit_many(X, y, indices=indices, classes=classes, seeds=seeds)
+    return [
+        recipe.fit(take_records(dataset.X, job.train), dataset.y[job.train], classes=classes, seed=job.seed)
+        for job in jobs
+    ]
+
+
+def _ask(
+    job: Job,
+    model: Model,
+    dataset: Dataset,
+    recipe: Recipe,
+    store: Rows,
+    seconds: float,
+    remarks: Sequence[str],
+    *,
+    alone: bool = False,
+) -> Outcome:
+    difference = None
+    try:
+        with contained():
+            outputs, correct, probes, decision = _answers(job, model, dataset, recipe)
+            if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
+                again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
+                difference = float(np.abs(again - outputs).max(initial=0.0))
+    except Exception as error:
+        return _failure(job, error)
+    trained_on = np.isin(job.asked, job.train)
+    facts = {
+        "name": job.name,
+        "train_accuracy": _mean(correct[trained_on]),
+        "test_accuracy": _mean(correct[~trained_on]),
+        "seconds": round(seconds, 4),
+        "warnings": list(remarks),
+        "answers": None if decision is None else asdict(decision),
+    }
+    if difference is not None:
+        facts[TWICE] = difference
+    arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
+    for question, found in probes.items():
+        arrays[question] = found.answers
+        facts[f"queries of {question}"] = found.queries
+    store.put(job.key, arrays, facts)
+    return Trained(seconds, peak_memory())
+
+
+def _answers(
+    job: Job, model: Model, dataset: Dataset, recipe: Recipe
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any], Any]:
+    """Return a model's answers, which are right, what came of its probes, and what its answers were taken for."""
+    outputs = np.empty((len(job.asked), len(dataset.classes)), np.float32)  # (r, classes)
+    correct = np.empty(len(job.asked), bool)
+    with seeded_generators(child_seed(job.seed, "asking"), _generators(recipe)):
+        target = as_target(model, classes=len(dataset.classes))
+        batch = min(target.batch_size, TOGETHER)
+        for start in range(0, len(job.asked), batch):
+            part = slice(start, start + batch)
+            answer = target.query(take_records(dataset.X, job.asked[part]))
+            outputs[part], correct[part] = answer.probabilities, answer.labels == dataset.y[job.asked[part]]
+        probes = {} if job.probed is None else job.probed.ask(target, dataset)
+    return outputs, correct, probes, target.decision
+
+
+def peak_memory() -> int:
+    """Return the most bytes this process has held in memory."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _mean(correct: NDArray[np.bool_]) -> float | None:
+    return float(correct.mean()) if len(correct) else None
+
+
+def _failure(job: Job, error: BaseException) -> Failure:
+    try:
+        text = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+        trace = "".join(traceback.format_exception(error)).strip()
+    except Exception:  # an error that cannot be printed
+        text, trace = type(error).__name__, ""
+    return Failure(job.name, _clipped(text, ERROR_CHARACTERS), _clipped(trace, 10 * ERROR_CHARACTERS))
+
+
+def _clipped(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} [...] {text[-most // 2 :]}"
+
+
+def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[Calibrated]:
+    """Train a group for one epoch on a few of its records, and tell from it what a model takes.
+
+    Done twice, and the second time counts, so that loading libraries does not. Empty for a recipe without epochs, and where
+    so few of them are asked for that the first models are soon there.
+    """
+    short = shortened(recipe)
+    if short is None or short[1] < SHORT_EPOCHS:
+        return []
+    records = min(SHORT_RECORDS, len(group[0].train))
+    part = [replace(job, train=job.train[:records]) for job in group]
+    took = 0.0
+    try:
+        for _ in range(2):
+            began = time.perf_counter()
+            with warnings.catch_warnings(action="ignore"), contained():
+                _train(part, dataset, short[0])
+            took = time.perf_counter() - began
+    except Exception:
+        return []  # the models themselves will say what is wrong
+    return [Calibrated(took * short[1] * len(group[0].train) / records / len(group), peak_memory())]
+
+
+@contextmanager
+def one_thread(*, ends_with_us: bool = False) -> Iterator[None]:
+    """Hold BLAS, OpenMP and torch to one thread: the same bits everywhere, and no threads that fight.
+
+    Scikit-learn's OpenMP is loaded for it, so that it is held now and free afterwards; not so in a process that
+    ``ends_with_us``, where it may stay at one thread, and loading it would take 100 MiB that few recipes need.
+    """
+    if not ends_with_us or "sklearn" in sys.modules:
+        import sklearn.ensemble  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else _CORES
+    environment = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(environment, "1"))  # for what is loaded from here on
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        for name, value in environment.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(before)
