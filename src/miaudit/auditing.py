@@ -35,12 +35,14 @@ from miaudit.plan import EnginePlan, Plan
 from miaudit.probes import Probed
 from miaudit.provenance import system, versions
 from miaudit.recipes import device_name
+from miaudit.recipes.randomness import seeded_generators
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.scope import mismatches, not_tested, oddities, threat_model
 from miaudit.seeds import child_seed
 from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
 from miaudit.shadows.engine import Progress
+from miaudit.shadows.guard import no_exits
 from miaudit.shadows.pool import Retrained, RowKeys, ShadowEvidence, ShadowPool, training_oddities
 from miaudit.shadows.training import Job, one_thread, peak_memory
 from miaudit.store import Store
@@ -54,6 +56,7 @@ Tell = Callable[[str, Progress | None], None]
 """Called with what is being done, and how far the shadow models are."""
 
 
+@no_exits()
 def audit(
     subject: Any,
     /,
@@ -457,7 +460,7 @@ def _of_row(
 def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> _Asked:
     before, X, n = target.queries, case.dataset.X, len(case.split.members) + len(case.split.nonmembers)
     audited = [case.split.members, case.split.nonmembers]
-    with one_thread():
+    with one_thread(), seeded_generators(child_seed(case.seed, "asking the target")):
         together = target.kind not in (
             None,
             "labels",

@@ -51,11 +51,32 @@ class _Commands(click.Group):
                 err=True,
             )
             sys.exit(2)
+        except SystemExit as error:  # none of ours: code of a plan's file, or of a target
+            click.echo(
+                f"miaudit: code that the command ran called sys.exit({error.code!r}); there is no result", err=True
+            )
+            sys.exit(2)
         except Exception as error:
             if isinstance(error, click.ClickException | click.exceptions.Exit):
                 raise
             _defect(error)
             sys.exit(_DEFECT)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        finally:
+            _leave_threads(sys.exception())
+
+
+def _leave_threads(error: BaseException | None) -> None:
+    """End though a model left a thread running, for which Python would wait."""
+    guard = sys.modules.get("miaudit.shadows.guard")
+    if guard is not None and any(thread.is_alive() for thread in guard.left_threads):
+        click.echo("miaudit: ended, although threads that models left are still running", err=True)
+        sys.stdout.flush()
+        code = getattr(error, "code", 0 if error is None else 1)
+        guard.really_exit(code if isinstance(code, int) else 0)
 
 
 def _defect(error: Exception) -> None:
@@ -150,9 +171,16 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print result.json 
 @_address
 @_time_limit
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@click.option(
+    "--retrain",
+    type=click.IntRange(0),
+    default=0,
+    help="Train so many models found in --out again and compare; one that differs is an error.",
+)
 @_permissions
 def run(
     plan: Path,
+    retrain: int,
     out: Path | None,
     jobs: int | None,
     device: str | None,
@@ -166,13 +194,14 @@ def run(
     """Carry out the audit that PLAN describes, or finish one that was cut short.
 
     Everything lands in the --out folder (default: miaudit-out/NAME-OF-PLAN). Shadow models already trained there are
-    used again, if data, recipe and seeds are the same.
+    used again, if data, recipe and seeds are the same; so nobody else should be able to write to it.
     """
     from miaudit.plan import Plan
 
     audited = Plan.load(plan)
     folder = out or Path("miaudit-out") / plan.stem
     options = {"jobs": jobs, "address": address, "device": device, "dtype": dtype, "time_limit": time_limit}
+    options["retrain"] = retrain
     _carry_out(audited, folder, as_json, **options, data=data, **vars(permissions))
 
 

@@ -21,11 +21,17 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def telling(console: Console) -> Iterator[Tell]:
-    """Yield a function that shows progress on the console until the block ends."""
-    if console.is_terminal:
-        yield from _bar(console)
-    else:
-        yield _lines(console)
+    """Yield a function that shows progress on the console until the block ends.
+
+    Meanwhile what models print goes to stderr, too: stdout is for the product.
+    """
+    from miaudit.shadows.guard import stdout_to_stderr
+
+    with stdout_to_stderr():
+        if console.is_terminal:
+            yield from _bar(console)
+        else:
+            yield _lines(console)
 
 
 def _lines(console: Console) -> Tell:
@@ -33,6 +39,7 @@ def _lines(console: Console) -> Tell:
 
     def tell(text: str, progress: Progress | None) -> None:
         now = time.monotonic()
+        _tell_waiting(console, progress)
         if text != shown["text"]:
             shown.update(text=text, at=0.0, done=-1)
             if progress is None or progress.total == 1:
@@ -53,6 +60,13 @@ def _lines(console: Console) -> Tell:
 
 def _line(console: Console, text: str) -> None:
     console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def _tell_waiting(console: Console, progress: Progress | None) -> None:
+    if progress is not None and progress.waiting is not None:
+        from miaudit.shadows.processes import long_training
+
+        _line(console, long_training(progress.waiting))
 
 
 def _details(progress: Progress) -> str:
@@ -112,6 +126,7 @@ def _bar(console: Console) -> Iterator[Tell]:
         shown = {"estimated": False}
 
         def tell(text: str, progress: Progress | None) -> None:
+            _tell_waiting(display.console, progress)
             if progress is not None and progress.estimate is not None and progress.total > 1 and not shown["estimated"]:
                 shown["estimated"] = True
                 _line(display.console, f"{text}: {_foreseen(progress.estimate)}")

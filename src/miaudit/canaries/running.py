@@ -24,8 +24,9 @@ from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
 from miaudit.recipes import Recipe, as_recipe
 from miaudit.seeds import child_seed
-from miaudit.shadows.engine import Job, Progress, run_jobs
+from miaudit.shadows.engine import Progress, run_jobs
 from miaudit.shadows.pool import RowKeys
+from miaudit.shadows.training import Job
 from miaudit.store import Store
 from miaudit.targets.target import Outputs
 from miaudit.workers import Workers, workers_of

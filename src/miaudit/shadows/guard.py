@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from miaudit.errors import PlanError
+
 CLOSED = 93
 """Exit code of a worker whose recipe closed the descriptors it talks through."""
 
@@ -26,6 +28,10 @@ really_exit = os._exit
 
 _forks = 0
 _vital: dict[int, tuple[int, int]] = {}
+
+
+left_threads: list[threading.Thread] = []
+"""Threads that models left running in this process; Python would wait for them at its end."""
 
 
 class ModelError(Exception):
@@ -46,8 +52,19 @@ if hasattr(os, "register_at_fork"):
 
 
 def keep_descriptors() -> None:
-    """Remember the descriptors that are open now: a worker cannot go on without them."""
+    """Remember the descriptors that are open now: a worker cannot go on without them.
+
+    When they are closed, the program takes the worker for dead and terminates it: its exit code then tells why.
+    """
     _vital.update(_descriptors())
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, frame: Any) -> None:
+    if not _vital.items() <= _descriptors().items():
+        really_exit(CLOSED)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
@@ -59,7 +76,7 @@ def contained() -> Iterator[list[str]]:
     ModelError
         If the code ended the program, interrupted it, closed its descriptors, came back twice or left a thread.
     """
-    pid, forks = os.getpid(), _forks
+    pid, forks, leave = os.getpid(), _forks, os._exit
     threads = set(threading.enumerate()) if threading.current_thread() is threading.main_thread() else None
     folder, environment = _folder(), dict(os.environ)
     mask = os.umask(0o022)
@@ -79,7 +96,7 @@ def contained() -> Iterator[list[str]]:
                     raise
                 raise ModelError(_reason(error)) from error
     finally:
-        os._exit = really_exit
+        os._exit = leave
         if os.getpid() != pid:
             with suppress(OSError):
                 os.write(original, b"x")
@@ -91,6 +108,28 @@ def contained() -> Iterator[list[str]]:
                 os.close(end)
     if problem is not None:
         raise problem
+
+
+@contextmanager
+def no_exits() -> Iterator[None]:
+    """Let no code that an audit runs, of a target or of a file that is imported, end the program.
+
+    Raises
+    ------
+    PlanError
+        Where code tried to.
+    """
+    leave = os._exit
+    os._exit = _refused_exit(os.getpid())
+    try:
+        yield
+    except (SystemExit, _Exit) as error:
+        raise PlanError(
+            f"code that the audit ran called an exit: {_reason(error)}. It is that of the target, or of a file that is "
+            "imported, not of a shadow model; take the call out, nothing was concluded"
+        ) from error
+    finally:
+        os._exit = leave
 
 
 def _reason(error: BaseException) -> str:
@@ -138,6 +177,7 @@ def _left_behind(copy: int, forked: bool, threads: set[threading.Thread] | None)
     for each in left:
         each.join(THREAD_SECONDS)
         if each.is_alive():
+            left_threads.append(each)
             return ModelError(f"its code left a thread running ({each.name}); end it, or make it a daemon")
     return None
 

@@ -1,0 +1,260 @@
+"""Whatever code of a recipe does to the process is put back, or ends that one model with a reason."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from breaking import points
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.tree import DecisionTreeClassifier
+
+import miaudit
+from miaudit.data import from_arrays
+from miaudit.errors import PlanError, PoolError, StoreError
+from miaudit.recipes import as_recipe
+from miaudit.shadows import processes
+from miaudit.shadows.design import draw_disjoint
+from miaudit.shadows.guard import ModelError, contained, stdout_to_stderr
+from miaudit.shadows.pool import ShadowPool
+from miaudit.shadows.training import TWICE
+from miaudit.store import Store
+
+DATA = from_arrays(*points())
+
+
+def pool(folder: Path, recipe, *, shadows: int = 3, **options) -> ShadowPool:
+    draws = draw_disjoint(np.arange(100, 300), shadows=shadows, train=60, test=60, seed=0)
+    return ShadowPool(DATA, as_recipe(recipe), draws, Store(folder), 0, **options)
+
+
+def leave():
+    sys.exit(0)
+
+
+def leave_at_once():
+    os._exit(7)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+class Stop(BaseException):
+    """No error, but it ends programs."""
+
+
+def stop():
+    raise Stop
+
+
+def fork():
+    os.fork()
+
+
+def leave_thread():
+    threading.Thread(target=time.sleep, args=(2.5,), name="left").start()
+
+
+ENDED = {
+    "sys.exit": (leave, r"sys\.exit\(0\)"),
+    "os._exit": (leave_at_once, r"os\._exit\(7\)"),
+    "KeyboardInterrupt": (interrupt, "raised KeyboardInterrupt"),
+    "another end": (stop, "raised Stop"),
+    "a copy by fork": (fork, "copy went on"),
+    "a thread": (leave_thread, r"left a thread running \(left\)"),
+}
+
+
+@pytest.mark.parametrize("what", ENDED)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_what_ends_programs_ends_one_model(what):
+    act, reason = ENDED[what]
+    with pytest.raises(ModelError, match=reason), contained():
+        act()
+    assert os._exit.__module__ in ("posix", "nt")
+
+
+def test_a_process_of_its_own_may_end_and_errors_stay_errors():
+    with contained():
+        pid = os.fork()
+        if not pid:
+            os._exit(5)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+    with pytest.raises(ValueError, match="as it was"), contained():
+        raise ValueError("as it was")
+
+
+def test_folder_environment_and_mode_mask_are_put_back(tmp_path):
+    folder, environment = Path.cwd(), dict(os.environ)
+    with contained() as notes:
+        os.chdir(tmp_path)
+        os.environ.clear()
+        os.environ["NEW"] = "1"
+        before = os.umask(0o777)
+        np.seterr(all="raise")
+    assert (Path.cwd(), dict(os.environ)) == (folder, environment)
+    assert os.umask(before) == before
+    assert np.geterr()["divide"] != "raise"
+    assert len(notes) == 3
+
+
+def test_what_python_and_c_print_goes_to_stderr(capfd):
+    with stdout_to_stderr():
+        sys.stdout.write("from Python\n")
+        os.write(1, b"from the system\n")
+        ctypes.CDLL(None).puts(b"from C")
+        subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+    sys.stdout.write("the product\n")
+    out, err = capfd.readouterr()
+    assert out == "the product\n"
+    for source in ("Python", "the system", "C", "a child"):
+        assert f"from {source}" in err
+
+
+class Does(ClassifierMixin, BaseEstimator):
+    """A tree that does something while it is trained, or asked."""
+
+    def __init__(self, act=None, asked=None, random_state=0):
+        self.act, self.asked, self.random_state = act, asked, random_state
+
+    def fit(self, X, y):
+        self.tree_ = DecisionTreeClassifier(random_state=0).fit(X, y)
+        self.classes_ = self.tree_.classes_
+        self.drawn_ = None if self.act is None else self.act()
+        return self
+
+    def predict_proba(self, X):
+        answers = self.tree_.predict_proba(X)
+        noise = self.drawn_ if self.asked is None else self.asked()
+        return (
+            answers if noise is None else 0.9 * answers + 0.1 * np.eye(answers.shape[1])[int(noise * answers.shape[1])]
+        )
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_model_that_ends_programs_fails_with_its_reason_and_the_others_are_trained(tmp_path, asked):
+    recipe = Does(asked=leave) if asked else Does(leave)
+    shadows = pool(tmp_path, recipe)
+    with pytest.raises(PoolError, match=r"sys\.exit\(0\)"):
+        shadows.run(workers=0, minimum=1)
+    assert [failure.error for failure in shadows.failures] == ["its code called sys.exit(0)"] * 3
+
+
+def test_an_error_without_words_and_an_endless_one_are_failures(tmp_path):
+    class MuteError(Exception):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    def mute():
+        raise MuteError
+
+    def endless():
+        raise ValueError("A" * 10**6)
+
+    for name, act in (("mute", mute), ("endless", endless)):
+        shadows = pool(tmp_path / name, Does(act))
+        with pytest.raises(PoolError):
+            shadows.run(workers=0, minimum=1)
+        assert all(len(failure.error) < 3000 for failure in shadows.failures)
+
+
+RNG = np.random.default_rng(0)
+
+
+def torch_rand():
+    torch = pytest.importorskip("torch")
+    return float(torch.rand(()))
+
+
+CHANCE = {
+    "numpy's generator": lambda: np.random.rand(),  # noqa: NPY002
+    "Python's generator": random.random,
+    "torch's generator": torch_rand,
+    "a generator of one's own": lambda: RNG.random(),
+}
+
+
+@pytest.mark.parametrize("when", ["trained", "asked"])
+@pytest.mark.parametrize("what", CHANCE)
+def test_chance_belongs_to_the_seed_whatever_it_is_drawn_from(tmp_path, what, when):
+    act = CHANCE[what]
+    rows, before = [], np.random.get_state()[1].tolist()  # noqa: NPY002
+    for name, shadows in (("a", 3), ("b", 3), ("c", 2)):
+        each = pool(tmp_path / name, Does(act) if when == "trained" else Does(asked=act), shadows=shadows, twice=True)
+        facts = each.run(workers=0, minimum=1)
+        assert facts[0][TWICE] == 0
+        rows.append(each.outputs(facts))
+        RNG.random()
+    np.testing.assert_array_equal(rows[0], rows[1])
+    np.testing.assert_array_equal(rows[0][:2], rows[2])
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+def test_chance_from_elsewhere_is_told():
+    X, y = points(400)
+    sides = {"members": (X[:60], y[:60]), "nonmembers": (X[60:120], y[60:120]), "population": (X[120:], y[120:])}
+    fresh = Does(lambda: np.random.default_rng().random())
+    options = {"shadows": 2, "jobs": 0, "attacks": ["attack-p"]}
+    told = [text for text in miaudit.audit(fresh.fit(X, y), **sides, **options).warnings if "not reproducible" in text]
+    assert len(told) == 1
+    quiet = miaudit.audit(Does().fit(X, y), **sides, **options)
+    assert not [text for text in quiet.warnings if "not reproducible" in text]
+    assert quiet.provenance["jobs"] == 0
+
+
+def test_a_hanging_model_is_told_of(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(processes, "PATIENCE", 0.2)
+    monkeypatch.setattr("miaudit.shadows.engine.SECONDS_BETWEEN_LOOKS", 0.05)
+    pool(tmp_path, Does(lambda: time.sleep(0.5)), shadows=1).run(workers=0, minimum=1)
+    assert "shadow 0 has been training for" in capsys.readouterr().err
+
+
+def test_rows_that_are_removed_while_models_train_are_missed(tmp_path):
+    import shutil
+
+    shadows = pool(tmp_path, Does(lambda: shutil.rmtree(tmp_path / "rows", ignore_errors=True)))
+    with pytest.raises(PoolError, match="2 rows are gone"):
+        shadows.run(workers=0, minimum=2)
+    assert "folder of the rows was gone" in (tmp_path / "journal.jsonl").read_text()
+
+
+def test_an_exit_of_the_target_is_an_error_of_the_audit():
+    X, y = points(400)
+    sides = {"members": (X[:60], y[:60]), "nonmembers": (X[60:120], y[60:120]), "population": (X[120:], y[120:])}
+    with pytest.raises(PlanError, match=r"sys\.exit\(0\)"):
+        miaudit.audit(Does(asked=leave).fit(X, y), **sides, shadows=2, jobs=0)
+
+
+def test_rows_trained_again_are_compared_and_poisoned_ones_found(tmp_path):
+    shadows = pool(tmp_path, DecisionTreeClassifier(max_depth=2), shadows=4)
+    crew = {"workers": 0, "cluster": None, "deadline": None}
+    shadows.run(workers=0, minimum=4)
+    assert shadows.retrain(9, seed=0, **crew).models == []  # nothing was in the store
+    shadows.run(workers=0, minimum=4)
+    again = shadows.retrain(3, seed=0, **crew)
+    assert (len(again.models), again.identical, again.largest_difference) == (3, 3, 0.0)
+    job = shadows.plan[2]
+    row = shadows.store.get(job.key)
+    poisoned = {**row.arrays, "outputs": np.roll(row.arrays["outputs"], 1, axis=1)}
+    shadows.store.put(job.key, poisoned, row.facts)  # with a checksum that holds
+    shadows.run(workers=0, minimum=4)
+    with pytest.raises(StoreError, match="shadow 2 differs by up to"):
+        shadows.retrain(4, seed=0, **crew)
+
+
+def test_an_error_names_no_journal_that_is_deleted():
+    X, y = points(400)
+    sides = {"members": (X[:60], y[:60]), "nonmembers": (X[60:120], y[60:120]), "population": (X[120:], y[120:])}
+    with pytest.raises(PoolError, match="Give out= a folder") as error:
+        miaudit.audit(Does().fit(X, y), **sides, recipe=Does(lambda: 1 / 0), shadows=2, jobs=0)
+    assert "journal" not in str(error.value)
+    assert "in <lambda>" in str(error.value)
