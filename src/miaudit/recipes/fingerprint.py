@@ -79,6 +79,7 @@ _SKIPPED = frozenset(
     {
         *("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__"),
         *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "_abc_impl", "__qualname__"),
+        "__slotnames__",  # a cache of copyreg
     }
 )
 _WEAK = (weakref.ref, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
@@ -543,8 +544,18 @@ def _is_parametrized(thing: Any) -> bool:
 
 
 def _is_plain(kind: type) -> bool:
-    """Whether all that an instance holds stands in its ``__dict__`` and slots."""
-    return all(base is object or _is_heap(base) for base in kind.__mro__)
+    """Whether all that an instance holds stands in its ``__dict__`` and slots, so that no base keeps more in C."""
+    for each in kind.__mro__:
+        base = each.__base__
+        if base is None:
+            break
+        slots = vars(each).get("__slots__", ())
+        fields = len({slots} if isinstance(slots, str) else set(slots) - {"__dict__", "__weakref__"})
+        fields += each.__weakrefoffset__ > 0 >= base.__weakrefoffset__
+        fields += each.__dictoffset__ > 0 >= base.__dictoffset__
+        if each.__itemsize__ or each.__basicsize__ - base.__basicsize__ != fields * tuple.__itemsize__:
+            return False
+    return True
 
 
 def _is_heap(kind: type) -> bool:
