@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from miaudit.data.dataset import Dataset
 from miaudit.errors import TimeLimitError
@@ -29,9 +28,6 @@ from miaudit.shadows.training import (
     train_and_ask,
 )
 from miaudit.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

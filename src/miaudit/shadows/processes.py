@@ -20,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +38,6 @@ from miaudit.shadows.training import (
     train_and_ask,
 )
 from miaudit.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 PATIENCE = 60.0
 """Seconds of training after which a model is told of, and ten times what the others took; then at each doubling."""

@@ -231,6 +231,16 @@ def _answers(
     job: Job, model: Model, dataset: Dataset, recipe: Recipe
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any], Any]:
     """Return a model's answers, which are right, what came of its probes, and what its answers were taken for."""
+    before = "torch" in sys.modules
+    answers = _seeded_answers(job, model, dataset, recipe)
+    if not before and "torch" in sys.modules and torch_was_drawn_from():  # loaded meanwhile, so not from the seed
+        answers = _seeded_answers(job, model, dataset, recipe)
+    return answers
+
+
+def _seeded_answers(
+    job: Job, model: Model, dataset: Dataset, recipe: Recipe
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any], Any]:
     outputs = np.empty((len(job.asked), len(dataset.classes)), np.float32)  # (r, classes)
     correct = np.empty(len(job.asked), bool)
     with seeded_generators(child_seed(job.seed, "asking"), _generators(recipe)):
