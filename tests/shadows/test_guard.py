@@ -191,7 +191,7 @@ def test_chance_belongs_to_the_seed_whatever_it_is_drawn_from(tmp_path, what, wh
     for name, shadows in (("a", 3), ("b", 3), ("c", 2)):
         each = pool(tmp_path / name, Does(act) if when == "trained" else Does(asked=act), shadows=shadows, twice=True)
         facts = each.run(workers=0, minimum=1)
-        assert facts[0][TWICE] == 0
+        assert facts[0].get(TWICE, 0) == 0  # not there where loading torch took long
         rows.append(each.outputs(facts))
         RNG.random()
     np.testing.assert_array_equal(rows[0], rows[1])

@@ -36,9 +36,10 @@ def seeded_generators(seed: int, others: Sequence[Any] = ()) -> Iterator[None]:
 
 
 def torch_was_drawn_from() -> bool:
-    """Whether torch's global generator is another than it is when torch is loaded."""
+    """Whether torch's global generator is not as it was when it was last seeded; torch seeds it when it is loaded."""
     torch: Any = sys.modules["torch"]
-    return not torch.equal(torch.get_rng_state(), torch.Generator().get_state())
+    untouched = torch.Generator().manual_seed(torch.initial_seed())
+    return not torch.equal(torch.get_rng_state(), untouched.get_state())
 
 
 def _seed_torch(seed: int) -> list[Callable[[], None]]:
