@@ -21,7 +21,7 @@ import miaudit
 from miaudit.data import from_arrays
 from miaudit.errors import PlanError, PoolError, StoreError
 from miaudit.recipes import as_recipe
-from miaudit.shadows import processes
+from miaudit.shadows import processes, training
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.guard import ModelError, contained, stdout_to_stderr
 from miaudit.shadows.pool import ShadowPool
@@ -199,7 +199,8 @@ def test_chance_belongs_to_the_seed_whatever_it_is_drawn_from(tmp_path, what, wh
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
-def test_chance_from_elsewhere_is_told():
+def test_chance_from_elsewhere_is_told(monkeypatch):
+    monkeypatch.setattr(training, "TWICE_SECONDS", 1000.0)
     X, y = points(400)
     sides = {"members": (X[:60], y[:60]), "nonmembers": (X[60:120], y[60:120]), "population": (X[120:], y[120:])}
     fresh = Does(lambda: np.random.default_rng().random())

@@ -116,8 +116,8 @@ def train_and_ask(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, store: 
     list
         For each job what became of it; before them, that the group failed as a whole, where it did.
     """
-    began = time.perf_counter()
     generators = _generators(recipe)
+    began = time.perf_counter()
     failure: Failure | None = None
     models: Sequence[Model] = ()
     with warnings.catch_warnings(record=True) as heard:
