@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.answers import Decision, Type, hint_of_name
-from miaudit.data.records import Records, column_names, kind_of, n_records, row_hashes, take_records
+from miaudit.data.records import Records, n_records, take_records
 from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError
 from miaudit.files import write_atomically
 from miaudit.targets.classes import class_columns
 from miaudit.targets.client import MOST_BYTES, Client, Connection, check_url, identity_of, shown
 from miaudit.targets.contact import findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
+from miaudit.targets.kept import record_keys, stacked
 from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
 from miaudit.targets.target import Outputs, Target
 from miaudit.targets.wire import Wire
@@ -179,7 +180,7 @@ class Endpoint(Target):
 
     def estimate(self, X: Records) -> Estimate:
         """Return what a query of these records will take, first contact not counted."""
-        return self.ledger.estimate(_keys(X))
+        return self.ledger.estimate(record_keys(X))
 
     def expect(self, parts: Iterable[Records], *, further: int = 0) -> Estimate:
         """Return the estimate for all that will be asked about, and remember it for what may be missing.
@@ -191,7 +192,7 @@ class Endpoint(Target):
         further
             Most records beside them that the answers will decide on.
         """
-        self._expected = [key for part in parts for key in _keys(part)]
+        self._expected = [key for part in parts for key in record_keys(part)]
         self._further = further
         return self.ledger.estimate(self._expected, further=self._further_left())
 
@@ -230,7 +231,7 @@ class Endpoint(Target):
             self.make_contact(X)
             self.queries -= self.contact["records"]  # which are among the records asked about now
             if self.resumed:
-                self._confirm(set(self._expected) or set(_keys(X)), resumed=True)
+                self._confirm(set(self._expected) or set(record_keys(X)), resumed=True)
         return super().query(X)
 
     def make_contact(self, X: Records) -> dict[str, Any]:
@@ -255,7 +256,7 @@ class Endpoint(Target):
         self.contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
         self.contact |= {"outputs": self.outputs, "reason": None if self.decision is None else self.decision.reason}
         self.queries = before + self.contact["queries"]
-        self._contact_keys, self._first = _keys(X), (X, first)
+        self._contact_keys, self._first = record_keys(X), (X, first)
         self._note(verified=True)
         return self.contact
 
@@ -269,7 +270,7 @@ class Endpoint(Target):
                 f"what {self.ledger.folder} holds of the target is damaged, or of another version of this program: remove that "
                 "folder to ask again, or choose another --out"
             )
-        ours = _keys(X)
+        ours = record_keys(X)
         place = {key: i for i, key in reversed(list(enumerate(ours)))}
         self._contact_keys, self._verified = [bytes.fromhex(key) for key in state["keys"]], state["verified"]
         rows = [place[key] for key in self._contact_keys if key in place and self.ledger.has(key)]
@@ -277,7 +278,7 @@ class Endpoint(Target):
             rows = [i for key, i in place.items() if self.ledger.has(key)][: self.probes]
         if not rows:
             return False
-        self._first = take_records(X, rows), _stacked([self.ledger.known(ours[i]) for i in rows])
+        self._first = take_records(X, rows), stacked([self.ledger.known(ours[i]) for i in rows])
         self.contact, self.resumed = known, True
         if self._declared is None and self.decision is None:
             self.decision = Decision(known.get("outputs") or known["answers"], known.get("reason") or "first contact")
@@ -345,12 +346,12 @@ class Endpoint(Target):
 
     def _ask(self, X: Records, why: bytes = b"") -> NDArray[Any]:
         """Return answers, asking for those not kept; one asked again on purpose is kept beside the first, by the reason."""
-        keys = [key + why for key in _keys(X)]
+        keys = [key + why for key in record_keys(X)]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}  # identical records are asked about once
         missing = [i for key, i in sorted(first.items(), key=lambda item: item[1]) if not self.ledger.has(key)]
         if missing:
             self._fetch(X, keys, missing)
-        return _stacked([self.ledger.known(key) for key in keys])
+        return stacked([self.ledger.known(key) for key in keys])
 
     def _fetch(self, X: Records, keys: Sequence[bytes], missing: Sequence[int]) -> None:
         """Ask about records over all connections; the first failure ends it, what is on its way is still taken."""
@@ -556,27 +557,6 @@ def connect(
 
 def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _keys(X: Records) -> list[bytes]:
-    """Return a key per record: its content, and the form it is sent in."""
-    dtype = str(X.dtype) if kind_of(X) in ("array", "sparse") else ""
-    names = column_names(X)
-    form = hashlib.blake2b(f"{kind_of(X)}|{dtype}|{X.shape[1:]}|{names}".encode(), digest_size=8).digest()
-    return [form + bytes(row).ljust(16, b"\0") for row in row_hashes(X).tolist()]
-
-
-def _stacked(answers: Sequence[Any]) -> NDArray[Any]:
-    if all(isinstance(answer, np.ndarray) for answer in answers):
-        widths = {len(answer) for answer in answers}
-        if len(widths) > 1:
-            raise TargetError(f"the target's answers have {sorted(widths)} numbers; expected one per class each time")
-        return np.stack(answers)
-    if any(isinstance(answer, np.ndarray) for answer in answers):
-        raise TargetError("the target answered labels to some records and several numbers to others")
-    if any(isinstance(answer, str) for answer in answers):
-        return np.array(answers, dtype=object)
-    return np.array(answers, dtype=np.float64 if any(isinstance(answer, float) for answer in answers) else np.int64)
 
 
 def _whole(known: Any, state: Any) -> bool:

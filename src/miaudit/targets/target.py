@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,8 @@ class Target:
         What its answers are taken for, and why; None before first contact.
     remarks
         Sentences for the warnings of a result.
+    advice
+        What to do where it fails, for the end of the message.
     batch_size
         Most records in one question.
     order
@@ -167,6 +170,7 @@ class Target:
         self.queries = 0
         self.batch_size = BATCH
         self.remarks: list[str] = []
+        self.advice = ""
         self.order: int | None = None
         self.contact: dict[str, Any] = {}
         self.probes = 5
@@ -329,7 +333,7 @@ class Target:
         except Exception as error:
             raise TargetError(
                 f"the target failed on {n} records, after {start} others: {type(error).__name__}: {error}; check "
-                "that the records have the form the model was trained on"
+                f"that the records have the form the model was trained on{self.advice}"
             ) from error
         if answer.ndim in (1, 2) and answer.shape[0] != n:
             raise TargetError(
@@ -432,7 +436,7 @@ def as_target(
         names, coded = tuple(columns), True
     seen = _classes_seen(model)
     own = order if seen is None else class_columns(seen, classes, names, coded=coded)
-    return Target(
+    target = Target(
         ask,
         classes=classes,
         columns=own if seen is None or order is None else order[own],
@@ -445,6 +449,11 @@ def as_target(
         order=order,
         limit=limit,
     )
+    if inspect.isroutine(model):
+        target.advice = (
+            ". A function that may fail now and then is asked through miaudit.targets.keep, which loses no answer"
+        )
+    return target
 
 
 def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], int] | None]:
