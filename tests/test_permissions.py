@@ -194,6 +194,8 @@ def test_every_classifier_of_scikit_learn_may_be_named():
         (url(proxy="env:TOKEN"), "target.http.proxy"),
         ({"recipe": {"service": {**SERVICE, "headers": {"X": "env:TOKEN"}}}}, "recipe.service.headers.X"),
         ({"recipe": {"service": {**SERVICE, "params": {"a": ["env:TOKEN"]}}}}, "recipe.service.params.a.0"),
+        (url(body='{"a": ["$records", "\\u0065nv:TOKEN"]}'), "target.http.body.a.1"),
+        ({"recipe": {"service": {**SERVICE, "body": '{"a": {"b": "\\u0065\\u006ev:TOKEN"}}'}}}, "service.body.a.b"),
         ({"recipe": {"service": {**SERVICE, "wire": {"format": "json", "body": "env:TOKEN"}}}}, "wire.body"),
     ],
 )

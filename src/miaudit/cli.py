@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _visible_warnings():
+                return super().invoke(ctx)
         except MiauditError as error:
             _echo(f"miaudit: {error}", err=True)
             sys.exit(error.exit_code)
@@ -77,6 +79,17 @@ def _leave_threads(error: BaseException | None) -> None:
         sys.stdout.flush()
         code = getattr(error, "code", 0 if error is None else 1)
         guard.really_exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _visible_warnings() -> Iterator[None]:
+    """Have the warnings of libraries, which may quote data, printed without commands."""
+    formatwarning = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **options: visible(formatwarning(*args, **options), lines=True)
+    try:
+        yield
+    finally:
+        warnings.formatwarning = formatwarning
 
 
 def _defect(error: Exception) -> None:

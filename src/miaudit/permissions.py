@@ -6,15 +6,17 @@ of a call, and never from a plan (docs/decisions/0006).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from miaudit.errors import PlanError
 from miaudit.plan import Kind, Plan
 
-_VARIABLE = re.compile(r"env:(\w+)")
+_VARIABLE = re.compile(r"(?<![A-Za-z0-9_-])env:([A-Za-z_][A-Za-z0-9_]*)")
 _CODE: dict[Kind, str] = {
     "function": "is a function of a file, which runs with your rights",
     "scheduler": "is a Dask scheduler, which sends this program pickles, and they run with your rights",
@@ -58,7 +60,7 @@ class Permissions:
         problems = [] if self.allow_code else list(_code(plan))
         for path, name in _variables(plan):
             if name not in self.env:
-                text = f"sends the environment variable {name} to the server; if it may, run with --env {name}"
+                text = f"sends the environment variable {name} to {_servers(plan)}; if it may, run with --env {name}"
                 problems.append((path, f"{text} (in Python, env=[{name!r}])"))
         if problems:
             raise PlanError(problems)
@@ -89,3 +91,16 @@ def _variables_in(value: Any, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, str):
         for name in dict.fromkeys(_VARIABLE.findall(value)):
             yield path, name
+        with suppress(ValueError, RecursionError):  # a body is JSON, where "env:" can be written by its code points
+            if (content := json.loads(value)) != value:
+                yield from _variables_in(content, path)
+
+
+def _servers(plan: Plan) -> str:
+    """Return the servers that a plan names, without what else their addresses hold."""
+    service = plan.recipe.service
+    further = {} if service is None else service.model_dump()
+    addresses = [plan.target.url, *(further.get(key) for key in ("train", "status", "predict"))]
+    hosts = [address.partition("://")[2] for address in addresses if isinstance(address, str)]
+    names = [re.split(r"[/?#]", host)[0].rpartition("@")[2] for host in hosts]
+    return ", ".join(dict.fromkeys(name or "its server" for name in names)) or "its server"

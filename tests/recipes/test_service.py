@@ -104,6 +104,17 @@ def test_credentials_come_from_the_environment_and_are_in_no_description(server,
     assert secret.describe() == recipe(server).describe()
 
 
+@pytest.mark.parametrize("further", ["/env:SECRET", "?a=env:SECRET", "/e\tnv:SECRET", "/env:env:SECRET"])
+def test_a_service_cannot_ask_for_a_variable_by_its_answers(server, monkeypatch, further):
+    monkeypatch.setenv("SECRET", "s3cret")
+    with pytest.raises(TargetError, match="asks for the environment variable .* it is not sent"):
+        recipe(server, {"further": further[::-1]}).fit(X, Y, classes=3, seed=1)
+    for way in ("status", "predict"):
+        asking = recipe(server, {"job": "SECRET"}, **({"status": None} | {way: f"{server}/jobs/env:{{job}}"}))
+        with pytest.raises(TargetError, match="asks for the environment variable SECRET .* it is not sent"):
+            asking.fit(X, Y, classes=3, seed=1)
+
+
 def test_no_part_of_a_credential_is_shown_where_the_service_sends_it_back(server, monkeypatch):
     monkeypatch.setenv("SERVICE_TOKEN", "s3cret" * 50)
     with pytest.raises(TargetError, match=r"answers without 'job': .*unknown: Bearer \*\*\*") as caught:

@@ -4,7 +4,8 @@ POST /train starts a training and answers with its job at once; a name seen befo
 the state. POST /models/ID takes instances. GET /count tells how many trainings were begun, by name, and POST
 /forget begins anew. Switches in the params of a
 training: ``refuse`` (answer 503 so often first), ``drop`` (begin, then drop the connection, so often), ``fail``, ``endless``,
-``echo`` (say the credential), ``elsewhere`` (an endpoint on another server), ``unnamed`` (forget names).
+``echo`` (say the credential), ``elsewhere`` (an endpoint on another server),
+``further`` (what the endpoint ends with, backwards), ``job`` (another job's name), ``unnamed`` (forget names).
 """
 
 from __future__ import annotations
@@ -97,7 +98,10 @@ class Handler(BaseHTTPRequestHandler):
             if number is None:
                 number = str(len(jobs))
                 server = "http://127.0.0.2:9" if params.get("elsewhere") else ""
-                jobs[number] = {"state": "running", "endpoint": f"{server}/models/{number}"}
+                jobs[number] = {
+                    "state": "running",
+                    "endpoint": f"{server}/models/{number}{params.get('further', '')[::-1]}",
+                }
                 by_name[name] = number
                 begun[name] += 1
                 threading.Thread(target=train, args=(jobs[number], asked), daemon=True).start()
@@ -107,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        self.answer({"job": number})
+        self.answer({"job": params.get("job", number)})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import unicodedata
+import warnings
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from miaudit import progress
 from miaudit.canaries.bound import CanaryAudit
-from miaudit.cli import main
+from miaudit.cli import _visible_warnings, main
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.plan import Plan
 from miaudit.report import render, summary
@@ -166,6 +167,11 @@ def test_what_a_command_prints_of_a_file_is_seen(tmp_path):
     assert ended.exit_code == 2
     assert "\\x1b[31mb\\x9b" in ended.stderr
     assert not unseen(ended.output)
+
+
+def test_warnings_of_libraries_are_seen():
+    with _visible_warnings():
+        assert not unseen(warnings.formatwarning(HOSTILE[0], UserWarning, "a.py", 1))
 
 
 def test_a_canary_summary_is_seen():

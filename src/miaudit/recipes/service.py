@@ -166,11 +166,12 @@ class ServiceRecipe:
         where = self._post(self.train, body, self.endpoint if at_once else self.job)
         job = quote(where, safe="")
         if self.status is not None:
-            where = self._awaited(self.status.replace("{job}", job), where)
+            where = self._awaited(_with_job(self.status, job), where)
         if self.predict is not None:
-            url = self.predict.replace("{job}", job)
+            url = _with_job(self.predict, job)
         else:
             url = urljoin(self.status or self.train, where)
+            _refuse_variables(url, self.status or self.train)
             if urlsplit(url)[:2] != urlsplit(self.train)[:2]:
                 where = self._redacted(shown(url))
                 raise TargetError(
@@ -308,6 +309,21 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(template, list):
         return [_filled(value, values) for value in template]
     return values[template] if isinstance(template, str) and template in _FILLED else template
+
+
+def _with_job(address: str, job: str) -> str:
+    url = address.replace("{job}", job)
+    _refuse_variables(url, address)
+    return url
+
+
+def _refuse_variables(url: str, address: str) -> None:
+    """Refuse an address into which the service's answer has put an environment variable: it would be sent there."""
+    if names := set(ENV.findall(url)) - set(ENV.findall(address)):
+        raise TargetError(
+            f"the service at {shown(address)} asks for the environment variable {', '.join(sorted(names))} in the address of a "
+            "job or model; it is not sent"
+        )
 
 
 def _at(answer: Any, path: str, url: str) -> str:

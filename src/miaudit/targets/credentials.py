@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, urlsplit, urlunsplit
 
 from miaudit.errors import PlanError
 
-ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
+ENV = re.compile(r"(?<![A-Za-z0-9_-])env:([A-Za-z_][A-Za-z0-9_]*)")
 
 STRUCK = "***"
 
