@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
-from miaudit.attacks import USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
+from miaudit.attacks import RMIA, USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data import Copies, Dataset, features
 from miaudit.data.records import is_sparse, take_records
@@ -377,7 +377,10 @@ def _draws(case: Case) -> tuple[Draws, NDArray[np.int64]]:
     if most is None:  # records that were made are no sample of what the target did not see
         most = len(case.split.members) if case.shadow_data == "real" else 0
     seed = child_seed(case.seed, "outside")
-    outside, apart = draw_outside(population, most=most, need=need, seed=seed, groups=groups)
+    fewer = any(
+        isinstance(each, RMIA) and each.form != "base" for each in case.attacks or ()
+    )  # shadows must answer them
+    outside, apart = draw_outside(population, most=most, need=need, seed=seed, fewer=fewer, groups=groups)
     rest = population[~np.isin(population, outside)] if apart else population
     sizes |= {"shadows": case.shadows, "seed": child_seed(case.seed, "draws")}
     draws = draw_overlapping(audited, rest, **sizes) if overlapping else draw_disjoint(rest, **sizes)

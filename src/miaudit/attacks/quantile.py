@@ -14,7 +14,7 @@ from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Ints
-from miaudit.seeds import child_seed
+from miaudit.seeds import child_seed, generator
 
 Head = Literal["gaussian", "quantile"]
 Array = NDArray[np.float64]
@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 _LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _TAIL = 10  # population records beyond the outermost quantile that is fitted
 _MOST_COLUMNS = 64
+_FOLDS = 4  # of the population, for scores of records that were not learned from
 _BLOCK = 2048  # records made float64 at a time
 
 
@@ -33,8 +34,11 @@ class Quantile(Attack):
     it was not trained on. *Gaussian head*: five quantiles (10 % to 90 %), put in rising order where they cross
     (Chernozhukov et al. 2010), and a normal laid through them; the score is (s - mu) / sigma. The paper's own head
     learns mu and sigma by likelihood with a network; ours needs none. *Quantile head*: the quantile at 1 - alpha
-    itself; the score is s less it. Either way a record is called a member above the quantile at 1 - alpha, so about
-    alpha of the non-members are. Records of more than 64 numbers are reduced to their leading principal components.
+    itself; the score is s less it. Records of more than 64 numbers are reduced to their leading principal components.
+
+    Either way a record is called a member above the conformal cut at alpha: the (1 - alpha)(p + 1)-th of the p population
+    records' scores, each by trees that did not learn from it (cross-conformal prediction, Vovk 2015), where the paper cuts
+    at the predicted quantile, which accuses more than alpha where the prediction is off.
 
     Parameters
     ----------
@@ -83,20 +87,32 @@ class Quantile(Attack):
         said = signals.hinge(evidence.target, evidence.audited_labels, floor=floor)  # (n,)
         x = _columns(population.features, evidence.features, seed)
         inputs = [_with_class(c, y) for c, y in zip(x, (population.labels, evidence.audited_labels), strict=True)]
-        categorical = [0] if evidence.classes <= 255 else None  # the most that trees take as categories
-        levels = (1 - self.alpha,) if self.head == "quantile" else _LEVELS
         with threadpool_limits(1):
-            fitted = np.sort(
-                [self._quantile(level, inputs[0], known, inputs[1], categorical, seed) for level in levels], axis=0
-            )  # (levels, n)
+            score = self._standardised(inputs[0], known, inputs[1], said, evidence.classes, seed)
+            held_out = np.empty(p)
+            for fold in np.array_split(generator(seed, "folds").permutation(p), _FOLDS):
+                rest = np.setdiff1d(np.arange(p), fold)
+                held_out[fold] = self._standardised(
+                    inputs[0][rest], known[rest], inputs[0][fold], known[fold], evidence.classes, seed
+                )
+        rank = int(np.ceil((1 - self.alpha) * (p + 1)))  # of the conformal cut among the population's scores
+        if rank > p:
+            least = int(np.ceil(1 / self.alpha)) - 1
+            few = f"a cut at a false-positive rate of {self.alpha:g} needs {least} population records, there are {p}"
+            return Scores(score, None, (f"it ranks and does not decide: {few}",))
+        return Scores(score, score > np.sort(held_out)[rank - 1])
+
+    def _standardised(self, x: Array, known: Array, asked: Array, said: Array, classes: int, seed: int) -> Array:
+        """Learn from records x and what the target says of them, ``known``, how far ``said`` lies above what is usual."""
+        categorical = [0] if classes <= 255 else None  # the most that trees take as categories
+        levels = (1 - self.alpha,) if self.head == "quantile" else _LEVELS
+        fitted = np.sort([self._quantile(level, x, known, asked, categorical, seed) for level in levels], axis=0)
         if self.head == "quantile":
-            score = said - fitted[0]
-            return Scores(score, score > 0)
+            return np.asarray(said - fitted[0], np.float64)
         z = ndtri(np.array(levels))  # symmetric about 0, so mean and slope are those of a least-squares line
         mu, sigma = fitted.mean(axis=0), z @ fitted / (z @ z)
         least_sigma = max(1e-3 * float(known.std()), signals.FLOOR)
-        score = (said - mu) / np.maximum(sigma, least_sigma)
-        return Scores(score, score > ndtri(1 - self.alpha))
+        return np.asarray((said - mu) / np.maximum(sigma, least_sigma), np.float64)
 
     def _quantile(
         self, level: float, x: Array, y: Array, asked: Array, categorical: list[int] | None, seed: int

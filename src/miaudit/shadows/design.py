@@ -192,13 +192,13 @@ def overlapping_sizes(audited: Ints, *, train: int, test: int, groups: NDArray[A
 
 
 def draw_outside(
-    population: Ints, *, most: int, need: int, seed: int, groups: NDArray[Any] | None = None
+    population: Ints, *, most: int, need: int, seed: int, fewer: bool = False, groups: NDArray[Any] | None = None
 ) -> tuple[Ints, bool]:
     """Choose records of the population for the target to answer beside the audited ones.
 
-    They are set apart from what shadows are trained on if that leaves the ``need`` records of a shadow's two sets and at
-    least 100, or all that are wanted, can be had so; then there may be fewer than ``most``. Otherwise they are drawn from
-    the whole population, and are records the target did not see and some shadow may have.
+    They are set apart from what shadows are trained on if that leaves the ``need`` records of a shadow's two sets and all
+    that are wanted can be had so; with ``fewer``, if at least 100 can, then there may be fewer than ``most``. Otherwise they
+    are drawn from the whole population, and are records the target did not see and some shadow may have.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def draw_outside(
     """
     most = min(most, len(population))
     spare = len(population) - need - (0 if groups is None else largest_group(groups[population]) - 1)
-    apart = most > 0 and spare >= min(most, _LEAST_APART)
+    apart = most > 0 and spare >= (min(most, _LEAST_APART) if fewer else most)
     of_groups, size = (None, most) if groups is None or not apart else (groups[population], most)
     chosen = whole_groups(len(population), of_groups, min(size, spare) if apart else size, generator(seed))
     return population[chosen], apart and bool(chosen.any())
