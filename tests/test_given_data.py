@@ -218,3 +218,29 @@ def test_a_function_that_answers_tables_is_refused():
 def test_the_public_names_are_listed():
     assert {"audit", "Plan", "Dataset", "Result", "Evidence", "MiauditError"} <= set(dir(miaudit))
     assert "importlib" not in dir(miaudit)
+
+
+@pytest.mark.parametrize("kind", ["datetime64[s]", "datetime64[ns]", "timedelta64[ns]", "zone", "date"])
+def test_a_column_of_times_that_a_pipeline_leaves_out_is_no_obstacle(kind):
+    pandas = pytest.importorskip("pandas")
+    from sklearn.compose import make_column_transformer
+
+    data = sides()
+    for name, (X, y) in data.items():
+        frame = pandas.DataFrame(X, columns=list("abc"))
+        when = pandas.Series(pandas.Timestamp("2020-01-01") + pandas.to_timedelta(np.arange(len(X)) * 7 % 50, "h"))
+        frame["t"] = (
+            when.dt.tz_localize("UTC")
+            if kind == "zone"
+            else when.dt.date
+            if kind == "date"
+            else (when - when.min()).astype(kind)
+            if kind.startswith("timedelta")
+            else when.astype(kind)
+        )
+        data[name] = (frame, y)
+    model = make_pipeline(make_column_transformer(("drop", ["t"]), remainder="passthrough"), LogisticRegression())
+    model.fit(*data["members"])
+    result = miaudit.audit(model, **data, **QUICK)
+    assert result.target.train_accuracy == model.score(*data["members"])
+    assert kind == "date" or result.data["time"] == 1

@@ -140,7 +140,11 @@ class HTTPPlan(Section):
     datatype: str | None = Field(None, description="v2: type to send numbers as, such as FP32; default: their own")
     output: str | None = Field(None, description="which output to read; of MLServer, predict_proba")
     send: str | None = Field(None, description="mlflow, sagemaker-json: which form of body")
-    body: str | None = Field(None, description='json: the body, with "$records" or "$record" where the records go')
+    body: str | None = Field(
+        None,
+        description='json: the body, with "$records" or "$record" (lists of values), or "$objects" or "$object", where the '
+        "records go",
+    )
     answer: str | None = Field(None, description="json: path of the answers in what comes back, as data.*.probs")
     columns: list[str] | None = Field(None, description="class names in the order of the answers' columns")
     outputs: OutputsName | None = Field(None, description="as target.outputs")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from miaudit.data.records import row_hashes
 from miaudit.data.schema import Column, Schema, encoder
 from miaudit.errors import DataError
 
@@ -226,8 +228,9 @@ def test_infer_refuses_missing_pixels_dates_and_stated_sparse_columns():
         with pytest.raises(DataError, match="NaN|infinite"):
             Schema.infer(X)
     pandas = pytest.importorskip("pandas")
+    when = pandas.DataFrame({"when": pandas.to_datetime(["2020-01-01", "2020-01-02"])})
     with pytest.raises(DataError, match="'when' has dtype datetime64"):
-        Schema.infer(pandas.DataFrame({"when": pandas.to_datetime(["2020-01-01", "2020-01-02"])}))
+        Schema.infer(when, stated={"when": "categorical"})
     with pytest.raises(DataError, match="stated to be numeric but holds texts"):
         Schema.infer(pandas.DataFrame({"t": ["a", "b"]}), stated={"t": "numeric"})
     with pytest.raises(DataError, match="cannot be stated for a sparse matrix"):
@@ -241,3 +244,32 @@ def test_a_categorical_column_needs_categories():
         Column("a", "categorical")
     with pytest.raises(DataError, match="is not one of"):
         Column("a", "ordinal")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_times_of_a_frame_are_days_for_those_who_need_numbers(library):
+    module = pytest.importorskip(library)
+    when = [datetime(2020, 1, 1), None, datetime(2020, 1, 3, 12)]
+    frame = module.DataFrame({"when": when, "a": [1, 2, 3]})
+    schema = Schema.infer(frame)
+    assert [column.kind for column in schema.columns] == ["time", "numeric"]
+    assert schema.describe()["time"] == 1
+    encoded = schema.encode(frame)
+    assert (encoded[:, 0] - encoded[0, 0]).tolist() == [0, 0, 2.5], "a missing one has the earliest time"
+    assert encoded[:, 1].tolist() == [0, 1, 0]
+    schema.check(frame)
+    assert len(set(row_hashes(frame).tolist())) == 3
+    with pytest.raises(DataError, match="hold times"):
+        encoder(schema)
+    with pytest.raises(DataError, match="hold times"):
+        schema.require_complete("the test")
+    with pytest.raises(DataError, match="stated to be of times"):
+        Schema.infer(np.ones((2, 1)), stated={"x0": "time"})
+
+
+def test_times_with_zones_and_spans_are_times():
+    pandas = pytest.importorskip("pandas")
+    local = pandas.to_datetime(["2020-01-01 00:00", "2020-01-02 00:00"]).tz_localize("Europe/Berlin")
+    frame = pandas.DataFrame({"local": local, "span": pandas.to_timedelta([1, 36], "h")})
+    assert [column.kind for column in Schema.infer(frame).columns] == ["time", "time"]
+    assert Schema.infer(frame).encode(frame)[:, 1].tolist() == [np.float32(1 / 24), 1.5]

@@ -86,12 +86,29 @@ def test_frames_are_sent_with_their_columns_names():
     for frame in (pandas.DataFrame(columns), polars.DataFrame(columns)):
         body = json.loads(Wire("mlflow").encode(frame))
         assert body == {"dataframe_split": {"columns": ["age", "city"], "data": [[31, "Oslo"], [45, "Bonn"]]}}
+        objects = [{"age": 31, "city": "Oslo"}, {"age": 45, "city": "Bonn"}]
+        assert json.loads(Wire("json", body='{"rows": "$objects"}').encode(frame)) == {"rows": objects}
+        one = Wire("json", body='"$object"')
+        assert one.one_at_a_time
+        assert json.loads(one.encode(frame[:1])) == objects[0]
         assert [tensor["name"] for tensor in json.loads(Wire("v2", model="m").encode(frame))["inputs"]] == [
             "age",
             "city",
         ]
-    with pytest.raises(DataError, match=r"column 'born' holds .* which JSON has no form for"):
-        Wire("mlflow").encode(pandas.DataFrame({"born": pandas.to_datetime(["2001-01-01"])}))
+    for unit in ("s", "ns"):
+        with pytest.raises(DataError, match=r"column 'born' holds .* which JSON has no form for"):
+            Wire("mlflow").encode(pandas.DataFrame({"born": pandas.to_datetime(["2001-01-01"]).as_unit(unit)}))
+    with pytest.raises(DataError, match="no form in JSON"):
+        Wire("mlflow").encode(pandas.DataFrame({"age": [31.0, float("nan")]}))
+
+
+def test_texts_are_sent_as_texts():
+    texts = np.array(["one", "two"], dtype=object)
+    assert json.loads(Wire("instances", model="m").encode(texts)) == {"instances": ["one", "two"]}
+    assert json.loads(Wire("json", body='{"rows": "$records"}').encode(texts)) == {"rows": ["one", "two"]}
+    assert json.loads(Wire("json", body='{"rows": "$objects"}').encode(texts)) == {
+        "rows": [{"text": "one"}, {"text": "two"}]
+    }
 
 
 answers = hnp.arrays(

@@ -143,6 +143,8 @@ def plant(
         raise DataError(
             "the sources of canaries have other classes or columns than the records; give records of one kind"
         )
+    pool.schema.require_complete("planting canaries")
+    records.schema.require_complete("planting canaries")
     if len(pool) < options.count or (sources is None and len(pool) == options.count):
         raise DataError(
             f"{options.count} canaries cannot be made of {len(pool)} records"

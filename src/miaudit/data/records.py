@@ -152,6 +152,8 @@ def column_values(X: Records, i: int) -> NDArray[Any]:
     kind = kind_of(X)
     if kind == "pandas":
         column = X.iloc[:, i]
+        if getattr(column.dtype, "tz", None) is not None:  # else an array of objects
+            column = column.dt.tz_convert("UTC").dt.tz_localize(None)
         values = column.to_numpy()
         if values.dtype.kind == "O" and getattr(column.dtype, "kind", "O") in "biuf":  # numbers of pandas with NA
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)

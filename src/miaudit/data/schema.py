@@ -27,7 +27,7 @@ from miaudit.data.records import (
 from miaudit.data.room import require_room
 from miaudit.errors import DataError
 
-ColumnKind = Literal["numeric", "binary", "categorical"]
+ColumnKind = Literal["numeric", "binary", "categorical", "time"]
 
 _DENSE_ONE_HOT = 1000  # one-hot columns up to which the encoded table stays dense: any estimator takes it then
 
@@ -41,11 +41,11 @@ class Column:
     name
         What the data calls it.
     kind
-        ``numeric``, ``binary`` (0 or 1 only) or ``categorical``.
+        ``numeric``, ``binary`` (0 or 1 only), ``categorical``, or ``time`` (dates, times and spans of a frame).
     categories
         Names of the categories of a categorical column, in order; None otherwise.
     low, high
-        Smallest and largest value of a numeric or binary column; None for a categorical one.
+        Smallest and largest value of a numeric or binary column, of times in days; None for a categorical one.
     values
         How each category stands in the records: itself in a frame, a number in a matrix (0, 1, ... unless given).
     missing
@@ -99,7 +99,8 @@ class Schema:
         """Return the schema of records.
 
         Columns of numbers are numeric, or binary where they hold only 0 and 1; columns of texts and pandas categories
-        are categorical. Values may be missing in tables, not in images, sparse matrices and records that are one text each.
+        are categorical; dates and times are times. Values may be missing in tables, not in images, sparse matrices and
+        records that are one text each.
 
         Parameters
         ----------
@@ -196,6 +197,8 @@ class Schema:
             column = self.columns[0]
             return {"width": self.width, "shape": list(self.shape), "low": column.low, "high": column.high}
         counts = {kind: sum(column.kind == kind for column in self.columns) for kind in get_args(ColumnKind)}
+        if not counts["time"]:
+            del counts["time"]
         widths = {"width": self.width, **counts, "encoded_width": self.encoded_width, "sparse": self.sparse}
         return widths | ({"missing": list(self.missing)} if self.missing else {})
 
@@ -214,6 +217,8 @@ class Schema:
         """
         if self.texts:
             raise DataError(f"{what} changes the columns of records, and these are one text each; leave it out")
+        if times := [column.name for column in self.columns if column.kind == "time"]:
+            raise DataError(f"{what} changes columns of numbers and categories, and {times[:5]} hold times; drop them")
         if self.missing:
             raise DataError(
                 f"{what} needs a value in every column, and some are missing in {list(self.missing[:5])}; fill them in, or "
@@ -267,7 +272,7 @@ class Schema:
         for i, column in enumerate(self.columns):
             values = column_values(X, i)
             if column.categories is None:
-                numbers = values.astype(np.float64)
+                numbers = _days(values) if column.kind == "time" else values.astype(np.float64)
                 if column.missing:
                     absent = np.isnan(numbers)
                     numbers = np.where(absent, column.low or 0.0, numbers)
@@ -318,7 +323,7 @@ def encoder(schema: Schema) -> Any:
     Raises
     ------
     DataError
-        If a record is one text: what makes numbers of it is a part of the model.
+        If a record is one text, or a column holds times: what makes numbers of them is a part of the model.
     """
     if schema.texts:
         raise DataError(
@@ -334,6 +339,11 @@ def encoder(schema: Schema) -> Any:
         pixel = schema.columns[0]
         largest = max(abs(pixel.low or 0.0), abs(pixel.high or 0.0))
         return FunctionTransformer(flat, kw_args={"scale": largest if largest > 1 else 1.0})
+    if times := [column.name for column in schema.columns if column.kind == "time"]:
+        raise DataError(
+            f"columns {times[:5]} hold times, and the encoder of recipe.encode makes no numbers of them: drop them, or set "
+            "it to false and let the recipe begin with steps that do"
+        )
     kinds = {
         kind: [i for i, column in enumerate(schema.columns) if column.kind == kind] for kind in get_args(ColumnKind)
     }
@@ -375,6 +385,11 @@ def infer_column(
     numbers = _as_numbers(values, convert=kind in ("numeric", "binary"))
     absent = missing_values(values)
     missing = bool(absent.any())
+    if values.dtype.kind in "mM" and kind in (None, "time"):
+        days = _days(values[~absent]) if not absent.all() else np.zeros(1)
+        return Column(name, "time", low=float(days.min()), high=float(days.max()), missing=missing)
+    if kind == "time":
+        raise DataError(f"column {name!r} is stated to be of times but has dtype {values.dtype}; convert it")
     if kind == "categorical" or (kind is None and (declared is not None or numbers is None)):
         if values.dtype.kind not in "biufO":
             raise DataError(f"column {name!r} has dtype {values.dtype}, neither numbers nor texts; convert or drop it")
@@ -399,6 +414,13 @@ def infer_column(
     if binary and kind != "numeric":
         return Column(name, "binary", low=0.0, high=1.0, missing=missing)
     return Column(name, "numeric", low=float(numbers.min()), high=float(numbers.max()), missing=missing)
+
+
+def _days(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return times as days since 1970, and spans as days; NaN where they are missing."""
+    start = np.datetime64(0, "D") if values.dtype.kind == "M" else np.timedelta64(0, "D")
+    days: NDArray[np.float64] = (values - start) / np.timedelta64(1, "D")
+    return days
 
 
 def _is_hashable(value: Any) -> bool:

@@ -18,8 +18,8 @@ def sort_of(values: NDArray[Any]) -> str:
     """Return whether a column holds numbers, booleans, texts, nothing, or anything else."""
     if values.dtype.kind in "iuf":
         return "nothing" if values.dtype.kind == "f" and np.isnan(values).all() else "numbers"
-    if values.dtype.kind == "b":
-        return "booleans"
+    if values.dtype.kind in "bmM":
+        return "booleans" if values.dtype.kind == "b" else "times"
     sorts = set(map(_sort, values.tolist())) - {"nothing"}
     return "nothing" if not sorts else sorts.pop() if len(sorts) == 1 else "mixed"
 

@@ -115,7 +115,7 @@ def body_problems(template: Any, path: str = "body") -> list[tuple[str, str]]:
 
 
 def _in_clear(name: str, value: str) -> bool:
-    if not value or value.startswith("$record") or value == "$columns":
+    if not value or value.startswith(("$record", "$object")) or value == "$columns":
         return False
     if ENV.search(value):
         return is_credential(value)

@@ -15,11 +15,11 @@ from miaudit.targets.wire.rows import (
     Answers,
     answers_of,
     columns_of,
-    distinct,
     excerpt,
     from_bytes,
     is_table,
     matrix,
+    objects_of,
     rows_of,
     said_error,
     to_bytes,
@@ -37,7 +37,7 @@ def encode_instances(X: Records) -> bytes:
 
     TF Serving, KServe V1 and Vertex AI take this form.
     """
-    return to_bytes({"instances": _objects(X) if is_table(X) else rows_of(X)})
+    return to_bytes({"instances": objects_of(X) if is_table(X) else rows_of(X)})
 
 
 def encode_mlflow(X: Records, *, send: str | None = None) -> bytes:
@@ -55,7 +55,7 @@ def encode_mlflow(X: Records, *, send: str | None = None) -> bytes:
     if form not in MLFLOW_FORMS:
         raise PlanError(f"send must be one of {', '.join(MLFLOW_FORMS)} for mlflow; got {send!r}")
     if form in ("inputs", "instances"):
-        return to_bytes({form: _objects(X) if is_table(X) else rows_of(X)})
+        return to_bytes({form: objects_of(X) if is_table(X) else rows_of(X)})
     if len(X.shape) != 2:
         raise PlanError(f'records of shape {X.shape[1:]} have no columns: set send = "inputs"')
     split: dict[str, Any] = {"columns": columns_of(X), "data": rows_of(X)}
@@ -169,8 +169,3 @@ def _one_json(content: bytes, n: int) -> bytes:
         return content
     one = n == 1 and isinstance(value, list) and len(value) > 1 and not any(isinstance(v, list | dict) for v in value)
     return b"[" + content + b"]" if one else content
-
-
-def _objects(X: Records) -> list[dict[str, Any]]:
-    columns = distinct(columns_of(X))
-    return [dict(zip(columns, row, strict=True)) for row in rows_of(X)]

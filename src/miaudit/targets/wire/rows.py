@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.records import Records, column_names, column_values, is_sparse, kind_of, n_records
+from miaudit.data.records import Records, column_names, column_values, is_sparse, is_texts, kind_of, n_records
 from miaudit.errors import DataError, TargetError
 
 Answers = NDArray[Any]
@@ -33,12 +33,12 @@ _LABEL = (
 
 def is_table(X: Records) -> bool:
     """Whether the records are columns of their own kinds (a frame, or an array of objects), not one block of numbers."""
-    return kind_of(X) in ("pandas", "polars") or (kind_of(X) == "array" and X.dtype.kind == "O")
+    return kind_of(X) in ("pandas", "polars") or (kind_of(X) == "array" and X.dtype.kind == "O" and not is_texts(X))
 
 
 def columns_of(X: Records) -> list[str]:
     """Return the names of the columns of flat records; columns without a name are called by their number."""
-    return column_names(X) or [str(i) for i in range(X.shape[1])]
+    return column_names(X) or (["text"] if is_texts(X) else [str(i) for i in range(X.shape[1])])
 
 
 def dense(X: Records) -> NDArray[Any]:
@@ -66,15 +66,34 @@ def rows_of(X: Records) -> list[Any]:
         If a value has no form in JSON, as a date has not.
     """
     if not is_table(X):
-        block: list[Any] = dense(X).tolist()
+        block: list[Any] = (X if is_texts(X) else dense(X)).tolist()
         return block
     columns = [plain_column(X, i) for i in range(X.shape[1])]
     return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(n_records(X))]
 
 
+def objects_of(X: Records) -> list[dict[str, Any]]:
+    """Return n objects of JSON values by the names of their columns; one that is a text has it under ``text``.
+
+    Raises
+    ------
+    DataError
+        If two columns have one name, records are no table, or as for `rows_of`.
+    """
+    if is_texts(X):
+        return [{"text": text} for text in X.tolist()]
+    if len(X.shape) != 2:
+        raise DataError(f"records of shape {tuple(X.shape[1:])} have no columns to name in objects; send them as lists")
+    columns = distinct(columns_of(X))
+    return [dict(zip(columns, row, strict=True)) for row in rows_of(X)]
+
+
 def plain_column(X: Records, i: int) -> list[Any]:
     """Return one column as JSON values."""
-    values: list[Any] = [v.item() if isinstance(v, np.generic) else v for v in column_values(X, i).tolist()]
+    column = column_values(X, i)
+    if column.dtype.kind in "mM":  # in nanoseconds they would be whole numbers
+        column = column.astype(f"{column.dtype.kind}8[us]")
+    values: list[Any] = [v.item() if isinstance(v, np.generic) else v for v in column.tolist()]
     for value in values:
         if not isinstance(value, str | int | float | bool):
             raise DataError(

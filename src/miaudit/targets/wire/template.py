@@ -15,12 +15,14 @@ from miaudit.targets.wire.rows import (
     columns_of,
     excerpt,
     from_bytes,
+    objects_of,
     refuse_unnamed,
     rows_of,
     to_bytes,
 )
 
-_PLACES = ("$records", "$record", "$columns")
+_ALL, _ONE = ("$records", "$objects"), ("$record", "$object")
+_PLACES = (*_ALL, *_ONE, "$columns")
 
 
 def encode(X: Records, *, body: str) -> bytes:
@@ -29,10 +31,11 @@ def encode(X: Records, *, body: str) -> bytes:
     Parameters
     ----------
     X
-        Records; only one where the template has ``"$record"``.
+        Records; only one where the template has ``"$record"`` or ``"$object"``.
     body
-        JSON text. The strings ``"$records"``, ``"$record"`` and ``"$columns"`` in it stand for the list of all records,
-        for the one record, and for the names of the columns.
+        JSON text. The strings ``"$records"`` and ``"$record"`` in it stand for the list of all records and for the one
+        record, each a list of values; ``"$objects"`` and ``"$object"`` for the same with records as objects that name their
+        columns; ``"$columns"`` for the names of the columns.
 
     Raises
     ------
@@ -41,10 +44,11 @@ def encode(X: Records, *, body: str) -> bytes:
     """
     template = check(body)
     if takes_one(body) and n_records(X) != 1:
-        raise PlanError(f'the template takes one "$record" at a time, not {n_records(X)}')
-    rows = rows_of(X)
-    values = {"$records": rows, "$record": rows[0] if rows else None, "$columns": columns_of(X) if X.ndim == 2 else []}
-    return to_bytes(_filled(template, values))
+        raise PlanError(f"the template takes one record at a time, not {n_records(X)}")
+    named = _holds(template, "$objects") or _holds(template, "$object")
+    rows = objects_of(X) if named else rows_of(X)
+    values = dict.fromkeys(_ALL, rows) | dict.fromkeys(_ONE, rows[0] if rows else None)
+    return to_bytes(_filled(template, values | {"$columns": columns_of(X) if len(X.shape) == 2 else []}))
 
 
 def check(body: str) -> Any:
@@ -53,10 +57,11 @@ def check(body: str) -> Any:
         template = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise PlanError(f'body must be JSON text, such as \'{{"rows": "$records"}}\'; it is not: {error}') from None
-    found = [place for place in _PLACES[:2] if _holds(template, place)]
-    if len(found) != 1:
+    places = [place for place in (*_ALL, *_ONE) if _holds(template, place)]
+    if len(places) != 1:
         raise PlanError(
-            f'body must have one place for the records, "$records" (all of a batch) or "$record" (one); it has {len(found)}'
+            'body must have one place for the records: "$records" or "$objects" (all of a batch, as lists of values or as '
+            f'objects by column), "$record" or "$object" (one); it has {len(places)}'
         )
     return template
 
@@ -83,7 +88,8 @@ def with_variables(template: Any, value: Callable[[str, str], str]) -> Any:
 
 def takes_one(body: str) -> bool:
     """Whether the template takes one record at a time."""
-    return _holds(json.loads(body), "$record")
+    template = json.loads(body)
+    return any(_holds(template, place) for place in _ONE)
 
 
 def decode(
