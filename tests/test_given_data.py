@@ -164,7 +164,7 @@ def test_classes_of_several_outputs_are_refused():
 def test_a_path_is_taken_for_a_plan_and_said_so():
     with pytest.raises(PlanError, match=r"model\.joblib is the path of a plan here, and a model is an object"):
         miaudit.audit("model.joblib", **sides())
-    with pytest.raises(PlanError, match="give population too.*set some of your data aside"):
+    with pytest.raises(PlanError, match="give population too.* or make records"):
         miaudit.audit(LogisticRegression(), members=sides()["members"], nonmembers=sides()["nonmembers"])
 
 

@@ -333,3 +333,21 @@ def test_the_worked_example_of_the_page(capsys: pytest.CaptureFixture[str]) -> N
     (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     exec(compile(code, "docs/canaries.md", "exec"), {})
     assert "of 120 guesses are right" in capsys.readouterr().out
+
+
+def test_a_frame_of_codes_truths_and_gaps_is_read_again(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "zip": np.array(["00501", "0501", "7"])[np.arange(120) % 3],
+            "flag": np.arange(120) % 2 == 0,
+            "gap": np.where(np.arange(120) % 5, np.arange(120) / 7, np.nan),
+            "word": pd.Series(np.where(np.arange(120) % 4, "a", None)).astype("str").where(np.arange(120) % 4 > 0),
+        }
+    )
+    planted = plant(from_arrays(frame, np.arange(120) % 2), Canaries(40), seed=2)
+    save_planted(planted, tmp_path)
+    again, _ = load_planted(tmp_path)
+    pd.testing.assert_frame_equal(again.training.X, planted.training.X)
+    odd = frame.assign(word="None")
+    with pytest.raises(DataError, match="the text 'None', which is read from a table as a missing value"):
+        save_planted(plant(from_arrays(odd, np.arange(120) % 2), Canaries(40), seed=2), tmp_path / "odd")

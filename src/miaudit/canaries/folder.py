@@ -63,6 +63,7 @@ def _sealed(planted: Planted) -> tuple[dict[str, bytes], str]:
     suffix, written = (".csv", _csv) if table else (".npz", _npz)
     files = {f"{name}{suffix}": written(side) for name, side in sides.items()}
     columns = planted.training.schema.columns if table else ()
+    texts = _texts(planted.training) if column_names(planted.training.X) is not None else []
     document: dict[str, Any] = {
         "version": _VERSION,
         "options": asdict(planted.options),
@@ -71,6 +72,7 @@ def _sealed(planted: Planted) -> tuple[dict[str, bytes], str]:
         "reading": {
             "label": _LABEL if table else "y",
             "frame": column_names(planted.training.X) is not None,
+            **({"texts": texts} if texts else {}),
             "categorical": [column.name for column in columns if column.kind == "categorical"],
             "numeric": [column.name for column in columns if column.kind == "numeric"],
             "classes": list(planted.training.classes),
@@ -169,6 +171,7 @@ def _unlike(name: str, content: dict[str, Any]) -> bool:
         kinds = get_type_hints(Canaries)
     else:
         kinds = {"label": str, "frame": bool, "categorical": list, "numeric": list, "classes": list, "labels": str}
+        kinds |= {"texts": list} if "texts" in content else {}  # only where a frame holds texts
     try:
         for key, value in content.items():
             TypeAdapter(kinds[key]).validate_python(value, strict=True)
@@ -181,6 +184,15 @@ def _unlike(name: str, content: dict[str, Any]) -> bool:
 
 def _seal(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _texts(dataset: Dataset) -> list[str]:
+    """Return the columns of a frame that hold texts, which may look like numbers."""
+    return [
+        column.name
+        for column in dataset.schema.columns
+        if column.kind == "categorical" and all(isinstance(value, str) for value in column.values or ())
+    ]
 
 
 def _npz(dataset: Dataset) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.cells import is_missing
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import Records, column_names, column_values, kind_of, stack_records
 from miaudit.errors import DataError, PlanError
@@ -143,8 +144,11 @@ def plant(
         raise DataError(
             "the sources of canaries have other classes or columns than the records; give records of one kind"
         )
-    pool.schema.require_complete("planting canaries")
-    records.schema.require_complete("planting canaries")
+    if records.schema.texts or any(column.kind == "time" for column in records.schema.columns):
+        raise DataError(
+            "canaries are kept in tables of numbers and categories, and these records hold texts alone or times; "
+            "leave such columns out"
+        )
     if len(pool) < options.count or (sources is None and len(pool) == options.count):
         raise DataError(
             f"{options.count} canaries cannot be made of {len(pool)} records"
@@ -210,8 +214,13 @@ def as_table(dataset: Dataset, label: str) -> tuple[list[str], list[list[Any]]]:
     for i, column in enumerate(dataset.schema.columns):
         values = column_values(dataset.X, i)
         if column.categories is not None and column_names(dataset.X) is None and values.dtype.kind != "O":
-            columns.append([column.categories[int(code)] for code in values])
-        else:
-            columns.append(values.tolist())
+            columns.append(["" if code != code else column.categories[int(code)] for code in values])
+            continue
+        cells = values.tolist()
+        if odd := {cell for cell in set(cells) if isinstance(cell, str) and is_missing(cell)}:
+            raise DataError(
+                f"column {column.name!r} holds the text {min(odd)!r}, which is read from a table as a missing value; replace it"
+            )
+        columns.append(["" if cell is None or cell != cell else cell for cell in cells])
     columns.append([dataset.classes[code] for code in dataset.y])
     return [*(column.name for column in dataset.schema.columns), label], columns
