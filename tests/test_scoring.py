@@ -120,12 +120,13 @@ def test_rows_about_audited_and_other_records_serve_both_kinds_of_attack():
         "asked": np.take_along_axis(asked, order, axis=1),
     }
     found = stored_outputs(mixed)
-    np.testing.assert_array_equal(found.direct.shadows, direct.shadows)
+    np.testing.assert_array_equal(found.direct.shadows, direct.shadows.astype(np.float32))
     assert not found.direct.inside.any()
     assert found.own.shadows.shape == own.shadows.shape
     assert found.own.inside.sum() == own.inside.sum()
     for row, record in zip(found.own.shadows[2], found.own.asked[2], strict=True):
-        np.testing.assert_array_equal(row, own.shadows[2, np.flatnonzero(own.asked[2] == record)[0]])
+        expected = own.shadows[2, np.flatnonzero(own.asked[2] == record)[0]]
+        np.testing.assert_array_equal(row, expected.astype(np.float32))
 
 
 def test_records_without_a_shadow_on_one_side_are_missing_counted_and_empty_in_the_table(leaky, tmp_path):
@@ -147,8 +148,11 @@ def test_logits_and_their_probabilities_are_one_audit(leaky):
     same = {key: np.log(leaky[key]) + 3 for key in leaky if key.split("_")[-1] in ("target", "shadows")}
     logits = stored_outputs(leaky | same | {"kind": np.array("logits")})
     assert logits.kind == "logits"
-    np.testing.assert_allclose(logits.own.target, leaky["target"], rtol=1e-12)
-    assert stored_outputs(leaky | {"target": np.round(leaky["target"], 3)}).capability == "rounded"
+    np.testing.assert_allclose(logits.own.target, leaky["target"], rtol=1e-6)
+    unsaid = stored_outputs(leaky | same)
+    assert (unsaid.kind, unsaid.capability) == ("logits", "logits")
+    rounded = {key: np.round(leaky[key], 3) for key in ("target", "population_target")}
+    assert stored_outputs(leaky | rounded).capability == "rounded"
     top = np.where(leaky["target"] < np.sort(leaky["target"], axis=1)[:, -2:-1], 0, leaky["target"])
     assert stored_outputs(leaky | {"target": top, "kind": np.array("topk")}).capability == "topk"
 
@@ -168,8 +172,21 @@ WRONG = {
     "one side": (lambda a: a.update(member=np.ones(400, bool)), "all 400 records are members"),
     "not true or false": (lambda a: a.update(member=np.arange(400)), "member must be true or false"),
     "lengths": (lambda a: a.update(labels=a["labels"][:-1]), "must tell of the same records"),
-    "sums": (lambda a: a["target"].__imul__(0.5), "probabilities sum to 1"),
-    "logits unsaid": (lambda a: a.update(target=np.log(a["target"])), 'for logits add kind="logits"'),
+    "sums": (lambda a: a["target"].__imul__(0.5), "every row sums to 0.5"),
+    "negative losses": (lambda a: a.update(target=-np.log(a["target"])), "the type of the answers is not clear"),
+    "other kind": (
+        lambda a: a.update(target=np.log(a["target"]), kind="percent"),
+        "target: the answers were declared percent",
+    ),
+    "shadows of another kind": (
+        lambda a: a.update(kind="probabilities", shadows=np.log(a["shadows"])),
+        "shadows: the answers",
+    ),
+    "two kinds": (lambda a: a.update(kind=np.array(["logits", "topk"])), "kind must be one word"),
+    "no dimension": (lambda a: a.update(target=np.array(1.0)), "must tell of the same records"),
+    "two label columns": (lambda a: a.update(labels=a["labels"][:, None]), "labels must be (n,)"),
+    "nobody": (lambda a: a.update(member=np.empty(0, bool), target=a["target"][:0]), "member is empty"),
+    "population alone": (lambda a: a.pop("population_target"), "needs 'population_target'"),
     "texts as labels": (lambda a: a.update(labels=np.array(["a"] * 400)), "labels must be whole numbers"),
     "classes": (lambda a: a.update(classes=np.array(["a", "b"])), "5 different names"),
     "columns": (lambda a: a.update(shadows=a["shadows"][:, :, :4]), "shadows must have 5 columns"),

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
-from miaudit.attacks import RMIA, USUAL, Attack, Gap, LabelOnly, Planned, Shokri, Threshold, attack_name, plan_attacks
+from miaudit.attacks import RMIA, Attack, LabelOnly, Planned, attack_name, plan_attacks, with_floors
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data import Copies, Dataset, features
 from miaudit.data.records import is_sparse, take_records
@@ -37,7 +37,7 @@ from miaudit.provenance import system, versions
 from miaudit.recipes import device_name
 from miaudit.recipes.randomness import seeded_generators
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
-from miaudit.scope import mismatches, not_tested, oddities, threat_model
+from miaudit.scope import mismatches, not_tested, oddities, threat_model, unscored
 from miaudit.seeds import child_seed
 from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
@@ -539,10 +539,7 @@ def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] 
 
 def _planned(case: Case, asked: _Asked, evidence: ShadowEvidence) -> list[Planned]:
     """Return the attacks asked for, or all; the floors stand beside any. And which of them can be run."""
-    floors = [Threshold(), Gap()]
-    wanted = [case.attack, *floors, *(each for each in USUAL if not isinstance(each, Shokri))]
-    if case.attacks is not None:
-        wanted = [*case.attacks, *floors]
+    wanted = with_floors(case.attacks, case.attack)
     population = evidence.own.population is not None
     return plan_attacks(
         asked.capability,
@@ -630,7 +627,10 @@ def _conclude(
         *unit.warnings,
         *oddities(asked.contact),
         *asked.remarks,
-        *mismatches(case, train_accuracy, test_accuracy, shadow_train, shadow_test),
+        *mismatches(
+            train_accuracy, test_accuracy, shadow_train, shadow_test, trained_here=case.source == "trained here"
+        ),
+        *unscored(found.attacks),
     ]
     warnings += training_oddities(pool.unknown, shadows, progress)
     if pool.failures:

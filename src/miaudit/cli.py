@@ -292,7 +292,28 @@ def _show(result: Result, page: Path | None, as_json: bool) -> None:
     show_default=True,
     help="Where the threshold of PPV and epsilon comes from.",
 )
-def score(outputs: Path, out: Path | None, as_json: bool, title: str | None, seed: int, threshold: Any) -> None:
+@click.option(
+    "--delta", type=click.FloatRange(0, 1, max_open=True), default=1e-5, show_default=True, help="Of epsilon."
+)
+@click.option(
+    "--attack", "attacks", multiple=True, help="Run this one, and others so named; default: all that can be run."
+)
+@click.option(
+    "--unit",
+    type=click.Choice(["person", "record"]),
+    help="What is counted; default: people, where the array group names them.",
+)
+def score(
+    outputs: Path,
+    out: Path | None,
+    as_json: bool,
+    title: str | None,
+    seed: int,
+    threshold: Any,
+    delta: float,
+    attacks: tuple[str, ...],
+    unit: Any,
+) -> None:
     """Audit a model from stored answers alone.
 
     OUTPUTS is an .npz file with the target's answers (target), the true classes (labels) and who is a member (member),
@@ -301,8 +322,9 @@ def score(outputs: Path, out: Path | None, as_json: bool, title: str | None, see
     from miaudit.findings import Operating
     from miaudit.scoring import score as scored
 
-    folder = out or Path("miaudit-out") / outputs.stem
-    result = scored(outputs, seed=seed, title=title, operating=Operating(threshold), out=folder)
+    folder, operating = out or Path("miaudit-out") / outputs.stem, Operating(threshold, delta)
+    chosen = attacks or None
+    result = scored(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=chosen, out=folder)
     _render(result, folder, as_json)
 
 

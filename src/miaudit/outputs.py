@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Evidence, Population, Variants
 from miaudit.stats import numbered
+from miaudit.targets.seen import answered_classes, reduce_alike
 
 ARRAYS = {
     "target": "(n, classes) answers of the target on the audited records, or (n,) predicted classes",
@@ -52,16 +54,25 @@ ARRAYS = {
     "ids": "(n,) what to call the audited records",
     "group": "the person each record belongs to: (n,), or as long as labels",
     "classes": "(classes,) names of the classes",
-    "kind": 'what the answers are, where their numbers leave a choice: "probabilities", "logits", "log-probabilities", '
-    '"percent", "score" or "topk"',
+    "kind": "what the answers are, as target.outputs of a plan; default: decided from all of them",
 }
 """Every array of the layout and what it holds; ``slice_NAME`` arrays, (n,) each, stand beside them."""
+
+DIMENSIONS = {
+    "population_target": 2,
+    "variants_target": 3,
+    "shadows": 3,
+    "population_shadows": 3,
+    "variants_shadows": 4,
+}
+SHADOWS = ("shadows", "population_shadows", "variants_shadows")
 
 SLICE = "slice_"
 SAY = (
     'kind="..." in the file: probabilities sum to 1; for answers on the top classes only, zeros elsewhere, add kind="topk"; '
     'for logits add kind="logits"'
 )
+_ROWS = 100_000  # of which the type of the shadows' answers is told, evenly over all
 _Arrays = dict[str, NDArray[Any]]
 
 
@@ -81,7 +92,8 @@ class StoredOutputs:
     capability: Capability
     type: Type = "probabilities"
     reason: str = ""
-    decimals: int | None = None
+    decimals: int | None = None  # most seen in the target's probabilities; None: more than six
+    shadow_accuracy: tuple[float | None, float | None] = (None, None)  # on what they were trained on, and on all else
     ids: NDArray[Any] | None = None  # (n,)
     contents: NDArray[np.int64] | None = None  # (n,) equal for equal features and classes
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n,) each
@@ -123,47 +135,57 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     """
     _names(arrays)
     labels, member = _whole(arrays["labels"], "labels"), _truths(arrays["member"], "member")
+    for key, values in (("labels", labels), ("member", member)):
+        if values.ndim != 1:
+            raise DataError(f"{key} must be {ARRAYS[key]}; its shape is {values.shape}")
     n = len(member)
-    if len(arrays["target"]) != n or len(labels) < n:
+    if arrays["target"].ndim == 0 or len(arrays["target"]) != n or len(labels) < n:
         raise DataError(
-            f"target, labels and member must tell of the same records; they have {len(arrays['target'])}, {len(labels)} and {n}"
+            "target, labels and member must tell of the same records; their shapes are "
+            f"{arrays['target'].shape}, {labels.shape} and {member.shape}"
         )
+    if not n:
+        raise DataError("member is empty; give answers on members and on non-members")
     if member.all() or not member.any():
         raise DataError(
-            f"all {n} records are {'members' if n and member.all() else 'non-members'}; an attack is measured on both, so "
+            f"all {n} records are {'members' if member.all() else 'non-members'}; an attack is measured on both, so "
             "give answers on records of either side"
         )
     declared = _declared(arrays)
-    width = _classes(arrays, labels, declared)
-    answers, decision, decimals = _answers(arrays, declared, width)
-    kind = decision.kind
-    shadows = answers.pop("shadows", np.empty((0, n, width), np.float32))
+    told = _of_target(arrays, labels, declared)
+    width = told.width
+    names = _class_names(arrays, width)
+    answers = {key: _of_shadows(arrays, key, told, declared) for key in SHADOWS if key in arrays}
     inside = _truths(arrays["inside"], "inside") if "inside" in arrays else np.empty((0, n), bool)
-    beside: dict[str, Any] = {"features": _numbers(arrays, "features"), "population": _population(arrays, answers)}
+    answers.setdefault("shadows", np.empty((0, n, width), np.float32))
+    for key in ("population_target", "variants_target"):
+        if key in arrays:
+            answers[key], seen = _further(arrays, key, told)
+            told = replace(told, seen=seen)
     asked = _whole(arrays["asked"], "asked") if "asked" in arrays else None
     variants = _variants(answers) if asked is None else None
-    target = _whole(arrays["target"], "target") if kind == "labels" else answers["target"]
-    if kind == "labels" and len(target) and not 0 <= target.min() <= target.max() < width:
-        raise DataError(
-            f"target holds labels from {target.min()} to {target.max()}; {width} classes are 0 to {width - 1}"
-        )
+    beside: dict[str, Any] = {"features": _numbers(arrays, "features"), "population": _population(arrays, answers)}
     people = _people(arrays, n, len(labels))
-    own = Evidence(target, shadows, inside, labels, asked=asked, variants=variants, people=people, **beside)
+    shadows = answers["shadows"]
+    own = Evidence(told.values, shadows, inside, labels, asked=asked, variants=variants, people=people, **beside)
+    accuracy = _shadow_accuracy(own)
+    _reduce(answers, told)
     rest, direct = _direct(own)
     return StoredOutputs(
         own=rest,
         direct=direct,
         member=member,
-        classes=_class_names(arrays, width),
-        kind=kind,
-        capability=capability_of(kind, decimals),
-        type=decision.type,
-        reason=decision.reason,
-        decimals=decimals,
+        classes=names,
+        kind=told.decision.kind,
+        capability=told.capability,
+        type=told.decision.type,
+        reason=told.decision.reason,
+        decimals=told.decimals,
+        shadow_accuracy=accuracy,
         ids=_column(arrays, "ids", n),
         contents=None if own.features is None else _contents(own.features, labels[:n]),
         slices={key[len(SLICE) :]: _slice(arrays, key, n) for key in arrays if key.startswith(SLICE)},
-        warnings=tuple(_odd(target, shadows)),
+        warnings=tuple(_odd(told.values, shadows)),
         name=name,
         sha256=sha256,
     )
@@ -178,7 +200,10 @@ def _read(path: Path) -> tuple[_Arrays, str]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     with open_npz(path) as file:
-        _names(file.headers)
+        try:
+            _names(file.headers)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
         _sizes(file)
         return {key: file[key] for key in file.headers}, digest
 
@@ -223,93 +248,172 @@ def _names(arrays: Collection[str]) -> None:
 
 
 def _declared(arrays: _Arrays) -> Type | None:
-    """Return the type that the file states; of one value per record labels, unless it states a score."""
-    declared = None
-    if "kind" in arrays:
-        try:
-            declared = checked_type(str(arrays["kind"]))
-        except DataError as error:
-            raise DataError(str(error).replace("outputs", "kind", 1)) from None
-    if arrays["target"].ndim == 1 and declared != "score":
-        return "labels"
-    return declared
+    if "kind" not in arrays:
+        return None
+    if arrays["kind"].size != 1:
+        raise DataError(f"kind must be one word; got {arrays['kind'].tolist()!r}")
+    word = arrays["kind"].ravel()[0]
+    try:
+        return checked_type(word.decode() if isinstance(word, bytes) else str(word))
+    except (DataError, UnicodeDecodeError) as error:
+        raise DataError(str(error).replace("outputs must", "kind must")) from None
 
 
-def _classes(arrays: _Arrays, labels: NDArray[np.int64], declared: Type | None) -> int:
-    """Return the number of classes: columns of the answers, or names, or the largest label."""
-    if declared == "score":
-        return 2
-    if arrays["target"].ndim == 2:
-        return int(arrays["target"].shape[1])
-    if declared != "labels":
-        raise DataError(f"target must be {ARRAYS['target']}; got shape {arrays['target'].shape}")
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """The target's answers as evidence holds them, and what they were taken for."""
+
+    values: NDArray[Any]  # (n, classes) float32, or (n,) labels
+    decision: Decision
+    width: int
+    seen: int  # most decimals
+
+    @property
+    def decimals(self) -> int | None:
+        return shown_decimals(self.seen) if self.decision.kind != "logits" else None
+
+    @property
+    def capability(self) -> Capability:
+        return capability_of(self.decision.kind, self.decimals)
+
+
+def _of_target(arrays: _Arrays, labels: NDArray[np.int64], declared: Type | None) -> _Told:
+    """Decide what the target's answers are, and read them."""
+    values = arrays["target"]
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim not in (1, 2):
+        raise DataError(f"target must be {ARRAYS['target']}; got shape {values.shape}")
+    _check_finite(values, "target")
+    width = int(values.shape[1]) if values.ndim == 2 else _width(arrays, labels, values)
+    with _named("target"):
+        decision = decide(values, classes=width, declared=declared, say=SAY)
+        if decision.type == "labels":
+            return _Told(_labels(values, width), decision, width, -1)
+        held, seen = read(values, decision, say=SAY)
+    return _Told(_as_held(held, decision), decision, width, seen)
+
+
+def _labels(values: NDArray[Any], width: int) -> NDArray[np.int64]:
+    if values.dtype.kind == "f" and values.ndim == 1 and (values != np.round(values)).any():
+        raise DataError(
+            f"one number per record, such as {values[values != np.round(values)][0]:.4g}, does not say which of {width} "
+            "classes it is of; give (n, classes) answers, or (n,) predicted classes"
+        )
+    predicted = _whole(values, "target") if values.ndim == 1 else values.argmax(axis=1).astype(np.int64)
+    if len(predicted) and not 0 <= predicted.min() <= predicted.max() < width:
+        raise DataError(
+            f"target holds labels from {predicted.min()} to {predicted.max()}; {width} classes are 0 to {width - 1}"
+        )
+    return predicted
+
+
+def _width(arrays: _Arrays, labels: NDArray[np.int64], target: NDArray[Any]) -> int:
+    """Return the number of classes where the target answers one value a record: by the shadows, names, or labels."""
     if "shadows" in arrays and arrays["shadows"].ndim == 3:
         return int(arrays["shadows"].shape[2])
     if "classes" in arrays:
-        return len(arrays["classes"])
-    return int(max(labels.max(initial=0), _whole(arrays["target"], "target").max(initial=0))) + 1
+        return int(arrays["classes"].size)
+    largest = int(labels.max(initial=0))
+    if target.dtype.kind in "iub" or (target.dtype.kind == "f" and (target == np.round(target)).all()):
+        largest = max(largest, int(target.max(initial=0)))
+    return largest + 1
 
 
-def _answers(arrays: _Arrays, declared: Type | None, width: int) -> tuple[_Arrays, Decision, int | None]:
-    """Return all answers as probabilities, whatever they are, what the target's are, and their decimals.
-
-    Labels stay as they are. All answers of a file are of one type; each array is looked at, so that one that is of another
-    is told.
-    """
-    keys = [key for key in arrays if key.split("_")[-1] in ("target", "shadows")]
-    checked: _Arrays = {key: _numbers_of(arrays, key, declared, width) for key in keys}
-    decisions: dict[str, Decision] = {}
-    decimals, read_ = -1, _Arrays()
-    for key in sorted(keys, key=lambda key: key != "target"):
-        values = checked[key]
-        if key == "target" and declared == "labels":
-            decisions[key], read_[key] = Decision("labels", "one label per record"), values
-            continue
-        flat = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values
-        if not len(flat):
-            read_[key] = values
-            continue
-        try:
-            stated = None if declared == "labels" or (values.ndim > 1 and declared == "score") else declared
-            decisions[key] = decide(flat, classes=width, declared=stated, say=SAY)
-            plain, most = read(flat, decisions[key], say=SAY)
-        except DataError as error:
-            raise DataError(f"{key}: {error}") from None
-        decimals = most if key == "target" else decimals
-        plain = softmax(plain) if decisions[key].kind == "logits" else plain
-        read_[key] = plain.reshape(*values.shape[:-1], width) if values.ndim > 1 else plain
-    own = decisions.get("target", Decision(declared or "probabilities", "nothing was answered"))
-    _alike(own, decisions)
-    return read_, own, shown_decimals(decimals) if own.kind == "probabilities" else None
+def _as_held(values: NDArray[Any], decision: Decision) -> NDArray[np.float32]:
+    """Return probabilities as evidence holds them, whatever a model answered: as an audit of the model does."""
+    return (softmax(values) if decision.kind == "logits" else values).astype(np.float32)
 
 
-def _alike(own: Decision, decisions: dict[str, Decision]) -> None:
-    """Refuse a file in which the shadows answer something else than the target, as far as it is not labels or the top k."""
-    for key, decision in decisions.items():
-        same = {own.type, decision.type} <= {"probabilities", "topk", "score"} or own.type == decision.type
-        if own.type != "labels" and not same:
-            raise DataError(
-                f"target holds {own.type} ({own.reason}), {key} holds {decision.type} ({decision.reason}); all answers of a "
-                f"file are of one type. Say which by {SAY}"
-            )
-
-
-def _numbers_of(arrays: _Arrays, key: str, declared: Type | None, width: int) -> NDArray[Any]:
+def _further(arrays: _Arrays, key: str, told: _Told) -> tuple[NDArray[np.float32], int]:
+    """Return the target's answers to other records, of the type of those to the audited ones, and the most decimals so far."""
     values = arrays[key]
-    if key == "target" and declared == "labels":
-        return values
+    if told.decision.kind == "labels":
+        raise DataError(f"{key} serves no attack on a target that answers labels only; leave it out")
+    flat = _rows(values, key, told.width, one=arrays["target"].ndim == 1)
+    with _named(key):
+        held, seen = read(flat, told.decision, decimals=told.seen, say=SAY)
+    return _as_held(held, told.decision).reshape(*_shape(values, key), told.width), seen
+
+
+def _of_shadows(arrays: _Arrays, key: str, told: _Told, declared: Type | None) -> NDArray[np.float32]:
+    """Return shadows' answers as probabilities: of the declared kind, or else of the one that all of them say.
+
+    A target may show less than its shadows do (its largest probabilities, a score, labels), so these kinds are the target's
+    alone.
+    """
+    values, score = arrays[key], told.decision.type == "score"
+    rows = _rows(values, key, told.width, one=score)
+    held = np.empty((*_shape(values, key), told.width), np.float32)
+    if not len(rows):
+        return held
+    kind = None if declared in ("topk", "labels") or (score and rows.ndim == 2) else declared
+    with _named(key):
+        decision = decide(rows[:: -(-len(rows) // _ROWS)], classes=told.width, declared=kind, say=SAY)
+        flat = held.reshape(-1, told.width)
+        for start in range(0, len(rows), _ROWS):
+            part = slice(start, start + _ROWS)
+            flat[part] = _as_held(read(rows[part], decision, say=SAY)[0], decision)
+    return held
+
+
+def _shape(values: NDArray[Any], key: str) -> tuple[int, ...]:
+    """Return how many answers there are, without the axis of the classes, which scores lack."""
+    return values.shape[: DIMENSIONS[key] - 1]
+
+
+def _rows(values: NDArray[Any], key: str, width: int, *, one: bool = False) -> NDArray[Any]:
+    """Return (rows, classes) numbers, or (rows,) where a model answers one number a record."""
     if values.dtype.kind not in "fiub":
         raise DataError(f"{key} must be numbers, got dtype {values.dtype}; save plain arrays")
-    values = values if values.dtype.kind == "f" else values.astype(np.float32)
-    one = declared == "score" and values.ndim == {"target": 1, "population_target": 1}.get(key, 2)
-    if not one and (values.ndim < 2 or values.shape[-1] != width):
-        raise DataError(f"{key} must have {width} columns, one per class; its shape is {values.shape}")
-    bad = np.isnan(values) | np.isposinf(values) | (np.isneginf(values) & (values.max(axis=-1, keepdims=True) > 0))
-    if bad.any():
+    scores = one and values.ndim == DIMENSIONS[key] - 1
+    if not scores and (values.ndim != DIMENSIONS[key] or values.shape[-1] != width):
+        raise DataError(f"{key} must have {width} columns, one per class: {ARRAYS[key]}; its shape is {values.shape}")
+    _check_finite(values, key)
+    return values.reshape(-1) if scores else values.reshape(-1, width)
+
+
+def _check_finite(values: NDArray[Any], key: str) -> None:
+    """Refuse NaN and infinity, save minus infinity among numbers below 0, where it is the logarithm of 0."""
+    if values.dtype.kind != "f" or not values.size:
+        return
+    below = np.isneginf(values) & (values.max(axis=-1, keepdims=True) > 0)
+    if bad := int((np.isnan(values) | np.isposinf(values) | below).sum()):
         raise DataError(
-            f"{key} holds {int(bad.sum())} NaN or infinite answers of {values.size}; every answer must be a finite number"
+            f"{key} holds {bad} NaN or infinite answers of {values.size}; every answer must be a finite number"
         )
-    return values
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from None
+
+
+def _shadow_accuracy(evidence: Evidence) -> tuple[float | None, float | None]:
+    """Return the shadows' accuracy on records they were trained on, and on all others, each the mean over the shadows."""
+    others, train, test = evidence.population, [], []
+    for i, (answers, labels, inside) in enumerate(
+        zip(evidence.models, evidence.shadow_labels, evidence.inside, strict=True)
+    ):
+        right = answers.argmax(axis=1) == labels
+        rest = right[~inside]
+        if others is not None and others.shadows is not None:
+            rest = np.concatenate([rest, others.shadows[i].argmax(axis=1) == others.labels])
+        train += [right[inside].mean()] if inside.any() else []
+        test += [rest.mean()] if len(rest) else []
+    return (float(np.mean(train)) if train else None, float(np.mean(test)) if test else None)
+
+
+def _reduce(answers: _Arrays, told: _Told) -> None:
+    """Reduce shadows' answers in place to what the target shows, as an audit of the model does."""
+    top = answered_classes(told.values) if told.capability == "topk" else None
+    for key in SHADOWS:
+        if key in answers:
+            for block in answers[key].reshape(-1, *answers[key].shape[-2:]):
+                reduce_alike(block[None], top=top, decimals=told.decimals)
 
 
 def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
@@ -345,8 +449,6 @@ def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
 def _population(arrays: _Arrays, answers: _Arrays) -> Population | None:
     if "population_target" not in arrays:
         return None
-    if arrays["target"].ndim == 1:
-        raise DataError("population_target serves no attack on a target that answers labels only; leave it out")
     return Population(
         answers["population_target"],
         _whole(arrays["population_labels"], "population_labels"),

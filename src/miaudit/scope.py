@@ -9,14 +9,16 @@ from miaudit.attacks import Attack, LabelOnly
 from miaudit.case import Case
 from miaudit.data import Split
 from miaudit.evidence import Capability
+from miaudit.result import AttackResult
 
-_ANSWERS = {
+ANSWERED = {
     "logits": "a logit per class",
     "probabilities": "a probability per class",
     "rounded": "a rounded probability per class",
     "topk": "the probabilities of a few classes",
     "labels": "the predicted class alone",
 }
+"""What a record is answered with, by what the target can be attacked with."""
 
 
 def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
@@ -32,7 +34,7 @@ def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
         of_audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
     return [
         "Question: was this record, whose true class is known, among the records the target was trained on?",
-        f"Access: the target's prediction interface only; one query per record, answered with {_ANSWERS[capability]}"
+        f"Access: the target's prediction interface only; one query per record, answered with {ANSWERED[capability]}"
         f"{further}{often}.",
         f"Knowledge of the training: {training}.",
         _of_data(case, of_audited),
@@ -127,18 +129,28 @@ def oddities(contact: Mapping[str, Any] | None) -> list[str]:
     return found
 
 
-def mismatches(case: Case, train: float, test: float, shadow_train: float, shadow_test: float) -> list[str]:
-    """Return what can be seen of a target and shadows that were not trained alike, and of records on two sides."""
+def mismatches(
+    train: float, test: float, shadow_train: float | None, shadow_test: float | None, *, trained_here: bool = False
+) -> list[str]:
+    """Return what can be seen, by their accuracies, of a target and shadows that were not trained alike."""
     found = []
     for what, ours, theirs in (("training", train, shadow_train), ("test", test, shadow_test)):
-        if abs(ours - theirs) > 0.1:
+        if theirs is not None and abs(ours - theirs) > 0.1:
             found.append(
                 f"The target's {what} accuracy is {ours:.3f}, the shadow models' is {theirs:.3f}: they do not seem to be "
                 "trained alike (recipe, size or records differ), which weakens the attack and may understate the leak."
             )
-    if case.target is not None and train + 0.02 < test:
+    if not trained_here and train + 0.02 < test:
         found.append(
             f"The target does better on the non-members ({test:.3f}) than on the members ({train:.3f}): check that the "
             "members are the records it was trained on."
         )
     return found
+
+
+def unscored(attacks: Sequence[AttackResult]) -> list[str]:
+    """Return which attacks could not score all records."""
+    missing = [f"{attack.missing} by {attack.name}" for attack in attacks if attack.missing]
+    if not missing:
+        return []
+    return [f"Records that could not be scored: {', '.join(missing)}; the attacks' notes say why."]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from miaudit.attacks import plan_attacks
+from miaudit.attacks import Attack, Shokri, attack_name, plan_attacks, with_floors
 from miaudit.attacks.planner import Design
+from miaudit.case import chosen_attacks
 from miaudit.data import Copies, apart, check_audited, same_records
 from miaudit.evidence import Bools, Evidence, Population
 from miaudit.findings import OPERATING, Operating, Trial, Unit, UnitName, blind_control, examine, skipped, unit_of
 from miaudit.outputs import StoredOutputs, read_outputs
 from miaudit.provenance import system, versions
 from miaudit.result import AttackResult, BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.scope import ANSWERED, mismatches, unscored
 from miaudit.seeds import child_seed
 
 
@@ -28,6 +31,7 @@ def score(
     title: str | None = None,
     operating: Operating = OPERATING,
     unit: UnitName | None = None,
+    attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
     out: str | Path | None = None,
 ) -> Result:
     """Audit a model from what it and its shadow models answered.
@@ -44,6 +48,8 @@ def score(
         Where the threshold of PPV and epsilon comes from.
     unit
         ``"person"`` or ``"record"``, what is counted and bounded; default: people where the array ``group`` names them.
+    attacks
+        As of `miaudit.audit`.
     out
         Folder to write ``result.json`` and ``records.csv`` to; none: nothing is written.
 
@@ -65,7 +71,7 @@ def score(
     if copies is not None and copies.left_out.get("population"):
         stored = _with_population(stored, keep[len(stored.member) :])
     member, evidence = stored.member, stored.own
-    trials, left_out = _trials(stored)
+    trials, left_out = _trials(stored, None if attacks is None else chosen_attacks(attacks, Shokri()))
     counted = unit_of(member, people=evidence.audited_people, contents=stored.contents, name=unit)
     counted = replace(counted, counted=counted.counted & keep[: len(member)])
     blind = _blind(evidence, member, seed, counted)
@@ -85,6 +91,8 @@ def score(
     )
     inside, outside = int(member.sum()), int((~member).sum())
     correct = evidence.predicted == evidence.audited_labels
+    accuracies = float(correct[member].mean()), float(correct[~member].mean())
+    unchecked = [] if evidence.features is not None else [f"The model-free control did not run: {blind.reason}."]
     result = Result(
         title=title or f"Membership inference audit of {stored.name}",
         verdict=found.verdict.sentence,
@@ -93,7 +101,9 @@ def score(
             *_of_copies(copies, stored, counted),
             *stored.warnings,
             *counted.warnings,
-            *_warnings(found.attacks, blind),
+            *unchecked,
+            *mismatches(*accuracies, *stored.shadow_accuracy),
+            *unscored(found.attacks),
         ],
         threat_model=_threat_model(stored, copies),
         not_tested=_NOT_TESTED,
@@ -101,8 +111,8 @@ def score(
         target=TargetResult(
             description=f"answers stored in {stored.name}",
             source="stored outputs",
-            train_accuracy=float(correct[member].mean()),
-            test_accuracy=float(correct[~member].mean()),
+            train_accuracy=accuracies[0],
+            test_accuracy=accuracies[1],
             classes=len(stored.classes),
             outputs=stored.type,
             outputs_reason=stored.reason,
@@ -123,9 +133,11 @@ def score(
             people=counted.people_a_side(member),
             copies_left_out=int((~counted.counted).sum()),
             duplicates={} if copies is None else dict(copies.same),
+            outside=0 if evidence.population is None else len(evidence.population.labels),
+            outside_apart=evidence.population is not None and evidence.population.shadows is not None,
             draws_sha256=None,
         ),
-        shadows=_shadows(evidence),
+        shadows=_shadows(stored),
         attacks=found.attacks,
         controls=found.controls,
         groups=found.groups,
@@ -224,7 +236,7 @@ def _of_data(stored: StoredOutputs, copies: Copies | None) -> str:
     return f"Knowledge of the data: {compared} were compared by value, and copies left out; {trained}."
 
 
-def _trials(stored: StoredOutputs) -> tuple[list[Trial], list[AttackResult]]:
+def _trials(stored: StoredOutputs, attacks: Sequence[Attack] | None) -> tuple[list[Trial], list[AttackResult]]:
     """Return the attacks that can be run, and entries for the others."""
     own, population = stored.own, stored.own.population
     planned = plan_attacks(
@@ -234,6 +246,7 @@ def _trials(stored: StoredOutputs) -> tuple[list[Trial], list[AttackResult]]:
         answered=stored.direct is not None,
         population=population is not None,
         features=own.features is not None and population is not None and population.features is not None,
+        attacks=list({attack_name(each): each for each in with_floors(attacks)}.values()),
     )
     trials = [
         Trial(each.attack, stored.of(each.attack.needs), each.name, each.caveats, each.strongest)
@@ -262,39 +275,25 @@ def _blind(evidence: Evidence, member: Bools, seed: int, unit: Unit) -> BlindCon
     return blind_control(evidence.features, evidence.audited_labels, member, seed=seed, unit=unit)
 
 
-def _warnings(attacks: Sequence[AttackResult], blind: BlindControl) -> list[str]:
-    found = [] if blind.confounded is not None else [f"The model-free control did not run: {blind.reason}."]
-    if missing := [f"{attack.missing} by {attack.name}" for attack in attacks if attack.missing]:
-        found.append(f"Records that could not be scored: {', '.join(missing)}; the attacks' notes say why.")
-    return found
-
-
-def _shadows(evidence: Evidence) -> ShadowsResult:
-    m = len(evidence.models)
-    correct = evidence.shadows.argmax(axis=2) == evidence.shadow_labels if m else np.empty((0, 0), bool)  # (m, r)
-    inside = evidence.inside
+def _shadows(stored: StoredOutputs) -> ShadowsResult:
+    m, (train_accuracy, test_accuracy) = len(stored.own.models), stored.shadow_accuracy
     return ShadowsResult(
         recipe="unknown: only the answers are at hand",
         asked=m,
         trained=m,
         failed=0,
-        train_accuracy=float(correct[inside].mean()) if m and inside.any() else None,
-        test_accuracy=float(correct[~inside].mean()) if m and not inside.all() else None,
+        train_accuracy=train_accuracy,
+        test_accuracy=test_accuracy,
+        design="overlapping" if _design(stored) == "overlapping" else "disjoint",
     )
 
 
 def _threat_model(stored: StoredOutputs, copies: Copies | None) -> list[str]:
     m = len(stored.own.models)
-    what = {
-        "probabilities": "a probability for every class",
-        "logits": "a logit for every class",
-        "topk": "probabilities of the highest-ranked classes",
-        "labels": "the predicted class alone",
-    }[stored.kind]
     return [
         "Question: was this record, whose true class is known, among the records the target was trained on?",
-        f"Access: stored answers, {what}. The model was not asked again: what the file says of answers, shadows and "
-        "memberships is taken on trust.",
+        f"Access: stored answers, {ANSWERED[stored.capability]}. The model was not asked again: what the file "
+        "says of answers, shadows and memberships is taken on trust.",
         f"Knowledge of the training: {m} shadow models' answers, as stored." if m else "No shadow models.",
         _of_data(stored, copies),
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",

@@ -7,7 +7,7 @@ from miaudit.attacks.calibration import Calibration
 from miaudit.attacks.controls import Blind, blind_auc, shuffle_membership
 from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
-from miaudit.attacks.planner import USUAL, Planned, attack_name, plan_attacks
+from miaudit.attacks.planner import USUAL, Planned, attack_name, plan_attacks, with_floors
 from miaudit.attacks.population import AttackP, AttackR
 from miaudit.attacks.quantile import Quantile
 from miaudit.attacks.ratio import Ratio
@@ -40,6 +40,7 @@ __all__ = [
     "blind_auc",
     "plan_attacks",
     "shuffle_membership",
+    "with_floors",
 ]
 
 ATTACKS: dict[str, type[Attack]] = {
