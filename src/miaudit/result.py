@@ -562,8 +562,7 @@ def _compact(result: Result) -> str:
             p = attack.pooled  # None where an attack only ranks
             pooled = (None, None, None) if p is None else (p.precision, p.recall, p.accuracy)
             cells = "".join(f"<td>{text}</td>" for text in (*map(rate, pooled), auc))
-        name = f"{escape(attack.name)}<br><small>{escape(attack.title)}</small>"
-        rows.append(f'<tr><th scope="row" style="text-align:left">{name}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row" style="text-align:left">{escape(attack.name)}</th>{cells}</tr>')
     heads = "".join(f'<th scope="col">{text}</th>' for text in ("Attack", "Precision", "Recall", "Accuracy", "AUC"))
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in result.warnings)
     target = result.target
