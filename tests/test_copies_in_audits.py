@@ -62,6 +62,20 @@ def test_no_shadow_model_is_trained_on_a_copy_and_the_audit_says_so(tmp_path, de
     assert not result.verdict.startswith("Membership")
 
 
+def test_copies_on_their_own_side_are_inside_together(tmp_path):
+    """A shadow trained on one of two equal members was trained on the other, too."""
+    rng = np.random.default_rng(2)
+    (X, y), (Z, c), (P, d) = drawn(rng, N), drawn(rng, N), drawn(rng, FRESH)
+    X[1:60:2], y[1:60:2] = X[0:60:2] + 1e-12, y[0:60:2]
+    model = ExtraTreesClassifier(5, random_state=0).fit(X, y)
+    sides = {"members": (X, y), "nonmembers": (Z, c), "population": (P, d)}
+    miaudit.audit(model, **sides, shadows=4, jobs=0, design="overlapping", attacks=("rmia",), out=tmp_path)
+    for train in load_file(tmp_path / "draws.safetensors")["shadow_train"]:
+        inside = np.isin(np.arange(60), train)
+        np.testing.assert_array_equal(inside[0::2], inside[1::2])
+        assert 0 < inside.sum() < 60
+
+
 def test_a_leak_stays_visible_where_members_are_given_as_population():
     result = audit(of="both", share=1.0, leaks=True)
     assert result.verdict.startswith("Membership leaks")

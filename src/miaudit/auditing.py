@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
 from miaudit.attacks import RMIA, Attack, LabelOnly, Planned, attack_name, plan_attacks, with_floors
 from miaudit.case import Case, case_of_model, case_of_plan
-from miaudit.data import Copies, Dataset, features
+from miaudit.data import Copies, Dataset, features, same_records
 from miaudit.data.records import is_sparse, take_records
 from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError
@@ -370,8 +370,10 @@ def _draws(case: Case) -> tuple[Draws, NDArray[np.int64]]:
     audited = np.concatenate([case.split.members, case.split.nonmembers])
     population = case.split.population
     groups = case.dataset.groups if case.split.group_name is not None else None
-    sizes: dict[str, Any] = {"train": case.train, "test": case.test, "groups": groups}
     overlapping = case.design == "overlapping"
+    if overlapping and groups is None and not (case.split.copies or Copies()).alike:
+        groups = _twins(case.dataset, audited)
+    sizes: dict[str, Any] = {"train": case.train, "test": case.test, "groups": groups}
     need = overlapping_sizes(audited, **sizes)[1] if overlapping else case.train + case.test
     most = case.outside
     if most is None:  # records that were made are no sample of what the target did not see
@@ -385,6 +387,19 @@ def _draws(case: Case) -> tuple[Draws, NDArray[np.int64]]:
     sizes |= {"shadows": case.shadows, "seed": child_seed(case.seed, "draws")}
     draws = draw_overlapping(audited, rest, **sizes) if overlapping else draw_disjoint(rest, **sizes)
     return replace(draws, audited=audited, aside=outside if apart else outside[:0]), outside
+
+
+def _twins(dataset: Dataset, audited: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return (n,) numbers of the records, the same for audited ones that a model sees as the same; None without any.
+
+    A shadow trained on one of them was trained on the other, so they must be on one side of it.
+    """
+    codes = same_records(take_records(dataset.X, audited))
+    if len(np.unique(codes)) == len(codes):
+        return None
+    numbers = np.arange(len(dataset), dtype=np.int64) + len(codes)
+    numbers[audited] = codes
+    return numbers
 
 
 def _save_draws(case: Case, draws: Draws, outside: NDArray[np.int64], store: Store) -> None:
