@@ -7,7 +7,8 @@ membership (``worlds.exchangeable``), and a forest that really was trained, on n
 really do memorise (``worlds.bystander``). Each with 500 and 2,000 records a side; with shadows that answered the audited
 records (eight, half of them trained on each) and shadows with records of their own (four). And worlds of people with many
 records (``worlds.people``), of unequal numbers of them, and of exact copies on their own side, in which people are counted,
-with shadows that have records of their own; attacks there are those that train no network.
+with shadows that have records of their own; attacks there are those that train no network. And a target that is replaced, or
+drifts, while it is asked about both sides in a random order (``testing.changing``), with 500 records a side.
 
 A world is an entry of ``WORLDS``: how to make one, in which sizes and designs. One that is no evidence but a whole audit
 brings a ``trial`` of its own, which returns (attack, statistic) -> was a leak reported.
@@ -48,6 +49,7 @@ from miaudit.findings import unit_of
 from miaudit.seeds import child_seed
 from miaudit.testing import worlds
 from miaudit.testing.calibration import RATES, most_allowed, reports, reports_of_peers
+from miaudit.testing.changing import changing
 from miaudit.testing.worlds import World
 
 RESULTS = Path(__file__).parent / "results" / "null_calibration.json"
@@ -81,6 +83,8 @@ def of_people(n: int, records: int, correlation: float, **options: Any) -> Nothi
 WORLDS = {
     "exchangeable": Nothing(worlds.exchangeable),
     "bystander": Nothing(worlds.bystander),
+    "replaced": Nothing(changing, (500,)),
+    "drifting": Nothing(partial(changing, drift=True), (500,)),
     "people 100 x 5, 0.3": of_people(100, 5, 0.3),
     "people 50 x 20, 0.1": of_people(50, 20, 0.1),
     "people 50 x 20, 0.3": of_people(50, 20, 0.3),

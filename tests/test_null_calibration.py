@@ -11,6 +11,7 @@ from miaudit.attacks import LiRA, Scores, Threshold, plan_attacks
 from miaudit.errors import PlanError
 from miaudit.testing import worlds
 from miaudit.testing.calibration import most_allowed, reports, reports_of_peers
+from miaudit.testing.changing import changing
 
 TRIALS = 200
 LEARNS = ("shokri", "salem", "quantile")  # at least seconds for 200 trials; bench/null_calibration.py has them all
@@ -96,3 +97,32 @@ def test_most_allowed_is_a_binomial_quantile() -> None:
     assert most_allowed(200, 1000) > most_allowed(200, 1) > 10
     with pytest.raises(PlanError, match="at least one trial"):
         most_allowed(0, 1)
+
+
+@pytest.mark.parametrize("drift", [False, True], ids=["replaced", "drifting"])
+def test_a_target_that_changes_while_it_is_asked_tells_no_sides(drift: bool) -> None:
+    def found(shuffled: bool, trials: int) -> int:
+        leaks = 0
+        for seed in range(trials):
+            world = changing(seed, n=1000, shadows=2, drift=drift, shuffled=shuffled)
+            scores = Threshold("entropy").run(world.evidence, seed=seed).score
+            leaks += stats.auc_interval(scores[world.member], scores[~world.member]).low > 0.5
+        return leaks
+
+    assert found(False, 20) >= 18  # members first: the change is the side
+    assert found(True, 100) <= most_allowed(100, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drift", [False, True], ids=["replaced", "drifting"])
+@pytest.mark.parametrize("design", ["overlapping", "disjoint"])
+def test_a_target_that_changes_while_it_is_asked_keeps_every_level(design: str, drift: bool) -> None:
+    attacks, cells = planned(design), dict[tuple[str, str], int]()
+    for seed in range(TRIALS):
+        world = changing(seed, n=1000, shadows=8, overlapping=design == "overlapping", drift=drift)
+        for attack in attacks:
+            scores = attack.run(world.evidence, seed=seed)
+            for statistic, leak in reports(scores, world.member, world.evidence.audited_labels, seed=seed).items():
+                cells[repr(attack), statistic] = cells.get((repr(attack), statistic), 0) + leak
+    most = most_allowed(TRIALS, len(cells))
+    assert {cell: count for cell, count in cells.items() if count > most} == {}

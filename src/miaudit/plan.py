@@ -155,7 +155,7 @@ class HTTPPlan(Section):
     rate: float | None = Field(None, gt=0, description="most records per second")
     price: float | None = Field(None, ge=0, description="of 1,000 records, for the estimate")
     headers: dict[str, str] = Field({}, description='sent with every request; "env:NAME" stands for a variable')
-    timeout: float = Field(30.0, gt=0, description="seconds to wait for an answer")
+    timeout: float = Field(30.0, gt=0, description="seconds for one attempt in all, from connecting to the last byte")
     retries: int = Field(5, ge=0, description="further attempts after a dropped connection, a timeout or a 5xx status")
     patience: float = Field(300.0, ge=0, description="seconds in all that one request may be told to slow down")
     slow_down: list[int] = Field([], description="statuses that mean slow down, beside 408, 425 and 429")
