@@ -34,7 +34,7 @@ def figures(result):
     document = json.loads(result.to_json())
     for of_the_way in ("provenance", "threat_model"):
         document.pop(of_the_way)
-    for key in ("description", "source", "contact"):
+    for key in ("description", "source", "contact", "outputs_reason"):
         document["target"].pop(key)
     return document
 

@@ -8,7 +8,7 @@ from scripted import Script, serving
 
 import miaudit
 from miaudit.errors import BudgetError, TargetError
-from miaudit.targets import as_target, connect
+from miaudit.targets import as_target, connect, keep
 from miaudit.targets.contact import allowed, findings
 
 RNG = np.random.default_rng(4)
@@ -177,3 +177,31 @@ def test_how_far_answers_may_differ():
     noisy = findings(first, first + np.array([0.01, -0.01]), first[:1], answers="probabilities", decimals=None)
     assert allowed(noisy, first) == pytest.approx(0.03)
     assert allowed(exact, 1000 * first) == pytest.approx(8e-3)
+
+
+def test_kept_answers_of_a_function_are_asked_for_anew(tmp_path):
+    def kept(model, budget=None):
+        return keep(model, name="m", folder=tmp_path / "answers", budget=budget)
+
+    steady = kept(lambda records: answers(records, 0.2))
+    contact = audit(steady).target.contact
+    assert (contact["unchanged"], contact["later"]) == (True, 1)
+    assert steady.ledger.spent == 400 + 11 + 5
+    steady.ledger.close()
+    other = kept(lambda records: answers(records, 2.0))
+    with pytest.raises(TargetError, match=r"asked again before other records.*another name"):
+        audit(other)
+    other.ledger.close()
+    again = kept(lambda records: answers(records, 0.2))
+    assert audit(again).target.contact["unchanged"] is True
+    again.ledger.close()
+
+
+def test_a_function_whose_answers_are_kept_may_not_change_in_mid_run(tmp_path):
+    function = keep(Changing(200), name="m", batch=20)
+    with pytest.raises(TargetError, match="asked again at the end"):
+        audit(function)
+    spent = keep(lambda records: answers(records, 0.2), name="m", budget=411)
+    result = audit(spent)
+    assert result.target.contact["unchanged"] is None
+    assert any("not known: the budget" in text for text in result.warnings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,26 @@ class Kept:
         for start in range(0, len(missing), self._batch):
             self._ask_some(X, keys, missing[start : start + self._batch])
         return stacked([self.ledger.known(key) for key in keys])
+
+    def again(self, X: Records) -> NDArray[Any]:
+        """Return answers that are asked for anew, to see whether they are still those that are kept.
+
+        Raises
+        ------
+        BudgetError, TargetError
+            As when it is called.
+        """
+        reason = os.urandom(8)
+        keys = [key + reason for key in record_keys(X)]
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        rows = sorted(first.values())
+        for start in range(0, len(rows), self._batch):
+            self._ask_some(X, keys, rows[start : start + self._batch])
+        return stacked([self.ledger.known(key) for key in keys])
+
+    def known(self, X: Records) -> NDArray[np.bool_]:
+        """(n,) Whether a record was answered before."""
+        return np.array([self.ledger.has(key) for key in record_keys(X)], bool)
 
     def _ask_some(self, X: Records, keys: Sequence[bytes], rows: Sequence[int]) -> None:
         query = self.ledger.reserve([keys[i] for i in rows])

@@ -29,7 +29,7 @@ from miaudit.answers import (
     with_cut,
 )
 from miaudit.data.records import n_records, take_records
-from miaudit.errors import DataError, PlanError, TargetError
+from miaudit.errors import BudgetError, DataError, PlanError, TargetError
 from miaudit.seeds import generator
 from miaudit.targets.classes import class_columns, class_numbers, classes_of
 from miaudit.targets.contact import findings, repeated
@@ -291,11 +291,24 @@ class Target:
         TargetError
             If an answer is unusable.
         """
-        X = take_records(X, np.arange(min(self.probes, n_records(X))))
-        first, again, alone = self._answer(X, 0), self._answer(X, 0), self._answer(take_records(X, [0]), 0)
+        rows, known = np.arange(min(self.probes, n_records(X))), getattr(self._ask, "known", None)
+        if known is not None:  # it keeps answers: see that those of an earlier run still hold
+            before = np.asarray(known(X), bool)
+            self.resumed = bool(before.any())
+            rows = np.flatnonzero(before)[: self.probes] if self.resumed and not before[rows].all() else rows
+        X = take_records(X, rows)
+        first, again, alone = self._answer(X, 0), self._anew(X), self._anew(take_records(X, [0]))
         self._first = X, first
-        self.contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
+        if self.resumed:
+            self.contact = findings(self._anew(X), again, alone, answers=self.kind, decimals=self.decimals)
+            self.contact["queries"] += len(rows)
+        else:
+            self.contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
         return self.contact
+
+    def _anew(self, X: Any) -> NDArray[Any]:
+        """Return answers that are asked for now, also of a target that keeps answers."""
+        return self._answer(X, 0, ask=getattr(self._ask, "again", self._ask))
 
     def confirm(self, *, resumed: bool = False) -> None:
         """Ask the questions of first contact again, and see that the target is the model that it was then.
@@ -310,23 +323,29 @@ class Target:
         TargetError
             If it is another model now.
         """
-        if self._first is not None:
-            X, first = self._first
+        if self._first is None:
+            return
+        X, first = self._first
+        try:
             repeated(
                 self.contact,
                 first,
-                lambda: self._answer(X, 0),
+                lambda: self._anew(X),
                 since="before other records" if resumed else "at the end",
-                advice="Keep the model as it is while it is audited, and run again",
+                advice="Keep the model as it is while it is audited, and run again"
+                + (", with another name for the answers that are kept" if hasattr(self._ask, "again") else ""),
             )
-            self.contact |= {"answers": self.kind, "decimals": self.decimals}
+        except BudgetError:
+            reason = "the budget left no queries to ask the records of first contact again"
+            self.contact |= {"unchanged": None, "unchanged_reason": reason}
+        self.contact |= {"answers": self.kind, "decimals": self.decimals}
 
-    def _answer(self, X: Any, start: int) -> NDArray[Any]:
+    def _answer(self, X: Any, start: int, *, ask: Callable[[Any], Any] | None = None) -> NDArray[Any]:
         """Return what the target answers: (n, columns), or (n,) where that is one value a record."""
         n = n_records(X)
         self.queries += n
         try:
-            given = self._ask(X)
+            given = (ask or self._ask)(X)
             answer = array_of(given)
         except TargetError:
             raise
