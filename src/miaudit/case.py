@@ -114,7 +114,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissio
         target = _target_url(plan, dataset)
     design = plan.shadows.design
     train, test, warnings = shadow_sizes(split, *sizes)
-    warnings += [*_odd_classes(dataset), *dataset.notes]
+    warnings += [*_odd_classes(dataset), *dataset.notes, *_order_taken(target, dataset)]
     options = plan.attack.model_dump(exclude={"estimator", "params"})
     attack = _attack(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
     return Case(
@@ -195,12 +195,7 @@ def case_of_model(
     )
     train, test, warnings = shadow_sizes(split, None, None, design)
     warnings += [*_odd_classes(dataset), *dataset.notes]
-    if dataset.alphabetical:
-        warnings.append(
-            "The target names no classes: columns of its answers without names were taken to be in the order of the sorted "
-            f"labels, {', '.join(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give columns if they "
-            "are in another."
-        )
+    warnings += _order_taken(target, dataset)
     return Case(
         title=title,
         seed=seed,
@@ -246,6 +241,17 @@ def _apart(
     if design == "overlapping":
         need = 0 if train is None and test is None else need - members - len(split.nonmembers)
     return leave_out_copies(dataset, split, need=need if real else 0, seed=child_seed(seed, "copies"))
+
+
+def _order_taken(target: Target | None, dataset: Dataset) -> list[str]:
+    """Return the warning of a target that names no classes, where the data numbers its own by the alphabet."""
+    if target is None or target.named or isinstance(target, Endpoint) or not dataset.alphabetical:
+        return []
+    return [
+        "The target names no classes: columns of its answers without names were taken to be in the order of the sorted "
+        f"labels, {', '.join(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give columns (target.columns "
+        "in a plan) if they are in another."
+    ]
 
 
 def model_classes(model: Any) -> tuple[Any, ...] | None:

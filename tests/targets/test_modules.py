@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from miaudit.answers import hint_of_name
+from miaudit.case import case_of_plan
 from miaudit.errors import PlanError, TargetError
+from miaudit.plan import Plan
 from miaudit.recipes import ModuleRecipe
 from miaudit.targets import as_target, load_model
 from miaudit.targets.files import model_hashes
@@ -256,3 +258,24 @@ def test_a_recipe_gives_whole_numbers_to_a_module_that_looks_them_up():
     assert (model.predict_proba(tokens).argmax(axis=1) == y).mean() > 0.9
     answer = as_target(model.module, classes=3).query(tokens)
     np.testing.assert_allclose(answer.probabilities, model.predict_proba(tokens), atol=1e-6)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_plan_with_text_classes_says_that_a_file_without_names_was_read_in_their_order(said, tmp_path):
+    y = np.array(["yes", "no", "maybe"])[np.arange(40) % 3]
+    for i, name in enumerate("mnp"):
+        np.savez(tmp_path / f"{name}.npz", X=X + i, y=y)
+    path = written(tmp_path / "model.onnx")
+    target = {"file": str(path)} | ({"columns": ["yes", "no", "maybe"]} if said else {})
+    plan = Plan.of(
+        {
+            "data": {side: str(tmp_path / f"{side[0]}.npz") for side in ("members", "nonmembers", "population")}
+            | {"label": "y"},
+            "split": {"duplicates": "report"},
+            "target": target,
+            "recipe": {"estimator": "sklearn.linear_model.LogisticRegression"},
+            "shadows": {"count": 1, "train": 2, "test": 2},
+        }
+    )
+    warnings = case_of_plan(plan).warnings
+    assert any("order of the sorted labels, maybe, no, yes" in text for text in warnings) is not said

@@ -115,6 +115,10 @@ class OnnxModel:
         self.__name__ = "ONNX model"
         self.columns: NDArray[np.int64] | None = None  # the class of each of several outputs
         self.wanted = self._choice(session.get_outputs())
+        types = {out.name: out.type for out in session.get_outputs()}
+        texts = "tensor(string)" in (types.get(self._label or ""), *(types[name] for name in self.wanted))
+        mapped = any(types[name].startswith("seq(map(") for name in self.wanted)
+        self.named = texts or mapped or self.columns is not None  # whether it says which class a number is of
 
     def _choice(self, outputs: Sequence[Any]) -> list[str]:
         """Return the outputs that hold the answer; none if it is not clear which do."""

@@ -119,6 +119,8 @@ class Target:
         What its answers are taken for, and why; None before first contact.
     remarks
         Sentences for the warnings of a result.
+    named
+        Whether the classes of its answers are known by name.
     advice
         What to do where it fails, for the end of the message.
     batch_size
@@ -171,6 +173,7 @@ class Target:
         self.batch_size = BATCH
         self.remarks: list[str] = []
         self.advice = ""
+        self.named = columns is not None
         self.order: int | None = None
         self.contact: dict[str, Any] = {}
         self.probes = 5
@@ -468,6 +471,7 @@ def as_target(
         order=order,
         limit=limit,
     )
+    target.named = target.named or getattr(model, "named", False)
     if inspect.isroutine(model):
         target.advice = (
             ". A function that may fail now and then is asked through miaudit.targets.keep, which loses no answer"
