@@ -529,6 +529,11 @@ def plant(
     "--model", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The trained model's file."
 )
 @click.option("--module", help="FILE.py:FUNCTION that returns the torch module of a file of bare weights.")
+@click.option(
+    "--outputs",
+    type=click.Choice(["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]),
+    help="What the model answers, where that is not clear from the file and its numbers.",
+)
 @click.option("--seal", help="As it was printed at planting: proves that nothing was changed since.")
 @click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
 @click.option("--trusted", multiple=True, help="skops: a type outside its own list that may be loaded.")
@@ -540,6 +545,7 @@ def audit_canaries(
     folder: Path,
     model: Path,
     module: str | None,
+    outputs: Any,
     seal: str | None,
     allow_pickle: bool,
     trusted: tuple[str, ...],
@@ -553,7 +559,7 @@ def audit_canaries(
     """
     from miaudit.canaries import audit_folder, load_planted
     from miaudit.recipes import function_of_file
-    from miaudit.targets import load_model
+    from miaudit.targets import as_target, load_model
     from miaudit.targets.files import model_hashes
 
     planted, _ = load_planted(folder, seal=seal)
@@ -565,7 +571,9 @@ def audit_canaries(
         trusted=trusted,
     )
     fingerprint = " ".join(model_hashes(model).values())
-    found = audit_folder(folder, trained, fingerprint=fingerprint, seal=seal, accept_weak=accept_weak)
+    names = planted.training.classes
+    target = as_target(trained, classes=len(names), names=names, outputs=outputs)
+    found = audit_folder(folder, target, fingerprint=fingerprint, seal=seal, accept_weak=accept_weak)
     _echo_json(found.to_json()) if as_json else _echo(found.summary())
 
 

@@ -96,6 +96,28 @@ def test_every_kind_of_model_file_is_read_as_a_run_reads_it(tmp_path: Path) -> N
     assert "--module" in refused.output
 
 
+def test_what_a_model_answers_can_be_said_where_it_is_not_clear(tmp_path: Path) -> None:
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = load_digits(return_X_y=True)
+    np.savez(tmp_path / "mine.npz", X=X, y=y)
+    out = tmp_path / "planted"
+    assert cli("plant", tmp_path / "mine.npz", "--count", 100, "--seed", 3, "--out", out).exit_code == 0
+    training = np.load(out / "training.npz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = LogisticRegression(max_iter=20).fit(training["X"], training["y"])
+        content = to_onnx(model, training["X"][:1].astype(np.float32), options={"zipmap": False, "raw_scores": True})
+    (tmp_path / "m.onnx").write_bytes(content.SerializeToString())  # its output "probabilities" holds logits
+    refused = cli("audit", out, "--model", tmp_path / "m.onnx")
+    assert refused.exit_code == 4
+    assert "is not clear: its output is named 'probabilities'" in refused.output
+    assert not (out / "audit.json").exists()  # no coin is spent
+    done = cli("audit", out, "--model", tmp_path / "m.onnx", "--outputs", "logits", "--json")
+    assert done.exit_code == 0, done.output
+
+
 def test_run_a_plan(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(PLAN)
     options = (tmp_path / "p.toml", "--count", 400, "--seed", 1)

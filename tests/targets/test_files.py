@@ -330,3 +330,16 @@ def test_the_command_line_refuses_a_hostile_file_with_exit_code_2(folder):
     assert ended.exit_code == 2
     assert "runs whatever code its author put there" in ended.output
     assert not (folder / "written").exists()
+
+
+def test_a_skops_that_runs_code_while_it_reads_is_refused(tmp_path, monkeypatch):
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    path = tmp_path / "m.skops"
+    skops.io.dump(LogisticRegression().fit(np.eye(4), [0, 1, 0, 1]), path)
+    assert load_model(path).classes_.tolist() == [0, 1]
+    for version in ("0.11.0", "0.12.0", "0.9"):
+        monkeypatch.setattr(skops, "__version__", version)
+        with pytest.raises(PlanError, match=f"skops {version} can be made to run code.*skops 0.13 or newer"):
+            load_model(path)
