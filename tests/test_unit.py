@@ -10,6 +10,7 @@ from miaudit.attacks import Gap, LiRA, Threshold, attack_name, blind_auc, shuffl
 from miaudit.errors import DataError, PlanError
 from miaudit.findings import Trial, blind_control, examine, null_control, unit_of
 from miaudit.outputs import stored_outputs
+from miaudit.result import Result
 from miaudit.scoring import score
 from miaudit.testing import worlds
 
@@ -35,7 +36,7 @@ def test_people_of_one_population_are_seldom_called_a_leak_or_confounded(name):
     trials = 8
     every = [found(quiet(seed, n=80, records=6), name=name, seed=seed) for seed in range(trials)]
     most = binom.ppf(0.999, trials, 0.05)
-    assert sum(each.verdict.startswith(("Membership", "Confounded")) for each in every) <= most
+    assert sum(each.verdict.sentence.startswith(("Membership", "Confounded")) for each in every) <= most
     assert sum(bool(each.controls.blind.confounded) for each in every) <= most
     assert any(each.controls.blind.confounded is False for each in every)
     assert all(null.at_chance for each in every for null in [each.controls.null, *each.controls.nulls])
@@ -45,9 +46,9 @@ def test_people_of_one_population_are_seldom_called_a_leak_or_confounded(name):
 
 def test_a_leak_of_people_is_found_where_records_hardly_show_it():
     each = found(quiet(1, n=200, correlation=0.0, shift=0.4))
-    assert each.verdict.startswith("Membership leaks")
-    assert "AUC per person" in each.verdict
-    assert "100 people who are members and 100 who are not, with 2000 records" in each.verdict
+    assert each.verdict.sentence.startswith("Membership leaks")
+    assert "AUC per person" in each.verdict.sentence
+    assert "100 people who are members and 100 who are not, with 2000 records" in each.verdict.sentence
     threshold = each.attacks[0]
     assert (threshold.unit, threshold.person.n, threshold.person.members) == ("person", 200, 100)
     assert threshold.of_unit is threshold.person
@@ -71,7 +72,7 @@ def test_rates_of_records_have_no_interval_and_say_why():
     assert record.attacks[0].operating_point is None
     assert "no independent draws" in record.attacks[0].figures_reason
     assert record.attacks[0].of_unit is record.attacks[0]
-    assert "400 records, of 20 people among members and 20 among non-members" in record.verdict
+    assert "400 records, of 20 people among members and 20 among non-members" in record.verdict.sentence
     decided = [a for a in found(quiet(2)).attacks if a.pooled is not None]
     assert decided
     assert all(a.pooled.accuracy_low is None and a.pooled.interval_reason for a in decided)
@@ -197,3 +198,20 @@ def test_stored_outputs_name_people():
 def test_people_who_are_not_named_are_refused(names, message):
     with pytest.raises(DataError, match=message):
         stored_outputs(arrays(quiet(5), group=names))
+
+
+def test_the_command_counts_what_it_is_told(tmp_path):
+    from click.testing import CliRunner
+
+    from miaudit.cli import main
+
+    world = quiet(6)
+    np.savez(tmp_path / "outputs.npz", **arrays(world, group=world.evidence.audited_people))
+    for option, unit in (((), "person"), (("--unit", "record"), "record")):
+        ended = CliRunner().invoke(
+            main, ["score", str(tmp_path / "outputs.npz"), "--out", str(tmp_path), "--json", *option]
+        )
+        assert ended.exit_code == 0, ended.output
+        result = Result.load(tmp_path)
+        assert result.split.unit == unit
+        assert ("records of this person" in result.threat_model[0]) == (unit == "person")

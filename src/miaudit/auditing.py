@@ -657,7 +657,7 @@ def _conclude(
         verdict=found.verdict.sentence,
         verdict_kind=found.verdict.kind,
         warnings=warnings,
-        threat_model=threat_model(case, asked.capability, 0 if asked.outside is None else len(outside)),
+        threat_model=threat_model(case, asked.capability, 0 if asked.outside is None else len(outside), unit=unit.name),
         not_tested=not_tested(ran, asked.capability),
         data=dataset.describe(),
         target=TargetResult(

@@ -195,6 +195,11 @@ def case_of_model(
     )
     train, test, warnings = shadow_sizes(split, None, None, design)
     warnings += [*_odd_classes(dataset), *dataset.notes]
+    if groups is not None and groups[2] is None:
+        warnings.append(
+            "Nothing says whose the records of the population are. If some are of audited people, shadow models were trained "
+            "on those people, and the figures per person are not of what an outsider finds."
+        )
     warnings += _order_taken(target, dataset)
     return Case(
         title=title,

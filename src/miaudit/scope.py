@@ -9,6 +9,7 @@ from miaudit.attacks import Attack, LabelOnly
 from miaudit.case import Case
 from miaudit.data import Split
 from miaudit.evidence import Capability
+from miaudit.findings import QUESTION, UnitName
 from miaudit.result import AttackResult
 
 ANSWERED = {
@@ -21,7 +22,7 @@ ANSWERED = {
 """What a record is answered with, by what the target can be attacked with."""
 
 
-def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
+def threat_model(case: Case, capability: Capability, outside: int, *, unit: UnitName = "record") -> list[str]:
     """Return what the attacker is taken to know and to be able to do."""
     probing = max((each.queries for each in case.attacks or () if isinstance(each, LabelOnly)), default=0)
     often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
@@ -33,7 +34,7 @@ def threat_model(case: Case, capability: Capability, outside: int) -> list[str]:
     if case.design == "overlapping":
         of_audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
     return [
-        "Question: was this record, whose true class is known, among the records the target was trained on?",
+        QUESTION[unit],
         f"Access: the target's prediction interface only; one query per record, answered with {ANSWERED[capability]}"
         f"{further}{often}.",
         f"Knowledge of the training: {training}.",

@@ -16,7 +16,18 @@ from miaudit.attacks.planner import Design
 from miaudit.case import chosen_attacks
 from miaudit.data import Copies, apart, check_audited, same_records
 from miaudit.evidence import Bools, Evidence, Population
-from miaudit.findings import OPERATING, Operating, Trial, Unit, UnitName, blind_control, examine, skipped, unit_of
+from miaudit.findings import (
+    OPERATING,
+    QUESTION,
+    Operating,
+    Trial,
+    Unit,
+    UnitName,
+    blind_control,
+    examine,
+    skipped,
+    unit_of,
+)
 from miaudit.outputs import StoredOutputs, read_outputs
 from miaudit.provenance import system, versions
 from miaudit.result import AttackResult, BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
@@ -105,7 +116,7 @@ def score(
             *mismatches(*accuracies, *stored.shadow_accuracy),
             *unscored(found.attacks),
         ],
-        threat_model=_threat_model(stored, copies),
+        threat_model=_threat_model(stored, copies, counted),
         not_tested=_NOT_TESTED,
         data={"name": stored.name, "records": len(member), "sha256": stored.sha256 or None},
         target=TargetResult(
@@ -288,10 +299,10 @@ def _shadows(stored: StoredOutputs) -> ShadowsResult:
     )
 
 
-def _threat_model(stored: StoredOutputs, copies: Copies | None) -> list[str]:
+def _threat_model(stored: StoredOutputs, copies: Copies | None, unit: Unit) -> list[str]:
     m = len(stored.own.models)
     return [
-        "Question: was this record, whose true class is known, among the records the target was trained on?",
+        QUESTION[unit.name],
         f"Access: stored answers, {ANSWERED[stored.capability]}. The model was not asked again: what the file "
         "says of answers, shadows and memberships is taken on trust.",
         f"Knowledge of the training: {m} shadow models' answers, as stored." if m else "No shadow models.",

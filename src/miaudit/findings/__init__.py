@@ -3,13 +3,14 @@
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import CONFIDENCE, FPRS, OPERATING, Operating, Run, balanced, power, run_attack, skipped
-from miaudit.findings.unit import Unit, UnitName, unit_of
+from miaudit.findings.unit import QUESTION, Unit, UnitName, unit_of
 from miaudit.findings.verdict import verdict_of
 
 __all__ = [
     "CONFIDENCE",
     "FPRS",
     "OPERATING",
+    "QUESTION",
     "Findings",
     "Operating",
     "Run",

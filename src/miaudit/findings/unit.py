@@ -16,6 +16,11 @@ from miaudit.seeds import child_seed
 UnitName = Literal["person", "record"]
 Scores = NDArray[np.float64]
 
+QUESTION: dict[UnitName, str] = {
+    "record": "Question: was this record, whose true class is known, among the records the target was trained on?",
+    "person": "Question: are the records of this person, whose true classes are known, among those the target was trained on, "
+    "all of them or none?",
+}
 DEPENDENT = "records of one person are no independent draws, so that no exact bound holds for their rates"
 _UNEQUAL = 0.8  # share of the records that figures per person rest on, below which a reader is told
 
