@@ -80,6 +80,7 @@ def test_a_value_with_the_shape_of_a_credential_is_refused_under_any_name(value)
     assert is_credential(value)
     assert header_problems({"X-Model": value})
     assert query_problem(f"http://h/x?model={quote_plus(value)}")
+    assert value[0].isdigit() or query_problem(f"http://h/{quote(value)}/x")
 
 
 @pytest.mark.parametrize("value", ["resnet50-v2-20240101", "3fa85f64-5717-4562-b3fc-2c963f66afa6", "a/json", ""])

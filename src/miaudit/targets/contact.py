@@ -108,7 +108,13 @@ def repeated(
         varies = off
     else:
         contact["unchanged"], contact["unchanged_reason"] = False, None
-        how = f"differ by {off:.2g}" if _numbers(first) else f"differ for {off:.0%} of them"
+        how = (
+            "have another form"
+            if off == float("inf")
+            else f"differ by {off:.2g}"
+            if _numbers(first)
+            else f"differ for {off:.0%} of them"
+        )
         raise TargetError(
             f"the target is not the model that it was: asked again {since} about the {len(first)} records of first contact, "
             f"its answers {how}, where {most:.2g} is within its noise. Answers of two models make no figure. {advice}"

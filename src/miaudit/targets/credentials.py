@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
 from miaudit.errors import PlanError
 
@@ -87,6 +87,11 @@ def query_problem(url: str) -> str | None:
                 f"url holds a credential ({printable(name)}), and plans and results are kept: put it into an environment "
                 f"variable and write {printable(name)}=env:VARIABLE, or send it by headers"
             )
+    if _SHAPES.search(unquote(parts.path)):
+        return (
+            "url holds a credential in its path, and plans and results are kept: put it into an environment variable and write "
+            "env:VARIABLE in its place"
+        )
     if parts.fragment:
         return "url has a fragment (what follows #), which is never sent: leave it out"
     return None
