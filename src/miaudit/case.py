@@ -410,7 +410,7 @@ def _service(options: dict[str, Any]) -> ServiceRecipe:
         return ServiceRecipe(**given)
     except PlanError as error:
         raise PlanError([(f"recipe.service.{path}".rstrip("."), text) for path, text in error.problems]) from error
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError, KeyError, OverflowError) as error:
         raise PlanError([("recipe.service", f"a value has the wrong type: {error}")]) from error
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import lzma
 import math
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,6 +18,12 @@ from typing import Any
 from uuid import uuid4
 
 from miaudit.errors import StoreError
+
+UNREADABLE = (
+    *(ArithmeticError, AttributeError, EOFError, KeyError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+    *(lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What reading an archive of arrays raises where the file is damaged, encrypted, or no such archive."""
 
 
 def read_json(path: Path) -> Any:
@@ -55,15 +64,7 @@ def read_npz(path: Path) -> dict[str, Any]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError):
         raise
-    except (
-        AttributeError,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except UNREADABLE as error:
         raise ValueError(f"it is no .npz file, or damaged ({error})") from error
 
 

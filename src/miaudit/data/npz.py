@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.room import COPIES, require_room, within_memory
 from miaudit.errors import DataError
-
-_UNREADABLE = (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError, KeyError)
+from miaudit.files import UNREADABLE
 
 
 class Header(NamedTuple):
@@ -85,7 +83,7 @@ def open_npz(path: Path) -> Iterator[Arrays]:
                 yield Arrays(path, archive)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path} cannot be read as .npz without pickled objects: {error}; save plain arrays with np.savez"
         ) from error
@@ -98,14 +96,19 @@ def read_npy(path: Path) -> NDArray[Any]:
     ------
     DataError
         If its header claims more than the file or memory hold.
-    OSError, ValueError, EOFError
+    OSError, ValueError
         If it cannot be read.
     """
-    with path.open("rb") as file, within_memory(path):
-        header = _header(file, path.stat().st_size, str(path))
-        require_room(header.nbytes, str(path))
-        file.seek(0)
-        array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+    try:
+        with path.open("rb") as file, within_memory(path):
+            header = _header(file, path.stat().st_size, str(path))
+            require_room(header.nbytes, str(path))
+            file.seek(0)
+            array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+    except (OSError, ValueError):
+        raise
+    except UNREADABLE as error:
+        raise ValueError(f"it is no .npy file, or damaged ({error})") from error
     return array
 
 

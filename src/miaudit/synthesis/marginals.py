@@ -248,4 +248,5 @@ def _written(row: NDArray[np.float64], column: Column) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    most = np.finfo(float).max  # also of whole numbers, which JSON does not bound
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(-most <= value <= most)
