@@ -13,6 +13,7 @@ its quantiles at equal steps, from the least to the largest value. One table for
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,5 +249,5 @@ def _written(row: NDArray[np.float64], column: Column) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    most = np.finfo(float).max  # also of whole numbers, which JSON does not bound
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(-most <= value <= most)
+    most = sys.float_info.max  # also of whole numbers, which JSON does not bound
+    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most

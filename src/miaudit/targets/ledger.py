@@ -170,7 +170,7 @@ class Ledger:
                     f"{folder} is in use: another audit is asking this target; wait for it, or choose another --out"
                 ) from None
             raise StoreError(f"cannot keep answers in {folder}: {error}; choose another --out") from error
-        except (sqlite3.DatabaseError, _DamagedError) as error:
+        except (sqlite3.Error, _DamagedError, ValueError, OverflowError) as error:
             self.close()
             raise StoreError(
                 f"the answers kept in {folder} are damaged ({error}): remove that folder to ask again, or choose another --out"
