@@ -137,6 +137,16 @@ def test_few_records_are_no_pass(n: int, passes: bool) -> None:
     assert passes or "so few records show no difference of the sides below an AUC of about 0.7" in found.reason
 
 
+def test_gaps_among_numbers_tell_the_sides_apart_or_do_not() -> None:
+    rng, side = np.random.default_rng(0), np.arange(2 * N) < N
+    X = rng.normal(size=(2 * N, 3)) + 1e9
+    X[rng.random(2 * N) < 0.3, 1] = np.nan
+    assert control(X).confounded is False
+    X[side & (rng.random(2 * N) < 0.5), 2] = np.nan
+    assert control(X).confounded is True
+    assert control(np.full((2 * N, 2), np.nan)).confounded is False  # nothing there to tell them by
+
+
 def test_the_width_does_not_grow_with_the_number_of_texts() -> None:
     few, many = (features(pd.DataFrame({"t": each(lambda r, m: words(r, 30), n)}), buckets=256) for n in (500, 4000))
     assert few.numbers.shape[1] == many.numbers.shape[1] <= 256 + 20

@@ -92,7 +92,7 @@ def features(X: Records, schema: Schema | None = None, *, buckets: int = BUCKETS
         {i for i, column in enumerate(schema.columns) if column.kind == "categorical"} if schema is not None else set()
     )
     if kind == "array" and X.dtype.kind != "O" and not coded:
-        return Features(_finite(X.reshape(n, -1)), 0)
+        return Features(_with_gaps(X.reshape(n, -1)), 0)
     names = column_names(X) or [str(i) for i in range(n_columns(X))]
     columns: list[Floats] = []
     hashed: dict[int, list[Any]] = {}
@@ -255,6 +255,14 @@ def _numbers(values: NDArray[Any], *, keep: bool = True) -> list[Floats]:
     return columns if there.all() else [*columns, there.astype(np.float32)]
 
 
+def _with_gaps(table: NDArray[Any]) -> Floats:
+    """Return columns of numbers, and one for each that has gaps, which says where."""
+    numbers = _finite(table)
+    if table.dtype.kind != "f" or not (gaps := np.isnan(table)).any():
+        return numbers
+    return np.hstack([numbers, gaps[:, gaps.any(axis=0)].astype(np.float32)])
+
+
 def _column(values: Any) -> Floats:
     return _finite(np.fromiter(values, np.float64))
 
@@ -264,6 +272,8 @@ def _finite(values: NDArray[Any]) -> Floats:
     if values.dtype.kind != "f":
         values = values.astype(np.float64) if values.dtype.itemsize > 2 else values.astype(np.float32)
     if values.dtype.itemsize > 4:
-        values = values - np.nan_to_num(np.median(values, axis=0))
+        there = np.isfinite(values)
+        middle = np.where(there, values, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+        values = values - middle
     finite = np.nan_to_num(values, posinf=_LARGEST, neginf=-_LARGEST).clip(-_LARGEST, _LARGEST)
     return np.asarray(finite, np.float32)
