@@ -43,8 +43,8 @@ from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.guard import no_exits
-from miaudit.shadows.pool import Retrained, RowKeys, ShadowEvidence, ShadowPool, training_oddities
-from miaudit.shadows.training import Job, one_thread, peak_memory
+from miaudit.shadows.pool import Retrained, RowKeys, ShadowEvidence, ShadowPool, form_of, training_oddities
+from miaudit.shadows.training import Job, Trained, one_thread, peak_memory, stored_alone
 from miaudit.store import Store
 from miaudit.targets import Endpoint, Target
 from miaudit.targets.seen import answered_classes, reduce_alike
@@ -303,6 +303,7 @@ def _carry_out(
     )
     # a target of ours is a row like any other
     own = [] if case.target is not None else [_target_job(case, outside, probed)]
+    early = [job for job in own if _stored_early(case, job, store)]
     if case.target is not None:
         say("asking the target", None)
         _meet(case.target, case, outside, probed, say)
@@ -311,6 +312,7 @@ def _carry_out(
     seen: list[Progress] = []
 
     def told(progress: Progress) -> None:
+        progress = replace(progress, found=progress.found - len(early), done=progress.done + len(early))
         seen[:] = [progress]
         say(what, progress)
 
@@ -321,6 +323,7 @@ def _carry_out(
         cluster=workers.cluster,
         deadline=workers.deadline,
         tell=told,
+        early=early,
     )
     if own:
         row = store.get(own[0].key)
@@ -343,7 +346,11 @@ def _carry_out(
     seconds["attacks"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - began
     result = result.model_copy(
-        update={"provenance": _provenance(case, draws, started, seconds, seen[0], retrained)}
+        update={
+            "provenance": _provenance(
+                case, draws, started, seconds, seen[0], retrained, [job.name for job in pool.stored]
+            )
+        }
     ).attach_records(result.records)
     if keep:
         result.save(folder)
@@ -432,6 +439,14 @@ def _target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) -
     seed = child_seed(case.seed, "target")
     key = RowKeys(case.dataset, case.recipe).key(case.split.members, asked, seed, probed)
     return Job(key, "target", case.split.members, asked, seed, probed)
+
+
+def _stored_early(case: Case, job: Job, store: Store) -> bool:
+    """Store the row of a target that synthesis trained, so that it is not trained again; whether that was done."""
+    trained = next(iter(case.trained), None)
+    if trained is None or trained.form != form_of(case.dataset.X) or store.get(job.key) is not None:
+        return False
+    return isinstance(stored_alone(job, trained.model, trained.seconds, case.dataset, case.recipe, store), Trained)
 
 
 def _meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None, say: Tell) -> None:
@@ -714,7 +729,13 @@ def _conclude(
 
 
 def _provenance(
-    case: Case, draws: Draws, started: str, seconds: dict[str, float], shadows: Progress, retrained: Retrained | None
+    case: Case,
+    draws: Draws,
+    started: str,
+    seconds: dict[str, float],
+    shadows: Progress,
+    retrained: Retrained | None,
+    stored: list[str],
 ) -> dict[str, Any]:
     return {
         "started": started,
@@ -726,6 +747,7 @@ def _provenance(
         "shadow_cost": {
             "trained_now": shadows.done,
             "from_store": shadows.found,
+            "found": stored,
             "estimated": None if shadows.estimate is None else asdict(shadows.estimate),
             "actual": None if shadows.actual is None else asdict(shadows.actual),
             "actual_seconds": round(shadows.seconds, 2),

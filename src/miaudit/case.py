@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ from miaudit.recipes import (
     ServiceRecipe,
     as_recipe,
     estimator_from_function,
+    fingerprint,
     function_of_file,
     load_weights,
     named_estimator,
@@ -55,6 +56,14 @@ from miaudit.targets.files import file_format, model_hashes
 Source = Literal["trained here", "given object", "given file", "given url"]
 Design = Literal["disjoint", "overlapping"]
 UnitName = Literal["person", "record"]
+
+
+class TrainedTarget(NamedTuple):
+    """A target of ours that is trained already: the model, the seconds it took, and the form of its records."""
+
+    model: Model
+    seconds: float
+    form: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +94,7 @@ class Case:
     synthesis: dict[str, Any] | None = None  # figures of the synthetic records that are the population
     outside: int | None = None  # records of the population to ask the target about; None: as many as members
     hashes: dict[str, str] = field(default_factory=dict)
+    trained: list[TrainedTarget] = field(default_factory=list)  # a target that synthesis had to train, and asked
     warnings: list[str] = field(default_factory=list)
 
 
@@ -110,6 +120,8 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissio
         path = Path(plan.target.file)
         found = model_hashes(path)
         hashes = {"target_file" if name == path.name else f"target_file/{name}": found[name] for name in found}
+        if plan.target.module is not None:  # the weights alone are not the model
+            hashes["target_module"] = fingerprint(function_of_file(plan.target.module)).sha256
     elif plan.target.url is not None:
         target = _target_url(plan, dataset)
     design = plan.shadows.design

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.case import Case, shadow_sizes
+from miaudit.case import Case, TrainedTarget, shadow_sizes
 from miaudit.data import Copies, Dataset, leave_out_copies
 from miaudit.data.records import stack_records, take_records
 from miaudit.errors import MiauditError, PlanError, PoolError, TimeLimitError
@@ -19,8 +19,8 @@ from miaudit.files import read_npz, write_atomically
 from miaudit.plan import SynthesisPlan
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress
-from miaudit.shadows.pool import recipe_name
-from miaudit.shadows.training import one_thread
+from miaudit.shadows.pool import form_of, recipe_name
+from miaudit.shadows.training import one_thread, trained_alone
 from miaudit.store import content_key
 from miaudit.synthesis import (
     Climbing,
@@ -308,12 +308,17 @@ def target_of(case: Case, say: Tell = lambda text, progress: None) -> Target:
     """Return the model under audit; one that a recipe is to train is trained here, as its row will be."""
     if case.target is not None:
         return case.target
-    say("training the target", None)
-    members, classes = case.split.members, case.dataset.classes
-    with one_thread():
+    if not case.trained:
+        say("training the target", None)
+        members, began = case.split.members, time.perf_counter()
         X, y = take_records(case.dataset.X, members), case.dataset.y[members]
-        model = case.recipe.fit(X, y, classes=len(classes), seed=child_seed(case.seed, "target"))
-    return as_target(model, classes=len(classes), description=case.recipe.name)
+        with one_thread():
+            model = trained_alone(
+                case.recipe, X, y, classes=len(case.dataset.classes), seed=child_seed(case.seed, "target")
+            )
+        case.trained.append(TrainedTarget(model, time.perf_counter() - began, form_of(case.dataset.X)))
+    model = case.trained[0].model
+    return as_target(model, classes=len(case.dataset.classes), description=case.recipe.name)
 
 
 def _joined(real: Dataset, made: Dataset) -> Dataset:

@@ -19,6 +19,7 @@ from miaudit.cli import main
 from miaudit.data import load
 from miaudit.errors import BudgetError, PlanError, PoolError, TargetError, TimeLimitError
 from miaudit.plan import Plan
+from miaudit.recipes import EstimatorRecipe
 from miaudit.result import Result
 from miaudit.shadow_data import STATE, on_synthetic, synthesize, target_of
 from miaudit.targets import as_target, connect
@@ -381,3 +382,22 @@ def test_frames_with_categories_grouped_records_and_slices_are_joined(tmp_path):
     X = np.load(tmp_path / "out" / "synthesis.npz")["X"]
     assert set(X[:, 0]) == {0, 1}
     assert (X[:, 1] == np.floor(X[:, 1])).all()
+
+
+def test_a_target_that_synthesis_asked_is_trained_once_and_its_row_is_its_own(folder, monkeypatch):
+    fits, fit = [], EstimatorRecipe.fit
+
+    def counted(self, X, y, **options):
+        fits.append(len(y))
+        return fit(self, X, y, **options)
+
+    monkeypatch.setattr(EstimatorRecipe, "fit", counted)
+    plan = write(folder, "model-based")
+    first = audit(plan, out=folder / "out")
+    assert fits.count(120) == 1 + 4  # the target; three shadows, the first of them twice
+    assert first.provenance["shadow_cost"]["found"] == []
+    assert first.provenance["shadow_cost"]["trained_now"] == 4
+    again = audit(plan, out=folder / "out")
+    assert fits.count(120) == 5
+    assert again.provenance["shadow_cost"]["found"] == ["target", "shadow 0", "shadow 1", "shadow 2"]
+    assert [each.auc for each in again.attacks] == [each.auc for each in first.attacks]

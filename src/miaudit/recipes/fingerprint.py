@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
+from miaudit.recipes.foreign import foreign_parts, is_foreign
+from miaudit.recipes.layout import attributes, is_heap, is_plain, is_where_it_says
 from miaudit.recipes.origin import Names, Origin, imported, names_of, origin, source_of
 
 
@@ -160,7 +161,7 @@ class _Walk:
                 return
         if isinstance(thing, getattr(sys.modules.get("torch"), "Generator", ())):
             self._generator(thing, cloned)
-        elif _is_foreign_array(thing):
+        elif is_foreign(thing):
             self._foreign(thing)
         elif cloned and _is_parametrized(thing):
             self._parameters(thing)
@@ -252,7 +253,7 @@ class _Walk:
         """Arrays and frames of scipy, pandas, polars and torch, by value."""
         library = type(thing).__module__.partition(".")[0]
         try:
-            parts = _PARTS[library](thing)
+            parts = foreign_parts(thing)
         except Exception as error:
             self._unknown(f"a {type(thing).__name__} of {library} ({type(error).__name__})")
             return
@@ -408,7 +409,7 @@ class _Walk:
     def _class(self, thing: type, cloned: bool) -> None:
         whence = self.findings.origin(str(thing.__module__))
         self.write("class", str(thing.__module__), thing.__qualname__)
-        if not _is_heap(thing) or (whence.kind in ("python", "installed") and _is_where_it_says(thing)):
+        if not is_heap(thing) or (whence.kind in ("python", "installed") and is_where_it_says(thing)):
             self._installed(whence)
             if whence.kind == "own":
                 self._module_named(whence.name)
@@ -484,17 +485,17 @@ class _Walk:
         kind = type(thing)
         self.write("instance")
         self.see(kind)
-        if self.findings.origin(str(kind.__module__)).kind in ("own", "main") and _is_plain(kind):
-            self._state(_attributes(thing), thing)
+        if self.findings.origin(str(kind.__module__)).kind in ("own", "main") and is_plain(kind):
+            self._state(attributes(thing), thing)
             return
         try:
             with warnings.catch_warnings(action="ignore"):
                 reduced = thing.__reduce_ex__(4)
         except Exception:
-            if not _is_plain(kind):
+            if not is_plain(kind):
                 self._unknown(f"a {kind.__module__}.{kind.__qualname__}, whose state cannot be read")
                 return
-            self._state(_attributes(thing), thing)
+            self._state(attributes(thing), thing)
             return
         if isinstance(reduced, str):  # something global, such as a compiled function
             self.write(reduced)
@@ -542,111 +543,6 @@ def _is_parametrized(thing: Any) -> bool:
     base = sys.modules.get("sklearn.base")
     return own is None or (base is not None and own is base.BaseEstimator.__sklearn_clone__)
 
-
-def _is_plain(kind: type) -> bool:
-    """Whether all that an instance holds stands in its ``__dict__`` and slots, so that no base keeps more in C."""
-    for each in kind.__mro__:
-        base = each.__base__
-        if base is None:
-            break
-        slots = vars(each).get("__slots__", ())
-        fields = len({slots} if isinstance(slots, str) else set(slots) - {"__dict__", "__weakref__"})
-        fields += each.__weakrefoffset__ > 0 >= base.__weakrefoffset__
-        fields += each.__dictoffset__ > 0 >= base.__dictoffset__
-        if each.__itemsize__ or each.__basicsize__ - base.__basicsize__ != fields * tuple.__itemsize__:
-            return False
-    return True
-
-
-def _is_heap(kind: type) -> bool:
-    """Whether a class was made while a program ran, as those of Python code are."""
-    return bool(kind.__flags__ & (1 << 9))  # Py_TPFLAGS_HEAPTYPE
-
-
-def _is_where_it_says(kind: type) -> bool:
-    """Whether a class is the one of its name in its module: one made by ``exec`` may say that it is a builtin."""
-    found: Any = sys.modules.get(str(kind.__module__))
-    for step in kind.__qualname__.split("."):
-        found = getattr(found, step, None)
-    return found is kind
-
-
-def _attributes(thing: Any) -> dict[str, Any]:
-    found = dict(getattr(thing, "__dict__", {}))
-    for kind in type(thing).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            mangled = (
-                f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
-            )
-            if name not in ("__dict__", "__weakref__") and hasattr(thing, mangled):
-                found[name] = getattr(thing, mangled)
-    return found
-
-
-def _is_foreign_array(thing: Any) -> bool:
-    library = type(thing).__module__.partition(".")[0]
-    module = sys.modules.get(library)
-    if library == "scipy":
-        return bool(sparse.issparse(thing))
-    if module is None or library not in _PARTS:
-        return False
-    names = {"pandas": ("DataFrame", "Series", "Index", "Categorical"), "polars": ("DataFrame", "Series")}
-    kinds = [getattr(module, name, ()) for name in names.get(library, ("Tensor",))]
-    return isinstance(thing, tuple(kind for kind in kinds if isinstance(kind, type)))
-
-
-def _sparse_parts(thing: Any) -> list[Any]:
-    csr = sparse.csr_array(thing).copy()
-    csr.sum_duplicates()
-    csr.eliminate_zeros()
-    return [thing.format, csr.shape, csr.data, csr.indices.astype(np.int64), csr.indptr.astype(np.int64)]
-
-
-def _pandas_parts(thing: Any) -> list[Any]:
-    pandas = sys.modules["pandas"]
-    if isinstance(thing, pandas.DataFrame):
-        columns = [thing.iloc[:, i] for i in range(thing.shape[1])]
-        return [list(thing.columns), thing.index, *columns]
-    if isinstance(thing, pandas.Series):
-        return [thing.name, thing.index, str(thing.dtype), _values(thing.array)]
-    if isinstance(thing, pandas.RangeIndex):
-        return ["range", thing.name, thing.start, thing.stop, thing.step]
-    if isinstance(thing, pandas.Index):
-        return ["index", list(thing.names), str(thing.dtype), _values(thing.array if thing.nlevels == 1 else thing)]
-    return [_values(thing)]
-
-
-def _values(array: Any) -> Any:
-    if hasattr(array, "categories"):
-        return [_values(array.categories.array), bool(array.ordered), np.asarray(array.codes)]
-    values = np.asarray(array)
-    return values if values.dtype.kind in "biufcmMSU" else [_cell(value) for value in values.tolist()]
-
-
-def _cell(value: Any) -> Any:
-    return "missing" if type(value).__name__ in ("NAType", "NaTType") else value
-
-
-def _polars_parts(thing: Any) -> list[Any]:
-    if hasattr(thing, "columns"):
-        return [list(thing.columns), *(thing.to_series(i) for i in range(thing.width))]
-    return [thing.name, str(thing.dtype), thing.to_list()]
-
-
-def _torch_parts(thing: Any) -> list[Any]:
-    torch = sys.modules["torch"]
-    plain = thing.detach().cpu().contiguous()
-    content = plain.reshape(-1).view(torch.uint8).numpy() if plain.numel() else np.zeros(0, np.uint8)
-    return [str(thing.dtype), tuple(thing.shape), bool(thing.requires_grad), content.tobytes()]
-
-
-_PARTS: dict[str, Callable[[Any], list[Any]]] = {
-    "scipy": _sparse_parts,
-    "pandas": _pandas_parts,
-    "polars": _polars_parts,
-    "torch": _torch_parts,
-}
 
 _ACTS: tuple[tuple[tuple[Any, ...], Callable[[_Walk, Any, bool], None]], ...] = (
     ((_Named,), _Walk._named),

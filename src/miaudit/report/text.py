@@ -42,7 +42,7 @@ def summary(result: Result, console: Console) -> None:
         console,
         "Shadows",
         f"{shadows.trained} of {shadows.asked} trained, train accuracy {_rate(shadows.train_accuracy)}, "
-        f"test {_rate(shadows.test_accuracy)}; {shadows.recipe}"
+        f"test {_rate(shadows.test_accuracy)}; {shadows.recipe}{_from_store(result)}"
         if shadows.asked
         else "none",
     )
@@ -80,6 +80,13 @@ def summary(result: Result, console: Console) -> None:
         _item(console, "Warning", warning, style="yellow")
     if len(result.warnings) > _SHOWN_WARNINGS:
         _item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
+
+
+def _from_store(result: Result) -> str:
+    found = (result.provenance.get("shadow_cost") or {}).get("from_store")
+    again = result.provenance.get("retrained")
+    checked = f", {len(again['models'])} of them trained again and found the same" if again else ""
+    return f"; {found} models were found in the folder{checked}" if found else ""
 
 
 def _audited(split: SplitResult) -> str:

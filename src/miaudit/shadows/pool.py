@@ -92,8 +92,11 @@ class ShadowPool:
         cluster: str | None = None,
         deadline: float | None = None,
         tell: Callable[[Progress], None] | None = None,
+        early: Sequence[Job] = (),
     ) -> dict[int, dict[str, Any]]:
         """Train what the store lacks; return what is known (accuracies, seconds) of every shadow there is, by number.
+
+        ``early`` are jobs whose rows this program stored a moment ago.
 
         Raises
         ------
@@ -104,7 +107,8 @@ class ShadowPool:
             If the deadline (by `time.monotonic`) passed first; what was trained stays in the store.
         """
         jobs = self.plan
-        stored = [job for job in [*also, *jobs] if self.store.has(job.key)]
+        new = {job.key for job in early}
+        stored = [job for job in [*also, *jobs] if self.store.has(job.key) and job.key not in new]
         failures = run_jobs(
             [*also, *jobs],
             self.dataset,
@@ -353,6 +357,11 @@ def recipe_name(recipe: Recipe) -> RecipeName:
     return RecipeName(parts, decided.unknown)
 
 
+def form_of(X: Any) -> str:
+    """Return the kind of records and the types of their values."""
+    return f"{type(X).__name__} {getattr(X, 'dtype', '')}{_column_types(X)}"
+
+
 def _column_types(X: Any) -> str:
     """Return the types of a frame's columns, which decide what models make of them; nothing for arrays."""
     if not hasattr(X, "dtypes"):
@@ -377,7 +386,7 @@ class RowKeys:
             "row": 2,
             **named.parts,
             "schema": dataset.schema.fingerprint,
-            "form": f"{type(dataset.X).__name__} {getattr(dataset.X, 'dtype', '')}{_column_types(dataset.X)}",
+            "form": form_of(dataset.X),
             "classes": list(dataset.classes),
         }
 

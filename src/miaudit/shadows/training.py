@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
+from miaudit.errors import PoolError
 from miaudit.recipes import GroupRecipe, Model, Recipe, fingerprint_of_recipe, shortened
 from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
 from miaudit.seeds import child_seed
@@ -139,6 +140,30 @@ def train_and_ask(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, store: 
     _free_memory()  # out here nothing holds what the group had allocated
     singles = [outcome for job in jobs for outcome in train_and_ask([job], dataset, recipe, store)]
     return [Apart(len(jobs), failure.error), *singles]
+
+
+def trained_alone(recipe: Recipe, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> Model:
+    """Return a model as a job of this seed would train it.
+
+    Raises
+    ------
+    PoolError
+        If its training fails.
+    """
+    job = Job("", "target", np.arange(len(y)), np.arange(0), seed)
+    try:
+        with contained():
+            generators = _generators(recipe)
+            with seeded_generators(seed, generators):
+                return recipe.fit(X, y, classes=classes, seed=seed)
+    except Exception as error:
+        raise PoolError(f"the target could not be trained: {_failure(job, error).error}") from error
+
+
+def stored_alone(job: Job, model: Model, seconds: float, dataset: Dataset, recipe: Recipe, store: Rows) -> Outcome:
+    """Ask a model that is trained already about a job's records, and store its row."""
+    with one_thread():
+        return _ask(job, model, dataset, recipe, store, seconds, ())
 
 
 def _free_memory() -> None:
