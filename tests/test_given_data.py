@@ -103,6 +103,11 @@ def test_options_of_any_numeric_type_are_saved(tmp_path, options):
         {"shadows": 0},
         {"outside": 2.5},
         {"title": "half \ud800"},
+        {"title": 5},
+        {"jobs": 1.5},
+        {"jobs": -1},
+        {"time_limit": "5"},
+        {"time_limit": True},
         {"attack": {"estimator": "\ud800"}},
         {"columns": ["a", "\ud800"]},
         {"columns": ["a"]},
@@ -244,3 +249,20 @@ def test_a_column_of_times_that_a_pipeline_leaves_out_is_no_obstacle(kind):
     result = miaudit.audit(model, **data, **QUICK)
     assert result.target.train_accuracy == model.score(*data["members"])
     assert kind == "date" or result.data["time"] == 1
+
+
+def test_numpy_numbers_in_a_plan_are_saved(tmp_path):
+    X, y = sides()["population"]
+    np.savez(tmp_path / "d.npz", X=X, y=y)
+    plan = {
+        "seed": np.int64(4),
+        "data": {"path": str(tmp_path / "d.npz")},
+        "split": {"members": 30},
+        "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": np.int64(2)}},
+        "shadows": {"count": np.int64(2)},
+        "engine": {"jobs": 0},
+        "attacks": ["attack-p"],
+    }
+    miaudit.audit(plan, out=tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "result.json").read_text())["provenance"]["plan"]
+    assert kept["recipe"]["params"] == {"max_depth": 2}

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from miaudit.attacks import RMIA, Attack, LabelOnly, Planned, attack_name, plan_
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data import Copies, Dataset, features, same_records
 from miaudit.data.records import is_sparse, take_records
-from miaudit.documents import plain
+from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Capability, Evidence, Population, Probes
 from miaudit.files import write_atomically
@@ -177,8 +178,11 @@ def audit(
     >>> result = miaudit.audit(model, members=(X1, y1), nonmembers=(X2, y2), population=(X3, y3))  # doctest: +SKIP
     """
     began = time.perf_counter()
-    if time_limit is not None and not time_limit > 0:
-        raise PlanError(f"time_limit must be a number of seconds above 0, got {time_limit}")
+    jobs = None if jobs is None else whole(jobs, "jobs", least=0)
+    if time_limit is not None and (
+        isinstance(time_limit, bool) or not isinstance(time_limit, Real) or not time_limit > 0
+    ):
+        raise PlanError(f"time_limit must be a number of seconds above 0, got {time_limit!r}")
     if retrain < 0 or (retrain and out is None):
         raise PlanError(
             f"retrain={retrain} compares rows that lie in a folder: give a number from 0, and out= that folder"

@@ -142,7 +142,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissio
         test=test,
         minimum=plan.shadows.minimum or _half(plan.shadows.count),
         attack=attack,
-        plan=plan.model_dump(mode="json", by_alias=True),
+        plan=plain(plan.model_dump(by_alias=True), "plan"),
         threshold=plan.figures.threshold,
         delta=plan.figures.delta,
         slices=slices_of(dataset, plan.data.slices),
@@ -183,6 +183,8 @@ def case_of_model(
     PlanError, DataError, SplitError
         If they do not fit one another.
     """
+    if not isinstance(title, str):
+        raise PlanError([("title", f"must be a text; got {title!a:.50} ({type(title).__name__})")])
     seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=1)
     outside = None if outside is None else whole(outside, "outside", least=0)
     if design not in get_args(Design):

@@ -220,9 +220,21 @@ def test_files_of_other_types_or_orders_are_not_joined(tmp_path):
 
 
 def test_mixed_columns_of_a_large_file_are_refused(tmp_path):
-    cells = [str(i) for i in range(300_000)]
+    cells = [str(i) for i in range(10**7, 10**7 + 50_000)]
     cells[-1] = "word"
-    path = written(tmp_path / "t.csv", {"c": cells, "y": ["0", "1"] * 150_000})
+    path = written(tmp_path / "t.csv", {"c": cells, "y": ["0", "1"] * 25_000})
     with pytest.raises(DataError, match="reads parts of a column as numbers and parts as texts"):
         load(path, label="y", frame=True, categorical=["c"])
-    assert load(path, label="y", frame=True, texts=["c"]).X["c"].tolist()[0] == "0"
+    assert load(path, label="y", frame=True, texts=["c"]).X["c"].tolist()[0] == "10000000"
+
+
+def test_types_that_differ_between_files_are_told(tmp_path):
+    one = written(tmp_path / "a.csv", {"c": ["1", "2"], "d": ["True", "False"], "y": ["0", "1"]})
+    two = written(tmp_path / "b.csv", {"c": ["1", ""], "d": ["True", ""], "y": ["0", "1"]})
+    data, _ = load_parts([one, two], label="y", frame=True)
+    assert (
+        data.notes[0]
+        == "Column 'c': pandas reads int64 in a.csv, float64 in b.csv; models were handed float64, with the same values."
+    )
+    assert "bool in a.csv, object in b.csv" in data.notes[1]
+    assert data.X["d"].tolist()[:3] == [True, False, True]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import random
 import subprocess
 import sys
 import zipfile
@@ -14,7 +16,7 @@ from numpy.lib import format as npy
 
 from miaudit.data import load, read_index
 from miaudit.data.room import available_bytes, require_room, within_memory
-from miaudit.errors import DataError
+from miaudit.errors import DataError, MiauditError
 from miaudit.outputs import read_outputs
 
 LIMITED = """
@@ -135,3 +137,50 @@ def test_a_hundred_thousand_classes_take_no_square_of_them(tmp_path):
     )
     said = limited(f"import miaudit.scoring; print(miaudit.scoring.score({str(tmp_path / 'o.npz')!r}).target.classes)")
     assert said.strip() == "100000" or "take fewer records" in said
+
+
+def contents():
+    X, y = np.linspace(0, 1, 60).reshape(20, 3), np.arange(20) % 2
+    cells = ["x", "", "01", '"1,5"', "NA"]
+    table = "a,b,y\n" + "".join(f"{i},{cells[i % 5]},{i % 2}\n" for i in range(20))
+
+    def saved(save, *arrays, **named):
+        content = io.BytesIO()
+        save(content, *arrays, **named)
+        return content.getvalue()
+
+    yield "a.npz", saved(np.savez_compressed, X=X, y=y, classes=np.array(["a", "b"]))
+    yield "p.npz", saved(np.savez, X_packed=np.packbits(np.eye(20, dtype=np.uint8), axis=1), n_features=20, y=y)
+    yield "o.npz", saved(np.savez, target=np.full((20, 2), 0.5), labels=y, member=y, slice_s=np.array(["u", "v"])[y])
+    yield "i.npy", saved(np.save, np.arange(5))
+    yield "c.csv", table.encode()
+    yield "c.csv.gz", gzip.compress(table.encode())
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": X[:, 0], "s": ["x", None] * 10, "c": pandas.Categorical(["u", "v"] * 10), "y": y})
+    yield "q.parquet", saved(lambda file, frame: frame.to_parquet(file), frame)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries, on broken files
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 30))])
+def test_a_damaged_file_is_refused_or_read(tmp_path, seed):
+    draw = random.Random(seed)
+    for name, whole in contents():
+        for _ in range(60):
+            content = bytearray(whole)
+            for _ in range(draw.choice([1, 1, 2, 4, 16])):
+                at = draw.randrange(len(content)) if content else 0
+                if draw.random() < 0.7 and content:
+                    content[at] = draw.randrange(256)
+                elif draw.random() < 0.5:
+                    content[at:at] = draw.randbytes(draw.randrange(1, 9))
+                else:
+                    del content[at : at + draw.choice([1, 8, 40, len(content)])]
+            path = tmp_path / name
+            path.write_bytes(content)
+            with contextlib.suppress(MiauditError):
+                if name == "o.npz":
+                    read_outputs(path)
+                elif name == "i.npy":
+                    read_index(path)
+                else:
+                    load(path, label="y", frame=not name.endswith("npz") and draw.random() < 0.5)

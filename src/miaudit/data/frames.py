@@ -41,7 +41,9 @@ def read_frame(path: Path, *, texts: Collection[str] = (), records: int) -> Any:
                     frame = pandas.read_csv(
                         file, dtype=dict.fromkeys(texts, str), compression="gzip" if is_packed(path) else None
                     )
-        except (OSError, ValueError, TypeError, ArithmeticError, ImportError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # of a library, on a file of anybody
             raise DataError(f"{path} cannot be read by pandas {pandas.__version__}: {error}") from error
     mixed = [str(warning.message) for warning in seen if issubclass(warning.category, pandas.errors.DtypeWarning)]
     if mixed:

@@ -221,7 +221,7 @@ def from_table(
             *texts,
             *(column for column in categorical if column in features and _are_codes(table.columns[column])),
         }
-        X = _frames(table, files, sizes, features, as_texts)
+        X = _frames(table, files, sizes, features, as_texts, notes)
         reading = reading_of(files[0], as_texts)
         notes += _frame_notes(table, features, {*numeric, *as_texts})
     if keep is not None:
@@ -257,7 +257,12 @@ def _are_codes(cells: Any) -> bool:
 
 
 def _frames(
-    table: Table, files: Sequence[Path], sizes: Sequence[int], features: Sequence[str], texts: Collection[str]
+    table: Table,
+    files: Sequence[Path],
+    sizes: Sequence[int],
+    features: Sequence[str],
+    texts: Collection[str],
+    notes: list[str],
 ) -> Any:
     columns = [table.columns[name] for name in features]
     size = sum(map(_bytes_of, columns))
@@ -266,7 +271,15 @@ def _frames(
         frames = [
             read_frame(path, texts=texts, records=n)[list(features)] for path, n in zip(files, sizes, strict=True)
         ]
-        return stack_records(frames, names=[str(path) for path in files])
+        stacked = stack_records(frames, names=[str(path) for path in files])
+    for name in features:
+        types = [str(frame[name].dtype) for frame in frames]
+        if len(set(types)) > 1:
+            read = ", ".join(f"{kind} in {path.name}" for kind, path in zip(types, files, strict=True))
+            notes.append(
+                f"Column {name!r}: pandas reads {read}; models were handed {stacked[name].dtype}, with the same values."
+            )
+    return stacked
 
 
 def _bytes_of(cells: Any) -> int:

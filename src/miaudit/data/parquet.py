@@ -65,7 +65,9 @@ def read_parquet(path: Path) -> tuple[dict[str, NDArray[Any] | Unread], tuple[st
         raise DataError(f"{path} is a folder; give one Parquet file, its parts written into one") from None
     except pa.ArrowMemoryError as error:
         raise DataError(f"{path} does not fit into memory: {error}; take fewer records or columns") from error
-    except (OSError, pa.ArrowException) as error:
+    except DataError:
+        raise
+    except Exception as error:  # of a library, on a file of anybody
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
