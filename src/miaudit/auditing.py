@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +178,7 @@ def audit(
     """
     began = time.perf_counter()
     jobs = None if jobs is None else whole(jobs, "jobs", least=0)
-    if time_limit is not None and (
-        isinstance(time_limit, bool) or not isinstance(time_limit, Real) or not time_limit > 0
-    ):
+    if time_limit is not None and not _is_positive(time_limit):
         raise PlanError(f"time_limit must be a number of seconds above 0, got {time_limit!r}")
     if retrain < 0 or (retrain and out is None):
         raise PlanError(
@@ -253,6 +250,10 @@ def audit(
             return _carry_out(case, Path(out), workers, say, began, keep=True, retrain=retrain)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-"))
         return _carry_out(case, Path(folder), workers, say, began, keep=False)
+
+
+def _is_positive(value: Any) -> bool:
+    return not isinstance(value, bool | str) and hasattr(value, "__float__") and float(value) > 0
 
 
 def _plan(subject: Mapping[str, Any] | str | Path) -> Plan:
