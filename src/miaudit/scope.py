@@ -55,7 +55,10 @@ def _apart(split: Split) -> str:
         )
     lost = copies.left_out.get("population", 0)
     without = f" once {lost:,} copies of audited records were left out" if lost else ""
-    return f"disjoint from the target's members and non-members by their values{without}."
+    return (
+        f"disjoint from the target's members and non-members by their values{without}: none has the same values. Rounded or "
+        "noisy copies were looked for only as far as they stand out from chance, so some may be left."
+    )
 
 
 def _of_data(case: Case, of_audited: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from miaudit.attacks import Attack, Shokri, attack_name, plan_attacks, with_floors
 from miaudit.attacks.planner import Design
 from miaudit.case import chosen_attacks
-from miaudit.data import Copies, apart, check_audited, same_records
+from miaudit.data import Copies, apart_by_value, check_audited
 from miaudit.evidence import Bools, Evidence, Population
 from miaudit.findings import (
     OPERATING,
@@ -191,13 +191,11 @@ def _copies(stored: StoredOutputs, seed: int) -> tuple[Bools, Copies | None]:
     if own.features is None:
         return keep, None
     flat = [np.asarray(each).reshape(len(each), -1) for each in (own.features, theirs) if each is not None]
-    codes = same_records(np.concatenate(flat))
-    audited, outside = codes[: len(member)], codes[len(member) :]
-    labels = np.concatenate([own.audited_labels, population.labels]) if population is not None else own.audited_labels
-    there = labels[len(member) : len(codes)]
-    masks, copies = apart(
+    audited = own.audited_labels
+    outside = audited[:0] if population is None or theirs is None else population.labels
+    masks, copies = apart_by_value(
+        np.concatenate([flat[0][member], flat[0][~member], *flat[1:]]),
         [audited[member], audited[~member], outside],
-        [own.audited_labels[member], own.audited_labels[~member], there],
         seed=child_seed(seed, "copies"),
     )
     check_audited(copies, int(member.sum()), int((~member).sum()))
@@ -244,7 +242,10 @@ def _of_data(stored: StoredOutputs, copies: Copies | None) -> str:
     compared = "members and non-members"
     if stored.own.population is not None and stored.own.population.features is not None:
         compared = "members, non-members and records outside the audit"
-    return f"Knowledge of the data: {compared} were compared by value, and copies left out; {trained}."
+    return (
+        f"Knowledge of the data: {compared} were compared by value, and copies left out (rounded or noisy ones only as far "
+        f"as they stand out from chance); {trained}."
+    )
 
 
 def _trials(stored: StoredOutputs, attacks: Sequence[Attack] | None) -> tuple[list[Trial], list[AttackResult]]:

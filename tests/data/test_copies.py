@@ -142,6 +142,101 @@ def test_what_is_left_must_do_for_the_shadow_models() -> None:
     assert len(leave_out_copies(*small, need=200).population) == 50
 
 
+NEARLY = {
+    "three decimals": lambda X: np.round(X, 3),
+    "two decimals": lambda X: np.round(X, 2),
+    "half floats": lambda X: X.astype(np.float16).astype(float),
+    "cut to two decimals": lambda X: np.trunc(X * 100) / 100,
+    "noise": lambda X: X + np.random.default_rng(5).normal(0, 3e-3, X.shape),
+    "an offset": lambda X: X + 1e-3,
+}
+
+
+@pytest.mark.parametrize("form", NEARLY)
+@pytest.mark.parametrize("width", [3, 6, 30])
+@pytest.mark.parametrize("of", [MEMBERS, NONMEMBERS])
+def test_near_copies_of_audited_records_leave_the_population(form, width, of):
+    """The others of the population are not rounded, so that no side has a number of decimals of its own."""
+    X = records(d=width)
+    X[400:500] = NEARLY[form](X[of][:100])
+    dataset, split = case(X)
+    clean = leave_out_copies(dataset, split, need=200)
+    assert set(range(400, 500)).isdisjoint(clean.population.tolist())
+    assert 480 <= len(clean.population) <= 500
+    assert (len(clean.members), len(clean.nonmembers)) == (200, 200)
+    assert 50 <= clean.copies.near <= 120  # some are as near as another float format
+    assert "up to rounding or noise" in clean.copies.sentences(200, 200, 500)[0]
+
+
+def test_near_copies_of_repeated_records_are_seen():
+    X = records()
+    X[200:400] = np.repeat(X[200:250], 4, axis=0)
+    X[400:600] = np.round(X[200:400], 2)
+    assert len(leave_out_copies(*case(X), need=200).population) == 400
+
+
+@pytest.mark.parametrize("form", ["frame", "texts", "sparse"])
+def test_near_copies_are_seen_in_every_form(form):
+    X = records(d=6)
+    X[400:500] = np.round(X[:100], 2)
+    forms = {
+        "frame": lambda: pd.DataFrame(X).assign(sex=np.tile(["f", "m"], 500)),
+        "texts": lambda: X.astype(str).astype(object),
+        "sparse": lambda: sparse.csr_matrix(X),
+    }
+    assert leave_out_copies(*case(forms[form]()), need=200).copies.near >= 100
+
+
+def test_members_rounded_among_the_non_members_are_refused():
+    X = records()
+    X[200:400] = np.round(X[:200], 2)
+    with pytest.raises(SplitError, match="200 of the 200 non-members are copies of members"):
+        leave_out_copies(*case(X), need=200)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2, 8])
+@pytest.mark.parametrize("width", [1, 2, 3, 6])
+def test_honest_sides_have_no_near_copies_whatever_their_decimals(decimals, width):
+    for seed in range(5):
+        X = np.round(records(seed, d=width), decimals)
+        X[:200] = np.round(X[:200], 1)  # one side was saved with fewer decimals
+        clusters = records(seed + 50, 20, width)[np.arange(1000) % 20] + 0.01 * records(seed + 90, d=width)
+        for table in (X, clusters):
+            assert leave_out_copies(*case(table), need=1).copies.near == 0
+
+
+WHOLE = (records(3) * 1e9).astype(np.int64) // 8 + 2**60
+EXACT = {
+    "int64": WHOLE,
+    "uint64": WHOLE.astype(np.uint64) + np.uint64(2**63),
+    "frame": pd.DataFrame(WHOLE),
+    "objects": WHOLE.astype(object),
+    "texts": WHOLE.astype(str).astype(object),
+    "whole floats": np.rint(records(3) * 1e9) + 2.0**40,
+    "mixed objects": np.column_stack([["x", *(WHOLE[1:, 0] - 2**60 + 2**40).astype(float).tolist()]] * 2).astype(
+        object
+    ),
+    "close floats": 1 + 1e-9 * records(3),
+    "sparse": sparse.csr_matrix(1 + 1e-9 * records(3)),
+    "sparse whole": sparse.csr_matrix(np.rint(records(3) * 1e9) + 2.0**40),
+}
+
+
+@pytest.mark.parametrize("form", EXACT)
+def test_different_numbers_are_different_records_where_all_have_one_type(form):
+    sides = np.repeat([0, 1, 2], SIZES)
+    assert len(np.unique(same_records(EXACT[form], sides))) == 1000
+    assert not any(leave_out_copies(*case(EXACT[form]), need=200).copies.same.values())
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e9])
+def test_a_side_of_float32_is_compared_as_float32(scale):
+    X = np.rint(records() * scale) + (2**26 if scale == 1e9 else 0.25)
+    X[400:] = np.concatenate([X[:50], X[450:]]).astype(np.float32)
+    clean = leave_out_copies(*case(X), need=200)
+    assert clean.copies.left_out["population"] == 50
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_records_of_few_different_values_are_kept_and_counted(seed: int) -> None:
     dataset, split = case(coarse(seed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from miaudit.data.arrays import from_arrays, from_sides, groups_of_sides
 from miaudit.data.copies import Copies, same_records
 from miaudit.data.dataset import Dataset
-from miaudit.data.disjoint import apart, check_audited, leave_out_copies
+from miaudit.data.disjoint import apart_by_value, check_audited, leave_out_copies
 from miaudit.data.features import Features, features
 from miaudit.data.load import load, load_parts
 from miaudit.data.named import NAMED, NamedInfo, load_named
@@ -33,7 +33,7 @@ __all__ = [
     "Records",
     "Schema",
     "Split",
-    "apart",
+    "apart_by_value",
     "as_records",
     "check_audited",
     "check_finite",

@@ -20,6 +20,10 @@ Ints = NDArray[np.int64]
 
 _TOLERANCE = 1e-4  # of a column's spread: what a float format or a cast changes
 _FLOAT32 = 2.4e-7  # of a column's largest value: twice the rounding of a cast to float32
+_FLOAT64 = 4.5e-16  # the same of float64
+_NEAR = (3e-2, 5e-3, 5e-4)  # of a column's spread: what rounding to a few decimals or a little noise changes
+_FEW = 10  # near copies on two sides below which chance may have brought them about
+_BEYOND = 5  # times as many near pairs as chance brings about, from which they are copies
 _CHUNK = 1 << 12
 _LAGS = 256  # neighbours along one direction that are compared
 
@@ -38,12 +42,15 @@ class Copies:
         For each side: how many records were left out of it.
     alike
         Whether records were kept although many coincide, because no more do than if all records were dealt at random.
+    near
+        How many records were taken for copies of a record on another side although rounding or noise changed them.
     """
 
     same: Mapping[str, int] = field(default_factory=dict)
     labelled: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     alike: bool = False
+    near: int = 0
 
     @property
     def shared(self) -> int:
@@ -75,6 +82,11 @@ class Copies:
         twice = 'If the table holds the same record several times, split.duplicates = "drop" keeps one of each.'
         chance = "as often as chance brings about where records have few different values"
         said = []
+        if self.near:
+            said.append(
+                f"{self.near:,} records are copies of a record on another side up to rounding or noise: all their columns are "
+                f"nearly the same, which is more than {_BEYOND} times as frequent as pairs within the sides explain."
+            )
         if lost.get("population"):
             said.append(
                 f"{lost['population']:,} records of the population are copies of audited records "
@@ -102,45 +114,109 @@ class Copies:
         return said
 
 
-def same_records(X: Records) -> Ints:
+def same_records(X: Records, sides: Ints | None = None) -> Ints:
     """Return (n,) numbers of records, equal where a model sees the same record.
 
-    Whole numbers are compared as float32, texts without outer blanks and in one Unicode form, a number in a text as the
+    Whole numbers are compared exactly, texts without outer blanks and in one Unicode form, a number in a text as the
     number. Other numbers are the same within a ten-thousandth of their column's spread (less where columns are so few
     that records would coincide by chance), as another float format or a cast leaves them. Candidates are neighbours along
     random directions; every column of a candidate is compared.
+
+    Parameters
+    ----------
+    sides
+        (n,) numbers of the sides. Where one side holds a column as float32 and another as float64, the column is compared
+        as float32.
     """
-    codes, numbers, tolerance = _parts(X)
-    if numbers is None or not n_records(X):
+    codes, numbers, tolerance = _parts(X, np.zeros(n_records(X), np.int64) if sides is None else sides)
+    return _joined(codes, numbers, tolerance.clip(min=1e-300))
+
+
+def copies_across(X: Records, sides: Ints) -> tuple[Ints, Ints]:
+    """Return the numbers of `same_records`, and the same with near copies on different sides joined.
+
+    Near copies differ by rounding or noise. Two records are near if no column differs by more than a share of its spread.
+    They are joined where far more pairs are near across two sides than within these sides. Neighbours along random
+    directions are looked at, so that in large crowded tables near copies may be missed.
+    """
+    codes, numbers, tolerance = _parts(X, sides)
+    same = _joined(codes, numbers, tolerance.clip(min=1e-300))
+    if numbers is None or not len(same):
+        return same, same
+    spread = _spreads(numbers)
+    _, rows = np.unique(np.column_stack([sides, same]), axis=0, return_index=True)  # one of those a side repeats
+    side, number = sides[rows], same[rows]
+    for share in _NEAR:
+        width = np.maximum(share * spread, tolerance).clip(min=1e-300)
+        one, two = _near_pairs(codes[rows], _places(numbers, width)[rows], numbers, rows, width)
+        apart = number[one] != number[two]
+        one, two = one[apart], two[apart]
+        across = _beyond_chance(side, one, two)
+        if across.any():
+            links = np.stack([number[one[across]], number[two[across]]])
+            return same, _components(links, int(same.max()) + 1)[same]
+    return same, same
+
+
+def _beyond_chance(sides: Ints, one: Ints, two: Ints) -> NDArray[np.bool_]:
+    """Return which pairs lie across sides that share far more pairs than chance explains.
+
+    The density of pairs across two sides is at most the geometric mean of those within (Cauchy and Schwarz).
+    """
+    sizes = np.bincount(sides).astype(float)
+    across = np.zeros(len(one), bool)
+    first, second = np.minimum(sides[one], sides[two]), np.maximum(sides[one], sides[two])
+    within = np.array([((first == s) & (second == s)).sum() for s in range(len(sizes))])
+    density = (within + 1) / np.maximum(sizes * (sizes - 1) / 2, 1)
+    for a in range(len(sizes)):
+        for b in range(a + 1, len(sizes)):
+            pairs = (first == a) & (second == b)
+            records = min(len(np.unique(one[pairs])), len(np.unique(two[pairs])))
+            if records > max(_FEW, _BEYOND * sizes[a] * sizes[b] * math.sqrt(density[a] * density[b])):
+                across |= pairs
+    return across
+
+
+def _joined(codes: Ints, numbers: Any, tolerance: NDArray[np.float64]) -> Ints:
+    if numbers is None or not len(codes):
         return codes
-    directions = np.random.default_rng(0).normal(size=(len(tolerance), 4))
-    directions /= np.linalg.norm(directions, axis=0)
-    places = _along(numbers, directions / tolerance[:, None])  # (n, 4)
+    places = _places(numbers, tolerance)
     _, first, number = np.unique(
         np.column_stack([codes, places]), axis=0, return_index=True, return_inverse=True
     )  # records that are equal in every bit need no neighbours
-    joined = _linked(codes[first], places[first], numbers, first, tolerance)
-    return joined[number.ravel()]
+    pairs = _near_pairs(codes[first], places[first], numbers, first, tolerance)
+    return _components(pairs, len(first))[number.ravel()]
 
 
-def _parts(X: Records) -> tuple[Ints, Any, NDArray[np.float64]]:
+def _places(numbers: Any, tolerance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 4) places of the records along random directions, in units of the tolerance."""
+    directions = np.random.default_rng(0).normal(size=(len(tolerance), 4))
+    directions /= np.linalg.norm(directions, axis=0)
+    return _along(numbers, directions / tolerance[:, None])
+
+
+def _parts(X: Records, sides: Ints) -> tuple[Ints, Any, NDArray[np.float64]]:
     """Return (n,) numbers of what must be equal, (n, c) numbers that may differ a little or None, and their tolerances."""
     n = n_records(X)
     if is_sparse(X):
-        return _sparse_parts(X.tocsr())
+        return _sparse_parts(X.tocsr(), sides)
+    exact: list[NDArray[Any]] = []
     if kind_of(X) == "array" and X.dtype.kind != "O":
         table = X.reshape(n, -1)
-        exact: list[NDArray[Any]] = []
+        if table.dtype.kind == "b":
+            table = table.view(np.uint8)
     else:
-        columns = [_column(column_values(X, i)) for i in range(n_columns(X))]
-        exact = [values[:, None] for values in columns if values.dtype.kind == "S"]
-        numeric = [values for values in columns if values.dtype.kind != "S"]
+        columns = [_column(column_values(X, i), sides) for i in range(n_columns(X))]
+        exact = [values[:, None] for values in columns if values.dtype.kind in "Siu"]
+        numeric = [values for values in columns if values.dtype.kind not in "Siu"]
         table = np.column_stack(numeric) if numeric else np.empty((n, 0), np.float32)
-    whole = _whole(table)
+    whole, single = _whole(table), _single(table, sides)
     digests = []
     for start in range(0, n, _CHUNK):
         rows = slice(start, start + _CHUNK)
-        numbers = np.asarray(table[rows], np.float32) + np.float32(0)  # no -0
+        numbers = table[rows] + table.dtype.type(0)  # no -0
+        if single.any():
+            numbers = np.where(single, _cast(numbers), numbers)
         blocks = [np.where(whole, numbers, np.isnan(numbers)), *(each[rows] for each in exact)]
         blocks = [np.ascontiguousarray(each).view(np.uint8).reshape(len(numbers), -1) for each in blocks]
         digests += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.hstack(blocks)]
@@ -148,33 +224,66 @@ def _parts(X: Records) -> tuple[Ints, Any, NDArray[np.float64]]:
     if whole.all():
         return codes, None, np.empty(0)
     numbers = table if not whole.any() else table[:, ~whole]
-    return codes, numbers, _tolerances(numbers)
+    return codes, numbers, _tolerances(numbers, single[~whole])
 
 
-def _sparse_parts(X: Any) -> tuple[Ints, Any, NDArray[np.float64]]:
+def _cast(numbers: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
+
+
+def _single(table: NDArray[Any], sides: Ints) -> NDArray[np.bool_]:
+    """(columns,) whether one side holds a column as float32, by its values, and another does not.
+
+    Small whole numbers are the same in both formats and say nothing of a side's.
+    """
+    if table.dtype.kind != "f" or table.dtype.itemsize <= 4:
+        return np.zeros(table.shape[1], bool)
+    k = int(sides.max(initial=0)) + 1
+    fits, evidence = np.ones((k, table.shape[1]), bool), np.zeros((k, table.shape[1]), bool)
+    for start in range(0, len(table), _CHUNK):
+        part, side = table[start : start + _CHUNK], sides[start : start + _CHUNK]
+        same = (_cast(part) == part) | np.isnan(part)
+        speaks = np.isfinite(part) & ((part != np.rint(part)) | (np.abs(part) > 1 << 24))
+        for s in np.unique(side):
+            fits[s] &= same[side == s].all(axis=0)
+            evidence[s] |= speaks[side == s].any(axis=0)
+    return np.asarray((fits & evidence).any(axis=0) & ~fits.all(axis=0))
+
+
+def _sparse_parts(X: Any, sides: Ints) -> tuple[Ints, Any, NDArray[np.float64]]:
     X = X.copy()
     X.sum_duplicates()
     X.eliminate_zeros()
     whole = bool((X.data == np.rint(X.data)).all())
+    data = X.data.astype(np.float64) if X.dtype.kind == "f" else X.data
+    single = _single(data[:, None], np.repeat(sides, np.diff(X.indptr)))[0]
+    data = _cast(data) if single else data
     digests = []
     for start, stop in zip(X.indptr[:-1].tolist(), X.indptr[1:].tolist(), strict=True):
-        row = X.indices[start:stop].astype("<i8").tobytes() + X.data[start:stop].astype(np.float32).tobytes()
+        row = X.indices[start:stop].astype("<i8").tobytes() + data[start:stop].tobytes()
         digests.append(hashlib.blake2b(row if whole else b"", digest_size=16).digest())
     spread = float(np.std(X.data)) if X.nnz else 0.0
-    level = max(_TOLERANCE * spread, _FLOAT32 * float(np.abs(X.data).max(initial=1.0)))
+    level = max(_TOLERANCE * spread, (_FLOAT32 if single else _FLOAT64) * float(np.abs(X.data).max(initial=1.0)))
     return _numbered(digests), None if whole else X.astype(np.float64), np.full(X.shape[1], level)
 
 
-def _column(values: NDArray[Any]) -> NDArray[Any]:
+def _column(values: NDArray[Any], sides: Ints) -> NDArray[Any]:
     """Return numbers, or texts as (n,) digests, equal where they say the same."""
     if values.dtype.kind in "biuf":
-        return values if values.dtype.kind != "b" else values.astype(np.float32)
+        return values if values.dtype.kind != "b" else values.astype(np.uint8)
     if values.dtype.kind in "mM":
         return values.astype("datetime64[us]" if values.dtype.kind == "M" else "timedelta64[us]").view("S8")
     items = [_plain(value) for value in values.tolist()]
     if all(isinstance(item, float) for item in items):
         return np.array(items, np.float64)
-    texts = [f"{np.float32(item):.9g}" if isinstance(item, float) else f"text {item}" for item in items]
+    numbers = np.array([item if isinstance(item, float) else math.nan for item in items])
+    single = bool(_single(numbers[:, None], sides)[0])
+    numbers = _cast(numbers).astype(float) if single else numbers
+    texts = [
+        f"{number + 0.0!r}" if isinstance(item, float) else f"text {item}"
+        for item, number in zip(items, numbers.tolist(), strict=True)
+    ]
     return np.array([_digest(text) for text in texts], "S16")
 
 
@@ -192,13 +301,22 @@ def _plain(value: Any) -> float | str:
             number = float(text)
         except ValueError:
             return text
-        return number if math.isfinite(number) else text
+        return number if math.isfinite(number) and not _beyond_float(text, number) else text
     if value is None:
         return math.nan
     try:
-        return float(value)
+        number = float(value)
+        return str(value) if isinstance(value, int | np.integer) and int(number) != int(value) else number
     except (TypeError, ValueError, OverflowError):
         return str(value)
+
+
+def _beyond_float(text: str, number: float) -> bool:
+    """Whether a text holds a whole number that no float is equal to."""
+    try:
+        return int(number) != int(text)
+    except ValueError:
+        return False
 
 
 def _whole(table: NDArray[Any]) -> NDArray[np.bool_]:
@@ -212,16 +330,26 @@ def _whole(table: NDArray[Any]) -> NDArray[np.bool_]:
     return whole
 
 
-def _tolerances(numbers: NDArray[Any]) -> NDArray[np.float64]:
+def _tolerances(numbers: NDArray[Any], single: NDArray[np.bool_]) -> NDArray[np.float64]:
     n, c = numbers.shape
-    sample = np.asarray(numbers[:: max(1, n // 4000)], np.float64)
-    sample = np.where(np.isfinite(sample), sample, 0.0)
-    low, high = np.quantile(sample, [0.25, 0.75], axis=0)
-    spread = np.where(high > low, (high - low) / 1.35, sample.std(axis=0))
     by_chance = (1e-3 / n) ** (1 / c) / 0.56  # normal columns of unit spread: one record in a thousand has a neighbour
+    largest = np.abs(_sample(numbers)).max(axis=0)
     return np.asarray(
-        np.maximum(spread * min(_TOLERANCE, by_chance), _FLOAT32 * np.abs(sample).max(axis=0)).clip(min=1e-300)
+        np.maximum(_spreads(numbers) * min(_TOLERANCE, by_chance), np.where(single, _FLOAT32, _FLOAT64) * largest)
     )
+
+
+def _sample(numbers: NDArray[Any]) -> NDArray[np.float64]:
+    sample = np.asarray(numbers[:: max(1, len(numbers) // 4000)], np.float64)
+    return np.where(np.isfinite(sample), sample, 0.0)
+
+
+def _spreads(numbers: Any) -> NDArray[np.float64]:
+    if is_sparse(numbers):
+        return np.full(numbers.shape[1], float(np.std(numbers.data)))
+    sample = _sample(numbers)
+    low, high = np.quantile(sample, [0.25, 0.75], axis=0)
+    return np.asarray(np.where(high > low, (high - low) / 1.35, sample.std(axis=0)))
 
 
 def _along(numbers: Any, directions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -235,8 +363,10 @@ def _along(numbers: Any, directions: NDArray[np.float64]) -> NDArray[np.float64]
     return np.concatenate(parts)
 
 
-def _linked(codes: Ints, places: NDArray[np.float64], numbers: Any, rows: Ints, tolerance: NDArray[np.float64]) -> Ints:
-    """(k,) numbers of the records, equal where a chain of neighbours within the tolerance links them."""
+def _near_pairs(
+    codes: Ints, places: NDArray[np.float64], numbers: Any, rows: Ints, tolerance: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """(2, pairs) neighbours within the tolerance, in every column."""
     order = np.lexsort((places[:, 0], codes))
     width = min(math.sqrt(len(tolerance)), 6.0) * (1 + 1e-9)  # the changes of many columns add up like noise
     links: list[NDArray[np.int64]] = []
@@ -245,12 +375,17 @@ def _linked(codes: Ints, places: NDArray[np.float64], numbers: Any, rows: Ints, 
         near = (codes[one] == codes[two]) & (places[two, 0] - places[one, 0] <= width)
         if not near.any():
             break
-        near &= (np.abs(places[one] - places[two]) <= width).all(axis=1)
+        one, two = one[near], two[near]
+        near = (np.abs(places[one] - places[two]) <= width).all(axis=1)
         one, two = one[near], two[near]
         fits = _within(numbers, rows[one], rows[two], tolerance)
         links.append(np.stack([one[fits], two[fits]]))
-    ends = np.concatenate(links, axis=1) if links else np.empty((2, 0), np.int64)
-    graph = sparse.coo_array((np.ones(ends.shape[1], bool), (ends[0], ends[1])), shape=(len(codes), len(codes)))
+    return np.concatenate(links, axis=1) if links else np.empty((2, 0), np.int64)
+
+
+def _components(ends: NDArray[np.int64], n: int) -> Ints:
+    """(n,) numbers, equal where a chain of pairs links."""
+    graph = sparse.coo_array((np.ones(ends.shape[1], bool), (ends[0], ends[1])), shape=(n, n))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.copies import Copies, same_records
+from miaudit.data.copies import Copies, copies_across
 from miaudit.data.dataset import Dataset
-from miaudit.data.records import take_records
+from miaudit.data.records import Records, take_records
 from miaudit.data.split import SIDES, Split
 from miaudit.errors import SplitError
 
@@ -49,13 +49,38 @@ def leave_out_copies(dataset: Dataset, split: Split, *, need: int = 1, seed: int
         If too few records are left on a side.
     """
     sides = [split.members, split.nonmembers, split.population]
-    codes = np.split(
-        same_records(take_records(dataset.X, np.concatenate(sides))), np.cumsum([len(side) for side in sides])[:-1]
-    )
-    keep, copies = apart(codes, [dataset.y[side] for side in sides], seed=seed)
+    X = take_records(dataset.X, np.concatenate(sides))
+    keep, copies = apart_by_value(X, [dataset.y[side] for side in sides], seed=seed)
     _check_left(split, copies, need)
     kept = [side[mask] for side, mask in zip(sides, keep, strict=True)]
     return replace(split, members=kept[0], nonmembers=kept[1], population=kept[2], copies=copies)
+
+
+def apart_by_value(X: Records, labels: Sequence[Ints], *, seed: int = 0) -> tuple[list[NDArray[np.bool_]], Copies]:
+    """Return what `apart` does, of the records of all three sides under one another; near copies count as copies.
+
+    Where the records coincide so often that they stay, near copies are not counted.
+
+    Parameters
+    ----------
+    X
+        Records of members, non-members and population, under one another.
+    labels
+        For each side, the classes of its records.
+    seed
+        Of the random deals that a large share is compared with.
+    """
+    sizes = [len(side) for side in labels]
+    ends = np.cumsum(sizes)[:-1]
+    same, joined = (np.split(codes, ends) for codes in copies_across(X, np.repeat(np.arange(3), sizes)))
+    keep, copies = apart(same, labels, seed=seed)
+    if all(map(np.array_equal, same, joined)):
+        return keep, copies
+    keep_near, with_near = apart(joined, labels, seed=seed)
+    near = sum(with_near.same[pair] - copies.same[pair] for pair in ("members/nonmembers", "audited/population"))
+    if with_near.alike or not near:
+        return keep, copies
+    return keep_near, replace(with_near, near=near)
 
 
 def apart(codes: Sequence[Ints], labels: Sequence[Ints], *, seed: int = 0) -> tuple[list[NDArray[np.bool_]], Copies]:
