@@ -167,7 +167,39 @@ def test_parameters_that_reach_outside_need_consent(path, params):
 @pytest.mark.parametrize(
     ("path", "params"),
     [
+        ("sklearn.ensemble.BaggingClassifier", {"estimator": TREE}),
+        ("sklearn.calibration.CalibratedClassifierCV", {"estimator": "os.system"}),
+        ("sklearn.multiclass.OneVsRestClassifier", {"estimator": 3}),
+        ("sklearn.ensemble.StackingClassifier", {"estimators": [], "final_estimator": TREE}),
+        ("sklearn.ensemble.VotingClassifier", {"estimators": [["a", TREE]]}),
+        ("sklearn.pipeline.Pipeline", {"steps": TREE}),
+        ("sklearn.compose.ColumnTransformer", {"transformers": [["a", TREE, [0]]]}),
+    ],
+)
+@pytest.mark.parametrize("allow_code", [False, True])
+def test_an_estimator_inside_another_has_no_form_in_a_plan(path, params, allow_code):
+    with pytest.raises(PlanError, match="takes estimators, which a plan cannot put inside another.*recipe.function"):
+        named_estimator(path, params, allow_code=allow_code)
+
+
+@pytest.mark.parametrize("failure", ["__init__", "get_params", "__sklearn_tags__", "predict_proba"])
+def test_an_estimator_that_fails_while_it_is_made_is_a_plan_error(failure, tmp_path, monkeypatch):
+    package = tmp_path / f"fails_in_{failure.strip('_')}.py"
+    decorator = "    @property\n" if failure == "predict_proba" else ""
+    package.write_text(
+        "from sklearn.tree import DecisionTreeClassifier\nclass Mine(DecisionTreeClassifier):\n"
+        f"{decorator}    def {failure}(self, *_, **__): raise RuntimeError('a fault of mine')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PlanError, match="RuntimeError: a fault of mine"):
+        named_estimator(f"{package.stem}.Mine", {}, allow_code=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
         (TREE, {"max_depth": 3}),
+        ("sklearn.compose.ColumnTransformer", {"transformers": [["a", "passthrough", [0]]], "remainder": "drop"}),
         ("sklearn.ensemble._forest.RandomForestClassifier", {"n_estimators": 3}),
         ("sklearn.feature_extraction.text.TfidfVectorizer", {"input": "content", "ngram_range": [1, 2]}),
         ("lightgbm.LGBMClassifier", {"verbose": -1, "num_leaves": 7, "feature_fraction": 0.5, "n_jobs": 1}),

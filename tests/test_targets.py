@@ -55,6 +55,8 @@ def test_other_widths_are_told_before_the_model_is_asked():
         (lambda X: np.tile([0.5, 0.51, 0.0], (len(X), 1)) + 0.0001234, "do not sum to one"),
         (lambda X: np.full((len(X), 3), np.nan), "not finite"),
         (lambda X: np.full((len(X), 3), "a"), "expected numbers"),
+        (lambda X: np.full((len(X), 3), b"0.2"), "expected numbers"),
+        (lambda X: np.full((len(X), 3), 1j), "expected numbers"),
         (lambda X: 1 / 0, "ZeroDivisionError"),
     ],
 )
@@ -62,6 +64,30 @@ def test_an_unusable_answer_is_named(answer, said):
     with pytest.raises(TargetError, match=said) as caught:
         as_target(answer, classes=3).query(X)
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "form", [lambda P: P.astype(str), lambda P: P.astype(str).tolist(), lambda P: P.astype(object)]
+)
+def test_texts_of_numbers_are_refused_at_first_contact_with_what_to_do(form):
+    target = as_target(lambda X: form(np.tile([0.2, 0.3, 0.5], (len(X), 1)).astype(str)), classes=3)
+    with pytest.raises(TargetError, match=r"such as '0.2' \(str.*expected numbers.*astype\(float\)"):
+        target.make_contact(np.zeros((9, 4)))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16])
+def test_first_contact_compares_answers_of_any_type_of_number(dtype):
+    rows = iter([[[1, 0, 0]] * 5, [[0, 1, 0]] * 5, [[1, 0, 0]]])
+    contact = as_target(lambda X: np.array(next(rows), dtype), classes=3).make_contact(np.zeros((5, 4)))
+    assert contact["repeat_difference"] == 1.0
+
+
+def test_two_of_minus_infinity_are_the_same_answer():
+    logarithms = np.array([-np.inf, np.log(0.25), np.log(0.75)])
+    target = as_target(lambda X: np.tile(logarithms, (len(X), 1)), classes=3)
+    assert target.make_contact(np.zeros((5, 4)))["deterministic"]
+    target.confirm()
+    assert target.contact["unchanged"] is True
 
 
 PROBABILITIES = np.random.default_rng(1).dirichlet(np.ones(3), 60)

@@ -122,8 +122,9 @@ def oddities(contact: Mapping[str, Any] | None) -> list[str]:
         )
     if contact and not contact["batch_consistent"]:
         found.append(
-            f"The target's answer to a record depends on the other records of its request (by up to "
-            f"{contact['batch_difference']:.2g}): set target.http.batch = 1 to ask about each alone."
+            f"The target's answer to a record differs when it is asked alone (by up to {contact['batch_difference']:.2g}): it "
+            "depends on the other records of a request, or the target changes or is random. target.http.batch = 1 asks an "
+            "endpoint about each record alone."
         )
     if contact and contact["unchanged"] is None:
         found.append(

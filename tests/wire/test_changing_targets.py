@@ -162,6 +162,20 @@ def test_a_target_that_answers_now_as_one_model_and_now_as_another_is_called_ran
     assert any("randomised" in text for text in result.warnings)
 
 
+@pytest.mark.parametrize("why", ["company", "replaced"])
+def test_an_answer_that_differs_alone_is_not_explained(why):
+    turns = iter([0.2, 0.2, 0.3] + [0.25] * 40)  # replaced between the questions of first contact
+
+    def target(records):
+        return answers(records, next(turns) if why == "replaced" else 0.3 if len(records) == 1 else 0.2)
+
+    result = audit(target)
+    text = next(text for text in result.warnings if "asked alone" in text)
+    assert "depends on the other records of a request, or the target changes or is random" in text
+    assert result.target.contact["unchanged"] is (None if why == "replaced" else True)
+    assert any("is not known" in text for text in result.warnings) is (why == "replaced")
+
+
 def test_labels_that_differ_are_another_model():
     target = as_target(lambda records: (np.asarray(records)[:, 0] > 0).astype(int), classes=2)
     target.make_contact(X)

@@ -49,10 +49,34 @@ def made_estimator(path: str, params: dict[str, Any], *, allow_code: bool = Fals
     if not allow_code:
         _check_params(path, cls, params)
     params = {key: tuple(value) if isinstance(value, list) else value for key, value in params.items()}
+    if cls.__module__.startswith("sklearn."):
+        _refuse_nested(path, params)
     try:
-        return cls(**params)
+        made = cls(**params)
+        made.get_params()
+        getattr(made, "__sklearn_tags__", lambda: None)()  # asks the estimators inside
+        hasattr(made, "predict_proba")
     except Exception as error:
-        raise PlanError(f"{path} refuses its parameters {params}: {error}") from error
+        raise PlanError(f"{path} refuses its parameters {params}: {type(error).__name__}: {error}") from error
+    return made
+
+
+def _refuse_nested(path: str, params: dict[str, Any]) -> None:
+    """Refuse texts, or other values, where a class takes estimators: a plan has no form for one inside another."""
+    for name, value in params.items():
+        one = name in ("estimator", "base_estimator", "final_estimator") and value is not None
+        if one or (name in ("estimators", "steps", "transformers", "transformer_list") and not _are_words(value)):
+            raise PlanError(
+                f"{path}: the parameter {name} is {value!r:.80}, and takes estimators, which a plan cannot put inside another; "
+                "transformers go before it in recipe.steps, and any other is made by a function of yours: "
+                'recipe.function = "file.py:function", with --allow-code (in Python, allow_code=True)'
+            )
+
+
+def _are_words(entries: Any) -> bool:
+    """Whether each entry has, in place of an estimator, one of the two words that scikit-learn takes there."""
+    words = ("drop", "passthrough")
+    return isinstance(entries, tuple) and all(isinstance(e, list) and len(e) > 1 and e[1] in words for e in entries)
 
 
 def estimator_class(path: str, *, allow_code: bool = False) -> type:

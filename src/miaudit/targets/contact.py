@@ -37,7 +37,9 @@ def difference(first: NDArray[Any], second: NDArray[Any]) -> float:
     if not (_numbers(first) and _numbers(second)):
         other = [str(a) != str(b) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
         return float(np.mean(other)) if other else 0.0
-    return float(np.abs(first - second).max(initial=0.0))
+    here, there = first.astype(np.float64), second.astype(np.float64)  # differences of uint8 would wrap around
+    apart = here != there  # two of minus infinity, the logarithm of 0, do not differ
+    return float(np.abs(here[apart] - there[apart]).max(initial=0.0))
 
 
 def _numbers(answers: NDArray[Any]) -> bool:
@@ -67,10 +69,15 @@ def findings(
 
 def allowed(contact: Mapping[str, Any], first: NDArray[Any]) -> float:
     """Return by how much later answers may differ from the first ones and be those of the same model."""
-    scale = max(1.0, float(np.abs(first).max(initial=0.0))) if _numbers(first) else 0.0
-    noise = 0.0 if contact["deterministic"] else SPREADS * contact["repeat_difference"]
     company = 0.0 if contact["batch_consistent"] else SPREADS * contact["batch_difference"]  # may be asked with others
-    return max(SAME * scale, noise, company)
+    return max(_noise(contact, first), company)
+
+
+def _noise(contact: Mapping[str, Any], first: NDArray[Any]) -> float:
+    """Return the same for answers to the same batch."""
+    finite = np.abs(first[np.isfinite(first)]) if _numbers(first) else np.zeros(0)
+    scale = max(1.0, float(finite.max(initial=0.0))) if _numbers(first) else 0.0
+    return max(SAME * scale, 0.0 if contact["deterministic"] else SPREADS * contact["repeat_difference"])
 
 
 def repeated(
@@ -126,5 +133,15 @@ def repeated(
     vast = not contact["deterministic"] and most >= (
         np.ptp(first) if _numbers(first) else 1.0
     )  # hardly any differ by more
-    contact["unchanged"] = None if vast else True
-    contact["unchanged_reason"] = "its answers vary so much that another model would not be noticed" if vast else None
+    contact["unchanged"], contact["unchanged_reason"] = True, None
+    if vast:
+        contact |= {
+            "unchanged": None,
+            "unchanged_reason": "its answers vary so much that another model would not be noticed",
+        }
+    elif off > _noise(contact, first):
+        reason = (
+            f"asked again {since}, its answers differ by {off:.2g}, no more than those to a record alone and among others did "
+            "at first contact; the other records of a request or a change of the target may be why"
+        )
+        contact |= {"unchanged": None, "unchanged_reason": reason}

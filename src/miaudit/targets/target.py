@@ -375,6 +375,12 @@ class Target:
                 f"the target answered {n} records with shape {answer.shape}; expected "
                 + (f"({n},): one {what} per record" if self._one else f"({n}, {width}): one number per class")
             )
+        if answer.ndim == 2 and answer.dtype.kind not in "fiub":
+            value = next(iter(answer.reshape(-1)[:1].tolist()), "")
+            raise TargetError(
+                f"the target answered values of type {answer.dtype}, such as {value!r:.40} ({type(value).__name__}); "
+                "expected numbers, one per class: let it answer numbers, as answers.astype(float) makes of texts of numbers"
+            )
         return answer
 
     def _checked(self, answer: NDArray[Any]) -> NDArray[Any]:

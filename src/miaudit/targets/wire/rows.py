@@ -269,9 +269,28 @@ def _of_object(item: Mapping[str, Any], output: str | None, names: Sequence[str]
                 "classes has: if it is the score of another class, set output or answer to a list of one number per class"
             )
         return _by_name([(label, score)], names)
+    _refuse_one_score(item, names)
     if item and all(_is_number(value) for value in item.values()):
         return _by_name([(str(key), value) for key, value in item.items()], names)
     raise TargetError(f"the target answers objects: {said_error(item)}; set output to the key with the probabilities")
+
+
+def _refuse_one_score(item: Mapping[str, Any], names: Sequence[str] | None) -> None:
+    """Refuse a score beside the number of a class, as linear learners answer: it does not say of which class it is."""
+    score = next((key for key in _PROBABILITIES if _is_number(item.get(key))), None)
+    label = next((key for key in _LABEL if isinstance(item.get(key), int)), None)
+    if score is None or label is None or {str(name) for name in names or ()} >= set(item):
+        return
+    second = (
+        f'if it is the probability of the second class, set output = "{score}", and outputs = "score" of the target; '
+        if names is None or len(names) == 2
+        else ""
+    )
+    raise TargetError(
+        f"the target answers one score under {score!r} ({item[score]:g}) beside the class under {label!r} ({item[label]}), and "
+        f'not which class the score is of: {second}to audit the labels alone, set output = "{label}"; or let it answer one '
+        "number per class"
+    )
 
 
 def refuse_unnamed(item: Mapping[str, Any], key: str) -> None:
