@@ -326,11 +326,15 @@ def test_several_outputs_and_several_lists_of_classes_are_refused():
         as_target(Several().predict_proba, classes=3).query(X)
 
 
-def test_shadows_that_answer_something_else_than_the_target_are_told():
+def test_shadows_are_read_by_their_own_numbers_and_never_against_what_is_declared():
     arrays = {"labels": Y, "member": np.arange(60) < 30, "inside": np.zeros((2, 60), bool)}
-    for target, shadows in ((P, LOGITS), (LOGITS, P), (100 * P, P)):
-        with pytest.raises(DataError, match="all answers of a file are of one type"):
-            stored_outputs(arrays | {"target": target, "shadows": np.stack([shadows, shadows])})
+    powers = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+    for target, shadows, held in ((P, LOGITS, powers), (LOGITS, P, P), (100 * P, P, P)):
+        stored = arrays | {"target": target, "shadows": np.stack([shadows, shadows])}
+        np.testing.assert_allclose(stored_outputs(stored).own.shadows[0], held, atol=1e-6)
+    stored = arrays | {"target": P, "shadows": np.stack([LOGITS, LOGITS]), "kind": np.array("probabilities")}
+    with pytest.raises(DataError, match="shadows.*declared probabilities"):
+        stored_outputs(stored)
     same = stored_outputs(arrays | {"target": 100 * P, "shadows": np.stack([100 * P, 100 * P])})
     np.testing.assert_allclose(same.own.shadows[0], same.own.target)
 

@@ -116,7 +116,7 @@ def test_descriptions_tell_recipes_apart_and_equal_ones_are_equal():
 @pytest.mark.parametrize(
     ("thing", "said"),
     [
-        (SVC(), "no predict_proba.*give it probability=True, or wrap"),
+        (SVC(), "no predict_proba.*give it probability=True, or train it within"),
         (3, "does not say how"),
         (RandomForestClassifier, "does not say how"),
     ],
