@@ -5,13 +5,12 @@ The only room that knows all the others: data -> target -> shadows -> evidence -
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,40 +19,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
-from miaudit.attacks import RMIA, Attack, LabelOnly, Planned, attack_name, plan_attacks, with_floors
+from miaudit.answers import Type
+from miaudit.attacks import Attack, LabelOnly, Planned, attack_name, plan_attacks, with_floors
+from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
+from miaudit.auditing.drawing import draws_of, save_draws
 from miaudit.case import Case, case_of_model, case_of_plan
-from miaudit.data import Copies, Dataset, features, same_records
+from miaudit.data import Copies, Dataset, features
 from miaudit.data.records import is_sparse, take_records
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, PoolError
-from miaudit.evidence import Capability, Evidence, Population, Probes
-from miaudit.files import write_atomically
+from miaudit.evidence import Evidence, Population
 from miaudit.findings import Operating, Trial, UnitName, blind_control, examine, skipped, unit_of
 from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
-from miaudit.probes import Probed
 from miaudit.provenance import system, versions
 from miaudit.recipes import device_name
-from miaudit.recipes.randomness import seeded_generators
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.scope import mismatches, not_tested, oddities, threat_model, unscored
 from miaudit.seeds import child_seed
 from miaudit.shadow_data import on_synthetic
-from miaudit.shadows.design import Design, Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
+from miaudit.shadows.design import Design, Draws
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.guard import no_exits
-from miaudit.shadows.pool import Retrained, RowKeys, ShadowEvidence, ShadowPool, form_of, training_oddities
-from miaudit.shadows.training import Job, Trained, one_thread, peak_memory, stored_alone
+from miaudit.shadows.pool import Retrained, ShadowEvidence, ShadowPool, training_oddities
+from miaudit.shadows.training import one_thread, peak_memory
 from miaudit.store import Store
-from miaudit.targets import Endpoint, Target
+from miaudit.targets import Endpoint
 from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.workers import Workers, workers_of
 
 _MOST_CATEGORIES = 1000  # with a column each
-
-Tell = Callable[[str, Progress | None], None]
-"""Called with what is being done, and how far the shadow models are."""
 
 
 @no_exits()
@@ -260,23 +255,6 @@ def _plan(subject: Mapping[str, Any] | str | Path) -> Plan:
     return Plan.of(subject) if isinstance(subject, Mapping) else Plan.load(subject)
 
 
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """What the target answered: about the audited records, and about others."""
-
-    outputs: NDArray[Any]  # (n, classes) probabilities, or (n,) labels
-    outside: NDArray[Any] | None  # (p, classes)
-    description: str
-    queries: int
-    probes: dict[str, Probes]  # by the question of the attacks that read them
-    type: Type = "probabilities"
-    reason: str | None = None
-    capability: Capability = "probabilities"
-    decimals: int | None = None
-    contact: dict[str, Any] | None = None
-    remarks: tuple[str, ...] = ()
-
-
 def _carry_out(
     case: Case, folder: Path, workers: Workers, say: Tell, began: float, *, keep: bool, retrain: int = 0
 ) -> Result:
@@ -295,11 +273,11 @@ def _carry_out(
         clock = time.perf_counter()
         case = on_synthetic(case, folder, deadline=workers.deadline, say=say)
         seconds["synthesis"] = time.perf_counter() - clock
-    draws, outside = _draws(case)
+    draws, outside = draws_of(case)
     if keep:
-        _save_draws(case, draws, outside, store)
+        save_draws(case, draws, outside, store)
     clock = time.perf_counter()
-    probed = _probed(case, draws)
+    probed = probed_by(case, draws)
     pool = ShadowPool(
         *(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows")),
         probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
@@ -307,12 +285,12 @@ def _carry_out(
         kept=keep,
     )
     # a target of ours is a row like any other
-    own = [] if case.target is not None else [_target_job(case, outside, probed)]
-    early = [job for job in own if _stored_early(case, job, store)]
+    own = [] if case.target is not None else [target_job(case, outside, probed)]
+    early = [job for job in own if stored_early(case, job, store)]
     if case.target is not None:
         say("asking the target", None)
-        _meet(case.target, case, outside, probed, say)
-        asked = _ask(case.target, case, outside, probed)
+        meet(case.target, case, outside, probed, say)
+        asked = ask(case.target, case, outside, probed)
     what = "training the target and shadow models" if own else "training shadow models"
     seen: list[Progress] = []
 
@@ -337,7 +315,7 @@ def _carry_out(
         answers, n = row.arrays["outputs"], len(draws.audited)
         probes = {} if probed is None else probed.read(row.arrays, row.facts)
         spent = len(answers) + sum(each.queries for each in probes.values())
-        asked = _of_row(answers, row.facts, n, case, spent, probes)
+        asked = of_row(answers, row.facts, n, case, spent, probes)
     retrained: Retrained | None = None
     if retrain:
         say("training stored models again", None)
@@ -377,165 +355,9 @@ def _check_documents(case: Case) -> None:
     )
 
 
-def _draws(case: Case) -> tuple[Draws, NDArray[np.int64]]:
-    """Return the shadows' draws, and the records outside the audit that the target is asked about."""
-    audited = np.concatenate([case.split.members, case.split.nonmembers])
-    population = case.split.population
-    groups = case.dataset.groups if case.split.group_name is not None else None
-    overlapping = case.design == "overlapping"
-    if overlapping and groups is None and not (case.split.copies or Copies()).alike:
-        groups = _twins(case.dataset, audited)
-    sizes: dict[str, Any] = {"train": case.train, "test": case.test, "groups": groups}
-    need = overlapping_sizes(audited, **sizes)[1] if overlapping else case.train + case.test
-    most = case.outside
-    if most is None:  # records that were made are no sample of what the target did not see
-        most = len(case.split.members) if case.shadow_data == "real" else 0
-    seed = child_seed(case.seed, "outside")
-    fewer = any(
-        isinstance(each, RMIA) and each.form != "base" for each in case.attacks or ()
-    )  # shadows must answer them
-    outside, apart = draw_outside(population, most=most, need=need, seed=seed, fewer=fewer, groups=groups)
-    rest = population[~np.isin(population, outside)] if apart else population
-    sizes |= {"shadows": case.shadows, "seed": child_seed(case.seed, "draws")}
-    draws = draw_overlapping(audited, rest, **sizes) if overlapping else draw_disjoint(rest, **sizes)
-    return replace(draws, audited=audited, aside=outside if apart else outside[:0]), outside
-
-
-def _twins(dataset: Dataset, audited: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Return (n,) numbers of the records, the same for audited ones that a model sees as the same; None without any.
-
-    A shadow trained on one of them was trained on the other, so they must be on one side of it.
-    """
-    codes = same_records(take_records(dataset.X, audited))
-    if len(np.unique(codes)) == len(codes):
-        return None
-    numbers = np.arange(len(dataset), dtype=np.int64) + len(codes)
-    numbers[audited] = codes
-    return numbers
-
-
-def _save_draws(case: Case, draws: Draws, outside: NDArray[np.int64], store: Store) -> None:
-    from safetensors.numpy import save
-
-    arrays = {
-        "members": case.split.members,
-        "nonmembers": case.split.nonmembers,
-        "population": case.split.population,
-        "outside": outside,
-        "shadow_train": draws.train,
-        "shadow_test": draws.test,
-    }
-    content = save({name: np.ascontiguousarray(array, dtype=np.int64) for name, array in arrays.items()})
-    write_atomically(store.folder / "draws.safetensors", content)
-
-
-def _probed(case: Case, draws: Draws) -> Probed | None:
-    """Return what models are asked many times a record, where an attack asked for wants it."""
-    attacks = tuple(each for each in case.attacks or () if isinstance(each, LabelOnly))
-    if not attacks:
-        return None
-    probed = Probed(draws.audited, attacks, child_seed(case.seed, "probes"))
-    probed.check(case.dataset)
-    return probed
-
-
-def _target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) -> Job:
-    asked = np.concatenate([case.split.members, case.split.nonmembers, outside])
-    seed = child_seed(case.seed, "target")
-    key = RowKeys(case.dataset, case.recipe).key(case.split.members, asked, seed, probed)
-    return Job(key, "target", case.split.members, asked, seed, probed)
-
-
-def _stored_early(case: Case, job: Job, store: Store) -> bool:
-    """Store the row of a target that synthesis trained, so that it is not trained again; whether that was done."""
-    trained = next(iter(case.trained), None)
-    if trained is None or trained.form != form_of(case.dataset.X) or store.get(job.key) is not None:
-        return False
-    return isinstance(stored_alone(job, trained.model, trained.seconds, case.dataset, case.recipe, store), Trained)
-
-
-def _meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None, say: Tell) -> None:
-    """Make first contact, with records that are not audited, and say what asking will take."""
-    X, split = case.dataset.X, case.split
-    others = split.population[~np.isin(split.population, outside)]
-    probes = (others if len(others) >= target.probes else split.population)[: target.probes]
-    before = len(target.contact)
-    if not before:
-        known = [probes, split.members, split.nonmembers, outside]  # of a run that goes on, what was answered before
-        target.make_contact(take_records(X, np.concatenate(known)))
-    if isinstance(target, Endpoint):
-        asked = [split.members, split.nonmembers, *([] if target.kind == "labels" else [outside])]
-        parts = itertools.chain(
-            [take_records(X, np.concatenate(asked))], () if probed is None else probed.variants(case.dataset)
-        )
-        estimate = target.expect(parts, further=0 if probed is None else probed.steps)
-        say(f"asking the target: {estimate}", None)
-    if before or target.resumed:
-        target.confirm(resumed=True)
-
-
-def _of_row(
-    answers: NDArray[Any], facts: Mapping[str, Any], n: int, case: Case, spent: int, probes: dict[str, Probes]
-) -> _Asked:
-    """Return what a target that was trained here answered, read as if it had been given."""
-    known = facts.get("answers")
-    decision = decide(answers, classes=len(case.dataset.classes)) if known is None else Decision(**known)
-    decimals = shown_decimals(count_decimals(answers)) if decision.kind == "probabilities" else None
-    labels = decision.kind == "labels"
-    return _Asked(
-        answers[:n].argmax(axis=1) if labels else answers[:n],
-        answers[n:] if len(answers) > n and not labels else None,
-        case.recipe.name,
-        spent,
-        probes,
-        decision.type,
-        decision.reason,
-        capability_of(decision.kind, decimals),
-        decimals,
-    )
-
-
-def _ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> _Asked:
-    before, X, n = target.queries, case.dataset.X, len(case.split.members) + len(case.split.nonmembers)
-    audited = [case.split.members, case.split.nonmembers]
-    with one_thread(), seeded_generators(child_seed(case.seed, "asking the target")):
-        together = target.kind not in (
-            None,
-            "labels",
-        )  # of one that was never asked, the audited records tell what it answers
-        asked = [*audited, outside] if together else audited
-        answer = target.query(take_records(X, np.concatenate(asked)))
-        outputs: NDArray[Any]
-        further: NDArray[Any] | None = None
-        if answer.kind == "labels":
-            outputs = answer.labels[:n]  # labels of other records serve no attack
-        else:
-            values = answer.probabilities.astype(np.float32)
-            outputs, further = values[:n], values[n:]
-            if not together:
-                further = target.query(take_records(X, outside)).probabilities.astype(np.float32)
-            further = further if len(outside) else None
-        probes = {} if probed is None else probed.ask(target, case.dataset)
-        queries = target.queries - before
-        target.confirm()
-    return _Asked(
-        outputs,
-        further,
-        target.description,
-        queries + target.contact["queries"],
-        probes,
-        target.outputs or answer.kind,
-        None if target.decision is None else target.decision.reason,
-        target.capability,
-        target.decimals,
-        dict(target.contact),
-        tuple(target.remarks),
-    )
-
-
 def _evidence(
     case: Case,
-    asked: _Asked,
+    asked: Asked,
     draws: Draws,
     outside: NDArray[np.int64],
     pool: ShadowPool,
@@ -572,7 +394,7 @@ def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] 
     return np.asarray(hashed.toarray() if is_sparse(hashed) else hashed)
 
 
-def _planned(case: Case, asked: _Asked, evidence: ShadowEvidence) -> list[Planned]:
+def _planned(case: Case, asked: Asked, evidence: ShadowEvidence) -> list[Planned]:
     """Return the attacks asked for, or all; the floors stand beside any. And which of them can be run."""
     wanted = with_floors(case.attacks, case.attack)
     population = evidence.own.population is not None
@@ -593,7 +415,7 @@ def _name(attack: Attack, case: Case) -> str:
 
 
 def _read_by(
-    attack: Attack, evidence: ShadowEvidence, asked: _Asked, pool: ShadowPool, shadows: Iterable[int]
+    attack: Attack, evidence: ShadowEvidence, asked: Asked, pool: ShadowPool, shadows: Iterable[int]
 ) -> Evidence:
     """Return the evidence that an attack reads, with what came of its probes where it asks for any."""
     if not isinstance(attack, LabelOnly):
@@ -608,7 +430,7 @@ def _read_by(
 
 def _conclude(
     case: Case,
-    asked: _Asked,
+    asked: Asked,
     draws: Draws,
     outside: NDArray[np.int64],
     pool: ShadowPool,

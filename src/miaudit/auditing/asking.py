@@ -1,0 +1,152 @@
+"""Asks the target: first contact, the audited records and others in one random order, and the first contact again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
+from miaudit.attacks import LabelOnly
+from miaudit.case import Case
+from miaudit.data.records import take_records
+from miaudit.evidence import Capability, Probes
+from miaudit.probes import Probed
+from miaudit.recipes.randomness import seeded_generators
+from miaudit.seeds import child_seed
+from miaudit.shadows.design import Draws
+from miaudit.shadows.engine import Progress
+from miaudit.shadows.pool import RowKeys, form_of
+from miaudit.shadows.training import Job, Trained, one_thread, stored_alone
+from miaudit.store import Store
+from miaudit.targets import Endpoint, Target
+
+Tell = Callable[[str, Progress | None], None]
+"""Called with what is being done, and how far the shadow models are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What the target answered: about the audited records, and about others."""
+
+    outputs: NDArray[Any]  # (n, classes) probabilities, or (n,) labels
+    outside: NDArray[Any] | None  # (p, classes)
+    description: str
+    queries: int
+    probes: dict[str, Probes]  # by the question of the attacks that read them
+    type: Type = "probabilities"
+    reason: str | None = None
+    capability: Capability = "probabilities"
+    decimals: int | None = None
+    contact: dict[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def probed_by(case: Case, draws: Draws) -> Probed | None:
+    """Return what models are asked many times a record, where an attack asked for wants it."""
+    attacks = tuple(each for each in case.attacks or () if isinstance(each, LabelOnly))
+    if not attacks:
+        return None
+    probed = Probed(draws.audited, attacks, child_seed(case.seed, "probes"))
+    probed.check(case.dataset)
+    return probed
+
+
+def target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) -> Job:
+    """Return the training of a target that does not exist yet."""
+    asked = np.concatenate([case.split.members, case.split.nonmembers, outside])
+    seed = child_seed(case.seed, "target")
+    key = RowKeys(case.dataset, case.recipe).key(case.split.members, asked, seed, probed)
+    return Job(key, "target", case.split.members, asked, seed, probed)
+
+
+def stored_early(case: Case, job: Job, store: Store) -> bool:
+    """Store the row of a target that synthesis trained, so that it is not trained again; whether that was done."""
+    trained = next(iter(case.trained), None)
+    if trained is None or trained.form != form_of(case.dataset.X) or store.get(job.key) is not None:
+        return False
+    return isinstance(stored_alone(job, trained.model, trained.seconds, case.dataset, case.recipe, store), Trained)
+
+
+def meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None, say: Tell) -> None:
+    """Make first contact, with records that are not audited, and say what asking will take."""
+    X, split = case.dataset.X, case.split
+    others = split.population[~np.isin(split.population, outside)]
+    probes = (others if len(others) >= target.probes else split.population)[: target.probes]
+    before = len(target.contact)
+    if not before:
+        known = [probes, split.members, split.nonmembers, outside]  # of a run that goes on, what was answered before
+        target.make_contact(take_records(X, np.concatenate(known)))
+    if isinstance(target, Endpoint):
+        asked = [split.members, split.nonmembers, *([] if target.kind == "labels" else [outside])]
+        parts = itertools.chain(
+            [take_records(X, np.concatenate(asked))], () if probed is None else probed.variants(case.dataset)
+        )
+        estimate = target.expect(parts, further=0 if probed is None else probed.steps)
+        say(f"asking the target: {estimate}", None)
+    if before or target.resumed:
+        target.confirm(resumed=True)
+
+
+def of_row(
+    answers: NDArray[Any], facts: Mapping[str, Any], n: int, case: Case, spent: int, probes: dict[str, Probes]
+) -> Asked:
+    """Return what a target that was trained here answered, read as if it had been given."""
+    known = facts.get("answers")
+    decision = decide(answers, classes=len(case.dataset.classes)) if known is None else Decision(**known)
+    decimals = shown_decimals(count_decimals(answers)) if decision.kind == "probabilities" else None
+    labels = decision.kind == "labels"
+    return Asked(
+        answers[:n].argmax(axis=1) if labels else answers[:n],
+        answers[n:] if len(answers) > n and not labels else None,
+        case.recipe.name,
+        spent,
+        probes,
+        decision.type,
+        decision.reason,
+        capability_of(decision.kind, decimals),
+        decimals,
+    )
+
+
+def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> Asked:
+    """Ask a target that exists about the audited records and the others, and whether it is still the same."""
+    before, X, n = target.queries, case.dataset.X, len(case.split.members) + len(case.split.nonmembers)
+    audited = [case.split.members, case.split.nonmembers]
+    with one_thread(), seeded_generators(child_seed(case.seed, "asking the target")):
+        together = target.kind not in (
+            None,
+            "labels",
+        )  # of one that was never asked, the audited records tell what it answers
+        asked = [*audited, outside] if together else audited
+        answer = target.query(take_records(X, np.concatenate(asked)))
+        outputs: NDArray[Any]
+        further: NDArray[Any] | None = None
+        if answer.kind == "labels":
+            outputs = answer.labels[:n]  # labels of other records serve no attack
+        else:
+            values = answer.probabilities.astype(np.float32)
+            outputs, further = values[:n], values[n:]
+            if not together:
+                further = target.query(take_records(X, outside)).probabilities.astype(np.float32)
+            further = further if len(outside) else None
+        probes = {} if probed is None else probed.ask(target, case.dataset)
+        queries = target.queries - before
+        target.confirm()
+    return Asked(
+        outputs,
+        further,
+        target.description,
+        queries + target.contact["queries"],
+        probes,
+        target.outputs or answer.kind,
+        None if target.decision is None else target.decision.reason,
+        target.capability,
+        target.decimals,
+        dict(target.contact),
+        tuple(target.remarks),
+    )

@@ -1,0 +1,93 @@
+"""Options that several commands take, and how commands print."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from miaudit.visible import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+out_option = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the result and the rows."
+)
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(0), help="Processes that train; default: one per core; 0: this one."
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "auto"]),
+    help="Where networks train: the processor (default), an NVIDIA GPU, or the GPU if there is one.",
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Type of a network's products while it trains; makes other models. Default: the recipe's.",
+)
+address_option = click.option(
+    "--address", help="Train on a Dask cluster: the address of its scheduler, as tcp://10.0.0.1:8786."
+)
+time_limit_option = click.option(
+    "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 4)."
+)
+_PERMISSIONS = (
+    click.option(
+        "--allow-code", is_flag=True, help="Consent to run the code that PLAN names: functions, unlisted packages."
+    ),
+    click.option(
+        "--allow-pickle",
+        is_flag=True,
+        help="Consent to read a model file that can run its author's code, as pickles do.",
+    ),
+    click.option(
+        "--env", multiple=True, metavar="NAME", help="An environment variable that PLAN may send to its server."
+    ),
+    click.option(
+        "--trusted", multiple=True, metavar="TYPE", help="skops: a type outside its own list that may be loaded."
+    ),
+)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print result.json to stdout instead of a summary.")
+
+
+def permissions_options(command: Any) -> Any:
+    """Add what every command that reads a plan takes: consent, handed on as ``permissions``."""
+
+    @functools.wraps(command)
+    def permitted(
+        *, allow_code: bool, allow_pickle: bool, env: tuple[str, ...], trusted: tuple[str, ...], **options: Any
+    ) -> Any:
+        from miaudit.permissions import Permissions
+
+        return command(permissions=Permissions(allow_code, allow_pickle, env, trusted), **options)
+
+    for option in reversed(_PERMISSIONS):
+        permitted = option(permitted)
+    return permitted
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines of ours, which may quote data and servers."""
+    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
+    text = visible(text, lines=True).encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(text, err=err)
+
+
+def echo_json(text: str) -> None:
+    """Print a JSON document."""
+    click.echo(text.replace("\x7f", "\\u007f"), nl=False)  # JSON escapes all else
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console of rich."""
+    from rich.console import Console
+
+    return Console(stderr=stderr)
