@@ -121,7 +121,7 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
         lines.append(
             (
                 "Choice",
-                f"'{documented.name}' is the strongest attack by the literature for such answers and shadow models, named "
+                f"'{documented.name}' is the strongest documented attack for such answers and shadow models, named "
                 "before any figure was known; that another scores higher here may be chance",
             )
         )
