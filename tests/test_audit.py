@@ -249,7 +249,7 @@ def test_the_notebook_view_is_compact(forest):
         ({"members": (np.where(X[:9] == X[0, 5], np.inf, X[:9]), Y[:9])}, DataError, "infinit"),
         ({"members": (X[:9], Y[:9] + 90)}, DataError, "9"),
         ({"shadows": 0}, PlanError, "shadows: must be a whole number from 1"),
-        ({"jobs": -1}, PlanError, "jobs must be 0"),
+        ({"jobs": -1}, PlanError, "jobs: must be a whole number from 0"),
         ({"population": side(POPULATION[:1])}, DataError, "population has 1"),
         ({"attack": {"hiden": 3}}, PlanError, "hiden"),
         ({"recipe": 3}, PlanError, "does not say how"),

@@ -12,6 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from miaudit import auditing
+from miaudit.auditing.drawing import draws_of
 from miaudit.case import Case, case_of_model
 from miaudit.result import Result
 from miaudit.scoring import score
@@ -78,7 +79,7 @@ def sides(classes: int = 3) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def stored(path: Path, case: Case, folder: Path, kind: str | None) -> Path:
     """Write what target and shadows answered in an audit, in the layout of docs/outputs.md."""
-    data, (draws, outside) = case.dataset, auditing._draws(case)
+    data, (draws, outside) = case.dataset, draws_of(case)
     pool = ShadowPool(data, case.recipe, draws, Store(folder), child_seed(case.seed, "shadows"))
     rows, p = pool.outputs(range(M)), len(draws.aside)
     about = slice(0, rows.shape[1] - p)

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 _LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _TAIL = 10  # population records beyond the outermost quantile that is fitted
 _MOST_COLUMNS = 64
-_FOLDS = 4  # of the population, for scores of records that were not learned from
+_FOLDS = 2  # of the population, for scores of records that were not learned from
 _BLOCK = 2048  # records made float64 at a time
 
 
