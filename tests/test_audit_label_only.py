@@ -71,7 +71,7 @@ def test_without_being_named_nothing_is_probed():
     found = [each for each in result.attacks if each.name.startswith("label-only")]
     assert found
     assert {each.status for each in found} == {"skipped"}
-    assert all("many queries a record" in each.reason for each in found)
+    assert all("runs only where it is named" in each.reason for each in found)
 
 
 def test_no_distance_between_categories():

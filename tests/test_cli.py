@@ -265,7 +265,6 @@ def own_data(tmp_path: Path, X: np.ndarray, y: np.ndarray) -> str:
         (lambda X, y: (X, y * 2), "labels"),
         (lambda X, y: (X, y - 1), "labels"),
         (lambda X, y: (X, y * 0), "one class"),
-        (lambda X, y: (np.where(X == X[7, 20], np.nan, X), y), "NaN"),
         (lambda X, y: (np.where(X == X[7, 20], np.inf, X), y), "infinit"),
         (lambda X, y: (X[:-1], y), "1796"),
         (lambda X, y: (X[:0], y[:0]), "there is nothing in the records"),

@@ -20,6 +20,7 @@ from miaudit.attacks import (
     LabelOnly,
     LiRA,
     Quantile,
+    Ratio,
     Salem,
     Scores,
     Shokri,
@@ -56,6 +57,7 @@ CONFIGURED = [
     LabelOnly(calibrate=False),
     Quantile(trees=20),
     Quantile("quantile", alpha=0.1, trees=20),
+    Ratio(trees=20),
 ]
 
 

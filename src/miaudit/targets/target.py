@@ -252,12 +252,7 @@ class Target:
             If the target fails, or its answer has the wrong shape, is not finite, is of no clear type, or is not what it
             was decided to be at first contact.
         """
-        shape = getattr(X, "shape", None)
-        if self.width is not None and shape is not None and len(shape) == 2 and shape[1] != self.width:
-            raise DataError(
-                f"the target was trained on {self.width} features, the records have {shape[1]}; give the records in "
-                "the form the model was trained on"
-            )
+        self._check_width(X)
         n = n_records(X)
         size = self.batch_size if self._limit is None or not n else min(self.batch_size, self._limit(X))
         order = np.arange(n) if self.order is None else generator(self.order, "order", n).permutation(n)
@@ -277,6 +272,14 @@ class Target:
             values = np.empty(0, dtype=np.int64) if self.kind == "labels" else np.empty((0, self.classes))
         return Outputs(values, self.kind or "probabilities", self.classes)
 
+    def _check_width(self, X: Any) -> None:
+        shape = getattr(X, "shape", None)
+        if self.width is not None and shape is not None and len(shape) == 2 and shape[1] != self.width:
+            raise DataError(
+                f"the target was trained on {self.width} features, the records have {shape[1]}; give the records in "
+                "the form the model was trained on"
+            )
+
     def make_contact(self, X: Any) -> dict[str, Any]:
         """Ask about the first few of some records and note what kind of target this is.
 
@@ -291,9 +294,12 @@ class Target:
 
         Raises
         ------
+        DataError
+            If the records have another width than the target was trained on.
         TargetError
             If an answer is unusable.
         """
+        self._check_width(X)
         rows, known = np.arange(min(self.probes, n_records(X))), getattr(self._ask, "known", None)
         if known is not None:  # it keeps answers: see that those of an earlier run still hold
             before = np.asarray(known(X), bool)
