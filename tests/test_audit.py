@@ -92,6 +92,7 @@ def test_a_target_that_saw_neither_side_comes_out_at_chance():
             population=side(POPULATION[300:]),
             shadows=2,
             attack={"variant": "pooled"},
+            attacks=["shokri"],
             seed=seed,
         )
         auc = result.attack("shokri").auc

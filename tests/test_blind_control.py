@@ -107,7 +107,12 @@ def test_the_check_looks_inside_every_form_of_records(form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda r, m: words(r), lambda r, m: day(r, True).isoformat(), lambda r, m: f"id{r.random()}"]
+    "make",
+    [
+        lambda r, m: words(r),
+        pytest.param(lambda r, m: day(r, True).isoformat(), marks=pytest.mark.slow),
+        pytest.param(lambda r, m: f"id{r.random()}", marks=pytest.mark.slow),
+    ],
 )
 def test_sides_of_one_population_pass(make) -> None:
     trials = 12

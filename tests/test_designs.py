@@ -52,8 +52,8 @@ def test_online_attacks_need_shadows_trained_on_audited_records(both):
     assert online <= set(skipped)
     assert all('shadows.design = "overlapping"' in skipped[name] for name in online)
     assert all(both["overlapping"].attack(name).status == "ran" for name in online)
-    assert both["disjoint"].attack("rmia").strongest
-    assert both["overlapping"].attack("lira").strongest
+    assert both["disjoint"].attack("ratio").strongest
+    assert both["overlapping"].attack("ratio").strongest
     assert any("online LiRA" in left for left in both["disjoint"].not_tested)
     assert not any("LiRA" in left for left in both["overlapping"].not_tested)
     assert both["overlapping"].shadows.design == "overlapping"
@@ -177,7 +177,7 @@ def test_a_chosen_list_runs_beside_the_baseline_and_the_floor(forest):
         ({"attacks": ["rmia", {"name": "rmia"}]}, PlanError, "attacks.1: rmia is in the list twice"),
         ({"attacks": ["lyra", "rnia"]}, PlanError, "2 problems"),
         ({"design": "half"}, PlanError, "design must be one of disjoint, overlapping; got 'half'"),
-        ({"outside": -1}, PlanError, "outside must be a number of records from 0, got -1"),
+        ({"outside": -1}, PlanError, "outside: must be a whole number from 0"),
     ],
 )
 def test_what_is_wrong_is_said(forest, changes, error, said):

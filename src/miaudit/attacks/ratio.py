@@ -155,7 +155,7 @@ def _features(target: Logs, shadows: Logs, inside: Bools, answered: Bools, *, bo
         with_it = _mean_of_exp(shadows.soft, answered & inside)
         online = soft - np.log(np.maximum((mean_soft + with_it) / 2, signals.FLOOR))
         columns += [phi + mean, -mean, spread, np.where(missing, np.nan, ratio), online]
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1).round(6)  # so that equal answers stay equal, whatever the order of summation
 
 
 def _side(phi: Array, shadows: NDArray[np.float32], of: Bools) -> Side:
