@@ -8,7 +8,8 @@ really do memorise (``worlds.bystander``). Each with 500 and 2,000 records a sid
 records (eight, half of them trained on each) and shadows with records of their own (four). And worlds of people with many
 records (``worlds.people``), of unequal numbers of them, and of exact copies on their own side, in which people are counted,
 with shadows that have records of their own; attacks there are those that train no network. And a target that is replaced, or
-drifts, while it is asked about both sides in a random order (``testing.changing``), with 500 records a side.
+drifts, while it is asked about both sides in a random order (``testing.changing``), with 500 records a side. And whole
+audits of a forest trained on neither side, whose population holds a share of the audited (``null_copies``), 150 a side.
 
 A world is an entry of ``WORLDS``: how to make one, in which sizes and designs. One that is no evidence but a whole audit
 brings a ``trial`` of its own, which returns (attack, statistic) -> was a leak reported.
@@ -39,6 +40,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from null_copies import N, verdict
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
@@ -80,6 +82,17 @@ def of_people(n: int, records: int, correlation: float, **options: Any) -> Nothi
     return Nothing(partial(make, counts=options.pop("counts", "equal")), (n,), ("disjoint",), **options)
 
 
+def of_copies(share: float) -> Nothing:
+    """Whole audits whose population holds this share of the audited records of both sides."""
+
+    def audited(task: Task) -> dict[tuple[str, str], bool]:
+        seed = child_seed(task.seed, "copies", task.trial)
+        kind = verdict("both", share, task.design, seed, leaks=False)
+        return {("all attacks", "verdict of an audit"): kind in ("leak", "inverted")}
+
+    return Nothing(worlds.exchangeable, (N,), trial=audited)
+
+
 WORLDS = {
     "exchangeable": Nothing(worlds.exchangeable),
     "bystander": Nothing(worlds.bystander),
@@ -92,6 +105,7 @@ WORLDS = {
     "people 40 x 10, 0.3": of_people(40, 10, 0.3),
     "people 60 x 8 on average, 0.3": of_people(60, 8, 0.3, counts="geometric"),
     "copies 100 x 4": of_people(100, 4, 1.0, copies=True),
+    **{f"population with {share:.0%} of the audited": of_copies(share) for share in (0.0, 0.01, 0.1, 1.0)},
 }
 
 
@@ -171,7 +185,7 @@ def attacked(task: Task) -> dict[tuple[str, str], bool]:
     few = e
     if e.asked is not None:
         few = e.replace(shadows=e.shadows[:2], inside=e.inside[:2], asked=e.asked[:2], population=None, probes=None)
-    verdict = False
+    leak_of_any = False
     for name, attack in listed.items():
         scores = attack.run(few if attack.name in LEARNING else e, seed=child_seed(seed, name))
         counted = replace(
@@ -182,11 +196,11 @@ def attacked(task: Task) -> dict[tuple[str, str], bool]:
         for statistic, leak in reports_of_peers(scores, member, seed=seed).items():
             found[name, PEERS + statistic] = leak
         draws = unit.judged(scores.score, member, seed=seed)
-        verdict |= leaks(draws.inside, draws.outside, confidence=1 - 0.05 / len(listed))
+        leak_of_any |= leaks(draws.inside, draws.outside, confidence=1 - 0.05 / len(listed))
         if grouped:
             bare = stats.auc_interval(scores.score[member], scores.score[~member])
             found[name, f"{PEERS}AUC, records counted as independent"] = bare.low > 0.5
-    found["all attacks", "verdict of an audit"] = verdict
+    found["all attacks", "verdict of an audit"] = leak_of_any
     if task.design == "disjoint":
         of = {"people": people, "unit": unit.name}
         blind = blind_auc(e.features[keep], labels[keep], member[keep], seed=seed, **of)
