@@ -78,6 +78,7 @@ def test_a_memoriser_is_seen_through():
     assert result.verdict.startswith("Membership leaks.")
 
 
+@pytest.mark.slow
 def test_a_target_that_saw_neither_side_comes_out_at_chance():
     """Exchangeable members and non-members: over 12 audits the mean AUC is 0.5, and few intervals exclude it."""
     trained_on = POPULATION[:300]

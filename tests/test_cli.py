@@ -110,6 +110,7 @@ def test_a_second_run_trains_nothing_and_ends_with_the_same_result(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "rows").iterdir()} == rows
 
 
+@pytest.mark.slow
 def test_two_audits_in_one_folder_share_a_row_only_if_it_is_the_same(tmp_path):
     run(tmp_path)
     rows = set((tmp_path / "out" / "rows").iterdir())
@@ -124,7 +125,8 @@ def test_two_audits_in_one_folder_share_a_row_only_if_it_is_the_same(tmp_path):
     assert len(set((tmp_path / "out" / "rows").iterdir())) == 11
 
 
-@pytest.mark.parametrize("whom", ["group", pytest.param("program", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["group", "program"])
 def test_killed_at_any_moment_the_next_run_ends_with_the_same_bytes(tmp_path, whom):
     plan = PLAN.replace("n_estimators = 8", "n_estimators = 150").replace("count = 4", "count = 12")
     plan = plan.replace("jobs = 0", "jobs = 2")

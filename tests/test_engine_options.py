@@ -63,6 +63,7 @@ def test_the_type_makes_other_models_and_the_device_a_processor_has_makes_the_sa
     assert document(tmp_path)["provenance"]["shadow_cost"]["trained_now"] == 0
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_device_and_type_and_tells_what_a_run_takes_and_took(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(TOML)
     arguments = ["run", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]

@@ -77,6 +77,7 @@ def test_comparing_with_shadows_beats_the_bare_loss(attack: Attack, world: str, 
     assert area(attack, models) > area(Threshold(), models) + 0.01
 
 
+@pytest.mark.slow
 def test_alike_non_members_beat_the_bare_loss(forest) -> None:
     """With 1e-30 for a 0, quantile regression has 0.824."""
     assert area(Quantile(), forest) > area(Threshold(), forest)

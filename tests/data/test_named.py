@@ -165,6 +165,7 @@ class TestRealFiles:
         )  # 52 with equal labels
         assert len(load_named("adult", options={"part": "test"})) == 16281
 
+    @pytest.mark.slow
     def test_diabetes130(self):
         every = load_named("diabetes130", options={"stays": "all"})
         assert every.X.shape == (86234, 44)

@@ -272,6 +272,7 @@ def test_workers_killed_while_they_start_do_not_hang_the_run(tmp_path):
     assert len(shadow_pool.run(workers=2, minimum=4)) == 4
 
 
+@pytest.mark.slow
 def test_a_model_that_always_kills_its_worker_fails_alone(tmp_path):
     shadows = pool(tmp_path, KillsItsWorkerAlways(), shadows=5)
     rows = shadows.run(workers=2, minimum=1)

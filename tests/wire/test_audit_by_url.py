@@ -135,7 +135,7 @@ def logged(folder):
     return sum(line["records"] for line in sent), sum(line["records"] for line in sent if line["request"] not in ended)
 
 
-@pytest.mark.parametrize("where", ["in requests", pytest.param("between requests", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", ["between requests", pytest.param("in requests", marks=pytest.mark.slow)])
 def test_a_killed_run_asks_again_only_what_was_on_its_way(where, tmp_path):
     # most of the time there are two requests, or it waits for the next
     delay, options = (0.02, "concurrency = 2\n") if where == "in requests" else (0.005, "rate = 400\nconcurrency = 1\n")
