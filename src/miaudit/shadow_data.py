@@ -196,11 +196,16 @@ def _climb(
         say("making records from the target's answers", progress)
         if time.monotonic() - saved[0] > SECONDS_BETWEEN_STATES:
             keep()
+
+    answers = asking(target, domain)
+
+    def in_time(records: Any) -> Any:
         if deadline is not None and time.monotonic() > deadline:
             raise TimeLimitError("the time limit came before all records were made")
+        return answers(records)
 
     try:
-        finished = climbs.run(asking(target, domain), max_queries=options.max_queries, tell=told)
+        finished = climbs.run(in_time, max_queries=options.max_queries, tell=told)
     except BaseException as error:
         keep()
         made = _kept(from_climbs(climbs, classes), folder, key, stopped=f"{type(error).__name__}: {error}")
