@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
-from miaudit.attacks import ATTACKS, USUAL, Attack, Shokri, attack_name
+from miaudit.attacks import Attack, Shokri
+from miaudit.attacks.choice import chosen_attacks, refuse_unknown, shokri_of
 from miaudit.data import (
     Dataset,
     Split,
@@ -128,7 +127,7 @@ def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissio
     train, test, warnings = shadow_sizes(split, *sizes)
     warnings += [*_odd_classes(dataset), *dataset.notes, *_order_taken(target, dataset)]
     options = plan.attack.model_dump(exclude={"estimator", "params"})
-    attack = _attack(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
+    attack = shokri_of(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
     return Case(
         title=plan.title,
         seed=plan.seed,
@@ -189,7 +188,7 @@ def case_of_model(
     outside = None if outside is None else whole(outside, "outside", least=0)
     if design not in get_args(Design):
         raise PlanError(f"design must be one of {', '.join(get_args(Design))}; got {design!r}")
-    shokri = _attack(attack)
+    shokri = shokri_of(attack)
     chosen = None if attacks is None else chosen_attacks(attacks, shokri)
     names = model_classes(model) if columns is None else tuple(columns)
     sides = {"members": members, "nonmembers": nonmembers, "population": population}
@@ -488,88 +487,6 @@ def _target_url(plan: Plan, dataset: Dataset) -> Target:
         raise PlanError(
             [(f"target.http.{path}" if path else "target", text) for path, text in error.problems]
         ) from error
-
-
-def _attack(options: Mapping[str, Any]) -> Shokri:
-    known = tuple(Shokri.__dataclass_fields__)
-    refuse_unknown(options, known, "attack")
-    try:
-        return Shokri(**options)
-    except TypeError as error:
-        raise PlanError([("attack", f"a value has the wrong type: {error}")]) from error
-
-
-def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack], shokri: Shokri) -> tuple[Attack, ...]:
-    """Return the attacks that a list of names, tables of a name and options, or attacks asks for.
-
-    A name is that of an attack, or one of its usual configurations, such as ``lira offline``; ``shokri`` is the one given.
-
-    Raises
-    ------
-    PlanError
-        With every name and option that is not known and the nearest that is, or if an attack is asked for twice.
-    """
-    entries = [entries] if isinstance(entries, str) else entries
-    known = {attack_name(attack): attack for attack in USUAL} | {name: cls() for name, cls in ATTACKS.items()}
-    known["shokri"] = shokri
-    found: list[Attack] = []
-    problems: list[tuple[str, str]] = []
-    for i, entry in enumerate(entries):
-        path = f"attacks.{i}"
-        try:
-            attack = entry if isinstance(entry, Attack) else _chosen(entry, known, path)
-        except PlanError as error:
-            problems += [(where or path, what) for where, what in error.problems]
-            continue
-        if attack_name(attack) in map(attack_name, found):
-            problems.append((path, f"{attack_name(attack)} is in the list twice; leave one out, or change an option"))
-        found.append(attack)
-    if problems:
-        raise PlanError(problems)
-    return tuple(found)
-
-
-def _chosen(entry: str | Mapping[str, Any], known: Mapping[str, Attack], path: str) -> Attack:
-    if isinstance(entry, str):
-        name, names = entry, tuple(known)
-    elif isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-        name, names = entry["name"], tuple(ATTACKS)
-    else:
-        raise PlanError([(path, f"must be a name, or a table with a name and options; got {entry!r}")])
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
-        raise PlanError([(path, f"unknown attack {name!r}; {hint}")])
-    if isinstance(entry, str):
-        return known[name]
-    options = {key: value for key, value in entry.items() if key != "name"}
-    refuse_unknown(options, tuple(f.name for f in fields(ATTACKS[name])), path)  # type: ignore[arg-type]
-    try:
-        return TypeAdapter(ATTACKS[name]).validate_python(options)
-    except ValidationError as error:
-        raise PlanError(
-            [
-                (
-                    ".".join(map(str, (path, *each["loc"]))),
-                    f"{each['msg'][0].lower()}{each['msg'][1:]}; got {each['input']!r}",
-                )
-                for each in error.errors()
-            ]
-        ) from None
-    except PlanError as error:
-        raise PlanError([(path, text) for _, text in error.problems]) from None
-
-
-def refuse_unknown(given: Iterable[str], known: Sequence[str], path: str) -> None:
-    """Raise a PlanError that lists every unknown key with the nearest known one."""
-    problems = []
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(known)}"
-            problems.append((f"{path}.{key}", f"unknown key; {hint}"))
-    if problems:
-        raise PlanError(problems)
 
 
 def _odd_classes(dataset: Dataset) -> list[str]:

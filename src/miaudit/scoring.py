@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from miaudit.attacks import Attack, Shokri, attack_name, plan_attacks, with_floors
+from miaudit.attacks.choice import chosen_attacks
 from miaudit.attacks.planner import Design
-from miaudit.case import chosen_attacks
 from miaudit.data import Copies, apart_by_value, check_audited
 from miaudit.evidence import Bools, Evidence, Population
 from miaudit.findings import (
