@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from miaudit.errors import DataError, PlanError
-from miaudit.stats import auc, auc_interval, auc_score_interval, clopper_pearson, roc, tpr_at_fpr
+from miaudit.stats import auc, auc_interval, auc_score_interval, clopper_pearson, roc, tnr_at_fnr, tpr_at_fpr
 
 SCORES = st.lists(st.integers(-4, 4).map(float) | st.floats(-5, 5), min_size=1, max_size=25)
 
@@ -207,3 +207,41 @@ def test_refuses_rates_out_of_range() -> None:
         auc_interval([1.0], [0.0], confidence=95)
     with pytest.raises(DataError, match="0 <= value <= 1"):
         auc_score_interval(1.2, 3, 3)
+
+
+@given(a=SCORES, b=SCORES, fnr=st.floats(0, 1))
+def test_tnr_at_fnr_is_the_best_threshold_allowed(a: list[float], b: list[float], fnr: float) -> None:
+    got = tnr_at_fnr(a, b, fnr)
+    allowed = [t for t in (-np.inf, *a, *b) if sum(x <= t for x in a) / len(a) <= fnr]
+    assert got.tnr == max(sum(y <= t for y in b) / len(b) for t in allowed)
+    assert 0 <= got.low <= got.tnr <= got.high <= 1
+    assert got.tn == sum(y <= got.threshold for y in b)
+    assert got.fn == sum(x <= got.threshold for x in a)
+    mirrored = tpr_at_fpr(-np.array(b), -np.array(a), fnr)
+    assert (got.tnr, got.low, got.high, got.resolvable) == (
+        mirrored.tpr,
+        mirrored.low,
+        mirrored.high,
+        mirrored.resolvable,
+    )
+
+
+def test_tnr_at_fnr_speaks_of_the_side_that_is_missed() -> None:
+    assert tnr_at_fnr(np.arange(999), np.arange(9), 0.01).reason == (
+        "999 members allow 9.99 false negatives at a rate of 0.01; at least 10 are needed"
+    )
+    assert "500 members cannot show" in str(tnr_at_fnr(np.arange(500), np.arange(9), 0.001).reason)
+    assert "this is the TNR at" in str(tnr_at_fnr(np.zeros(2000), np.arange(9), 0.01).reason)
+    assert tnr_at_fnr(np.arange(1000) + 5, np.arange(9), 0.01).resolvable
+    with pytest.raises(PlanError, match="fnr must be a fraction"):
+        tnr_at_fnr([1.0], [0.0], 1.1)
+
+
+def test_tnr_interval_covers_the_true_curve() -> None:
+    generator, trials = np.random.default_rng(1), 400
+    truth = norm.sf(norm.isf(0.02) - 1.5)
+    misses = 0
+    for _ in range(trials):
+        got = tnr_at_fnr(generator.normal(1.5, 1, 500), generator.normal(0, 1, 300), 0.02)
+        misses += not got.low <= truth <= got.high
+    assert misses <= binom.ppf(0.999, trials, 0.05)

@@ -4,6 +4,7 @@ Nothing here knows about models, attacks or plots. Every interval and bound is c
 or by simulation; docs/statistics.md says which one holds when.
 """
 
+from miaudit.stats.accusations import Accusations, accuse, benjamini_hochberg, conformal_p_values
 from miaudit.stats.agreement import Coverage, coverage, places, spearman
 from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_interval, auc_spread
 from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
@@ -23,7 +24,7 @@ from miaudit.stats.power import Detectable, detectable_auc, detectable_tpr
 from miaudit.stats.ppv import Ppv, ppv
 from miaudit.stats.precedence import Precedence, critical_count, detectable_exposed, precedence, ranks_of
 from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions
-from miaudit.stats.roc import Roc, TprAtFpr, roc, tpr_at_fpr
+from miaudit.stats.roc import Roc, TnrAtFnr, TprAtFpr, roc, tnr_at_fnr, tpr_at_fpr
 from miaudit.stats.thresholds import (
     Bonferroni,
     Certified,
@@ -37,6 +38,7 @@ from miaudit.stats.thresholds import (
 )
 
 __all__ = [
+    "Accusations",
     "Bonferroni",
     "Certified",
     "Coverage",
@@ -55,15 +57,19 @@ __all__ = [
     "Split",
     "Spread",
     "Strategy",
+    "TnrAtFnr",
     "TprAtFpr",
     "TprAtZeroFp",
+    "accuse",
     "auc",
     "auc_interval",
     "auc_score_interval",
     "auc_spread",
+    "benjamini_hochberg",
     "by_group",
     "certify",
     "clopper_pearson",
+    "conformal_p_values",
     "copies",
     "coverage",
     "critical_count",
@@ -93,6 +99,7 @@ __all__ = [
     "ranks_of",
     "roc",
     "spearman",
+    "tnr_at_fnr",
     "tpr_at_fpr",
     "tpr_at_zero_fp",
     "tpr_ceiling_dp",

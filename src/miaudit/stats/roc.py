@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,6 +61,26 @@ class TprAtFpr:
     threshold: float
     tp: int
     fp: int
+
+
+@dataclass(frozen=True)
+class TnrAtFnr:
+    """Share of non-members cleared while at most a share ``fnr`` of the members is missed.
+
+    ``tnr`` is the largest over all thresholds whose empirical FNR is at most ``fnr``; records that score at most ``threshold``
+    are cleared: ``tn`` of the non-members, and ``fn`` of the members. The bounds are those of :class:`TprAtFpr`, the roles
+    of the sides exchanged.
+    """
+
+    fnr: float
+    tnr: float
+    low: float
+    high: float
+    resolvable: bool
+    reason: str | None
+    threshold: float
+    tn: int
+    fn: int
 
 
 def sides(in_scores: ArrayLike, out_scores: ArrayLike) -> tuple[Scores, Scores]:
@@ -138,8 +159,62 @@ def tpr_at_fpr(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, *, confi
     PlanError
         If the rate or the confidence is out of range.
     """
+    return _at_rate(in_scores, out_scores, fpr, confidence, _ACCUSING)
+
+
+def tnr_at_fnr(in_scores: ArrayLike, out_scores: ArrayLike, fnr: float, *, confidence: float = 0.95) -> TnrAtFnr:
+    """Find how many non-members are cleared while at most a share ``fnr`` of the members is missed.
+
+    It is :func:`tpr_at_fpr` with the roles of the sides exchanged: what it says of the low end of the scores is exact for the
+    same reasons, and needs ten members where that one needs ten non-members.
+
+    Parameters
+    ----------
+    in_scores, out_scores
+        (n_in,) and (n_out,) scores of members and of non-members, higher = member.
+    fnr
+        The false-negative rate, a fraction in [0, 1].
+    confidence
+        Level of the interval.
+
+    Raises
+    ------
+    DataError
+        If a side is empty or holds NaN or infinity.
+    PlanError
+        If the rate or the confidence is out of range.
+    """
+    inside, outside = sides(in_scores, out_scores)
+    point = _at_rate(-outside, -inside, fnr, confidence, _CLEARING)
+    return TnrAtFnr(
+        fnr=point.fpr,
+        tnr=point.tpr,
+        low=point.low,
+        high=point.high,
+        resolvable=point.resolvable,
+        reason=point.reason,
+        threshold=-point.threshold,
+        tn=point.tp,
+        fn=point.fp,
+    )
+
+
+class _Words(NamedTuple):
+    """What the rate is of, what counts against it, and what is measured at it."""
+
+    rate: str
+    side: str
+    errors: str
+    measured: str
+
+
+_ACCUSING = _Words("fpr", "non-members", "false positives", "TPR")
+_CLEARING = _Words("fnr", "members", "false negatives", "TNR")
+
+
+def _at_rate(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, confidence: float, words: _Words) -> TprAtFpr:
     if not 0.0 <= fpr <= 1.0:
-        raise PlanError(f"fpr must be a fraction in [0, 1], got {fpr}; write 0.1 % as 0.001")
+        raise PlanError(f"{words.rate} must be a fraction in [0, 1], got {fpr}; write 0.1 % as 0.001")
     from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
 
     alpha = 1.0 - checked_confidence(confidence)
@@ -160,16 +235,16 @@ def tpr_at_fpr(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, *, confi
     resolvable = allowed >= 10 - 1e-9
     reason = None
     if allowed < 1 - 1e-9:
-        reason = f"{n_out} non-members cannot show a rate of {fpr:g}; this is the TPR at 0 false positives"
+        reason = f"{n_out} {words.side} cannot show a rate of {fpr:g}; this is the {words.measured} at 0 {words.errors}"
     elif not resolvable:
-        reason = f"{n_out} non-members allow {allowed:g} false positives at a rate of {fpr:g}; at least 10 are needed"
+        reason = f"{n_out} {words.side} allow {allowed:g} {words.errors} at a rate of {fpr:g}; at least 10 are needed"
     elif curve.fp[at] < allowed * _ATTAINED and fpr < 1.0:
         resolvable = False
         below, above = float(curve.fpr[at]), float(curve.fpr[at + 1])
         nearest = min((below, above), key=lambda rate: abs(rate - fpr))
         reason = (
             f"tied scores allow no rate between {below:.3g} and {above:.3g}, so none of {fpr:g}; the nearest is {nearest:.3g}, "
-            f"and this is the TPR at {below:.3g}"
+            f"and this is the {words.measured} at {below:.3g}"
         )
     return TprAtFpr(
         fpr=float(fpr),
