@@ -44,6 +44,14 @@ def test_worlds_follow_their_seed(name: str) -> None:
     assert not np.array_equal(first.member, other.member)
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_sides_may_be_unequal_and_answers_tied(overlapping: bool) -> None:
+    e, member = worlds.exchangeable(3, n=440, members=1 / 11, decimals=1, overlapping=overlapping)
+    assert member.sum() == 40
+    assert {np.bincount(e.audited_labels[side]).std() for side in (member, ~member)} == {0.0}
+    assert len(np.unique(e.target)) <= 11
+
+
 def test_known_areas() -> None:
     def area(world: worlds.World) -> tuple[float, float, float]:
         score = signals.phi(world.evidence.target, world.evidence.audited_labels)

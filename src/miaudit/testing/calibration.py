@@ -165,7 +165,9 @@ def reports_of_peers(scores: Scores, member: Bools, *, seed: int) -> dict[str, b
     best = int(np.argmax(curve.tpr - curve.fpr))
     counts = int(curve.tp[best]), int(curve.n_out - curve.fp[best])
     low = stats.clopper_pearson(sum(counts), curve.n_in + curve.n_out)[0]
-    found["accuracy at the best threshold, exact interval"] = low > 0.5
+    found["accuracy at the best threshold, exact interval"] = low > max(curve.n_in, curve.n_out) / (
+        curve.n_in + curve.n_out
+    )
     found["epsilon at the best threshold, exact bounds"] = bool((_bounds(curve) > 0).any())
     coins = generator(seed, "coins").random(len(score)) < 0.5
     found["epsilon of one run, best numbers of guesses"] = _one_run_by_search(score, coins, child_seed(seed, "ties"))

@@ -59,17 +59,29 @@ def memoriser(*, n: int = 400, classes: int = 5, shadows: int = 6, seed: int = 0
 
 
 def exchangeable(
-    seed: int = 0, *, n: int = 400, classes: int = 5, shadows: int = 6, overlapping: bool = False
+    seed: int = 0,
+    *,
+    n: int = 400,
+    classes: int = 5,
+    shadows: int = 6,
+    overlapping: bool = False,
+    members: float = 0.5,
+    decimals: int | None = None,
 ) -> World:
-    """Members and non-members get answers from one distribution: every attack is at chance, up to noise."""
+    """Members and non-members get answers from one distribution: every attack is at chance, up to noise.
+
+    ``members`` is their share of the audited records, and of the rows of shadows that have records of their own.
+    Answers are rounded to ``decimals``, so that scores tie.
+    """
 
     def answer(labels: Ints, inside: Bools, generator: np.random.Generator) -> NDArray[np.float64]:
         logits = generator.normal(0.0, 1.5, (len(labels), classes))
         logits[np.arange(len(labels)), labels] += 2.0
         exp = np.exp(logits)
-        return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+        answers = exp / exp.sum(axis=1, keepdims=True)
+        return np.asarray(answers if decimals is None else answers.round(decimals))
 
-    return _world(answer, n, classes, shadows, seed, overlapping)
+    return _world(answer, n, classes, shadows, seed, overlapping, members=members)
 
 
 def gaussian(
@@ -282,13 +294,21 @@ def _one_class(said: Ints, top: NDArray[np.float64], classes: int) -> NDArray[np
 
 
 def _world(
-    answer: Answer, n: int, classes: int, shadows: int, seed: int, overlapping: bool, *, coins: bool = False
+    answer: Answer,
+    n: int,
+    classes: int,
+    shadows: int,
+    seed: int,
+    overlapping: bool,
+    *,
+    coins: bool = False,
+    members: float = 0.5,
 ) -> World:
     half = classes * max(1, round(n / (2 * classes)))  # records a side, so that classes come out even
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     order = generator.permutation(2 * half)
     labels = np.tile(np.arange(classes), 2 * half // classes)[order]
-    member = generator.random(2 * half) < 0.5 if coins else np.repeat([True, False], half)[order]
+    member = generator.random(2 * half) < 0.5 if coins else order < round(members * 2 * half)
     target = answer(labels, member, generator)
     if overlapping:
         asked, all_labels = None, labels
