@@ -10,6 +10,7 @@ from miaudit import stats
 from miaudit.attacks import AttackP, AttackR, Calibration, Gap, LiRA, Shokri, Threshold, attack_name
 from miaudit.errors import PlanError
 from miaudit.findings import CONFIDENCE, FPRS, Operating, Trial, blind_control, examine, power, run_attack
+from miaudit.findings.figures import _at_operating_point
 from miaudit.findings.groups import group_figures
 from miaudit.findings.stability import halves
 from miaudit.result import BlindControl, Interval
@@ -39,7 +40,7 @@ def test_seven_attacks_on_nothing_report_a_leak_in_at_most_one_audit_of_twenty()
     assert sum(not null.at_chance for each in every for null in [each.controls.null, *each.controls.nulls]) <= 2
 
 
-@pytest.mark.parametrize("threshold", ["split", "bonferroni"])
+@pytest.mark.parametrize("threshold", ["bonferroni", "split"])
 def test_ppv_and_epsilon_on_noise_claim_nothing_and_on_a_known_leak_never_too_much(threshold):
     trials, d, noise, above = 60, 1.5, 0, 0
     operating = Operating(threshold)
@@ -73,23 +74,39 @@ def test_ppv_covers_the_truth_at_every_prior():
     assert missed <= binom.ppf(0.999, 3 * trials, 0.05)
 
 
-def test_the_operating_point_is_counted_on_the_half_that_did_not_choose_it():
+def test_the_operating_point_is_a_rank_or_counted_on_the_half_that_did_not_choose_it():
     world = worlds.gaussian(1.0, n=400, shadows=1)
-    point = run_attack(Threshold(), *world, tuple("abcde"), seed=0).result.operating_point
+    point = run_attack(Threshold(), *world, tuple("abcde"), seed=0, operating=Operating("split")).result.operating_point
     assert (point.strategy, point.tried) == ("split", 1)
     assert point.tp + point.fn == point.fp + point.tn == 100
     assert (point.tpr, point.fpr) == (point.tp / 100, point.fp / 100)
     assert point.fpr < 0.2  # few are accused, as the worth of an accusation is asked for
-    many = run_attack(Threshold(), *world, tuple("abcde"), seed=0, operating=Operating("bonferroni")).result
+    many = run_attack(Threshold(), *world, tuple("abcde"), seed=0).result
     assert (many.operating_point.strategy, many.operating_point.tried) == ("bonferroni", 5)  # 0 and 0.001 are one rank
     assert many.operating_point.tp + many.operating_point.fn == 200
+
+
+def test_the_same_scores_have_the_same_ppv_and_epsilon_whatever_the_seed():
+    rng = np.random.default_rng(5)
+    ins, outs = rng.normal(size=300), rng.normal(size=300)
+    ins[:15] += 9
+    figures = [_at_operating_point(ins, outs, Operating(), seed) for seed in range(60)]
+    for each in figures[1:]:
+        assert each["ppv"] == figures[0]["ppv"]
+        assert each["epsilon"].value == figures[0]["epsilon"].value
+    rare = figures[0]["ppv"][0]
+    assert rare.low < rare.value < rare.high == 1.0  # nobody was accused wrongly, and still no PPV of 1
+    by_split = [_at_operating_point(ins, outs, Operating("split"), seed) for seed in range(60)]
+    assert np.ptp([each["epsilon"].value for each in by_split]) > 0.3
+    assert figures[0]["epsilon"].value > np.median([each["epsilon"].value for each in by_split])
+    assert figures[0]["ppv"][0].low > np.median([each["ppv"][0].low for each in by_split])
 
 
 def test_the_epsilon_of_one_training_is_called_no_bound():
     world = worlds.gaussian(1.0, n=200, shadows=1)
     result = run_attack(Threshold(), *world, tuple("abcde"), seed=0).result
     assert result.epsilon.name == "empirical epsilon-equivalent"
-    with pytest.raises(PlanError, match="threshold must be one of split, bonferroni"):
+    with pytest.raises(PlanError, match="threshold must be one of bonferroni, split"):
         Operating("best")
     with pytest.raises(PlanError, match="delta must lie between 0 and 1"):
         Operating(delta=0.0)

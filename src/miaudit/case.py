@@ -82,7 +82,7 @@ class Case:
     minimum: int
     attack: Shokri
     plan: dict[str, Any]
-    threshold: Literal["split", "bonferroni"] = "split"  # where that of PPV and epsilon comes from
+    threshold: Literal["bonferroni", "split"] = "bonferroni"  # where that of PPV and epsilon comes from
     delta: float = 1e-5  # of epsilon
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n_records,) each
     unit: UnitName | None = None  # what is counted; None: people where they are known

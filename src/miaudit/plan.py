@@ -363,8 +363,9 @@ class AttackPlan(Section):
 class FiguresPlan(Section):
     """Where the threshold of PPV and epsilon comes from."""
 
-    threshold: Literal["split", "bonferroni"] = Field(
-        "split", description="chosen on half of the records and counted on the others, or several tried and paid for"
+    threshold: Literal["bonferroni", "split"] = Field(
+        "bonferroni",
+        description="several ranks tried and paid for, or chosen on a random half of the records and counted on the others",
     )
     delta: float = Field(1e-5, gt=0, lt=1, description="of the empirical epsilon-equivalent")
 

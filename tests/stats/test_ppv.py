@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from miaudit.errors import DataError, PlanError
 from miaudit.stats import ppv
@@ -55,7 +55,44 @@ def test_the_interval_covers(tpr: float, fpr: float, prior: float) -> None:
     assert covered >= 0.95
 
 
+def test_at_a_rank_no_false_positive_is_no_rate_of_zero() -> None:
+    (counted,) = ppv(20, 380, 0, 400, priors=[0.01])
+    (ranked,) = ppv(20, 380, 0, 400, rank=0, priors=[0.01])
+    assert counted.value == 1.0
+    assert ranked.value == pytest.approx(0.0005 / (0.0005 + 0.99 / 401))
+    assert (ranked.low, ranked.high) == (counted.low, counted.high)
+    (tied,) = ppv(20, 380, 3, 397, rank=40, priors=[0.01])
+    assert tied.value == pytest.approx(0.0005 / (0.0005 + 0.99 * 4 / 401))
+    assert tied.low == ppv(20, 380, 40, 360, priors=[0.01])[0].low  # what the rank allows
+    assert tied.high == ppv(20, 380, 3, 397, priors=[0.01])[0].high  # what was seen
+
+
+@pytest.mark.parametrize("rank", [0, 4, 40])
+@pytest.mark.parametrize("steps", [None, 6])
+def test_at_a_rank_the_interval_covers_and_the_rate_is_right_in_the_mean(rank: int, steps: int | None) -> None:
+    rng, n, d, prior, trials = np.random.default_rng(rank), 100, 1.0, 0.1, 2000
+    missed, rates = 0, []
+    for _ in range(trials):
+        ins, outs = rng.normal(d, 1, n), rng.normal(size=n)
+        if steps:
+            ins, outs = np.floor(ins * steps / 4), np.floor(outs * steps / 4)
+        cut = np.sort(outs)[::-1][rank]
+        tp, fp = int((ins > cut).sum()), int((outs > cut).sum())
+        edge = (cut + 1) * 4 / steps if steps else cut
+        tpr, fpr = norm.sf(edge - d), norm.sf(edge)
+        (one,) = ppv(tp, n - tp, fp, n - fp, rank=rank, priors=[prior])
+        missed += not one.low <= prior * tpr / (prior * tpr + (1 - prior) * fpr) <= one.high
+        rates.append(fpr)
+    assert missed <= binom.ppf(0.999, trials, 0.05)
+    if not steps:
+        assert np.mean(rates) == pytest.approx((rank + 1) / (n + 1), rel=0.08)
+
+
 def test_refuses_bad_input() -> None:
+    with pytest.raises(
+        DataError, match="rank must lie between fp and the number of non-members, 3 <= rank < 10, got 2"
+    ):
+        ppv(1, 9, 3, 7, rank=2)
     with pytest.raises(PlanError, match="a prior must lie between 0 and 1, both excluded, got 1"):
         ppv(1, 1, 1, 1, priors=[1])
     with pytest.raises(PlanError, match="write 1 % as 0.01"):

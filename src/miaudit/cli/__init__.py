@@ -241,8 +241,8 @@ def _show(result: Result, page: Path | None, as_json: bool) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Root of all random draws.")
 @click.option(
     "--threshold",
-    type=click.Choice(["split", "bonferroni"]),
-    default="split",
+    type=click.Choice(["bonferroni", "split"]),
+    default="bonferroni",
     show_default=True,
     help="Where the threshold of PPV and epsilon comes from.",
 )

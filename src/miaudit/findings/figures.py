@@ -39,19 +39,20 @@ BELOW = 0.2
 DELTA = 1e-5
 ROC_POINTS = 200
 
-ThresholdKind = Literal["split", "bonferroni"]
+ThresholdKind = Literal["bonferroni", "split"]
 
 
 @dataclass(frozen=True)
 class Operating:
     """Where the threshold of an attack's PPV and epsilon comes from, and at which delta.
 
-    ``"split"`` chooses it on one random half of the records, each figure its own, and counts on the other;
-    ``"bonferroni"`` tries six ranks of the non-members and pays for each. The epsilon
-    is never a bound on that of the mechanism: all records share one training. For that see `miaudit.canaries`.
+    ``"bonferroni"`` tries six ranks of the non-members and pays for each: no draw decides, so that the same scores give
+    the same figures. ``"split"`` chooses it on one random half of the records, each figure its own, and counts on the other:
+    its figures depend on who falls into which half. The epsilon is never a bound on that of the mechanism: all records
+    share one training. For that see `miaudit.canaries`.
     """
 
-    threshold: ThresholdKind = "split"
+    threshold: ThresholdKind = "bonferroni"
     delta: float = DELTA
 
     def __post_init__(self) -> None:
@@ -251,13 +252,15 @@ def _at_operating_point(
     telling = max(for_epsilon.points, key=lambda each: each.epsilon)
     n_in, n_out = telling.tp + telling.fn, telling.fp + telling.tn
     credible = stats.epsilon_credible(
-        *_counts(telling), operating.delta, CONFIDENCE, draws=20_000, seed=child_seed(seed, "credible")
+        *_counts(telling), operating.delta, level, draws=20_000, seed=child_seed(seed, "credible")
     )
     return {
         "operating_point": _point(accusing, operating.threshold, tried),
         "ppv": [
             PpvAtPrior(prior=each.prior, value=each.value, low=each.low, high=each.high, reason=each.reason)
-            for each in stats.ppv(*_counts(accusing), confidence=level)
+            for each in stats.ppv(
+                accusing.tp, accusing.fn, accusing.fp, accusing.tn, rank=accusing.rank, confidence=level
+            )
         ],
         "epsilon": Epsilon(
             name="empirical epsilon-equivalent",

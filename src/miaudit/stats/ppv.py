@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from miaudit.errors import PlanError
+from miaudit.errors import DataError, PlanError
 from miaudit.stats.epsilon import checked_rates
 from miaudit.stats.rates import checked_confidence, clopper_pearson
 
@@ -27,7 +27,14 @@ class Ppv:
 
 
 def ppv(
-    tp: int, fn: int, fp: int, tn: int, *, priors: Sequence[float] = PRIORS, confidence: float = 0.95
+    tp: int,
+    fn: int,
+    fp: int,
+    tn: int,
+    *,
+    rank: int | None = None,
+    priors: Sequence[float] = PRIORS,
+    confidence: float = 0.95,
 ) -> tuple[Ppv, ...]:
     """Positive predictive value of an attack's decisions under several priors.
 
@@ -37,7 +44,12 @@ def ppv(
     Parameters
     ----------
     tp, fn, fp, tn
-        Counts at a threshold that was not chosen on them.
+        Counts at a threshold that was not chosen on them, or that is a rank of the non-members.
+    rank
+        Where the threshold lies strictly above the (rank + 1)-th largest of the non-members: the false positives it allows,
+        at least ``fp``, which is less where scores are tied. The true FPR there is Beta(rank + 1, n_out - rank), or less
+        where they are tied, so that its bound is that of ``rank`` false positives and its estimate (fp + 1) / (n_out + 1): an
+        FPR of 0 is what nobody has seen, even where no non-member was accused.
     priors
         Shares of members among the records an attacker would try, each in (0, 1).
     confidence
@@ -51,15 +63,22 @@ def ppv(
     Raises
     ------
     DataError
-        If the counts are impossible or a side is empty.
+        If the counts or the rank are impossible or a side is empty.
     PlanError
         If a prior or the confidence is out of range.
     """
     tp, fn, fp, tn = checked_rates(tp, fn, fp, tn)
     each = 1.0 - (1.0 - checked_confidence(confidence)) / 2
     tpr_low, tpr_high = clopper_pearson(tp, tp + fn, each)
-    fpr_low, fpr_high = clopper_pearson(fp, fp + tn, each)
-    tpr, fpr = tp / (tp + fn), fp / (fp + tn)
+    n_out, tpr = fp + tn, tp / (tp + fn)
+    fpr_low, fpr_high = clopper_pearson(fp, n_out, each)
+    fpr = fp / n_out
+    if rank is not None:
+        if not fp <= rank < n_out:
+            raise DataError(
+                f"rank must lie between fp and the number of non-members, {fp} <= rank < {n_out}, got {rank}"
+            )
+        fpr_high, fpr = clopper_pearson(rank, n_out, each)[1], (fp + 1) / (n_out + 1)
     found = []
     for prior in priors:
         if not 0.0 < prior < 1.0:
