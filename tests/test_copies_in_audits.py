@@ -96,7 +96,7 @@ def test_an_audit_without_copies_says_that_values_were_compared():
         "disjoint from the target's members and non-members by their values: none has the same values"
         in result.threat_model[3]
     )
-    assert "Rounded or noisy copies were looked for only as far" in result.threat_model[3]
+    assert "Copies with rounding, noise or a few changed columns were looked for only as far" in result.threat_model[3]
     assert not any("copies" in warning for warning in result.warnings)
 
 

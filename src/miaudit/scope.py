@@ -56,8 +56,9 @@ def _apart(split: Split) -> str:
     lost = copies.left_out.get("population", 0)
     without = f" once {lost:,} copies of audited records were left out" if lost else ""
     return (
-        f"disjoint from the target's members and non-members by their values{without}: none has the same values. Rounded or "
-        "noisy copies were looked for only as far as they stand out from chance, so some may be left."
+        f"disjoint from the target's members and non-members by their values{without}: none has the same values. Copies "
+        "with rounding, noise or a few changed columns were looked for only as far as they stand out from chance, so some may "
+        "be left."
     )
 
 

@@ -243,8 +243,8 @@ def _of_data(stored: StoredOutputs, copies: Copies | None) -> str:
     if stored.own.population is not None and stored.own.population.features is not None:
         compared = "members, non-members and records outside the audit"
     return (
-        f"Knowledge of the data: {compared} were compared by value, and copies left out (rounded or noisy ones only as far "
-        f"as they stand out from chance); {trained}."
+        f"Knowledge of the data: {compared} were compared by value, and copies left out (those with rounding, noise or a few "
+        f"changed columns only as far as they stand out from chance); {trained}."
     )
 
 

@@ -270,3 +270,90 @@ def test_a_side_that_repeats_its_records_does_not_hide_its_copies(kinds: int) ->
     X[400:1000] = repeated[np.arange(600) % kinds]
     with pytest.raises(SplitError, match="600 of the 600 records"):
         leave_out_copies(*case(X), need=200)
+
+
+def people(seed: int = 0, n: int = 1000) -> pd.DataFrame:
+    """Records of mixed columns, some with few values, with a number of their own and a time stamp."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "number": np.arange(n) + 1000 * seed,
+            "seen": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 10**7, n), unit="s"),
+            "age": rng.integers(18, 90, n).astype(float),
+            "city": rng.choice(["Rome", "Oslo", "Bonn"], n),
+            "sex": rng.choice(["f", "m"], n),
+            **{f"x{i}": np.round(rng.normal(size=n), 2) for i in range(4)},
+            **{f"k{i}": rng.integers(0, 4, n) for i in range(6)},
+        }
+    )
+
+
+def with_copies(table: pd.DataFrame, of: slice, changed: dict) -> pd.DataFrame:
+    """The table with 150 records of the population copied from a side, but for some columns."""
+    copies = table.iloc[of].iloc[:150].assign(**changed)
+    return pd.concat([table.iloc[:400], copies, table.iloc[550:]], ignore_index=True)
+
+
+CHANGES = {
+    "another number": {"number": range(9000, 9150)},
+    "another time": {"seen": pd.Timestamp("2030-05-05")},
+    "noise in one column": {"x0": lambda t: t.x0 + np.random.default_rng(5).normal(size=len(t))},
+    "another unit": {"age": lambda t: t.age * 12},
+    "other words": {"city": lambda t: t.city.str.upper()},
+    "number, time and noise": {
+        "number": range(9000, 9150),
+        "seen": pd.Timestamp("2030-05-05"),
+        "x0": lambda t: t.x0 + np.random.default_rng(5).normal(size=len(t)),
+    },
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("of", [MEMBERS, NONMEMBERS])
+def test_copies_with_a_few_columns_changed_leave_the_population(change, of):
+    dataset, split = case(with_copies(people(), of, CHANGES[change]))
+    clean = leave_out_copies(dataset, split, need=200)
+    assert set(range(400, 550)).isdisjoint(clean.population.tolist())
+    assert 445 <= len(clean.population) <= 450
+    assert (len(clean.members), len(clean.nonmembers)) == (200, 200)
+    assert "but for at most 3 columns" in clean.copies.sentences(200, 200, 450)[0]
+
+
+@pytest.mark.parametrize("form", ["array", "float32", "sparse", "polars", "texts"])
+def test_copies_with_one_column_changed_are_seen_in_every_form(form):
+    X = records(d=6)
+    X[:, 5] = np.random.default_rng(1).integers(0, 3, 1000)
+    X[400:500] = X[:100]
+    X[400:500, 2] = np.random.default_rng(2).normal(size=100)
+    forms = {
+        "array": lambda: X,
+        "float32": lambda: X.astype(np.float32),
+        "sparse": lambda: sparse.csr_matrix(X),
+        "polars": lambda: pl.DataFrame(X, schema=list("abcdef")),
+        "texts": lambda: X.astype(str).astype(object),
+    }
+    clean = leave_out_copies(*case(forms[form]()), need=200)
+    assert set(range(400, 500)).isdisjoint(clean.population.tolist())
+    assert len(clean.population) >= 495
+
+
+def test_a_side_given_twice_with_other_numbers_is_refused():
+    table = people()
+    twice = pd.concat([table.iloc[:400], table.iloc[200:400], table.iloc[200:400]], ignore_index=True)
+    with pytest.raises(SplitError, match="400 of the 400 records of the population are copies"):
+        leave_out_copies(*case(twice.assign(number=range(800)), sizes=(200, 200, 400)), need=200)
+
+
+@pytest.mark.parametrize("kind", ["few values", "binary", "another year a side", "two records a person"])
+def test_honest_records_of_few_values_are_no_copies_but_for_a_few_columns(kind):
+    """However often records agree by chance: they do so within the sides as well."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        X = rng.integers(0, 3, (1000, 8)).astype(float)
+        if kind == "binary":
+            X = (rng.random((1000, 40)) < 0.05).astype(float)
+        elif kind == "another year a side":
+            X[:, 0] = np.repeat([2020, 2021, 2022], SIZES)
+        elif kind == "two records a person":
+            X[:, 3:] = np.repeat(rng.normal(size=(500, 5)), 2, axis=0)[rng.permutation(1000)]
+        assert leave_out_copies(*case(X), need=1).copies.near == 0

@@ -14,6 +14,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from miaudit.data.partial import (
+    BEYOND,
+    CHANGED,
+    Hashes,
+    band_hashes,
+    beyond_chance,
+    linked,
+    partial_links,
+    sparse_band_hashes,
+)
 from miaudit.data.records import Records, column_values, is_sparse, kind_of, n_columns, n_records
 
 Ints = NDArray[np.int64]
@@ -22,8 +32,6 @@ _TOLERANCE = 1e-4  # of a column's spread: what a float format or a cast changes
 _FLOAT32 = 2.4e-7  # of a column's largest value: twice the rounding of a cast to float32
 _FLOAT64 = 4.5e-16  # the same of float64
 _NEAR = (3e-2, 5e-3, 5e-4)  # of a column's spread: what rounding to a few decimals or a little noise changes
-_FEW = 10  # near copies on two sides below which chance may have brought them about
-_BEYOND = 5  # times as many near pairs as chance brings about, from which they are copies
 _CHUNK = 1 << 12
 _LAGS = 256  # neighbours along one direction that are compared
 
@@ -43,7 +51,8 @@ class Copies:
     alike
         Whether records were kept although many coincide, because no more do than if all records were dealt at random.
     near
-        How many records were taken for copies of a record on another side although rounding or noise changed them.
+        How many records were taken for copies of a record on another side although rounding, noise or a few columns
+        differ.
     """
 
     same: Mapping[str, int] = field(default_factory=dict)
@@ -84,8 +93,9 @@ class Copies:
         said = []
         if self.near:
             said.append(
-                f"{self.near:,} records are copies of a record on another side up to rounding or noise: all their columns are "
-                f"nearly the same, which is more than {_BEYOND} times as frequent as pairs within the sides explain."
+                f"{self.near:,} records are copies of a record on another side up to rounding or noise, or but for at most "
+                f"{CHANGED} columns (or twelfths of them): such pairs are more than {BEYOND} times as frequent as pairs within "
+                "the sides explain."
             )
         if lost.get("population"):
             said.append(
@@ -128,7 +138,8 @@ def same_records(X: Records, sides: Ints | None = None) -> Ints:
         (n,) numbers of the sides. Where one side holds a column as float32 and another as float64, the column is compared
         as float32.
     """
-    codes, numbers, tolerance = _parts(X, np.zeros(n_records(X), np.int64) if sides is None else sides)
+    columns = _columns(X, np.zeros(n_records(X), np.int64) if sides is None else sides)
+    codes, numbers, tolerance = _parts(columns)
     return _joined(codes, numbers, tolerance.clip(min=1e-300))
 
 
@@ -137,12 +148,21 @@ def copies_across(X: Records, sides: Ints) -> tuple[Ints, Ints]:
 
     Near copies differ by rounding or noise. Two records are near if no column differs by more than a share of its spread.
     They are joined where far more pairs are near across two sides than within these sides. Neighbours along random
-    directions are looked at, so that in large crowded tables near copies may be missed.
+    directions are looked at, so that in large crowded tables near copies may be missed. So are partial copies, which
+    differ in a few columns (`partial_links`).
     """
-    codes, numbers, tolerance = _parts(X, sides)
+    columns = _columns(X, sides)
+    codes, numbers, tolerance = _parts(columns)
     same = _joined(codes, numbers, tolerance.clip(min=1e-300))
-    if numbers is None or not len(same):
+    if not len(same):
         return same, same
+    joined = same if numbers is None else _with_near(same, codes, numbers, tolerance, sides)
+    bands = _bands(columns)
+    return same, joined if bands is None else linked(partial_links(bands, joined, sides), joined)
+
+
+def _with_near(same: Ints, codes: Ints, numbers: Any, tolerance: NDArray[np.float64], sides: Ints) -> Ints:
+    """Return the numbers of records with near copies on different sides joined."""
     spread = _spreads(numbers)
     _, rows = np.unique(np.column_stack([sides, same]), axis=0, return_index=True)  # one of those a side repeats
     side, number = sides[rows], same[rows]
@@ -153,26 +173,21 @@ def copies_across(X: Records, sides: Ints) -> tuple[Ints, Ints]:
         one, two = one[apart], two[apart]
         across = _beyond_chance(side, one, two)
         if across.any():
-            links = np.stack([number[one[across]], number[two[across]]])
-            return same, _components(links, int(same.max()) + 1)[same]
-    return same, same
+            return linked(rows[np.stack([one[across], two[across]])], same)
+    return same
 
 
 def _beyond_chance(sides: Ints, one: Ints, two: Ints) -> NDArray[np.bool_]:
-    """Return which pairs lie across sides that share far more pairs than chance explains.
-
-    The density of pairs across two sides is at most the geometric mean of those within (Cauchy and Schwarz).
-    """
-    sizes = np.bincount(sides).astype(float)
+    """Return which pairs lie across sides that share far more pairs than chance explains."""
+    sizes = np.bincount(sides)
     across = np.zeros(len(one), bool)
     first, second = np.minimum(sides[one], sides[two]), np.maximum(sides[one], sides[two])
     within = np.array([((first == s) & (second == s)).sum() for s in range(len(sizes))])
-    density = (within + 1) / np.maximum(sizes * (sizes - 1) / 2, 1)
     for a in range(len(sizes)):
         for b in range(a + 1, len(sizes)):
             pairs = (first == a) & (second == b)
             records = min(len(np.unique(one[pairs])), len(np.unique(two[pairs])))
-            if records > max(_FEW, _BEYOND * sizes[a] * sizes[b] * math.sqrt(density[a] * density[b])):
+            if beyond_chance(records, sizes[[a, b]], within[[a, b]]):
                 across |= pairs
     return across
 
@@ -195,21 +210,50 @@ def _places(numbers: Any, tolerance: NDArray[np.float64]) -> NDArray[np.float64]
     return _along(numbers, directions / tolerance[:, None])
 
 
-def _parts(X: Records, sides: Ints) -> tuple[Ints, Any, NDArray[np.float64]]:
-    """Return (n,) numbers of what must be equal, (n, c) numbers that may differ a little or None, and their tolerances."""
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """Records as they are compared: columns of numbers, (n, c) or CSR, beside digests of all else."""
+
+    table: Any
+    exact: Sequence[NDArray[Any]]  # (n, 1) each
+    sides: Ints
+
+
+def _columns(X: Records, sides: Ints) -> _Columns:
     n = n_records(X)
     if is_sparse(X):
-        return _sparse_parts(X.tocsr(), sides)
-    exact: list[NDArray[Any]] = []
+        table = X.tocsr(copy=True)
+        table.sum_duplicates()
+        table.eliminate_zeros()
+        return _Columns(table, (), sides)
     if kind_of(X) == "array" and X.dtype.kind != "O":
         table = X.reshape(n, -1)
-        if table.dtype.kind == "b":
-            table = table.view(np.uint8)
-    else:
-        columns = [_column(column_values(X, i), sides) for i in range(n_columns(X))]
-        exact = [values[:, None] for values in columns if values.dtype.kind in "Siu"]
-        numeric = [values for values in columns if values.dtype.kind not in "Siu"]
-        table = np.column_stack(numeric) if numeric else np.empty((n, 0), np.float32)
+        return _Columns(table.view(np.uint8) if table.dtype.kind == "b" else table, (), sides)
+    columns = [_column(column_values(X, i), sides) for i in range(n_columns(X))]
+    numeric = [values for values in columns if values.dtype.kind not in "Siu"]
+    return _Columns(
+        np.column_stack(numeric) if numeric else np.empty((n, 0), np.float32),
+        [values[:, None] for values in columns if values.dtype.kind in "Siu"],
+        sides,
+    )
+
+
+def _bands(columns: _Columns) -> Hashes | None:
+    """Return hashes of bands of columns, in which numbers are compared up to a hundredth of their spread."""
+    table = columns.table
+    if is_sparse(table):
+        whole = bool((table.data == np.rint(table.data)).all())
+        return sparse_band_hashes(table, 0.0 if whole else float(np.std(table.data)))
+    spreads = np.where(_whole(table), 0.0, _spreads(table)) if table.shape[1] else np.empty(0)
+    return band_hashes([table, *columns.exact], spreads)
+
+
+def _parts(columns: _Columns) -> tuple[Ints, Any, NDArray[np.float64]]:
+    """Return (n,) numbers of what must be equal, (n, c) numbers that may differ a little or None, and their tolerances."""
+    table, exact, sides = columns.table, columns.exact, columns.sides
+    if is_sparse(table):
+        return _sparse_parts(table, sides)
+    n = len(table)
     whole, single = _whole(table), _single(table, sides)
     digests = []
     for start in range(0, n, _CHUNK):
@@ -252,9 +296,6 @@ def _single(table: NDArray[Any], sides: Ints) -> NDArray[np.bool_]:
 
 
 def _sparse_parts(X: Any, sides: Ints) -> tuple[Ints, Any, NDArray[np.float64]]:
-    X = X.copy()
-    X.sum_duplicates()
-    X.eliminate_zeros()
     whole = bool((X.data == np.rint(X.data)).all())
     data = X.data.astype(np.float64) if X.dtype.kind == "f" else X.data
     single = _single(data[:, None], np.repeat(sides, np.diff(X.indptr)))[0]
