@@ -50,9 +50,10 @@ from miaudit.attacks import RMIA, Attack, Calibration, LiRA, Quantile, Shokri, T
 from miaudit.data.copies import same_records
 from miaudit.errors import MiauditError
 from miaudit.findings import unit_of
+from miaudit.findings.unit import Sides
 from miaudit.seeds import child_seed
 from miaudit.testing import worlds
-from miaudit.testing.calibration import RATES, most_allowed, reports, reports_of_peers
+from miaudit.testing.calibration import most_allowed, reports, reports_of_peers
 from miaudit.testing.changing import changing
 from miaudit.testing.worlds import World
 
@@ -202,8 +203,7 @@ def attacked(task: Task) -> dict[tuple[str, str], bool]:
             found[name, statistic] = leak
         for statistic, leak in reports_of_peers(scores, member, seed=seed).items():
             found[name, PEERS + statistic] = leak
-        draws = unit.judged(scores.score, member, seed=seed)
-        leak_of_any |= leaks(draws.inside, draws.outside, confidence=1 - 0.05 / len(listed))
+        leak_of_any |= leaks(unit.judged(scores.score, member, seed=seed), attacks=len(listed))
         if grouped:
             bare = stats.auc_interval(scores.score[member], scores.score[~member])
             found[name, f"{PEERS}AUC, records counted as independent"] = bare.low > 0.5
@@ -218,12 +218,9 @@ def attacked(task: Task) -> dict[tuple[str, str], bool]:
     return found
 
 
-def leaks(ins: np.ndarray, outs: np.ndarray, *, confidence: float) -> bool:
-    """Say what an audit concludes of one attack: half of the error to the AUC, half to three low rates."""
-    each = 1 - (1 - confidence) / len(RATES)
-    return stats.auc_interval(ins, outs, confidence=confidence).low > 0.5 or any(
-        stats.tpr_at_fpr(ins, outs, rate, confidence=each).low > rate for rate in RATES
-    )
+def leaks(sides: Sides, *, attacks: int) -> bool:
+    """Say whether an audit of so many attacks claims anything of this one, a leak or one upside down."""
+    return stats.claims(*sides, attacks=attacks).any
 
 
 def measure(

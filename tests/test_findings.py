@@ -9,7 +9,7 @@ from scipy.stats import binom, norm, spearmanr
 from miaudit import stats
 from miaudit.attacks import AttackP, AttackR, Calibration, Gap, LiRA, Shokri, Threshold, attack_name
 from miaudit.errors import PlanError
-from miaudit.findings import CONFIDENCE, FPRS, Operating, Trial, blind_control, examine, power, run_attack
+from miaudit.findings import CONFIDENCE, Operating, Trial, blind_control, examine, power, run_attack
 from miaudit.findings.figures import _at_operating_point
 from miaudit.findings.groups import group_figures
 from miaudit.findings.stability import halves
@@ -120,21 +120,31 @@ def test_figures_are_those_of_the_scores():
     assert result.tpr_at_zero_fp.tp == sum(score > max(outs) for score in ins)
     assert result.tpr_at_zero_fp.tpr == result.tpr_at_zero_fp.tp / 200
     assert result.above_chance == (stats.auc_interval(ins, outs, confidence=1 - 0.05 / 4).low > 0.5)
-    points = [stats.tpr_at_fpr(ins, outs, fpr, confidence=1 - 0.8 * 0.05 / 12) for fpr in FPRS]
-    assert result.above_chance_at_low_fpr == any(point.low > point.fpr for point in points)
+    test = stats.precedence(ins, outs)
+    assert result.above_chance_at_low_fpr == (test.p_value <= 0.02 / 4)
+    exposed = result.exposed
+    assert (exposed.above, exposed.rank, exposed.p_value) == (test.above, test.rank, test.p_value)
+    assert exposed.above == sum(score > sorted(outs)[-1 - exposed.rank] for score in ins)
+    assert result.above_chance_at_low_fpr == (exposed.above > exposed.most)
+    corrected = stats.auc_interval(ins, outs, confidence=1 - 0.05 / 4)
+    assert (result.auc_corrected.low, result.auc_corrected.high) == (corrected.low, corrected.high)
+    assert result.auc_corrected.confidence == pytest.approx(1 - 0.05 / 4)
     assert result.power is None
 
 
 def test_what_found_nothing_says_what_it_could_have_found():
     quiet = found(worlds.exchangeable(1, n=400, shadows=4, overlapping=True))
+    expected = power(200, 200, attacks=len(ATTACKS))
     level = 1 - (1 - CONFIDENCE) / len(ATTACKS)
-    expected = power(200, 200, confidence=level)
     assert all(result.power == expected for result in quiet.attacks)
-    assert expected.auc == stats.detectable_auc(200, 200, confidence=level).value
+    assert expected.auc == pytest.approx(stats.detectable_auc(200, 200, confidence=level).value)
+    first = 1 - 0.02 / len(ATTACKS) / 2  # half of the error of the test for a few
+    assert expected.tpr[2].value == pytest.approx(stats.detectable_exposed(200, 200, 0.001, confidence=first).value)
+    assert expected.exposed == pytest.approx(expected.tpr[2].value, abs=0.001)
     assert "by the 7 attacks that were run" in quiet.verdict.sentence
-    few = found(worlds.exchangeable(1, n=10, shadows=4, overlapping=True), (Gap(),))
-    assert few.attacks[0].power.tpr[0].value is None
-    assert few.attacks[0].power.tpr[0].reason
+    few = power(2, 2)
+    assert few.tpr[0].value is None
+    assert few.tpr[0].reason
 
 
 def test_a_few_exposed_records_are_a_leak_though_the_area_is_not_above_chance():
@@ -147,8 +157,10 @@ def test_a_few_exposed_records_are_a_leak_though_the_area_is_not_above_chance():
     few = worlds.World(world.evidence.replace(target=target), world.member)
     assert stats.auc_interval(*_sides(few), confidence=0.95).low < 0.5
     verdict = found(few, (Threshold(), Gap())).verdict.sentence
-    assert verdict.startswith("Membership of some records leaks: at a false positive rate of 1 % 'threshold' finds ")
-    assert "no AUC of 2 attacks is above chance" in verdict
+    assert verdict.startswith(
+        "Membership of some records leaks: 'threshold' ranks 25 of 1000 members above all 1000 non-members, where chance "
+        "explains at most 7; no AUC of 2 attacks is above chance; 'threshold', named beforehand, has AUC 0.5"
+    )
 
 
 def _sides(world):
@@ -159,7 +171,7 @@ def _sides(world):
 def test_the_verdict_names_the_strongest_attack_and_what_it_finds_at_a_low_rate():
     verdict = found(worlds.memoriser(n=1000, overlapping=True)).verdict.sentence
     assert verdict.startswith("Membership leaks. The attack '")
-    assert "at a false positive rate of 10 % '" in verdict
+    assert "'threshold' ranks" in verdict
     assert "the highest AUC of 7 attacks" in verdict
 
 
@@ -180,18 +192,15 @@ def test_the_blind_check_comes_first_in_the_verdict_on_either_side_of_one_half(p
     )
 
 
-def test_choosing_the_best_of_many_attacks_finds_no_group_in_noise():
-    """Uncorrected for the choice, groups of the best of 20 attacks would lie above chance too often."""
+def test_an_attack_named_beforehand_finds_no_group_in_noise():
     rng, trials, alarms = np.random.default_rng(4), 100, 0
     member, slices = np.arange(400) % 2 == 0, {"class": np.arange(400) % 5, "sex": np.arange(400) // 2 % 2}
     for _ in range(trials):
-        scores = rng.normal(size=(20, 400))
-        best = max(scores, key=lambda score: stats.auc(score[member], score[~member]))
-        groupings = group_figures("best", best, member, slices, attacks=20)
+        groupings = group_figures("first", rng.normal(size=400), member, slices)
         alarms += any(group.above_chance for grouping in groupings for group in grouping.groups)
     assert alarms <= binom.ppf(0.999, trials, 0.05)
-    assert groupings[0].confidence == pytest.approx(1 - 0.05 / (20 * 2 * 5))
-    assert groupings[1].confidence == pytest.approx(1 - 0.05 / (20 * 2 * 2))
+    assert groupings[0].confidence == pytest.approx(1 - 0.05 / (2 * 5))
+    assert groupings[1].confidence == pytest.approx(1 - 0.05 / (2 * 2))
 
 
 def test_a_group_that_leaks_is_named_and_one_with_one_side_is_null():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -13,6 +11,7 @@ from miaudit.attacks import Attack, Calibration, Gap, Salem, Shokri, Threshold, 
 from miaudit.attacks.attack import Scores
 from miaudit.findings import Trial, examine
 from miaudit.findings.controls import judged
+from miaudit.findings.headline import headline_of
 from miaudit.result import BlindControl, Interval
 from miaudit.testing import worlds
 from miaudit.testing.worlds import World
@@ -31,12 +30,12 @@ def found(world, attacks=FLOORS, *, blind=PASSED, **options):
     return examine(trials, world.member, world.evidence.audited_labels, classes, seed=0, blind=blind, **options)
 
 
-def of_scores(scores, member, **options):
+def of_scores(scores, member, *, strongest=None, **options):
     """What examine concludes of attacks that give these scores."""
     world = worlds.exchangeable(0, n=len(member), shadows=1)
     world = World(world.evidence, np.asarray(member))
     attacks = [_scoring(f"attack {i}", np.asarray(score, float)) for i, score in enumerate(scores)]
-    trials = [Trial(attack, world.evidence, attack.name) for attack in attacks]
+    trials = [Trial(attack, world.evidence, attack.name, strongest=i == strongest) for i, attack in enumerate(attacks)]
     options = {"blind": PASSED, **options}
     return examine(trials, world.member, world.evidence.audited_labels, tuple("abcde"), seed=0, **options)
 
@@ -97,18 +96,53 @@ def test_noise_is_called_none_or_a_leak_or_inverted_in_at_most_one_audit_of_twen
 
 
 def _kind(scores, member, attacks):
-    """The decisions of `run_attack`, by the same levels, without the slow rest."""
-    level = 1 - 0.05 / attacks
-    for score in scores:
-        ins, outs = score[member], score[~member]
-        if stats.auc_interval(ins, outs, confidence=level).low > 0.5:
-            return "leak"
-        if stats.auc_interval(ins, outs, confidence=1 - 0.01 / attacks).high < 0.5:
-            return "inverted"
-        each = 1 - 0.8 * 0.05 / attacks / 3
-        if any((p := stats.tpr_at_fpr(ins, outs, f, confidence=each)).low > p.fpr for f in (0.1, 0.01, 0.001)):
-            return "few"
-    return None
+    """Whether `run_attack` claims anything, by the rule it calls, without the slow rest."""
+    return any(stats.claims(score[member], score[~member], attacks=attacks).any for score in scores) or None
+
+
+def test_the_attack_named_beforehand_leads_and_the_highest_is_said_at_the_corrected_level():
+    first, member = shifted(0.8)
+    louder = shifted(1.4, seed=1)[0]
+    noise = [shifted(0.0, seed=seed)[0] for seed in range(10, 13)]
+    result = of_scores([first, louder, *noise], member, strongest=0)
+    lead, top = result.attacks[:2]
+    assert (result.headline.attack, result.headline.highest) == (lead, top)
+    text = result.verdict.sentence
+    assert text.startswith(
+        f"Membership leaks. The attack 'attack 0', named beforehand, tells members from non-members with AUC "
+        f"{lead.auc.value:.3f} (95 % interval {lead.auc.low:.3f} to {lead.auc.high:.3f})"
+    )
+    corrected = stats.auc_interval(louder[member], louder[~member], confidence=1 - 0.05 / 5)
+    assert (
+        f"'attack 1' has AUC {corrected.value:.3f} (99 % interval, corrected for all attacks, {corrected.low:.3f} to "
+        f"{corrected.high:.3f}), the highest of 5 attacks." in text
+    )
+    assert result.stability.attack == result.groups[0].attack == "attack 0"
+    assert result.groups[0].confidence == pytest.approx(1 - 0.05 / len(result.groups[0].groups))
+
+
+def test_what_leads_does_not_depend_on_the_scores():
+    member = shifted(0.0)[1]
+    for seed in range(3):
+        scores = [shifted(d, seed=seed)[0] for d in (0.0, 1.0, 2.0)]
+        assert of_scores(scores, member, strongest=1).headline.attack.name == "attack 1"
+        unmarked = of_scores(scores, member).headline
+        assert unmarked.attack.name == "attack 0"
+        assert unmarked.reason.startswith("the first attack in order")
+    marked = of_scores(scores, member, strongest=1).attacks
+    failed = marked[1].model_copy(update={"status": "failed", "auc": None})
+    assert headline_of([marked[0], failed, marked[2]]).attack.name == "attack 0"
+    assert headline_of([failed]).attack is None
+
+
+def test_a_leak_that_only_another_attack_sees_says_what_the_one_named_beforehand_saw():
+    quiet, member = shifted(0.0)
+    loud = shifted(1.0, seed=1)[0]
+    text = of_scores([quiet, loud], member, strongest=0).verdict.sentence
+    assert text.startswith("Membership leaks. The attack 'attack 0', named beforehand, has AUC 0.")
+    assert "not above chance once corrected; 'attack 1' tells members from non-members with AUC 0." in text
+    assert "97.5 % interval, corrected for all attacks" in text
+    assert "the highest of 2 attacks" in text
 
 
 def test_an_interval_below_one_half_that_chance_explains_is_said():
@@ -189,7 +223,10 @@ def test_a_few_exposed_members_are_said_in_numbers_that_mean_something():
     score, member = shifted(0.0, n=2000)
     score[np.flatnonzero(member)[:60]] = 9
     text = of_scores([score], member).verdict.sentence
-    assert re.search(r"finds \d\.\d % of the members \(95 % interval \d\.\d to", text), text
+    assert (
+        "'attack 0' ranks 61 of 1000 members above all 1000 non-members, where chance explains at most 6; its AUC"
+        in text
+    )
 
 
 @pytest.mark.parametrize("attack", [Shokri(epochs=1), Salem(epochs=1), Calibration(), Gap()], ids=lambda a: a.name)

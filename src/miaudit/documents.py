@@ -1,4 +1,4 @@
-"""What a document can hold: numbers, texts in UTF-8, lists and tables. Checked before anything is trained."""
+"""What a document can hold: numbers, texts in UTF-8, lists and tables; what a caller passes is checked before training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,38 @@ from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, field_validator
+
 from miaudit.errors import PlanError
 
 _DEPTH = 50
+
+
+class Document(BaseModel):
+    """Closed, frozen, and made of plain values: no NaN and no infinity, however deep, and no half of a character."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return _held(value)
+
+
+def _held(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a document holds no NaN and no infinity: use null and a reason")
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ValueError("a document holds no whole number of more than 64 bits")
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_held(key): _held(of) for key, of in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_held, value))
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of numpy
+        return _held(value.item())
+    return value
 
 
 def plain(value: Any, what: str, depth: int = 0) -> Any:

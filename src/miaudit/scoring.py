@@ -108,6 +108,7 @@ def score(
         title=title or f"Membership inference audit of {stored.name}",
         verdict=found.verdict.sentence,
         verdict_kind=found.verdict.kind,
+        **found.headline.fields(),
         warnings=[
             *_of_copies(copies, stored, counted),
             *stored.warnings,

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from miaudit.report import summary
-from miaudit.result import Power, Result
+from miaudit.result import CorrectedInterval, Exposed, Interval, Power, Result
 
 
 def printed(result, width=80, **options):
@@ -98,7 +98,7 @@ def kind(result, kind, **changes):
 
 
 def test_what_it_means_and_what_to_do_next_follow_the_verdict(result):
-    best = max(result.attacks, key=lambda attack: attack.auc.value)
+    best = result.attacks[0]  # the first in order leads where none is marked
     leak = kind(result, "leak")
     assert f"'{best.name}' tells {100 * best.auc.value:.0f} right (guessing: 50)" in leak
     assert "wrongly accusing 1 % of the non-members, it finds" in leak
@@ -111,8 +111,33 @@ def test_what_it_means_and_what_to_do_next_follow_the_verdict(result):
     power = Power(power=0.8, confidence=0.95, auc=0.53)
     quiet = [attack.model_copy(update={"power": power}) for attack in result.attacks]
     said = kind(result, "none detected", attacks=quiet)
-    assert "shows in 80 of 100 such audits from an AUC of 0.530 on, one of a few members may not" in said
+    assert "shows in 80 of 100 such audits from an AUC of 0.530 on; one of a few members may not" in said
+    power = power.model_copy(update={"exposed": 0.0159})
+    quiet = [attack.model_copy(update={"power": power}) for attack in result.attacks]
+    said = kind(result, "none detected", attacks=quiet)
+    assert (
+        "puts a few members above all non-members and leaves the others as they are, from 1.6 % of the members" in said
+    )
     assert "smaller leaks may be there: more" in kind(result, "none detected")
+
+
+def test_what_it_means_is_said_of_the_attack_that_leads_or_of_the_highest_at_its_corrected_low_end(result):
+    first, second, *others = result.attacks
+    corrected = CorrectedInterval(value=0.9, low=0.8, high=0.95, confidence=0.99)
+    loud = second.model_copy(
+        update={"auc": Interval(value=0.9, low=0.85, high=0.93), "auc_corrected": corrected, "above_chance": True}
+    )
+    changes = {"headline": first.name, "highest": second.name}
+    both = kind(result, "leak", attacks=[first.model_copy(update={"above_chance": True}), loud, *others], **changes)
+    assert f"'{first.name}' tells" in both
+    only = kind(result, "leak", attacks=[first, loud, *others], **changes)
+    assert (
+        f"'{second.name}' tells 90 right (guessing: 50), and 80 at least, corrected for the number of attacks" in only
+    )
+    test = Exposed(above=12, rank=0, n_in=200, n_out=200, p_value=0.0001, level=0.001, most=9)
+    few = first.model_copy(update={"above_chance_at_low_fpr": True, "exposed": test})
+    said = kind(result, "leak", attacks=[few, second, *others], **changes)
+    assert f"whom '{first.name}' scores above all 200 non-members finds 12 of the 200 members" in said
 
 
 def test_uneven_sides_are_counted_as_they_are(result):

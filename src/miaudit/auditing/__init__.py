@@ -498,6 +498,7 @@ def _conclude(
         title=case.title,
         verdict=found.verdict.sentence,
         verdict_kind=found.verdict.kind,
+        **found.headline.fields(),
         warnings=warnings,
         threat_model=threat_model(case, asked.capability, 0 if asked.outside is None else len(outside), unit=unit.name),
         not_tested=not_tested(ran, asked.capability),

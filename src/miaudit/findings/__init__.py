@@ -1,8 +1,9 @@
 """From scores to findings: figures of each attack, controls, groups, stability, and one sentence for all."""
 
+from miaudit.findings.claims import CONFIDENCE, FPRS, claimed, power
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
-from miaudit.findings.figures import CONFIDENCE, FPRS, OPERATING, Operating, Run, balanced, power, run_attack, skipped
+from miaudit.findings.figures import OPERATING, Operating, Run, balanced, run_attack, skipped
 from miaudit.findings.unit import QUESTION, Unit, UnitName, unit_of
 from miaudit.findings.verdict import verdict_of
 
@@ -19,6 +20,7 @@ __all__ = [
     "UnitName",
     "balanced",
     "blind_control",
+    "claimed",
     "examine",
     "judged",
     "null_control",

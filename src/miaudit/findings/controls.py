@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from miaudit.attacks import Attack, blind_auc, shuffle_membership
 from miaudit.errors import MiauditError
 from miaudit.evidence import Bools, Evidence
-from miaudit.findings.figures import CONFIDENCE, balanced
+from miaudit.findings.claims import CONFIDENCE
+from miaudit.findings.figures import balanced
 from miaudit.findings.unit import Unit, unit_of
 from miaudit.result import AttackResult, BlindControl, Interval, NullControl
 from miaudit.seeds import child_seed

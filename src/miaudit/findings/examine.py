@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.evidence import Bools, Evidence
+from miaudit.findings.claims import power
 from miaudit.findings.controls import judged, null_control
-from miaudit.findings.figures import CONFIDENCE, OPERATING, Operating, Run, power, run_attack
+from miaudit.findings.figures import OPERATING, Operating, Run, run_attack
 from miaudit.findings.groups import group_figures
+from miaudit.findings.headline import Headline, headline_of
 from miaudit.findings.stability import Halves, agreement, coverages, halves, ranks_finely
 from miaudit.findings.unit import Unit, unit_of
 from miaudit.findings.verdict import Verdict, verdict_of
@@ -37,6 +39,7 @@ class Findings:
     """What an audit found: the parts of a result that depend on the evidence alone."""
 
     verdict: Verdict
+    headline: Headline
     attacks: list[AttackResult]
     controls: Controls
     groups: list[Grouping]
@@ -110,19 +113,21 @@ def examine(
     )
     null = nulls[0] if nulls else None
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
-    best = max(ran, key=lambda name: _auc(ran[name][1].result), default=None)
+    headline = headline_of(results)
+    lead = None if headline.attack is None else headline.attack.name
     named = {"class": np.array(classes)[labels], **{name: np.asarray(of) for name, of in (slices or {}).items()}}
     groups: list[Grouping] = []
     stability: Stability | None = None
     risk: dict[str, NDArray[Any]] = {}
-    if best is not None:
-        score = ran[best][1].scores.score  # type: ignore[union-attr]
-        groups = group_figures(best, score, member, named, attacks=count, unit=unit)
-        stability, risk = _stability(best, ran, member, seed)
+    if lead is not None:
+        score = ran[lead][1].scores.score  # type: ignore[union-attr]
+        groups = group_figures(lead, score, member, named, unit=unit)
+        stability, risk = _stability(lead, ran, member, seed)
     inside, outside = unit.size(member)
-    smallest = power(inside, outside, confidence=1 - (1 - CONFIDENCE) / count) if inside and outside else None
+    smallest = power(inside, outside, attacks=count) if inside and outside else None
     return Findings(
         verdict=verdict_of(results, null, blind, inside, outside, power=smallest, unit=unit, caveats=caveats),
+        headline=headline,
         attacks=results,
         controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind),
         groups=groups,
@@ -132,7 +137,7 @@ def examine(
 
 
 def _stability(
-    best: str, ran: dict[str, tuple[Trial, Run]], member: Bools, seed: int
+    lead: str, ran: dict[str, tuple[Trial, Run]], member: Bools, seed: int
 ) -> tuple[Stability, dict[str, NDArray[Any]]]:
     scores = {name: run.scores.score for name, (_, run) in ran.items()}  # type: ignore[union-attr]
     again: dict[str, Halves] = {
@@ -142,15 +147,15 @@ def _stability(
     }
     fine = [name for name in scores if ranks_finely(scores[name])]
     stability = Stability(
-        attack=best,
+        attack=lead,
         shadows=[half.summary(name) for name, half in again.items()],
         attacks=fine,
         pairs=agreement(scores),
         coverage=coverages([scores[name] for name in fine], member) if len(fine) > 1 else [],
         left_out=[name for name in scores if name not in fine],
     )
-    risk: dict[str, NDArray[Any]] = {"risk_rank": stats.places(scores[best])}
-    ranks = again[best].ranks() if best in again else None
+    risk: dict[str, NDArray[Any]] = {"risk_rank": stats.places(scores[lead])}
+    ranks = again[lead].ranks() if lead in again else None
     if ranks is not None:
         risk.update(zip(("risk_low", "risk_high", "risk_top"), ranks, strict=True))
     return stability, risk
@@ -185,9 +190,3 @@ def _records(
             record.update(run.record(i))
         records.append(record)
     return records
-
-
-def _auc(result: AttackResult) -> float:
-    auc = result.of_unit.auc
-    value = auc.value if auc is not None else None
-    return -1.0 if value is None else value

@@ -13,28 +13,22 @@ from miaudit import stats
 from miaudit.attacks import Attack, Scores
 from miaudit.errors import MiauditError, PlanError
 from miaudit.evidence import Bools, Evidence
+from miaudit.findings.claims import CONFIDENCE, FPRS, claimed, power
 from miaudit.findings.unit import DEPENDENT, Sides, Unit, unit_of
 from miaudit.result import (
     AttackResult,
     ClassMetrics,
-    DetectableTpr,
     Epsilon,
     Interval,
     OperatingPoint,
     PersonFigures,
     PointMetrics,
-    Power,
     PpvAtPrior,
     Roc,
     TprAtFpr,
     TprAtZeroFp,
 )
 from miaudit.seeds import child_seed, generator
-
-CONFIDENCE = 0.95
-FPRS = (0.1, 0.01, 0.001)
-BELOW = 0.2
-"""Share of what low FPRs may err by, taken for AUCs below 1/2."""
 
 DELTA = 1e-5
 ROC_POINTS = 200
@@ -147,10 +141,8 @@ def run_attack(
     curve = stats.roc(records.inside, records.outside)
     points = _thinned(curve.fpr, curve.tpr)
     decision = scores.decision
-    level = 1 - (1 - CONFIDENCE) / attacks  # low ends err with half of the rest: the other half is for low FPRs
-    above = (draws or records).interval(level).low > 0.5
-    below = (draws or records).interval(1 - BELOW * (1 - CONFIDENCE) / attacks).high < 0.5
-    at_low_fpr = draws is not None and _above_at_low_fpr(draws, level)
+    claims = claimed(draws or records, attacks=attacks)
+    leaks = claims["above_chance"] or claims["above_chance_at_low_fpr"]
     return Run(
         AttackResult(
             **common,
@@ -168,12 +160,10 @@ def run_attack(
                 members=len(persons.inside),
             ),
             roc=Roc(fpr=curve.fpr[points].tolist(), tpr=curve.tpr[points].tolist()),
-            above_chance=above,
-            below_chance=below,
-            above_chance_at_low_fpr=at_low_fpr,
-            power=None if above or at_low_fpr else power(*unit.size(member), confidence=level),
+            power=None if leaks else power(*unit.size(member), attacks=attacks),
             missing=0 if scores.missing is None else int(scores.missing.sum()),
             notes=[*notes, *scores.notes],
+            **claims,
             **_of_draws(draws, operating, seed),
         ),
         scores,
@@ -209,31 +199,6 @@ def skipped(attack: Attack, *, name: str, reason: str) -> AttackResult:
         options=attack.options,
         confidence=CONFIDENCE,
     )
-
-
-def power(n_in: int, n_out: int, *, confidence: float) -> Power:
-    """Return the smallest leak that so many members and non-members would have shown at this level."""
-    area = stats.detectable_auc(n_in, n_out, confidence=confidence)
-    rates = [stats.detectable_tpr(n_in, n_out, fpr, confidence=_each(confidence)) for fpr in FPRS]
-    return Power(
-        power=area.power,
-        confidence=confidence,
-        auc=area.value,
-        reason=area.reason,
-        tpr=[
-            DetectableTpr(fpr=fpr, value=rate.value, reason=rate.reason) for fpr, rate in zip(FPRS, rates, strict=True)
-        ],
-    )
-
-
-def _each(confidence: float) -> float:
-    """Level of one of the low FPRs, so that all hold together and leave room for AUCs below 1/2."""
-    return 1 - (1 - BELOW) * (1 - confidence) / len(FPRS)
-
-
-def _above_at_low_fpr(draws: Sides, confidence: float) -> bool:
-    points = [stats.tpr_at_fpr(draws.inside, draws.outside, fpr, confidence=_each(confidence)) for fpr in FPRS]
-    return any(point.low > point.fpr for point in points)
 
 
 def _at_operating_point(

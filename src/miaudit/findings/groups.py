@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from miaudit import stats
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools
-from miaudit.findings.figures import CONFIDENCE
+from miaudit.findings.claims import CONFIDENCE
 from miaudit.findings.unit import Unit, unit_of
 from miaudit.result import GroupFigures, Grouping, Interval
 
@@ -22,14 +22,13 @@ def group_figures(
     member: Bools,
     slices: Mapping[str, NDArray[Any]],
     *,
-    attacks: int = 1,
     unit: Unit | None = None,
 ) -> list[Grouping]:
-    """Measure the strongest attack in every group.
+    """Measure one attack in every group.
 
-    Every interval is corrected for the groups of its column, for the number of columns, and for the number of attacks,
-    as the strongest was chosen by its figures (Bonferroni): "this group leaks" is wrong in at most one audit of
-    twenty, whatever group a reader looks at.
+    Every interval is corrected for the groups of its column and for the number of columns (Bonferroni): "this group
+    leaks" is wrong in at most one audit of twenty, whatever group a reader looks at. The attack must have been chosen
+    before any figure was known.
 
     Parameters
     ----------
@@ -39,8 +38,6 @@ def group_figures(
         (n,) its scores, and who is a member.
     slices
         (n,) group of each record, as text, by the name of the column.
-    attacks
-        How many attacks it was chosen from.
     unit
         What is counted; default: records. Figures are of records; where people are known their intervals allow for whose
         the records are.
@@ -48,7 +45,7 @@ def group_figures(
     unit = unit or unit_of(member)
     counted = unit.counted
     sides = unit.records(score, member)
-    level = 1 - (1 - CONFIDENCE) / (attacks * max(1, len(slices)))
+    level = 1 - (1 - CONFIDENCE) / max(1, len(slices))
     found = []
     for column, values in slices.items():
         if len(values) != len(member):

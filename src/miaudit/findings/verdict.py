@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from miaudit.findings.unit import Unit
-from miaudit.result import AttackResult, BlindControl, NullControl, Power, TprAtFpr, VerdictKind
+from miaudit.result import (
+    AttackResult,
+    BlindControl,
+    Exposed,
+    NullControl,
+    Power,
+    VerdictKind,
+    highest,
+    named_beforehand,
+)
 
 
 class Verdict(NamedTuple):
@@ -29,9 +38,9 @@ def verdict_of(
 ) -> Verdict:
     """Return the verdict: confounded, broken, inconclusive, a leak, one upside down, or none found and up to where.
 
-    A leak is claimed where an attack's AUC, or its TPR at a low FPR, is above chance at levels that hold for all attacks
-    together; that an attack ranks members below non-members, at a level of its own. Exchangeable members and non-members
-    give any of these in at most one audit of twenty.
+    What is claimed of each attack stands in its result (`miaudit.findings.claimed`), at levels that hold for all attacks
+    together. The attack that was named before any figure was known leads, with its interval at 95 %; others, which
+    are named for their figures, have theirs at the corrected level.
 
     Parameters
     ----------
@@ -59,7 +68,7 @@ def verdict_of(
             f"Do not use: the attack '{null.attack}' does better or worse than chance on shuffled membership "
             f"(AUC {_f(null.auc.value)}), so something in the set-up is broken; {n}.",
         )
-    ran = [r for r in results if (a := r.of_unit.auc) is not None and a.value is not None and a.low is not None]
+    ran = [r for r in results if r.area is not None]
     if not ran:
         return Verdict("inconclusive", f"Inconclusive: no attack could be measured; {n}.")
     kind, sentence = _measured(ran, power, n)
@@ -75,17 +84,12 @@ def _measured(ran: Sequence[AttackResult], power: Power | None, n: str) -> tuple
     of_all = f" of {len(ran)} attacks" if len(ran) > 1 else ""
     turned = f" {_turned(below, of_all)}" if below else ""
     if above:
-        best = max(above, key=_auc)
-        point = _at_low_fpr(few or [best])
-        highest = f"; the highest AUC{of_all}" if of_all else ""
-        return "leak", (
-            f"Membership leaks. The attack '{best.name}' tells members from non-members with {_area(best)}"
-            f"{_decisions(best)}{'; ' + point if point else ''}; {n}{highest}.{turned}"
-        )
+        return "leak", f"Membership leaks. {_leak(ran, above, few, n)}{turned}"
     if few:
-        point = _at_low_fpr(few) or _above_all(few)
-        chance = f"no AUC{of_all} is above chance" if of_all else "its AUC is not above chance"
-        return "leak", f"Membership of some records leaks: {point}; {chance}; {n}.{turned}"
+        lead = named_beforehand(ran)
+        area = f"; '{lead.name}', named beforehand, has {_area(lead)}" if lead is not None else ""
+        chance = f"no AUC{of_all} is above chance{area}" if of_all else "its AUC is not above chance"
+        return "leak", f"Membership of some records leaks: {_few(few, lead)}; {chance}; {n}.{turned}"
     if below:
         return "inverted", (
             f"Members are told from non-members the wrong way round. {_turned(below, of_all)} Somebody who turns the score "
@@ -99,6 +103,42 @@ def _measured(ran: Sequence[AttackResult], power: Power | None, n: str) -> tuple
     return "none detected", (
         f"No leak detected above {_auc_of(ran[0])} {_f(highest_end)} at 95 % with {n}, by {by}.{_low_by_chance(ran)}"
     )
+
+
+def _leak(ran: Sequence[AttackResult], above: Sequence[AttackResult], few: Sequence[AttackResult], n: str) -> str:
+    """Return the leak by the attack that leads, then by the one of the highest AUC at the corrected level."""
+    lead, top = named_beforehand(ran), highest(ran)
+    loudest = top if top in above else highest(above)
+    assert lead is not None
+    assert loudest is not None
+    which = f"the highest of {len(ran)} attacks" if loudest is top else f"the highest of {len(above)} above chance"
+    exposed = f"; {_few(few, lead)}" if few else ""
+    if lead not in above:
+        return (
+            f"The attack '{lead.name}', named beforehand, has {_area(lead)}, not above chance once corrected; "
+            f"'{loudest.name}' tells members from non-members with {_corrected(loudest)}, {which}{exposed}; {n}."
+        )
+    several = len(ran) > 1
+    first = (
+        f"The attack '{lead.name}'{', named beforehand,' if several else ''} tells members from non-members with "
+        f"{_area(lead)}{_decisions(lead)}{exposed}; {n}"
+    )
+    if loudest is lead:
+        return f"{first}; the highest AUC of {len(ran)} attacks." if several else f"{first}."
+    return f"{first}. '{loudest.name}' has {_corrected(loudest)}, {which}."
+
+
+def _few(few: Sequence[AttackResult], lead: AttackResult | None) -> str:
+    """Return what the test for a few exposed members says, by the attack that leads, or else by the most surprising."""
+    tests = [(r is not lead, r.exposed.p_value, r.name, r.exposed) for r in few if r.exposed is not None]
+    _, _, name, test = min(tests, key=lambda each: each[:2])
+    return f"'{name}' ranks {counted(test)}"
+
+
+def counted(test: Exposed) -> str:
+    """Return the count of a test for a few exposed members in words."""
+    whom = f"all {test.n_out}" if not test.rank else f"all but {test.rank} of {test.n_out}"
+    return f"{test.above} of {test.n_in} members above {whom} non-members, where chance explains at most {test.most}"
 
 
 def _confounded(blind: BlindControl, n: str) -> str:
@@ -116,7 +156,7 @@ def _confounded(blind: BlindControl, n: str) -> str:
 
 def _turned(below: Sequence[AttackResult], of_all: str) -> str:
     lowest = min(below, key=_auc)
-    return f"{_many(len(below), of_all)} members below non-members, '{lowest.name}' lowest with {_area(lowest)}."
+    return f"{_many(len(below), of_all)} members below non-members, '{lowest.name}' lowest with {_corrected(lowest)}."
 
 
 def _many(count: int, of_all: str) -> str:
@@ -147,40 +187,23 @@ def _decisions(best: AttackResult) -> str:
     )
 
 
-def _at_low_fpr(results: Sequence[AttackResult]) -> str | None:
-    """Return what is found at the smallest rate where some attack finds more than that rate, by its own interval."""
-    points = [(r, p) for r in results for p in r.of_unit.tpr_at_fpr if _tells(p)]
-    if not points:
-        return None
-    result, point = min(points, key=lambda each: (each[1].fpr, -(each[1].tpr or 0.0)))
-    return (
-        f"at a false positive rate of {100 * point.fpr:g} % '{result.name}' finds {_percent(point.tpr)} % of the "
-        f"members (95 % interval {_percent(point.low)} to {_percent(point.high)} %)"
-    )
-
-
-def _tells(point: TprAtFpr) -> bool:
-    return point.resolvable and point.tpr is not None and point.low is not None and point.low > point.fpr
-
-
-def _above_all(results: Sequence[AttackResult]) -> str:
-    """Return what is found above every non-member, where no rate is resolved."""
-    best = max(results, key=lambda r: r.tpr_at_zero_fp.tp if r.tpr_at_zero_fp else 0)
-    zero = best.tpr_at_zero_fp
-    if zero is None or not zero.tp:
-        return f"'{best.name}' finds more of them at a low false positive rate than chance does"
-    return f"'{best.name}' ranks {zero.tp} of {zero.n_in} members above all {zero.n_out} non-members"
-
-
 def _area(result: AttackResult) -> str:
     area = result.of_unit.auc
     assert area is not None
     return f"{_auc_of(result)} {_f(area.value)} (95 % interval {_f(area.low)} to {_f(area.high)})"
 
 
+def _corrected(result: AttackResult) -> str:
+    """Return an AUC that was chosen among others, with the interval that holds for all."""
+    area = result.auc_corrected
+    if area is None or area.confidence <= result.confidence:
+        return _area(result)
+    level = f"{100 * area.confidence:.3g} % interval, corrected for all attacks"
+    return f"{_auc_of(result)} {_f(area.value)} ({level}, {_f(area.low)} to {_f(area.high)})"
+
+
 def _auc(result: AttackResult) -> float:
-    auc = result.of_unit.auc
-    return (auc.value if auc is not None else None) or 0.0
+    return result.area or 0.0
 
 
 def _auc_of(result: AttackResult) -> str:
@@ -194,12 +217,6 @@ def _n(members: int, nonmembers: int, unit: Unit | None) -> str:
     if unit.name == "record":
         return f"n = {records} records, of {members} people among members and {nonmembers} among non-members"
     return f"n = {members} people who are members and {nonmembers} who are not, with {records} records"
-
-
-def _percent(share: float | None) -> str:
-    """Return a share in percent, with as many digits as it takes not to be 0."""
-    value = 100 * (share or 0.0)
-    return f"{value:.1f}" if value >= 0.05 or not value else f"{value:.1g}"
 
 
 def _f(value: float | None) -> str:

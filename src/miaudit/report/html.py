@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from miaudit.files import write_files
 from miaudit.report import charts
-from miaudit.report.plain import meaning, next_step
+from miaudit.report.plain import meaning, next_step, what_shows
 from miaudit.result import AttackResult, Result
 from miaudit.visible import visible
 
@@ -42,7 +42,9 @@ def render(result: Result) -> str:
             next_step=next_step(result),
             ran=ran,
             not_run=[attack for attack in result.attacks if attack.status != "ran"],
-            highest=max((a for a in ran if a.of_unit.auc and a.of_unit.auc.value is not None), key=_auc, default=None),
+            lead=result.lead,
+            highest=next((a for a in ran if a.name == result.highest), None),
+            what_shows=what_shows,
             by_person=result.split.unit == "person",
             of_people=[attack for attack in ran if attack.person is not None],
             label=label,

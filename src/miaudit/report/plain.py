@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
-from miaudit.result import AttackResult, PersonFigures, Result
+from miaudit.result import AttackResult, Power, Result
 
 _OVERFITTED = 0.05  # gap of the accuracies from which overfitting is named
 
 
-def headline(result: Result) -> AttackResult | None:
-    """Return the attack that the verdict's figures are of: the highest AUC of those above chance, or of all."""
-    ran = [a for a in result.attacks if (area := a.of_unit.auc) is not None and area.value is not None]
-    return max((a for a in ran if a.above_chance), key=_auc, default=max(ran, key=_auc, default=None))
-
-
 def meaning(result: Result) -> str | None:
-    """Return what the headline attack's figures mean for the people in the data; None where they mean nothing."""
-    best = headline(result)
-    if best is None or result.verdict_kind not in (None, "leak"):
+    """Return what the headline attack's figures mean for the people in the data; None where they mean nothing.
+
+    Where it is not above chance, those of the highest that is, with its corrected low end; where no AUC is, those of the
+    few members who stand out.
+    """
+    lead = result.lead
+    if lead is None or result.verdict_kind not in (None, "leak"):
         return None
-    figures = best.of_unit
-    area = figures.auc
-    assert area is not None
-    assert area.value is not None
-    of = " (people, all records of each together)" if isinstance(figures, PersonFigures) else ""
-    pairs = (
-        f"of 100 pairs of a member and a non-member{of} '{best.name}' tells {100 * area.value:.0f} right (guessing: 50)"
-    )
+    above = [attack for attack in result.attacks if attack.above_chance]
+    few = [attack for attack in result.attacks if attack.above_chance_at_low_fpr]
+    if lead in above or not (above or few):
+        return f"{_pairs(lead)}{_rate(lead)}"
+    if not above:
+        return _few(
+            lead if lead in few else min(few, key=lambda attack: attack.exposed.p_value if attack.exposed else 1.0)
+        )
+    top = max(above, key=lambda attack: attack.area or 0.0)
+    corrected = top.auc_corrected
+    if corrected is None or corrected.low is None:
+        return _pairs(top)
+    return f"{_pairs(top)}, and {100 * corrected.low:.0f} at least, corrected for the number of attacks"
+
+
+def _pairs(attack: AttackResult) -> str:
+    of = " (people, all records of each together)" if attack.of_unit is attack.person else ""
+    right = 100 * (attack.area or 0.0)
+    return f"of 100 pairs of a member and a non-member{of} '{attack.name}' tells {right:.0f} right (guessing: 50)"
+
+
+def _rate(attack: AttackResult) -> str:
     points = [
-        p for p in figures.tpr_at_fpr if p.resolvable and p.tpr is not None and p.low is not None and p.low > p.fpr
+        p
+        for p in attack.of_unit.tpr_at_fpr
+        if p.resolvable and p.tpr is not None and p.low is not None and p.low > p.fpr
     ]
     if not points:
-        return pairs
+        return ""
     point = min(points, key=lambda p: p.fpr)
-    assert point.tpr is not None
     return (
-        f"{pairs}; wrongly accusing {100 * point.fpr:g} % of the non-members, it finds {100 * point.tpr:.1f} % of the members "
-        f"(guessing: {100 * point.fpr:g} %)"
+        f"; wrongly accusing {100 * point.fpr:g} % of the non-members, it finds {100 * (point.tpr or 0.0):.1f} % of the "
+        f"members (guessing: {100 * point.fpr:g} %)"
+    )
+
+
+def _few(attack: AttackResult) -> str:
+    test = attack.exposed
+    if test is None:
+        return f"a few members stand out to '{attack.name}'"
+    whom = f"all {test.n_out}" if not test.rank else f"all but {test.rank} of the {test.n_out}"
+    return (
+        f"whoever accuses only those whom '{attack.name}' scores above {whom} non-members finds {test.above} of the "
+        f"{test.n_in} members"
     )
 
 
@@ -68,12 +92,18 @@ def _power(result: Result) -> str:
     more = 'more records, more shadow models and shadows.design = "overlapping" show smaller ones'
     if power is None:
         return f"smaller leaks may be there: {more}"
-    return (
-        f"smaller leaks may be there. One that raises all members' scores alike shows in {100 * power.power:g} of 100 such "
-        f"audits from an AUC of {power.auc:.3f} on, one of a few members may not: {more}"
+    return f"smaller leaks may be there. {what_shows(power)}: {more}"
+
+
+def what_shows(power: Power) -> str:
+    """Return the smallest leak of each kind that such audits show, as a sentence without its full stop."""
+    shows = (
+        f"One that raises all members' scores alike shows in {100 * power.power:g} of 100 such audits from an AUC of "
+        f"{power.auc:.3f} on"
     )
-
-
-def _auc(attack: AttackResult) -> float:
-    area = attack.of_unit.auc
-    return -1.0 if area is None or area.value is None else area.value
+    if power.exposed is None:
+        return f"{shows}; one of a few members may not"
+    return (
+        f"{shows}; one that puts a few members above all non-members and leaves the others as they are, from "
+        f"{100 * power.exposed:.2g} % of the members on"
+    )

@@ -114,18 +114,16 @@ def _not_run(attacks: list[AttackResult]) -> list[tuple[str, str]]:
 
 
 def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
-    """Return which attack was documented best, what the highest AUC's accusations are worth, groups, and whether ranks hold."""
+    """Return which attack leads and why, what its accusations are worth, groups, and whether ranks hold."""
     lines = []
-    documented = next((a for a in ran if a.strongest), None)
-    if documented is not None:
+    best = result.lead
+    if best is not None and result.headline_reason is not None and len(ran) > 1:
         lines.append(
             (
                 "Choice",
-                f"'{documented.name}' is the strongest documented attack for such answers and shadow models, named "
-                "before any figure was known; that another scores higher here may be chance",
+                f"'{best.name}' leads: it is {result.headline_reason}; that another scores higher here may be chance",
             )
         )
-    best = max((a for a in ran if _auc(a) >= 0), key=_auc, default=None)
     if best is not None and best.ppv:
         shares = ", ".join(f"{_rate(each.value)} at {100 * each.prior:g} %" for each in best.ppv)
         whom = "people" if best.unit == "person" else "records"
@@ -247,11 +245,6 @@ def _controls(result: Result) -> str:
         f"shuffled membership {shuffled}; records alone, no model: AUC {_interval(blind.auc)}, {verdict}; "
         f"baseline is {result.controls.baseline}"
     )
-
-
-def _auc(attack: AttackResult) -> float:
-    auc = attack.of_unit.auc
-    return -1.0 if auc is None or auc.value is None else auc.value
 
 
 def _item(console: Console, label: str, text: str, *, style: str = "") -> None:

@@ -7,6 +7,7 @@ or by simulation; docs/statistics.md says which one holds when.
 from miaudit.stats.accusations import Accusations, accuse, benjamini_hochberg, conformal_p_values
 from miaudit.stats.agreement import Coverage, coverage, places, spearman
 from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_interval, auc_spread
+from miaudit.stats.claims import Claims, Levels, claims, levels
 from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
 from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
 from miaudit.stats.groups import GroupLeak, by_group
@@ -22,7 +23,14 @@ from miaudit.stats.people import (
 )
 from miaudit.stats.power import Detectable, detectable_auc, detectable_tpr
 from miaudit.stats.ppv import Ppv, ppv
-from miaudit.stats.precedence import Precedence, critical_count, detectable_exposed, precedence, ranks_of
+from miaudit.stats.precedence import (
+    Precedence,
+    critical_count,
+    detectable_exposed,
+    detectable_share,
+    precedence,
+    ranks_of,
+)
 from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions
 from miaudit.stats.roc import Roc, TnrAtFnr, TprAtFpr, roc, tnr_at_fnr, tpr_at_fpr
 from miaudit.stats.thresholds import (
@@ -41,6 +49,7 @@ __all__ = [
     "Accusations",
     "Bonferroni",
     "Certified",
+    "Claims",
     "Coverage",
     "Decisions",
     "Detectable",
@@ -48,6 +57,7 @@ __all__ = [
     "GroupLeak",
     "Guesses",
     "Interval",
+    "Levels",
     "OperatingPoint",
     "PersonScores",
     "Ppv",
@@ -68,6 +78,7 @@ __all__ = [
     "benjamini_hochberg",
     "by_group",
     "certify",
+    "claims",
     "clopper_pearson",
     "conformal_p_values",
     "copies",
@@ -78,6 +89,7 @@ __all__ = [
     "delta_from_mu",
     "detectable_auc",
     "detectable_exposed",
+    "detectable_share",
     "detectable_tpr",
     "epsilon_ceiling",
     "epsilon_credible",
@@ -86,6 +98,7 @@ __all__ = [
     "epsilon_one_run",
     "epsilon_one_run_fdp",
     "equal_counts",
+    "levels",
     "mu_from_epsilon",
     "mu_from_rates",
     "mu_one_run_fdp",

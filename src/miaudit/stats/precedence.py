@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import betaincinv
+from scipy.special import betaincinv, betaln, gammaln
 
 from miaudit.errors import PlanError
 from miaudit.stats.power import Detectable, checked_sizes
@@ -16,6 +17,8 @@ from miaudit.stats.roc import sides
 
 RANK_SHARES = (0.0, 0.001, 0.01, 0.1)
 """Ranks of the test as shares of the non-members: above all of them, and above all but 0.1, 1 and 10 %."""
+FIRST = 0.5
+"""Share of the test's error that the rank above all non-members takes; the other ranks share the rest equally."""
 
 
 class Precedence(NamedTuple):
@@ -28,9 +31,12 @@ class Precedence(NamedTuple):
     n_out: int
 
 
-def ranks_of(n_out: int) -> tuple[int, ...]:
-    """Return the different ranks that are tested among so many non-members, each below ``n_out``."""
-    return tuple(sorted({min(int(share * n_out), n_out - 1) for share in RANK_SHARES}))
+def ranks_of(n_out: int) -> dict[int, float]:
+    """Return the different ranks that are tested among so many non-members, each with its share of the test's error."""
+    first, *others = sorted({min(int(share * n_out), n_out - 1) for share in RANK_SHARES})
+    if not others:
+        return {first: 1.0}
+    return {first: FIRST, **dict.fromkeys(others, (1 - FIRST) / len(others))}
 
 
 def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
@@ -39,7 +45,8 @@ def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
     Where members and non-members are exchangeable and scores continuous, the members above the (k + 1)-th highest of n_out
     non-members are BetaBinomial(n_in, k + 1, n_out - k), whatever the law of the scores (Nelson 1963, "Tables for a
     precedence life test"; Balakrishnan and Ng 2006). Members must lie strictly above it, so ties make the test conservative.
-    The p-values of the ranks of `RANK_SHARES` are corrected by Bonferroni.
+    The p-values of the ranks of `RANK_SHARES` are corrected by a weighted Bonferroni rule (Holland and Copenhaver 1987):
+    each is divided by its rank's share of the error, as `ranks_of` deals it.
 
     Parameters
     ----------
@@ -49,7 +56,7 @@ def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
     Returns
     -------
     Precedence
-        The smallest p-value times the number of ranks, at most 1, and where it was reached.
+        The smallest corrected p-value, at most 1, and where it was reached.
 
     Raises
     ------
@@ -59,11 +66,12 @@ def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
     ins, outs = sides(in_scores, out_scores)
     n_in, n_out = len(ins), len(outs)
     highest = np.sort(outs)[::-1]
-    ranks = ranks_of(n_out)
-    above = [int(np.count_nonzero(ins > highest[k])) for k in ranks]
-    values = [_tail(count, n_in, n_out, k) for count, k in zip(above, ranks, strict=True)]
-    best = int(np.argmin(values))
-    return Precedence(min(values[best] * len(ranks), 1.0), ranks[best], above[best], n_in, n_out)
+    found = []
+    for rank, share in ranks_of(n_out).items():
+        above = int(np.count_nonzero(ins > highest[rank]))
+        p_value = float(_tails(n_in, n_out, rank)[above]) / share
+        found.append(Precedence(min(p_value, 1.0), rank, above, n_in, n_out))
+    return min(found, key=lambda each: each.p_value)
 
 
 def critical_count(n_in: int, n_out: int, rank: int, *, alpha: float) -> int | None:
@@ -71,10 +79,7 @@ def critical_count(n_in: int, n_out: int, rank: int, *, alpha: float) -> int | N
     checked_confidence(1 - alpha)
     if not 0 <= rank < n_out:
         raise PlanError(f"rank must lie in 0..{n_out - 1}, the non-members, got {rank}")
-    from scipy.stats import betabinom  # not at the top: it takes half a second, and workers that train do without
-
-    tails: NDArray[np.float64] = betabinom.sf(np.arange(-1, n_in), n_in, rank + 1, n_out - rank)
-    surprising = np.flatnonzero(tails <= alpha)
+    surprising = np.flatnonzero(_tails(n_in, n_out, rank) <= alpha)
     return int(surprising[0]) if len(surprising) else None
 
 
@@ -106,24 +111,67 @@ def detectable_exposed(
     n_in, n_out, confidence, power = checked_sizes(n_in, n_out, confidence, power)
     if not 0.0 < fpr < 1.0:
         raise PlanError(f"fpr must lie between 0 and 1, both excluded, got {fpr}; write 0.1 % as 0.001")
-    from scipy.stats import binom
-
     rank = min(int(fpr * n_out), n_out - 1)
-    least = critical_count(n_in, n_out, rank, alpha=1 - confidence)
-    if least is None:
+    share = _least_share(n_in, n_out, rank, 1 - confidence, power)
+    if share is None:
         reason = f"{n_in} members above {n_out - rank} of {n_out} non-members may be chance at a level of {1 - confidence:.2g}"
         return Detectable(None, n_in, n_out, confidence, power, reason)
+    return Detectable(share + (1 - share) * fpr, n_in, n_out, confidence, power)
+
+
+def detectable_share(n_in: int, n_out: int, *, confidence: float = 0.95, power: float = 0.8) -> Detectable:
+    """Smallest share of the members that, above every non-member, is reported with this power by the rank that sees it best.
+
+    The other members are scored as non-members are.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Members and non-members, at least one each.
+    confidence
+        One minus the level of the whole test, with whatever correction the audit makes for attacks.
+    power
+        Probability of a report, in [0.5, 1).
+
+    Returns
+    -------
+    Detectable
+        A share in (0, 1), or None where not even all members above all non-members are a surprise.
+    """
+    n_in, n_out, confidence, power = checked_sizes(n_in, n_out, confidence, power)
+    shares = [_least_share(n_in, n_out, k, (1 - confidence) * of, power) for k, of in ranks_of(n_out).items()]
+    least = min((share for share in shares if share is not None), default=None)
+    reason = None
+    if least is None:
+        reason = f"{n_in} members above all {n_out} non-members may be chance at a level of {1 - confidence:.2g}"
+    return Detectable(least, n_in, n_out, confidence, power, reason)
+
+
+def _least_share(n_in: int, n_out: int, rank: int, alpha: float, power: float) -> float | None:
+    """Return the share of members above a rank that is seen with this power; None where none is."""
+    from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
+
+    least = critical_count(n_in, n_out, rank, alpha=alpha)
+    if least is None:
+        return None
     middles = (np.arange(400) + 0.5) / 400
     reached = betaincinv(rank + 1, n_out - rank, middles)  # (400,) equally likely true FPRs at the rank
 
     def lack(share: float) -> float:
         return power - float(np.mean(binom.sf(least - 1, n_in, share + (1 - share) * reached)))
 
-    share = float(brentq(lack, 0.0, 1.0))
-    return Detectable(share + (1 - share) * fpr, n_in, n_out, confidence, power)
+    return float(brentq(lack, 0.0, 1.0))
 
 
-def _tail(count: int, n_in: int, n_out: int, rank: int) -> float:
-    from scipy.stats import betabinom
+@lru_cache(maxsize=64)
+def _tails(n_in: int, n_out: int, rank: int) -> NDArray[np.float64]:
+    """(n_in + 1,) probabilities that at least so many members lie above the rank, where nothing leaks.
 
-    return float(betabinom.sf(count - 1, n_in, rank + 1, n_out - rank))
+    Summed from the far end, so that small ones keep their digits.
+    """
+    x = np.arange(n_in + 1)
+    ways = gammaln(n_in + 1) - gammaln(x + 1) - gammaln(n_in - x + 1)
+    law = np.exp(ways + betaln(x + rank + 1, n_in - x + n_out - rank) - betaln(rank + 1, n_out - rank))
+    tails: NDArray[np.float64] = np.cumsum(law[::-1])[::-1]
+    tails.setflags(write=False)
+    return tails

@@ -84,6 +84,7 @@ def _of_draws(score: NDArray[np.float64], member: Bools, seed: int) -> dict[str,
     found = {f"TPR at {100 * f:g} % FPR": stats.tpr_at_fpr(ins, outs, f).low > f for f in RATES}
     zero = stats.tpr_at_zero_fp(ins, outs)
     found["TPR at 0 false positives"] = zero.low > zero.fpr_high
+    found["any claim of a verdict, one attack"] = stats.claims(ins, outs).any
     found |= {name: bound > 0 for name, bound in certified_bounds(score, member, seed=seed).items()}
     found["PPV at the point of the largest bound"] = _ppv_above_prior(ins, outs)
     return found

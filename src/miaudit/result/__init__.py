@@ -7,203 +7,73 @@ no NaN in a document: an undefined figure is null, with its reason beside it.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
+from miaudit.documents import Document
 from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
+from miaudit.result.figures import (
+    ClassMetrics,
+    CorrectedInterval,
+    DetectableTpr,
+    Epsilon,
+    Exposed,
+    Interval,
+    OperatingPoint,
+    PersonFigures,
+    PointMetrics,
+    Power,
+    PpvAtPrior,
+    Roc,
+    TprAtFpr,
+    TprAtZeroFp,
+)
 from miaudit.table import read_records, records_csv
 from miaudit.visible import visible
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AttackResult",
+    "BlindControl",
+    "ClassMetrics",
+    "Controls",
+    "CorrectedInterval",
+    "Coverage",
+    "DetectableTpr",
+    "Document",
+    "Epsilon",
+    "Exposed",
+    "GroupFigures",
+    "Grouping",
+    "Interval",
+    "NullControl",
+    "OperatingPoint",
+    "PersonFigures",
+    "PointMetrics",
+    "Power",
+    "PpvAtPrior",
+    "Result",
+    "Roc",
+    "ShadowStability",
+    "ShadowsResult",
+    "SplitResult",
+    "Stability",
+    "TargetResult",
+    "TprAtFpr",
+    "TprAtZeroFp",
+    "VerdictKind",
+    "highest",
+    "named_beforehand",
+]
 
 SCHEMA_VERSION = 1
 
 VerdictKind = Literal["leak", "inverted", "none detected", "confounded", "broken", "inconclusive"]
-
-
-class Document(BaseModel):
-    """Closed, frozen, and made of plain values: no NaN and no infinity, however deep, and no half of a character."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _plain(cls, value: Any) -> Any:
-        return _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a document holds no NaN and no infinity: use null and a reason")
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise ValueError("a document holds no whole number of more than 64 bits")
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, Mapping):
-        return {_plain(key): _plain(of) for key, of in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of numpy
-        return _plain(value.item())
-    return value
-
-
-class Interval(Document):
-    """A figure with its interval at the result's confidence; null where it is undefined, with the reason."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    reason: str | None = None
-
-
-class PointMetrics(Document):
-    """Precision, recall and accuracy of in/out decisions on n records, members and non-members together.
-
-    ``precision_low`` and ``precision_high`` are the exact (Clopper-Pearson) interval; likewise for the others. They are
-    null, with ``interval_reason``, where people have several records each.
-    """
-
-    n: int
-    members: int
-    precision: float | None
-    precision_reason: str | None = None
-    precision_low: float | None = None
-    precision_high: float | None = None
-    recall: float | None
-    recall_reason: str | None = None
-    recall_low: float | None = None
-    recall_high: float | None = None
-    accuracy: float | None
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
-    interval_reason: str | None = None
-
-
-class ClassMetrics(PointMetrics):
-    """Point metrics on the records of one class."""
-
-    class_: str = Field(alias="class", serialization_alias="class")
-    attack_model: Literal["own", "pooled", "none"] = "none"
-    attack_rows: int | None = None
-    train_accuracy: float | None = None
-    test_accuracy: float | None = None
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class TprAtFpr(Document):
-    """Share of members found when at most ``fpr`` of the non-members are accused."""
-
-    fpr: float
-    tpr: float | None
-    low: float | None
-    high: float | None
-    resolvable: bool
-    reason: str | None = None
-
-
-class Roc(Document):
-    """Points of the ROC curve, tied scores moving together; thinned for drawing, end points kept."""
-
-    fpr: list[float]
-    tpr: list[float]
-
-
-class TprAtZeroFp(Document):
-    """Share of members scoring above every non-member at hand: at 0 false positives seen, not at a rate of 0.
-
-    ``low`` and ``high`` are its interval, ``fpr_high`` bounds the true false-positive rate at that threshold.
-    """
-
-    tp: int
-    n_in: int
-    n_out: int
-    tpr: float
-    low: float
-    high: float
-    fpr_high: float
-
-
-class PersonFigures(Document):
-    """What an attack finds of people, each scored by all records together; ``members`` of the ``n`` people are members."""
-
-    auc: Interval
-    tpr_at_fpr: list[TprAtFpr]
-    n: int
-    members: int
-
-
-class OperatingPoint(Document):
-    """One threshold and the counts at it, which it was not chosen on: what PPV or epsilon of an attack are read from.
-
-    ``strategy`` is ``"split"``: chosen on half of the records, counted on the others; ``"bonferroni"``: the best of
-    ``tried`` ranks of the non-members, all bounds corrected for their number; or ``"explicit"``: named beforehand.
-    """
-
-    strategy: Literal["split", "bonferroni", "explicit"]
-    tried: int
-    threshold: float
-    tp: int
-    fn: int
-    fp: int
-    tn: int
-    tpr: float
-    tpr_low: float
-    fpr: float
-    fpr_high: float
-
-
-class PpvAtPrior(Document):
-    """Probability that an accused record is a member where a share ``prior`` of the records are members."""
-
-    prior: float
-    value: float | None
-    low: float
-    high: float
-    reason: str | None = None
-
-
-class Epsilon(Document):
-    """How large an epsilon would have to be to allow an attack this good.
-
-    ``name`` says what it is: an "empirical epsilon-equivalent". All records share one training, so it is no bound on the
-    mechanism's epsilon, whoever decided who was put in; a canary audit gives one. ``value`` is the one-sided bound at the
-    attack's operating point, ``ceiling`` the most that as many records could have shown, ``mu`` and ``gaussian`` the
-    shift of Gaussian DP and its epsilon, and ``credible`` the Bayesian interval around the posterior median. The threshold
-    is epsilon's own, not that of the PPV.
-    """
-
-    name: Literal["empirical epsilon-equivalent"]
-    value: float
-    delta: float
-    ceiling: float
-    mu: float
-    gaussian: float
-    credible: Interval
-    operating_point: OperatingPoint
-
-
-class DetectableTpr(Document):
-    """Smallest TPR at this rate that would have been reported with the stated power; null with a reason."""
-
-    fpr: float
-    value: float | None
-    reason: str | None = None
-
-
-class Power(Document):
-    """The smallest leak that so many records show with probability ``power``, at the verdict's corrected level."""
-
-    power: float
-    confidence: float
-    auc: float | None
-    reason: str | None = None
-    tpr: list[DetectableTpr] = []
 
 
 class NullControl(Document):
@@ -228,8 +98,10 @@ class AttackResult(Document):
     what the raw records alone reach, and finds no less by AUC than the loss threshold, whatever the attack.
     ``below_chance``: its AUC's interval lies below 0.5, likewise corrected: a leak to whoever turns the score round, or a
     fault.
-    ``above_chance_at_low_fpr``: some TPR lies above its FPR, at a level corrected for attacks and rates; both questions
-    together still find chance a leak in at most one audit of twenty. ``power`` stands beside attacks that found nothing.
+    ``above_chance_at_low_fpr``: more members than chance allows lie above the highest non-members, by the test in
+    ``exposed``; null where scores are no independent draws. All three claims of all attacks together find something in
+    noise in at most one audit of twenty. ``auc_corrected`` is the AUC that the verdict reads with its interval at
+    the level of ``above_chance``. ``power`` stands beside attacks that found nothing.
     ``missing`` counts records the attack could not score; they carry the median of the others.
     ``strongest`` marks the attack that the literature holds to be the strongest for what this audit had: what the target
     answers, how many shadow models there are, and what they were trained on. ``name`` is the attack's, with those of
@@ -256,6 +128,8 @@ class AttackResult(Document):
     confidence: float = 0.95
     strongest: bool = False
     above_chance_at_low_fpr: bool | None = None
+    auc_corrected: CorrectedInterval | None = None
+    exposed: Exposed | None = None
     tpr_at_zero_fp: TprAtZeroFp | None = None
     operating_point: OperatingPoint | None = None
     ppv: list[PpvAtPrior] = []
@@ -268,6 +142,27 @@ class AttackResult(Document):
     def of_unit(self) -> AttackResult | PersonFigures:
         """Where ``auc`` and ``tpr_at_fpr`` of what was counted stand: in ``person``, or here."""
         return self.person if self.unit == "person" and self.person is not None else self
+
+    @property
+    def area(self) -> float | None:
+        """The AUC of what was counted; None where there is none."""
+        area = self.of_unit.auc
+        return None if area is None else area.value
+
+
+def named_beforehand(attacks: Sequence[AttackResult]) -> AttackResult | None:
+    """Return the attack that leads: chosen before any figure was known, so that its plain interval holds.
+
+    That is the one marked ``strongest``; where it has no AUC, the first in order that has one.
+    """
+    measured = [attack for attack in attacks if attack.area is not None]
+    return next((attack for attack in measured if attack.strongest), measured[0] if measured else None)
+
+
+def highest(attacks: Sequence[AttackResult]) -> AttackResult | None:
+    """Return the attack of the highest AUC, which was chosen by its figure: only a corrected interval holds for it."""
+    measured = [attack for attack in attacks if attack.area is not None]
+    return max(measured, key=lambda attack: attack.area or 0.0, default=None)
 
 
 class TargetResult(Document):
@@ -361,7 +256,7 @@ class Controls(Document):
 
 
 class GroupFigures(Document):
-    """What the attack of the highest AUC finds in one group; null with a reason where a side is empty."""
+    """What the headline attack finds in one group; null with a reason where a side is empty."""
 
     group: str
     members: int
@@ -373,8 +268,8 @@ class GroupFigures(Document):
 class Grouping(Document):
     """The leak in every group of a column: the classes, or values of a column the plan names.
 
-    Intervals are at ``confidence``, so corrected for the number of groups, of groupings and of attacks that all of
-    them hold together at the audit's level: the worst group stands out by chance in at most one audit of twenty.
+    Intervals are at ``confidence``, so corrected for the number of groups and of groupings that all of them hold
+    together at the audit's level: the worst group stands out by chance in at most one audit of twenty.
     """
 
     column: str
@@ -422,7 +317,8 @@ class Stability(Document):
 class Result(Document):
     """The outcome of an audit.
 
-    ``verdict`` says it in words, ``verdict_kind`` for programs (null in older results);
+    ``verdict`` says it in words, ``verdict_kind`` for programs (null in older results); ``headline`` names the attack
+    that leads it, chosen before any figure was known, as ``headline_reason`` says, and ``highest`` that of the highest AUC;
     ``warnings`` are what a reader must know before believing it; ``not_tested`` says what
     the audit leaves open. Everything outside ``provenance`` depends only on the plan and the data.
     """
@@ -431,6 +327,9 @@ class Result(Document):
     title: str
     verdict: str
     verdict_kind: VerdictKind | None = None
+    headline: str | None = None
+    headline_reason: str | None = None
+    highest: str | None = None
     warnings: list[str] = []
     threat_model: list[str]
     not_tested: list[str]
@@ -451,12 +350,17 @@ class Result(Document):
     def records(self) -> list[dict[str, Any]]:
         """One dict per audited record: id, class, member, the risk columns, and two for each attack.
 
-        ``risk_rank`` is the record's place by the attack of the highest AUC, 1 for the likeliest member (ties share the best
+        ``risk_rank`` is the record's place by the headline attack, 1 for the likeliest member (ties share the best
         place); ``risk_low`` and ``risk_high`` are its best and worst place over halves of the shadows; ``risk_top`` is the
         share of those halves that put it among the first tenth. The last three are there where that attack uses
         shadows. Then ``<attack>`` and ``<attack>_in`` for each attack.
         """
         return self._records
+
+    @property
+    def lead(self) -> AttackResult | None:
+        """The attack that leads the verdict, also of an older result, which does not name it; None where none has an AUC."""
+        return named_beforehand(self.attacks) if self.headline is None else self.attack(self.headline)
 
     def attach_records(self, records: list[dict[str, Any]]) -> Result:
         """Return self, holding the per-record table."""

@@ -1,0 +1,98 @@
+"""What an audit of several attacks may claim of each: the one rule of verdicts, and of the benchmark that measures them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numpy.typing import ArrayLike
+
+from miaudit.errors import PlanError
+from miaudit.stats.auc import Interval, auc_interval
+from miaudit.stats.precedence import Precedence, precedence
+from miaudit.stats.rates import checked_confidence
+
+FEW, BELOW = 0.4, 0.1
+"""Shares of an audit's error: for a few exposed members, and for AUCs below 1/2; the rest is for AUCs above."""
+
+
+class Levels(NamedTuple):
+    """One-sided levels of the three claims about one attack; over all attacks they add up to the audit's error."""
+
+    above: float
+    few: float
+    below: float
+
+
+class Claims(NamedTuple):
+    """What one attack claims of its scores, at levels that hold for all attacks together.
+
+    ``above`` and ``below``: its AUC lies above, or below, 1/2. ``few``: more members than chance allows lie above the
+    highest non-members, by the test ``exposed``; both None where scores are no independent draws. ``area`` is the AUC
+    with its two-sided interval at twice the level of ``above``.
+    """
+
+    above: bool
+    below: bool
+    few: bool | None
+    area: Interval
+    exposed: Precedence | None
+    levels: Levels
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is claimed."""
+        return self.above or self.below or bool(self.few)
+
+
+def levels(attacks: int = 1, *, confidence: float = 0.95) -> Levels:
+    """Share the error of an audit among the claims about each of its attacks (Bonferroni)."""
+    if attacks < 1:
+        raise PlanError(f"attacks must be at least 1, got {attacks}")
+    error = (1 - checked_confidence(confidence)) / attacks
+    return Levels((1 - FEW - BELOW) * error, FEW * error, BELOW * error)
+
+
+def claims(
+    in_scores: ArrayLike,
+    out_scores: ArrayLike,
+    in_people: ArrayLike | None = None,
+    out_people: ArrayLike | None = None,
+    *,
+    attacks: int = 1,
+    confidence: float = 0.95,
+) -> Claims:
+    """Say what one attack's scores claim.
+
+    Parameters
+    ----------
+    in_scores, out_scores
+        (n_in,) and (n_out,) scores of members and of non-members, higher = member.
+    in_people, out_people
+        The person of each record, where people have several: the AUC's interval then is as wide as they make it, and the
+        test for a few is left out, as it needs independent draws.
+    attacks
+        How many attacks the audit runs. Exchangeable members and non-members give any claim by any of them in at most one
+        audit of twenty.
+    confidence
+        One minus the error of the whole audit.
+
+    Raises
+    ------
+    DataError
+        If a side is empty or holds NaN.
+    PlanError
+        If the number of attacks or the confidence is out of range.
+    """
+    each = levels(attacks, confidence=confidence)
+    people: dict[str, Any] = {} if in_people is None else {"in_people": in_people, "out_people": out_people}
+    area = auc_interval(in_scores, out_scores, confidence=1 - 2 * each.above, **people)
+    lower = auc_interval(in_scores, out_scores, confidence=1 - 2 * each.below, **people)
+    exposed = None if people else precedence(in_scores, out_scores)
+    return Claims(
+        above=area.low > 0.5,
+        below=lower.high < 0.5,
+        few=None if exposed is None else exposed.p_value <= each.few,
+        area=area,
+        exposed=exposed,
+        levels=each,
+    )
