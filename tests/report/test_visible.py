@@ -190,7 +190,7 @@ def test_a_canary_summary_is_seen():
     fields = dict.fromkeys(CanaryAudit.__dataclass_fields__, 1.0)
     rate = {"value": 0.5, "low": 0.4, "high": 0.6, "fpr": 0.1, "tpr": 0.2}
     fields |= {"kind": HOSTILE[0], "warnings": [HOSTILE[0], HOSTILE[3]], "auc": rate, "tpr_at_fpr": [rate]}
-    fields |= {"canary_accuracy": {"included": 1.0, "held_out": 0.0}, "epsilon_gaussian": None}
+    fields |= {"canary_accuracy": {"included": 1.0, "held_out": 0.0}, "epsilon_gaussian": None, "gaussian_check": {}}
     assert not unseen(CanaryAudit(**fields).summary())
 
 

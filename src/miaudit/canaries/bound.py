@@ -33,7 +33,10 @@ class CanaryAudit:
     ``epsilon`` is a lower bound on the epsilon, at ``delta``, of the training with respect to the ``copies`` of one canary,
     wrong with probability 1 - ``confidence`` at most; ``epsilon_ceiling`` is what it would be had every guess been right.
     ``epsilon_gaussian`` and its ceiling hold for mechanisms with a Gaussian trade-off curve, such as DP-SGD with many
-    steps. ``auc`` and ``tpr_at_fpr`` are of the canaries, with intervals, and are no DP bounds. ``ordinary`` is what was seen
+    steps. They are given only where the canaries' scores could have refuted such a curve and did not
+    (`miaudit.stats.binormal`: ``gaussian_check``), which is no proof of it; else they are null, with
+    ``epsilon_gaussian_reason``.
+    ``auc`` and ``tpr_at_fpr`` are of the canaries, with intervals, and are no DP bounds. ``ordinary`` is what was seen
     of the model on the ordinary records of its training data, before any canary was scored.
     """
 
@@ -49,6 +52,8 @@ class CanaryAudit:
     epsilon_ceiling: float
     epsilon_gaussian: float | None
     epsilon_gaussian_ceiling: float | None
+    epsilon_gaussian_reason: str | None
+    gaussian_check: dict[str, float | None]
     delta: float
     confidence: float
     auc: dict[str, float]
@@ -77,8 +82,11 @@ class CanaryAudit:
         if self.epsilon_gaussian is not None:
             lines.append(
                 f"at least {self.epsilon_gaussian:.3f} if the trade-off curve is Gaussian, as of DP-SGD "
-                f"(all right: {self.epsilon_gaussian_ceiling:.3f})"
+                f"(all right: {self.epsilon_gaussian_ceiling:.3f}); the scores do not speak against it "
+                f"(p = {self.gaussian_check['p']:.2g})"
             )
+        else:
+            lines.append(f"no bound for a Gaussian trade-off curve: {self.epsilon_gaussian_reason}")
         lines += [
             f"AUC on the canaries {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}], TPR at FPR {found['fpr']:g} "
             f"{found['tpr']:.3f} [{found['low']:.3f}, {found['high']:.3f}]",
@@ -165,7 +173,12 @@ def bound_epsilon(
     auc = stats.auc_interval(score[inside], held, confidence=options.confidence)
     points = [stats.tpr_at_fpr(score[inside], held, fpr, confidence=options.confidence) for fpr in FPRS]
     gaussian: list[float | None] = [None, None]
-    if options.delta > 0:  # at delta 0 a Gaussian curve has no epsilon
+    curve: stats.Binormal | None = None
+    no_gaussian: str | None = "at delta 0 a Gaussian curve has no finite epsilon"
+    if options.delta > 0:
+        curve = stats.binormal(score[inside], held, seed=child_seed(planted.seed, "binormal"))
+        no_gaussian = curve.reason
+    if no_gaussian is None:
         gaussian[:] = [stats.epsilon_one_run_fdp(m, r, c, options.delta, options.confidence) for c in (v, r)]
     return CanaryAudit(
         kind=options.kind,
@@ -180,6 +193,8 @@ def bound_epsilon(
         epsilon_ceiling=stats.epsilon_one_run(m, r, r, options.delta, options.confidence),
         epsilon_gaussian=gaussian[0],
         epsilon_gaussian_ceiling=gaussian[1],
+        epsilon_gaussian_reason=no_gaussian,
+        gaussian_check={name: getattr(curve, name, None) for name in ("mu", "p", "power")},
         delta=options.delta,
         confidence=options.confidence,
         auc={"value": auc.value, "low": auc.low, "high": auc.high},

@@ -32,6 +32,10 @@ from miaudit.seeds import child_seed, generator
 
 DELTA = 1e-5
 ROC_POINTS = 200
+NO_GAUSSIAN = (
+    "it assumes a Gaussian trade-off curve, which is known of some mechanisms and not of the records of one training; a "
+    "canary audit gives it where the canaries' scores do not speak against such a curve"
+)
 
 ThresholdKind = Literal["bonferroni", "split"]
 
@@ -232,8 +236,7 @@ def _at_operating_point(
             value=telling.epsilon,
             delta=operating.delta,
             ceiling=stats.epsilon_ceiling(n_in, n_out, operating.delta, level),
-            mu=for_epsilon.mu,
-            gaussian=stats.epsilon_from_mu(for_epsilon.mu, operating.delta),
+            gaussian_reason=NO_GAUSSIAN,
             credible=_interval(credible),
             operating_point=_point(telling, operating.threshold, tried),
         ),

@@ -153,17 +153,20 @@ class Epsilon(Document):
 
     ``name`` says what it is: an "empirical epsilon-equivalent". All records share one training, so it is no bound on the
     mechanism's epsilon, whoever decided who was put in; a canary audit gives one. ``value`` is the one-sided bound at the
-    attack's operating point, ``ceiling`` the most that as many records could have shown, ``mu`` and ``gaussian`` the
-    shift of Gaussian DP and its epsilon, and ``credible`` the Bayesian interval around the posterior median. The threshold
-    is epsilon's own, not that of the PPV.
+    attack's operating point, ``ceiling`` the most that as many records could have shown, and ``credible`` the Bayesian
+    interval around the posterior median, at a level corrected for the thresholds tried. ``mu`` and ``gaussian``, the shift
+    of Gaussian DP and its epsilon, are null with ``gaussian_reason`` (older results hold figures): they say something
+    only where the trade-off curve is Gaussian, which scores of one training's records do not show. The threshold is
+    epsilon's own, not that of the PPV.
     """
 
     name: Literal["empirical epsilon-equivalent"]
     value: float
     delta: float
     ceiling: float
-    mu: float
-    gaussian: float
+    mu: float | None = None
+    gaussian: float | None = None
+    gaussian_reason: str | None = None
     credible: Interval
     operating_point: OperatingPoint
 

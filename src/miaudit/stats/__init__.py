@@ -7,6 +7,7 @@ or by simulation; docs/statistics.md says which one holds when.
 from miaudit.stats.accusations import Accusations, accuse, benjamini_hochberg, conformal_p_values
 from miaudit.stats.agreement import Coverage, coverage, places, spearman
 from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_interval, auc_spread
+from miaudit.stats.binormal import Binormal, binormal
 from miaudit.stats.claims import Claims, Levels, claims, levels
 from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
 from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
@@ -47,6 +48,7 @@ from miaudit.stats.thresholds import (
 
 __all__ = [
     "Accusations",
+    "Binormal",
     "Bonferroni",
     "Certified",
     "Claims",
@@ -76,6 +78,7 @@ __all__ = [
     "auc_score_interval",
     "auc_spread",
     "benjamini_hochberg",
+    "binormal",
     "by_group",
     "certify",
     "claims",
