@@ -259,3 +259,17 @@ def test_the_page_tells_every_array_and_its_example_runs(tmp_path, monkeypatch):
         exec(block, names)
         assert len(block.strip().splitlines()) <= 5
         assert command("outputs.npz").exit_code == 0
+
+
+def test_a_stored_trace_is_read_by_the_attack_that_is_named_for_it():
+    world = worlds.exchangeable(2, n=200)
+    member = world.member
+    arrays = arrays_of(world) | {"trace": np.linspace(3, 1 - member, 6).T}
+    attack = score(stored_outputs(arrays), attacks=["loss-trace"]).attack("loss-trace")
+    assert (attack.status, attack.auc.value) == ("ran", 1.0)
+    assert "loss-trace" not in [each.name for each in score(stored_outputs(arrays)).attacks]
+    del arrays["trace"]
+    assert "no trace" in score(stored_outputs(arrays), attacks=["loss-trace"]).attack("loss-trace").reason
+    for trace in (np.zeros((199, 6)), np.full((200, 6), -0.1), np.full((200, 6), np.inf)):
+        with pytest.raises(DataError, match="trace"):
+            stored_outputs(arrays | {"trace": trace})

@@ -6,10 +6,11 @@ design), the pool after them. Two designs of the shadows meet here:
 * *overlapping*: every shadow answers every audited record; ``asked`` is None and row j of a shadow is record j;
 * *disjoint*: a shadow answers only the records it drew; ``asked[m, j]`` says which record row j of shadow m is about.
 
-Five things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
+Six things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
 not audited, answers on *variants* of the audited records, the records' own *features*, what came of *probes*, many
-questions about each record of which only the labels were heeded, and the shadows' *own* rows, where those that were trained
-on no audited record answered records that some of them were trained on.
+questions about each record of which only the labels were heeded, the *trace* of the target's loss over the stages of its
+training, and the shadows' *own* rows, where those that were trained on no audited record answered records that some of
+them were trained on.
 
 Answers of many shadows on many records in many classes take gigabytes. They may be given as `Answers`, had from where
 they lie one model at a time; what an attack needs of them is mostly one number per row, and `Evidence.per_row` keeps that.
@@ -181,6 +182,8 @@ class Evidence:
     people
         (n_records,) number of the person each record belongs to, or (n,) of the audited ones alone; None: every record stands
         for itself.
+    trace
+        (n, stages) loss of the target on each audited record's class after each stage of its training, the last one final.
 
     Raises
     ------
@@ -199,6 +202,7 @@ class Evidence:
     probes: Probes | None
     own: Evidence | None
     people: Ints | None  # (n_records,) or (n,)
+    trace: Floats | None  # (n, stages)
     _kept: dict[Hashable, tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
     _whole: tuple[Evidence, int | None, Ints | slice] | None = field(init=False, repr=False)  # what this is a part of
 
@@ -216,6 +220,7 @@ class Evidence:
         probes: Probes | None = None,
         own: Evidence | None = None,
         people: ArrayLike | None = None,
+        trace: ArrayLike | None = None,
     ) -> None:
         target_, shadows_ = np.asarray(target), shadows if isinstance(shadows, Answers) else np.asarray(shadows)
         inside_, labels_ = np.asarray(inside), np.asarray(labels)
@@ -233,6 +238,9 @@ class Evidence:
                 f"people must be one whole number per record, {len(labels_)} or the {len(target_)} audited ones; got "
                 f"dtype {people_.dtype} and shape {people_.shape}"
             )
+        trace_ = None if trace is None else np.asarray(trace)
+        if trace_ is not None:
+            _check_trace(trace_, len(target_))
         if own is not None and (asked_ is not None or len(own.models) != len(shadows_)):
             raise DataError(
                 f"own must be rows of the same {len(shadows_)} shadows, beside their answers to the audited records; it has "
@@ -249,6 +257,7 @@ class Evidence:
         object.__setattr__(self, "probes", probes)
         object.__setattr__(self, "own", own)
         object.__setattr__(self, "people", None if people_ is None else people_.astype(np.int64, copy=False))
+        object.__setattr__(self, "trace", trace_)
         object.__setattr__(self, "_kept", {})
         object.__setattr__(self, "_whole", None)
 
@@ -358,7 +367,9 @@ class Evidence:
             population = None if answers is None else replace(population, target=answers[model])
         if variants is not None and self.variants is not None:
             variants = replace(variants, target=self.variants.shadows[:, model])
-        part = rest.replace(target=self.models[model], population=population, variants=variants, probes=None)
+        part = rest.replace(
+            target=self.models[model], population=population, variants=variants, probes=None, trace=None
+        )
         object.__setattr__(part, "_whole", (self, model, np.delete(np.arange(len(self.models)), model)))
         return part
 
@@ -448,6 +459,13 @@ def _check_beside(
         _check_block("variants.shadows", variants.shadows, (q, models, n, classes))
     if features is not None and (features.ndim < 2 or len(features) != n):
         raise DataError(f"features must have one row of numbers for each of {n} records, got shape {features.shape}")
+
+
+def _check_trace(trace: Any, n: int) -> None:
+    if trace.ndim != 2 or len(trace) != n or not trace.shape[1]:
+        raise DataError(f"trace must be (n, stages) losses of the {n} audited records, got shape {trace.shape}")
+    if trace.dtype.kind not in "fiu" or not np.isfinite(trace).all() or (trace < 0).any():
+        raise DataError("trace must hold losses: finite numbers from 0, -log of the probability of the record's class")
 
 
 def _check_probes(probes: Probes, n: int, rows: tuple[int, ...]) -> None:

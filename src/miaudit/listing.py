@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from miaudit.attacks import USUAL, Attack, Planned, attack_name
+from miaudit.attacks import NAMED, USUAL, Attack, Planned, attack_name
 
 _TABLE_WIDTH = 120  # narrower consoles get a list
 _NEEDS = {
@@ -17,6 +17,7 @@ _NEEDS = {
     "population": "answers on records outside the audit",
     "features": "the records' features",
     "probes": "many questions about each record",
+    "trace": "losses after every stage of the target's training",
 }
 _WHEN = {
     "attack-p": "no shadow models, and a false positive rate to aim at",
@@ -27,6 +28,8 @@ _WHEN = {
     "lira": "low false positive rates, from 5 shadow models on",
     "lira offline": "low false positive rates, with no shadow model trained on audited records",
     "lira per-example": "for comparison with the literature, from 64 shadow models on",
+    "lira proxy": "a model that fits its records closely, with no shadow model trained on audited records",
+    "loss-trace": "boosted trees at hand, and no shadow models",
     "quantile": "no shadow models, and records with telling features",
     "ratio": "4 to 16 shadow models of either design",
     "rmia": "few shadow models, or none trained on audited records",
@@ -39,16 +42,17 @@ _WHEN = {
 
 
 def attack_rows(planned: Sequence[Planned] | None = None) -> list[dict[str, Any]]:
-    """Return every attack in its usual configurations as plain values.
+    """Return every attack in its usual configurations as plain values, and those that run only where they are named.
 
     Parameters
     ----------
     planned
-        What would run of them; else ``runs``, ``reason`` and ``strongest`` are None.
+        What would run of the usual ones; else ``runs``, ``reason`` and ``strongest`` are None.
     """
     rows = []
-    for i, attack in enumerate(USUAL):
-        plan = None if planned is None else planned[i]
+    usual: Sequence[Planned | None] = planned or [None] * len(USUAL)
+    plans = [*usual, *(None if planned is None else _not_named(each) for each in NAMED)]
+    for attack, plan in zip((*USUAL, *NAMED), plans, strict=True):
         rows.append(
             {
                 "name": attack_name(attack),
@@ -65,6 +69,10 @@ def attack_rows(planned: Sequence[Planned] | None = None) -> list[dict[str, Any]
             }
         )
     return rows
+
+
+def _not_named(attack: Attack) -> Planned:
+    return Planned(attack, False, "it runs only where it is named: add it to the plan's attacks")
 
 
 def needs_text(attack: Attack) -> str:

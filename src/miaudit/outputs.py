@@ -51,6 +51,7 @@ ARRAYS = {
     "variants_target": "(q, n, classes) answers of the target on q variants of each audited record",
     "variants_shadows": "(q, m, n, classes) answers of the shadows on the same variants",
     "features": "(n, d) the numbers the audited records consist of",
+    "trace": "(n, stages) loss of the target on each audited record after each stage of its training, the last one final",
     "ids": "(n,) what to call the audited records",
     "group": "the person each record belongs to: (n,), or as long as labels",
     "classes": "(classes,) names of the classes",
@@ -166,6 +167,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     variants = _variants(answers) if asked is None else None
     beside: dict[str, Any] = {"features": _numbers(arrays, "features"), "population": _population(arrays, answers)}
     people = _people(arrays, n, len(labels))
+    beside["trace"] = _trace(arrays, n)
     shadows = answers["shadows"]
     own = Evidence(told.values, shadows, inside, labels, asked=asked, variants=variants, people=people, **beside)
     accuracy = _shadow_accuracy(own)
@@ -455,6 +457,18 @@ def _population(arrays: _Arrays, answers: _Arrays) -> Population | None:
         shadows=answers.get("population_shadows"),
         features=_numbers(arrays, "population_features"),
     )
+
+
+def _trace(arrays: _Arrays, n: int) -> NDArray[Any] | None:
+    if "trace" not in arrays:
+        return None
+    values = arrays["trace"]
+    if values.ndim != 2 or len(values) != n:
+        raise DataError(f"trace must be {ARRAYS['trace']}, of {n} records; got shape {values.shape}")
+    _check_finite(values, "trace")
+    if (values < 0).any():
+        raise DataError(f"trace must hold losses, -log of the probability of the class, from 0; got {values.min():.4g}")
+    return values
 
 
 def _variants(answers: _Arrays) -> Variants | None:

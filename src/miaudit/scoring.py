@@ -258,6 +258,7 @@ def _trials(stored: StoredOutputs, attacks: Sequence[Attack] | None) -> tuple[li
         design=_design(stored),
         answered=stored.direct is not None,
         population=population is not None,
+        trace=own.trace is not None,
         features=own.features is not None and population is not None and population.features is not None,
         attacks=list({attack_name(each): each for each in with_floors(attacks)}.values()),
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from miaudit.attacks import ATTACKS, plan_attacks
+from miaudit.attacks import ATTACKS, NAMED, USUAL, plan_attacks
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence
 from miaudit.testing import worlds
@@ -45,7 +45,14 @@ def test_the_strongest_of_each_budget(capability: str, options: dict, name: str)
 
 def test_every_attack_is_listed_once_a_configuration() -> None:
     planned = plan_attacks(
-        "probabilities", shadows=8, design="overlapping", population=True, features=True, probes=["votes", "boundary"]
+        "probabilities",
+        shadows=8,
+        design="overlapping",
+        population=True,
+        features=True,
+        probes=["votes", "boundary"],
+        trace=True,
+        attacks=[*USUAL, *NAMED],
     )
     assert {p.attack.name for p in planned} == set(ATTACKS)
     assert len({p.name for p in planned}) == len(planned)

@@ -7,7 +7,8 @@ from miaudit.attacks.calibration import Calibration
 from miaudit.attacks.controls import Blind, blind_auc, shuffle_membership
 from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
-from miaudit.attacks.planner import USUAL, Planned, attack_name, plan_attacks, with_floors
+from miaudit.attacks.loss_trace import LossTrace
+from miaudit.attacks.planner import NAMED, USUAL, Planned, attack_name, plan_attacks, with_floors
 from miaudit.attacks.population import AttackP, AttackR
 from miaudit.attacks.quantile import Quantile
 from miaudit.attacks.ratio import Ratio
@@ -18,6 +19,7 @@ from miaudit.attacks.threshold import Gap, Threshold
 
 __all__ = [
     "ATTACKS",
+    "NAMED",
     "RMIA",
     "USUAL",
     "Attack",
@@ -29,6 +31,7 @@ __all__ = [
     "Gap",
     "LabelOnly",
     "LiRA",
+    "LossTrace",
     "Planned",
     "Quantile",
     "Ratio",
@@ -45,6 +48,20 @@ __all__ = [
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack
-    for attack in (AttackP, AttackR, Calibration, Gap, LabelOnly, LiRA, Quantile, Ratio, RMIA, Salem, Shokri, Threshold)
+    for attack in (
+        AttackP,
+        AttackR,
+        Calibration,
+        Gap,
+        LabelOnly,
+        LiRA,
+        LossTrace,
+        Quantile,
+        Ratio,
+        RMIA,
+        Salem,
+        Shokri,
+        Threshold,
+    )
 }
 """Every attack under its name, sorted."""

@@ -47,7 +47,8 @@ class Attack(ABC):
 
     ``needs`` names what the evidence must hold: ``"probabilities"`` (not labels alone), ``"shadows"`` (rows of shadow
     models), ``"inside"`` (some of them trained on the record asked about), ``"overlapping"`` (shadows that answered the
-    audited records themselves), ``"population"``, ``"features"`` and ``"probes"`` (of the same names in the evidence).
+    audited records themselves), ``"population"``, ``"features"``, ``"trace"`` and ``"probes"`` (of the same names in the
+    evidence).
     """
 
     name: ClassVar[str]
@@ -110,6 +111,8 @@ def require(attack: Attack, evidence: Evidence) -> None:
         raise DataError(
             f"{attack.name} needs probes: the labels of variants of each record, or distances to a boundary"
         )
+    if "trace" in needs and evidence.trace is None:
+        raise DataError(f"{attack.name} needs a trace: the target's losses on the audited records after each stage")
     if "population" in needs and (evidence.population is None or not len(evidence.population.labels)):
         raise DataError(f"{attack.name} needs a population: the target's answers on records that are not audited")
     if "features" in needs and (evidence.features is None or evidence.population is None):

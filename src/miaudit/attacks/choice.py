@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from miaudit.attacks import ATTACKS, USUAL, Attack, Shokri, attack_name
+from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, Shokri, attack_name
 from miaudit.errors import PlanError
 
 
@@ -34,7 +34,9 @@ def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack], sh
         With every name and option that is not known and the nearest that is, or if an attack is asked for twice.
     """
     entries = [entries] if isinstance(entries, str) else entries
-    known = {attack_name(attack): attack for attack in USUAL} | {name: cls() for name, cls in ATTACKS.items()}
+    known = {attack_name(attack): attack for attack in (*USUAL, *NAMED)} | {
+        name: cls() for name, cls in ATTACKS.items()
+    }
     known["shokri"] = shokri
     found: list[Attack] = []
     problems: list[tuple[str, str]] = []

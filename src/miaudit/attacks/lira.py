@@ -16,7 +16,7 @@ from miaudit.attacks.moments import Side, resolved_rows, sides
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Bools, Evidence
 
-Mode = Literal["online", "offline"]
+Mode = Literal["online", "offline", "proxy"]
 Variance = Literal["nig", "per-example", "pooled"]
 LiraSignal = Literal["phi", "hinge"]
 Array = NDArray[np.float64]
@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 _PRIOR_WEIGHT = 1e-3  # k0: the pooled mean counts as a thousandth of a shadow
 _PRIOR_SHAPE = 2.0  # a0: the pooled variance counts as four shadows
 _LEAST_SPREAD = 1e-3  # of the pooled standard deviation
+_LEAST_OF_CLASS = 10  # rows, below which all classes stand for one
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class LiRA(Attack):
     *Online* (algorithm 1): log-density of the target's signal under the shadows trained on the record less that under
     those not. *Offline* (equation 4): how far above the shadows not trained on it, one-sided; the two-sided density of
     the released code takes unusually *low* confidence for a sign of membership too and loses most of the attack. The
-    tail is kept on a scale that does not saturate: a z-score, or minus the logarithm of the upper tail.
+    tail is kept on a scale that does not saturate: a z-score, or minus the logarithm of the upper tail. *Proxy* (PMIA, Du et
+    al. 2026): where no shadow was trained on the record, the shadows' own training records of its class stand for the side
+    that was, all of one class in one density; the other side is the record's own. A class of which the shadows have fewer
+    than ten training rows is judged by the rows of all classes.
 
     Variance per record and side:
 
@@ -53,7 +57,7 @@ class LiRA(Attack):
     Parameters
     ----------
     mode
-        ``"online"`` or ``"offline"``.
+        ``"online"``, ``"offline"`` or ``"proxy"``.
     variance
         ``"nig"``, ``"per-example"`` or ``"pooled"``.
     signal
@@ -66,7 +70,7 @@ class LiRA(Attack):
 
     name: ClassVar[str] = "lira"
     title: ClassVar[str] = "LiRA: likelihood ratio of models with and without the record"
-    paper: ClassVar[str] = "Carlini et al. 2022; Brännvall 2026"
+    paper: ClassVar[str] = "Carlini et al. 2022; Brännvall 2026; Du et al. 2026"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:
@@ -91,16 +95,35 @@ class LiRA(Attack):
         total, missing = np.zeros(evidence.n), np.zeros(evidence.n, bool)
         for k in range(q):
             target, shadows = resolved_rows(evidence, self.signal, query=k)
-            score, missing = likelihood_ratio(target, shadows, evidence.inside, mode=self.mode, variance=self.variance)
+            score, missing = likelihood_ratio(
+                target,
+                shadows,
+                evidence.inside,
+                mode="offline" if self.mode == "offline" else "online",
+                variance=self.variance,
+                proxy=self._proxy(evidence, target) if self.mode == "proxy" else None,
+            )
             total += score
         notes = (f"averaged over {q} queries per record",) if q > 1 else ()
         least = 2 if self.variance == "per-example" else 1
         where = "with or without them" if self.mode == "online" else "without them"
         return with_missing(total / q, missing, f"have fewer than {least} shadow models {where}", notes)
 
+    def _proxy(self, evidence: Evidence, target: Array) -> Side:
+        """Return moments of the shadows' training records: those of their own, or audited ones."""
+        own = evidence if evidence.own is None else evidence.own
+        rows = resolved_rows(own, self.signal)[1]
+        return class_proxy(rows, own.inside, own.shadow_labels, target, evidence.audited_labels)
+
 
 def likelihood_ratio(
-    target: ArrayLike, shadows: ArrayLike, inside: ArrayLike, *, mode: Mode = "online", variance: Variance = "nig"
+    target: ArrayLike,
+    shadows: ArrayLike,
+    inside: ArrayLike,
+    *,
+    mode: Literal["online", "offline"] = "online",
+    variance: Variance = "nig",
+    proxy: Side | None = None,
 ) -> tuple[Array, Bools]:
     """LiRA from signals.
 
@@ -114,6 +137,8 @@ def likelihood_ratio(
         (m, n) bool: was the record in the shadow's training set.
     mode, variance
         As for :class:`LiRA`.
+    proxy
+        What stands for shadows trained on the record, as of :func:`class_proxy`; None: the shadows that were.
 
     Returns
     -------
@@ -127,6 +152,8 @@ def likelihood_ratio(
     """
     t = np.asarray(target, np.float64)
     within, without = sides(t, shadows, inside)
+    if proxy is not None:
+        within = proxy
     least = 2 if variance == "per-example" else 1
     missing = without.n < least
     if mode == "online":
@@ -134,14 +161,49 @@ def likelihood_ratio(
     if missing.all():
         return np.zeros(len(t)), missing
     if mode == "online":
-        spread = [_spread(within, without), _spread(without, within)]
-        score = _log_density(within, t, variance, spread[0]) - _log_density(without, t, variance, spread[1])
-        score[within.says_nothing & without.says_nothing] = 0.0
+        score = _log_ratio(within, without, t, variance)
     else:
         score = _upper_tail(without, t, variance, _spread(without, without))
         score[without.says_nothing] = np.log(2.0) if variance == "nig" else 0.0  # the middle of the scale
     score[missing] = 0.0
     return score, missing
+
+
+def class_proxy(rows: ArrayLike, inside: ArrayLike, labels: ArrayLike, target: ArrayLike, classes: ArrayLike) -> Side:
+    """Return what stands for models trained on the record: what shadows answer to their own training records, by class.
+
+    Parameters
+    ----------
+    rows, inside, labels
+        (m, r) signals of the shadows, whether the record of the row was in the training set, and its class.
+    target, classes
+        (n,) signal of the target, and class of each audited record.
+
+    Returns
+    -------
+    Side
+        Moments of the training rows of the record's class, taken from the target's answer (PMIA's class proxy, Du et al. 2026,
+        "Cascading and proxy membership inference attacks"; means, not medians); of all, where a class has fewer than ten.
+
+    Raises
+    ------
+    DataError
+        If no row is of a training record.
+    """
+    of_members = np.asarray(inside, bool)
+    values, label = np.asarray(rows, np.float64)[of_members], np.asarray(labels)[of_members]
+    t, asked = np.asarray(target, np.float64), np.asarray(classes)
+    if not len(values):
+        raise DataError(
+            "no shadow model was trained on a record it answered, so nothing stands for models with the record"
+        )
+    n, mean, squares = (np.empty(len(t)) for _ in range(3))
+    for each in np.unique(asked):
+        own = values[label == each]
+        own = values if len(own) < _LEAST_OF_CLASS else own
+        of = asked == each
+        n[of], mean[of], squares[of] = len(own), own.mean() - t[of], ((own - own.mean()) ** 2).sum()
+    return Side(n, mean, squares)
 
 
 def _spread(side: Side, other: Side) -> float:
@@ -172,6 +234,14 @@ def _student(side: Side, target: Array, spread: float) -> tuple[Array, Array, Ar
     b = prior + side.squares / 2 + _PRIOR_WEIGHT * side.n * (side.mean - centre) ** 2 / (2 * k)
     location = (_PRIOR_WEIGHT * centre + side.n * side.mean) / k
     return 2 * a, location, np.maximum(np.sqrt(b * (k + 1) / (a * k)), signals.FLOOR)
+
+
+def _log_ratio(within: Side, without: Side, target: Array, variance: Variance) -> Array:
+    """(n,) log-density of the target's signal under one side less that under the other; 0 where neither says anything."""
+    spread = _spread(within, without), _spread(without, within)
+    score = _log_density(within, target, variance, spread[0]) - _log_density(without, target, variance, spread[1])
+    score[within.says_nothing & without.says_nothing] = 0.0
+    return score
 
 
 def _log_density(side: Side, target: Array, variance: Variance, spread: float) -> Array:

@@ -10,6 +10,7 @@ from miaudit.attacks.attack import Attack
 from miaudit.attacks.calibration import Calibration
 from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
+from miaudit.attacks.loss_trace import LossTrace
 from miaudit.attacks.population import AttackP, AttackR
 from miaudit.attacks.quantile import Quantile
 from miaudit.attacks.ratio import Ratio
@@ -44,6 +45,8 @@ USUAL: tuple[Attack, ...] = (
     Ratio(),
 )
 """Every attack in its usual configurations, from floors to the strongest kinds."""
+NAMED: tuple[Attack, ...] = (LiRA("proxy"), LossTrace(), LossTrace("fall"))
+"""Attacks that run only where they are named, beside the usual ones: each more makes every verdict's level stricter."""
 _LACKS = {
     "probabilities": "the target answers labels only",
     "shadows": "there are no shadow models",
@@ -52,6 +55,7 @@ _LACKS = {
     "online": 'no shadow model was trained on an audited record; set shadows.design = "overlapping" to train them so',
     "population": "there are no answers on records outside the audit",
     "features": "the records' features are not at hand",
+    "trace": "there is no trace of the target's loss: it takes a model at hand that answers by stages, such as boosted trees",
     "probes": "it asks many questions about each record, so it runs only where it is named: add it to the plan's attacks",
 }
 _ALL_THERE = "all it needs is there"
@@ -110,6 +114,7 @@ def plan_attacks(
     population: bool = False,
     features: bool = False,
     probes: Collection[str] = (),
+    trace: bool = False,
     answered: bool = False,
     attacks: Sequence[Attack] = USUAL,
 ) -> list[Planned]:
@@ -130,11 +135,13 @@ def plan_attacks(
         Whether the records' own numbers are at hand.
     probes
         Which kinds of :class:`LabelOnly` the target can be probed for: ``"votes"``, ``"boundary"``.
+    trace
+        Whether the target's losses after each of its stages are at hand.
     answered
         Whether shadows of the disjoint design answered the audited records beside their own, as they do in every run of
         `miaudit.audit`; those of the other designs always did.
     attacks
-        What to choose from; default: every attack in its usual configurations.
+        What to choose from; default: every attack in its usual configurations, without those of `NAMED`.
 
     Returns
     -------
@@ -168,6 +175,7 @@ def plan_attacks(
         "online": design == "overlapping",
         "population": population,
         "features": features,
+        "trace": trace,
         "probes": bool(probes),
     }
     best = _strongest(there, shadows, design, probes)
@@ -178,7 +186,7 @@ def plan_attacks(
         reason = _why_not(attack, there, shadows)
         runs = not reason
         if runs:
-            reason = _CAVEATS.get(capability, "") if attack.name not in ("gap", "label-only") else ""
+            reason = _CAVEATS.get(capability, "") if attack.name not in ("gap", "label-only", "loss-trace") else ""
         planned.append(Planned(attack, runs, reason or _ALL_THERE, attack == best))
     return planned
 
@@ -189,6 +197,8 @@ def _why_not(attack: Attack, there: dict[str, bool], shadows: int) -> str:
         needs |= {"shadows"} if "overlapping" in needs else {"shadows", "inside"}
     if getattr(attack, "mode", "") == "online" and there["overlapping"]:
         needs.add("online")
+    if getattr(attack, "mode", "") == "proxy":
+        needs.add("inside")
     if getattr(attack, "form", "base") != "base":
         needs.add("population")
     lacking = [why for need, why in _LACKS.items() if need in needs and not there[need]]

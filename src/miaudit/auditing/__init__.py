@@ -403,6 +403,7 @@ def _planned(case: Case, asked: Asked, evidence: ShadowEvidence) -> list[Planned
         shadows=len(evidence.own.models),
         design=case.design,
         population=population,
+        trace=asked.trace is not None,
         features=population and evidence.own.features is not None,
         probes={each.kind for each in case.attacks or () if isinstance(each, LabelOnly)},
         answered=True,
@@ -417,7 +418,9 @@ def _name(attack: Attack, case: Case) -> str:
 def _read_by(
     attack: Attack, evidence: ShadowEvidence, asked: Asked, pool: ShadowPool, shadows: Iterable[int]
 ) -> Evidence:
-    """Return the evidence that an attack reads, with what came of its probes where it asks for any."""
+    """Return the evidence that an attack reads, with what came of its probes, or the trace, where it asks for any."""
+    if "trace" in attack.needs:
+        return evidence.own.replace(trace=asked.trace)
     if not isinstance(attack, LabelOnly):
         return evidence.of(attack.needs)
     probes = asked.probes[attack.question]

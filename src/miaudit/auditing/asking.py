@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit import signals
 from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
 from miaudit.attacks import LabelOnly
 from miaudit.case import Case
@@ -44,6 +45,7 @@ class Asked:
     decimals: int | None = None
     contact: dict[str, Any] | None = None
     remarks: tuple[str, ...] = ()
+    trace: NDArray[Any] | None = None  # (n, stages), where an attack asked for reads it
 
 
 def probed_by(case: Case, draws: Draws) -> Probed | None:
@@ -135,6 +137,11 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
                 further = target.query(take_records(X, outside)).probabilities.astype(np.float32)
             further = further if len(outside) else None
         probes = {} if probed is None else probed.ask(target, case.dataset)
+        trace = None
+        if any("trace" in attack.needs for attack in case.attacks or ()):
+            X, y = (take_records(each, np.concatenate(audited)) for each in (X, case.dataset.y))
+            losses = [signals.loss(answers, y).astype(np.float32) for answers in target.by_stage(X)]
+            trace = np.stack(losses, axis=1) if losses else None
         queries = target.queries - before
         target.confirm()
     return Asked(
@@ -149,4 +156,5 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
         target.decimals,
         dict(target.contact),
         tuple(target.remarks),
+        trace,
     )

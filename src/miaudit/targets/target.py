@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from miaudit.seeds import generator
 from miaudit.targets.classes import class_columns, class_numbers, classes_of
 from miaudit.targets.contact import findings, repeated
 from miaudit.targets.form import array_of, columns_of_frame
+from miaudit.targets.stages import Stages, stages_of
 from miaudit.targets.torch_modules import TorchQuestion
 
 BATCH = 20_000
@@ -121,6 +122,8 @@ class Target:
         Sentences for the warnings of a result.
     named
         Whether the classes of its answers are known by name.
+    stages
+        How to ask for its answers after each stage of its training; None where it keeps none.
     advice
         What to do where it fails, for the end of the message.
     batch_size
@@ -174,6 +177,7 @@ class Target:
         self.remarks: list[str] = []
         self.advice = ""
         self.named = columns is not None
+        self.stages: Stages | None = None
         self.order: int | None = None
         self.contact: dict[str, Any] = {}
         self.probes = 5
@@ -271,6 +275,26 @@ class Target:
         else:
             values = np.empty(0, dtype=np.int64) if self.kind == "labels" else np.empty((0, self.classes))
         return Outputs(values, self.kind or "probabilities", self.classes)
+
+    def by_stage(self, X: Any) -> Iterator[NDArray[np.float64]]:
+        """Yield (n, classes) probabilities after one stage of its training after the other; nothing where it keeps none.
+
+        `query` must have been called before. No query is counted, as stages are read off a model at hand.
+
+        Raises
+        ------
+        TargetError
+            If it fails, or does not answer (n, columns) numbers.
+        """
+        try:
+            for answer in () if self.stages is None else self.stages(X):
+                values = np.zeros((n_records(X), self.classes))
+                values[:, slice(None) if self._columns is None else self._columns] = array_of(answer)
+                yield values
+        except Exception as error:
+            raise TargetError(
+                f"the target failed to answer by stages: {type(error).__name__}: {error}; leave out attacks that need a trace"
+            ) from error
 
     def _check_width(self, X: Any) -> None:
         shape = getattr(X, "shape", None)
@@ -484,6 +508,7 @@ def as_target(
         limit=limit,
     )
     target.named = target.named or getattr(model, "named", False)
+    target.stages = stages_of(model)
     if inspect.isroutine(model):
         target.advice = (
             ". A function that may fail now and then is asked through miaudit.targets.keep, which loses no answer"
