@@ -46,7 +46,18 @@ from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
 from miaudit import stats
-from miaudit.attacks import RMIA, Attack, Calibration, LiRA, Quantile, Shokri, Threshold, blind_auc, plan_attacks
+from miaudit.attacks import (
+    RMIA,
+    Attack,
+    Calibration,
+    LiRA,
+    LossTrace,
+    Quantile,
+    Shokri,
+    Threshold,
+    blind_auc,
+    plan_attacks,
+)
 from miaudit.data.copies import same_records
 from miaudit.errors import MiauditError
 from miaudit.findings import unit_of
@@ -133,12 +144,13 @@ def attacks(design: str, *, people: bool = False) -> dict[str, Attack]:
     if people:
         found = [each for each in found if not each.learns]
     elif design == "disjoint":
+        found += [LossTrace(), LossTrace("fall")]
         found += [Threshold(s) for s in ("confidence", "phi", "hinge", "entropy", "modified_entropy")]
         found += [Shokri("pooled"), Quantile(trees=20), Quantile("quantile", alpha=0.05, trees=20)]
     else:
         found = [each for each in found if "overlapping" in each.needs or each.name in LEARNING]
-        found += [LiRA(m, v) for m in ("online", "offline") for v in ("nig", "per-example", "pooled")]
-        found += [LiRA(m, signal="hinge") for m in ("online", "offline")]
+        found += [LiRA(m, v) for m in ("online", "offline", "proxy") for v in ("nig", "per-example", "pooled")]
+        found += [LiRA(m, signal="hinge") for m in ("online", "offline", "proxy")]
         found += [RMIA(f, m) for f in ("base", "rmia", "informia") for m in ("online", "offline")]
         found += [Calibration(m, "phi") for m in ("online", "offline")]
     return {_called(each): each for each in dict.fromkeys(found)}

@@ -19,6 +19,7 @@ from miaudit.attacks import (
     Gap,
     LabelOnly,
     LiRA,
+    LossTrace,
     Quantile,
     Ratio,
     Salem,
@@ -48,7 +49,7 @@ CONFIGURED = [
     AttackR(),
     Calibration(),
     Calibration("online", "phi"),
-    *(LiRA(mode, variance) for mode in ("online", "offline") for variance in ("nig", "per-example", "pooled")),
+    *(LiRA(mode, variance) for mode in ("online", "offline", "proxy") for variance in ("nig", "per-example", "pooled")),
     LiRA(signal="hinge"),
     *(RMIA(form, mode) for form in ("base", "rmia", "informia") for mode in ("offline", "online")),
     Salem(),
@@ -58,6 +59,8 @@ CONFIGURED = [
     Quantile(trees=20),
     Quantile("quantile", alpha=0.1, trees=20),
     Ratio(trees=20),
+    LossTrace(),
+    LossTrace("fall"),
 ]
 
 

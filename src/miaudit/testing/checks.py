@@ -97,6 +97,8 @@ def _same_in_any_order(attack: Attack, world: World, scores: Scores) -> None:
     }
     if evidence.features is not None:
         changes["features"] = evidence.features[order]
+    if evidence.trace is not None:
+        changes["trace"] = evidence.trace[order]
     if evidence.probes is not None:
         changes["probes"] = _in_order(evidence.probes, order, shadows=evidence.asked is None)
     if evidence.asked is None:

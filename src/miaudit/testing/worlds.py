@@ -208,7 +208,15 @@ def bystander(seed: int = 0, *, n: int = 400, classes: int = 5, shadows: int = 6
     row_labels = np.broadcast_to(y, inside.shape) if asked is None else all_labels[asked]
     probes = _probes(said, answers, y, row_labels)
     evidence = Evidence(
-        said, answers, inside, all_labels, asked=asked, population=population, features=x, probes=probes
+        said,
+        answers,
+        inside,
+        all_labels,
+        asked=asked,
+        population=population,
+        features=x,
+        probes=probes,
+        trace=_trace(said, y),
     )
     return World(evidence, member)
 
@@ -328,7 +336,15 @@ def _world(
     features = _features(labels, generator)
     probes = _probes(target, rows, labels, all_labels if asked is None else all_labels[asked])
     evidence = Evidence(
-        target, rows, inside, all_labels, asked=asked, population=population, features=features, probes=probes
+        target,
+        rows,
+        inside,
+        all_labels,
+        asked=asked,
+        population=population,
+        features=features,
+        probes=probes,
+        trace=_trace(target, labels),
     )
     return World(evidence, member)
 
@@ -338,6 +354,13 @@ def _features(labels: Ints, generator: np.random.Generator) -> NDArray[np.float6
 
 
 _VARIANTS = np.linspace(0.1, 0.98, 8)  # probability of the true class each variant asks for
+
+
+def _trace(target: Floats, labels: Ints) -> NDArray[np.float64]:
+    """(n, 8) losses of a model that goes from equal probabilities to what the target answers."""
+    classes = target.shape[1]
+    own = _true(target, labels)
+    return np.asarray(-np.log(np.linspace(1 / classes, own, 8, axis=1) + 1e-12).clip(max=0.0))
 
 
 def _probes(target: Floats, rows: Floats, labels: Ints, row_labels: Ints) -> Probes:
