@@ -17,6 +17,7 @@ from miaudit.findings.unit import Unit, unit_of
 from miaudit.result import AttackResult, BlindControl, Interval, NullControl
 from miaudit.seeds import child_seed
 
+_SHUFFLES = (("null",), ("null", "again"))
 _WEAK = 0.7  # a blind check that sees only larger areas proves nothing
 
 
@@ -33,23 +34,32 @@ def null_control(
     """Run the attack with every membership shuffled, the shadows' and the audited records'.
 
     It must come out at chance; where people are known they are dealt whole, and counted. The interval has 99.9 %,
-    corrected for the number of attacks, so that one audit in a thousand is flagged by chance alone. None where the
-    attack cannot be run on shuffled memberships.
+    corrected for the number of attacks. Where it excludes 1/2, memberships are shuffled once more by another seed, and the
+    attack is not at chance only if the second interval excludes 1/2 too: a single shuffle flags one audit in a
+    thousand by chance, two in a row about one in a million, and an attack that is really broken fails every shuffle.
+    None where the attack cannot be run on shuffled memberships.
     """
     unit = unit or unit_of(member)
-    shuffled, truth = shuffle_membership(evidence, member, child_seed(seed, "null"), people=unit.people)
-    try:
-        scores = attack.run(shuffled, seed=child_seed(seed, "null attack"))
-    except MiauditError:
-        return None
-    auc = unit.judged(scores.score, truth, seed=seed).interval(1 - 0.001 / attacks)
+    intervals: list[Interval] = []
+    for shuffle in _SHUFFLES:
+        shuffled, truth = shuffle_membership(evidence, member, child_seed(seed, *shuffle), people=unit.people)
+        try:
+            scores = attack.run(shuffled, seed=child_seed(seed, *shuffle, "attack"))
+        except MiauditError:
+            return None
+        auc = unit.judged(scores.score, truth, seed=seed).interval(1 - 0.001 / attacks)
+        intervals.append(Interval(value=auc.value, low=auc.low, high=auc.high))
+        at_chance = bool(auc.low <= 0.5 <= auc.high)
+        if at_chance:
+            break
     even = balanced(truth, seed=seed)
-    accuracy = None if scores.decision is None else float((scores.decision == truth)[even].mean())
     return NullControl(
         attack=name or attack.name,
-        auc=Interval(value=auc.value, low=auc.low, high=auc.high),
-        accuracy=accuracy,
-        at_chance=bool(auc.low <= 0.5 <= auc.high),
+        auc=intervals[-1],
+        accuracy=None if scores.decision is None else float((scores.decision == truth)[even].mean()),
+        at_chance=at_chance,
+        shuffles=len(intervals),
+        first_auc=intervals[0] if len(intervals) > 1 else None,
     )
 
 

@@ -66,7 +66,7 @@ def verdict_of(
         return Verdict(
             "broken",
             f"Do not use: the attack '{null.attack}' does better or worse than chance on shuffled membership "
-            f"(AUC {_f(null.auc.value)}), so something in the set-up is broken; {n}.",
+            f"({_shuffled(null)}), so something in the set-up is broken; {n}.",
         )
     ran = [r for r in results if r.area is not None]
     if not ran:
@@ -139,6 +139,12 @@ def counted(test: Exposed) -> str:
     """Return the count of a test for a few exposed members in words."""
     whom = f"all {test.n_out}" if not test.rank else f"all but {test.rank} of {test.n_out}"
     return f"{test.above} of {test.n_in} members above {whom} non-members, where chance explains at most {test.most}"
+
+
+def _shuffled(null: NullControl) -> str:
+    if null.first_auc is None:
+        return f"AUC {_f(null.auc.value)}"
+    return f"AUC {_f(null.first_auc.value)}, and {_f(null.auc.value)} when shuffled once more"
 
 
 def _confounded(blind: BlindControl, n: str) -> str:

@@ -77,12 +77,19 @@ VerdictKind = Literal["leak", "inverted", "none detected", "confounded", "broken
 
 
 class NullControl(Document):
-    """The same attack, every membership shuffled: it must come out at chance."""
+    """The same attack, every membership shuffled: it must come out at chance.
+
+    Where the first shuffle does not, memberships are shuffled once more, independently: ``shuffles`` is then 2, ``first_auc``
+    what the first one gave, and ``auc``, ``accuracy`` and ``at_chance`` are of the second. ``at_chance`` is false only where
+    both failed.
+    """
 
     attack: str
     auc: Interval
     accuracy: float | None
     at_chance: bool
+    shuffles: int = 1
+    first_auc: Interval | None = None
 
 
 class AttackResult(Document):
