@@ -84,7 +84,7 @@ def test_both_shuffles_fail_by_chance_as_often_as_the_square_of_the_level(monkey
 
 @pytest.mark.parametrize("attack", [Shokri(epochs=1), LiRA("offline")], ids=["shokri", "lira"])
 def test_the_second_shuffle_is_another_one(attack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, truths = worlds.memoriser(n=60, classes=2, shadows=4), []
+    world, truths = worlds.gaussian(1.0, n=100, shadows=8, seed=1, overlapping=True), []
 
     def noted(evidence: Any, member: Any, seed: int, *, people: Any = None) -> Any:
         shuffled, truth = shuffle(evidence, member, seed, people=people)

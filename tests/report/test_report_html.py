@@ -246,7 +246,8 @@ def test_the_notebook_summary_shows_the_figures(result, read_page):
     page = read_page(result._repr_html_())
     shokri = result.attacks[0]
     row = page.rows[""][1]
-    assert row[:2] == ["shokri", f"{shokri.pooled.precision:.3f}"]
+    p = shokri.pooled
+    assert row[:2] == ["shokri", f"{p.precision:.3f} ({p.precision_low:.3f}–{p.precision_high:.3f})"]  # noqa: RUF001
     assert row[4] == f"{shokri.auc.value:.3f} ({shokri.auc.low:.3f}–{shokri.auc.high:.3f})"  # noqa: RUF001
     assert result.verdict in page.text
     assert all(warning in page.text for warning in result.warnings)

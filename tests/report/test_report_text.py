@@ -17,25 +17,70 @@ def printed(result, width=80, **options):
     return out.getvalue()
 
 
+def short(low, high, digits=3):
+    return "-".join(f"{end:.{digits}f}".removeprefix("0") for end in (low, high))
+
+
 def figures(result):
+    """Every estimate of the table with its interval, as it stands below the figure and beside it."""
     for attack in result.attacks:
-        yield from (f"{v:.3f}" for v in (attack.pooled.precision, attack.pooled.recall, attack.pooled.accuracy))
-        yield f"{attack.auc.value:.3f} ({attack.auc.low:.3f}-{attack.auc.high:.3f})"
-        yield f"{attack.tpr_at_fpr[1].tpr:.4f}"
-        yield f"{attack.tpr_at_fpr[2].tpr:.4f}*"
+        p, area, tprs = attack.pooled, attack.auc, attack.tpr_at_fpr
+        yield f"{p.precision:.3f}", p.precision_low, p.precision_high, 3
+        yield f"{p.recall:.3f}", p.recall_low, p.recall_high, 3
+        yield f"{p.accuracy:.3f}", p.accuracy_low, p.accuracy_high, 3
+        yield f"{area.value:.3f}", area.low, area.high, 3
+        yield f"{tprs[1].tpr:.4f}", tprs[1].low, tprs[1].high, 4
+        yield f"{tprs[2].tpr:.4f}*", tprs[2].low, tprs[2].high, 4
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_no_figure_is_broken_and_no_line_is_too_long(result, width):
+@pytest.mark.parametrize("width", [40, 78, 80, 120, 140, 200])
+def test_no_figure_is_broken_stands_bare_or_makes_a_line_too_long(result, width):
     text = printed(result, width)
-    assert all(figure in text for figure in figures(result))
     assert all(len(line) <= width for line in text.splitlines())
+    for value, low, high, digits in figures(result):
+        assert value in text
+        if width < 78:
+            assert f"{value} ({low:.{digits}f}-{high:.{digits}f})" in " ".join(text.split())
+        elif width >= 136:
+            assert f"{value} ({short(low, high, digits)})" in " ".join(text.split())
+        else:
+            assert short(low, high, digits if high < 0.1 else 3) in text
+
+
+def test_what_rounds_to_one_or_to_nought_is_shown_with_its_bound(result):
+    document = result.model_dump(by_alias=True)
+    first = document["attacks"][0]
+    first["pooled"].update(precision=1.0, precision_low=0.93, precision_high=1.0)
+    first["auc"] = {"value": 0.99999, "low": 0.99996, "high": 1.0}
+    first["tpr_at_fpr"][2].update(tpr=0.0, low=0.0, high=0.00004)
+    first["ppv"] = [{"prior": 0.01, "value": 1.0, "low": 0.43, "high": 1.0}]
+    changed = Result.model_validate(document)
+    for width in (60, 80, 140):
+        flat = " ".join(printed(changed, width).split())
+        assert "1.000 (at least 0.430) at 1 %" in flat
+        assert ".999-1.000" in flat  # a low end is not rounded up to certainty
+        assert ".930-1.000" in flat
+        assert ".0000-.0001" in flat.replace("0.0", ".0")
+    assert "tells 99.999 right (99 to 100; guessing: 50)" in flat
+    notebook = changed._repr_html_()
+    assert "1.000 (0.930&ndash;1.000)" in notebook
+    assert "1.000 (0.999&ndash;1.000)" in notebook
+
+
+def test_where_no_interval_holds_the_reason_is_said(result):
+    document = result.model_dump(by_alias=True)
+    for attack in document["attacks"]:
+        for name in ("precision", "recall", "accuracy"):
+            attack["pooled"].update({f"{name}_low": None, f"{name}_high": None, "interval_reason": "people repeat"})
+    for width in (60, 80, 140):
+        text = printed(Result.model_validate(document), width)
+        assert "no interval: people repeat" in text
 
 
 def test_the_summary_fits_a_screen_and_says_what_matters(result):
     text = printed(result)
     flat = " ".join(text.split())
-    assert len(text.splitlines()) <= 30
+    assert len(text.splitlines()) <= 34
     assert result.verdict in flat
     assert all(warning in flat for warning in result.warnings)
     assert "train accuracy 1.000, test 0.673, gap 0.327" in flat
@@ -54,12 +99,12 @@ def test_long_names_many_warnings_and_attacks_that_did_not_run(result):
     changed = Result.model_validate(document)
     text = printed(changed)
     attack = changed.attacks[0]
-    assert f"{attack.auc.value:.3f} ({attack.auc.low:.3f}-{attack.auc.high:.3f})" in text
+    assert short(attack.auc.low, attack.auc.high) in text
     assert "failed: it broke" in text
     assert "5 more in the report" in text
     assert "NOT AT CHANCE" in text
     assert "CONFOUNDED" in text
-    assert len(text.splitlines()) <= 33
+    assert len(text.splitlines()) <= 36
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
@@ -100,7 +145,7 @@ def kind(result, kind, **changes):
 def test_what_it_means_and_what_to_do_next_follow_the_verdict(result):
     best = result.attacks[0]  # the first in order leads where none is marked
     leak = kind(result, "leak")
-    assert f"'{best.name}' tells {100 * best.auc.value:.0f} right (guessing: 50)" in leak
+    assert f"'{best.name}' tells {100 * best.auc.value:.0f} right ({100 * best.auc.low:.0f} to " in leak
     assert "wrongly accusing 1 % of the non-members, it finds" in leak
     assert "less overfitting (the gap is 0.33)" in leak
     assert "Means" not in kind(result, "confounded")

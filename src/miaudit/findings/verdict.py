@@ -16,6 +16,7 @@ from miaudit.result import (
     highest,
     named_beforehand,
 )
+from miaudit.result.estimate import estimate, rounded
 
 
 class Verdict(NamedTuple):
@@ -184,13 +185,15 @@ def _low_by_chance(ran: Sequence[AttackResult]) -> str:
 
 
 def _decisions(best: AttackResult) -> str:
+    """Return what its decisions are worth; nothing where no interval holds for them, as for records of people."""
     p = best.pooled
-    if p is None or p.accuracy is None or p.precision is None or p.recall is None:
+    if p is None or p.precision is None or p.recall is None or p.precision_low is None:
         return ""
     of = " on single records" if best.unit == "person" else ""
-    return (
-        f": {_f(p.accuracy)} of its in/out decisions{of} are right, precision {_f(p.precision)}, recall {_f(p.recall)}"
-    )
+    right = estimate(p.accuracy, p.accuracy_low, p.accuracy_high)
+    precision = estimate(p.precision, p.precision_low, p.precision_high)
+    recall = estimate(p.recall, p.recall_low, p.recall_high)
+    return f": {right} of its in/out decisions{of} are right, precision {precision}, recall {recall}"
 
 
 def _area(result: AttackResult) -> str:
@@ -226,4 +229,4 @@ def _n(members: int, nonmembers: int, unit: Unit | None) -> str:
 
 
 def _f(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+    return "undefined" if value is None else rounded(value)

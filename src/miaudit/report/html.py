@@ -19,6 +19,7 @@ from miaudit.files import write_files
 from miaudit.report import charts
 from miaudit.report.plain import meaning, next_step, what_shows
 from miaudit.result import AttackResult, Result
+from miaudit.result.estimate import high_end, low_end, rounded
 from miaudit.visible import visible
 
 FOLD_GROUPS = 12  # more groups of one column are folded
@@ -103,6 +104,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(figure=_figure, facts=_facts, strip=charts.strip, swatch=charts.swatch, note=_note)
+    environment.globals.update(low_end=low_end, high_end=high_end, rounded=rounded)
     environment.filters.update(count=lambda n: f"{n:,}", words=_words, percent=_percent, block=_block)
     return environment
 
@@ -127,11 +129,12 @@ def _figure(
             '<span class="undefined" title="{}"><span aria-hidden="true">&ndash;</span>'
             '<span class="hidden">undefined</span></span><sup>{}</sup>'
         ).format(reason, _note(notes, reason))
-    text = Markup('<span class="value">{}</span>').format(f"{value:.{digits}f}")
+    bare = low is None or high is None
+    text = Markup('<span class="value">{}</span>').format(rounded(value, digits) if bare else f"{value:.{digits}f}")
     if remark:
         text += Markup("<sup>{}</sup>").format(_note(notes, remark))
     if low is not None and high is not None:
-        text += Markup('<span class="interval">{}&ndash;{}</span>').format(f"{low:.{digits}f}", f"{high:.{digits}f}")
+        text += Markup('<span class="interval">{}&ndash;{}</span>').format(low_end(low, digits), high_end(high, digits))
     return text
 
 

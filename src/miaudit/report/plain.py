@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from miaudit.result import AttackResult, Power, Result
+from miaudit.result.estimate import high_end, low_end, rounded
 
 _OVERFITTED = 0.05  # gap of the accuracies from which overfitting is named
 
@@ -28,13 +29,20 @@ def meaning(result: Result) -> str | None:
     corrected = top.auc_corrected
     if corrected is None or corrected.low is None:
         return _pairs(top)
-    return f"{_pairs(top)}, and {100 * corrected.low:.0f} at least, corrected for the number of attacks"
+    return f"{_pairs(top, plain=False)}, and {100 * corrected.low:.0f} at least, corrected for the number of attacks"
 
 
-def _pairs(attack: AttackResult) -> str:
+def _pairs(attack: AttackResult, *, plain: bool = True) -> str:
     of = " (people, all records of each together)" if attack.of_unit is attack.person else ""
-    right = 100 * (attack.area or 0.0)
-    return f"of 100 pairs of a member and a non-member{of} '{attack.name}' tells {right:.0f} right (guessing: 50)"
+    area = attack.of_unit.auc
+    right, span = _of_100(rounded(attack.area or 0.0, 2)), ""
+    if plain and area is not None and area.low is not None and area.high is not None:
+        span = f"{_of_100(low_end(area.low, 2))} to {_of_100(high_end(area.high, 2))}; "
+    return f"of 100 pairs of a member and a non-member{of} '{attack.name}' tells {right} right ({span}guessing: 50)"
+
+
+def _of_100(share: str) -> str:
+    return f"{100 * float(share):.12g}"
 
 
 def _rate(attack: AttackResult) -> str:
@@ -48,7 +56,7 @@ def _rate(attack: AttackResult) -> str:
     point = min(points, key=lambda p: p.fpr)
     return (
         f"; wrongly accusing {100 * point.fpr:g} % of the non-members, it finds {100 * (point.tpr or 0.0):.1f} % of the "
-        f"members (guessing: {100 * point.fpr:g} %)"
+        f"members ({100 * (point.low or 0.0):.1f} to {100 * (point.high or 1.0):.1f} %; guessing: {100 * point.fpr:g} %)"
     )
 
 

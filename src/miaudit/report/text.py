@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from miaudit.report.plain import meaning, next_step
-from miaudit.result import AttackResult, Interval, Result, SplitResult
+from miaudit.result import AttackResult, Interval, Result, SplitResult, TprAtFpr
+from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
 
 _SHOWN_WARNINGS = 4
 _TABLE_WIDTH = 78  # narrower than this, figures would be cut: one line per figure instead
+_WIDE = 136  # from this width on intervals stand beside their figures, else below them
+_HEADERS = ("prec.", "recall", "acc.", "TPR@1%", "TPR@.1%")
+_AUC = 3  # where the AUC comes in
+_NO_INTERVAL = "none"
 _FPRS = (0.01, 0.001)
 _SHOWN_GROUPS = 6
 
@@ -41,8 +49,8 @@ def summary(result: Result, console: Console) -> None:
     _item(
         console,
         "Shadows",
-        f"{shadows.trained} of {shadows.asked} trained, train accuracy {_rate(shadows.train_accuracy)}, "
-        f"test {_rate(shadows.test_accuracy)}; {shadows.recipe}{_from_store(result)}"
+        f"{shadows.trained} of {shadows.asked} trained, train accuracy {estimate(shadows.train_accuracy)}, "
+        f"test {estimate(shadows.test_accuracy)}; {shadows.recipe}{_from_store(result)}"
         if shadows.asked
         else "none",
     )
@@ -64,6 +72,8 @@ def summary(result: Result, console: Console) -> None:
         _say(console, "")
     if any(_unresolvable(attack, fpr) for attack in ran for fpr in _FPRS):
         _say(console, "* too few non-members, or tied scores, to resolve this false positive rate", style="dim")
+    if reason := _no_interval(ran):
+        _say(console, f"no interval: {reason}", style="dim")
     if any(attack.missing for attack in ran):
         missing = "; ".join(f"'{a.name}' {a.missing:,}" for a in ran if a.missing)
         _item(console, "Missing", f"records that an attack could not score, for lack of shadow models: {missing}")
@@ -125,7 +135,7 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
             )
         )
     if best is not None and best.ppv:
-        shares = ", ".join(f"{_rate(each.value)} at {100 * each.prior:g} %" for each in best.ppv)
+        shares = ", ".join(f"{estimate(each.value, each.low)} at {100 * each.prior:g} %" for each in best.ppv)
         whom = "people" if best.unit == "person" else "records"
         lines.append(
             (
@@ -166,65 +176,107 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
 
 
 def _table(attacks: list[AttackResult], console: Console) -> Table:
+    """One line an attack where there is room for intervals beside the figures, else two, with the intervals below."""
+    wide = console.width >= _WIDE
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("attack", overflow="fold")
-    for header in ("prec.", "recall", "acc.", _auc_header(attacks), "TPR@1%", "TPR@.1%"):
+    for header in (*_HEADERS[:_AUC], _auc_header(attacks), *_HEADERS[_AUC:]):
         table.add_column(header, justify="right", no_wrap=True)
     for attack in attacks:
-        table.add_row(*(Text(_encodable(cell, console)) for cell in (attack.name, *_figures(attack))))
+        figures = _figures(attack)
+        cells = [each.inline(short=True) if wide else each.stacked() for each in figures]
+        table.add_row(Text(_encodable(attack.name, console)), *map(Text, cells))
     return table
 
 
 def _list(attacks: list[AttackResult], console: Console) -> None:
-    headers = ("precision", "recall", "accuracy", _auc_header(attacks), "TPR@1%", "TPR@.1%")
+    headers = ("precision", "recall", "accuracy", _auc_header(attacks), *_HEADERS[_AUC:])
     for attack in attacks:
         _say(console, attack.name, style="bold")
         for header, figure in zip(headers, _figures(attack), strict=True):
-            _say(console, f"  {header} {figure}")
+            _say(console, f"  {header} {figure.inline()}")
 
 
 def _auc_header(attacks: list[AttackResult]) -> str:
     return f"AUC ({100 * (attacks[0].confidence if attacks else 0.95):g} %)"
 
 
-def _figures(attack: AttackResult) -> list[str]:
-    pooled = attack.pooled
-    return [
-        _rate(pooled.precision if pooled else None),
-        _rate(pooled.recall if pooled else None),
-        _rate(pooled.accuracy if pooled else None),
-        _interval(attack.auc),
-        *(_tpr(attack, fpr) for fpr in _FPRS),
-    ]
+class _Figure(NamedTuple):
+    """An estimate in a table, with its interval; ``mark`` is a star where its rate cannot be resolved."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    digits: int = 3
+    mark: str = ""
+
+    def inline(self, *, short: bool = False) -> str:
+        if self.value is None:
+            return "-" + _blank(self.mark)
+        if self.low is None or self.high is None:
+            return rounded(self.value, self.digits) + self.mark
+        ends = self._ends() if short else f"{low_end(self.low, self.digits)}-{high_end(self.high, self.digits)}"
+        return f"{self.value:.{self.digits}f}{self.mark} ({ends})"
+
+    def stacked(self) -> str:
+        if self.value is None:
+            return "-" + _blank(self.mark)
+        value = f"{self.value:.{self.digits}f}" if self.low is not None else rounded(self.value, self.digits)
+        return f"{value}{self.mark}\n{self._ends(3) or _NO_INTERVAL}"
+
+    def _ends(self, digits: int | None = None) -> str:
+        """Return the interval without leading zeros, to save room; low rates keep all their digits."""
+        if self.low is None or self.high is None:
+            return ""
+        digits = self.digits if digits is None or self.high < 0.1 else digits
+        ends = low_end(self.low, digits), high_end(self.high, digits)
+        return "-".join(end.removeprefix("0") for end in ends)
+
+
+def _blank(mark: str) -> str:
+    return " " * len(mark)  # keeps the digits of a column in line
+
+
+def _figures(attack: AttackResult) -> list[_Figure]:
+    p, area = attack.pooled, attack.auc
+    empty = _Figure(None, None, None)
+    decisions = (
+        [empty] * 3
+        if p is None
+        else [
+            _Figure(p.precision, p.precision_low, p.precision_high),
+            _Figure(p.recall, p.recall_low, p.recall_high),
+            _Figure(p.accuracy, p.accuracy_low, p.accuracy_high),
+        ]
+    )
+    auc = empty if area is None else _Figure(area.value, area.low, area.high)
+    return [*decisions, auc, *(_tpr(attack.tpr_at_fpr, fpr) for fpr in _FPRS)]
 
 
 def _of_person(attack: AttackResult) -> str:
     assert attack.person is not None
     rates = [
-        f"TPR {p.tpr:.4f}{'' if p.resolvable else '*'} at {100 * p.fpr:g} %"
+        f"TPR {' '.join(_tpr([p], p.fpr).inline().split())} at {100 * p.fpr:g} %"
         for p in attack.person.tpr_at_fpr
         if p.tpr is not None
     ]
     return f"AUC {_interval(attack.person.auc)}; {', '.join(rates)}"
 
 
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
 def _interval(interval: Interval | None) -> str:
-    if interval is None or interval.value is None:
-        return "-"
-    if interval.low is None or interval.high is None:
-        return f"{interval.value:.3f}"
-    return f"{interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f})"
+    return "-" if interval is None else estimate(interval.value, interval.low, interval.high)
 
 
-def _tpr(attack: AttackResult, fpr: float) -> str:
-    for point in attack.tpr_at_fpr:
-        if point.fpr == fpr and point.tpr is not None:
-            return f"{point.tpr:.4f}" + (" " if point.resolvable else "*")  # the blank keeps the digits in line
-    return "- "
+def _tpr(points: Sequence[TprAtFpr], fpr: float) -> _Figure:
+    for p in points:
+        if p.fpr == fpr and p.tpr is not None:
+            return _Figure(p.tpr, p.low, p.high, 4, " " if p.resolvable else "*")
+    return _Figure(None, None, None, 4, " ")
+
+
+def _no_interval(attacks: list[AttackResult]) -> str | None:
+    """Return why decisions have no interval, where they have none."""
+    return next((p.interval_reason for attack in attacks if (p := attack.pooled) and p.interval_reason), None)
 
 
 def _unresolvable(attack: AttackResult, fpr: float) -> bool:
@@ -237,6 +289,8 @@ def _controls(result: Result) -> str:
     if null is not None:
         shuffled = f"AUC {_interval(null.auc)}, {'at chance' if null.at_chance else 'NOT AT CHANCE'}"
         broken = [each.attack for each in nulls if not each.at_chance]
+        if null.first_auc is not None:
+            shuffled += f" when shuffled once more, after {_interval(null.first_auc)}"
         if nulls:
             shuffled += f" ({null.attack}; {len(nulls) - len(broken)} of {len(nulls)} others at chance)"
     open_ = f"check not possible: {blind.reason or 'no reason given'}"

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from miaudit.documents import Document
 from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
+from miaudit.result.estimate import estimate
 from miaudit.result.figures import (
     ClassMetrics,
     CorrectedInterval,
@@ -458,8 +459,8 @@ def _problems(error: ValidationError) -> str:
 def _compact(result: Result) -> str:
     """Return the result as a few lines of HTML for a notebook: verdict, one row per attack, warnings."""
 
-    def rate(value: float | None) -> str:
-        return "&ndash;" if value is None else f"{value:.3f}"
+    def cell(value: float | None, low: float | None, high: float | None) -> str:
+        return f"<td>{estimate(value, low, high).replace('-', '&ndash;')}</td>"
 
     rows = []
     for attack in result.attacks:
@@ -467,12 +468,15 @@ def _compact(result: Result) -> str:
             text = f"{attack.status}: {attack.reason or 'no figures'}"
             cells = f'<td colspan="4" style="text-align:left">{escape(text)}</td>'
         else:
-            auc = rate(attack.auc.value)
-            if attack.auc.low is not None and attack.auc.high is not None:
-                auc += f" ({rate(attack.auc.low)}&ndash;{rate(attack.auc.high)})"
-            p = attack.pooled  # None where an attack only ranks
-            pooled = (None, None, None) if p is None else (p.precision, p.recall, p.accuracy)
-            cells = "".join(f"<td>{text}</td>" for text in (*map(rate, pooled), auc))
+            p, area = attack.pooled, attack.auc
+            figures: list[tuple[float | None, ...]] = [(None, None, None)] * 3  # an attack that only ranks
+            if p is not None:
+                figures = [
+                    (p.precision, p.precision_low, p.precision_high),
+                    (p.recall, p.recall_low, p.recall_high),
+                    (p.accuracy, p.accuracy_low, p.accuracy_high),
+                ]
+            cells = "".join(cell(*each) for each in (*figures, (area.value, area.low, area.high)))
         rows.append(f'<tr><th scope="row" style="text-align:left">{escape(attack.name)}</th>{cells}</tr>')
     heads = "".join(f'<th scope="col">{text}</th>' for text in ("Attack", "Precision", "Recall", "Accuracy", "AUC"))
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in result.warnings)
