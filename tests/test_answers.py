@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from scipy.special import log_softmax, softmax
 from sklearn.ensemble import RandomForestClassifier
 
@@ -367,3 +368,29 @@ def test_one_forest_is_read_alike_given_as_object_function_or_stored_answers_and
         assert (target.outputs, target.capability) == (here.outputs, here.capability) == ("probabilities", "rounded")
         assert target.decimals == here.decimals == 1
         assert "every row sums to one" in target.outputs_reason
+
+
+UNREADABLE = {
+    "sparse": (lambda P: sparse.csr_matrix(P), "a sparse csr_matrix.*toarray"),
+    "masked": (lambda P: np.ma.masked_less(P, P.max(axis=1).min()), "values are masked"),
+    "by class": (lambda P: dict(enumerate(P.T)), "answered a dict"),
+    "a generator": (lambda P: (row for row in P), "answered a generator"),
+    "a frame in another order": (lambda P: pd.DataFrame(P).iloc[::-1], "index has another order"),
+    "labels in another order": (lambda P: pd.Series(P.argmax(axis=1)).iloc[::-1], "index has another order"),
+    "logarithms to base 2": (np.log2, "powers of 2 .*natural logarithms"),
+    "logarithms to base 10": (lambda P: np.log10(P).astype(np.float32), "powers of 10 .*natural logarithms"),
+}
+
+
+@pytest.mark.parametrize("form", UNREADABLE)
+def test_answers_that_would_be_read_as_other_numbers_are_refused(form):
+    change, words = UNREADABLE[form]
+    target = as_target(lambda X: change(P[X[:, 0].astype(int)]), classes=3)
+    with pytest.raises(TargetError, match=words):
+        target.query(X)
+
+
+@pytest.mark.parametrize("index", [range(5, 65), [f"r{i}" for i in range(60)], [0] * 60])
+def test_a_frame_whose_index_numbers_something_else_is_read_by_position(index):
+    target = as_target(lambda X: pd.DataFrame(P, index=index), classes=3)
+    np.testing.assert_allclose(target.query(X).probabilities, P)

@@ -211,6 +211,12 @@ def _of_numbers(values: Floats) -> tuple[Type | None, str]:
         slack = SUM_TOLERANCE + _half(count_decimals(values)) + 2 * roundoff(values) * (1 + np.log(values.shape[1]))
         if (np.abs(powers.sum(axis=1) - 1) <= slack).all():
             return "log-probabilities", f"the exponentials of every row sum to one ({range_})"
+        for base in (2, 10):
+            if (np.abs((float(base) ** np.minimum(values, 0)).sum(axis=1) - 1) <= base * slack).all():
+                return None, (
+                    f"the powers of {base} of every row sum to one ({range_}), as of logarithms to base {base}: answer natural "
+                    "logarithms, or probabilities"
+                )
     if not np.isfinite(values).all():
         return (
             None,

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -402,3 +403,9 @@ def test_installed_packages_are_named_by_version():
     found = fingerprint(make_pipeline(FunctionTransformer(partial(np.clip, a_min=0)), OneHotEncoder()), cloned=True)
     assert {"numpy", "sklearn"} <= found.packages.keys()
     assert not found.unknown
+
+
+def test_a_regular_expression_is_its_pattern_and_flags():
+    one, same, other, flag = (fingerprint(re.compile(*of)) for of in (["a+"], ["a+"], ["a*"], ["a+", re.I]))
+    assert (one.sha256, one.unknown) == (same.sha256, ())
+    assert len({each.sha256 for each in (one, other, flag)}) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import enum
 import functools
 import hashlib
@@ -457,7 +458,8 @@ class Walk:
             return
         try:
             with warnings.catch_warnings(action="ignore"):
-                reduced = thing.__reduce_ex__(4)
+                reduce = copyreg.dispatch_table.get(kind)  # such as that of regular expressions
+                reduced = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
         except Exception:
             if not is_plain(kind):
                 self._unknown(f"a {kind.__module__}.{kind.__qualname__}, whose state cannot be read")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,23 @@ def array_of(answer: Any) -> NDArray[Any]:
     Raises
     ------
     TargetError
-        If it is several arrays, as of a model with several outputs, or lists of different lengths.
+        If it is several arrays, as of a model with several outputs, or lists of different lengths; or has no value for
+        some records, or no place for each.
     """
+    if hasattr(answer, "toarray"):
+        raise TargetError(
+            f"the target answered a sparse {type(answer).__name__}; let it answer a dense array, as answers.toarray() returns"
+        )
+    if isinstance(answer, Mapping | Set | Iterator):
+        raise TargetError(
+            f"the target answered a {type(answer).__name__}; expected an array or a list with one row per record, in the "
+            "order of the records"
+        )
+    if isinstance(answer, np.ma.MaskedArray) and np.ma.getmaskarray(answer).any():
+        raise TargetError(
+            f"the target answered a masked array in which {int(np.ma.getmaskarray(answer).sum())} values are masked; every "
+            "answer must be a number: fill them (answers.filled(0)), if that is what the model means"
+        )
     if hasattr(answer, "detach"):  # a tensor of torch, whose bfloat16 numpy does not know
         answer = answer.detach().cpu()
         answer = answer.float() if "bfloat16" in str(answer.dtype) else answer
@@ -59,9 +75,14 @@ def columns_of_frame(
 
 def _check_order(answer: Any, X: Any) -> None:
     own, asked = getattr(answer, "index", None), getattr(X, "index", None)
-    if own is None or asked is None or callable(own) or callable(asked) or len(own) != len(asked):
+    if own is None or callable(own) or callable(asked) or not own.is_unique:
         return
-    if not own.equals(asked) and own.is_unique and own.sort_values().equals(asked.sort_values()):
+    if asked is None:  # records without an index are numbered
+        numbers = np.arange(len(own))
+        moved = own.dtype.kind in "iu" and not (own == numbers).all() and bool((np.sort(own) == numbers).all())
+    else:
+        moved = len(own) == len(asked) and not own.equals(asked) and own.sort_values().equals(asked.sort_values())
+    if moved:
         raise TargetError(
             "the target answered a frame whose index has another order than the records'; keep their order"
         )
