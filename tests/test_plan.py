@@ -46,6 +46,13 @@ def test_a_small_plan_is_enough():
         ({"recipe": {"function": "f.py:g", "params": {"a": 1}}}, "recipe: params belong to estimator or standin"),
         ({"target": {"file": "m.skops"}}, "target.file names a trained model"),
         ({"split": {"members": 1.5}}, "split.members"),
+        ({"split": {"members": True}}, "split.members: must be a number; got true"),
+        ({"shadows": {"count": True}}, "shadows.count: must be a number; got true"),
+        ({"shadows": {"count": "2"}}, "shadows.count: must be a number, without quotes; got '2'"),
+        ({"engine": {"time_limit": "1e3"}}, "engine.time_limit: must be a number, without quotes; got '1e3'"),
+        ({"data": {"path": "a.csv", "frame": "no"}}, "data.frame: must be true or false, without quotes; got 'no'"),
+        ({"data": {"path": "a.csv", "frame": 0}}, "data.frame: must be true or false; got 0"),
+        ({"seed": False}, "seed: must be a number; got false"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_path(changes, said):
@@ -98,3 +105,11 @@ def test_the_schema_of_plans_is_published():
 )
 def test_keys_that_would_do_nothing_are_refused(changes, said):
     assert said in problems(changes)
+
+
+def test_a_plan_that_an_editor_began_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        '[data]\nname = "digits"\n[split]\nmembers = 9\n[recipe]\nestimator = "x.Y"\n', encoding="utf-8-sig"
+    )
+    assert Plan.load(path).split.members == 9

@@ -24,6 +24,7 @@ from miaudit.data import (
     load,
     load_named,
     load_parts,
+    near_names,
     read_index,
     slices_of,
 )
@@ -195,7 +196,9 @@ def case_of_model(
     # the order of the model's own names is not known to be that of numbers in the data
     dataset, index = from_sides(sides, classes=names, numbered=columns is not None)
     if groups is not None:
-        dataset = replace(dataset, groups=groups_of_sides(sides, groups), group_name="group")
+        people = groups_of_sides(sides, groups)
+        notes = (*dataset.notes, *near_names(dict.fromkeys(people.tolist()), "Groups"))
+        dataset = replace(dataset, groups=people, group_name="group", notes=notes)
     split = given_split(dataset, *index, by_group=False if unit == "record" else None)
     split = _apart(dataset, split, None, None, design, seed=seed)
     target = as_target(

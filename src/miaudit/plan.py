@@ -13,9 +13,18 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from miaudit.errors import PlanError
@@ -53,10 +62,36 @@ Size = int | FilePath
 """How many records (drawn at random), or the path of a file with their numbers."""
 
 
+def _leaves(annotation: Any) -> set[Any]:
+    """Return the types that a value of an annotation may be of; that of the values of a Literal counts."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    parts = get_args(annotation)
+    if get_origin(annotation) in (list, dict):
+        return {get_origin(annotation)}
+    return {leaf for part in parts for leaf in _leaves(part)} if parts else {annotation}
+
+
 class Section(BaseModel):
     """Closed, frozen, and without NaN or infinities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_its_type(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic would turn into another type: true for 1, "2" for 2, "no" for false."""
+        types = _leaves(cls.model_fields[info.field_name or ""].annotation)
+        numeric = bool(types & {int, float})
+        if isinstance(value, bool) and numeric and bool not in types:
+            raise ValueError(f"must be a number; got {str(value).lower()}")
+        if isinstance(value, str) and str not in types and (numeric or bool in types):
+            raise ValueError(
+                f"must be {'true or false' if bool in types else 'a number'}, without quotes; got {value!r}"
+            )
+        if bool in types and isinstance(value, int | float) and not isinstance(value, bool) and not numeric:
+            raise ValueError(f"must be true or false; got {value!r}")
+        return value
 
 
 class DataPlan(Section):
@@ -467,7 +502,7 @@ class Plan(Section):
         """
         path = Path(path)
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise PlanError(f"the plan {path} cannot be read: {error.strerror or error}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -160,6 +160,9 @@ def test_names_that_do_not_fit_a_table(table, options, message):
             r"'a' holds numbers, but 1 cells .* first '\?'",
         ),
         ("a,y\n" + "".join(f"id{i},{i % 2}\n" for i in range(1200)), "1200 different texts in 1200 records"),
+        ("a;y\n1;0\n2;1\n", "parted by semicolons"),
+        ("a\ty\n1\t0\n2\t1\n", "parted by tabs"),
+        ("sep=;\na;y\n1;0\n", "parted by semicolons"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, content, message):
@@ -297,3 +300,23 @@ def test_dataset_hash_depends_on_records_labels_and_names_only():
         from_arrays(X4, [0, 1, 0, 1], stated={"x0": "categorical"}),
     ]
     assert len({data.hash for data in [base, *others]}) == 5
+
+
+@pytest.mark.parametrize(
+    "slip", [str.upper, lambda text: text + " ", lambda text: text + "\u00a0", lambda text: f" {text}"]
+)
+def test_classes_and_people_that_differ_in_blanks_or_case_alone_are_told(tmp_path, slip):
+    rows = [
+        f"{i},{slip('no') if i == 4 else ('no', 'yes')[i % 2]},{slip('ann') if i == 5 else 'ann'}" for i in range(20)
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(["x,y,who", *rows]), encoding="utf-8")
+    notes = load(tmp_path / "a.csv", label="y", group="who").notes
+    assert [note.partition(":")[0] for note in notes] == ["Class names", "Groups"]
+    assert all("only in blanks, case or the writing of a number" in note for note in notes)
+
+
+def test_people_of_one_number_written_twice_are_told_and_others_are_not(tmp_path):
+    for numbers, told in ((["7", "7.0", "8"], True), (["7", "007", "8"], True), (["7", "8", "7a"], False)):
+        rows = [f"{i},{i % 2},{numbers[i % 3]}" for i in range(20)]
+        (tmp_path / "a.csv").write_text("\n".join(["x,y,who", *rows]))
+        assert bool(load(tmp_path / "a.csv", label="y", group="who").notes) is told

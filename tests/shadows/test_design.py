@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miaudit.attacks import USUAL, LiRA, Ratio
-from miaudit.errors import SplitError
+from miaudit.errors import DataError, SplitError
 from miaudit.evidence import Evidence
 from miaudit.shadows.design import draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
 from miaudit.stats import auc
@@ -153,3 +154,11 @@ def test_attacks_find_nothing_where_nothing_is_but_an_exact_half_would_give_memb
                 exact.append(auc(score[half[0]], score[~half[0]]))
         assert abs(areas.mean(axis=0) - 0.5).max() < tolerance
     assert np.mean(exact) < 0.5 - 2 * tolerance
+
+
+@pytest.mark.parametrize("design", ["disjoint", "overlapping"])
+def test_more_shadows_than_memory_holds_draws_of_are_refused_before_the_first_is_drawn(design):
+    numbers, sizes = np.arange(2000), {"shadows": 10**9, "train": 500, "test": 500, "seed": 0}
+    draw = draw_disjoint if design == "disjoint" else partial(draw_overlapping, numbers[:500])
+    with pytest.raises(DataError, match="draws of 1,000,000,000 shadow models: .* of memory"):
+        draw(numbers, **sizes)

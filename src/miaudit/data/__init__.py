@@ -9,6 +9,7 @@ from miaudit.data.disjoint import apart_by_value, check_audited, leave_out_copie
 from miaudit.data.features import Features, features
 from miaudit.data.load import load, load_parts
 from miaudit.data.named import NAMED, NamedInfo, load_named
+from miaudit.data.naming import near_names
 from miaudit.data.records import (
     Records,
     as_records,
@@ -50,6 +51,7 @@ __all__ = [
     "load_named",
     "load_parts",
     "n_records",
+    "near_names",
     "read_index",
     "row_hashes",
     "same_records",

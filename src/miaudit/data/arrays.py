@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.labels import Labels, class_labels, vector
-from miaudit.data.naming import as_names, check_names
+from miaudit.data.naming import as_names, check_names, near_names
 from miaudit.data.records import as_records, column_names, n_records, stack_records
 from miaudit.data.room import within_memory
 from miaudit.data.schema import ColumnKind, Schema
@@ -80,6 +80,9 @@ def from_arrays(
             schema = Schema.infer(X, names=names, stated=stated)
         else:
             schema.check(X)
+    notes = near_names(class_names, "Class names")
+    if sides["groups"] is not None:
+        notes += near_names(dict.fromkeys(sides["groups"].tolist()), "Groups")
     return Dataset(
         X=X,
         y=codes,
@@ -89,6 +92,7 @@ def from_arrays(
         groups=sides["groups"],
         group_name=None if groups is None else group_name or "group",
         name=shown(name),
+        notes=tuple(notes),
         alphabetical=classes is None and class_names != tuple(map(str, range(len(class_names)))),
     )
 

@@ -248,7 +248,7 @@ def from_table(
     )
     beside = {column: _slice(table.columns[column]) for column in slices}
     check_names((text for values in beside.values() for text in set(values.tolist())), "slices")
-    return replace(dataset, slices=beside, notes=tuple(notes), reading=reading)
+    return replace(dataset, slices=beside, notes=(*dataset.notes, *notes), reading=reading)
 
 
 def _are_codes(cells: Any) -> bool:

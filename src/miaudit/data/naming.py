@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,30 @@ def check_names(names: Iterable[Any], what: str) -> None:
                 f"{what}: {text!a:.100} holds half of a surrogate pair, which UTF-8 has no form for; decode the text again "
                 "from its source, or replace the character"
             ) from None
+
+
+def near_names(names: Iterable[Any], what: str) -> list[str]:
+    """Return the sentence for names that differ in blanks, case or the writing of a number alone, and yet are different.
+
+    They are kept apart, as models keep them; a slip of the pen makes two of one.
+    """
+    forms: dict[Any, str] = {}
+    near: list[tuple[str, str]] = []
+    for name in names:
+        if not isinstance(name, str):
+            continue
+        form: Any = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        with suppress(ValueError):
+            form = float(form) if form[:1].isdigit() else form
+        if forms.setdefault(form, name) != name:
+            near.append((forms[form], name))
+    if not near:
+        return []
+    return [
+        f"{what}: {len(near)} {'differs' if len(near) == 1 else 'differ'} from another only in blanks, case or the writing of "
+        f"a number, the first are {near[0][0]!r} and {near[0][1]!r}. They count as different, as they are written; if they are "
+        "the same, correct the data."
+    ]
 
 
 def _has_value(value: Any) -> bool:

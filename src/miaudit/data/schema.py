@@ -371,6 +371,13 @@ def unknown_column(name: str, known: Sequence[str]) -> str:
     """Return the sentence for a column name that is not there, with the nearest one that is."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
+    alone = known[0] if len(known) == 1 else ""
+    for mark, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if mark in alone or alone.startswith("sep="):
+            return (
+                f"there is no column {name!r}. The header is {alone!r}: columns seem to be parted by {what}; write "
+                "the file with a line of column names first and commas between cells"
+            )
     return (
         f"there is no column {name!r}{hint} The columns are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
     )

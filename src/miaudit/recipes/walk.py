@@ -459,7 +459,7 @@ class Walk:
         try:
             with warnings.catch_warnings(action="ignore"):
                 reduce = copyreg.dispatch_table.get(kind)  # such as that of regular expressions
-                reduced = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
+                reduced: Any = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
         except Exception:
             if not is_plain(kind):
                 self._unknown(f"a {kind.__module__}.{kind.__qualname__}, whose state cannot be read")

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.room import require_room
 from miaudit.errors import SplitError
 from miaudit.seeds import generator
 
@@ -97,6 +98,8 @@ def draw_disjoint(
     ------
     SplitError
         If the population is too small; the message says what would fit.
+    DataError
+        If memory does not hold the draws.
     """
     if len(population) < train + test:
         raise SplitError(
@@ -104,6 +107,7 @@ def draw_disjoint(
             f"{len(population)}: at most {len(population) // 2} of each fit. Lower shadows.train and shadows.test, or "
             "members and nonmembers"
         )
+    require_room(8 * shadows * len(population), f"draws of {shadows:,} shadow models")
     trains, tests = [], []
     for shadow in range(shadows):
         rng = generator(seed, "draw", shadow)
@@ -153,6 +157,8 @@ def draw_overlapping(
     ------
     SplitError
         If the population is too small to fill the sets, or no group fits into a training set.
+    DataError
+        If memory does not hold the draws.
     """
     n = len(audited)
     most = min(n // 2, train)
@@ -162,6 +168,7 @@ def draw_overlapping(
             f"a shadow's {train} training and {test} test records hold the {n} audited ones and {need} of the population, "
             f"which has {len(population)}. Lower shadows.train and shadows.test"
         )
+    require_room(8 * shadows * (train + test), f"draws of {shadows:,} shadow models")
     trains, tests = [], []
     for shadow in range(shadows):
         rng = generator(seed, "draw", shadow)
