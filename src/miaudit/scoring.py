@@ -154,6 +154,7 @@ def score(
         controls=found.controls,
         groups=found.groups,
         stability=found.stability,
+        accusations=found.accusations,
         provenance={
             "started": started,
             "seconds": {"total": round(time.perf_counter() - began, 2)},

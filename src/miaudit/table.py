@@ -14,6 +14,7 @@ from miaudit.visible import visible
 
 _FORMULA = re.compile("'|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20].")  # a spreadsheet takes the wide forms, too
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_FLAGS = ("member", "accused")
 _PLACES = ("risk_rank", "risk_low", "risk_high")
 
 
@@ -45,7 +46,7 @@ def _csv_cell(column: str, value: Any) -> str:
         return ""
     if column in ("id", "class"):
         return _text(str(value))
-    if column == "member" or column.endswith("_in") or column in _PLACES:
+    if column in (*_FLAGS, *_PLACES) or column.endswith("_in"):
         return str(int(value))
     number = float(value)
     return repr(number) if math.isfinite(number) else ""
@@ -60,7 +61,7 @@ def _record(row: Mapping[str, str]) -> dict[str, Any]:
             return text.removeprefix("'")
         if text == "":
             return None
-        if column == "member" or column.endswith("_in"):
+        if column in _FLAGS or column.endswith("_in"):
             return bool(int(text))
         return int(text) if column in _PLACES else float(text)
 

@@ -555,6 +555,7 @@ def _conclude(
         controls=found.controls,
         groups=found.groups,
         stability=found.stability,
+        accusations=found.accusations,
         provenance={},
     ).attach_records(found.records)
 

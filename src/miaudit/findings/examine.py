@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.evidence import Bools, Evidence
+from miaudit.findings.accusations import accusations_of
 from miaudit.findings.claims import power
 from miaudit.findings.controls import judged, null_control
 from miaudit.findings.figures import OPERATING, Operating, Run, run_attack
@@ -20,7 +21,7 @@ from miaudit.findings.headline import Headline, headline_of
 from miaudit.findings.stability import Halves, agreement, coverages, halves, ranks_finely
 from miaudit.findings.unit import Unit, unit_of
 from miaudit.findings.verdict import Verdict, verdict_of
-from miaudit.result import AttackResult, BlindControl, Controls, Grouping, NullControl, Stability
+from miaudit.result import Accusations, AttackResult, BlindControl, Controls, Grouping, NullControl, Stability
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Findings:
     controls: Controls
     groups: list[Grouping]
     stability: Stability | None
+    accusations: Accusations | None
     records: list[dict[str, Any]]
 
 
@@ -118,11 +120,14 @@ def examine(
     named = {"class": np.array(classes)[labels], **{name: np.asarray(of) for name, of in (slices or {}).items()}}
     groups: list[Grouping] = []
     stability: Stability | None = None
+    accusations: Accusations | None = None
     risk: dict[str, NDArray[Any]] = {}
     if lead is not None:
-        score = ran[lead][1].scores.score  # type: ignore[union-attr]
-        groups = group_figures(lead, score, member, named, unit=unit)
+        scores = ran[lead][1].scores
+        assert scores is not None
+        groups = group_figures(lead, scores.score, member, named, unit=unit)
         stability, risk = _stability(lead, ran, member, seed)
+        accusations, risk["accused"] = accusations_of(lead, scores, member, unit, seed=seed)
     inside, outside = unit.size(member)
     smallest = power(inside, outside, attacks=count) if inside and outside else None
     return Findings(
@@ -132,6 +137,7 @@ def examine(
         controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind),
         groups=groups,
         stability=stability,
+        accusations=accusations,
         records=_records(ids, labels, member, classes, risk, runs),
     )
 
@@ -182,10 +188,11 @@ def _records(
     runs: Sequence[Run],
 ) -> list[dict[str, Any]]:
     names = np.arange(len(member)) if ids is None else np.asarray(ids)
+    columns = {column: values.tolist() for column, values in risk.items()}
     records: list[dict[str, Any]] = []
     for i in range(len(member)):
         record: dict[str, Any] = {"id": names[i], "class": classes[labels[i]], "member": int(member[i])}
-        record.update({column: values[i].item() for column, values in risk.items()})
+        record.update({column: values[i] for column, values in columns.items()})
         for run in runs:
             record.update(run.record(i))
         records.append(record)

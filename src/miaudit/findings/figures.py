@@ -25,6 +25,7 @@ from miaudit.result import (
     PointMetrics,
     PpvAtPrior,
     Roc,
+    TnrAtFnr,
     TprAtFpr,
     TprAtZeroFp,
 )
@@ -37,6 +38,7 @@ NO_GAUSSIAN = (
     "canary audit gives it where the canaries' scores do not speak against such a curve"
 )
 
+_PER_PERSON = f"{DEPENDENT}: see the figures per person"
 ThresholdKind = Literal["bonferroni", "split"]
 
 
@@ -155,11 +157,13 @@ def run_attack(
             per_class=[] if decision is None else _per_class(scores, evidence, member, even, classes, unit),
             auc=_interval(records.interval(CONFIDENCE)),
             tpr_at_fpr=_tprs(records, bounds=not unit.dependent),
+            tnr_at_fnr=_tnrs(records, bounds=not unit.dependent),
             person=None
             if persons is None
             else PersonFigures(
                 auc=_interval(persons.interval(CONFIDENCE)),
                 tpr_at_fpr=_tprs(persons),
+                tnr_at_fnr=_tnrs(persons),
                 n=len(persons.inside) + len(persons.outside),
                 members=len(persons.inside),
             ),
@@ -188,8 +192,23 @@ def _tprs(of: Sides, *, bounds: bool = True) -> list[TprAtFpr]:
     found = [stats.tpr_at_fpr(of.inside, of.outside, fpr, confidence=CONFIDENCE) for fpr in FPRS]
     if bounds:
         return [_tpr(each) for each in found]
-    reason = f"{DEPENDENT}: see the figures per person"
-    return [TprAtFpr(fpr=p.fpr, tpr=p.tpr, low=None, high=None, resolvable=False, reason=reason) for p in found]
+    return [TprAtFpr(fpr=p.fpr, tpr=p.tpr, low=None, high=None, resolvable=False, reason=_PER_PERSON) for p in found]
+
+
+def _tnrs(of: Sides, *, bounds: bool = True) -> list[TnrAtFnr]:
+    """Return the TNR at each rate of missed members, likewise."""
+    found = [stats.tnr_at_fnr(of.inside, of.outside, fnr, confidence=CONFIDENCE) for fnr in FPRS]
+    return [
+        TnrAtFnr(
+            fnr=p.fnr,
+            tnr=p.tnr,
+            low=p.low if bounds else None,
+            high=p.high if bounds else None,
+            resolvable=bounds and p.resolvable,
+            reason=p.reason if bounds else _PER_PERSON,
+        )
+        for p in found
+    ]
 
 
 def skipped(attack: Attack, *, name: str, reason: str) -> AttackResult:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from miaudit.files import write_files
 from miaudit.report import charts
-from miaudit.report.plain import meaning, next_step, what_shows
+from miaudit.report.plain import meaning, next_step, what_shows, who_is_named
 from miaudit.result import AttackResult, Result
 from miaudit.result.estimate import high_end, low_end, rounded
 from miaudit.visible import visible
@@ -46,6 +46,7 @@ def render(result: Result) -> str:
             lead=result.lead,
             highest=next((a for a in ran if a.name == result.highest), None),
             what_shows=what_shows,
+            who_is_named=who_is_named,
             by_person=result.split.unit == "person",
             of_people=[attack for attack in ran if attack.person is not None],
             label=label,
@@ -57,6 +58,7 @@ def render(result: Result) -> str:
             roc_log=charts.roc_chart(curves, log=True, floor=floor) if curves else None,
             roc_linear=charts.roc_chart(curves, log=False) if curves else None,
             fprs=sorted({point.fpr for attack in ran for point in attack.tpr_at_fpr}, reverse=True),
+            fnrs=sorted({point.fnr for attack in ran for point in attack.tnr_at_fnr}, reverse=True),
             by_class=sorted((attack for attack in ran if attack.per_class), key=_accuracy, reverse=True),
             zero_fp=any(attack.tpr_at_zero_fp is not None for attack in ran),
             quiet=[attack for attack in ran if attack.power is not None],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miaudit.result import AttackResult, Power, Result
+from miaudit.result import Accusations, AttackResult, Power, Result
 from miaudit.result.estimate import high_end, low_end, rounded
 
 _OVERFITTED = 0.05  # gap of the accuracies from which overfitting is named
@@ -101,6 +101,21 @@ def _power(result: Result) -> str:
     if power is None:
         return f"smaller leaks may be there: {more}"
     return f"smaller leaks may be there. {what_shows(power)}: {more}"
+
+
+def who_is_named(list_: Accusations) -> str:
+    """Return whom the attack that leads could name, as a sentence without its full stop."""
+    if list_.named is None:
+        return f"'{list_.attack}' gives no list of names with few wrong: {list_.reason}"
+    aim = f"so that at most {100 * list_.q:g} % of the named are non-members on average"
+    unit = "people" if list_.unit == "person" else "records"
+    judged = f"{list_.members:,} members and {list_.nonmembers:,} non-members"
+    if not list_.named:
+        return f"'{list_.attack}' can name nobody among {judged} ({unit}) {aim}"
+    return (
+        f"among {judged} ({unit}) '{list_.attack}' names {list_.named:,}, {aim}; here {list_.of_members:,} are members and "
+        f"{list_.false:,} are not"
+    )
 
 
 def what_shows(power: Power) -> str:

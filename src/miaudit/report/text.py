@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from miaudit.report.plain import meaning, next_step
+from miaudit.report.plain import meaning, next_step, who_is_named
 from miaudit.result import AttackResult, Interval, Result, SplitResult, TprAtFpr
 from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
@@ -143,6 +143,8 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
                 f"share of members among the {whom} that '{best.name}' accuses, by their share among those tried: {shares}",
             )
         )
+    if result.accusations is not None:
+        lines.append(("List", who_is_named(result.accusations)))
     if best is not None and best.epsilon is not None:
         e = best.epsilon
         lines.append(

@@ -19,6 +19,7 @@ from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
 from miaudit.result.estimate import estimate
 from miaudit.result.figures import (
+    Accusations,
     ClassMetrics,
     CorrectedInterval,
     DetectableTpr,
@@ -31,6 +32,7 @@ from miaudit.result.figures import (
     Power,
     PpvAtPrior,
     Roc,
+    TnrAtFnr,
     TprAtFpr,
     TprAtZeroFp,
 )
@@ -39,6 +41,7 @@ from miaudit.visible import visible
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Accusations",
     "AttackResult",
     "BlindControl",
     "ClassMetrics",
@@ -65,6 +68,7 @@ __all__ = [
     "SplitResult",
     "Stability",
     "TargetResult",
+    "TnrAtFnr",
     "TprAtFpr",
     "TprAtZeroFp",
     "VerdictKind",
@@ -125,6 +129,7 @@ class AttackResult(Document):
     per_class: list[ClassMetrics] = []
     auc: Interval | None = None
     tpr_at_fpr: list[TprAtFpr] = []
+    tnr_at_fnr: list[TnrAtFnr] = []
     unit: Literal["person", "record"] = "record"
     person: PersonFigures | None = None
     roc: Roc | None = None
@@ -350,6 +355,7 @@ class Result(Document):
     controls: Controls
     groups: list[Grouping] = []
     stability: Stability | None = None
+    accusations: Accusations | None = None
     provenance: dict[str, Any]
 
     _records: list[dict[str, Any]] = []
@@ -361,7 +367,8 @@ class Result(Document):
         ``risk_rank`` is the record's place by the headline attack, 1 for the likeliest member (ties share the best
         place); ``risk_low`` and ``risk_high`` are its best and worst place over halves of the shadows; ``risk_top`` is the
         share of those halves that put it among the first tenth. The last three are there where that attack uses
-        shadows. Then ``<attack>`` and ``<attack>_in`` for each attack.
+        shadows. ``accused`` is whether it is on the list of `Accusations`, None where it was not judged. Then ``<attack>``
+        and ``<attack>_in`` for each attack.
         """
         return self._records
 

@@ -70,6 +70,17 @@ class TprAtFpr(Document):
     reason: str | None = None
 
 
+class TnrAtFnr(Document):
+    """Share of non-members cleared when at most ``fnr`` of the members are missed."""
+
+    fnr: float
+    tnr: float | None
+    low: float | None
+    high: float | None
+    resolvable: bool
+    reason: str | None = None
+
+
 class Roc(Document):
     """Points of the ROC curve, tied scores moving together; thinned for drawing, end points kept."""
 
@@ -114,8 +125,30 @@ class PersonFigures(Document):
 
     auc: Interval
     tpr_at_fpr: list[TprAtFpr]
+    tnr_at_fnr: list[TnrAtFnr] = []
     n: int
     members: int
+
+
+class Accusations(Document):
+    """Whom an attacker can name so that, in expectation, at most a share ``q`` of those named are non-members.
+
+    ``attack`` is the one that leads the result. Of the non-members, ``set_apart`` were drawn at random to be the attacker's
+    own, known not to be members; ``members`` and ``nonmembers`` are those judged beside them, and ``named`` of these are on the
+    list, ``of_members`` rightly and ``false`` wrongly. Counts are of ``unit``; null, with the reason, where there can be no
+    such list. Where fewer of those judged are members, fewer can be named.
+    """
+
+    attack: str
+    q: float
+    unit: Literal["person", "record"]
+    named: int | None
+    of_members: int | None
+    false: int | None
+    members: int | None = None
+    nonmembers: int | None = None
+    set_apart: int | None = None
+    reason: str | None = None
 
 
 class OperatingPoint(Document):

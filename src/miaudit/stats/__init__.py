@@ -4,7 +4,7 @@ Nothing here knows about models, attacks or plots. Every interval and bound is c
 or by simulation; docs/statistics.md says which one holds when.
 """
 
-from miaudit.stats.accusations import Accusations, accuse, benjamini_hochberg, conformal_p_values
+from miaudit.stats.accusations import FALSE_DISCOVERY_RATE, Accusations, accuse, benjamini_hochberg, conformal_p_values
 from miaudit.stats.agreement import Coverage, coverage, places, spearman
 from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_interval, auc_spread
 from miaudit.stats.binormal import Binormal, binormal
@@ -47,6 +47,7 @@ from miaudit.stats.thresholds import (
 )
 
 __all__ = [
+    "FALSE_DISCOVERY_RATE",
     "Accusations",
     "Binormal",
     "Bonferroni",

@@ -1,0 +1,59 @@
+"""Whom the attack that leads could name, so that few of those named are non-members."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit import stats
+from miaudit.attacks import Scores
+from miaudit.evidence import Bools
+from miaudit.findings.unit import DEPENDENT, Unit
+from miaudit.result import Accusations
+from miaudit.seeds import child_seed
+
+
+def accusations_of(
+    name: str, scores: Scores, member: Bools, unit: Unit, *, seed: int, q: float = stats.FALSE_DISCOVERY_RATE
+) -> tuple[Accusations, NDArray[Any]]:
+    """Return the list of the attack's accusations, and (n,) whether each record is on it; None where it was not judged.
+
+    Records that the attack could not score are not judged, nor those that do not count. People are judged as one where they are
+    counted. There is no list of records of people with several, as they are no independent draws.
+    """
+    if scores.missing is not None:
+        unit = replace(unit, counted=unit.counted & ~scores.missing)
+    accused = np.full(len(member), None, object)
+    sides = [member & unit.counted, ~member & unit.counted]
+    draws = unit.independent(scores.score, member, seed=seed) if all(side.any() for side in sides) else None
+    if draws is None:
+        reason = DEPENDENT if unit.dependent else "the attack could not score any record of one side"
+        return _document(name, q, unit, reason=reason), accused
+    found = stats.accuse(draws.inside, draws.outside, q, seed=child_seed(seed, "set apart"))
+    if found.reason is not None:
+        return _document(name, q, unit, reason=found.reason), accused
+    judged = np.ones(len(draws.inside), bool), ~found.apart_out
+    for side, called, known in zip(sides, (found.named_in, found.named_out), judged, strict=True):
+        of = (
+            np.arange(len(called))
+            if unit.name == "record" or unit.people is None
+            else stats.numbered(unit.people[side])
+        )
+        accused[np.flatnonzero(side)[known[of]]] = called[of][known[of]]
+    counts = {
+        "named": found.named,
+        "of_members": found.of_members,
+        "false": found.false,
+        "members": len(draws.inside),
+        "nonmembers": found.judged_out,
+        "set_apart": int(found.apart_out.sum()),
+    }
+    return _document(name, q, unit, **counts), accused
+
+
+def _document(name: str, q: float, unit: Unit, **fields: Any) -> Accusations:
+    none: dict[str, Any] = dict.fromkeys(("named", "of_members", "false"))
+    return Accusations(**{"attack": name, "q": q, "unit": unit.name, **none, **fields})
