@@ -273,3 +273,22 @@ def test_a_stored_trace_is_read_by_the_attack_that_is_named_for_it():
     for trace in (np.zeros((199, 6)), np.full((200, 6), -0.1), np.full((200, 6), np.inf)):
         with pytest.raises(DataError, match="trace"):
             stored_outputs(arrays | {"trace": trace})
+
+
+@pytest.mark.parametrize(
+    ("n", "share"),
+    [(200, 0.05), pytest.param(400, 0.05, marks=pytest.mark.slow), pytest.param(2000, 0.01, marks=pytest.mark.slow)],
+)
+def test_a_few_fully_exposed_members_are_a_leak(n, share, tmp_path):
+    """Answers that know nothing of membership, but for a few members of whose class the target is certain."""
+    evidence, member = worlds.exchangeable(0, n=2 * n, shadows=1)
+    target, labels = evidence.target.copy(), evidence.audited_labels
+    exposed = np.flatnonzero(member)[: round(share * n)]
+    target[exposed] = 1e-7
+    target[exposed, labels[exposed]] = 1 - 1e-7 * (target.shape[1] - 1)
+    file = stored(tmp_path / "few.npz", target=target, labels=labels, member=member)
+    result = json.loads(command(file, "--out", tmp_path / "audit", "--json").stdout)
+    assert result["verdict_kind"] == "leak", result["verdict"]
+    lead = next(attack for attack in result["attacks"] if attack["name"] == result["headline"])
+    assert lead["exposed"]["above"] >= len(exposed) > lead["exposed"]["most"]
+    assert f"'{lead['name']}' ranks {lead['exposed']['above']} of {n} members above all" in result["verdict"]

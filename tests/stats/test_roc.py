@@ -8,6 +8,7 @@ from scipy.stats import binom, norm
 
 from miaudit.errors import DataError, PlanError
 from miaudit.stats import auc, auc_interval, auc_score_interval, clopper_pearson, roc, tnr_at_fnr, tpr_at_fpr
+from miaudit.stats.roc import cuts
 
 SCORES = st.lists(st.integers(-4, 4).map(float) | st.floats(-5, 5), min_size=1, max_size=25)
 
@@ -90,6 +91,17 @@ def test_tpr_interval_covers_with_ties() -> None:
         got = tpr_at_fpr(generator.choice(5, 200, p=p_in), generator.choice(5, 200, p=p_out), fpr)
         misses += not got.low <= truth <= got.high
     assert misses <= binom.ppf(0.999, trials, 0.05)
+
+
+@pytest.mark.parametrize(("n", "fpr"), [(200, 0.1), (1000, 0.01), (60, 0.1)])
+def test_the_worst_curve_uses_up_what_an_end_may_err_by(n: int, fpr: float) -> None:
+    """A curve that is r up to the rate and 1 beyond it: the low end lies above r as often as it may, to a few tenths."""
+    rank, left = cuts(n, fpr, 0.95)[0]
+    beyond = binom.cdf(rank, n, fpr)  # the threshold's true FPR exceeds the rate, and all members lie above it
+    lows = [clopper_pearson(count, n, 1 - 2 * left)[0] for count in range(n + 1)]
+    r = np.linspace(0.01, 0.9, 200)
+    errors = beyond + (1 - beyond) * binom.sf(np.searchsorted(lows, r, side="right") - 1, n, r)
+    assert 0.022 < errors.max() <= 0.025
 
 
 def test_an_interval_of_the_tpr_alone_would_find_leaks_in_noise() -> None:

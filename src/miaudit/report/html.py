@@ -32,7 +32,7 @@ def render(result: Result) -> str:
     """Return the report of a result as one HTML page, without external resources and without scripts."""
     ran = [attack for attack in result.attacks if attack.status == "ran"]
     label = _labels(result.attacks)
-    curves = [(label(attack), attack.roc) for attack in _drawn(ran, result.controls.baseline) if attack.roc is not None]
+    curves = [(label(attack), attack.roc) for attack in _drawn(ran, result) if attack.roc is not None]
     floor = _floor(result.split.evaluated_per_side)
     page = (
         _environment()
@@ -78,10 +78,11 @@ def _labels(attacks: list[AttackResult]) -> Callable[[AttackResult], str]:
     return lambda attack: attack.title if titles.count(attack.title) == 1 else f"{attack.title} ({attack.name})"
 
 
-def _drawn(ran: list[AttackResult], baseline: str) -> list[AttackResult]:
-    """Return the attacks whose curves can be told apart in one chart: the highest AUCs and the baseline, in order."""
+def _drawn(ran: list[AttackResult], result: Result) -> list[AttackResult]:
+    """Return the attacks whose curves can be told apart in one chart: baseline, lead and the highest AUCs, in order."""
+    always = {result.controls.baseline, result.lead.name if result.lead else None}
     curves = [attack for attack in ran if attack.roc is not None and attack.roc.fpr]
-    first = sorted(curves, key=lambda attack: (attack.name != baseline, -_auc(attack)))[: charts.STYLES]
+    first = sorted(curves, key=lambda attack: (attack.name not in always, -_auc(attack)))[: charts.STYLES]
     return [attack for attack in curves if attack in first]
 
 

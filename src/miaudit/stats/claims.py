@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from numpy.typing import ArrayLike
 
 from miaudit.errors import PlanError
-from miaudit.stats.auc import Interval, auc_interval
+from miaudit.stats.auc import Interval, auc, auc_score_interval, auc_spread
 from miaudit.stats.precedence import Precedence, precedence
 from miaudit.stats.rates import checked_confidence
+from miaudit.stats.roc import sides
 
 FEW, BELOW = 0.4, 0.1
 """Shares of an audit's error: for a few exposed members, and for AUCs below 1/2; the rest is for AUCs above."""
@@ -85,12 +86,16 @@ def claims(
     """
     each = levels(attacks, confidence=confidence)
     people: dict[str, Any] = {} if in_people is None else {"in_people": in_people, "out_people": out_people}
-    area = auc_interval(in_scores, out_scores, confidence=1 - 2 * each.above, **people)
-    lower = auc_interval(in_scores, out_scores, confidence=1 - 2 * each.below, **people)
-    exposed = None if people else precedence(in_scores, out_scores)
+    inside, outside = sides(in_scores, out_scores)
+    spread, value = auc_spread(inside, outside, **people), auc(inside, outside)
+    area, wider = (
+        auc_score_interval(value, len(inside), len(outside), confidence=1 - 2 * level, spread=spread)
+        for level in (each.above, each.below)
+    )
+    exposed = None if people else precedence(inside, outside)
     return Claims(
         above=area.low > 0.5,
-        below=lower.high < 0.5,
+        below=wider.high < 0.5,
         few=None if exposed is None else exposed.p_value <= each.few,
         area=area,
         exposed=exposed,

@@ -15,6 +15,7 @@ from scipy.special import betaincinv, ndtr, ndtri, owens_t
 from miaudit.errors import DataError, PlanError
 from miaudit.stats.epsilon import checked_count
 from miaudit.stats.rates import checked_confidence
+from miaudit.stats.roc import cuts
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,11 @@ def detectable_tpr(n_in: int, n_out: int, fpr: float, *, confidence: float = 0.9
         raise PlanError(f"fpr must lie between 0 and 1, both excluded, got {fpr}; write 0.1 % as 0.001")
     from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
 
-    alpha = 1.0 - confidence
-    rank = int(binom.ppf(alpha / 4, n_out, fpr)) - 1  # non-members above the threshold of the interval's low end
+    rank, left = cuts(n_out, fpr, confidence)[0]  # non-members above the threshold of the interval's low end
     if rank < 0:
         reason = f"{n_out} non-members cannot bound an FPR by {fpr:g}"
         return Detectable(None, n_in, n_out, confidence, power, reason)
-    least = int(binom.isf(alpha / 4, n_in, fpr)) + 1  # members found from which their exact low end is above fpr
+    least = int(binom.isf(left, n_in, fpr)) + 1  # members found from which their exact low end is above fpr
     if least > n_in:
         reason = f"{n_in} members cannot show a TPR above {fpr:g}, not even if all are found"
         return Detectable(None, n_in, n_out, confidence, power, reason)

@@ -45,7 +45,7 @@ def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
     Where members and non-members are exchangeable and scores continuous, the members above the (k + 1)-th highest of n_out
     non-members are BetaBinomial(n_in, k + 1, n_out - k), whatever the law of the scores (Nelson 1963, "Tables for a
     precedence life test"; Balakrishnan and Ng 2006). Members must lie strictly above it, so ties make the test conservative.
-    The p-values of the ranks of `RANK_SHARES` are corrected by a weighted Bonferroni rule (Holland and Copenhaver 1987):
+    The p-values of the ranks of `RANK_SHARES` are corrected by a weighted Bonferroni rule (Rosenthal and Rubin 1983):
     each is divided by its rank's share of the error, as `ranks_of` deals it.
 
     Parameters

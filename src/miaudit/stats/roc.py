@@ -127,6 +127,32 @@ def roc(in_scores: ArrayLike, out_scores: ArrayLike) -> Roc:
     return Roc(np.append(np.inf, falling[last]), fp / len(outside), tp / len(inside), fp, tp)
 
 
+class Cut(NamedTuple):
+    """A threshold by its rank among the non-members, and the one-sided level that it leaves to the count above it."""
+
+    rank: int
+    left: float
+
+
+def cuts(n_out: int, fpr: float, confidence: float) -> tuple[Cut, Cut]:
+    """Return the thresholds between which the one of the true rate ``fpr`` lies.
+
+    The first leaves as many non-members above it as it can while P[its true FPR > fpr] = q is at most half of e, the
+    error of one end; -1 where none does. Given that it is not, the members above it are binomial with at most the
+    TPR at ``fpr``, so that a bound at the level (e - q) / (1 - q) errs with e in all. The second, alike, is the
+    strictest one whose true FPR exceeds ``fpr``; above ``n_out`` where none does.
+    """
+    from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
+
+    half = (1.0 - checked_confidence(confidence)) / 2
+    strict = n_out if fpr == 1.0 else int(binom.ppf(half / 2, n_out, fpr)) - 1
+    loose = 1 if fpr == 0.0 else int(binom.isf(half / 2, n_out, fpr)) + 1
+    above = 0.0 if fpr == 1.0 else float(binom.cdf(strict, n_out, fpr))
+    below = 0.0 if fpr == 0.0 else float(binom.sf(loose - 1, n_out, fpr))
+    first, second = ((half - q) / (1 - q) for q in (above, below))
+    return Cut(strict, first), Cut(loose, second)
+
+
 def tpr_at_fpr(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, *, confidence: float = 0.95) -> TprAtFpr:
     """Find how many members are found while at most a share ``fpr`` of the non-members is accused.
 
@@ -134,8 +160,9 @@ def tpr_at_fpr(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, *, confi
     the share of members found is uncertain, but also where the threshold of that rate lies, which an interval
     of the TPR alone would ignore, and so find leaks in noise. The low end takes the loosest threshold whose true FPR
     is at most ``fpr``, the high end the strictest one whose true FPR exceeds it, each known from order statistics of
-    the non-members (Clopper-Pearson, at a quarter of the error), and bounds the TPR there (Clopper-Pearson, another
-    quarter).
+    the non-members (at most half of an end's error), and bounds the TPR there (Clopper-Pearson, at what the threshold
+    leaves of it: see :func:`cuts`). No interval that counts at such a threshold can be tighter for every curve: a curve
+    that jumps to 1 just beyond ``fpr`` uses up all of the error.
 
     Parameters
     ----------
@@ -215,22 +242,17 @@ _CLEARING = _Words("fnr", "members", "false negatives", "TNR")
 def _at_rate(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, confidence: float, words: _Words) -> TprAtFpr:
     if not 0.0 <= fpr <= 1.0:
         raise PlanError(f"{words.rate} must be a fraction in [0, 1], got {fpr}; write 0.1 % as 0.001")
-    from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
-
-    alpha = 1.0 - checked_confidence(confidence)
     curve = roc(in_scores, out_scores)
     n_in, n_out = curve.n_in, curve.n_out
     at = int(np.searchsorted(curve.fpr, fpr, side="right")) - 1
-    # the loosest cut with P[true FPR > fpr] <= alpha / 4 leaves `strict` non-members above it; the strictest with
-    # P[true FPR <= fpr] <= alpha / 4 takes `loose` of them in
-    strict = n_out if fpr == 1.0 else int(binom.ppf(alpha / 4, n_out, fpr)) - 1
-    loose = 1 if fpr == 0.0 else int(binom.isf(alpha / 4, n_out, fpr)) + 1
-    each = 1.0 - alpha / 2  # two-sided level whose one side errs with alpha / 4
+    strict, loose = cuts(n_out, fpr, confidence)
     low, high = 0.0, 1.0
-    if strict >= 0:
-        low = clopper_pearson(int(curve.tp[np.searchsorted(curve.fp, strict, side="right") - 1]), n_in, each)[0]
-    if loose <= n_out:
-        high = clopper_pearson(int(curve.tp[np.searchsorted(curve.fp, loose, side="left")]), n_in, each)[1]
+    if strict.rank >= 0:
+        count = int(curve.tp[np.searchsorted(curve.fp, strict.rank, side="right") - 1])
+        low = clopper_pearson(count, n_in, 1.0 - 2 * strict.left)[0]
+    if loose.rank <= n_out:
+        count = int(curve.tp[np.searchsorted(curve.fp, loose.rank, side="left")])
+        high = clopper_pearson(count, n_in, 1.0 - 2 * loose.left)[1]
     allowed = fpr * n_out
     resolvable = allowed >= 10 - 1e-9
     reason = None
