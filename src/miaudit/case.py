@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -98,7 +99,9 @@ class Case:
     warnings: list[str] = field(default_factory=list)
 
 
-def case_of_plan(plan: Plan, *, data_folder: str | Path | None = None, permissions: Permissions | None = None) -> Case:
+def case_of_plan(
+    plan: Plan, *, data_folder: str | PathLike[str] | None = None, permissions: Permissions | None = None
+) -> Case:
     """Load and draw what a plan asks for.
 
     Raises
@@ -314,7 +317,7 @@ def _half(count: int) -> int:
     return max(1, (count + 1) // 2)
 
 
-def _data(plan: Plan, data_folder: str | Path | None) -> tuple[Dataset, Split]:
+def _data(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Split]:
     data, asked = plan.data, plan.split
     if data.members is not None:
         assert data.nonmembers is not None

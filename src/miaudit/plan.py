@@ -12,12 +12,14 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -46,9 +48,14 @@ def _in_folder(path: str, info: ValidationInfo) -> str:
     return path if not info.context else str(info.context["folder"] / path)
 
 
-FilePath = Annotated[str, AfterValidator(_in_folder), Names("file")]
+def _as_text(path: Any) -> Any:
+    """Return a path object of Python, such as pathlib's, as text; everything else as it is."""
+    return fspath(path) if isinstance(path, PathLike) else path
+
+
+FilePath = Annotated[str, BeforeValidator(_as_text), AfterValidator(_in_folder), Names("file")]
 """The path of a file, relative to the plan's folder."""
-FunctionPath = Annotated[str, AfterValidator(_in_folder), Names("function")]
+FunctionPath = Annotated[str, BeforeValidator(_as_text), AfterValidator(_in_folder), Names("function")]
 """``file.py:name``, a function of a file, which is code; the file is relative to the plan's folder."""
 ImportPath = Annotated[str, Names("class")]
 """``package.module.Class``, a class of an installed package."""
@@ -492,7 +499,7 @@ class Plan(Section):
         return cls._checked(content, None)
 
     @classmethod
-    def load(cls, path: str | Path) -> Plan:
+    def load(cls, path: str | PathLike[str]) -> Plan:
         """Return the plan in a TOML file, with the paths in it made absolute.
 
         Raises

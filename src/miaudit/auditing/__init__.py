@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,9 @@ def audit(
     device: str | None = None,
     dtype: str | None = None,
     time_limit: float | None = None,
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     title: str = "Membership inference audit",
-    data: str | Path | None = None,
+    data: str | PathLike[str] | None = None,
     allow_code: bool = False,
     allow_pickle: bool = False,
     env: Iterable[str] = (),
@@ -186,9 +187,9 @@ def audit(
     say = tell or (lambda text, progress: None)
     sides = (members, nonmembers, population)
     say("loading", None)
-    if isinstance(subject, Plan | Mapping | str | Path):
+    if isinstance(subject, Plan | Mapping | str | PathLike):
         if any(given is not None for given in (*sides, recipe, groups, unit)):
-            model = isinstance(subject, str | Path) and Path(subject).suffix not in ("", ".toml")
+            model = isinstance(subject, str | PathLike) and Path(subject).suffix not in ("", ".toml")
             raise PlanError(
                 f"{subject} is the path of a plan here, and a model is an object: load it first, or name it in a plan as "
                 "target.file"
@@ -251,7 +252,7 @@ def _is_positive(value: Any) -> bool:
     return not isinstance(value, bool | str) and hasattr(value, "__float__") and float(value) > 0
 
 
-def _plan(subject: Mapping[str, Any] | str | Path) -> Plan:
+def _plan(subject: Mapping[str, Any] | str | PathLike[str]) -> Plan:
     return Plan.of(subject) if isinstance(subject, Mapping) else Plan.load(subject)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def run(
     subject: Any,
     options: Canaries | None = None,
     *,
-    out: str | Path,
+    out: str | PathLike[str],
     records: Dataset | tuple[Any, Any] | None = None,
     sources: Dataset | tuple[Any, Any] | None = None,
     references: int = 0,
@@ -110,7 +111,9 @@ def run(
     return audit
 
 
-def sides_of_plan(plan: Plan, *, data: str | Path | None = None, **permissions: Any) -> tuple[Recipe, Dataset, Dataset]:
+def sides_of_plan(
+    plan: Plan, *, data: str | PathLike[str] | None = None, **permissions: Any
+) -> tuple[Recipe, Dataset, Dataset]:
     """Return a plan's recipe, the records to train on (its members), and those to make canaries of (its non-members)."""
     case = case_of_plan(plan, data_folder=data, permissions=Permissions(**permissions))
     return case.recipe, case.dataset.take(case.split.members), case.dataset.take(case.split.nonmembers)
@@ -119,7 +122,7 @@ def sides_of_plan(plan: Plan, *, data: str | Path | None = None, **permissions: 
 def _subject(
     subject: Any, records: Any, sources: Any, reading: dict[str, Any]
 ) -> tuple[Recipe, EnginePlan, Dataset, Dataset | None]:
-    if not isinstance(subject, Plan | dict | str | Path):
+    if not isinstance(subject, Plan | Mapping | str | PathLike):
         if reading:
             raise PlanError(f"{', '.join(reading)} tell how to read a plan; leave them out with a recipe")
         if records is None:
@@ -130,7 +133,11 @@ def _subject(
     if records is not None or sources is not None:
         raise PlanError("a plan says itself where its records come from: leave out records and sources")
     plan = (
-        subject if isinstance(subject, Plan) else Plan.of(subject) if isinstance(subject, dict) else Plan.load(subject)
+        subject
+        if isinstance(subject, Plan)
+        else Plan.of(subject)
+        if isinstance(subject, Mapping)
+        else Plan.load(subject)
     )
     recipe, plain, made_of = sides_of_plan(plan, **reading)
     return recipe, plan.engine, plain, made_of

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from ipaddress import ip_address
+from queue import Empty, SimpleQueue
 from typing import Any
 
 _PIECE = 16_384  # bytes written at a time, so that a server that reads slowly is noticed
@@ -55,6 +58,50 @@ class _Stream:
         return self._stream.get_extra_info(info)
 
 
+def _addresses(host: str, port: int, seconds: float) -> list[str]:
+    """Return the addresses of a host, at least one, looked up in no more than so many seconds.
+
+    The operating system's look-up takes no time limit and cannot be called off: it is left to a thread, which is not waited for
+    any longer than that, and ends when the system gives up.
+
+    Raises
+    ------
+    httpcore2.ConnectTimeout
+        If it takes longer.
+    httpcore2.ConnectError
+        If there is no such host.
+    """
+    import httpcore2
+
+    try:
+        return [str(ip_address(host))]
+    except ValueError:
+        pass
+    answer: SimpleQueue[list[str] | Exception] = SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answer.put(list(dict.fromkeys(_literal(entry[4]) for entry in entries)))
+        except (OSError, UnicodeError, ValueError) as error:
+            answer.put(error)
+
+    threading.Thread(target=look_up, name="miaudit-look-up", daemon=True).start()
+    try:
+        addresses = answer.get(timeout=seconds)
+    except Empty:
+        raise httpcore2.ConnectTimeout("the time for one request is over while its host's name is looked up") from None
+    if isinstance(addresses, Exception) or not addresses:
+        raise httpcore2.ConnectError(f"the host's name cannot be looked up: {addresses}")
+    return addresses
+
+
+def _literal(address: tuple[Any, ...]) -> str:
+    """Return a socket's address as text; one of IPv6 that holds on one interface only carries its number."""
+    scope = address[3] if len(address) > 3 else 0
+    return f"{address[0]}%{scope}" if scope and "%" not in address[0] else str(address[0])
+
+
 class _Backend:
     """Opens connections that end at the deadline."""
 
@@ -62,7 +109,17 @@ class _Backend:
         self._backend, self._deadline = backend, deadline
 
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> _Stream:
-        stream = self._backend.connect_tcp(host, port, timeout=self._deadline.left(timeout), **options)
+        """Connect to the first of the host's addresses that takes the connection."""
+        import httpcore2
+
+        *others, last = _addresses(host, port, self._deadline.left(timeout))
+        for address in others:
+            try:
+                stream = self._backend.connect_tcp(address, port, timeout=self._deadline.left(timeout), **options)
+                return _Stream(stream, self._deadline)
+            except httpcore2.ConnectError:  # as a server that listens to one of IPv4 and IPv6 alone
+                continue
+        stream = self._backend.connect_tcp(last, port, timeout=self._deadline.left(timeout), **options)
         return _Stream(stream, self._deadline)
 
     def connect_unix_socket(self, path: str, timeout: float | None = None, **options: Any) -> _Stream:
