@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
 import resource
 
 import numpy as np
@@ -233,6 +235,71 @@ def test_no_file_outside_the_models_folder_is_read_or_hashed(place, at, tmp_path
     path = written(home / "m.onnx", place, at=at)
     for read in (lambda: load_model(path, names=("a", "b", "c")), lambda: model_hashes(path)):
         with pytest.raises(PlanError, match="says that weights are in"):
+            read()
+
+
+def cached(home, links, *, under=""):
+    """Write a cache of the Hugging Face hub, in which every file of a snapshot is a link to a blob."""
+    blobs, snapshot = home / "models--a--b" / "blobs", home / "models--a--b" / "snapshots" / ("1" * 40) / under
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for name, (blob, content) in links.items():
+        (blobs / blob).write_bytes(content)
+        (snapshot / name).symlink_to(os.path.relpath(blobs / blob, snapshot))
+    return snapshot
+
+
+@pytest.mark.parametrize("under", ["", "onnx"])
+def test_the_links_of_a_hugging_face_cache_are_followed(under, tmp_path):
+    model = written(tmp_path / "m.onnx", "w.bin").read_bytes()
+    weights = np.ones((4, 3), np.float32).tobytes()
+    snapshot = cached(tmp_path, {"m.onnx": ("a" * 64, model), "w.bin": ("b" * 64, weights)}, under=under)
+    hashes = model_hashes(snapshot / "m.onnx")
+    assert hashes == {"m.onnx": hashlib.sha256(model).hexdigest(), "w.bin": hashlib.sha256(weights).hexdigest()}
+    answers = as_target(load_model(snapshot / "m.onnx", names=("a", "b", "c")), classes=3).query(X)
+    np.testing.assert_allclose(answers.probabilities, 1 / 3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["another repository", "no hash", "blobs elsewhere", "below blobs", "no snapshot", "by dots", "the link of a blob"],
+)
+def test_a_cache_opens_no_other_files(way, tmp_path):
+    weights, blob = np.ones((4, 3), np.float32).tobytes(), "b" * 64
+    home = cached(tmp_path, {})
+    blobs, place = home.parents[1] / "blobs", "w.bin"
+    (tmp_path / blob).write_bytes(weights)
+    match way:
+        case "another repository":
+            other = tmp_path / "models--a--c" / "blobs"
+            other.mkdir(parents=True)
+            (other / blob).write_bytes(weights)
+            (home / "w.bin").symlink_to(other / blob)
+        case "no hash":
+            (blobs / "token").write_bytes(weights)
+            (home / "w.bin").symlink_to(blobs / "token")
+        case "blobs elsewhere":
+            blobs.rmdir()
+            blobs.symlink_to(tmp_path)
+            (home / "w.bin").symlink_to(blobs / blob)
+        case "below blobs":
+            (blobs / "sub").mkdir()
+            (blobs / "sub" / blob).write_bytes(weights)
+            (home / "w.bin").symlink_to(blobs / "sub" / blob)
+        case "no snapshot":
+            home = home.parents[1] / "other"
+            home.mkdir()
+            (blobs / blob).write_bytes(weights)
+            (home / "w.bin").symlink_to(blobs / blob)
+        case "by dots":
+            (blobs / blob).write_bytes(weights)
+            place = f"../../blobs/{blob}"
+        case "the link of a blob":
+            (blobs / blob).symlink_to(tmp_path / blob)
+            (home / "w.bin").symlink_to(blobs / blob)
+    path = written(home / "m.onnx", place)
+    for read in (lambda: load_model(path, names=("a", "b", "c")), lambda: model_hashes(path)):
+        with pytest.raises(PlanError, match="is outside the model's folder"):
             read()
 
 

@@ -6,6 +6,7 @@ AttributeProto, TensorProto). A key of the metadata that looks like a file name 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,9 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 def inside(folder: Path, names: Sequence[str], model: Path) -> list[Path]:
     """Return the files of these names, all of which must lie in the folder itself, symlinks followed.
 
+    In a cache of the Hugging Face hub, ``<repository>/snapshots/<revision>/...``, they may be its links into
+    ``<repository>/blobs``, the repository's own files by their hashes.
+
     Raises
     ------
     PlanError
@@ -181,8 +185,17 @@ def _outside(root: Path, name: str) -> str:
         return "is not relative to the model's folder"
     try:
         path = (root / name).resolve()
-        if not path.is_relative_to(root):
+        if not path.is_relative_to(root) and not _cached(root, name, path):
             return "is outside the model's folder"
         return "" if path.is_file() else "is missing there, or is no plain file"
     except (OSError, RuntimeError, ValueError) as error:
         return f"cannot be found: {error}"
+
+
+def _cached(root: Path, name: str, path: Path) -> bool:
+    """Whether the file is what a snapshot in a cache of the Hugging Face hub links to: a blob of the same repository."""
+    snapshot = next((folder for folder in (root, *root.parents) if folder.parent.name == "snapshots"), None)
+    if snapshot is None or ".." in Path(name).parts:
+        return False
+    blobs = snapshot.parent.parent / "blobs"
+    return path.parent == blobs == blobs.resolve() and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", path.name) is not None
