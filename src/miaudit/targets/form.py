@@ -50,6 +50,32 @@ def array_of(answer: Any) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
+def texts_in_a_table(X: Any, answers: int | None = None) -> str:
+    """Return what to do where a text pipeline seems to have been given a table; empty where it was not.
+
+    scikit-learn's vectorizers take a sequence of texts. Given a frame they read its column names, one answer each, and
+    given a table of objects they fail on its rows.
+
+    Parameters
+    ----------
+    X
+        The records.
+    answers
+        How many answers came, where any did.
+    """
+    columns = getattr(X, "columns", None)
+    if columns is not None and answers == len(columns):
+        name = columns[0]
+        return (
+            ". As many answers as columns are what a text pipeline gives that is handed a frame: it reads the names of the "
+            f"columns as texts. Give the column of texts itself, as X[{name!r}], or put scikit-learn's ColumnTransformer "
+            "before it and train again"
+        )
+    if answers is None and getattr(X, "ndim", 0) == 2 and getattr(X, "dtype", None) == object and X.shape[1] == 1:
+        return ". If it reads texts, give them as one flat list or column, as X[:, 0], not as a table of one column"
+    return ""
+
+
 def columns_of_frame(
     answer: Any, X: Any, classes: int, names: tuple[Any, ...] | None, *, coded: bool
 ) -> NDArray[np.int64] | None:

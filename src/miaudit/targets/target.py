@@ -33,7 +33,7 @@ from miaudit.errors import BudgetError, DataError, PlanError, TargetError
 from miaudit.seeds import generator
 from miaudit.targets.classes import class_columns, class_numbers, classes_of
 from miaudit.targets.contact import findings, repeated
-from miaudit.targets.form import array_of, columns_of_frame
+from miaudit.targets.form import array_of, columns_of_frame, texts_in_a_table
 from miaudit.targets.stages import Stages, stages_of
 from miaudit.targets.torch_modules import TorchQuestion
 
@@ -385,11 +385,12 @@ class Target:
         except Exception as error:
             raise TargetError(
                 f"the target failed on {n} records, after {start} others: {type(error).__name__}: {error}; check "
-                f"that the records have the form the model was trained on{self.advice}"
+                f"that the records have the form the model was trained on{self.advice}{texts_in_a_table(X)}"
             ) from error
         if answer.ndim in (1, 2) and answer.shape[0] != n:
             raise TargetError(
                 f"the target was asked about {n} records and answered {answer.shape[0]}; it must answer all"
+                f"{texts_in_a_table(X, answer.shape[0])}"
             )
         named = columns_of_frame(given, X, self.classes, self._names, coded=self._coded)
         if named is not None:
