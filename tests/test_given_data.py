@@ -266,3 +266,31 @@ def test_numpy_numbers_in_a_plan_are_saved(tmp_path):
     miaudit.audit(plan, out=tmp_path / "out")
     kept = json.loads((tmp_path / "out" / "result.json").read_text())["provenance"]["plan"]
     assert kept["recipe"]["params"] == {"max_depth": 2}
+
+
+@pytest.mark.parametrize("columns", [("text",), ("text", "other")])
+def test_a_frame_given_to_a_text_pipeline_is_refused_with_what_to_do(columns):
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    texts = np.array([" ".join(f"w{i}" for i in rng.integers(0, 60, 8)) for _ in range(200)], object)
+    y = rng.integers(0, 2, 200)
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=100)).fit(texts[:40], y[:40])
+
+    def given(form):
+        parts = [slice(0, 40), slice(40, 80), slice(80, 200)]
+        return dict(zip(("members", "nonmembers", "population"), ((form(texts[p]), y[p]) for p in parts), strict=True))
+
+    with pytest.raises(TargetError, match=r"reads the names of the columns as texts\. Give the column .*X\['text'\]"):
+        miaudit.audit(model, **given(lambda of: pandas.DataFrame(dict.fromkeys(columns, of))), **QUICK)
+    with pytest.raises(TargetError, match=r"give them as one flat list or column, as X\[:, 0\]"):
+        miaudit.audit(model, **given(lambda of: of[:, None]), **QUICK)
+    assert miaudit.audit(model, **given(lambda of: pandas.Series(of)), **QUICK).shadows.trained == 2
+
+
+def test_the_advice_on_texts_is_not_given_to_others():
+    def model(X):
+        return np.full((len(X) - 1, 2), 0.5)
+
+    with pytest.raises(TargetError) as refusal:
+        miaudit.audit(model, **sides(), recipe=DecisionTreeClassifier(), **QUICK)
+    assert "texts" not in str(refusal.value)

@@ -16,6 +16,7 @@ from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.module import ModuleRecipe
 from miaudit.recipes.network import Network, require_torch
+from miaudit.recipes.parameters import refuse_parameters
 from miaudit.recipes.recipe import Recipe
 
 
@@ -25,12 +26,14 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
     Raises
     ------
     PlanError
-        If it is neither.
+        If it is neither, or an estimator whose parameters cannot be trained with.
     """
     if isinstance(thing, Recipe):
         return thing
     if hasattr(thing, "get_params") and not isinstance(thing, type):
-        return EstimatorRecipe(thing, classes)
+        recipe = EstimatorRecipe(thing, classes)
+        refuse_parameters(thing)
+        return recipe
     raise PlanError(
         f"shadow models must be trained as the target was, and a {type(thing).__name__} does not say how: give recipe= a "
         "scikit-learn estimator, or miaudit.recipes.Network(...) or ModuleRecipe(...) for a torch network"
@@ -120,6 +123,8 @@ def named_estimator(
         If a path is no class of estimators or needs consent, or a class refuses a parameter.
     """
     made = [made_estimator(*each, allow_code=allow_code) for each in (*steps, (path, params))]
+    for each in made:
+        refuse_parameters(each)
     if len(made) == 1:
         return made[0]
     from sklearn.pipeline import make_pipeline

@@ -71,7 +71,7 @@ def texts_in_a_table(X: Any, answers: int | None = None) -> str:
             f"columns as texts. Give the column of texts itself, as X[{name!r}], or put scikit-learn's ColumnTransformer "
             "before it and train again"
         )
-    if answers is None and getattr(X, "ndim", 0) == 2 and getattr(X, "dtype", None) == object and X.shape[1] == 1:
+    if answers is None and isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "O" and X.shape[1] == 1:
         return ". If it reads texts, give them as one flat list or column, as X[:, 0], not as a table of one column"
     return ""
 

@@ -1,0 +1,79 @@
+"""Parameters that scikit-learn checks only when it fits: checked before any record is read and any model trained."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from miaudit.errors import PlanError
+
+_COMBINED = frozenset({"LinearSVC", "LogisticRegression", "MLPClassifier", "Perceptron", "SGDClassifier"})
+"""Whose parameters contradict each other (solver and penalty) or are looked into late (layers), and name no column."""
+
+_TRIALS = ((60, 2), (90, 3))  # records and classes of the trial fits
+_SHORT = {"max_iter": 1, "n_jobs": 1, "verbose": 0}
+
+
+def refuse_parameters(estimator: Any) -> None:
+    """Refuse an estimator of scikit-learn, alone or in a pipeline, that no record could be fitted with.
+
+    Each of its estimators is fitted on nothing, which scikit-learn answers by what is wrong with a single parameter before
+    it looks at the records. Linear models and networks are then fitted, for one iteration, on two sets of made-up
+    records: what they say of both in the same words is about their parameters together, not about records. Others may
+    name columns or classes that these lack. Estimators of other libraries are left alone: nothing is known of what they
+    do when they are fitted.
+
+    Raises
+    ------
+    PlanError
+        With scikit-learn's words.
+    """
+    for each in _estimators(estimator):
+        problem = _of_one(each) or _together(each)
+        if problem:
+            raise PlanError(f"{type(each).__name__} cannot be trained: {problem}")
+
+
+def _estimators(estimator: Any) -> Iterator[Any]:
+    """Yield an estimator and those inside it, unfitted, where they are scikit-learn's own."""
+    inside = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    for each in (estimator, *inside):
+        own = type(each).__module__.startswith("sklearn.") and not isinstance(each, type)
+        if own and hasattr(each, "fit") and hasattr(each, "get_params"):
+            yield each
+
+
+def _of_one(estimator: Any) -> str | None:
+    """Return what is wrong with a single parameter."""
+    if hasattr(estimator, "steps"):  # a pipeline, whose steps come by themselves
+        return None
+    return _words(estimator, None, None, kind="InvalidParameterError")
+
+
+def _together(estimator: Any) -> str | None:
+    """Return what a linear model or a network says of its parameters whatever the records."""
+    parameters = estimator.get_params(deep=False)
+    if type(estimator).__name__ not in _COMBINED or isinstance(parameters.get("class_weight"), dict):
+        return None
+    short = {name: value for name, value in _SHORT.items() if name in parameters}
+    rng, words = np.random.default_rng(0), set()
+    for n, classes in _TRIALS:
+        X, y = rng.integers(0, 3, (n, 4)).astype(np.float64), np.arange(n) % classes
+        words.add(_words(estimator, X, y, kind="ValueError", **short))
+    return words.pop() if len(words) == 1 else None
+
+
+def _words(estimator: Any, X: Any, y: Any, *, kind: str, **changes: Any) -> str | None:
+    from sklearn.base import clone
+
+    try:
+        with warnings.catch_warnings(), threadpool_limits(1):
+            warnings.simplefilter("ignore")
+            clone(estimator).set_params(**changes).fit(X, y)
+    except Exception as error:
+        return " ".join(str(error).split()) if type(error).__name__ == kind else None
+    return None

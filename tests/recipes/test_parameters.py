@@ -1,0 +1,123 @@
+"""What scikit-learn says of parameters only when it fits is said before a record is read."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import CategoricalNB, GaussianNB, MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
+
+import miaudit
+from miaudit.cli import main
+from miaudit.errors import PlanError
+from miaudit.recipes import as_recipe
+from miaudit.recipes.building import named_estimator
+
+WRONG = {
+    "one value": (LogisticRegression(C=-1), "LogisticRegression cannot be trained: The 'C' parameter"),
+    "a type": (RandomForestClassifier(max_depth="deep"), "'max_depth' parameter"),
+    "behind steps": (make_pipeline(StandardScaler(), LogisticRegression(tol=-1.0)), "'tol' parameter"),
+    "a step": (make_pipeline(PCA(n_components=-3), LogisticRegression()), "PCA cannot be trained: The 'n_components'"),
+    "a step behind one that wants texts": (
+        make_pipeline(TfidfVectorizer(), SelectKBest(k=-1), LogisticRegression()),
+        "'k' parameter",
+    ),
+    "inside another": (CalibratedClassifierCV(SVC(C=0.0)), "SVC cannot be trained: The 'C' parameter"),
+    "in a column": (
+        make_pipeline(ColumnTransformer([("a", OneHotEncoder(drop="no"), ["x"])]), LogisticRegression()),
+        "'drop' parameter",
+    ),
+    "two together": (LogisticRegression(solver="lbfgs", l1_ratio=1.0, penalty="l1"), "lbfgs"),
+    "a network": (MLPClassifier(hidden_layer_sizes=(-1,)), "hidden_layer_sizes must be > 0"),
+}
+
+
+@pytest.mark.parametrize("way", WRONG)
+def test_a_parameter_that_nothing_can_be_trained_with_is_refused(way):
+    estimator, words = WRONG[way]
+    with pytest.raises(PlanError, match=words):
+        as_recipe(estimator)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(),
+        LogisticRegression(C=np.float64(2)),
+        KNeighborsClassifier(80),  # more than the trial has records
+        make_pipeline(PCA(n_components=50), LogisticRegression()),
+        make_pipeline(TfidfVectorizer(), MultinomialNB()),
+        make_pipeline(ColumnTransformer([("t", TfidfVectorizer(), "text")]), LogisticRegression()),
+        CategoricalNB(min_categories=20),
+        CalibratedClassifierCV(SVC(), cv=30),
+        HistGradientBoostingClassifier(max_iter=500, categorical_features=[7]),  # a column that the trial lacks
+        GaussianNB(priors=[0.2, 0.3, 0.5]),
+        LogisticRegression(class_weight={"yes": 1, "no": 2}),
+        LinearDiscriminantAnalysis(n_components=9),
+        KNeighborsClassifier(metric="haversine"),
+        LogisticRegression(solver="liblinear"),
+    ],
+    ids=repr,
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_some_records_could_be_trained_with_is_not_refused(estimator):
+    assert as_recipe(estimator).estimator is estimator
+
+
+def test_a_large_network_costs_no_time():
+    began = time.process_time()
+    as_recipe(MLPClassifier(hidden_layer_sizes=(512, 512), max_iter=100_000))
+    as_recipe(RandomForestClassifier(n_estimators=100_000))
+    assert time.process_time() - began < 2
+
+
+def test_nothing_of_the_estimator_is_changed():
+    estimator = RandomForestClassifier(n_estimators=7)
+    before = estimator.get_params()
+    as_recipe(estimator)
+    assert estimator.get_params() == before
+    assert not hasattr(estimator, "classes_")
+
+
+def test_the_plan_is_refused_before_its_data_is_read(tmp_path):
+    with pytest.raises(PlanError, match="'C' parameter"):
+        named_estimator("sklearn.linear_model.LogisticRegression", {"C": -1})
+    plan = {
+        "data": {"path": str(tmp_path / "absent.npz")},
+        "split": {"members": 30},
+        "recipe": {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": -1}},
+    }
+    with pytest.raises(PlanError, match=r"recipe: LogisticRegression cannot be trained: The 'C' parameter"):
+        miaudit.audit(plan)
+    rng = np.random.default_rng(0)
+    sides = [(rng.normal(size=(40, 3)), np.arange(40) % 2) for _ in range(3)]
+    sides = dict(zip(("members", "nonmembers", "population"), sides, strict=True))
+    model = LogisticRegression().fit(*sides["members"])
+    with pytest.raises(PlanError, match="LogisticRegression cannot be trained"):
+        miaudit.audit(model, **sides, recipe=LogisticRegression(C=-1), shadows=1)
+
+
+def test_the_command_ends_with_the_code_of_a_plan_error(tmp_path):
+    from click.testing import CliRunner
+
+    (tmp_path / "plan.toml").write_text(
+        '[data]\nname = "digits"\n[split]\nmembers = 100\n[recipe]\nestimator = "sklearn.linear_model.LogisticRegression"\n'
+        "params = { C = -1 }\n"
+    )
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.npz"))
