@@ -219,3 +219,23 @@ def test_a_function_whose_answers_are_kept_may_not_change_in_mid_run(tmp_path):
     result = audit(spent)
     assert result.target.contact["unchanged"] is None
     assert any("not known: the budget" in text for text in result.warnings)
+
+
+@pytest.mark.parametrize("form", ["at random", "by size", "last first"])
+def test_a_target_that_answers_in_an_order_of_its_own_is_refused(form):
+    """Its answers are right, each to another record."""
+    rng = np.random.default_rng(3)
+
+    def moved(records):
+        values = answers(records, 1.0)
+        orders = {
+            "at random": rng.permutation(len(values)),
+            "by size": np.argsort(values[:, 0]),
+            "last first": slice(None, None, -1),
+        }
+        return values[orders[form]]
+
+    with pytest.raises(TargetError, match="does not answer in the order of the records"):
+        as_target(moved, classes=4).make_contact(X)
+    constant = as_target(lambda records: np.full((len(records), 4), 0.25), classes=4)
+    assert constant.make_contact(X)["deterministic"]

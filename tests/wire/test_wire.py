@@ -291,3 +291,28 @@ def test_a_bare_address_gets_the_path_of_its_format(url, wire, address):
 )
 def test_retry_after_may_be_seconds_or_a_date(value, seconds):
     assert retry_after(value, datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)) == seconds
+
+
+ROWS = [[0.1, 0.9], [0.7, 0.3], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("key", ["id", "index", "row"])
+@pytest.mark.parametrize("form", [int, str])
+def test_answers_that_number_their_records_otherwise_than_the_request_are_refused(key, form):
+    def content(numbers):
+        return json.dumps(
+            {"predictions": [{key: form(i), "scores": row} for i, row in zip(numbers, ROWS, strict=True)]}
+        ).encode()
+
+    wires = Wire("instances", model="m"), Wire("json", body='"$records"', answer="predictions.*.scores")
+    for wire in wires:
+        np.testing.assert_array_equal(wire.decode(content([0, 1, 2]), 3), ROWS)
+        np.testing.assert_array_equal(wire.decode(content([7, 7, 7]), 3), ROWS)  # a request's number
+        with pytest.raises(TargetError, match=f"'{key}' .2, 0, 1., another order"):
+            wire.decode(content([2, 0, 1]), 3)
+
+
+def test_an_answer_that_says_a_thing_twice_is_refused():
+    content = b'{"predictions": [[0.1, 0.9]], "predictions": [[0.9, 0.1]]}'
+    with pytest.raises(TargetError, match="'predictions' twice in one object"):
+        Wire("instances", model="m").decode(content, 1)

@@ -49,7 +49,14 @@ def _numbers(answers: NDArray[Any]) -> bool:
 def findings(
     first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any], *, answers: str | None, decimals: int | None
 ) -> dict[str, Any]:
-    """Return what answers to a batch, to the same batch, and to its first record alone tell of a target."""
+    """Return what answers to a batch, to the same batch, and to its first record alone tell of a target.
+
+    Raises
+    ------
+    TargetError
+        If it answers in another order than that of the records.
+    """
+    _refuse_moved(first, again, alone)
     repeat, single = difference(first, again), difference(first[:1], alone[:1])
     return {
         "records": len(first),
@@ -65,6 +72,29 @@ def findings(
         "unchanged": None,
         "unchanged_reason": "the records of first contact were not asked about again",
     }
+
+
+def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any]) -> None:
+    """Refuse the same answers to a batch in another order, and the answer to its first record in another place.
+
+    Labels are not compared: that they repeat says nothing.
+    """
+    if first.ndim != 2 or again.shape != first.shape or alone.shape[1:] != first.shape[1:]:
+        return
+    if any(difference(first[[i]], first[[j]]) <= SAME for i in range(len(first)) for j in range(i)):
+        return  # answers that are alike do not tell records apart
+    moved = [[j for j in range(len(first)) if difference(answer[None], first[[j]]) <= NOISE] for answer in again]
+    place = [j for j in range(len(first)) if difference(alone[:1], first[[j]]) <= NOISE]
+    if all(moved) and [places[0] for places in moved] != list(range(len(first))):
+        how = "asked twice about the same records, it gave the same answers in another order"
+    elif place and place != [0]:
+        how = f"its answer to the first record stood in place {place[0] + 1} among those to a batch"
+    else:
+        return
+    raise TargetError(
+        f"the target does not answer in the order of the records: {how}. Let it keep the order, or ask about one record at "
+        "a time (target.http.batch = 1)"
+    )
 
 
 def allowed(contact: Mapping[str, Any], first: NDArray[Any]) -> float:

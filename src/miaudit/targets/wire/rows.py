@@ -18,6 +18,7 @@ Answers = NDArray[Any]
 _PROBABILITIES = ("probabilities", "probability", "scores", "score", "predict_proba", "confidences")
 _LEAST = 0.05  # by which a rounded score of the likeliest class may be too small
 _LABELS = ("all_classes", "classes", "labels", "displayNames", "class_names", "names")
+_NUMBERS = ("index", "idx", "id", "row", "row_id", "record", "record_id", "instance", "position", "request_index")
 _LABEL = (
     "label",
     "class",
@@ -126,10 +127,22 @@ def from_bytes(content: bytes) -> Any:
         If it is no JSON.
     """
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         what = "an HTML page" if content.lstrip()[:1] == b"<" else "no JSON"
         raise TargetError(f"the target answered {what}: {excerpt(content)}; check url and format") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; one that names a key twice can be read in two ways."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise TargetError(
+            f"the target's answer names {excerpt(twice, 40)} twice in one object; it must say each thing once"
+        )
+    return value
 
 
 def excerpt(content: bytes | str, length: int = 120) -> str:
@@ -174,6 +187,7 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
         raise TargetError(f"the target's answer is no list with one item per record; {said_error(items)}")
     if len(items) != n:
         raise TargetError(f"the target was asked about {n} records and answered {len(items)}; it must answer all")
+    refuse_moved(items)
     if items and all(isinstance(item, Mapping) for item in items):
         items = [_of_object(item, output, names) for item in items]
     items = [_of_pairs(item, names) if _is_pairs(item) else item for item in items]
@@ -246,6 +260,28 @@ def finite(values: NDArray[Any]) -> NDArray[Any]:
         bad = values[~np.isfinite(values)]
         raise TargetError(f"the target's answer holds {bad[0]} ({len(bad)} values are not finite); expected numbers")
     return values
+
+
+def refuse_moved(items: Sequence[Any]) -> None:
+    """Refuse answers that number their records in another order than that of the request.
+
+    Raises
+    ------
+    TargetError
+        Naming the key of the numbers.
+    """
+    if len(items) < 2 or not all(isinstance(item, Mapping) for item in items):
+        return
+    for key in _NUMBERS:
+        numbers = [item.get(key) for item in items]
+        places = [
+            int(v) for v in numbers if isinstance(v, int) or (isinstance(v, str) and v.isdecimal() and len(v) < 19)
+        ]
+        if len(places) == len(items) and len(set(places)) == len(items) and places != sorted(places):
+            raise TargetError(
+                f"the target's answers have {key!r} {places[:5]}, another order than that of the records they are to; let it "
+                "answer in the order of the request, or ask about one record at a time (target.http.batch = 1)"
+            )
 
 
 def _of_object(item: Mapping[str, Any], output: str | None, names: Sequence[str] | None) -> Any:

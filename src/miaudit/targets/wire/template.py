@@ -16,6 +16,7 @@ from miaudit.targets.wire.rows import (
     excerpt,
     from_bytes,
     objects_of,
+    refuse_moved,
     refuse_unnamed,
     rows_of,
     to_bytes,
@@ -123,6 +124,7 @@ def decode(
 def _at(value: Any, steps: Sequence[str], whole: str) -> Any:
     for i, step in enumerate(steps):
         if step == "*" and isinstance(value, list):
+            refuse_moved(value)
             return [_at(item, steps[i + 1 :], whole) for item in value]
         if isinstance(value, dict) and step in value:
             if i == len(steps) - 1:
