@@ -13,6 +13,7 @@ from miaudit.errors import StoreError
 from miaudit.visible import visible
 
 _FORMULA = re.compile("'|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20].")  # a spreadsheet takes the wide forms, too
+_PARTED = re.compile(r";(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20].)")  # some spreadsheets part cells at semicolons
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _FLAGS = ("member", "accused")
 _PLACES = ("risk_rank", "risk_low", "risk_high")
@@ -22,7 +23,8 @@ def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
     """Return the table as text: scores read back bit for bit, memberships are 1 and 0, what is unknown is empty.
 
     Texts are those of the data, so they are written for a spreadsheet and a terminal: what cannot be seen is written out,
-    and an apostrophe stands before what would be read as a formula, and before an apostrophe.
+    and an apostrophe stands before what would be read as a formula, and before an apostrophe. A semicolon before a formula
+    is written out, too.
     """
     rows = list(records)
     columns = list(dict.fromkeys(["id", "class", "member", *(key for row in rows for key in row)]))
@@ -37,7 +39,7 @@ def _quoted(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    text = visible(text)
+    text = _PARTED.sub(r"\\x3b", visible(text))
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 

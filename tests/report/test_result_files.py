@@ -125,6 +125,15 @@ def test_what_is_no_result_is_refused(tmp_path, content, message):
         Result.load(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["headline", "highest"])
+def test_a_result_that_names_an_attack_it_does_not_have_is_refused(result, tmp_path, key):
+    result.save(tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text())
+    (tmp_path / "result.json").write_text(json.dumps(content | {key: "lara"}))
+    with pytest.raises(StoreError, match=f"{key} names the attack 'lara', which is not among"):
+        Result.load(tmp_path)
+
+
 def test_a_missing_result_and_a_broken_table_are_refused(result, tmp_path):
     with pytest.raises(StoreError, match=r"no result\.json"):
         Result.load(tmp_path)

@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from miaudit.documents import Document
 from miaudit.errors import StoreError
@@ -359,6 +359,14 @@ class Result(Document):
     provenance: dict[str, Any]
 
     _records: list[dict[str, Any]] = []
+
+    @model_validator(mode="after")
+    def _names_its_attacks(self) -> Result:
+        names = [attack.name for attack in self.attacks]
+        for key, name in (("headline", self.headline), ("highest", self.highest)):
+            if name is not None and name not in names:
+                raise ValueError(f"{key} names the attack {name!r}, which is not among attacks {names[:20]}")
+        return self
 
     @property
     def records(self) -> list[dict[str, Any]]:
