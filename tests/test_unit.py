@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from miaudit import stats
 from miaudit.attacks import Gap, LiRA, Threshold, attack_name, blind_auc, shuffle_membership
 from miaudit.errors import DataError, PlanError
-from miaudit.findings import Trial, blind_control, examine, null_control, unit_of
+from miaudit.findings import Trial, accuracies, blind_control, examine, null_control, unit_of
 from miaudit.outputs import stored_outputs
 from miaudit.result import Result
 from miaudit.scoring import score
@@ -215,3 +216,15 @@ def test_the_command_counts_what_it_is_told(tmp_path):
         result = Result.load(tmp_path)
         assert result.split.unit == unit
         assert ("records of this person" in result.threat_model[0]) == (unit == "person")
+
+
+def test_accuracies_of_the_target_stand_with_exact_intervals_where_records_are_independent():
+    member = np.arange(60) < 40
+    correct = np.ones(60, bool)
+    correct[50:] = False
+    fields = accuracies(correct, member, unit_of(member))
+    assert (fields["train_accuracy"], fields["train_accuracy_high"]) == (1.0, 1.0)
+    assert fields["train_accuracy_low"] == stats.clopper_pearson(40, 40)[0]
+    assert (fields["test_accuracy_low"], fields["test_accuracy_high"]) == stats.clopper_pearson(10, 20)
+    of_people = accuracies(correct, member, unit_of(member, people=np.arange(60) // 2))
+    assert (of_people["train_accuracy"], of_people["train_accuracy_low"]) == (1.0, None)

@@ -23,6 +23,7 @@ from miaudit.findings import (
     Trial,
     Unit,
     UnitName,
+    accuracies,
     blind_control,
     examine,
     skipped,
@@ -102,7 +103,7 @@ def score(
     )
     inside, outside = int(member.sum()), int((~member).sum())
     correct = evidence.predicted == evidence.audited_labels
-    accuracies = float(correct[member].mean()), float(correct[~member].mean())
+    right = float(correct[member].mean()), float(correct[~member].mean())
     unchecked = [] if evidence.features is not None else [f"The model-free control did not run: {blind.reason}."]
     result = Result(
         title=title or f"Membership inference audit of {stored.name}",
@@ -114,7 +115,7 @@ def score(
             *stored.warnings,
             *counted.warnings,
             *unchecked,
-            *mismatches(*accuracies, *stored.shadow_accuracy),
+            *mismatches(*right, *stored.shadow_accuracy),
             *unscored(found.attacks),
         ],
         threat_model=_threat_model(stored, copies, counted),
@@ -123,8 +124,7 @@ def score(
         target=TargetResult(
             description=f"answers stored in {stored.name}",
             source="stored outputs",
-            train_accuracy=accuracies[0],
-            test_accuracy=accuracies[1],
+            **accuracies(correct, member, counted),  # type: ignore[arg-type]
             classes=len(stored.classes),
             outputs=stored.type,
             outputs_reason=stored.reason,

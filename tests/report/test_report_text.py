@@ -53,11 +53,13 @@ def test_what_rounds_to_one_or_to_nought_is_shown_with_its_bound(result):
     first["pooled"].update(precision=1.0, precision_low=0.93, precision_high=1.0)
     first["auc"] = {"value": 0.99999, "low": 0.99996, "high": 1.0}
     first["tpr_at_fpr"][2].update(tpr=0.0, low=0.0, high=0.00004)
+    document["target"].update(train_accuracy=1.0, train_accuracy_low=0.991, train_accuracy_high=1.0)
     first["ppv"] = [{"prior": 0.01, "value": 1.0, "low": 0.43, "high": 1.0}]
     changed = Result.model_validate(document)
     for width in (60, 80, 140):
         flat = " ".join(printed(changed, width).split())
         assert "1.000 (at least 0.430) at 1 %" in flat
+        assert "train accuracy 1.000 (0.991-1.000), test" in flat
         assert ".999-1.000" in flat  # a low end is not rounded up to certainty
         assert ".930-1.000" in flat
         assert ".0000-.0001" in flat.replace("0.0", ".0")

@@ -30,7 +30,7 @@ from miaudit.data.records import is_sparse, take_records
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Evidence, Population
-from miaudit.findings import Operating, Trial, UnitName, blind_control, examine, skipped, unit_of
+from miaudit.findings import Operating, Trial, UnitName, accuracies, blind_control, examine, skipped, unit_of
 from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
 from miaudit.provenance import system, versions
@@ -510,8 +510,7 @@ def _conclude(
         target=TargetResult(
             description=asked.description,
             source=case.source,
-            train_accuracy=train_accuracy,
-            test_accuracy=test_accuracy,
+            **accuracies(correct, member, unit),  # type: ignore[arg-type]
             classes=len(dataset.classes),
             outputs=asked.type,
             outputs_reason=asked.reason,

@@ -4,7 +4,7 @@ from miaudit.findings.claims import CONFIDENCE, FPRS, claimed, power
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import OPERATING, Operating, Run, balanced, run_attack, skipped
-from miaudit.findings.unit import QUESTION, Unit, UnitName, unit_of
+from miaudit.findings.unit import QUESTION, Unit, UnitName, accuracies, unit_of
 from miaudit.findings.verdict import verdict_of
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Trial",
     "Unit",
     "UnitName",
+    "accuracies",
     "balanced",
     "blind_control",
     "claimed",

@@ -109,6 +109,16 @@ class Unit:
         return None if self.people is None else dict(zip(("members", "nonmembers"), self.size(member), strict=True))
 
 
+def accuracies(correct: Bools, member: Bools, unit: Unit) -> dict[str, float | None]:
+    """Return a target's accuracies on both sides as fields of its result, with exact intervals where one holds."""
+    fields: dict[str, float | None] = {}
+    for name, side in (("train", member), ("test", ~member)):
+        right, n = int(correct[side].sum()), int(side.sum())
+        low, high = (None, None) if unit.dependent else stats.clopper_pearson(right, n)
+        fields |= {f"{name}_accuracy": right / n, f"{name}_accuracy_low": low, f"{name}_accuracy_high": high}
+    return fields
+
+
 def unit_of(
     member: Bools,
     *,

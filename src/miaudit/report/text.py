@@ -43,7 +43,7 @@ def summary(result: Result, console: Console) -> None:
     _item(
         console,
         "Target",
-        f"train accuracy {target.train_accuracy:.3f}, test {target.test_accuracy:.3f}, gap {gap:.3f}; "
+        f"train accuracy {target.train}, test {target.test}, gap {gap:.3f}; "
         f"{target.classes} classes, {target.outputs}, {queries}",
     )
     _item(

@@ -184,13 +184,19 @@ class TargetResult(Document):
     ``queries`` is null where the answers were made elsewhere and nobody counted. ``outputs`` is what it answers, and
     ``outputs_reason`` how that is known. ``capability`` is what can be attacked with, ``decimals`` the most that were seen
     in its probabilities (null: more than six), and ``contact`` what first contact found of a target
-    that was given, and whether it answered the same when asked again later.
+    that was given, and whether it answered the same when asked again later. The accuracies are those on the audited records of
+    either side; ``train_accuracy_low`` to ``test_accuracy_high`` are their exact (Clopper-Pearson) intervals, null where
+    people have several records each, as no exact bound holds then, and in older results.
     """
 
     description: str
     source: Literal["trained here", "given object", "given file", "given url", "stored outputs"]
     train_accuracy: float
+    train_accuracy_low: float | None = None
+    train_accuracy_high: float | None = None
     test_accuracy: float
+    test_accuracy_low: float | None = None
+    test_accuracy_high: float | None = None
     classes: int
     outputs: Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
     queries: int | None
@@ -198,6 +204,16 @@ class TargetResult(Document):
     decimals: int | None = None
     outputs_reason: str | None = None
     contact: dict[str, Any] | None = None
+
+    @property
+    def train(self) -> str:
+        """Accuracy on members, with its interval."""
+        return estimate(self.train_accuracy, self.train_accuracy_low, self.train_accuracy_high)
+
+    @property
+    def test(self) -> str:
+        """Accuracy on non-members, with its interval."""
+        return estimate(self.test_accuracy, self.test_accuracy_low, self.test_accuracy_high)
 
 
 class SplitResult(Document):
@@ -498,7 +514,7 @@ def _compact(result: Result) -> str:
     target = result.target
     return (
         f"<div><p><strong>{escape(result.title)}</strong><br>{escape(result.verdict)}</p>"
-        f"<p>Target: train accuracy {target.train_accuracy:.3f}, test {target.test_accuracy:.3f}</p>"
+        f"<p>Target: train accuracy {escape(target.train)}, test {escape(target.test)}</p>"
         f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         + (f"<p>Warnings</p><ul>{warnings}</ul>" if warnings else "")
         + "</div>"
