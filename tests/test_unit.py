@@ -55,7 +55,7 @@ def test_a_leak_of_people_is_found_where_records_hardly_show_it():
     assert threshold.of_unit is threshold.person
     assert threshold.person.auc.value > threshold.auc.value + 0.05
     assert threshold.tpr_at_zero_fp.n_in == 100
-    assert threshold.operating_point.tp + threshold.operating_point.fn == 50  # half of the people
+    assert threshold.operating_point.tp + threshold.operating_point.fn == 100  # people, not records
 
 
 def test_rates_of_records_have_no_interval_and_say_why():
