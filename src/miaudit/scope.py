@@ -22,7 +22,12 @@ ANSWERED = {
 """What a record is answered with, by what the target can be attacked with."""
 
 
-def threat_model(case: Case, capability: Capability, outside: int, *, unit: UnitName = "record") -> list[str]:
+_STAGES = ", and for loss-trace the model itself, which answers after each stage of its training"
+
+
+def threat_model(
+    case: Case, capability: Capability, outside: int, *, unit: UnitName = "record", traced: bool = False
+) -> list[str]:
     """Return what the attacker is taken to know and to be able to do."""
     probing = max((each.queries for each in case.attacks or () if isinstance(each, LabelOnly)), default=0)
     often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
@@ -35,7 +40,8 @@ def threat_model(case: Case, capability: Capability, outside: int, *, unit: Unit
         of_audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
     return [
         QUESTION[unit],
-        f"Access: the target's prediction interface only; one query per record, answered with {ANSWERED[capability]}"
+        f"Access: the target's prediction interface{_STAGES if traced else ' only'}; one query per record, answered with "
+        f"{ANSWERED[capability]}"
         f"{further}{often}.",
         f"Knowledge of the training: {training}.",
         _of_data(case, of_audited),

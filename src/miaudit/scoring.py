@@ -305,9 +305,10 @@ def _shadows(stored: StoredOutputs) -> ShadowsResult:
 
 def _threat_model(stored: StoredOutputs, copies: Copies | None, unit: Unit) -> list[str]:
     m = len(stored.own.models)
+    traced = "" if stored.own.trace is None else ", and the model's losses over its training for attacks that read them"
     return [
         QUESTION[unit.name],
-        f"Access: stored answers, {ANSWERED[stored.capability]}. The model was not asked again: what the file "
+        f"Access: stored answers, {ANSWERED[stored.capability]}{traced}. The model was not asked again: what the file "
         "says of answers, shadows and memberships is taken on trust.",
         f"Knowledge of the training: {m} shadow models' answers, as stored." if m else "No shadow models.",
         _of_data(stored, copies),

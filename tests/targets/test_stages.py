@@ -94,7 +94,10 @@ def test_an_audit_reads_the_trace_where_the_attack_is_named() -> None:
         assert attack.status == "ran"
         assert attack.auc is not None
         assert attack.auc.low > 0.5  # type: ignore[operator]
+    assert "for loss-trace the model itself" in result.threat_model[1]
     forest = RandomForestClassifier(5, random_state=0).fit(X[half], y[half])
-    skipped = miaudit.audit(forest, **sides, shadows=2, jobs=0, attacks=["loss-trace"]).attack("loss-trace")
+    untraced = miaudit.audit(forest, **sides, shadows=2, jobs=0, attacks=["loss-trace"])
+    assert "prediction interface only" in untraced.threat_model[1]
+    skipped = untraced.attack("loss-trace")
     assert skipped.status == "skipped"
     assert "boosted trees" in str(skipped.reason)

@@ -504,7 +504,11 @@ def _conclude(
         verdict_kind=found.verdict.kind,
         **found.headline.fields(),
         warnings=warnings,
-        threat_model=threat_model(case, asked.capability, 0 if asked.outside is None else len(outside), unit=unit.name),
+        threat_model=threat_model(
+            *(case, asked.capability, 0 if asked.outside is None else len(outside)),
+            unit=unit.name,
+            traced=asked.trace is not None,
+        ),
         not_tested=not_tested(ran, asked.capability),
         data=dataset.describe(),
         target=TargetResult(
