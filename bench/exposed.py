@@ -126,15 +126,18 @@ def stored(cell: tuple[int, float], trials: int) -> dict[str, Any]:
 
 
 def measured(trials: int, workers: int) -> dict[str, list[dict[str, Any]]]:
-    few = max(1, trials // 10)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         rows = {
-            "null": [pool.submit(null, cell, trials) for cell in itertools.product(SIDES, VALUES, PANELS)],
             "power": [pool.submit(power, cell, trials) for cell in LEAKS],
-            "headline": [pool.submit(headline, (400, correlation), 2 * trials) for correlation in (0.0, 0.5)],
-            "score": [pool.submit(stored, cell, few) for cell in STORED],
+            "headline": [pool.submit(headline, (400, correlation), 10 * trials) for correlation in (0.0, 0.5)],
+            "null": [pool.submit(null, cell, trials) for cell in itertools.product(SIDES, VALUES, PANELS)],
+            "score": [pool.submit(stored, cell, max(1, trials // 16)) for cell in STORED],
         }
-        return {name: [row.result() for row in of] for name, of in rows.items()}
+        done: dict[str, list[dict[str, Any]]] = {}
+        for name, of in rows.items():
+            done[name] = [row.result() for row in of]
+            print(name, *done[name][:12], sep="\n", flush=True)
+        return done
 
 
 def tables(rows: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
@@ -156,7 +159,7 @@ def tables(rows: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=80)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
