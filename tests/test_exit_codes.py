@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -63,6 +66,14 @@ def test_every_error_has_its_exit_code(outputs, monkeypatch, error, code):
     assert ended.exit_code == code
     assert ("Traceback" in ended.stderr) == ("this is a defect of miaudit" in ended.stderr) == (code == 70)
     assert "\x1b" not in ended.stderr
+
+
+def test_a_reader_who_has_seen_enough_of_a_summary_is_no_failure(outputs):
+    command = f"{shlex.join([sys.executable, '-m', 'miaudit', *outputs])} | head -c 1"
+    shell = ["bash", "-c", f"set -o pipefail; {command}"]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, len(done.stdout)) == (0, 1)
+    assert "sys.exit" not in done.stderr
 
 
 def test_usage_ends_with_2():

@@ -90,4 +90,9 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console of rich."""
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave to the command what rich would end the program for."""
+            raise BrokenPipeError
+
+    return Piped(stderr=stderr)
