@@ -91,9 +91,9 @@ def test_clear_numbers_are_of_one_type_whichever_way_they_come(name):
 
     for model in (lambda X: values, lambda X: values.tolist(), Predicts(), lambda X: pd.DataFrame(values)):
         target = as_target(model, classes=3)
-        outputs = target.query(X)
-        assert (target.outputs, target.capability) == (type_, capability)
-        assert target.decimals == decimals or target.kind != "probabilities"
+        outputs = target.answer(X)
+        assert (target.outputs, outputs.type, outputs.capability) == (type_, type_, capability)
+        assert target.decimals == outputs.decimals == decimals or target.kind != "probabilities"
         np.testing.assert_allclose(outputs.probabilities, expected, atol=0.06 if decimals is not None else 6e-3)
         assert outputs.kind == "logits" or (0 <= outputs.values.min() and outputs.values.max() <= 1)
     if np.isfinite(values).all():
@@ -178,7 +178,7 @@ def test_a_declaration_decides_where_numbers_leave_a_choice():
     np.testing.assert_allclose(cut.query(X).values, top(P, 2))
     labels = as_target(lambda X: P, classes=3, outputs="labels")
     np.testing.assert_array_equal(labels.query(X).values, P.argmax(axis=1))
-    assert labels.capability == "labels"
+    assert labels.query(X).capability == "labels"
     with pytest.raises(PlanError, match="outputs: must be one of probabilities, logits"):
         as_target(lambda X: P, classes=3, outputs="softmax")
     with pytest.raises(PlanError, match="declared 'logits' before"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 
 from miaudit import audit
+from miaudit.attacks import Attack, Scores
 from miaudit.errors import DataError
+from miaudit.questions import Votes, Walk
 from miaudit.result import Result
 
 X, Y = make_classification(1200, 10, n_informative=6, n_classes=3, flip_y=0.1, random_state=0)
@@ -72,6 +75,28 @@ def test_without_being_named_nothing_is_probed():
     assert found
     assert {each.status for each in found} == {"skipped"}
     assert all("runs only where it is named" in each.reason for each in found)
+
+
+@dataclass(frozen=True)
+class Theirs(Attack):
+    """An attack of somebody else's, which reads two questions."""
+
+    name, title, paper, needs = "theirs", "Theirs", "", frozenset({"probes"})
+    questions = (Votes(queries=4), Walk(queries=30))
+
+    def run(self, evidence, *, seed=0):
+        assert evidence.probes.shadow_votes.shape == (6, 400, 4)
+        assert evidence.probes.queries > 400 * 4
+        return Scores(evidence.probes.votes.mean(axis=1) + evidence.probes.distances)
+
+
+def test_an_attack_of_somebody_else_is_asked_what_it_names():
+    result = run(attacks=[Theirs()])
+    found = by_name(result)["theirs"]
+    assert found.status == "ran"
+    assert found.auc.value > 0.55
+    assert 400 * 4 < result.target.queries - run(attacks=["gap"]).target.queries <= 400 * (4 + 30)
+    assert any("34 further queries a record" in line for line in result.threat_model)
 
 
 def test_no_distance_between_categories():

@@ -96,9 +96,9 @@ PROBABILITIES = np.random.default_rng(1).dirichlet(np.ones(3), 60)
 def test_a_model_that_only_predicts_answers_labels():
     names = np.array(["red", "blue", "green"])
     target = as_target(LinearSVC().fit(X, names[Y]), classes=3, names=tuple(names))
-    assert target.capability == "labels"
+    assert target.kind == "labels"
     answer = target.query(X)
-    assert answer.kind == "labels"
+    assert answer.kind == answer.capability == "labels"
     assert answer.values.dtype == np.int64
     assert (names[answer.values] == LinearSVC().fit(X, names[Y]).predict(X)).all()
     np.testing.assert_array_equal(answer.probabilities.argmax(axis=1), answer.labels)
@@ -108,8 +108,9 @@ def test_a_model_that_only_predicts_answers_labels():
 @pytest.mark.parametrize("form", [np.int64, float, str, object])
 def test_a_function_may_answer_labels_as_numbers_or_texts(form):
     target = as_target(lambda X: Y[: len(X)].astype(form), classes=3)
-    np.testing.assert_array_equal(target.query(X).values, Y)
-    assert (target.kind, target.capability, target.decimals) == ("labels", "labels", None)
+    answer = target.query(X)
+    np.testing.assert_array_equal(answer.values, Y)
+    assert (target.kind, answer.capability, answer.decimals) == ("labels", "labels", None)
 
 
 @pytest.mark.parametrize("decimals", range(5))
@@ -117,24 +118,27 @@ def test_a_function_may_answer_labels_as_numbers_or_texts(form):
 def test_rounded_answers_are_told_and_taken(decimals, dtype):
     rounded = PROBABILITIES.round(decimals).astype(dtype)
     target = as_target(lambda X: rounded, classes=3)
-    np.testing.assert_array_equal(target.query(X).values, rounded)
-    assert (target.kind, target.capability, target.decimals) == ("probabilities", "rounded", decimals)
+    answer = target.query(X)
+    np.testing.assert_array_equal(answer.values, rounded)
+    assert target.decimals == decimals
+    assert (target.kind, answer.capability, answer.decimals) == ("probabilities", "rounded", decimals)
 
 
 def test_full_precision_is_told_from_the_whole_not_from_one_round_answer():
     answers = iter([np.array([[0.5, 0.25, 0.25]]), PROBABILITIES[:1]])
     target = as_target(lambda X: next(answers), classes=3)
-    target.query(X[:1])
-    assert (target.capability, target.decimals) == ("rounded", 2)
-    target.query(X[:1])
-    assert (target.capability, target.decimals) == ("probabilities", None)
+    assert target.query(X[:1]).capability == "rounded"
+    assert target.decimals == 2
+    assert target.query(X[:1]).capability == "probabilities"
+    assert target.decimals is None
 
 
 def test_the_top_k_are_told_from_probabilities():
     cut = np.where(PROBABILITIES == PROBABILITIES.max(axis=1, keepdims=True), PROBABILITIES, 0)
     target = as_target(lambda X: cut, classes=3)
-    np.testing.assert_array_equal(target.query(X).values, cut)
-    assert (target.kind, target.capability) == ("topk", "topk")
+    answer = target.query(X)
+    np.testing.assert_array_equal(answer.values, cut)
+    assert (target.kind, answer.capability) == ("topk", "topk")
 
 
 def test_declared_logits_are_kept_and_turned_into_probabilities_on_demand():

@@ -35,9 +35,8 @@ from miaudit.permissions import Permissions
 from miaudit.plan import DataPlan, Plan, RecipePlan, SynthesisPlan
 from miaudit.recipes import (
     Encoded,
+    Loadable,
     Model,
-    ModuleModel,
-    ModuleRecipe,
     Network,
     Recipe,
     ServiceRecipe,
@@ -45,16 +44,16 @@ from miaudit.recipes import (
     estimator_from_function,
     fingerprint,
     function_of_file,
-    load_weights,
+    innermost,
     named_estimator,
     standin,
 )
 from miaudit.seeds import child_seed
-from miaudit.targets import Endpoint, Target, as_target, connect, load_model
+from miaudit.targets import Target, as_target, connect, load_model
 from miaudit.targets.classes import classes_of
 from miaudit.targets.files import file_format, model_hashes
+from miaudit.targets.outputs import Source
 
-Source = Literal["trained here", "given object", "given file", "given url"]
 Design = Literal["disjoint", "overlapping"]
 UnitName = Literal["person", "record"]
 
@@ -139,7 +138,7 @@ def case_of_plan(
         split=split,
         recipe=recipe,
         target=target,
-        source="trained here" if target is None else "given url" if isinstance(target, Endpoint) else "given file",
+        source="trained here" if target is None else "given file" if plan.target.file is not None else target.source,
         shadows=plan.shadows.count,
         train=train,
         test=test,
@@ -227,7 +226,7 @@ def case_of_model(
         split=split,
         recipe=as_recipe(model if recipe is None else recipe, classes=names),
         target=target,
-        source="given url" if isinstance(target, Endpoint) else "given object",
+        source=target.source,
         shadows=shadows,
         train=train,
         test=test,
@@ -269,7 +268,7 @@ def _apart(
 
 def _order_taken(target: Target | None, dataset: Dataset) -> list[str]:
     """Return the warning of a target that names no classes, where the data numbers its own by the alphabet."""
-    if target is None or target.named or isinstance(target, Endpoint) or not dataset.alphabetical:
+    if target is None or target.named or not dataset.alphabetical:
         return []
     return [
         "The target names no classes: columns of its answers without names were taken to be in the order of the sorted "
@@ -414,7 +413,7 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
     else:
         recipe = as_recipe(estimator)
         encode = encode is not False
-    if isinstance(recipe, Network) and not encode:
+    if hasattr(recipe, "weight_shapes") and not encode:
         recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network
     transformer = encoder(dataset.schema) if encode else None
     return recipe if transformer is None else Encoded(recipe, transformer)
@@ -437,14 +436,15 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
     assert plan.target.file is not None
     path, module = Path(plan.target.file), plan.target.module
     classes = len(dataset.classes)
-    inner = recipe.recipe if isinstance(recipe, Encoded) else recipe
-    if module is None and isinstance(inner, Network | ModuleRecipe) and file_format(path) in ("safetensors", "torch"):
-        if isinstance(recipe, Encoded):
+    inner = innermost(recipe)
+    if module is None and isinstance(inner, Loadable) and file_format(path) in ("safetensors", "torch"):
+        if inner is not recipe:
             raise PlanError(
                 f"{path} holds the weights of a network, and what its columns were encoded with is not in it: give the "
                 "records as numbers, as the network takes them, and recipe.encode = false"
             )
-        model = _trained(inner, path, dataset, permissions.allow_pickle)
+        shape, allow_pickle = dataset.X.shape[1:], permissions.allow_pickle
+        model: Any = inner.loaded(path, classes=classes, shape=shape, allow_pickle=allow_pickle)
     else:
         model = load_model(
             path,
@@ -463,20 +463,6 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
         columns=plan.target.columns,
         coded=not dataset.alphabetical,
     )
-
-
-def _trained(recipe: Network | ModuleRecipe, path: Path, dataset: Dataset, allow_pickle: bool) -> Model:
-    """Return the model of a recipe's network with the weights in a file."""
-    shape, classes = dataset.X.shape[1:], len(dataset.classes)
-    if isinstance(recipe, Network):
-        return load_weights(recipe, path, classes=classes, shape=shape)
-    if recipe.standardize:
-        raise PlanError(
-            f"{path} holds weights alone, and the recipe standardizes records by means that are not among them: give "
-            "target.module, a module that standardizes within"
-        )
-    module = load_model(path, module=recipe.build, allow_pickle=allow_pickle)
-    return ModuleModel(recipe, module, classes, shape)
 
 
 def _target_url(plan: Plan, dataset: Dataset) -> Target:

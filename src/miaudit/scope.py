@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from miaudit.attacks import Attack, LabelOnly
+from miaudit.attacks import Attack
 from miaudit.case import Case
 from miaudit.data import Split
 from miaudit.evidence import Capability
@@ -29,7 +29,7 @@ def threat_model(
     case: Case, capability: Capability, outside: int, *, unit: UnitName = "record", traced: bool = False
 ) -> list[str]:
     """Return what the attacker is taken to know and to be able to do."""
-    probing = max((each.queries for each in case.attacks or () if isinstance(each, LabelOnly)), default=0)
+    probing = max((sum(question.queries for question in each.questions) for each in case.attacks or ()), default=0)
     often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
     training = (
         "the same training recipe as the target's" if case.target is None else "a recipe believed to be the target's"

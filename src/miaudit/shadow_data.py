@@ -34,7 +34,7 @@ from miaudit.synthesis import (
     from_noise,
 )
 from miaudit.synthesis.synthesis import Method, npz_bytes
-from miaudit.targets import Endpoint, Target, as_target
+from miaudit.targets import Target, as_target
 from miaudit.targets.files import file_sha256
 
 Tell = Callable[[str, Progress | None], None]
@@ -234,12 +234,11 @@ def _foreseen(climbs: Climbs, target: Target, options: SynthesisPlan) -> str:
     most = min(climbs.most_queries, options.max_queries or climbs.most_queries)
     usual = min(PAPER_QUERIES * int(climbs.wanted.sum()), most)
     told = f"about {usual:,} queries if they take as many as in the paper, {most:,} at most"
-    if isinstance(target, Endpoint):
-        limits, left = target.limits, target.ledger.left
-        if limits.price is not None:
-            told += f", cost {usual * limits.price / 1000:,.2f} and {most * limits.price / 1000:,.2f}"
-        if left is not None:
-            told += f"; the budget has {left:,} left"
+    facts = target.facts()
+    if (price := facts.get("price_per_1000")) is not None:
+        told += f", cost {usual * price / 1000:,.2f} and {most * price / 1000:,.2f}"
+    if (budget := facts.get("budget")) is not None:
+        told += f"; the budget has {max(0, budget - facts['spent_over_all_runs']):,} left"
     return told
 
 

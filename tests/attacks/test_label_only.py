@@ -6,6 +6,7 @@ import pytest
 from miaudit.attacks import Gap, LabelOnly
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Probes
+from miaudit.questions import Votes
 from miaudit.stats import auc, auc_interval
 from miaudit.testing import worlds
 
@@ -91,9 +92,9 @@ def test_labels_alone_are_enough() -> None:
 
 
 def test_levels_rise_from_none() -> None:
-    levels = LabelOnly(queries=7, noise=0.8).levels()
+    levels = Votes(queries=7, noise=0.8).levels()
     np.testing.assert_allclose(levels, [0, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8])
-    assert LabelOnly(queries=2).levels().tolist() == [0, 0.5]
+    assert Votes(queries=2).levels().tolist() == [0, 0.5]
 
 
 def test_refusals() -> None:

@@ -68,12 +68,12 @@ def test_a_matrix_with_gaps_keeps_them():
     "X", [np.array([[1.0], [np.nan], [3.0], [4.0]]), ["a b", "c", "d", "e"]], ids=["gaps", "texts"]
 )
 def test_what_changes_columns_refuses_gaps_and_texts(X):
-    from miaudit.attacks import LabelOnly
     from miaudit.probes import Probed
+    from miaudit.questions import Votes
     from miaudit.synthesis.domain import Domain
 
     data = from_arrays(X, Y)
     with pytest.raises(DataError, match="needs a value in every column|one text each"):
         Domain.of(data)
     with pytest.raises(DataError, match="needs a value in every column|one text each"):
-        Probed(np.arange(4), (LabelOnly(),), 0).check(data)
+        Probed(np.arange(4), (Votes(),), 0).check(data)

@@ -12,6 +12,7 @@ from miaudit.data.schema import Schema
 from miaudit.errors import DataError
 from miaudit.evidence import Evidence, Probes
 from miaudit.probes import boundary_distance, probe
+from miaudit.questions import Votes, Walk
 from miaudit.stats import auc
 from miaudit.targets import as_target
 
@@ -88,7 +89,7 @@ def overfitted(model: object, *, seed: int = 0) -> tuple:
 def test_a_nearest_neighbour_is_told_well_above_the_gap(attack: LabelOnly) -> None:
     target, X, y, schema, member = overfitted(KNeighborsClassifier(1))
     answers = target.query(X).values
-    probes = probe(target, X, y, schema, attack, seed=0)
+    probes = probe(target, X, y, schema, attack.questions[0], seed=0)
     assert probes.queries <= attack.queries * len(X)
     assert probes.queries == target.queries - len(X)
     none = np.empty((0, len(X), 3))
@@ -106,7 +107,7 @@ def test_shadows_tell_a_forest_that_votes_alone_do_not() -> None:
         forest = RandomForestClassifier(30, random_state=0).fit(X[rows], y[rows])
         target = as_target(forest, classes=3)
         answers.append(target.query(X).values)
-        votes.append(probe(target, X, y, schema, attack, seed=0).votes)
+        votes.append(probe(target, X, y, schema, attack.questions[0], seed=0).votes)
     probes = Probes(votes=votes[0], shadow_votes=np.array(votes[1:]))
     evidence = Evidence(answers[0], np.array(answers[1:]), inside[1:], y, probes=probes)
     member = inside[0]
@@ -117,7 +118,7 @@ def test_shadows_tell_a_forest_that_votes_alone_do_not() -> None:
 def test_votes_are_the_same_for_every_target_under_one_seed() -> None:
     target, X, y, schema, _ = overfitted(DecisionTreeClassifier(random_state=0))
     attack = LabelOnly(queries=9)
-    first, again, other = (probe(target, X, y, schema, attack, seed=seed).votes for seed in (1, 1, 2))
+    first, again, other = (probe(target, X, y, schema, attack.questions[0], seed=seed).votes for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     np.testing.assert_array_equal(first[:, 0], target.query(X).values.argmax(axis=1) == y)
@@ -128,7 +129,7 @@ def test_refusals() -> None:
     X = np.random.default_rng(0).integers(0, 2, (30, 4)).astype(np.float32)
     target = as_target(lambda Z: np.full((len(Z), 2), 0.5), classes=2)
     with pytest.raises(DataError, match="binary or categorical"):
-        probe(target, X, np.zeros(30, int), Schema.infer(X), LabelOnly("boundary"), seed=0)
+        probe(target, X, np.zeros(30, int), Schema.infer(X), Walk(), seed=0)
     with pytest.raises(DataError, match="30 records but 29 classes"):
-        probe(target, X, np.zeros(29, int), Schema.infer(X), LabelOnly(), seed=0)
-    assert isinstance(probe(target, X, np.zeros(30, int), Schema.infer(X), LabelOnly(), seed=0), Probes)
+        probe(target, X, np.zeros(29, int), Schema.infer(X), Votes(), seed=0)
+    assert isinstance(probe(target, X, np.zeros(30, int), Schema.infer(X), Votes(), seed=0), Probes)

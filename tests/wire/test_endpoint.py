@@ -55,7 +55,7 @@ def test_every_format_gives_the_models_own_answers(name):
         target = target_of(url + path, **{"model": None} | options)
         outputs = target.query(X)
     np.testing.assert_array_equal(outputs.values, probabilities(X))  # JSON keeps every digit
-    assert (outputs.kind, target.capability) == ("probabilities", "probabilities")
+    assert (outputs.kind, outputs.capability) == ("probabilities", "probabilities")
     assert target.contact["deterministic"]
     assert target.contact["batch_consistent"]
     assert sum(script.answered.values()) == target.ledger.spent == target.queries
@@ -90,7 +90,7 @@ def test_what_the_target_answers_is_found_at_first_contact(script, kind, capabil
     with serving(script) as url:
         target = target_of(url)
         outputs = target.query(X)
-    assert (outputs.kind, target.capability, target.decimals) == (kind, capability, decimals)
+    assert (outputs.kind, outputs.capability, outputs.decimals) == (kind, capability, decimals)
     assert target.contact["answers"] == kind
     np.testing.assert_allclose(outputs.values, expected, atol=1e-12)
 

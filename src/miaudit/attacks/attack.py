@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.questions import Question
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Attack(ABC):
     def least_shadows(self) -> int:
         """Fewest shadow models the attack can be run with."""
         return 1 if "shadows" in self.needs else 0
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What each record is asked beside itself, at most one question of a kind; the evidence's probes hold the answers."""
+        return ()
 
     @abstractmethod
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:

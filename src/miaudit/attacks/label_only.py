@@ -13,11 +13,10 @@ from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.threshold import best_threshold
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Bools, Evidence
+from miaudit.questions import Question, Votes, Walk
 
 Kind = Literal["votes", "boundary"]
 Number = NDArray[np.float64]
-
-_OCTAVES = 5  # the weakest noise is 2 ** -5 of the strongest
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class LabelOnly(Attack):
 
     Choquette-Choo, Tramer, Carlini and Papernot (2021). With ``"votes"`` the score is the share of right labels over
     variants of the record; with ``"boundary"`` it is the distance to the nearest change of label (HopSkipJump), 0 where the
-    record itself is answered wrongly. The questions are asked beforehand, by :func:`miaudit.probes.probe`, which reads the
-    options here; the attack reads their answers from the evidence's ``probes``.
+    record itself is answered wrongly. The questions (`miaudit.questions`) are asked beforehand, by
+    :func:`miaudit.probes.probe`; the attack reads their answers from the evidence's ``probes``.
 
     Where the shadows answered the same questions about the audited records, each record's score is lessened by the mean of
     the shadows that were not trained on it (as Watson et al. 2022 calibrate the loss), and the threshold has the best balanced
@@ -66,24 +65,17 @@ class LabelOnly(Attack):
         problems = []
         if self.kind not in get_args(Kind):
             problems.append(("kind", f"must be one of {', '.join(get_args(Kind))}; got {self.kind!r}"))
-        if self.queries < 2:
-            problems.append(("queries", f"must be at least 2 a record, got {self.queries}"))
-        if not 0 < self.noise <= 1:
-            problems.append(("noise", f"must be above 0 and at most 1, got {self.noise}"))
+        try:
+            Votes(self.queries, self.noise, self.mirror)  # the limits of both kinds
+        except PlanError as error:
+            problems += error.problems
         if problems:
             raise PlanError(problems)
 
     @property
-    def question(self) -> str:
-        """What decides the questions asked, as one text; rows of answers are kept under it."""
-        if self.kind == "boundary":
-            return f"boundary queries={self.queries}"
-        return f"votes queries={self.queries} noise={self.noise!r} mirror={self.mirror}"
-
-    def levels(self) -> Number:
-        """Return the (queries,) levels of the variants, 0 for the record itself."""
-        steps = np.linspace(-_OCTAVES, 0, self.queries - 1) if self.queries > 2 else np.zeros(1)
-        return np.concatenate([[0.0], self.noise * 2.0**steps])
+    def questions(self) -> tuple[Question, ...]:
+        """The one question whose answers it reads."""
+        return (Walk(self.queries) if self.kind == "boundary" else Votes(self.queries, self.noise, self.mirror),)
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the answers to the probes; nothing is drawn here, the seed plays no part."""

@@ -134,7 +134,7 @@ def plan_attacks(
     features
         Whether the records' own numbers are at hand.
     probes
-        Which kinds of :class:`LabelOnly` the target can be probed for: ``"votes"``, ``"boundary"``.
+        Which kinds of questions (`miaudit.questions`) are asked about each record: ``"votes"``, ``"boundary"``.
     trace
         Whether the target's losses after each of its stages are at hand.
     answered
@@ -181,8 +181,7 @@ def plan_attacks(
     best = _strongest(there, shadows, design, probes)
     planned = []
     for attack in attacks:
-        if isinstance(attack, LabelOnly):
-            there["probes"] = attack.kind in probes
+        there["probes"] = bool(probes) and all(each.kind in probes for each in attack.questions)
         reason = _why_not(attack, there, shadows)
         runs = not reason
         if runs:

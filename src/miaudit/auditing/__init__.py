@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.answers import Type
-from miaudit.attacks import Attack, LabelOnly, Planned, attack_name, plan_attacks, with_floors
+from miaudit.attacks import Attack, Planned, attack_name, plan_attacks, with_floors
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
 from miaudit.auditing.drawing import draws_of, save_draws
 from miaudit.case import Case, case_of_model, case_of_plan
@@ -29,7 +29,7 @@ from miaudit.data import Copies, Dataset, features
 from miaudit.data.records import is_sparse, take_records
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, PoolError
-from miaudit.evidence import Evidence, Population
+from miaudit.evidence import Evidence, Population, Probes
 from miaudit.findings import Operating, Trial, UnitName, accuracies, blind_control, examine, skipped, unit_of
 from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
@@ -45,7 +45,6 @@ from miaudit.shadows.guard import no_exits
 from miaudit.shadows.pool import Retrained, ShadowEvidence, ShadowPool, training_oddities
 from miaudit.shadows.training import one_thread, peak_memory
 from miaudit.store import Store
-from miaudit.targets import Endpoint
 from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.workers import Workers, workers_of
 
@@ -187,6 +186,7 @@ def audit(
     say = tell or (lambda text, progress: None)
     sides = (members, nonmembers, population)
     say("loading", None)
+    plan = None
     if isinstance(subject, Plan | Mapping | str | PathLike):
         if any(given is not None for given in (*sides, recipe, groups, unit)):
             model = isinstance(subject, str | PathLike) and Path(subject).suffix not in ("", ".toml")
@@ -240,7 +240,7 @@ def audit(
     workers, recipe = workers.take(case.recipe, dtype)
     case = replace(case, recipe=recipe)
     with ExitStack() as stack:
-        if isinstance(case.target, Endpoint) and case.target is not subject:
+        if case.target is not None and plan is not None:  # who gave an object closes it
             stack.callback(case.target.close)
         if out is not None:
             return _carry_out(case, Path(out), workers, say, began, keep=True, retrain=retrain)
@@ -266,10 +266,7 @@ def _carry_out(
     seconds: dict[str, float] = {"load": time.perf_counter() - began}
     if case.target is not None:
         case.target.order = child_seed(case.seed, "questions")
-    if isinstance(case.target, Endpoint):
-        case.target.tell, case.target.deadline = lambda text: say(text, None), workers.deadline
-        if keep:
-            case.target.keep_in(folder / "target")
+        case.target.open(folder / "target" if keep else None, workers.deadline, lambda text: say(text, None))
     if case.shadow_data != "real":
         clock = time.perf_counter()
         case = on_synthetic(case, folder, deadline=workers.deadline, say=say)
@@ -406,7 +403,7 @@ def _planned(case: Case, asked: Asked, evidence: ShadowEvidence) -> list[Planned
         population=population,
         trace=asked.trace is not None,
         features=population and evidence.own.features is not None,
-        probes={each.kind for each in case.attacks or () if isinstance(each, LabelOnly)},
+        probes={question.kind for each in case.attacks or () for question in each.questions},
         answered=True,
         attacks=list({_name(each, case): each for each in wanted}.values()),
     )
@@ -422,14 +419,18 @@ def _read_by(
     """Return the evidence that an attack reads, with what came of its probes, or the trace, where it asks for any."""
     if "trace" in attack.needs:
         return evidence.own.replace(trace=asked.trace)
-    if not isinstance(attack, LabelOnly):
+    if not attack.questions:
         return evidence.of(attack.needs)
-    probes = asked.probes[attack.question]
-    if evidence.direct is None:
-        return evidence.own.replace(probes=probes)
-    if attack.kind == "votes":
-        probes = replace(probes, shadow_votes=pool.probes(shadows, attack.question))
-    return evidence.direct.replace(probes=probes)
+    probes = Probes()
+    for question in attack.questions:
+        answers = asked.probes[str(question)]
+        queries = probes.queries + answers.queries
+        if question.kind == "boundary":
+            probes = replace(probes, distances=answers.distances, queries=queries)
+            continue
+        votes = None if evidence.direct is None else pool.probes(shadows, str(question))
+        probes = replace(probes, votes=answers.votes, shadow_votes=votes, queries=queries)
+    return (evidence.direct or evidence.own).replace(probes=probes)
 
 
 def _conclude(
@@ -573,6 +574,7 @@ def _provenance(
     retrained: Retrained | None,
     stored: list[str],
 ) -> dict[str, Any]:
+    source = {} if case.target is None else case.target.facts()
     return {
         "started": started,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
@@ -594,5 +596,5 @@ def _provenance(
         "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": draws.sha256, **case.hashes},
         "recipe": plain(case.recipe.describe(), "recipe"),
         "plan": case.plan,
-        **({"target": case.target.facts()} if isinstance(case.target, Endpoint) else {}),
+        **({"target": source} if source else {}),
     }

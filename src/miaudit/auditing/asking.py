@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import signals
-from miaudit.answers import Decision, Type, capability_of, count_decimals, decide, shown_decimals
-from miaudit.attacks import LabelOnly
+from miaudit.answers import Decision, Type, decide
 from miaudit.case import Case
 from miaudit.data.records import take_records
 from miaudit.evidence import Capability, Probes
@@ -24,7 +23,7 @@ from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import RowKeys, form_of
 from miaudit.shadows.training import Job, Trained, one_thread, stored_alone
 from miaudit.store import Store
-from miaudit.targets import Endpoint, Target
+from miaudit.targets import Outputs, Target
 
 Tell = Callable[[str, Progress | None], None]
 """Called with what is being done, and how far the shadow models are."""
@@ -50,10 +49,10 @@ class Asked:
 
 def probed_by(case: Case, draws: Draws) -> Probed | None:
     """Return what models are asked many times a record, where an attack asked for wants it."""
-    attacks = tuple(each for each in case.attacks or () if isinstance(each, LabelOnly))
-    if not attacks:
+    questions = tuple(question for each in case.attacks or () for question in each.questions)
+    if not questions:
         return None
-    probed = Probed(draws.audited, attacks, child_seed(case.seed, "probes"))
+    probed = Probed(draws.audited, questions, child_seed(case.seed, "probes"))
     probed.check(case.dataset)
     return probed
 
@@ -83,12 +82,11 @@ def meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed 
     if not before:
         known = [probes, split.members, split.nonmembers, outside]  # of a run that goes on, what was answered before
         target.make_contact(take_records(X, np.concatenate(known)))
-    if isinstance(target, Endpoint):
-        asked = [split.members, split.nonmembers, *([] if target.kind == "labels" else [outside])]
-        parts = itertools.chain(
-            [take_records(X, np.concatenate(asked))], () if probed is None else probed.variants(case.dataset)
-        )
-        estimate = target.expect(parts, further=0 if probed is None else probed.steps)
+    asked = [split.members, split.nonmembers, *([] if target.kind == "labels" else [outside])]
+    first = (take_records(X, np.concatenate(part)) for part in (asked,))  # taken only by a target that heeds it
+    parts = itertools.chain(first, () if probed is None else probed.variants(case.dataset))
+    estimate = target.expect(parts, further=0 if probed is None else probed.steps)
+    if estimate is not None:
         say(f"asking the target: {estimate}", None)
     if before or target.resumed:
         target.confirm(resumed=True)
@@ -100,7 +98,7 @@ def of_row(
     """Return what a target that was trained here answered, read as if it had been given."""
     known = facts.get("answers")
     decision = decide(answers, classes=len(case.dataset.classes)) if known is None else Decision(**known)
-    decimals = shown_decimals(count_decimals(answers)) if decision.kind == "probabilities" else None
+    said = Outputs(answers, decision.kind, len(case.dataset.classes), decision.type, decision.reason)
     labels = decision.kind == "labels"
     return Asked(
         answers[:n].argmax(axis=1) if labels else answers[:n],
@@ -110,8 +108,8 @@ def of_row(
         probes,
         decision.type,
         decision.reason,
-        capability_of(decision.kind, decimals),
-        decimals,
+        said.capability,
+        said.decimals,
     )
 
 
@@ -125,17 +123,17 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
             "labels",
         )  # of one that was never asked, the audited records tell what it answers
         asked = [*audited, outside] if together else audited
-        answer = target.query(take_records(X, np.concatenate(asked)))
+        answer = target.answer(take_records(X, np.concatenate(asked)))
         outputs: NDArray[Any]
         further: NDArray[Any] | None = None
         if answer.kind == "labels":
             outputs = answer.labels[:n]  # labels of other records serve no attack
         else:
+            if not together and len(outside):
+                more = target.answer(take_records(X, outside))
+                answer = replace(more, values=np.concatenate([answer.values, more.values]))
             values = answer.probabilities.astype(np.float32)
-            outputs, further = values[:n], values[n:]
-            if not together:
-                further = target.query(take_records(X, outside)).probabilities.astype(np.float32)
-            further = further if len(outside) else None
+            outputs, further = values[:n], values[n:] if len(outside) else None
         probes = {} if probed is None else probed.ask(target, case.dataset)
         trace = None
         if any("trace" in attack.needs for attack in case.attacks or ()):
@@ -143,18 +141,18 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
             losses = [signals.loss(answers, y).astype(np.float32) for answers in target.by_stage(X)]
             trace = np.stack(losses, axis=1) if losses else None
         queries = target.queries - before
-        target.confirm()
+        contact = target.confirm()
     return Asked(
         outputs,
         further,
         target.description,
-        queries + target.contact["queries"],
+        queries + contact["queries"],
         probes,
-        target.outputs or answer.kind,
-        None if target.decision is None else target.decision.reason,
-        target.capability,
-        target.decimals,
-        dict(target.contact),
+        answer.decision.type,
+        answer.reason,
+        answer.capability,
+        answer.decimals,
+        dict(contact),
         tuple(target.remarks),
         trace,
     )

@@ -128,12 +128,12 @@ def audit_canaries(
     """
     check_coins(planted)
     target = _target(model, planted)
-    training = target.query(planted.training.X)
+    training = target.answer(planted.training.X)
     check = check_ordinary(planted, training.labels)
     if not accept_weak:
         refuse_wrong_model(check)
-    canaries = target.query(planted.canaries.X)
-    theirs = [_target(reference, planted).query(planted.canaries.X) for reference in references]
+    canaries = target.answer(planted.canaries.X)
+    theirs = [_target(reference, planted).answer(planted.canaries.X) for reference in references]
     return bound_epsilon(planted, training, canaries, theirs, check=check, queries=target.queries)
 
 

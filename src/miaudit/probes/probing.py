@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks.label_only import LabelOnly
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import Records, n_records, take_records
 from miaudit.data.schema import Schema
@@ -17,49 +16,50 @@ from miaudit.errors import DataError
 from miaudit.evidence import Bools, Floats, Ints, Probes
 from miaudit.probes.hopskipjump import boundary_distance
 from miaudit.probes.variants import variant
+from miaudit.questions import Question, Votes, Walk
 from miaudit.seeds import generator
 from miaudit.targets.target import Target
 
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """Records of a data set that models are probed about, for which attacks, under one seed for all models."""
+    """Records of a data set about which models are asked more, under one seed for all models."""
 
     records: Ints  # (n,) numbers in the data set
-    attacks: tuple[LabelOnly, ...]
+    questions: tuple[Question, ...]
     seed: int
 
     def only(self, kind: str) -> Probed | None:
-        """Return what is asked for attacks of one kind; None if nothing is."""
-        attacks = tuple(attack for attack in self.attacks if attack.kind == kind)
-        return replace(self, attacks=attacks) if attacks else None
+        """Return the questions of one kind; None if there are none."""
+        questions = tuple(question for question in self.questions if question.kind == kind)
+        return replace(self, questions=questions) if questions else None
 
     def ask(self, target: Target, dataset: Dataset) -> dict[str, Probes]:
-        """Return what comes of it, by the attacks' ``question``; two attacks with one question are asked once."""
+        """Return what comes of it, by the question as a text."""
         X, labels = take_records(dataset.X, self.records), dataset.y[self.records]
         return {
-            question: probe(target, X, labels, dataset.schema, attack, seed=self.seed)
-            for question, attack in self._questions.items()
+            str(question): probe(target, X, labels, dataset.schema, question, seed=self.seed)
+            for question in dict.fromkeys(self.questions)
         }
 
     def variants(self, dataset: Dataset) -> Iterator[Records]:
         """Yield the records that will be asked about for votes, a variant of all records at a time."""
         X = take_records(dataset.X, self.records)
-        for attack in self._questions.values():
-            if attack.kind == "votes":
-                yield from _variants(X, dataset.schema, attack, self.seed)
+        for question in dict.fromkeys(self.questions):
+            if question.kind == "votes":
+                yield from _variants(X, dataset.schema, question, self.seed)
 
     @property
     def steps(self) -> int:
         """Most records that walks on the decision boundary will ask about; which, their answers decide."""
-        return len(self.records) * sum(a.queries for a in self._questions.values() if a.kind == "boundary")
+        return len(self.records) * sum(each.queries for each in {*self.questions} if each.kind == "boundary")
 
     def read(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> dict[str, Probes]:
         """Return what :meth:`ask` gave, from a model's stored row."""
         found = {}
-        for question, attack in self._questions.items():
-            name = "votes" if attack.kind == "votes" else "distances"
-            found[question] = Probes(**{name: arrays[question]}, queries=facts[f"queries of {question}"])
+        for question in self.questions:
+            name, text = "votes" if question.kind == "votes" else "distances", str(question)
+            found[text] = Probes(**{name: arrays[text]}, queries=facts[f"queries of {text}"])
         return found
 
     def check(self, dataset: Dataset) -> None:
@@ -71,16 +71,11 @@ class Probed:
             If values are missing, or there is no distance between them.
         """
         dataset.schema.require_complete("a label-only attack that asks about variants of records")
-        for attack in self.attacks:
-            if attack.kind == "boundary":
-                check_distances(dataset.X, dataset.schema)
-
-    @property
-    def _questions(self) -> dict[str, LabelOnly]:
-        return {attack.question: attack for attack in self.attacks}
+        if any(question.kind == "boundary" for question in self.questions):
+            check_distances(dataset.X, dataset.schema)
 
 
-def probe(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, *, seed: int) -> Probes:
+def probe(target: Target, X: Records, labels: Ints, schema: Schema, question: Question, *, seed: int) -> Probes:
     """Ask a target about variants of records, or along a walk on its decision boundary; only labels are heeded.
 
     Parameters
@@ -89,8 +84,8 @@ def probe(target: Target, X: Records, labels: Ints, schema: Schema, attack: Labe
         Answers with labels, or with anything that has a largest entry.
     X, labels, schema
         n records, their true classes (n,), and the columns.
-    attack
-        Says what to ask: kind, queries, noise.
+    question
+        What to ask.
     seed
         Of the draws. Two targets probed about the same records with one seed get the same variants.
 
@@ -111,24 +106,24 @@ def probe(target: Target, X: Records, labels: Ints, schema: Schema, attack: Labe
     if len(labels) != n:
         raise DataError(f"{n} records but {len(labels)} classes; give one class per record")
     before = target.queries
-    if attack.kind == "votes":
-        votes = _votes(target, X, labels, schema, attack, seed)
+    if question.kind == "votes":
+        votes = _votes(target, X, labels, schema, question, seed)
         return Probes(votes=votes, queries=target.queries - before)
-    distances = _distances(target, X, labels, schema, attack, seed)
+    distances = _distances(target, X, labels, schema, question, seed)
     return Probes(distances=distances, queries=target.queries - before)
 
 
-def _votes(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, seed: int) -> Bools:
-    votes = [target.query(asked).labels == labels for asked in _variants(X, schema, attack, seed)]
+def _votes(target: Target, X: Records, labels: Ints, schema: Schema, question: Votes, seed: int) -> Bools:
+    votes = [target.answer(asked).labels == labels for asked in _variants(X, schema, question, seed)]
     return np.stack(votes, axis=1)  # (n, queries)
 
 
-def _variants(X: Records, schema: Schema, attack: LabelOnly, seed: int) -> Iterator[Records]:
-    for k, level in enumerate(attack.levels()):
+def _variants(X: Records, schema: Schema, question: Votes, seed: int) -> Iterator[Records]:
+    for k, level in enumerate(question.levels()):
         if level == 0:
             yield X
         else:
-            yield variant(X, schema, level=level, rng=generator(seed, "variant", k), mirror=attack.mirror)
+            yield variant(X, schema, level=level, rng=generator(seed, "variant", k), mirror=question.mirror)
 
 
 def check_distances(X: Records, schema: Schema) -> None:
@@ -142,14 +137,14 @@ def check_distances(X: Records, schema: Schema) -> None:
     )
 
 
-def _distances(target: Target, X: Records, labels: Ints, schema: Schema, attack: LabelOnly, seed: int) -> Floats:
+def _distances(target: Target, X: Records, labels: Ints, schema: Schema, question: Walk, seed: int) -> Floats:
     check_distances(X, schema)
     ends = [np.array([getattr(column, end) for column in schema.columns]) for end in ("low", "high")]
     low, high = (float(end[0]) if schema.shape is not None else end for end in ends)
     dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float32)
 
     def ask(points: Floats) -> Ints:
-        return target.query(points.reshape(-1, *X.shape[1:]).astype(dtype)).labels
+        return target.answer(points.reshape(-1, *X.shape[1:]).astype(dtype)).labels
 
     flat = X.reshape(len(X), -1).astype(np.float64)
     scale = np.ones(flat.shape[1]) if schema.shape is not None else flat.std(axis=0)
@@ -160,7 +155,7 @@ def _distances(target: Target, X: Records, labels: Ints, schema: Schema, attack:
         labels,
         low=low / scale,
         high=high / scale,
-        queries=attack.queries,
+        queries=question.queries,
         seed=seed,
     )
     return walked.distance

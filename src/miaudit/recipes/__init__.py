@@ -5,17 +5,17 @@ from miaudit.recipes.building import (
     device_name,
     estimator_from_function,
     function_of_file,
+    innermost,
     named_estimator,
     placed,
     shortened,
-    unencoded,
 )
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
-from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
+from miaudit.recipes.recipe import GroupRecipe, Loadable, Model, Placeable, Recipe, Shortenable, Wrapping
 from miaudit.recipes.service import ServiceModel, ServiceRecipe
 from miaudit.recipes.standins import AmazonLike, GoogleLike, standin
 
@@ -26,25 +26,29 @@ __all__ = [
     "Fingerprint",
     "GoogleLike",
     "GroupRecipe",
+    "Loadable",
     "Model",
     "ModuleModel",
     "ModuleRecipe",
     "Network",
     "NetworkModel",
+    "Placeable",
     "Recipe",
     "ServiceModel",
     "ServiceRecipe",
+    "Shortenable",
+    "Wrapping",
     "as_recipe",
     "device_name",
     "estimator_from_function",
     "fingerprint",
     "fingerprint_of_recipe",
     "function_of_file",
+    "innermost",
     "load_weights",
     "named_estimator",
     "placed",
     "save_weights",
     "shortened",
     "standin",
-    "unencoded",
 ]

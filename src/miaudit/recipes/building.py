@@ -6,18 +6,15 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from miaudit.errors import PlanError
-from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.listed import made_estimator
-from miaudit.recipes.module import ModuleRecipe
-from miaudit.recipes.network import Network, require_torch
+from miaudit.recipes.network import require_torch
 from miaudit.recipes.parameters import refuse_parameters
-from miaudit.recipes.recipe import Recipe
+from miaudit.recipes.recipe import Placeable, Recipe, Shortenable, Wrapping
 
 
 def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
@@ -26,9 +23,20 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
     Raises
     ------
     PlanError
-        If it is neither, or an estimator whose parameters cannot be trained with.
+        If it is neither, an estimator whose parameters cannot be trained with, or a recipe that has a part of its training
+        done by one that it wraps.
     """
     if isinstance(thing, Recipe):
+        own = {*dir(type(thing)), *getattr(thing, "__dict__", {})}
+        lent = [
+            name for name in ("fit_many", "placed", "shortened", "around") if name not in own and hasattr(thing, name)
+        ]
+        if lent:
+            raise PlanError(
+                f"the recipe {type(thing).__name__} takes {', '.join(lent)} from a recipe that it wraps, by which models "
+                "would be trained without it: let it define them, or not hand them on in __getattr__; with inner and around "
+                "(see miaudit.recipes.Wrapping) it is placed and shortened as the recipe within"
+            )
         return thing
     if hasattr(thing, "get_params") and not isinstance(thing, type):
         recipe = EstimatorRecipe(thing, classes)
@@ -42,21 +50,21 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
 
 def device_name(recipe: Recipe) -> str:
     """Return where a recipe trains, "cpu" or "cuda"."""
-    inner = unencoded(recipe)
-    return inner.device if isinstance(inner, Network | ModuleRecipe) else "cpu"
+    inner = innermost(recipe)
+    return inner.device if isinstance(inner, Placeable) else "cpu"
 
 
-def unencoded(recipe: Recipe) -> Recipe:
-    """Return the recipe behind an encoder, or the recipe itself where there is none."""
-    return recipe.recipe if isinstance(recipe, Encoded) else recipe
+def innermost(recipe: Recipe) -> Recipe:
+    """Return the recipe behind encoders and the like, or the recipe itself where there are none."""
+    return innermost(recipe.inner) if isinstance(recipe, Wrapping) else recipe
 
 
 def shortened(recipe: Recipe) -> tuple[Recipe, int] | None:
-    """Return the recipe with one epoch, and its number of epochs; None if it has none."""
-    if isinstance(recipe, Encoded):
-        inner = shortened(recipe.recipe)
-        return None if inner is None else (replace(recipe, recipe=inner[0]), inner[1])
-    return (replace(recipe, epochs=1), recipe.epochs) if isinstance(recipe, Network | ModuleRecipe) else None
+    """Return a recipe that does a part of the training, and how many times as long the whole takes; None if none does."""
+    if isinstance(recipe, Wrapping):
+        part = shortened(recipe.inner)
+        return None if part is None else (recipe.around(part[0]), part[1])
+    return recipe.shortened() if isinstance(recipe, Shortenable) else None
 
 
 def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, here: bool = True) -> Recipe:
@@ -65,7 +73,7 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, her
     Parameters
     ----------
     device
-        "cpu" leaves the recipe as it is; "cuda" puts a network on an NVIDIA GPU; "auto" does so where it can.
+        "cpu" leaves the recipe as it is; "cuda" puts it on an NVIDIA GPU; "auto" does so where it can.
     dtype
         "float32" or "bfloat16" for a network's products; None leaves the recipe's own.
     here
@@ -76,10 +84,10 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, her
     PlanError
         If there is no such device or type, or the recipe is none of a network.
     """
-    if isinstance(recipe, Encoded):
-        inner = placed(recipe.recipe, device=device, dtype=dtype, here=here)
-        return recipe if inner is recipe.recipe else replace(recipe, recipe=inner)
-    if not isinstance(recipe, Network | ModuleRecipe):
+    if isinstance(recipe, Wrapping):
+        inner = placed(recipe.inner, device=device, dtype=dtype, here=here)
+        return recipe if inner is recipe.inner else recipe.around(inner)
+    if not isinstance(recipe, Placeable):
         if device == "cuda":
             raise PlanError(
                 [("device", f"{recipe.name} is no torch network and trains on the processor; leave it out")]
@@ -89,18 +97,18 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, her
         return recipe
     if dtype not in (None, "float32", "bfloat16"):
         raise PlanError([("dtype", f"got {dtype!r}; allowed: float32 or bfloat16")])
-    changes: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    where = recipe.device
     if device != "cpu":
         require_torch()
         import torch
 
         if device == "auto" and torch.cuda.is_available():
-            changes["device"] = "cuda"
+            where = "cuda"
         elif device == "cuda":
             from miaudit.recipes.training import device_of
 
-            changes["device"] = device_of(device).type if here else device
-    return replace(recipe, **changes) if changes else recipe
+            where = device_of(device).type if here else device
+    return recipe if where == recipe.device and dtype is None else recipe.placed(where, dtype)
 
 
 def named_estimator(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,15 @@ class Encoded:
     def name(self) -> str:
         """The recipe's own name."""
         return self.recipe.name
+
+    @property
+    def inner(self) -> Recipe:
+        """The recipe behind the encoder."""
+        return self.recipe
+
+    def around(self, recipe: Recipe) -> Encoded:
+        """Return another recipe behind the encoder."""
+        return replace(self, recipe=recipe)
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe's description and the encoder's."""

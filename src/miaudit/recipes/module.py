@@ -8,7 +8,8 @@ import importlib.metadata
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -176,6 +177,31 @@ class ModuleRecipe:
             If labels do not fit.
         """
         return self.fit_many(X, y, indices=[np.arange(X.shape[0])], classes=classes, seeds=[seed])[0]
+
+    def placed(self, device: str, dtype: str | None) -> ModuleRecipe:
+        """Return the recipe on a device, and in a type of numbers unless None."""
+        return replace(self, device=device, dtype=dtype or self.dtype)  # type: ignore[arg-type]
+
+    def shortened(self) -> tuple[ModuleRecipe, int]:
+        """Return the recipe with one epoch, and its number of epochs."""
+        return replace(self, epochs=1), self.epochs
+
+    def loaded(self, path: Path, *, classes: int, shape: tuple[int, ...], allow_pickle: bool) -> ModuleModel:
+        """Return the module with the weights in a file.
+
+        Raises
+        ------
+        PlanError
+            If the file does not fit the module, or the recipe standardizes by means that are not in it.
+        """
+        from miaudit.targets.files import load_model
+
+        if self.standardize:
+            raise PlanError(
+                f"{path} holds weights alone, and the recipe standardizes records by means that are not among them: give "
+                "target.module, a module that standardizes within"
+            )
+        return ModuleModel(self, load_model(path, module=self.build, allow_pickle=allow_pickle), classes, shape)
 
     def group_width(self, shape: tuple[int, ...], classes: int) -> int:
         """Return how many models are best trained in one call of ``fit_many``: 1 for all but small perceptrons."""

@@ -215,6 +215,23 @@ class Network:
             )
         return group_width(self._parameters(shape, classes))
 
+    def placed(self, device: str, dtype: str | None) -> Network:
+        """Return the recipe on a device, and in a type of numbers unless None."""
+        return replace(self, device=device, dtype=dtype or self.dtype)  # type: ignore[arg-type]
+
+    def shortened(self) -> tuple[Network, int]:
+        """Return the recipe with one epoch, and its number of epochs."""
+        return replace(self, epochs=1), self.epochs
+
+    def loaded(self, path: Path, *, classes: int, shape: tuple[int, ...], allow_pickle: bool = False) -> NetworkModel:
+        """Return the network with the weights in a file; see `load_weights`."""
+        return load_weights(self, path, classes=classes, shape=shape)
+
+    @property
+    def allocates_once(self) -> bool:
+        """Whether a training needs no memory after its first step."""
+        return self.kind == "mlp"
+
     def _parameters(self, shape: tuple[int, ...], classes: int) -> int:
         return sum(math.prod(weight) + weight[0] for weight in self.weight_shapes(shape, classes))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -48,4 +49,50 @@ class GroupRecipe(Recipe, Protocol):
         self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
     ) -> Sequence[Model]:
         """Train one model for each entry of ``indices``, the positions of its training records in X."""
+        ...
+
+
+@runtime_checkable
+class Placeable(Recipe, Protocol):
+    """A recipe whose models can be trained on a GPU, or in another type of numbers."""
+
+    @property
+    def device(self) -> str:
+        """Where its models are trained: "cpu" or "cuda"."""
+        ...
+
+    def placed(self, device: str, dtype: str | None) -> Recipe:
+        """Return the recipe on "cpu" or "cuda", with products in "float32" or "bfloat16"; None: in its own type."""
+        ...
+
+
+@runtime_checkable
+class Shortenable(Recipe, Protocol):
+    """A recipe whose cost can be told from a small part of it, such as one epoch."""
+
+    def shortened(self) -> tuple[Recipe, int]:
+        """Return a recipe that does a part of the training, and how many times as long the whole takes."""
+        ...
+
+
+@runtime_checkable
+class Wrapping(Recipe, Protocol):
+    """A recipe around another one, such as an encoder or a defence; what the inner one is able to do, it is."""
+
+    @property
+    def inner(self) -> Recipe:
+        """The recipe within."""
+        ...
+
+    def around(self, recipe: Recipe) -> Recipe:
+        """Return the same around another recipe."""
+        ...
+
+
+@runtime_checkable
+class Loadable(Recipe, Protocol):
+    """A recipe whose model can be made of a file of weights."""
+
+    def loaded(self, path: Path, *, classes: int, shape: tuple[int, ...], allow_pickle: bool) -> Model:
+        """Return the model for records of this shape with the weights of a safetensors or torch file."""
         ...

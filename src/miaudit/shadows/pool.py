@@ -399,7 +399,7 @@ class RowKeys:
             "seed": seed,
         }
         if probed is not None:
-            questions = sorted({attack.question for attack in probed.attacks})
+            questions = sorted({*map(str, probed.questions)})
             parts["probes"] = {"records": self._hash(probed.records), "questions": questions, "seed": probed.seed}
         return content_key(parts)
 

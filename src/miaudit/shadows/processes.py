@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from miaudit.data.dataset import Dataset
-from miaudit.recipes import Network, Recipe, unencoded
+from miaudit.recipes import Recipe, innermost
 from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
 from miaudit.shadows.training import (
     Failure,
@@ -211,8 +211,7 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     with door:
         dataset, recipe = door.recv()
-    inner = unencoded(recipe)
-    if not (isinstance(inner, Network) and inner.kind == "mlp"):  # fully connected networks allocate once
+    if not getattr(innermost(recipe), "allocates_once", False):
         _keep_freed_memory()
     _worker = (dataset, recipe, Store(folder))
     keep_descriptors()

@@ -273,7 +273,7 @@ def _seeded_answers(
         batch = min(target.batch_size, TOGETHER)
         for start in range(0, len(job.asked), batch):
             part = slice(start, start + batch)
-            answer = target.query(take_records(dataset.X, job.asked[part]))
+            answer = target.answer(take_records(dataset.X, job.asked[part]))
             outputs[part], correct[part] = answer.probabilities, answer.labels == dataset.y[job.asked[part]]
         probes = {} if job.probed is None else job.probed.ask(target, dataset)
     return outputs, correct, probes, target.decision

@@ -144,7 +144,7 @@ def asking(target: Target, domain: Domain) -> Ask:
     """
 
     def ask(values: Values) -> NDArray[np.floating[Any]]:
-        outputs = target.query(domain.records(values))
+        outputs = target.answer(domain.records(values))
         if outputs.kind == "labels":
             raise PlanError(
                 "model-based synthesis climbs by the target's confidence, and this target answers labels alone; use "
@@ -217,7 +217,7 @@ def from_marginals(marginals: Marginals, n: int, *, seed: int, target: Target | 
             raise PlanError(
                 "marginals of all classes tell no record's class: give a target to ask, or marginals by class"
             )
-        y = target.query(marginals.domain.records(values)).labels.astype(np.int64)
+        y = target.answer(marginals.domain.records(values)).labels.astype(np.int64)
     asked = 0 if target is None else n
     figures = {
         "options": {"labels": "class-conditional" if target is None else "target"},

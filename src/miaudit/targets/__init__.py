@@ -3,6 +3,7 @@
 from miaudit.targets.endpoint import Endpoint, connect
 from miaudit.targets.files import load_model
 from miaudit.targets.kept import keep
-from miaudit.targets.target import Outputs, Target, as_target, class_columns
+from miaudit.targets.outputs import Outputs
+from miaudit.targets.target import Target, as_target, class_columns
 
 __all__ = ["Endpoint", "Outputs", "Target", "as_target", "class_columns", "connect", "keep", "load_model"]

@@ -75,6 +75,37 @@ def class_columns(seen: Any, classes: int, names: Sequence[Any] | None, *, coded
     return np.array(numbers, dtype=np.int64)
 
 
+def trained_classes(model: Any, name: str) -> list[Any] | None:
+    """Return the classes that a model was trained on, where it says so.
+
+    Raises
+    ------
+    PlanError
+        If it is not fitted, or no classifier.
+    """
+    seen = classes_of(model)
+    if seen is not None or not hasattr(model, "get_params"):
+        return seen
+    from sklearn.base import is_clusterer, is_outlier_detector, is_regressor
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except (NotFittedError, TypeError):
+        raise PlanError(
+            f"the target {name} is not fitted: train it before the audit, or give a plan that does"
+        ) from None
+    for kind, what in (
+        (is_regressor, "a regressor"),
+        (is_clusterer, "a clusterer"),
+        (is_outlier_detector, "a detector"),
+    ):
+        if kind(model):
+            raise PlanError(f"the target {name} is {what}, and an audit is of classifiers")
+    return None
+
+
 def class_numbers(
     labels: NDArray[Any], classes: int, names: Sequence[Any] | None, start: int = 0, *, coded: bool = True
 ) -> NDArray[np.int64]:

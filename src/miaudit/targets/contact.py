@@ -9,12 +9,17 @@ whenever a run is resumed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import TargetError
+
+ANEW = ContextVar("ANEW", default=False)
+"""Whether the question is one that is asked anew; a target that keeps its answers then does not answer from them, whatever
+stands between it and who asks."""
 
 NOISE = 1e-6
 """Answers to the same record that differ by no more than this differ by arithmetic, not by chance."""

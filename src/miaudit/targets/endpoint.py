@@ -25,11 +25,12 @@ from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, Time
 from miaudit.files import write_atomically
 from miaudit.targets.classes import class_columns
 from miaudit.targets.client import MOST_BYTES, Client, Connection, check_url, identity_of, shown
-from miaudit.targets.contact import findings, repeated
+from miaudit.targets.contact import ANEW, findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
-from miaudit.targets.kept import record_keys, stacked
+from miaudit.targets.kept import LATE, record_keys, stacked
 from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
-from miaudit.targets.target import Outputs, Target
+from miaudit.targets.outputs import Outputs
+from miaudit.targets.target import Target
 from miaudit.targets.wire import Wire
 
 _VERBOSE, _MOST_EVER = 256, 2**30  # bytes of an answer to one record and class, with its name; and in all
@@ -73,6 +74,7 @@ class Endpoint(Target):
         name = wire.output or (wire.answer or "").rpartition(".")[2]
         hint = hint_of_name(name, f"its answers are named {name!r}")
         super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=kind, hint=hint)
+        self.source, self.named = "given url", True
         self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
         self.wire = wire
         self.limits = limits
@@ -124,12 +126,13 @@ class Endpoint(Target):
         if self._ledger is not None:
             self._ledger.deadline = at
 
-    def keep_in(self, folder: str | Path) -> None:
-        """Keep answers and log below a folder, unless they are kept elsewhere already."""
-        if self._folder is None and self._ledger is None:
+    def open(self, folder: Path | None, deadline: float | None, tell: Callable[[str], None]) -> None:
+        """Keep answers and log below a folder, unless they are kept elsewhere already; end at the deadline."""
+        self.tell, self.deadline = tell, deadline
+        if folder is not None and self._folder is None and self._ledger is None:
             if Path(folder).is_symlink():
                 raise StoreError(f"{folder} is a link, and answers are kept in a folder of their own; remove it")
-            self._folder = Path(folder)
+            self._folder = folder
 
     @property
     def identity(self) -> str:
@@ -203,21 +206,9 @@ class Endpoint(Target):
 
     def facts(self) -> dict[str, Any]:
         """Return this run's counts, for the provenance of a result."""
-        ledger = self.ledger
-        return {
-            "url": shown(self.url),
-            "format": self.wire.format,
-            "requests": ledger.requests,
-            "records_sent": ledger.sent,
-            "records_refused": ledger.refused,
-            "records_lost": ledger.lost,
-            "spent_over_all_runs": ledger.spent,
-            "budget": self.limits.budget,
-            "rate": self.limits.rate,
-            "price_per_1000": self.limits.price,
-        }
+        return {"url": shown(self.url), "format": self.wire.format, **self.ledger.facts()}
 
-    def query(self, X: Records) -> Outputs:
+    def answer(self, X: Records) -> Outputs:
         """Return the target's answers to n records, asking only about those never answered before.
 
         Raises
@@ -232,7 +223,7 @@ class Endpoint(Target):
             self.queries -= self.contact["records"]  # which are among the records asked about now
             if self.resumed:
                 self._confirm(set(self._expected) or set(record_keys(X)), resumed=True)
-        return super().query(X)
+        return super().answer(X)
 
     def make_contact(self, X: Records) -> dict[str, Any]:
         """Ask about the first few of some records; of a target that was met in an earlier run, ask nothing.
@@ -250,7 +241,7 @@ class Endpoint(Target):
             return self.contact
         X = take_records(X, np.arange(min(self.probes, n_records(X))))
         before, first = self.queries, self._ask(X)
-        super().query(X)  # checks what came; asks nothing
+        super().answer(X)  # checks what came; asks nothing
         again = self._ask(X, b"again")
         alone = self._ask(take_records(X, [0]), b"alone") if self._batch > 1 else first
         self.contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
@@ -304,7 +295,7 @@ class Endpoint(Target):
         """Return how many records were answered, not counting those that were asked again on purpose."""
         return sum(1 for _ in self.ledger.records())
 
-    def confirm(self, *, resumed: bool = False) -> None:
+    def confirm(self, *, resumed: bool = False) -> dict[str, Any]:
         """Ask the questions of first contact again, and see that the target is the model that it was then.
 
         After the other records nothing is asked if there were none since the last time. Where the budget is spent, or what
@@ -316,6 +307,7 @@ class Endpoint(Target):
             If it is another model now.
         """
         self._confirm(set(self._expected), resumed=resumed)
+        return self.contact
 
     def _confirm(self, needed: set[bytes], *, resumed: bool) -> None:
         answered, ledger = self._answered(), self.ledger
@@ -346,6 +338,7 @@ class Endpoint(Target):
 
     def _ask(self, X: Records, why: bytes = b"") -> NDArray[Any]:
         """Return answers, asking for those not kept; one asked again on purpose is kept beside the first, by the reason."""
+        why = os.urandom(8) if ANEW.get() else why
         keys = [key + why for key in record_keys(X)]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}  # identical records are asked about once
         missing = [i for key, i in sorted(first.items(), key=lambda item: item[1]) if not self.ledger.has(key)]
@@ -430,9 +423,7 @@ class Endpoint(Target):
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() > self.deadline:
-            raise TimeLimitError(
-                "the time limit came while the target was asked; every answer is kept, run again to go on"
-            )
+            raise TimeLimitError(LATE)
 
     def _explained(self, error: BaseException, keys: Sequence[bytes], missing: Sequence[int]) -> BaseException:
         if not isinstance(error, BudgetError):

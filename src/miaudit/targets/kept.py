@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records, column_names, kind_of, row_hashes, take_records
-from miaudit.errors import BudgetError, PlanError, TargetError
+from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError
+from miaudit.targets.contact import ANEW
 from miaudit.targets.form import array_of
 from miaudit.targets.ledger import Ledger, Limits
 
@@ -45,6 +47,9 @@ def stacked(answers: Sequence[Any]) -> NDArray[Any]:
     return np.array(answers, dtype=np.float64 if any(isinstance(answer, float) for answer in answers) else np.int64)
 
 
+LATE = "the time limit came while the target was asked; every answer is kept, run again to go on"
+
+
 class Kept:
     """A function from records to answers, such as a client of one's own, whose answers are kept; made by `keep`.
 
@@ -61,7 +66,19 @@ class Kept:
         place = hashlib.sha256(name.encode()).hexdigest()[:16]
         self.ledger = Ledger(None if folder is None else folder / place, limits)
 
+    def open(self, folder: Path | None, deadline: float | None, tell: Callable[[str], None]) -> None:
+        """End at the deadline; answers are kept where `keep` was told to."""
+        self.ledger.deadline = deadline
+
+    def facts(self) -> dict[str, Any]:
+        """Return this run's counts, for the provenance of a result."""
+        return self.ledger.facts()
+
     def __call__(self, X: Records) -> NDArray[Any]:
+        """Return what `answer` returns."""
+        return self.answer(X)
+
+    def answer(self, X: Records) -> NDArray[Any]:
         """Return the answers to some records, asking about those that were never answered.
 
         Raises
@@ -70,28 +87,15 @@ class Kept:
             If the budget does not cover them; the answers that came are kept.
         TargetError
             If the function fails, or does not answer all; what it answered before is kept.
+        TimeLimitError
+            If the deadline has passed; what it answered before is kept.
         """
-        keys = record_keys(X)
+        reason = os.urandom(8) if ANEW.get() else b""
+        keys = [key + reason for key in record_keys(X)]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}  # identical records are asked about once
         missing = sorted(i for key, i in first.items() if not self.ledger.has(key))
         for start in range(0, len(missing), self._batch):
             self._ask_some(X, keys, missing[start : start + self._batch])
-        return stacked([self.ledger.known(key) for key in keys])
-
-    def again(self, X: Records) -> NDArray[Any]:
-        """Return answers that are asked for anew, to see whether they are still those that are kept.
-
-        Raises
-        ------
-        BudgetError, TargetError
-            As when it is called.
-        """
-        reason = os.urandom(8)
-        keys = [key + reason for key in record_keys(X)]
-        first = {key: i for i, key in reversed(list(enumerate(keys)))}
-        rows = sorted(first.values())
-        for start in range(0, len(rows), self._batch):
-            self._ask_some(X, keys, rows[start : start + self._batch])
         return stacked([self.ledger.known(key) for key in keys])
 
     def known(self, X: Records) -> NDArray[np.bool_]:
@@ -99,6 +103,8 @@ class Kept:
         return np.array([self.ledger.has(key) for key in record_keys(X)], bool)
 
     def _ask_some(self, X: Records, keys: Sequence[bytes], rows: Sequence[int]) -> None:
+        if self.ledger.deadline is not None and time.monotonic() > self.ledger.deadline:
+            raise TimeLimitError(LATE)
         query = self.ledger.reserve([keys[i] for i in rows])
         part = list(rows[: len(query.records)])
         query.sending()

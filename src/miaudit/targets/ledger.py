@@ -227,6 +227,19 @@ class Ledger:
         """Records the budget still allows; None if there is no budget."""
         return None if self.limits.budget is None else max(0, self.limits.budget - self.spent)
 
+    def facts(self) -> dict[str, Any]:
+        """Return counts and limits, for the provenance of a result."""
+        return {
+            "requests": self.requests,
+            "records_sent": self.sent,
+            "records_refused": self.refused,
+            "records_lost": self.lost,
+            "spent_over_all_runs": self.spent,
+            "budget": self.limits.budget,
+            "rate": self.limits.rate,
+            "price_per_1000": self.limits.price,
+        }
+
     def fact(self, name: str) -> Any:
         """Return what was noted under a name, or None."""
         if self._base is None:

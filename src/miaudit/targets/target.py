@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,26 +14,24 @@ from miaudit.answers import (
     MORE_DECIMALS,
     ROUNDED,
     SUM_TOLERANCE,
-    Capability,
     Decision,
     Hint,
     Kind,
     Type,
-    capability_of,
     checked_type,
     count_decimals,
     decide,
     read,
     shown_decimals,
-    softmax,
     with_cut,
 )
 from miaudit.data.records import n_records, take_records
-from miaudit.errors import BudgetError, DataError, PlanError, TargetError
+from miaudit.errors import BudgetError, DataError, MiauditError, PlanError, TargetError
 from miaudit.seeds import generator
-from miaudit.targets.classes import class_columns, class_numbers, classes_of
-from miaudit.targets.contact import findings, repeated
+from miaudit.targets.classes import class_columns, class_numbers, classes_of, trained_classes
+from miaudit.targets.contact import ANEW, findings, repeated
 from miaudit.targets.form import array_of, columns_of_frame, texts_in_a_table
+from miaudit.targets.outputs import Outputs, Source
 from miaudit.targets.stages import Stages, stages_of
 from miaudit.targets.torch_modules import TorchQuestion
 
@@ -52,36 +50,6 @@ __all__ = [
     "class_numbers",
     "count_decimals",
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """A model's answers to n records.
-
-    ``values`` are (n, classes) numbers, or for labels (n,) class numbers. Of the top k, the classes that were not
-    answered are 0 and rows need not sum to one.
-    """
-
-    values: NDArray[Any]  # (n, classes), or (n,) int64 for labels
-    kind: Kind = "probabilities"
-    classes: int | None = None  # for labels, of which values cannot tell
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(n,) predicted classes; the first of those that tie."""
-        if self.kind == "labels":
-            return self.values
-        answer: NDArray[np.int64] = self.values.argmax(axis=1)
-        return answer
-
-    @property
-    def probabilities(self) -> NDArray[np.floating[Any]]:
-        """(n, classes): logits through a softmax, labels as ones and zeros, all else as answered."""
-        if self.kind == "labels":
-            one_hot = np.zeros((len(self.values), self.classes or 0), dtype=np.float32)
-            one_hot[np.arange(len(self.values)), self.values] = 1
-            return one_hot
-        return softmax(self.values) if self.kind == "logits" else self.values
 
 
 class Target:
@@ -111,6 +79,8 @@ class Target:
         The class of the data that each of ``names`` is, where they are in the model's order; None if they are in the data's.
     limit
         Says how many of some records to ask about at a time.
+    wrapped
+        What has hooks of its own, which are passed on.
 
     Attributes
     ----------
@@ -124,6 +94,8 @@ class Target:
         Whether the classes of its answers are known by name.
     stages
         How to ask for its answers after each stage of its training; None where it keeps none.
+    source
+        Where the model is: "given object", or "given url".
     advice
         What to do where it fails, for the end of the message.
     batch_size
@@ -153,6 +125,7 @@ class Target:
         coded: bool = True,
         order: NDArray[np.int64] | None = None,
         limit: Callable[[Any], int] | None = None,
+        wrapped: Any = None,
     ) -> None:
         self._ask = ask
         self._place = order
@@ -183,6 +156,10 @@ class Target:
         self.probes = 5
         self.resumed = False
         self._first: tuple[Any, NDArray[Any]] | None = None  # records of first contact, and the answers to them
+        self._wrapped = wrapped
+        self._read = False  # whether it answers with outputs, which are read already
+        url = getattr(wrapped, "source", None) == "given url"
+        self.source: Source = "given url" if url else "given object"
 
     @property
     def kind(self) -> Kind | None:
@@ -202,11 +179,6 @@ class Target:
     def decimals(self) -> int | None:
         """Most decimals seen in its probabilities; None if there are more than six, or none seen yet."""
         return shown_decimals(self._decimals)
-
-    @property
-    def capability(self) -> Capability:
-        """What can be attacked with; of a target not asked yet and not declared, probabilities."""
-        return capability_of(self.kind or "probabilities", self.decimals)
 
     def for_classes(self, classes: int, names: tuple[Any, ...] | None = None) -> Target:
         """Return this target for data of such classes.
@@ -240,7 +212,35 @@ class Target:
         """Take note of decimals seen before; None is more than six."""
         self._decimals = max(self._decimals, MORE_DECIMALS if decimals is None else decimals)
 
+    def __init_subclass__(cls) -> None:
+        if "query" in vars(cls):
+            raise TypeError(f"{cls.__name__} defines query, which an audit does not call; let it define answer")
+
+    def open(self, folder: Path | None, deadline: float | None, tell: Callable[[str], None]) -> None:
+        """Begin; this and the other hooks are described in `miaudit.targets.outputs`."""
+        self._pass_on("open", folder, deadline, tell)
+
+    def expect(self, parts: Iterable[Any], *, further: int = 0) -> Any:
+        """Take note of what will be asked about, and return what that takes, where it is known."""
+        return self._pass_on("expect", parts, further=further)
+
+    def facts(self) -> dict[str, Any]:
+        """Return counts and source, for the provenance of a result."""
+        return self._pass_on("facts") or {}
+
+    def close(self) -> None:
+        """End: nothing more is asked."""
+        self._pass_on("close")
+
+    def _pass_on(self, hook: str, *arguments: Any, **options: Any) -> Any:
+        function = getattr(self._wrapped, hook, None)
+        return function(*arguments, **options) if callable(function) else None
+
     def query(self, X: Any) -> Outputs:
+        """Return what `answer` returns."""
+        return self.answer(X)
+
+    def answer(self, X: Any) -> Outputs:
         """Return the target's answers to n records.
 
         Returns
@@ -274,7 +274,8 @@ class Target:
             values = self._checked(answers if self.order is None else answers[np.argsort(order)])
         else:
             values = np.empty(0, dtype=np.int64) if self.kind == "labels" else np.empty((0, self.classes))
-        return Outputs(values, self.kind or "probabilities", self.classes)
+        why = () if self.decision is None else (self.decision.type, self.decision.reason)
+        return Outputs(values, self.kind or "probabilities", self.classes, *why)
 
     def by_stage(self, X: Any) -> Iterator[NDArray[np.float64]]:
         """Yield (n, classes) probabilities after one stage of its training after the other; nothing where it keeps none.
@@ -324,7 +325,13 @@ class Target:
             If an answer is unusable.
         """
         self._check_width(X)
-        rows, known = np.arange(min(self.probes, n_records(X))), getattr(self._ask, "known", None)
+        rows, known = np.arange(min(self.probes, n_records(X))), getattr(self._wrapped, "known", None)
+        contact = self._pass_on("make_contact", X)
+        if contact is not None:  # the wrapped target knows what it keeps
+            self.resumed = bool(getattr(self._wrapped, "resumed", False))
+            self.answer(take_records(X, rows))  # which are kept
+            self.contact = {**contact, "answers": self.kind, "decimals": self.decimals}
+            return self.contact
         if known is not None:  # it keeps answers: see that those of an earlier run still hold
             before = np.asarray(known(X), bool)
             self.resumed = bool(before.any())
@@ -341,10 +348,14 @@ class Target:
 
     def _anew(self, X: Any) -> NDArray[Any]:
         """Return answers that are asked for now, also of a target that keeps answers."""
-        return self._answer(X, 0, ask=getattr(self._ask, "again", self._ask))
+        token = ANEW.set(True)
+        try:
+            return self._answer(X, 0)
+        finally:
+            ANEW.reset(token)
 
-    def confirm(self, *, resumed: bool = False) -> None:
-        """Ask the questions of first contact again, and see that the target is the model that it was then.
+    def confirm(self, *, resumed: bool = False) -> dict[str, Any]:
+        """Ask the questions of first contact again, see that the target is the model that it was, and return the contact.
 
         Parameters
         ----------
@@ -356,8 +367,10 @@ class Target:
         TargetError
             If it is another model now.
         """
+        seen = {key: self.contact[key] for key in ("answers", "decimals") if key in self.contact}
+        self.contact |= (self._pass_on("confirm", resumed=resumed) or {}) | seen
         if self._first is None:
-            return
+            return self.contact
         X, first = self._first
         try:
             repeated(
@@ -366,21 +379,26 @@ class Target:
                 lambda: self._anew(X),
                 since="before other records" if resumed else "at the end",
                 advice="Keep the model as it is while it is audited, and run again"
-                + (", with another name for the answers that are kept" if hasattr(self._ask, "again") else ""),
+                + (", with another name for the answers that are kept" if hasattr(self._wrapped, "known") else ""),
             )
         except BudgetError:
             reason = "the budget left no queries to ask the records of first contact again"
             self.contact |= {"unchanged": None, "unchanged_reason": reason}
         self.contact |= {"answers": self.kind, "decimals": self.decimals}
+        return self.contact
 
-    def _answer(self, X: Any, start: int, *, ask: Callable[[Any], Any] | None = None) -> NDArray[Any]:
+    def _answer(self, X: Any, start: int) -> NDArray[Any]:
         """Return what the target answers: (n, columns), or (n,) where that is one value a record."""
         n = n_records(X)
         self.queries += n
         try:
-            given = (ask or self._ask)(X)
+            given = self._ask(X)
+            if isinstance(given, Outputs):
+                given.refuse_odd(n, self.classes, self._declared, self.decision)
+                self._read, self.decision = True, given.decision
+                return given.values
             answer = array_of(given)
-        except TargetError:
+        except MiauditError:
             raise
         except Exception as error:
             raise TargetError(
@@ -421,6 +439,8 @@ class Target:
                 hint = self._hint() if callable(self._hint) else self._hint
                 self.decision = decide(answer, classes=self.classes, declared=self._declared, hint=hint)
                 self._one = answer.ndim == 1
+            if self._read:
+                return self._checked_outputs(answer, self.decision)
             if self.decision.type == "labels":
                 return self._labels(answer)
             if self._declared is None and answer.ndim == 2:
@@ -435,6 +455,11 @@ class Target:
             full[:] = values.min(axis=1, keepdims=True) - 100  # a class the model does not know is improbable
         full[:, self._columns] = values
         return full
+
+    def _checked_outputs(self, values: NDArray[Any], decision: Decision) -> NDArray[Any]:
+        if decision.kind != "labels":
+            values, self._decimals = read(values, Decision(decision.kind, decision.reason), decimals=self._decimals)
+        return values
 
     def _labels(self, answer: NDArray[Any]) -> NDArray[np.int64]:
         if answer.ndim == 2:  # the user wants no more than the labels
@@ -459,8 +484,9 @@ def as_target(
     Parameters
     ----------
     model
-        An object with ``predict_proba`` or with ``predict``, a torch module, a model that `load_model` returned, or a
-        function from records to answers. What the answers are is decided at the first query.
+        An object with ``predict_proba`` or with ``predict``, a torch module, a model that `load_model` returned, a
+        function from records to answers, or an object with ``answer``, from records to answers or `Outputs`, and any of the
+        hooks that `miaudit.targets.outputs` lists. What the answers are is decided at the first query.
     classes
         Number of classes of the data.
     names
@@ -487,13 +513,17 @@ def as_target(
     if isinstance(model, type):
         raise PlanError(f"the target is the class {model.__name__}, not a trained model; create and train it first")
     ask, hint, limit = _question(model)
+    if hasattr(model, "make_contact"):  # it passes on what it wraps
+        model.for_classes(classes, names)
+        model.declare(outputs)
+        outputs = None
     order = None
     if columns is not None:
         order = class_columns(columns, classes, names, coded=False)
         if len(order) != classes:
             raise PlanError([("columns", f"got {len(order)} names; all {classes} classes of the data are needed")])
         names, coded = tuple(columns), True
-    seen = _classes_seen(model)
+    seen = trained_classes(model, _name(model))
     own = order if seen is None else class_columns(seen, classes, names, coded=coded)
     target = Target(
         ask,
@@ -507,9 +537,12 @@ def as_target(
         coded=coded,
         order=order,
         limit=limit,
+        wrapped=model if callable(getattr(model, "answer", None)) else None,
     )
     target.named = target.named or getattr(model, "named", False)
-    target.stages = stages_of(model)
+    target.stages = (
+        None if hasattr(model, "answer") else stages_of(model)
+    )  # a wrapper changes what the model says of them
     if inspect.isroutine(model):
         target.advice = (
             ". A function that may fail now and then is asked through miaudit.targets.keep, which loses no answer"
@@ -519,8 +552,8 @@ def as_target(
 
 def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], int] | None]:
     """Return how to ask a model, what is known of its answers, and how many records it takes at a time."""
-    if hasattr(model, "answer") and hasattr(model, "hint"):
-        return model.answer, model.hint, getattr(model, "limit", None)
+    if callable(getattr(model, "answer", None)):
+        return model.answer, getattr(model, "hint", None), getattr(model, "limit", None)
     if hasattr(model, "predict_proba"):
         return model.predict_proba, Hint("probabilities", "its method is predict_proba"), None
     if _is_torch_module(model):
@@ -535,30 +568,6 @@ def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], in
         f"the target is a {type(model).__name__}; expected an object with predict_proba or predict, a torch module, or "
         "a function from records to probabilities or labels"
     )
-
-
-def _classes_seen(model: Any) -> list[Any] | None:
-    seen = classes_of(model)
-    if seen is not None or not hasattr(model, "get_params"):
-        return seen
-    from sklearn.base import is_clusterer, is_outlier_detector, is_regressor
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
-
-    try:
-        check_is_fitted(model)
-    except (NotFittedError, TypeError):
-        raise PlanError(
-            f"the target {_name(model)} is not fitted: train it before the audit, or give a plan that does"
-        ) from None
-    for kind, what in (
-        (is_regressor, "a regressor"),
-        (is_clusterer, "a clusterer"),
-        (is_outlier_detector, "a detector"),
-    ):
-        if kind(model):
-            raise PlanError(f"the target {_name(model)} is {what}, and an audit is of classifiers")
-    return None
 
 
 def _width(model: Any) -> int | None:

@@ -48,7 +48,7 @@ def changing(
 
     target = Target(ask, classes=classes, kind="probabilities")
     target.order = child_seed(seed, "questions") if shuffled else None
-    values = target.query(np.arange(len(answers))[:, None]).values
+    values = target.answer(np.arange(len(answers))[:, None]).values
     of_audited = np.empty_like(values[: len(sides)])
     of_audited[sides] = values[: len(sides)]
     return World(

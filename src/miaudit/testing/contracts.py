@@ -85,7 +85,7 @@ def check_target(target: Target, X: Any) -> None:
     """
     before, n = copy.deepcopy(X), X.shape[0]
     count = target.queries
-    outputs = target.query(X)
+    outputs = target.answer(X)
     values = outputs.values
     _require(target.queries - count == n, f"the target was asked about {n} records and counts {target.queries - count}")
     _require(outputs.kind == target.kind, f"the target answers {outputs.kind} and says it answers {target.kind}")
@@ -103,9 +103,9 @@ def check_target(target: Target, X: Any) -> None:
             values.shape == (n, target.classes) and bool(np.isfinite(values).all()),
             f"answers must be ({n}, {target.classes}) finite numbers, got {values.shape}",
         )
-    again = target.query(X).values
+    again = target.answer(X).values
     _require(np.array_equal(values, again), "the target answers the same records otherwise when asked again")
-    alone = target.query(X[:1]).values
+    alone = target.answer(X[:1]).values
     _require(
         bool(np.allclose(values[:1], alone, atol=1e-5)), "the target answers a record otherwise alone than among others"
     )

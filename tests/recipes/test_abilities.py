@@ -1,0 +1,105 @@
+"""Recipes of others are placed, shortened and wrapped by what they can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from miaudit.data import load_named
+from miaudit.errors import PlanError
+from miaudit.recipes import Encoded, ModuleRecipe, Network, as_recipe, device_name, innermost, placed, shortened
+from miaudit.shadows.training import Job, calibrated
+
+TRAINED = []  # rounds and records
+
+
+class Constant:
+    def predict_proba(self, X):
+        return np.full((len(X), 3), 1 / 3)
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """A recipe of somebody else's."""
+
+    rounds: int = 40
+    device: str = "cpu"
+    dtype: str = "float32"
+    name = "theirs"
+
+    def describe(self):
+        return {"rounds": self.rounds}
+
+    def fit(self, X, y, *, classes, seed):
+        TRAINED.append((self.rounds, len(y)))
+        return Constant()
+
+    def placed(self, device, dtype):
+        return replace(self, device=device, dtype=dtype or self.dtype)
+
+    def shortened(self):
+        return replace(self, rounds=1), self.rounds
+
+
+@dataclass(frozen=True)
+class Defended:
+    """A defence around any recipe."""
+
+    inner: object
+    name = "defended"
+
+    def describe(self):
+        return {"defended": self.inner.describe()}
+
+    def fit(self, X, y, *, classes, seed):
+        return self.inner.fit(X, y, classes=classes, seed=seed)
+
+    def around(self, recipe):
+        return Defended(recipe)
+
+
+class Lending:
+    """A defence that hands on all else, ``fit_many`` of the recipe within too, which knows of no defence."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def fit(self, X, y, *, classes, seed):
+        return self.inner.fit(X, y, classes=classes, seed=seed)
+
+
+@pytest.mark.parametrize("wrap", [lambda recipe: recipe, Defended, lambda r: Encoded(Defended(r), None)])
+@pytest.mark.parametrize("recipe", [Theirs(), Network(epochs=7), ModuleRecipe(dict, epochs=7)])
+def test_a_recipe_is_placed_and_shortened_by_what_it_can_do(recipe, wrap):
+    on_gpu = placed(wrap(recipe), device="cuda", here=False)
+    assert on_gpu == wrap(replace(recipe, device="cuda"))
+    assert device_name(on_gpu) == "cuda"
+    assert innermost(on_gpu) == replace(recipe, device="cuda")
+    assert placed(wrap(recipe), dtype="bfloat16") == wrap(replace(recipe, dtype="bfloat16"))
+    part, times = shortened(wrap(recipe))
+    assert (device_name(part), type(part), times) == ("cpu", type(wrap(recipe)), 40 if recipe == Theirs() else 7)
+    assert shortened(part)[1] == 1
+
+
+def test_the_cost_of_a_recipe_is_told_from_a_part_of_its_training():
+    TRAINED.clear()
+    job = Job("", "shadow 0", np.arange(50), np.arange(0), 1)
+    (found,) = calibrated([job], load_named("digits"), Defended(Theirs()))
+    assert TRAINED == [(1, 50)] * 2
+    assert found.seconds >= 0
+
+
+def test_what_a_recipe_cannot_do_is_said():
+    plain = Defended(type("Plain", (), {part: vars(Theirs)[part] for part in ("name", "describe", "fit")})())
+    assert shortened(plain) is None
+    assert device_name(plain) == "cpu"
+    with pytest.raises(PlanError, match="no torch network"):
+        placed(plain, device="cuda")
+    assert as_recipe(Defended(Network())) == Defended(Network())
+    with pytest.raises(PlanError, match="takes fit_many, placed, shortened from a recipe that it wraps"):
+        as_recipe(Lending(Network()))
