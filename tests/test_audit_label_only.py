@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from miaudit import audit
 from miaudit.attacks import Attack, Scores
-from miaudit.errors import DataError
+from miaudit.errors import DataError, PlanError
 from miaudit.questions import Votes, Walk
 from miaudit.result import Result
 
@@ -97,6 +97,9 @@ def test_an_attack_of_somebody_else_is_asked_what_it_names():
     assert found.auc.value > 0.55
     assert 400 * 4 < result.target.queries - run(attacks=["gap"]).target.queries <= 400 * (4 + 30)
     assert any("34 further queries a record" in line for line in result.threat_model)
+    two = type("Two", (Theirs,), {"questions": (Votes(queries=4), Votes(queries=5))})
+    with pytest.raises(PlanError, match="one question of Votes and one of Walk"):
+        run(attacks=[two()])
 
 
 def test_no_distance_between_categories():

@@ -14,6 +14,7 @@ from miaudit import signals
 from miaudit.answers import Decision, Type, decide
 from miaudit.case import Case
 from miaudit.data.records import take_records
+from miaudit.errors import PlanError
 from miaudit.evidence import Capability, Probes
 from miaudit.probes import Probed
 from miaudit.recipes.randomness import seeded_generators
@@ -49,6 +50,12 @@ class Asked:
 
 def probed_by(case: Case, draws: Draws) -> Probed | None:
     """Return what models are asked many times a record, where an attack asked for wants it."""
+    for each in case.attacks or ():
+        kinds = [getattr(question, "kind", None) for question in each.questions]
+        if len({*kinds} & {"votes", "boundary"}) < len(kinds):
+            raise PlanError(
+                [("attacks", f"{each.name} may name one question of Votes and one of Walk; it names {each.questions}")]
+            )
     questions = tuple(question for each in case.attacks or () for question in each.questions)
     if not questions:
         return None

@@ -3,7 +3,7 @@
 The method is ``answer(X) -> Outputs``. The hooks do nothing unless a target has a use for them; `Target` and `Endpoint` have
 all. An object that wraps another target, to change its answers, passes them on, by ``__getattr__`` or one by one:
 
-* ``for_classes(classes, names)``: which classes the data has, before anything is asked;
+* ``for_classes(classes, names)`` and ``declare(outputs)``: as of `Target`, before anything is asked;
 * ``open(folder, deadline, tell)``: where answers are kept (None: nowhere), until when it may take (by `time.monotonic`), and
   whom to tell how far it is, before anything is asked;
 * ``make_contact(X)``, ``confirm(resumed=...)`` and the attribute ``resumed``: as of `Target`;

@@ -513,9 +513,11 @@ def as_target(
     if isinstance(model, type):
         raise PlanError(f"the target is the class {model.__name__}, not a trained model; create and train it first")
     ask, hint, limit = _question(model)
-    if hasattr(model, "make_contact"):  # it passes on what it wraps
-        model.for_classes(classes, names)
-        model.declare(outputs)
+    wrapped: Any = model if callable(getattr(model, "answer", None)) else None
+    if callable(getattr(wrapped, "for_classes", None)):
+        wrapped.for_classes(classes, names)
+    if callable(getattr(wrapped, "declare", None)):
+        wrapped.declare(outputs)
         outputs = None
     order = None
     if columns is not None:
@@ -537,12 +539,10 @@ def as_target(
         coded=coded,
         order=order,
         limit=limit,
-        wrapped=model if callable(getattr(model, "answer", None)) else None,
+        wrapped=wrapped,
     )
     target.named = target.named or getattr(model, "named", False)
-    target.stages = (
-        None if hasattr(model, "answer") else stages_of(model)
-    )  # a wrapper changes what the model says of them
+    target.stages = None if wrapped is not None else stages_of(model)  # a wrapper changes the last one alone
     if inspect.isroutine(model):
         target.advice = (
             ". A function that may fail now and then is asked through miaudit.targets.keep, which loses no answer"
