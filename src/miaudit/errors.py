@@ -16,7 +16,8 @@ defect of miaudit, with which the command line ends in 70.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 
 from miaudit.visible import visible
 
@@ -82,3 +83,9 @@ class TimeLimitError(MiauditError):
     """The time limit came before the audit was done; what is done is kept."""
 
     exit_code = 4
+
+
+def nearest(name: str, known: Collection[str], *, cutoff: float = 0.6) -> str:
+    """Return the question whether the nearest of the known names was meant; nothing if none is near."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else ""

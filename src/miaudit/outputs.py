@@ -5,7 +5,6 @@ docs/outputs.md is the layout. Everything is checked here, so that what comes ou
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from miaudit.data.arrays import shown
 from miaudit.data.naming import as_names, check_names
 from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
-from miaudit.errors import DataError
+from miaudit.errors import DataError, nearest
 from miaudit.evidence import Bools, Evidence, Population, Variants
 from miaudit.stats import numbered
 from miaudit.targets.seen import answered_classes, reduce_alike
@@ -225,8 +224,7 @@ def _sizes(file: Arrays) -> None:
 def _names(arrays: Collection[str]) -> None:
     for key in arrays:
         if key not in ARRAYS and not (key.startswith(SLICE) and len(key) > len(SLICE)):
-            near = difflib.get_close_matches(key, ARRAYS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ARRAYS)} and {SLICE}NAME"
+            hint = nearest(key, ARRAYS) or f"known are {', '.join(ARRAYS)} and {SLICE}NAME"
             raise DataError(f"unknown array {key!r}; {hint}")
     for key in ("target", "labels", "member"):
         if key not in arrays:

@@ -6,7 +6,6 @@ once with its path. Paths in a plan are relative to the plan's own folder.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import tomllib
@@ -29,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, nearest
 
 Kind = Literal["file", "function", "class", "scheduler"]
 
@@ -595,8 +594,7 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
     value = problem.get("input")
     if problem["type"] == "extra_forbidden":
         name, allowed = str(problem["loc"][-1]), _allowed(problem["loc"][:-1])
-        near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
+        hint = nearest(name, allowed, cutoff=0.5) or f"allowed here: {', '.join(allowed)}"
         return path, f"unknown key; {hint}"
     if problem["type"] == "missing":
         return path, "missing, and it has no default"

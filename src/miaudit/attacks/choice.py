@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, Shokri, attack_name
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, nearest
 
 
 def shokri_of(options: Mapping[str, Any]) -> Shokri:
@@ -63,8 +62,7 @@ def _chosen(entry: str | Mapping[str, Any], known: Mapping[str, Attack], path: s
     else:
         raise PlanError([(path, f"must be a name, or a table with a name and options; got {entry!r}")])
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+        hint = nearest(name, names, cutoff=0.4) or f"known are {', '.join(names)}"
         raise PlanError([(path, f"unknown attack {name!r}; {hint}")])
     if isinstance(entry, str):
         return known[name]
@@ -91,8 +89,7 @@ def refuse_unknown(given: Iterable[str], known: Sequence[str], path: str) -> Non
     problems = []
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(known)}"
+            hint = nearest(key, known, cutoff=0.5) or f"allowed here: {', '.join(known)}"
             problems.append((f"{path}.{key}", f"unknown key; {hint}"))
     if problems:
         raise PlanError(problems)

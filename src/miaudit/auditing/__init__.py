@@ -26,7 +26,7 @@ from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, s
 from miaudit.auditing.drawing import draws_of, save_draws
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data import Copies, Dataset, features
-from miaudit.data.records import is_sparse, take_records
+from miaudit.data.records import densified, take_records
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Evidence, Population, Probes
@@ -388,8 +388,7 @@ def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] 
         return None
     if sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
         return np.asarray(schema.encode(X))
-    hashed = features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers
-    return np.asarray(hashed.toarray() if is_sparse(hashed) else hashed)
+    return densified(features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers)
 
 
 def _planned(case: Case, asked: Asked, evidence: ShadowEvidence) -> list[Planned]:

@@ -5,7 +5,6 @@ Nothing is downloaded. Each entry of :data:`NAMED` says where the data come from
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from miaudit.data.arrays import from_arrays
 from miaudit.data.dataset import Dataset
 from miaudit.data.load import Path_, from_table, load
 from miaudit.data.tables import Table, read_table
-from miaudit.errors import DataError
+from miaudit.errors import DataError, nearest
 
 FOLDER_VARIABLE = "MIAUDIT_DATA"
 
@@ -78,9 +77,8 @@ def load_named(
         If the name or an option is not known, or files are missing or not as described.
     """
     if name not in NAMED:
-        near = difflib.get_close_matches(name, NAMED, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"there is no data set {name!r}{hint} (known: {', '.join(NAMED)})")
+        hint = nearest(name, NAMED)
+        raise DataError(f"there is no data set {name!r}{hint and f'; {hint}'} (known: {', '.join(NAMED)})")
     info = NAMED[name]
     chosen = {option: allowed[0] for option, allowed in info.options.items()}
     for option, value in (options or {}).items():

@@ -57,6 +57,11 @@ def is_sparse(X: Any) -> bool:
     return bool(sparse.issparse(X))
 
 
+def densified(X: Any) -> NDArray[Any]:
+    """Return records as an array, sparse ones with their zeros."""
+    return X.toarray() if is_sparse(X) else np.asarray(X)
+
+
 def is_texts(X: Any) -> bool:
     """Return whether a record is one text, as text pipelines take it."""
     return isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind == "O"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from miaudit.data.records import (
     n_records,
 )
 from miaudit.data.room import require_room
-from miaudit.errors import DataError
+from miaudit.errors import DataError, nearest
 
 ColumnKind = Literal["numeric", "binary", "categorical", "time"]
 
@@ -369,8 +368,8 @@ def flat(X: NDArray[Any], scale: float = 1.0) -> NDArray[np.float32]:
 
 def unknown_column(name: str, known: Sequence[str]) -> str:
     """Return the sentence for a column name that is not there, with the nearest one that is."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    near = nearest(name, known)
+    hint = f"; {near}" if near else "."
     alone = known[0] if len(known) == 1 else ""
     for mark, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if mark in alone or alone.startswith("sep="):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +16,7 @@ from scipy.special import softmax
 from miaudit.errors import DataError, PlanError
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
+from miaudit.recipes.network import require_torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,7 +140,7 @@ class ModuleRecipe:
         return {
             "recipe": "module",
             "version": 3,
-            "torch": _require_torch(),
+            "torch": require_torch("a module recipe"),
             "build": describe_parameter(self.build),
             "module": _describe_module(self.build),
             **settings,
@@ -205,7 +204,7 @@ class ModuleRecipe:
 
     def group_width(self, shape: tuple[int, ...], classes: int) -> int:
         """Return how many models are best trained in one call of ``fit_many``: 1 for all but small perceptrons."""
-        _require_torch()
+        require_torch("a module recipe")
         from miaudit.recipes.module_training import built
         from miaudit.recipes.perceptron import as_perceptron
 
@@ -220,7 +219,7 @@ class ModuleRecipe:
         Together if the module is a plain fully connected network, otherwise one after the other; each comes out as it would
         alone. Parameters and errors are those of ``fit``, with a seed for each model.
         """
-        _require_torch()
+        require_torch("a module recipe")
         from miaudit.recipes.module_training import train_modules
 
         return train_modules(self, X, y, indices=indices, classes=classes, seeds=seeds)
@@ -284,9 +283,3 @@ def _describe_module(build: Callable[[], Any]) -> dict[str, Any]:
     kinds = {type(part) for part in module.modules() if not type(part).__module__.startswith("torch.")}
     codes = sorted(fingerprint(kind).sha256 for kind in kinds)
     return {"parts": parts, "weights": digest.hexdigest(), "code": codes}
-
-
-def _require_torch() -> str:
-    if importlib.util.find_spec("torch") is None:
-        raise PlanError("a module recipe needs torch, which is not installed. Run: pip install 'miaudit[torch]'")
-    return importlib.metadata.version("torch")

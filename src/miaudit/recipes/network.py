@@ -163,8 +163,7 @@ class Network:
             fields = {key: value for key, value in fields.items() if key not in _ONLY_CNN}
         if self.device == "cpu":
             del fields["device"]
-        require_torch()
-        return {"recipe": "network", "version": 2, "torch": importlib.metadata.version("torch"), **fields}
+        return {"recipe": "network", "version": 2, "torch": require_torch(), **fields}
 
     def weight_shapes(self, shape: tuple[int, ...], classes: int) -> list[tuple[int, ...]]:
         """Return shapes of the weights from the input on: ``(out, in, kernel, kernel)``, then ``(out, in)``.
@@ -523,10 +522,11 @@ def _real(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def require_torch() -> None:
-    """Raise a PlanError that says what to install, if torch is missing."""
+def require_torch(what: str = "a network recipe") -> str:
+    """Return the version of torch, or raise a PlanError that says what to install if it is missing."""
     if importlib.util.find_spec("torch") is None:
-        raise PlanError("a network recipe needs torch, which is not installed. Run: pip install 'miaudit[torch]'")
+        raise PlanError(f"{what} needs torch, which is not installed. Run: pip install 'miaudit[torch]'")
+    return importlib.metadata.version("torch")
 
 
 def _torch7(batch: int, **fields: Any) -> Network:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from miaudit.data.records import densified
 from miaudit.errors import PlanError
 from miaudit.recipes.estimator import EstimatorModel
 from miaudit.recipes.recipe import Recipe
@@ -195,7 +196,7 @@ def standin(name: str, params: dict[str, Any]) -> Recipe:
 
 
 def _dense(X: Any) -> NDArray[np.float64]:
-    dense = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=np.float64)
+    dense = densified(X).astype(np.float64)
     return dense.reshape(len(dense), -1)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.answers import Hint, hint_of_name
-from miaudit.data.records import n_records, take_records
+from miaudit.data.records import densified, n_records, take_records
 from miaudit.errors import PlanError, TargetError
 from miaudit.targets.batches import in_batches
 from miaudit.targets.classes import class_columns, class_numbers
@@ -276,8 +276,7 @@ class _Input:
 
     def run(self, outputs: list[str], X: Any) -> list[Any]:
         if len(self._inputs) == 1:
-            dense = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
-            fed = {self._inputs[0].name: _fitted(dense, self._inputs[0])}
+            fed = {self._inputs[0].name: _fitted(densified(X), self._inputs[0])}
         elif hasattr(X, "columns"):
             lacking = sorted({each.name for each in self._inputs} - set(X.columns))
             if lacking:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.answers import Hint
+from miaudit.data.records import densified
 from miaudit.errors import PlanError
 from miaudit.targets.batches import in_batches
 from miaudit.targets.form import array_of, cast, check_rounding
@@ -140,7 +141,7 @@ class ExportedModel:
     def _ask(self, X: Any) -> NDArray[Any]:
         import torch
 
-        dense = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+        dense = densified(X)
         if self._dtype == "bfloat16":
             inputs = torch.as_tensor(dense).to(torch.bfloat16)
             check_rounding(dense, inputs.double().numpy(), "the exported program", "bfloat16")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.answers import Hint
-from miaudit.data.records import n_records, take_records
+from miaudit.data.records import densified, n_records, take_records
 from miaudit.errors import TargetError
 from miaudit.targets.form import array_of, cast, check_rounding
 
@@ -78,7 +78,7 @@ class TorchQuestion:
         import torch
 
         with evaluating(self._module), torch.no_grad():
-            return array_of(self._tensor(self._forward(_dense(X))))
+            return array_of(self._tensor(self._forward(densified(X))))
 
     def hint(self) -> Hint | None:
         """Return what its last layer says of its answers, once it was asked."""
@@ -87,7 +87,7 @@ class TorchQuestion:
     def limit(self, X: Any) -> int:
         """Return how many of such records to ask about at a time."""
         if self._bytes is None:
-            self._watch(_dense(take_records(X, np.arange(min(1, n_records(X))))))
+            self._watch(densified(take_records(X, np.arange(min(1, n_records(X))))))
         return max(1, BYTES // max(1, self._bytes or 1))
 
     def _forward(self, dense: NDArray[Any], *, watched: bool = False) -> Any:
@@ -199,7 +199,3 @@ def _of_derivative(answer: Any) -> Hint | None:
             return hint_of_operation(name)
         step = step.next_functions[0][0] if step.next_functions else None
     return None
-
-
-def _dense(X: Any) -> NDArray[Any]:
-    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
