@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from miaudit import auditing
-from miaudit.auditing.drawing import draws_of
+from miaudit.auditing.drawing import bystanders_of, draws_of
 from miaudit.case import Case, case_of_model
 from miaudit.result import Result
 from miaudit.scoring import score
@@ -80,7 +80,8 @@ def sides(classes: int = 3) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def stored(path: Path, case: Case, folder: Path, kind: str | None) -> Path:
     """Write what target and shadows answered in an audit, in the layout of docs/outputs.md."""
     data, (draws, outside) = case.dataset, draws_of(case)
-    pool = ShadowPool(data, case.recipe, draws, Store(folder), child_seed(case.seed, "shadows"))
+    store, (apart, _) = Store(folder), bystanders_of(case)
+    pool = ShadowPool(data, case.recipe, draws, store, child_seed(case.seed, "shadows"), apart=apart)
     rows, p = pool.outputs(range(M)), len(draws.aside)
     about = slice(0, rows.shape[1] - p)
     asked, audited = draws.asked[:, about], draws.audited
@@ -105,6 +106,8 @@ def stored(path: Path, case: Case, folder: Path, kind: str | None) -> Path:
         arrays["population_features"] = data.schema.encode(data.X[outside])
         if p:
             arrays["population_shadows"] = rows[:, -p:]
+    if apart is not None:
+        arrays["bystanders"] = np.stack([store.part(job.key, "outputs", 0, 2 * N) for job in pool.bystander_plan])
     if data.groups is not None:
         arrays["group"] = np.asarray(data.groups[order]).astype(str)
     if kind is not None:

@@ -92,6 +92,7 @@ class Case:
     shadow_data: str = "real"  # as shadows.data of a plan
     synthesis_options: SynthesisPlan = field(default_factory=SynthesisPlan)  # type: ignore[arg-type]
     synthesis: dict[str, Any] | None = None  # figures of the synthetic records that are the population
+    bystanders: int = 8  # models beside overlapping shadows that are trained on no audited record
     outside: int | None = None  # records of the population to ask the target about; None: as many as members
     hashes: dict[str, str] = field(default_factory=dict)
     trained: list[TrainedTarget] = field(default_factory=list)  # a target that synthesis had to train, and asked
@@ -152,6 +153,7 @@ def case_of_plan(
         design=design,
         attacks=None if plan.attacks is None else chosen_attacks(plan.attacks, attack),
         outside=plan.split.outside,
+        bystanders=plan.shadows.bystanders,
         shadow_data=plan.shadows.data,
         synthesis_options=plan.synthesis,
         hashes=hashes,
@@ -173,6 +175,7 @@ def case_of_model(
     attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
     design: Design = "disjoint",
     outside: int | None = None,
+    bystanders: int = 8,
     outputs: Any = None,
     columns: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
@@ -240,6 +243,7 @@ def case_of_model(
             "recipe": None,
             "design": design,
             "outside": outside,
+            "bystanders": bystanders,
             "outputs": outputs,
             "unit": unit,
             "columns": None if columns is None else plain(list(columns), "columns"),
@@ -250,6 +254,7 @@ def case_of_model(
         design=design,
         attacks=chosen,
         outside=outside,
+        bystanders=bystanders,
         unit=unit,
         warnings=warnings,
     )

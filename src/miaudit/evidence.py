@@ -6,11 +6,12 @@ design), the pool after them. Two designs of the shadows meet here:
 * *overlapping*: every shadow answers every audited record; ``asked`` is None and row j of a shadow is record j;
 * *disjoint*: a shadow answers only the records it drew; ``asked[m, j]`` says which record row j of shadow m is about.
 
-Six things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
+Seven things may stand beside them, for the attacks that can use them: answers on a *population* of records that are
 not audited, answers on *variants* of the audited records, the records' own *features*, what came of *probes*, many
 questions about each record of which only the labels were heeded, the *trace* of the target's loss over the stages of its
-training, and the shadows' *own* rows, where those that were trained on no audited record answered records that some of
-them were trained on.
+training, the shadows' *own* rows, where those that were trained on no audited record answered records that some of them
+were trained on, and answers of *bystanders*, models trained on none of the audited records, which take the target's place in a
+control.
 
 Answers of many shadows on many records in many classes take gigabytes. They may be given as `Answers`, had from where
 they lie one model at a time; what an attack needs of them is mostly one number per row, and `Evidence.per_row` keeps that.
@@ -184,6 +185,9 @@ class Evidence:
         for itself.
     trace
         (n, stages) loss of the target on each audited record's class after each stage of its training, the last one final.
+    bystanders
+        (b, n, c) answers to the audited records of models that were trained on none of them, or `Answers`; None where the
+        shadows themselves are such models, or there are none.
 
     Raises
     ------
@@ -203,6 +207,7 @@ class Evidence:
     own: Evidence | None
     people: Ints | None  # (n_records,) or (n,)
     trace: Floats | None  # (n, stages)
+    bystanders: Floats | Answers | None  # (b, n, c)
     _kept: dict[Hashable, tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
     _whole: tuple[Evidence, int | None, Ints | slice] | None = field(init=False, repr=False)  # what this is a part of
 
@@ -221,6 +226,7 @@ class Evidence:
         own: Evidence | None = None,
         people: ArrayLike | None = None,
         trace: ArrayLike | None = None,
+        bystanders: ArrayLike | Answers | None = None,
     ) -> None:
         target_, shadows_ = np.asarray(target), shadows if isinstance(shadows, Answers) else np.asarray(shadows)
         inside_, labels_ = np.asarray(inside), np.asarray(labels)
@@ -246,6 +252,9 @@ class Evidence:
                 f"own must be rows of the same {len(shadows_)} shadows, beside their answers to the audited records; it has "
                 f"{len(own.models)} shadows"
             )
+        bystanders_ = bystanders if bystanders is None or isinstance(bystanders, Answers) else np.asarray(bystanders)
+        if bystanders_ is not None:
+            _check_block("bystanders", bystanders_, (len(bystanders_), len(target_), shadows_.shape[2]))
         object.__setattr__(self, "target", target_)
         object.__setattr__(self, "models", shadows_)
         object.__setattr__(self, "inside", inside_.astype(bool, copy=False))
@@ -258,6 +267,7 @@ class Evidence:
         object.__setattr__(self, "own", own)
         object.__setattr__(self, "people", None if people_ is None else people_.astype(np.int64, copy=False))
         object.__setattr__(self, "trace", trace_)
+        object.__setattr__(self, "bystanders", bystanders_)
         object.__setattr__(self, "_kept", {})
         object.__setattr__(self, "_whole", None)
 
@@ -327,7 +337,10 @@ class Evidence:
         if self._whole is not None:
             whole, stand_in, index = self._whole
             target, rows = whole.per_row(what, function, query=query)
-            return target if stand_in is None else rows[stand_in], rows[index]
+            if stand_in is not None:
+                own = stand_in < len(rows)  # else it is a bystander, whose numbers are not kept
+                target = rows[stand_in] if own else function(self.target, self.audited_labels)
+            return target, rows[index]
         if (what, query) not in self._kept:
             said, models = self.queries[query]
             numbers = [function(rows, y) for rows, y in zip(models, self.shadow_labels, strict=True)]
@@ -350,27 +363,57 @@ class Evidence:
         object.__setattr__(part, "_whole", (self, None, index))
         return part
 
-    def stand_in(self, model: int) -> Evidence:
+    def stand_in(self, model: int, among: ArrayLike | None = None) -> Evidence:
         """Return evidence in which a shadow that answered the audited records stands in the target's place.
 
-        The other shadows are its references, and ``inside[model]`` says who is a member. Attacks that learn, or set a
-        threshold, do it on stand-ins: their memberships are the attacker's own draws.
+        ``inside[model]`` says who is a member. Attacks that learn, or set a threshold, do it on stand-ins: their
+        memberships are the attacker's own draws.
+
+        Parameters
+        ----------
+        model
+            Number of the shadow.
+        among
+            Numbers of the shadows that are its references; default: all others.
         """
         if self.asked is not None:
             raise DataError(
                 "a shadow can stand in for the target where it answered the audited records (asked is None)"
             )
-        rest = self.of_shadows(np.delete(np.arange(len(self.models)), model))
-        population, variants = rest.population, rest.variants
+        everyone = np.arange(len(self.models)) if among is None else np.asarray(among, np.int64)
+        index = everyone[everyone != model]
+        rest = self.of_shadows(index)
+        population, variants, probes = rest.population, rest.variants, rest.probes
         if population is not None:
             answers = None if self.population is None or self.population.shadows is None else self.population.shadows
             population = None if answers is None else replace(population, target=answers[model])
         if variants is not None and self.variants is not None:
             variants = replace(variants, target=self.variants.shadows[:, model])
-        part = rest.replace(
-            target=self.models[model], population=population, variants=variants, probes=None, trace=None
-        )
-        object.__setattr__(part, "_whole", (self, model, np.delete(np.arange(len(self.models)), model)))
+        if probes is not None:
+            assert self.probes is not None
+            votes = self.probes.shadow_votes
+            probes = None if votes is None else replace(probes, votes=votes[model], distances=None)
+        said = self.models[model]
+        said = said.argmax(axis=1) if self.target.ndim == 1 else said
+        part = rest.replace(target=said, population=population, variants=variants, probes=probes, trace=None)
+        own = self.models[model]
+        own = own.argmax(axis=1) if self.target.ndim == 1 else own
+        part = rest.replace(target=own, population=population, variants=variants, probes=probes)
+        object.__setattr__(part, "_whole", (self, model, index))
+        return part
+
+    def of_bystander(self, bystander: int) -> Evidence:
+        """Return evidence in which a bystander stands in the target's place; all shadows are its references.
+
+        It has neither probes nor variants, about which bystanders are not asked, and keeps the target's answers on the
+        population.
+        """
+        if self.bystanders is None:
+            raise DataError("the evidence holds no answers of bystanders")
+        answers = self.bystanders[bystander]
+        answers = answers.argmax(axis=1) if self.target.ndim == 1 else answers
+        part = self.replace(target=answers, probes=None, variants=None, trace=None, bystanders=None)
+        object.__setattr__(part, "_whole", (self, len(self.models) + bystander, slice(None)))
         return part
 
     def of_shadows(self, chosen: ArrayLike) -> Evidence:

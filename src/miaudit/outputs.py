@@ -49,6 +49,7 @@ ARRAYS = {
     "population_features": "(p, d) the numbers they consist of",
     "variants_target": "(q, n, classes) answers of the target on q variants of each audited record",
     "variants_shadows": "(q, m, n, classes) answers of the shadows on the same variants",
+    "bystanders": "(b, n, classes) answers to the audited records of models that were trained on none of them",
     "features": "(n, d) the numbers the audited records consist of",
     "trace": "(n, stages) loss of the target on each audited record after each stage of its training, the last one final",
     "ids": "(n,) what to call the audited records",
@@ -63,9 +64,10 @@ DIMENSIONS = {
     "variants_target": 3,
     "shadows": 3,
     "population_shadows": 3,
+    "bystanders": 3,
     "variants_shadows": 4,
 }
-SHADOWS = ("shadows", "population_shadows", "variants_shadows")
+SHADOWS = ("shadows", "population_shadows", "variants_shadows", "bystanders")
 
 SLICE = "slice_"
 SAY = (
@@ -165,6 +167,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     asked = _whole(arrays["asked"], "asked") if "asked" in arrays else None
     variants = _variants(answers) if asked is None else None
     beside: dict[str, Any] = {"features": _numbers(arrays, "features"), "population": _population(arrays, answers)}
+    beside["bystanders"] = answers.get("bystanders")
     people = _people(arrays, n, len(labels))
     beside["trace"] = _trace(arrays, n)
     shadows = answers["shadows"]
@@ -436,13 +439,16 @@ def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
     )
     further = evidence.asked >= n
     widths = np.unique(further.sum(axis=1))
+    apart = not direct.inside.any() and (direct.bystanders is None or len(direct.bystanders) < m)
+    if apart:  # shadows that were trained on no audited record are bystanders, and more than were given
+        evidence, direct = evidence.replace(bystanders=direct.models), direct.replace(bystanders=None)
     if direct.inside.any() or len(widths) != 1 or not widths[0]:
         return evidence, direct
     # audited records that no shadow was trained on would teach what out looks like twice over
     keep = np.nonzero(further)[1].reshape(m, -1)
-    own = evidence.replace(
-        shadows=evidence.shadows[models, keep], inside=evidence.inside[models, keep], asked=evidence.asked[models, keep]
-    )
+    rows = (models, keep)
+    asked = np.asarray(evidence.asked)[rows]
+    own = evidence.replace(shadows=evidence.shadows[rows], inside=evidence.inside[rows], asked=asked)
     return own, direct.replace(own=own)
 
 

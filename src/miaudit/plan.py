@@ -323,6 +323,12 @@ class ShadowPlan(Section):
     train: int | None = Field(None, ge=2, description="records each is trained on; default: as many as members")
     test: int | None = Field(None, ge=1, description="records each is tested on; default: as many as it is trained on")
     minimum: int | None = Field(None, ge=1, description="the run fails if fewer can be trained; default: half")
+    bystanders: int = Field(
+        8,
+        ge=0,
+        description="overlapping: further models, trained on no audited record, that show whether the sides differ in how hard "
+        "they are; disjoint shadow models are such models themselves. 0: no such control",
+    )
 
     @model_validator(mode="after")
     def _minimum_can_be_reached(self) -> ShadowPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -94,6 +95,23 @@ class Attack(ABC):
         """Return (n,) float64 scores of the audited records, higher = member, under seed 0."""
         return self.run(evidence).score
 
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Return the scores of other models in the target's place, for the control by bystanders.
+
+        By default each is attacked by a run of its own. An attack that learns what does not depend on the target learns it
+        once, from ``evidence``.
+
+        Parameters
+        ----------
+        evidence
+            What the attack reads about the target.
+        others
+            The same about each of the other models.
+        seed
+            As of :meth:`run`.
+        """
+        return [self.run(other, seed=seed).score for other in others]
+
     @property
     def options(self) -> dict[str, Any]:
         """The attack's options as plain values, for the record of an audit."""
@@ -101,8 +119,8 @@ class Attack(ABC):
         return {k: v if v is None or isinstance(v, str | bool | int | float) else repr(v) for k, v in values.items()}
 
 
-def require(attack: Attack, evidence: Evidence) -> None:
-    """Raise DataError if the evidence lacks what the attack needs, saying what and how much there is."""
+def require(attack: Attack, evidence: Evidence) -> Evidence:
+    """Return the evidence, or raise DataError if it lacks what the attack needs, saying what and how much there is."""
     needs, m = attack.needs, len(evidence.models)
     if "probabilities" in needs and evidence.target.ndim == 1:
         raise DataError(f"{attack.name} needs the target's probabilities; it answers labels only")
@@ -125,6 +143,7 @@ def require(attack: Attack, evidence: Evidence) -> None:
         raise DataError(f"{attack.name} needs the features of the audited and of the population's records")
     if "features" in needs and evidence.population is not None and evidence.population.features is None:
         raise DataError(f"{attack.name} needs the features of the population's records; those of the audited are there")
+    return evidence
 
 
 def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tuple[str, ...] = ()) -> Scores:
@@ -145,6 +164,33 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
         "others"
     )
     return Scores(filled, None, (*notes, note), missing=missing)
+
+
+def in_one_run(
+    attack: Attack, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0
+) -> list[NDArray[np.float64]]:
+    """Return the scores of others from one run about all their answers together.
+
+    For attacks that judge each answer by itself and take no heed of how other models answered that record.
+    """
+    if not others:
+        return []
+    n, count = evidence.n, len(others)
+    asked = np.broadcast_to(np.arange(n), evidence.inside.shape) if evidence.asked is None else evidence.asked
+    people, features = evidence.audited_people, evidence.features
+    together = evidence.replace(
+        target=np.concatenate([other.target for other in others]),
+        labels=np.concatenate([*[evidence.audited_labels] * count, evidence.labels[n:]]),
+        asked=np.where(asked < n, asked, asked + (count - 1) * n),
+        features=None if features is None else np.concatenate([features] * count),
+        people=None if people is None else np.concatenate([people] * count),
+        variants=None,
+        probes=None,
+        own=None,
+        trace=None,
+        bystanders=None,
+    )
+    return np.split(attack.run(together, seed=seed).score, count)
 
 
 LABELS_ONLY = "the target answers labels only; the shadows' answers were reduced to labels as well"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -89,6 +90,10 @@ class LiRA(Attack):
         """Score by the likelihood ratio, decide by shadows in the target's place; nothing is drawn."""
         require(self, evidence)
         return decided(self._ranked(evidence), self._ranked, evidence, least_shadows=self.least_shadows)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
+        """Score each other model, and decide nothing; see :meth:`Attack.scores_of`."""
+        return [self._ranked(require(self, other)).score for other in others]
 
     def _ranked(self, evidence: Evidence) -> Scores:
         q = len(evidence.queries)

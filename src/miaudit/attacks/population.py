@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import signals
-from miaudit.attacks.attack import Attack, Scores, require, with_missing
+from miaudit.attacks.attack import Attack, Scores, in_one_run, require, with_missing
 from miaudit.attacks.moments import resolved_rows, sides
 from miaudit.evidence import Evidence, Ints
 
@@ -50,6 +51,10 @@ class AttackP(Attack):
         below = (np.searchsorted(others, loss, side="left") + np.searchsorted(others, loss, side="right")) / 2
         # by its logarithm, which tells losses near 0 apart where the count has used up the digits
         return Scores(share(len(others) - below, len(others), -np.log(np.maximum(loss, 1e-300))))
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Judge all others' answers by the target's on the population, which leaves the ranking that of the loss."""
+        return in_one_run(self, evidence, others, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require
 from miaudit.errors import DataError, PlanError
-from miaudit.evidence import Evidence, Ints
+from miaudit.evidence import Evidence, Ints, Population
 from miaudit.seeds import child_seed, generator
 
 Head = Literal["gaussian", "quantile"]
@@ -71,10 +72,7 @@ class Quantile(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Learn on the population and judge the audited records; the seed draws the components of wide records."""
         require(self, evidence)
-        population = evidence.population
-        assert population is not None
-        assert evidence.features is not None
-        assert population.features is not None
+        population, inputs, known = self._learned_from(evidence, seed)
         tail = self.alpha if self.head == "quantile" else _LEVELS[0]
         p, least = len(population.labels), int(np.ceil(_TAIL / tail))
         if p < least:
@@ -82,19 +80,15 @@ class Quantile(Attack):
                 f"quantile with the {self.head} head needs a population of at least {least} records, {_TAIL} beyond its "
                 f"outermost quantile; got {p}"
             )
-        floor = signals.resolution([population.target, evidence.target])
-        known = signals.hinge(population.target, population.labels, floor=floor)  # (p,)
-        said = signals.hinge(evidence.target, evidence.audited_labels, floor=floor)  # (n,)
-        x = _columns(population.features, evidence.features, seed)
-        inputs = [_with_class(c, y) for c, y in zip(x, (population.labels, evidence.audited_labels), strict=True)]
+        said = _hinge(evidence, population)
         with threadpool_limits(1):
-            score = self._standardised(inputs[0], known, inputs[1], said, evidence.classes, seed)
+            mean, spread = self._expected(inputs[0], known, inputs[1], evidence.classes, seed)
+            score = (said - mean) / spread
             held_out = np.empty(p)
             for fold in np.array_split(generator(seed, "folds").permutation(p), _FOLDS):
                 rest = np.setdiff1d(np.arange(p), fold)
-                held_out[fold] = self._standardised(
-                    inputs[0][rest], known[rest], inputs[0][fold], known[fold], evidence.classes, seed
-                )
+                mean, spread = self._expected(inputs[0][rest], known[rest], inputs[0][fold], evidence.classes, seed)
+                held_out[fold] = (known[fold] - mean) / spread
         rank = int(np.ceil((1 - self.alpha) * (p + 1)))  # of the conformal cut among the population's scores
         if rank > p:
             least = int(np.ceil(1 / self.alpha)) - 1
@@ -102,17 +96,36 @@ class Quantile(Attack):
             return Scores(score, None, (f"it ranks and does not decide: {few}",))
         return Scores(score, score > np.sort(held_out)[rank - 1])
 
-    def _standardised(self, x: Array, known: Array, asked: Array, said: Array, classes: int, seed: int) -> Array:
-        """Learn from records x and what the target says of them, ``known``, how far ``said`` lies above what is usual."""
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
+        """Judge all others' answers by what is learned from the target's on the population; see :meth:`Attack.scores_of`."""
+        population, inputs, known = self._learned_from(evidence, seed)
+        with threadpool_limits(1):
+            mean, spread = self._expected(inputs[0], known, inputs[1], evidence.classes, seed)
+        return [np.asarray((_hinge(other, population) - mean) / spread, np.float64) for other in others]
+
+    def _learned_from(self, evidence: Evidence, seed: int) -> tuple[Population, list[Array], Array]:
+        """Return the population, its records and the audited ones as numbers, and (p,) what the target says of the former."""
+        population = require(self, evidence).population
+        assert population is not None
+        assert evidence.features is not None
+        assert population.features is not None
+        x = _columns(population.features, evidence.features, seed)
+        labels = (population.labels, evidence.audited_labels)
+        floor = signals.resolution([population.target, evidence.target])
+        known = signals.hinge(population.target, population.labels, floor=floor)
+        return population, [_with_class(c, y) for c, y in zip(x, labels, strict=True)], known
+
+    def _expected(self, x: Array, known: Array, asked: Array, classes: int, seed: int) -> tuple[Array, Array | float]:
+        """Learn from records x and what the target says of them, ``known``, what is usual for others, and its spread."""
         categorical = [0] if classes <= 255 else None  # the most that trees take as categories
         levels = (1 - self.alpha,) if self.head == "quantile" else _LEVELS
         fitted = np.sort([self._quantile(level, x, known, asked, categorical, seed) for level in levels], axis=0)
         if self.head == "quantile":
-            return np.asarray(said - fitted[0], np.float64)
+            return np.asarray(fitted[0], np.float64), 1.0
         z = ndtri(np.array(levels))  # symmetric about 0, so mean and slope are those of a least-squares line
         mu, sigma = fitted.mean(axis=0), z @ fitted / (z @ z)
         least_sigma = max(1e-3 * float(known.std()), signals.FLOOR)
-        return np.asarray((said - mu) / np.maximum(sigma, least_sigma), np.float64)
+        return np.asarray(mu, np.float64), np.maximum(sigma, least_sigma)
 
     def _quantile(
         self, level: float, x: Array, y: Array, asked: Array, categorical: list[int] | None, seed: int
@@ -130,6 +143,12 @@ class Quantile(Attack):
             random_state=child_seed(seed, "quantile"),
         )
         return np.asarray(model.fit(x, y).predict(asked), np.float64)
+
+
+def _hinge(evidence: Evidence, population: Population) -> Array:
+    """(n,) hinge of the audited records, zeros taken for the resolution of all answers at hand."""
+    floor = signals.resolution([population.target, evidence.target])
+    return signals.hinge(evidence.target, evidence.audited_labels, floor=floor)
 
 
 def _columns(population: NDArray[Any], audited: NDArray[Any], seed: int) -> list[Array]:

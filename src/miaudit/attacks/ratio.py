@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -75,8 +76,18 @@ class Ratio(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Learn on stand-ins and score the target; the seed is that of the trees."""
-        require(self, evidence)
-        target, shadows = _logs(evidence)
+        learned = self._learned(require(self, evidence))
+        score = learned.log_odds([evidence], trees=self.trees, seed=seed)[0]
+        notes = (f"learned on {learned.models} shadow models in the target's place, {len(learned.y)} rows",)
+        return Scores(score, score > 0 if learned.overlapping else None, notes)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
+        """Score each other model by what is learned once; see :meth:`Attack.scores_of`."""
+        return self._learned(require(self, evidence)).log_odds(others, trees=self.trees, seed=seed)
+
+    def _learned(self, evidence: Evidence) -> Learned:
+        """Return the rows of stand-ins."""
+        _, shadows = _logs(evidence)
         everyone = np.ones(evidence.inside.shape, bool)
         overlapping = bool(stand_ins(evidence, most=1))
         if overlapping:
@@ -91,11 +102,7 @@ class Ratio(Attack):
                 "ratio needs rows of shadow models in the target's place: at least 20 of records they were trained on and 20 "
                 f"of others, each answered by another shadow, too; got {int(y.sum())} and {int((~y).sum())}"
             )
-        asked = _features(target, shadows, evidence.inside, everyone, both=overlapping)
-        with threadpool_limits(1):
-            score = _log_odds(x, y, asked, trees=self.trees, seed=child_seed(seed, "ratio"))
-        notes = (f"learned on {len(rows)} shadow models in the target's place, {len(y)} rows",)
-        return Scores(score, score > 0 if overlapping else None, notes)
+        return Learned(x, y, len(rows), overlapping)
 
     def _on_their_own(self, own: Evidence | None) -> list[tuple[Array, Bools]]:
         """Return features and memberships of shadows on records of their own that others answered."""
@@ -107,6 +114,26 @@ class Ratio(Attack):
         return [
             _of_stand_in(j, Logs(phi, soft), inside, answered, both=False) for j in range(min(self.stand_ins, len(phi)))
         ]
+
+
+class Learned(NamedTuple):
+    """What stand-ins show: rows of features and their memberships, of so many ``models``."""
+
+    x: Array
+    y: Bools
+    models: int
+    overlapping: bool
+
+    def log_odds(self, asked: Sequence[Evidence], *, trees: int, seed: int) -> list[Array]:
+        """Learn from the rows, and return the log-odds of each target's records."""
+        features = []
+        for each in asked:
+            target, shadows = _logs(each)
+            everyone = np.ones(each.inside.shape, bool)
+            features.append(_features(target, shadows, each.inside, everyone, both=self.overlapping))
+        with threadpool_limits(1):
+            score = _log_odds(self.x, self.y, np.concatenate(features), trees=trees, seed=child_seed(seed, "ratio"))
+        return np.split(score, np.cumsum([len(each) for each in features])[:-1])
 
 
 class Logs(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -97,6 +98,10 @@ class RMIA(Attack):
         """Score by the chosen form, decide by shadows in the target's place; nothing is drawn, the seed plays no part."""
         require(self, evidence)
         return decided(self._ranked(evidence), self._ranked, evidence, least_shadows=self.least_shadows)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
+        """Score each other model, and decide nothing; see :meth:`Attack.scores_of`."""
+        return [self._ranked(require(self, other)).score for other in others]
 
     def _ranked(self, evidence: Evidence) -> Scores:
         target, shadows = signal_rows(evidence, ("log", self.temperature), self._log)

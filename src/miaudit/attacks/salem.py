@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -103,6 +104,11 @@ class Salem(Attack):
         """Train on the shadow's rows and judge the target's answers; see :class:`Attack`."""
         score = self.fit(evidence, seed=seed).score(evidence.target)
         return Scores(score, score > 0.5)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Judge all others' answers by one attack model; see :meth:`Attack.scores_of`."""
+        model = self.fit(evidence, seed=seed)
+        return [model.score(other.target) for other in others]
 
 
 def _largest(outputs: NDArray[Any], top: int) -> NDArray[np.float32]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks.attack import LABELS_ONLY, Attack, ClassModel, Scores, label_vectors, shadow_rows, shadow_sides
+from miaudit.attacks.attack import (
+    LABELS_ONLY,
+    Attack,
+    ClassModel,
+    Scores,
+    in_one_run,
+    label_vectors,
+    shadow_rows,
+    shadow_sides,
+)
 from miaudit.attacks.net import Net, Rows, Training, fit
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools, Evidence, Ints
@@ -126,6 +135,10 @@ class Shokri(Attack):
             for label in range(classes)
         )
         return Scores(score, score > 0.5, notes + self._notes(models, len(labels)), models)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Judge all others' answers by one run of the attack models; see :meth:`Attack.scores_of`."""
+        return in_one_run(self, evidence, others, seed=seed)
 
     def _judges(
         self, evidence: Evidence, index: list[Ints], inside: Bools, labels: list[int], seed: int

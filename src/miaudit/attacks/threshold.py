@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -9,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import signals
-from miaudit.attacks.attack import LABELS_ONLY, Attack, ClassModel, Scores, label_vectors, require, shadow_sides
+from miaudit.attacks.attack import (
+    LABELS_ONLY,
+    Attack,
+    ClassModel,
+    Scores,
+    in_one_run,
+    label_vectors,
+    require,
+    shadow_sides,
+)
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools, Evidence, Floats, Ints
 from miaudit.stats import roc
@@ -86,6 +96,10 @@ class Threshold(Attack):
         # a class where no threshold beats chance has its cut above every shadow row; a finite one keeps scores finite
         return Scores(score - cut, score >= cut, notes, tuple(models))
 
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Judge all others' answers by one run; see :meth:`Attack.scores_of`."""
+        return in_one_run(self, evidence, others, seed=seed)
+
 
 @dataclass(frozen=True)
 class Gap(Attack):
@@ -104,6 +118,10 @@ class Gap(Attack):
         """Score 1 where the prediction is right, else 0; nothing is drawn, the seed plays no part."""
         right = evidence.predicted == evidence.audited_labels
         return Scores(right.astype(np.float64), right)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Judge all others' answers by one run; see :meth:`Attack.scores_of`."""
+        return in_one_run(self, evidence, others, seed=seed)
 
 
 def signed(signal: SignalName, probabilities: Floats, labels: Ints) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from miaudit.answers import Type
 from miaudit.attacks import Attack, Planned, attack_name, plan_attacks, with_floors
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
-from miaudit.auditing.drawing import draws_of, save_draws
+from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
 from miaudit.case import Case, case_of_model, case_of_plan
 from miaudit.data import Copies, Dataset, features
 from miaudit.data.records import densified, take_records
@@ -65,6 +65,7 @@ def audit(
     attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
     design: Design = "disjoint",
     outside: int | None = None,
+    bystanders: int = 8,
     outputs: Type | None = None,
     columns: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
@@ -111,6 +112,10 @@ def audit(
     outside
         How many records of the population the target is asked about beside the audited ones, for attacks that compare
         with them. Default: as many as members; 0: none. Each is a query.
+    bystanders
+        With a model, in the overlapping design: how many further models are trained on records of the population alone, to see
+        whether members and non-members differ in how hard they are. Disjoint shadow models are such models themselves. 0: no
+        such control. A plan says it in ``shadows.bystanders``.
     outputs
         With a model: what it answers, where that is not clear from the model and its numbers: "probabilities", "logits",
         "log-probabilities", "percent", "score" (one number a record, the probability of the second of two classes),
@@ -232,6 +237,7 @@ def audit(
             attacks=attacks,
             design=design,
             outside=outside,
+            bystanders=whole(bystanders, "bystanders", least=0),
             outputs=outputs,
             columns=columns,
             groups=groups,
@@ -272,8 +278,9 @@ def _carry_out(
         case = on_synthetic(case, folder, deadline=workers.deadline, say=say)
         seconds["synthesis"] = time.perf_counter() - clock
     draws, outside = draws_of(case)
+    apart, no_bystanders = bystanders_of(case)
     if keep:
-        save_draws(case, draws, outside, store)
+        save_draws(case, draws, outside, store, apart)
     clock = time.perf_counter()
     probed = probed_by(case, draws)
     pool = ShadowPool(
@@ -281,6 +288,7 @@ def _carry_out(
         probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
         twice=True,
         kept=keep,
+        apart=apart,
     )
     # a target of ours is a row like any other
     own = [] if case.target is not None else [target_job(case, outside, probed)]
@@ -323,7 +331,7 @@ def _carry_out(
     clock = time.perf_counter()
     say("attacking", None)
     with one_thread():
-        result = _conclude(case, asked, draws, outside, pool, shadows, seen[0])
+        result = _conclude(case, asked, draws, outside, pool, shadows, seen[0], no_bystanders)
     seconds["attacks"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - began
     result = result.model_copy(
@@ -440,12 +448,15 @@ def _conclude(
     pool: ShadowPool,
     shadows: dict[int, dict[str, Any]],
     progress: Progress,
+    no_bystanders: str | None,
 ) -> Result:
     dataset, split, audited = case.dataset, case.split, draws.audited
     copies = split.copies or Copies()
     member = np.arange(len(audited)) < len(split.members)  # (n,)
     labels = dataset.y[audited]
     evidence = _evidence(case, asked, draws, outside, pool, shadows)
+    if pool.apart is not None and not pool.bystanders:
+        no_bystanders = f"none of {len(pool.apart)} bystanders could be trained"
     correct = evidence.own.predicted == labels
     train_accuracy, test_accuracy = float(correct[member].mean()), float(correct[~member].mean())
     unit = unit_of(
@@ -478,6 +489,7 @@ def _conclude(
         operating=Operating(case.threshold, case.delta),
         unit=unit,
         caveats=copies.caveats(),
+        no_bystanders=no_bystanders,
     )
     ran = [planned[each.name].attack for each in found.attacks if each.status == "ran"]
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
@@ -494,6 +506,11 @@ def _conclude(
         *unscored(found.attacks),
     ]
     warnings += training_oddities(pool.unknown, shadows, progress)
+    if pool.apart is not None and pool.apart.shape[1] < draws.train.shape[1]:
+        warnings.append(
+            f"Bystanders were trained on {pool.apart.shape[1]} records, all that the population has, shadow models on "
+            f"{draws.train.shape[1]}: they may show less than they would of sides that differ in how hard they are."
+        )
     if pool.failures:
         warnings.append(
             f"{len(pool.failures)} of {case.shadows} shadow models could not be trained; see shadows.failures."

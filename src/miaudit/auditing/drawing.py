@@ -14,7 +14,14 @@ from miaudit.data import Copies, Dataset, same_records
 from miaudit.data.records import take_records
 from miaudit.files import write_atomically
 from miaudit.seeds import child_seed
-from miaudit.shadows.design import Draws, draw_disjoint, draw_outside, draw_overlapping, overlapping_sizes
+from miaudit.shadows.design import (
+    Draws,
+    draw_bystanders,
+    draw_disjoint,
+    draw_outside,
+    draw_overlapping,
+    overlapping_sizes,
+)
 from miaudit.store import Store
 
 
@@ -42,6 +49,23 @@ def draws_of(case: Case) -> tuple[Draws, NDArray[np.int64]]:
     return replace(draws, audited=audited, aside=outside if apart else outside[:0]), outside
 
 
+def bystanders_of(case: Case) -> tuple[NDArray[np.int64] | None, str | None]:
+    """Return (b, k) records that bystanders are trained on where shadows are none themselves, or why there are none."""
+    if case.bystanders == 0:
+        return None, "shadows.bystanders is 0"
+    if case.design == "disjoint":
+        return None, None
+    population, least = case.split.population, (case.train + 1) // 2
+    if len(population) < max(least, 2):
+        return None, (
+            f"a bystander is trained on {case.train} records of the population like a shadow model, or at least on {least}, "
+            f"and the population has {len(population)}"
+        )
+    groups = case.dataset.groups if case.split.group_name is not None else None
+    seed = child_seed(case.seed, "bystanders")
+    return draw_bystanders(population, count=case.bystanders, train=case.train, seed=seed, groups=groups), None
+
+
 def _twins(dataset: Dataset, audited: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Return (n,) numbers of the records, the same for audited ones that a model sees as the same; None without any.
 
@@ -55,7 +79,13 @@ def _twins(dataset: Dataset, audited: NDArray[np.int64]) -> NDArray[np.int64] | 
     return numbers
 
 
-def save_draws(case: Case, draws: Draws, outside: NDArray[np.int64], store: Store) -> None:
+def save_draws(
+    case: Case,
+    draws: Draws,
+    outside: NDArray[np.int64],
+    store: Store,
+    bystanders: NDArray[np.int64] | None = None,
+) -> None:
     """Keep who was drawn for what beside the rows."""
     from safetensors.numpy import save
 
@@ -67,5 +97,7 @@ def save_draws(case: Case, draws: Draws, outside: NDArray[np.int64], store: Stor
         "shadow_train": draws.train,
         "shadow_test": draws.test,
     }
+    if bystanders is not None:
+        arrays["bystander_train"] = bystanders
     content = save({name: np.ascontiguousarray(array, dtype=np.int64) for name, array in arrays.items()})
     write_atomically(store.folder / "draws.safetensors", content)

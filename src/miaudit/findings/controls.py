@@ -128,10 +128,11 @@ def blind_control(
 
 
 def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackResult]:
-    """Say of each attack whether it beats its controls: chance, the model-free check, and the loss threshold.
+    """Say of each attack whether it beats its controls: chance, the model-free check, bystanders, and the loss threshold.
 
     An attack beats them if it is above chance, its AUC's interval lies above the model-free AUC where that one is
-    confounded, and it finds no less than the loss threshold by AUC. No attack is exempt.
+    confounded, it finds more on the target than on bystanders where it was run on any, and it finds no less than the loss
+    threshold by AUC. No attack is exempt.
     """
     baseline = next((a.value for r in results if r.name == "threshold" and (a := r.of_unit.auc) is not None), None)
     judged_results: list[AttackResult] = []
@@ -148,6 +149,11 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
         elif blind.confounded and blind.auc.value is not None and auc.low <= blind.auc.value:
             beats = False
             notes.append(f"Its AUC is not above {blind.auc.value:.3f}, what the raw records alone reach.")
+        if beats and result.checked and result.bystander is not None and not result.bystander.above:
+            beats = False
+            notes.append(
+                "It finds no more than on models trained on neither side, at a level corrected for all attacks."
+            )
         if baseline is not None and auc.value < baseline:
             beats = False
             notes.append(

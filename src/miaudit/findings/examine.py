@@ -13,6 +13,7 @@ from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.accusations import accusations_of
+from miaudit.findings.bystander import bystander_control, bystander_figures
 from miaudit.findings.claims import power
 from miaudit.findings.controls import judged, null_control
 from miaudit.findings.figures import OPERATING, Operating, Run, run_attack
@@ -22,6 +23,7 @@ from miaudit.findings.stability import Halves, agreement, coverages, halves, ran
 from miaudit.findings.unit import Unit, unit_of
 from miaudit.findings.verdict import Verdict, verdict_of
 from miaudit.result import Accusations, AttackResult, BlindControl, Controls, Grouping, NullControl, Stability
+from miaudit.seeds import child_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,7 @@ def examine(
     operating: Operating = OPERATING,
     unit: Unit | None = None,
     caveats: Sequence[str] = (),
+    no_bystanders: str | None = None,
 ) -> Findings:
     """Run all attacks, each beside its controls, and draw the conclusions.
 
@@ -90,6 +93,8 @@ def examine(
         What is counted; default: records.
     caveats
         What else a reader of the figures must know, as sentences: they end the verdict.
+    no_bystanders
+        Why no attack is to be run on bystanders; default: each is where the evidence has any.
     """
     unit = unit or unit_of(member)
     count = max(1, len(trials))
@@ -108,7 +113,7 @@ def examine(
             operating=operating,
             unit=unit,
         )
-        runs.append(run)
+        runs.append(_beside_bystanders(run, trial, member, unit, seed=seed, attacks=count, reason=no_bystanders))
     results = [*judged([run.result for run in runs], blind), *skipped]
     nulls = _nulls(
         [trial for trial, run in zip(trials, runs, strict=True) if run.scores is not None], member, seed, unit
@@ -128,18 +133,37 @@ def examine(
         groups = group_figures(lead, scores.score, member, named, unit=unit)
         stability, risk = _stability(lead, ran, member, seed)
         accusations, risk["accused"] = accusations_of(lead, scores, member, unit, seed=seed)
+    bystander = bystander_control(results, lead)
     inside, outside = unit.size(member)
     smallest = power(inside, outside, attacks=count) if inside and outside else None
     return Findings(
-        verdict=verdict_of(results, null, blind, inside, outside, power=smallest, unit=unit, caveats=caveats),
+        verdict=verdict_of(
+            results, null, blind, inside, outside, bystander, power=smallest, unit=unit, caveats=caveats
+        ),
         headline=headline,
         attacks=results,
-        controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind),
+        controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind, bystander=bystander),
         groups=groups,
         stability=stability,
         accusations=accusations,
         records=_records(ids, labels, member, classes, risk, runs),
     )
+
+
+def _beside_bystanders(
+    run: Run, trial: Trial, member: Bools, unit: Unit, *, seed: int, attacks: int, reason: str | None
+) -> Run:
+    """Return the run with what the attack finds on bystanders."""
+    if run.scores is None:
+        return run
+    figures = bystander_figures(
+        *(trial.attack, trial.evidence, run.scores, member, unit),
+        seed=seed,
+        attack_seed=child_seed(seed, "attack", trial.attack.name),
+        attacks=attacks,
+        reason=reason,
+    )
+    return Run(run.result.model_copy(update={"bystander": figures}), run.scores)
 
 
 def _stability(

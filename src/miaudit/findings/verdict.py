@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from miaudit.findings.bystander import beyond_bystanders
 from miaudit.findings.unit import Unit
 from miaudit.result import (
     AttackResult,
     BlindControl,
+    BystanderControl,
+    BystanderFigures,
     Exposed,
+    Interval,
     NullControl,
     Power,
     VerdictKind,
@@ -32,6 +36,7 @@ def verdict_of(
     blind: BlindControl,
     members: int,
     nonmembers: int,
+    bystander: BystanderControl | None = None,
     *,
     power: Power | None = None,
     unit: Unit | None = None,
@@ -40,8 +45,9 @@ def verdict_of(
     """Return the verdict: confounded, broken, inconclusive, a leak, one upside down, or none found and up to where.
 
     What is claimed of each attack stands in its result (`miaudit.findings.claimed`), at levels that hold for all attacks
-    together. The attack that was named before any figure was known leads, with its interval at 95 %; others, which
-    are named for their figures, have theirs at the corrected level.
+    together. Where an attack was run on bystanders, too, it rests on what the attack finds on the target beyond what it
+    finds on them: else the sides may differ in how hard they are. The attack that was named before any figure was known
+    leads, with its interval at 95 %; others, which are named for their figures, have theirs at the corrected level.
 
     Parameters
     ----------
@@ -53,6 +59,8 @@ def verdict_of(
         The control on the raw records.
     members, nonmembers
         What is counted on each side.
+    bystander
+        The control by models that were trained on neither side.
     power
         The smallest leak so many would have shown.
     unit
@@ -73,36 +81,43 @@ def verdict_of(
     if not ran:
         return Verdict("inconclusive", f"Inconclusive: no attack could be measured; {n}.")
     kind, sentence = _measured(ran, power, n)
-    if kind in ("leak", "inverted") and blind.confounded is None:
-        caveats = [*caveats, f"Whether the sides differ by themselves could not be checked: {blind.reason}."]
+    if kind in ("leak", "inverted"):
+        if bystander is not None and bystander.auc is None:
+            open_ = f"Whether the sides differ in how hard they are could not be checked: {bystander.reason}."
+            caveats = [*caveats, open_]
+        if blind.confounded is None:
+            caveats = [*caveats, f"Whether the sides differ by themselves could not be checked: {blind.reason}."]
     return Verdict(kind, " ".join([sentence, *caveats]))
 
 
 def _measured(ran: Sequence[AttackResult], power: Power | None, n: str) -> tuple[VerdictKind, str]:
     """Return what attacks say that were measured under controls that hold."""
-    above, below = [r for r in ran if r.above_chance], [r for r in ran if r.below_chance]
-    few = [r for r in ran if r.above_chance_at_low_fpr]
+    above, few, below = beyond_bystanders(ran)
     of_all = f" of {len(ran)} attacks" if len(ran) > 1 else ""
     turned = f" {_turned(below, of_all)}" if below else ""
     if above:
-        return "leak", f"Membership leaks. {_leak(ran, above, few, n)}{turned}"
+        return "leak", f"Membership leaks. {_leak(ran, above, few, n)}{_beside(above, ran)}{turned}"
     if few:
         lead = named_beforehand(ran)
         area = f"; '{lead.name}', named beforehand, has {_area(lead)}" if lead is not None else ""
-        chance = f"no AUC{of_all} is above chance{area}" if of_all else "its AUC is not above chance"
-        return "leak", f"Membership of some records leaks: {_few(few, lead)}; {chance}; {n}.{turned}"
+        than = "that on models trained on neither side" if any(r.above_chance for r in ran) else "chance"
+        chance = f"no AUC{of_all} is above {than}{area}" if of_all else f"its AUC is not above {than}"
+        return "leak", f"Membership of some records leaks: {_few(few, lead)}; {chance}; {n}.{_beside(few, ran)}{turned}"
     if below:
         return "inverted", (
             f"Members are told from non-members the wrong way round. {_turned(below, of_all)} Somebody who turns the score "
             "round learns who is a member, or the set-up is at fault: check that the sides are not swapped, and that the "
-            f"members are what this target was trained on; {n}."
+            f"members are what this target was trained on; {n}.{_beside(below, ran)}"
         )
+    if unexplained := [r for r in ran if r.above_chance or r.above_chance_at_low_fpr or r.below_chance]:
+        return _hard_sides(unexplained, n)
     if power is not None and power.auc is None:
         return "inconclusive", f"Inconclusive: {power.reason}; {n}."
     highest_end = max(0.5, *(a.high or 0.0 for r in ran if (a := r.of_unit.auc) is not None))
     by = f"the {len(ran)} attacks that were run" if len(ran) > 1 else f"the one attack that was run, '{ran[0].name}'"
     return "none detected", (
         f"No leak detected above {_auc_of(ran[0])} {_f(highest_end)} at 95 % with {n}, by {by}.{_low_by_chance(ran)}"
+        f"{_hidden(ran)}"
     )
 
 
@@ -112,11 +127,13 @@ def _leak(ran: Sequence[AttackResult], above: Sequence[AttackResult], few: Seque
     loudest = top if top in above else highest(above)
     assert lead is not None
     assert loudest is not None
-    which = f"the highest of {len(ran)} attacks" if loudest is top else f"the highest of {len(above)} above chance"
+    than = "what they find on models trained on neither side" if any(r.checked for r in above) else "chance"
+    which = f"the highest of {len(ran)} attacks" if loudest is top else f"the highest of {len(above)} above {than}"
     exposed = f"; {_few(few, lead)}" if few else ""
     if lead not in above:
+        own = "what it finds on models trained on neither side" if lead.checked else "chance"
         return (
-            f"The attack '{lead.name}', named beforehand, has {_area(lead)}, not above chance once corrected; "
+            f"The attack '{lead.name}', named beforehand, has {_area(lead)}, not above {own} once corrected; "
             f"'{loudest.name}' tells members from non-members with {_corrected(loudest)}, {which}{exposed}; {n}."
         )
     several = len(ran) > 1
@@ -127,6 +144,82 @@ def _leak(ran: Sequence[AttackResult], above: Sequence[AttackResult], few: Seque
     if loudest is lead:
         return f"{first}; the highest AUC of {len(ran)} attacks." if several else f"{first}."
     return f"{first}. '{loudest.name}' has {_corrected(loudest)}, {which}."
+
+
+def _beside(claimed: Sequence[AttackResult], ran: Sequence[AttackResult]) -> str:
+    """Say what the attack that is spoken of finds on bystanders; nothing where it was not run on any."""
+    lead = named_beforehand(ran)
+    spoken = lead if lead in claimed else highest(claimed)
+    if spoken is None or not spoken.checked:
+        return ""
+    figures = spoken.bystander
+    assert figures is not None
+    harder = "; members are harder than non-members, which hides part of a leak" if _harder(spoken) else ""
+    return f" On {_models(figures)} '{spoken.name}' has {_auc_of(spoken)} {_with(figures.auc)}{harder}."
+
+
+def _hard_sides(unexplained: Sequence[AttackResult], n: str) -> tuple[VerdictKind, str]:
+    """Return the verdict where attacks find what bystanders show as well, or may show."""
+    checked = [r for r in unexplained if r.checked]
+    told = [r for r in checked if _on_bystanders(r)]
+    loudest = max(told or checked, key=lambda r: abs(_auc(r) - 0.5), default=None)
+    if loudest is None:  # other attacks tell the sides apart on bystanders, and these could not be run on any
+        names = ", ".join(f"'{r.name}'" for r in unexplained)
+        return "confounded", (
+            f"Confounded by how hard the sides are: other attacks tell members from non-members on models trained on neither "
+            f"side, and {names} could not be run on such models; {n}."
+        )
+    figures = loudest.bystander
+    assert figures is not None
+    if told:
+        below = loudest.below_chance
+        verb = "ranks members below non-members" if below else "tells members from non-members"
+        return "confounded", (
+            f"Confounded by how hard the sides are: the same attack on {_models(figures)} {verb} with "
+            f"{_auc_of(loudest)} {_with(figures.auc)}. On the target '{loudest.name}' has {_area(loudest)}, no more than that "
+            f"explains; {n}."
+        )
+    return "inconclusive", (
+        f"Inconclusive: '{loudest.name}' has {_area(loudest)} on the target, and {_with(figures.auc)} on {_models(figures)}. "
+        f"The difference, {_with(figures.less)}, may be chance once corrected; {n}."
+    )
+
+
+def _on_bystanders(result: AttackResult) -> bool:
+    """Whether the attack finds on bystanders, by its own interval, what it claims of the target."""
+    auc = None if result.bystander is None else result.bystander.auc
+    if auc is None or auc.low is None or auc.high is None:
+        return False
+    return auc.high < 0.5 if result.below_chance else auc.low > 0.5
+
+
+def _hidden(ran: Sequence[AttackResult]) -> str:
+    """Say where members are so much harder than non-members that a leak may hide behind it."""
+    harder = [r for r in ran if _harder(r)]
+    if not harder:
+        return ""
+    worst = min(harder, key=lambda r: (r.bystander and r.bystander.auc.value) or 0.0)
+    figures = worst.bystander
+    assert figures is not None
+    return (
+        f" Members are harder than non-members for any model, which may hide a leak: on {_models(figures)} '{worst.name}' has "
+        f"{_auc_of(worst)} {_with(figures.auc)}, and {_with(figures.less)} more on the target."
+    )
+
+
+def _harder(result: AttackResult) -> bool:
+    figures = result.bystander
+    return bool(figures and figures.tells_sides and figures.auc.value is not None and figures.auc.value < 0.5)
+
+
+def _models(figures: BystanderFigures) -> str:
+    return (
+        f"{figures.models} models trained on neither side" if figures.models > 1 else "a model trained on neither side"
+    )
+
+
+def _with(interval: Interval) -> str:
+    return f"{_f(interval.value)} (95 % interval {_f(interval.low)} to {_f(interval.high)})"
 
 
 def _few(few: Sequence[AttackResult], lead: AttackResult | None) -> str:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from miaudit.files import write_files
 from miaudit.report import charts
-from miaudit.report.plain import meaning, next_step, what_shows, who_is_named
+from miaudit.report.plain import bystanders, meaning, next_step, what_shows, who_is_named
 from miaudit.result import AttackResult, Result
 from miaudit.result.estimate import high_end, low_end, rounded
 from miaudit.visible import visible
@@ -40,6 +40,7 @@ def render(result: Result) -> str:
         .render(
             r=result,
             means=meaning(result),
+            bystanders=bystanders(result),
             next_step=next_step(result),
             ran=ran,
             not_run=[attack for attack in result.attacks if attack.status != "ran"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miaudit.result import Accusations, AttackResult, Power, Result
+from miaudit.result import Accusations, AttackResult, Interval, Power, Result
 from miaudit.result.estimate import high_end, low_end, rounded
 
 _OVERFITTED = 0.05  # gap of the accuracies from which overfitting is named
@@ -69,6 +69,31 @@ def _few(attack: AttackResult) -> str:
         f"whoever accuses only those whom '{attack.name}' scores above {whom} non-members finds {test.above} of the "
         f"{test.n_in} members"
     )
+
+
+def bystanders(result: Result) -> str:
+    """Return what models trained on neither side show, in one clause."""
+    control = result.controls.bystander
+    if control is None:
+        return "models trained on neither side: not asked"
+    if control.auc is None:
+        return f"models trained on neither side: check not possible: {control.reason or 'no reason given'}"
+    assert control.attack is not None
+    figures = result.attack(control.attack).bystander
+    assert figures is not None
+    text = (
+        f"'{control.attack}' on {control.models} models trained on neither side: AUC {_rounded(figures.auc)}, on the target "
+        f"{_rounded(figures.less)} more"
+    )
+    if control.tell_sides:
+        text += f"; attacks that tell the sides apart on such models: {len(control.tell_sides)}"
+    if control.unchecked:
+        text += f"; not run on them: {', '.join(control.unchecked)}"
+    return text
+
+
+def _rounded(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def next_step(result: Result) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from miaudit.report.plain import meaning, next_step, who_is_named
+from miaudit.report.plain import bystanders, meaning, next_step, who_is_named
 from miaudit.result import AttackResult, Interval, Result, SplitResult, TprAtFpr
 from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
@@ -299,7 +299,7 @@ def _controls(result: Result) -> str:
     verdict = {True: "CONFOUNDED", False: "not confounded", None: open_}[blind.confounded]
     return (
         f"shuffled membership {shuffled}; records alone, no model: AUC {_interval(blind.auc)}, {verdict}; "
-        f"baseline is {result.controls.baseline}"
+        f"{bystanders(result)}; baseline is {result.controls.baseline}"
     )
 
 

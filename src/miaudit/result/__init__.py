@@ -20,6 +20,7 @@ from miaudit.files import read_json, write_files
 from miaudit.result.estimate import estimate
 from miaudit.result.figures import (
     Accusations,
+    BystanderFigures,
     ClassMetrics,
     CorrectedInterval,
     DetectableTpr,
@@ -44,6 +45,8 @@ __all__ = [
     "Accusations",
     "AttackResult",
     "BlindControl",
+    "BystanderControl",
+    "BystanderFigures",
     "ClassMetrics",
     "Controls",
     "CorrectedInterval",
@@ -107,13 +110,16 @@ class AttackResult(Document):
 
     ``above_chance``: its AUC's interval lies above 0.5 at a level corrected for the number of attacks run (Bonferroni), so
     that all of them together call chance a leak in at most one of twenty audits. ``beats_controls``: it also lies above
-    what the raw records alone reach, and finds no less by AUC than the loss threshold, whatever the attack.
+    what the raw records alone reach and what it finds on bystanders, and is no less by AUC than that of the loss threshold,
+    whatever the attack.
     ``below_chance``: its AUC's interval lies below 0.5, likewise corrected: a leak to whoever turns the score round, or a
     fault.
     ``above_chance_at_low_fpr``: more members than chance allows lie above the highest non-members, by the test in
     ``exposed``; null where scores are no independent draws. All three claims of all attacks together find something in
     noise in at most one audit of twenty. ``auc_corrected`` is the AUC that the verdict reads with its interval at
     the level of ``above_chance``. ``power`` stands beside attacks that found nothing.
+    ``bystander`` says what the attack finds on models that were trained on neither side. Where it says so, the verdict claims
+    a leak by what the attack finds on the target beyond that.
     ``missing`` counts records the attack could not score; they carry the median of the others.
     ``strongest`` marks the attack that the literature holds to be the strongest for what this audit had: what the target
     answers, how many shadow models there are, and what they were trained on. ``name`` is the attack's, with those of
@@ -143,6 +149,7 @@ class AttackResult(Document):
     above_chance_at_low_fpr: bool | None = None
     auc_corrected: CorrectedInterval | None = None
     exposed: Exposed | None = None
+    bystander: BystanderFigures | None = None
     tpr_at_zero_fp: TprAtZeroFp | None = None
     operating_point: OperatingPoint | None = None
     ppv: list[PpvAtPrior] = []
@@ -155,6 +162,11 @@ class AttackResult(Document):
     def of_unit(self) -> AttackResult | PersonFigures:
         """Where ``auc`` and ``tpr_at_fpr`` of what was counted stand: in ``person``, or here."""
         return self.person if self.unit == "person" and self.person is not None else self
+
+    @property
+    def checked(self) -> bool:
+        """Whether the attack was run on bystanders, too."""
+        return self.bystander is not None and self.bystander.less.value is not None
 
     @property
     def area(self) -> float | None:
@@ -271,17 +283,36 @@ class BlindControl(Document):
     reason: str | None = None
 
 
+class BystanderControl(Document):
+    """The same attack on ``models`` that were trained on none of the audited records: ``auc`` is the mean of their areas.
+
+    ``attack`` is the one that leads the result, or else the first that could be run on them; every attack's own figures
+    are in ``attacks[].bystander``. ``tell_sides`` names the attacks that tell the sides apart on such models, ``unchecked``
+    those that could not be run on them. ``auc`` is null, with ``reason``, where there are none.
+    """
+
+    auc: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    attack: str | None = None
+    models: int = 0
+    tell_sides: list[str] = []
+    unchecked: list[str] = []
+
+
 class Controls(Document):
     """The controls every audit runs.
 
     ``null`` is that of the 2017 attack, or the first there is; one that is not at chance comes before it. ``nulls`` are those
-    of the other attacks that learn from memberships of shadow rows.
+    of the other attacks that learn from memberships of shadow rows. ``bystander`` is null in older results.
     """
 
     null: NullControl | None
     nulls: list[NullControl] = []
     baseline: str
     blind: BlindControl
+    bystander: BystanderControl | None = None
 
 
 class GroupFigures(Document):

@@ -120,6 +120,26 @@ class Exposed(Document):
     most: int
 
 
+class BystanderFigures(Document):
+    """What an attack finds on ``models`` bystanders, models that were trained on none of the audited records.
+
+    ``auc`` is the mean of their areas and ``less`` the target's area less that, each with its interval; null, with
+    ``reason``, where there are none. ``above`` and ``below``: the difference lies above or below 0 at a level corrected for
+    the number of attacks. ``few``: more of the target's members than of any bystander's lie above the most surprising rank
+    of the non-members, and more than chance explains, likewise corrected; null where scores are no independent draws.
+    ``tells_sides``: the attack tells the sides apart on bystanders, so that they differ in how hard they are.
+    """
+
+    models: int
+    auc: Interval
+    less: Interval
+    above: bool | None = None
+    below: bool | None = None
+    few: bool | None = None
+    tells_sides: bool | None = None
+    reason: str | None = None
+
+
 class PersonFigures(Document):
     """What an attack finds of people, each scored by all records together; ``members`` of the ``n`` people are members."""
 

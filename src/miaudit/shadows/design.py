@@ -198,6 +198,34 @@ def overlapping_sizes(audited: Ints, *, train: int, test: int, groups: NDArray[A
     return test, train + test - n
 
 
+def draw_bystanders(population: Ints, *, count: int, train: int, seed: int, groups: NDArray[Any] | None = None) -> Ints:
+    """Draw what each bystander is trained on: records of the population alone, as many as a shadow where there are enough.
+
+    Parameters
+    ----------
+    population
+        (p,) record numbers, none of them audited.
+    count, train
+        How many bystanders, and the size of a shadow's training set.
+    groups
+        (n_records,) group of every record of the data set; then whole groups are drawn, the last one cut.
+
+    Returns
+    -------
+    ndarray
+        (count, k) record numbers, k at most ``train``.
+    """
+    size = min(train, len(population))
+    rows = np.empty((count, size), np.int64)
+    for row, bystander in zip(rows, range(count), strict=True):
+        rng = generator(seed, "bystander", bystander)
+        if groups is None:
+            row[:] = rng.permutation(population)[:size]
+        else:
+            row[:] = _by_group(population, groups[population], size, 0, rng)[0]
+    return rows
+
+
 def draw_outside(
     population: Ints, *, most: int, need: int, seed: int, fewer: bool = False, groups: NDArray[Any] | None = None
 ) -> tuple[Ints, bool]:

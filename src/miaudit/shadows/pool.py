@@ -50,6 +50,9 @@ class ShadowPool:
         Whether to train the first shadow twice, where that is cheap: its row says how far the answers differ.
     kept
         Whether the store outlives the audit, so that errors may refer to it.
+    apart
+        Records of the population that each bystander is trained on; it answers the audited records alone. One that cannot be
+        trained is left out.
     """
 
     dataset: Dataset
@@ -62,6 +65,8 @@ class ShadowPool:
     twice: bool = False
     kept: bool = True
     stored: list[Job] = field(default_factory=list)  # what the last run had from the store
+    apart: NDArray[np.int64] | None = None  # (b, k)
+    bystanders: list[Job] = field(default_factory=list)  # those that the last run trained or had from the store
 
     @cached_property
     def _keys(self) -> RowKeys:
@@ -83,6 +88,15 @@ class ShadowPool:
             jobs.append(Job(key, f"shadow {i}", train, asked, seed, self.probed, twice=twice))
         return jobs
 
+    @cached_property
+    def bystander_plan(self) -> list[Job]:
+        """One job per bystander."""
+        jobs, audited = [], self.draws.audited
+        for i, train in enumerate(() if self.apart is None else self.apart):
+            seed = child_seed(self.seed, "bystander", i)
+            jobs.append(Job(self._keys.key(train, audited, seed), f"bystander {i}", train, audited, seed))
+        return jobs
+
     def run(
         self,
         *,
@@ -96,6 +110,8 @@ class ShadowPool:
     ) -> dict[int, dict[str, Any]]:
         """Train what the store lacks; return what is known (accuracies, seconds) of every shadow there is, by number.
 
+        Bystanders are trained with the shadows, and counted in what is expected of time and room.
+
         ``early`` are jobs whose rows this program stored a moment ago.
 
         Raises
@@ -108,9 +124,10 @@ class ShadowPool:
         """
         jobs = self.plan
         new = {job.key for job in early}
-        stored = [job for job in [*also, *jobs] if self.store.has(job.key) and job.key not in new]
+        everyone = [*also, *jobs, *self.bystander_plan]
+        stored = [job for job in everyone if self.store.has(job.key) and job.key not in new]
         failures = run_jobs(
-            [*also, *jobs],
+            everyone,
             self.dataset,
             self.recipe,
             self.store,
@@ -124,6 +141,9 @@ class ShadowPool:
         for failure in failures:
             if failure.name in others:
                 raise PoolError(f"the {failure.name} could not be trained: {failure.error}{self._more(failure)}")
+        self.bystanders[:] = [job for job in self.bystander_plan if self.store.has(job.key)]
+        spare = {job.name for job in self.bystander_plan}
+        failures = [failure for failure in failures if failure.name not in spare]
         self.failures[:] = failures
         shadows = {i: row.facts for i, job in enumerate(jobs) if (row := self.store.get(job.key)) is not None}
         if len(shadows) < minimum:
@@ -218,10 +238,14 @@ class ShadowPool:
         n, p, r = len(draws.audited), len(draws.aside), draws.asked.shape[1]
         overlapping = draws.design == "overlapping"
         own = slice(0 if overlapping else n, r - p)
-        rows = self._stored(numbers, own, alike)
+        keys = [self.plan[number].key for number in numbers]
+        rows = self._stored(keys, own, alike)
         if p and outside is not None:
-            outside = replace(outside, shadows=self._stored(numbers, slice(r - p, r), alike))
-        about = self._stored(numbers, slice(0, n), alike)
+            outside = replace(outside, shadows=self._stored(keys, slice(r - p, r), alike))
+        about = self._stored(keys, slice(0, n), alike)
+        bystanders: Answers | None = None
+        if self.bystanders:
+            bystanders = self._stored([job.key for job in self.bystanders], slice(0, n), alike)
         asked, inside = draws.asked[numbers], draws.inside[numbers]  # (m, r)
         order = np.concatenate([audited, np.setdiff1d(asked[:, own], audited)])  # the evidence's records axis
         position = np.full(len(self.dataset), -1, dtype=np.int64)
@@ -234,11 +258,13 @@ class ShadowPool:
             self.dataset.y[order],
             asked=position[asked[:, own]],
             people=None if people is None else people[order],
+            bystanders=about if bystanders is None and n and not overlapping else bystanders,
             **beside,
         )
         if not n:
             return ShadowEvidence(theirs, None)
         beside |= {"own": None if overlapping else theirs, "people": None if people is None else people[audited]}
+        beside["bystanders"] = bystanders
         return ShadowEvidence(theirs, Evidence(target, about, inside[:, :n], self.dataset.y[audited], **beside))
 
     def outputs(self, shadows: Iterable[int]) -> NDArray[np.float32]:
@@ -274,9 +300,7 @@ class ShadowPool:
             found.append(row.arrays[question])
         return np.stack(found)
 
-    def _stored(
-        self, numbers: Sequence[int], part: slice, alike: Callable[[NDArray[np.float32]], None] | None
-    ) -> Answers:
+    def _stored(self, keys: Sequence[str], part: slice, alike: Callable[[NDArray[np.float32]], None] | None) -> Answers:
         """(m, ., classes) outputs on a part of each row's records, read when they are asked for."""
 
         def read(key: str) -> NDArray[np.float32]:
@@ -286,7 +310,7 @@ class ShadowPool:
             return rows
 
         return Answers(
-            tuple(partial(read, self.plan[number].key) for number in numbers),
+            tuple(partial(read, key) for key in keys),
             part.stop - part.start,
             len(self.dataset.classes),
         )

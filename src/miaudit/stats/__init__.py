@@ -13,6 +13,7 @@ from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_fro
 from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
 from miaudit.stats.groups import GroupLeak, by_group
 from miaudit.stats.one_run import Guesses, epsilon_one_run, epsilon_one_run_fdp, mu_one_run_fdp, one_run_guesses
+from miaudit.stats.paired import Excess, auc_excess, more_above
 from miaudit.stats.people import (
     PersonScores,
     copies,
@@ -56,6 +57,7 @@ __all__ = [
     "Coverage",
     "Decisions",
     "Detectable",
+    "Excess",
     "Explicit",
     "GroupLeak",
     "Guesses",
@@ -75,6 +77,7 @@ __all__ = [
     "TprAtZeroFp",
     "accuse",
     "auc",
+    "auc_excess",
     "auc_interval",
     "auc_score_interval",
     "auc_spread",
@@ -103,6 +106,7 @@ __all__ = [
     "epsilon_one_run_fdp",
     "equal_counts",
     "levels",
+    "more_above",
     "mu_from_epsilon",
     "mu_from_rates",
     "mu_one_run_fdp",

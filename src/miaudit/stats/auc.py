@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -130,21 +131,38 @@ def auc_spread(
     """
     inside, outside = sides(in_scores, out_scores)
     n_in, n_out = len(inside), len(outside)
-    people = _people(in_people, out_people, n_in, n_out)
-    won = _below(inside, np.sort(outside)) / (2 * n_out)  # (n_in,) share of the non-members each member beats
-    lost = 1.0 - _below(outside, np.sort(inside)) / (2 * n_in)  # (n_out,) share of the members that beat each
+    people = people_of_sides(in_people, out_people, n_in, n_out)
+    won, lost = placements(inside, outside)
     value = float(won.mean())
-    if people is None:
-        units, variance, freedom = min(n_in, n_out), np.inf, np.inf
-        if units > 1:
-            variance = float(won.var(ddof=1) / n_in + lost.var(ddof=1) / n_out)
-    else:
-        units, variance, freedom = _by_person([won, lost], people)
+    units, variance, freedom = area_variance([won, lost], people)
     if not 0.0 < value < 1.0:
         return Spread(1.0, freedom, units)
     if units == 1:  # nothing tells how units differ
         return Spread(1.0 if people is None else np.inf, freedom, units)
     return Spread(max(1.0, variance / _variance(value, n_in, n_out)), freedom, units)
+
+
+def placements(in_scores: ArrayLike, out_scores: ArrayLike) -> tuple[Scores, Scores]:
+    """Return (n_in,) shares of the non-members that each member beats, and (n_out,) of the members that beat each non-member.
+
+    Ties count half. Either mean is the area.
+    """
+    inside, outside = sides(in_scores, out_scores)
+    won = _below(inside, np.sort(outside)) / (2 * len(outside))
+    return won, 1.0 - _below(outside, np.sort(inside)) / (2 * len(inside))
+
+
+def area_variance(placements: Sequence[Scores], people: tuple[Ints, Ints] | None) -> tuple[int, float, float]:
+    """Return the independent units of the smaller side, and the variance of an area by its placements, with its freedom.
+
+    The variance is DeLong's (1988), with people that of deleting each; infinite where one unit tells nothing of it.
+    """
+    if people is not None:
+        return _by_person(placements, people)
+    units = min(len(each) for each in placements)
+    if units == 1:
+        return units, np.inf, np.inf
+    return units, sum(float(each.var(ddof=1)) / len(each) for each in placements), np.inf
 
 
 def auc_score_interval(
@@ -196,7 +214,7 @@ def auc_score_interval(
     return Interval(float(value), low, high)
 
 
-def _people(
+def people_of_sides(
     in_people: ArrayLike | None, out_people: ArrayLike | None, n_in: int, n_out: int
 ) -> tuple[Ints, Ints] | None:
     """Return the numbers of people on both sides, one numbering for both; None where each has one record."""
@@ -214,7 +232,7 @@ def _people(
     return None if int(number.max()) + 1 == n_in + n_out else (number[:n_in], number[n_in:])
 
 
-def _by_person(placements: list[Scores], people: tuple[Ints, Ints]) -> tuple[int, float, float]:
+def _by_person(placements: Sequence[Scores], people: tuple[Ints, Ints]) -> tuple[int, float, float]:
     """Return the people of the smaller side, and the variance of the area by deleting each, with its degrees of freedom."""
     total = int(max(each.max() for each in people)) + 1
     shifts, variances, freedoms, units = [], [], [], []

@@ -155,13 +155,26 @@ def dp_sgd(
     return _world(answer, n, 2, shadows, seed, overlapping, coins=True)
 
 
-def bystander(seed: int = 0, *, n: int = 400, classes: int = 5, shadows: int = 6, overlapping: bool = False) -> World:
+def bystander(
+    seed: int = 0,
+    *,
+    n: int = 400,
+    classes: int = 5,
+    shadows: int = 6,
+    overlapping: bool = False,
+    redrawn: float = 0.0,
+    leaking: bool = False,
+) -> World:
     """Members and non-members of one distribution, and a real model trained on neither: every attack is at chance.
 
     Records are eight normal numbers around the centre of their class. The target, ten extremely randomised trees that
     memorise, is trained on n/2 records of its own; so is each shadow of records of its own, or on its half of the audited
     ones where they overlap. The shadows leak, the target does not: what an attack learns from them must not carry
     over. Trees answer in tenths, so scores tie. Needs scikit-learn.
+
+    A share ``redrawn`` of the non-members gets another class by lot. They are then harder than members for every model, so
+    that attacks tell the sides apart although nothing leaks; the evidence's bystanders, which are the shadows where these do
+    not overlap and else eight further models, show as much. A ``leaking`` target is trained on the members.
     """
     half = classes * max(1, round(n / (2 * classes)))
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
@@ -187,8 +200,13 @@ def bystander(seed: int = 0, *, n: int = 400, classes: int = 5, shadows: int = 6
 
     y = labels_of(2 * half)
     x, member = drawn(y), generator.permutation(np.repeat([True, False], half))
+    if redrawn:
+        lot = ~member & (generator.random(2 * half) < redrawn)
+        y = np.where(lot, generator.integers(0, classes, 2 * half), y)
     away, far = labels_of(half), labels_of(2 * half)
-    target, population_x = model(drawn(away), away), drawn(far)
+    away_x = drawn(away)
+    target = model(x[member], y[member]) if leaking else model(away_x, away)
+    population_x = drawn(far)
     if overlapping:
         inside, asked, all_labels = generator.random((shadows, 2 * half)) < 0.5, None, y
         models = [model(x[row], y[row]) for row in inside]
@@ -201,22 +219,24 @@ def bystander(seed: int = 0, *, n: int = 400, classes: int = 5, shadows: int = 6
         models = [model(xs[:half], ys[:half]) for xs, ys in zip(own_x, own_y, strict=True)]
         rows = [each(xs) for each, xs in zip(models, own_x, strict=True)]
         all_labels = np.concatenate([y, *own_y])
+        apart = models
     population = Population(
         target(population_x), far, shadows=np.stack([each(population_x) for each in models]), features=population_x
     )
     said, answers = target(x), np.stack(rows)
     row_labels = np.broadcast_to(y, inside.shape) if asked is None else all_labels[asked]
     probes = _probes(said, answers, y, row_labels)
+    if overlapping:
+        theirs = [labels_of(half) for _ in range(8)]
+        apart = [model(drawn(each), each) for each in theirs]
     evidence = Evidence(
-        said,
-        answers,
-        inside,
-        all_labels,
+        *(said, answers, inside, all_labels),
         asked=asked,
         population=population,
         features=x,
         probes=probes,
         trace=_trace(said, y),
+        bystanders=np.stack([each(x) for each in apart]),
     )
     return World(evidence, member)
 

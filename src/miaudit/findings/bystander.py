@@ -1,0 +1,163 @@
+"""The control by bystanders: the same attack on models that were trained on none of the audited records.
+
+A bystander knows neither side. Where an attack tells members from non-members by a bystander's answers, the sides differ in
+how hard they are, and what it finds on the target is a leak only as far as it finds more there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit import stats
+from miaudit.attacks import Attack, Scores
+from miaudit.errors import MiauditError
+from miaudit.evidence import Bools, Evidence
+from miaudit.findings.claims import CONFIDENCE
+from miaudit.findings.unit import Sides, Unit
+from miaudit.result import AttackResult, BystanderControl, BystanderFigures, Interval
+
+MOST = 20
+"""Bystanders that take the target's place: more hardly steady the mean of their areas."""
+
+NONE = "no model that was trained on none of the audited records answered them"
+
+
+def bystanders_of(evidence: Evidence, *, most: int = MOST) -> list[Evidence]:
+    """Return evidence in which bystanders take the target's place; none where there is no bystander.
+
+    They are those of the evidence, or shadows that answered the audited records and were trained on none of them. A shadow
+    leaves the references while it stands in, so that the attack has one fewer.
+    """
+    if evidence.bystanders is not None:
+        several = evidence.variants is not None  # the attack would average over answers that bystanders did not give
+        return [] if several else [evidence.of_bystander(j) for j in range(min(most, len(evidence.bystanders)))]
+    if evidence.asked is None and len(evidence.models) and not evidence.inside.any():
+        return [evidence.stand_in(j) for j in range(min(most, len(evidence.models)))]
+    return []
+
+
+def bystander_figures(
+    attack: Attack,
+    evidence: Evidence,
+    scores: Scores,
+    member: Bools,
+    unit: Unit,
+    *,
+    seed: int,
+    attack_seed: int,
+    attacks: int,
+    reason: str | None = None,
+) -> BystanderFigures:
+    """Run an attack on bystanders, and compare what it finds on the target.
+
+    Parameters
+    ----------
+    attack, evidence, scores
+        What was run on the target, what it read, and what came of it.
+    member
+        (n,) who is a member.
+    unit
+        What is counted.
+    seed, attack_seed
+        As where the target's scores were counted, and of the attack's run on the target.
+    attacks
+        How many attacks the audit runs: claims are corrected for it.
+    reason
+        Why there is no bystander, where that is known.
+    """
+    others = [] if reason else bystanders_of(evidence)
+    if not others:
+        return _none(reason or NONE)
+    try:
+        rows = attack.scores_of(evidence, others, seed=attack_seed)
+    except MiauditError as error:
+        return _none(f"the attack could not be run on models trained on neither side: {error}")
+    own = unit.judged(scores.score, member, seed=seed)
+    return compared(own, [unit.judged(row, member, seed=seed) for row in rows], attacks=attacks)
+
+
+def compared(own: Sides, others: Sequence[Sides], *, attacks: int) -> BystanderFigures:
+    """Return what an attack finds on the target beyond what it finds on bystanders, by the same records or people."""
+    levels = stats.levels(attacks, confidence=CONFIDENCE)
+    ins, outs = np.stack([each.inside for each in others]), np.stack([each.outside for each in others])
+    excess = stats.auc_excess(*own[:2], ins, outs, in_people=own.in_people, out_people=own.out_people)
+    of_all = excess.mean_interval(1 - 2 * levels.above)
+    return BystanderFigures(
+        models=len(others),
+        auc=_interval(excess.mean_interval(CONFIDENCE)),
+        less=_interval(excess.interval(CONFIDENCE)),
+        above=excess.interval(1 - 2 * levels.above).low > 0,
+        below=excess.interval(1 - 2 * levels.below).high < 0,
+        few=None if own.in_people is not None else _more_exposed(own, ins, outs, levels.few),
+        tells_sides=not of_all.low <= 0.5 <= of_all.high,
+    )
+
+
+def _more_exposed(own: Sides, ins: NDArray[np.float64], outs: NDArray[np.float64], level: float) -> bool:
+    """Whether more members lie above the rank that is most surprising than on bystanders, on any of them and by the test."""
+    test = stats.precedence(*own[:2])
+    share = stats.ranks_of(test.n_out)[test.rank]
+    most = max(int(np.count_nonzero(a > np.sort(b)[::-1][test.rank])) for a, b in zip(ins, outs, strict=True))
+    return test.above > most and stats.more_above(*own[:2], ins, outs, test.rank) <= level * share
+
+
+def bystander_control(results: Sequence[AttackResult], lead: str | None) -> BystanderControl:
+    """Return what bystanders say of the sides, by the attack that leads, or else by the first that could be run on them."""
+    ran = [r for r in results if r.bystander is not None]
+    checked = [r for r in ran if r.checked]
+    shown = next((r for r in checked if r.name == lead), checked[0] if checked else None)
+    if shown is None:
+        reasons = [r.bystander.reason for r in ran if r.bystander is not None and r.bystander.reason]
+        return BystanderControl(auc=None, reason=reasons[0] if reasons else "no attack could be measured")
+    figures = shown.bystander
+    assert figures is not None
+    unchecked = [r.name for r in ran if not r.checked]
+    return BystanderControl(
+        attack=shown.name,
+        models=figures.models,
+        auc=figures.auc.value,
+        low=figures.auc.low,
+        high=figures.auc.high,
+        tell_sides=[r.name for r in checked if r.bystander is not None and r.bystander.tells_sides],
+        unchecked=unchecked,
+    )
+
+
+class Beyond(NamedTuple):
+    """Attacks that find more on the target than on bystanders: by AUC, by a few exposed members; or less, upside down."""
+
+    above: list[AttackResult]
+    few: list[AttackResult]
+    below: list[AttackResult]
+
+
+def beyond_bystanders(ran: Sequence[AttackResult]) -> Beyond:
+    """Return whose claims bystanders leave standing.
+
+    An attack that could not be run on bystanders keeps its claim where no other attack tells the sides apart on them.
+    """
+    shifted = any(r.bystander is not None and r.bystander.tells_sides for r in ran)
+
+    def stands(result: AttackResult, claim: bool | None, name: str) -> bool:
+        if not result.checked:
+            return bool(claim) and not shifted
+        return bool(getattr(result.bystander, name))
+
+    return Beyond(
+        [r for r in ran if stands(r, r.above_chance, "above")],
+        [r for r in ran if r.above_chance_at_low_fpr and stands(r, True, "few")],
+        [r for r in ran if r.below_chance and stands(r, True, "below")],
+    )
+
+
+def _none(reason: str) -> BystanderFigures:
+    nothing: dict[str, Any] = {"value": None, "low": None, "high": None, "reason": reason}
+    return BystanderFigures(models=0, auc=Interval(**nothing), less=Interval(**nothing), reason=reason)
+
+
+def _interval(interval: stats.Interval) -> Interval:
+    return Interval(value=interval.value, low=interval.low, high=interval.high)
