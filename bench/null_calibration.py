@@ -9,8 +9,9 @@ records (eight, half of them trained on each) and shadows with records of their 
 non-members a member (1,000 records in all), and with answers of one decimal, so that scores tie. And worlds of people with many
 records (``worlds.people``), of unequal numbers of them, and of exact copies on their own side, in which people are counted,
 with shadows that have records of their own; attacks there are those that train no network. And a target that is replaced, or
-drifts, while it is asked about both sides in a random order (``testing.changing``), with 500 records a side. And whole
-audits of a forest trained on neither side, whose population holds a share of the audited (``null_copies``), 150 a side.
+drifts, while it is asked about both sides in a random order (``testing.changing``), with 500 records a side. And audits of
+stored answers in which a fifth of the non-members have other labels, 400 a side, so that they are harder for every model. And
+whole audits of a forest trained on neither side, whose population holds a share of the audited (``null_copies``), 150 a side.
 
 A world is an entry of ``WORLDS``: how to make one, in which sizes and designs. One that is no evidence but a whole audit
 brings a ``trial`` of its own, which returns (attack, statistic) -> was a leak reported.
@@ -62,6 +63,8 @@ from miaudit.data.copies import same_records
 from miaudit.errors import MiauditError
 from miaudit.findings import unit_of
 from miaudit.findings.unit import Sides
+from miaudit.outputs import stored_outputs
+from miaudit.scoring import score
 from miaudit.seeds import child_seed
 from miaudit.testing import worlds
 from miaudit.testing.calibration import most_allowed, reports, reports_of_peers
@@ -107,11 +110,31 @@ def of_copies(share: float) -> Nothing:
     return Nothing(worlds.exchangeable, (N,), trial=audited)
 
 
+def of_label_noise(task: Task) -> dict[tuple[str, str], bool]:
+    """Audit stored answers where a fifth of the non-members' labels are redrawn: they are harder, and nothing leaks."""
+    seed = child_seed(task.seed, "labels", task.n, task.design, task.trial)
+    overlapping = task.design == "overlapping"
+    world = worlds.bystander(seed, n=2 * task.n, shadows=8, overlapping=overlapping, redrawn=0.2)
+    e, bystanders = world.evidence, world.evidence.bystanders
+    assert bystanders is not None
+    arrays: dict[str, Any] = {"target": e.target, "member": world.member, "labels": e.labels}
+    if e.asked is None:
+        arrays |= {"shadows": e.shadows, "inside": e.inside, "bystanders": bystanders}
+    else:  # shadows with records of their own answered the audited ones, too
+        nobody, everyone = np.zeros(bystanders.shape[:2], bool), np.tile(np.arange(e.n), (len(bystanders), 1))
+        rows = {"shadows": (bystanders, e.shadows), "inside": (nobody, e.inside), "asked": (everyone, e.asked)}
+        arrays |= {name: np.concatenate(each, axis=1) for name, each in rows.items()}
+    kind = score(stored_outputs(arrays), attacks=HEEDED).verdict_kind
+    return {("all attacks", "verdict of an audit"): kind in ("leak", "inverted")}
+
+
+HEEDED = ["threshold", "gap", "calibration", "attack-r", "rmia", {"name": "lira", "mode": "offline"}]
 WORLDS = {
     "exchangeable": Nothing(worlds.exchangeable),
     "bystander": Nothing(worlds.bystander),
     "ten non-members a member": Nothing(partial(worlds.exchangeable, members=1 / 11), (500,)),
     "answers of one decimal": Nothing(partial(worlds.exchangeable, decimals=1), (500,)),
+    "labels of non-members redrawn": Nothing(worlds.bystander, (400,), trial=of_label_noise),
     "replaced": Nothing(changing, (500,)),
     "drifting": Nothing(partial(changing, drift=True), (500,)),
     "people 100 x 5, 0.3": of_people(100, 5, 0.3),

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from miaudit.errors import PlanError
-from miaudit.plan import Kind, Plan
+from miaudit.plan import Plan
+from miaudit.plan.sections import Kind
 
 _VARIABLE = re.compile(r"(?<![A-Za-z0-9_-])env:([A-Za-z_][A-Za-z0-9_]*)")
 _CODE: dict[Kind, str] = {
