@@ -10,7 +10,8 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from miaudit.data import NAMED
-from miaudit.plan import HTTPPlan, Names, Plan, Section, ServicePlan, Step
+from miaudit.plan import HTTPPlan, Plan, ServicePlan, Step
+from miaudit.plan.sections import Names, Section
 from miaudit.recipes.network import PRESETS, Network
 
 PAGE = Path(__file__).with_name("plans.md")
