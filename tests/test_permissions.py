@@ -17,7 +17,8 @@ from miaudit.case import case_of_plan
 from miaudit.cli import main
 from miaudit.errors import PlanError
 from miaudit.permissions import Permissions
-from miaudit.plan import HTTPPlan, Names, Plan, ServicePlan
+from miaudit.plan import HTTPPlan, Plan, ServicePlan
+from miaudit.plan.sections import Names
 from miaudit.recipes import ServiceRecipe, named_estimator
 from miaudit.recipes.listed import estimator_class
 
