@@ -27,21 +27,25 @@ def claimed(sides: Sides, *, attacks: int) -> dict[str, Any]:
     }
 
 
-def power(n_in: int, n_out: int, *, attacks: int = 1) -> Power:
-    """Return the smallest leak that so many members and non-members would have shown in an audit of so many attacks."""
+def power(n_in: int, n_out: int, *, attacks: int = 1, bystanders: int = 0) -> Power:
+    """Return the smallest leak that so many members and non-members would have shown in an audit of so many attacks.
+
+    Where an attack must find more on the target than on bystanders, their number counts.
+    """
     each = stats.levels(attacks, confidence=CONFIDENCE)
-    area = stats.detectable_auc(n_in, n_out, confidence=1 - 2 * each.above)
+    area = stats.detectable_auc(n_in, n_out, confidence=1 - 2 * each.above, others=bystanders)
     shares = stats.ranks_of(n_out)
     rates = []
     for fpr in FPRS:
         level = each.few * shares[min(int(fpr * n_out), n_out - 1)]
-        rates.append(stats.detectable_exposed(n_in, n_out, fpr, confidence=1 - level))
+        rates.append(stats.detectable_exposed(n_in, n_out, fpr, confidence=1 - level, others=bystanders))
     return Power(
         power=area.power,
         confidence=1 - 2 * each.above,
         auc=area.value,
         reason=area.reason,
-        exposed=stats.detectable_share(n_in, n_out, confidence=1 - each.few).value,
+        bystanders=bystanders,
+        exposed=stats.detectable_share(n_in, n_out, confidence=1 - each.few, others=bystanders).value,
         tpr=[
             DetectableTpr(fpr=fpr, value=rate.value, reason=rate.reason) for fpr, rate in zip(FPRS, rates, strict=True)
         ],

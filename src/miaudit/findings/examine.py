@@ -135,7 +135,8 @@ def examine(
         accusations, risk["accused"] = accusations_of(lead, scores, member, unit, seed=seed)
     bystander = bystander_control(results, lead)
     inside, outside = unit.size(member)
-    smallest = power(inside, outside, attacks=count) if inside and outside else None
+    beside = min((r.bystander.models for r in results if r.bystander is not None and r.checked), default=0)
+    smallest = power(inside, outside, attacks=count, bystanders=beside) if inside and outside else None
     return Findings(
         verdict=verdict_of(
             results, null, blind, inside, outside, bystander, power=smallest, unit=unit, caveats=caveats
@@ -163,7 +164,10 @@ def _beside_bystanders(
         attacks=attacks,
         reason=reason,
     )
-    return Run(run.result.model_copy(update={"bystander": figures}), run.scores)
+    update: dict[str, Any] = {"bystander": figures}
+    if run.result.power is not None:
+        update["power"] = power(*unit.size(member), attacks=attacks, bystanders=figures.models)
+    return Run(run.result.model_copy(update=update), run.scores)
 
 
 def _stability(

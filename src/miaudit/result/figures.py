@@ -238,12 +238,14 @@ class Power(Document):
     There are two kinds. ``auc`` is of a leak that raises all members' scores alike. ``exposed`` and ``tpr`` are of one that
     puts a few members above the non-members and scores the others as non-members are: ``exposed`` is the smallest share of
     the members, above every non-member, and ``tpr`` the smallest TPR of members above all but a share ``fpr`` of them.
-    ``confidence`` is the level of the AUC's interval.
+    ``confidence`` is the level of the AUC's interval. ``bystanders`` is the number of models trained on neither side that the
+    attack must exceed, too; what they and the target have in common of the records shows smaller leaks of the AUC.
     """
 
     power: float
     confidence: float
     auc: float | None
     reason: str | None = None
+    bystanders: int = 0
     exposed: float | None = None
     tpr: list[DetectableTpr] = []

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betaincinv, ndtr, ndtri, owens_t
+from scipy.special import betaincinv, ndtr, ndtri, owens_t, stdtrit
 
 from miaudit.errors import DataError, PlanError
 from miaudit.stats.epsilon import checked_count
+from miaudit.stats.paired import freedom_of, widening
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import cuts
 
@@ -30,11 +31,15 @@ class Detectable:
     reason: str | None = None
 
 
-def detectable_auc(n_in: int, n_out: int, *, confidence: float = 0.95, power: float = 0.8) -> Detectable:
+def detectable_auc(
+    n_in: int, n_out: int, *, confidence: float = 0.95, power: float = 0.8, others: int = 0
+) -> Detectable:
     """Smallest true AUC whose interval (:func:`~miaudit.stats.auc_interval`) lies above 1/2 with this power.
 
     Solves auc - 1/2 = z_confidence sd(1/2) + z_power sd(auc), with the exact variance of the Mann-Whitney area under a
-    shift (Hanley and McNeil 1982, the probability that one record beats two by Owen's T) and normal quantiles.
+    shift (Hanley and McNeil 1982, the probability that one record beats two by Owen's T) and normal quantiles. Where the area
+    must exceed that of M other models (:func:`~miaudit.stats.auc_excess`), sd is larger and z_confidence is Student's. What
+    all models have in common of the records lowers sd, so that the power then is higher.
 
     Parameters
     ----------
@@ -44,6 +49,8 @@ def detectable_auc(n_in: int, n_out: int, *, confidence: float = 0.95, power: fl
         Level of the interval; corrected for the number of attacks where the audit corrects it.
     power
         Probability of a report, in [0.5, 1).
+    others
+        Models whose mean area the interval is compared with in place of 1/2; 0: none.
 
     Returns
     -------
@@ -58,15 +65,16 @@ def detectable_auc(n_in: int, n_out: int, *, confidence: float = 0.95, power: fl
         If the confidence or the power is out of range.
     """
     n_in, n_out, confidence, power = checked_sizes(n_in, n_out, confidence, power)
-    needed = float(ndtri((1 + confidence) / 2)) * _shift_sd(0.0, n_in, n_out)
+    quantile = stdtrit(freedom_of(others, n_in, n_out), (1 + confidence) / 2) if others else ndtri((1 + confidence) / 2)
+    needed = float(quantile) * (widening(others) if others else 1.0) * _shift_sd(0.0, n_in, n_out)
     separated = ((1 - confidence) / 2) ** (1 / min(n_in, n_out))  # low end at an area of 1
     if needed >= 0.5 or separated <= 0.5:
         reason = f"with {n_in} members and {n_out} non-members not even an AUC of 1 can be told from 0.5"
         return Detectable(None, n_in, n_out, confidence, power, reason)
-    z = float(ndtri(power))
+    z, wider = float(ndtri(power)), (1 + 1 / others) ** 0.5 if others else 1.0
 
     def lack(h: float) -> float:
-        return needed + z * _shift_sd(h, n_in, n_out) - (float(ndtr(h)) - 0.5)
+        return needed + z * wider * _shift_sd(h, n_in, n_out) - (float(ndtr(h)) - 0.5)
 
     return Detectable(float(ndtr(brentq(lack, 0.0, 8.0))), n_in, n_out, confidence, power)
 

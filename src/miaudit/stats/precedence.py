@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import betaincinv, betaln, gammaln
 
 from miaudit.errors import PlanError
+from miaudit.stats.paired import more_above_tail
 from miaudit.stats.power import Detectable, checked_sizes
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import sides
@@ -84,7 +86,7 @@ def critical_count(n_in: int, n_out: int, rank: int, *, alpha: float) -> int | N
 
 
 def detectable_exposed(
-    n_in: int, n_out: int, fpr: float, *, confidence: float = 0.95, power: float = 0.8
+    n_in: int, n_out: int, fpr: float, *, confidence: float = 0.95, power: float = 0.8, others: int = 0
 ) -> Detectable:
     """Smallest TPR at this FPR that the precedence test reports with this power, where a few members are fully exposed.
 
@@ -102,6 +104,8 @@ def detectable_exposed(
         One minus the level of the test for this rank, with whatever correction the audit makes for attacks.
     power
         Probability of a report, in [0.5, 1).
+    others
+        Other models than which more members must lie above the rank, too (:func:`~miaudit.stats.more_above`).
 
     Returns
     -------
@@ -112,14 +116,16 @@ def detectable_exposed(
     if not 0.0 < fpr < 1.0:
         raise PlanError(f"fpr must lie between 0 and 1, both excluded, got {fpr}; write 0.1 % as 0.001")
     rank = min(int(fpr * n_out), n_out - 1)
-    share = _least_share(n_in, n_out, rank, 1 - confidence, power)
+    share = _least_share(n_in, n_out, rank, 1 - confidence, power, others)
     if share is None:
         reason = f"{n_in} members above {n_out - rank} of {n_out} non-members may be chance at a level of {1 - confidence:.2g}"
         return Detectable(None, n_in, n_out, confidence, power, reason)
     return Detectable(share + (1 - share) * fpr, n_in, n_out, confidence, power)
 
 
-def detectable_share(n_in: int, n_out: int, *, confidence: float = 0.95, power: float = 0.8) -> Detectable:
+def detectable_share(
+    n_in: int, n_out: int, *, confidence: float = 0.95, power: float = 0.8, others: int = 0
+) -> Detectable:
     """Smallest share of the members that, above every non-member, is reported with this power by the rank that sees it best.
 
     The other members are scored as non-members are.
@@ -132,6 +138,8 @@ def detectable_share(n_in: int, n_out: int, *, confidence: float = 0.95, power: 
         One minus the level of the whole test, with whatever correction the audit makes for attacks.
     power
         Probability of a report, in [0.5, 1).
+    others
+        As of :func:`detectable_exposed`.
 
     Returns
     -------
@@ -139,7 +147,7 @@ def detectable_share(n_in: int, n_out: int, *, confidence: float = 0.95, power: 
         A share in (0, 1), or None where not even all members above all non-members are a surprise.
     """
     n_in, n_out, confidence, power = checked_sizes(n_in, n_out, confidence, power)
-    shares = [_least_share(n_in, n_out, k, (1 - confidence) * of, power) for k, of in ranks_of(n_out).items()]
+    shares = [_least_share(n_in, n_out, k, (1 - confidence) * of, power, others) for k, of in ranks_of(n_out).items()]
     least = min((share for share in shares if share is not None), default=None)
     reason = None
     if least is None:
@@ -147,20 +155,41 @@ def detectable_share(n_in: int, n_out: int, *, confidence: float = 0.95, power: 
     return Detectable(least, n_in, n_out, confidence, power, reason)
 
 
-def _least_share(n_in: int, n_out: int, rank: int, alpha: float, power: float) -> float | None:
+@lru_cache(maxsize=64)
+def _least_share(n_in: int, n_out: int, rank: int, alpha: float, power: float, others: int = 0) -> float | None:
     """Return the share of members above a rank that is seen with this power; None where none is."""
     from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
 
-    least = critical_count(n_in, n_out, rank, alpha=alpha)
-    if least is None:
+    least = _needed(n_in, n_out, rank, alpha, others)
+    if not len(least):
         return None
     middles = (np.arange(400) + 0.5) / 400
     reached = betaincinv(rank + 1, n_out - rank, middles)  # (400,) equally likely true FPRs at the rank
 
     def lack(share: float) -> float:
-        return power - float(np.mean(binom.sf(least - 1, n_in, share + (1 - share) * reached)))
+        return power - float(np.mean(binom.sf(least[:, None] - 1, n_in, share + (1 - share) * reached)))
 
-    return float(brentq(lack, 0.0, 1.0))
+    return float(brentq(lack, 0.0, 1.0)) if lack(1.0) < 0 else None
+
+
+def _needed(n_in: int, n_out: int, rank: int, alpha: float, others: int) -> NDArray[np.int64]:
+    """Return equally likely numbers of members above a rank from which on they are a surprise; none where none is.
+
+    Other models' members above it are nearly negative binomial in number, each model's with shape k + 1.
+    """
+    least = critical_count(n_in, n_out, rank, alpha=alpha)
+    if least is None or not others:
+        return np.array([] if least is None else [least], np.int64)
+    from scipy.stats import nbinom  # as above
+
+    totals = nbinom.ppf((np.arange(9) + 0.5) / 9, others * (rank + 1), n_out / (n_in + n_out)).astype(int)
+    counts = range(least, n_in + 1)
+
+    def place(total: int) -> int:
+        """Return how many of the counts are no surprise beside so many of the others."""
+        return bisect_left(counts, True, key=lambda count: more_above_tail(count, total, rank, others) <= alpha)
+
+    return np.array([least + place(total) for total in totals], np.int64)
 
 
 @lru_cache(maxsize=64)
