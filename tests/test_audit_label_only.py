@@ -85,7 +85,7 @@ class Theirs(Attack):
     questions = (Votes(queries=4), Walk(queries=30))
 
     def run(self, evidence, *, seed=0):
-        assert evidence.probes.shadow_votes.shape == (6, 400, 4)
+        assert evidence.probes.shadow_votes.shape[1:] == (400, 4)  # of six shadows, or five where one stands in
         assert evidence.probes.queries > 400 * 4
         return Scores(evidence.probes.votes.mean(axis=1) + evidence.probes.distances)
 
