@@ -5,13 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from os import PathLike, fspath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from miaudit.errors import PlanError
 
 _DEPTH = 50
+ROUNDING = 1e-9
+
+
+def _unrounded(value: Any) -> Any:
+    """Return 0 or 1 in place of what arithmetic left a little outside them."""
+    if isinstance(value, float) and -ROUNDING <= value <= 1 + ROUNDING:
+        return min(max(value, 0.0), 1.0)
+    return value
+
+
+Fraction = Annotated[float, BeforeValidator(_unrounded), Field(ge=0, le=1)]
+"""A rate, a share, an area or a probability."""
+Signed = Annotated[float, Field(ge=-1 - ROUNDING, le=1 + ROUNDING)]
+"""A difference of two such, or a correlation."""
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class Document(BaseModel):

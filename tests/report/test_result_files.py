@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from miaudit.errors import StoreError
 from miaudit.files import write_files
-from miaudit.result import SCHEMA_VERSION, Result
+from miaudit.result import SCHEMA_VERSION, Interval, Result
 from miaudit.visible import visible
 
 
@@ -125,12 +126,26 @@ def test_what_is_no_result_is_refused(tmp_path, content, message):
         Result.load(tmp_path)
 
 
-@pytest.mark.parametrize("key", ["headline", "highest"])
+@pytest.mark.parametrize("key", ["headline", "highest", "controls.bystander"])
 def test_a_result_that_names_an_attack_it_does_not_have_is_refused(result, tmp_path, key):
     result.save(tmp_path)
     content = json.loads((tmp_path / "result.json").read_text())
-    (tmp_path / "result.json").write_text(json.dumps(content | {key: "lara"}))
+    if key == "controls.bystander":
+        content["controls"]["bystander"] = {"auc": 0.5, "attack": "lara"}
+    else:
+        content[key] = "lara"
+    (tmp_path / "result.json").write_text(json.dumps(content))
     with pytest.raises(StoreError, match=f"{key} names the attack 'lara', which is not among"):
+        Result.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [None, "shokri"])
+def test_a_bystander_control_without_the_figures_behind_it_is_refused(result, tmp_path, name):
+    result.save(tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text())
+    content["controls"]["bystander"] = {"auc": 0.5, "attack": name}
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(StoreError, match=r"controls.bystander has an area, and no attack with figures"):
         Result.load(tmp_path)
 
 
@@ -142,3 +157,45 @@ def test_a_missing_result_and_a_broken_table_are_refused(result, tmp_path):
         (tmp_path / "records.csv").write_text(broken)
         with pytest.raises(StoreError, match=r"records\.csv cannot be read"):
             Result.load(tmp_path)
+
+
+IMPOSSIBLE = {
+    "an area above 1": ("attacks.0.auc.value", 2.0),
+    "an area below 0": ("controls.blind.auc.low", -0.2),
+    "a rate above 1": ("attacks.0.tpr_at_fpr.0.tpr", 1.5),
+    "a point of the curve above 1": ("attacks.0.roc.tpr.1", 7.0),
+    "an accuracy of the target above 1": ("target.train_accuracy", 99.0),
+    "an accuracy of shadow models below 0": ("shadows.test_accuracy", -1.0),
+    "a level above 1": ("attacks.0.confidence", 95.0),
+    "an end above its figure": ("attacks.0.auc.low", 0.999),
+    "an end of a rate above the other": ("attacks.0.tpr_at_fpr.0.low", 1.0),
+    "a figure above its end": ("attacks.0.pooled.precision", 1.0),
+    "a negative count": ("attacks.0.pooled.n", -3),
+    "a negative size": ("split.members", -400),
+    "negative queries": ("target.queries", -1),
+    "half a record": ("split.members", 0.5),
+    "a curve of unequal lengths": ("attacks.0.roc.tpr", [0.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("edit", IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
+def test_a_result_of_impossible_figures_is_refused_with_the_place(result, tmp_path, edit):
+    path, value = edit
+    result.save(tmp_path)
+    document = json.loads((tmp_path / "result.json").read_text())
+    *way, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    place = document
+    for key in way:
+        place = place[key]
+    assert place[last] != value
+    place[last] = value
+    (tmp_path / "result.json").write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=r"is not a miaudit result: " + re.escape(".".join(path.split(".")[:2]))):
+        Result.load(tmp_path)
+
+
+def test_what_arithmetic_leaves_beside_0_and_1_is_0_and_1():
+    area = Interval(value=1 + 1e-15, low=-1e-17, high=1.0)
+    assert (area.value, area.low) == (1.0, 0.0)
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        Interval(value=1 + 1e-6, low=0.0, high=1.0)

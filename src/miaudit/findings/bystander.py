@@ -18,7 +18,7 @@ from miaudit.errors import MiauditError
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.claims import CONFIDENCE
 from miaudit.findings.unit import Sides, Unit
-from miaudit.result import AttackResult, BystanderControl, BystanderFigures, Interval
+from miaudit.result import AttackResult, BystanderControl, BystanderFigures, Difference, Interval
 
 MOST = 20
 """Bystanders that take the target's place: more hardly steady the mean of their areas."""
@@ -85,11 +85,12 @@ def compared(own: Sides, others: Sequence[Sides], *, attacks: int) -> BystanderF
     levels = stats.levels(attacks, confidence=CONFIDENCE)
     ins, outs = np.stack([each.inside for each in others]), np.stack([each.outside for each in others])
     excess = stats.auc_excess(*own[:2], ins, outs, in_people=own.in_people, out_people=own.out_people)
+    less = excess.interval(CONFIDENCE)
     of_all = excess.mean_interval(1 - 2 * levels.above)
     return BystanderFigures(
         models=len(others),
         auc=_interval(excess.mean_interval(CONFIDENCE)),
-        less=_interval(excess.interval(CONFIDENCE)),
+        less=Difference(value=less.value, low=less.low, high=less.high),
         above=excess.interval(1 - 2 * levels.above).low > 0,
         below=excess.interval(1 - 2 * levels.below).high < 0,
         few=None if own.in_people is not None else _more_exposed(own, ins, outs, levels.few),
@@ -156,7 +157,7 @@ def beyond_bystanders(ran: Sequence[AttackResult]) -> Beyond:
 
 def _none(reason: str) -> BystanderFigures:
     nothing: dict[str, Any] = {"value": None, "low": None, "high": None, "reason": reason}
-    return BystanderFigures(models=0, auc=Interval(**nothing), less=Interval(**nothing), reason=reason)
+    return BystanderFigures(models=0, auc=Interval(**nothing), less=Difference(**nothing), reason=reason)
 
 
 def _interval(interval: stats.Interval) -> Interval:

@@ -18,6 +18,7 @@ from miaudit.findings.unit import DEPENDENT, Sides, Unit, unit_of
 from miaudit.result import (
     AttackResult,
     ClassMetrics,
+    CredibleInterval,
     Epsilon,
     Interval,
     OperatingPoint,
@@ -256,7 +257,7 @@ def _at_operating_point(
             delta=operating.delta,
             ceiling=stats.epsilon_ceiling(n_in, n_out, operating.delta, level),
             gaussian_reason=NO_GAUSSIAN,
-            credible=_interval(credible),
+            credible=CredibleInterval(value=credible.value, low=credible.low, high=credible.high),
             operating_point=_point(telling, operating.threshold, tried),
         ),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miaudit.result import Accusations, AttackResult, Interval, Power, Result
+from miaudit.result import Accusations, AttackResult, Difference, Interval, Power, Result
 from miaudit.result.estimate import high_end, low_end, rounded
 
 _OVERFITTED = 0.05  # gap of the accuracies from which overfitting is named
@@ -92,7 +92,7 @@ def bystanders(result: Result) -> str:
     return text
 
 
-def _rounded(interval: Interval) -> str:
+def _rounded(interval: Interval | Difference) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 

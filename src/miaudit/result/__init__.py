@@ -14,16 +14,19 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
-from miaudit.documents import Document
+from miaudit.documents import Count, Document, Fraction, Signed
 from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
 from miaudit.result.estimate import estimate
 from miaudit.result.figures import (
     Accusations,
+    Bounded,
     BystanderFigures,
     ClassMetrics,
     CorrectedInterval,
+    CredibleInterval,
     DetectableTpr,
+    Difference,
     Epsilon,
     Exposed,
     Interval,
@@ -51,7 +54,9 @@ __all__ = [
     "Controls",
     "CorrectedInterval",
     "Coverage",
+    "CredibleInterval",
     "DetectableTpr",
+    "Difference",
     "Document",
     "Epsilon",
     "Exposed",
@@ -94,9 +99,9 @@ class NullControl(Document):
 
     attack: str
     auc: Interval
-    accuracy: float | None
+    accuracy: Fraction | None
     at_chance: bool
-    shuffles: int = 1
+    shuffles: Count = 1
     first_auc: Interval | None = None
 
 
@@ -144,7 +149,7 @@ class AttackResult(Document):
     beats_controls: bool | None = None
     notes: list[str] = []
     options: dict[str, Any] = {}
-    confidence: float = 0.95
+    confidence: Fraction = 0.95
     strongest: bool = False
     above_chance_at_low_fpr: bool | None = None
     auc_corrected: CorrectedInterval | None = None
@@ -155,7 +160,7 @@ class AttackResult(Document):
     ppv: list[PpvAtPrior] = []
     epsilon: Epsilon | None = None
     power: Power | None = None
-    missing: int = 0
+    missing: Count = 0
     figures_reason: str | None = None
 
     @property
@@ -190,7 +195,7 @@ def highest(attacks: Sequence[AttackResult]) -> AttackResult | None:
     return max(measured, key=lambda attack: attack.area or 0.0, default=None)
 
 
-class TargetResult(Document):
+class TargetResult(Bounded):
     """The model under audit, as seen through its prediction interface.
 
     ``queries`` is null where the answers were made elsewhere and nobody counted. ``outputs`` is what it answers, and
@@ -203,17 +208,17 @@ class TargetResult(Document):
 
     description: str
     source: Literal["trained here", "given object", "given file", "given url", "stored outputs"]
-    train_accuracy: float
-    train_accuracy_low: float | None = None
-    train_accuracy_high: float | None = None
-    test_accuracy: float
-    test_accuracy_low: float | None = None
-    test_accuracy_high: float | None = None
-    classes: int
+    train_accuracy: Fraction
+    train_accuracy_low: Fraction | None = None
+    train_accuracy_high: Fraction | None = None
+    test_accuracy: Fraction
+    test_accuracy_low: Fraction | None = None
+    test_accuracy_high: Fraction | None = None
+    classes: Count
     outputs: Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
-    queries: int | None
+    queries: Count | None
     capability: Literal["logits", "probabilities", "topk", "rounded", "labels"] | None = None
-    decimals: int | None = None
+    decimals: Count | None = None
     outputs_reason: str | None = None
     contact: dict[str, Any] | None = None
 
@@ -237,19 +242,19 @@ class SplitResult(Document):
     ``outside_apart`` if no shadow model was trained on them and all answered them.
     """
 
-    members: int
-    nonmembers: int
-    population: int
-    shadows: int
-    shadow_train: int | None
-    shadow_test: int | None
-    evaluated_per_side: int
+    members: Count
+    nonmembers: Count
+    population: Count
+    shadows: Count
+    shadow_train: Count | None
+    shadow_test: Count | None
+    evaluated_per_side: Count
     grouped_by: str | None = None
     unit: Literal["person", "record"] = "record"
-    people: dict[str, int] | None = None
-    copies_left_out: int = 0
-    duplicates: dict[str, int] = {}
-    outside: int = 0
+    people: dict[str, Count] | None = None
+    copies_left_out: Count = 0
+    duplicates: dict[str, Count] = {}
+    outside: Count = 0
     outside_apart: bool = False
     draws_sha256: str | None
 
@@ -261,12 +266,12 @@ class ShadowsResult(Document):
     """
 
     recipe: str
-    asked: int
-    trained: int
-    failed: int
+    asked: Count
+    trained: Count
+    failed: Count
     failures: list[dict[str, Any]] = []
-    train_accuracy: float | None
-    test_accuracy: float | None
+    train_accuracy: Fraction | None
+    test_accuracy: Fraction | None
     design: Literal["disjoint", "overlapping"] = "disjoint"
     data: str = "real"
 
@@ -291,12 +296,12 @@ class BystanderControl(Document):
     those that could not be run on them. ``auc`` is null, with ``reason``, where there are none.
     """
 
-    auc: float | None
-    low: float | None = None
-    high: float | None = None
+    auc: Fraction | None
+    low: Fraction | None = None
+    high: Fraction | None = None
     reason: str | None = None
     attack: str | None = None
-    models: int = 0
+    models: Count = 0
     tell_sides: list[str] = []
     unchecked: list[str] = []
 
@@ -319,8 +324,8 @@ class GroupFigures(Document):
     """What the headline attack finds in one group; null with a reason where a side is empty."""
 
     group: str
-    members: int
-    nonmembers: int
+    members: Count
+    nonmembers: Count
     auc: Interval
     above_chance: bool | None
 
@@ -334,30 +339,30 @@ class Grouping(Document):
 
     column: str
     attack: str
-    confidence: float
+    confidence: Fraction
     groups: list[GroupFigures]
 
 
-class ShadowStability(Document):
+class ShadowStability(Bounded):
     """How far an attack ranks the records alike with two disjoint halves of its shadows: mean, least and largest."""
 
     attack: str
-    scorings: int
-    spearman: float | None
-    low: float | None
-    high: float | None
+    scorings: Count
+    spearman: Signed | None
+    low: Signed | None
+    high: Signed | None
     reason: str | None = None
 
 
 class Coverage(Document):
     """Who is among the top ``share`` of the scores: by every attack, and by any, and how many of those are members."""
 
-    share: float
-    records: int
-    in_every: int
-    members_in_every: int
-    in_any: int
-    members_in_any: int
+    share: Fraction
+    records: Count
+    in_every: Count
+    members_in_every: Count
+    in_any: Count
+    members_in_any: Count
 
 
 class Stability(Document):
@@ -369,7 +374,7 @@ class Stability(Document):
     attack: str
     shadows: list[ShadowStability]
     attacks: list[str]
-    pairs: list[tuple[str, str, float | None]]
+    pairs: list[tuple[str, str, Signed | None]]
     coverage: list[Coverage]
     left_out: list[str] = []
 
@@ -410,9 +415,14 @@ class Result(Document):
     @model_validator(mode="after")
     def _names_its_attacks(self) -> Result:
         names = [attack.name for attack in self.attacks]
-        for key, name in (("headline", self.headline), ("highest", self.highest)):
+        bystander = self.controls.bystander
+        control = None if bystander is None else bystander.attack
+        for key, name in (("headline", self.headline), ("highest", self.highest), ("controls.bystander", control)):
             if name is not None and name not in names:
                 raise ValueError(f"{key} names the attack {name!r}, which is not among attacks {names[:20]}")
+        if bystander is not None and bystander.auc is not None:
+            if control is None or self.attack(control).bystander is None:
+                raise ValueError("controls.bystander has an area, and no attack with figures of bystanders is named")
         return self
 
     @property

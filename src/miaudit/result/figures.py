@@ -2,48 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from miaudit.documents import Document
+from miaudit.documents import ROUNDING, Count, Document, Fraction, NonNegative, Signed
 
 
-class Interval(Document):
-    """A figure with its interval at the result's confidence; null where it is undefined, with the reason."""
+class Bounded(Document):
+    """Figures with intervals: where there is a figure, its low end is no larger than it, and its high end no smaller."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        stems = {name.removesuffix("low").removesuffix("high") for name in type(self).model_fields}
+        for stem in stems:
+            names = [f"{stem}low", stem.rstrip("_") or "value", f"{stem}high"]
+            figures = [(name, getattr(self, name)) for name in names if getattr(self, name, None) is not None]
+            for (lower, less), (upper, more) in pairwise(figures):
+                if less > more + ROUNDING:
+                    raise ValueError(f"{lower} is {less}, above {upper}, {more}: no figure lies outside its interval")
+        return self
+
+
+class Interval(Bounded):
+    """An AUC with its interval at the result's confidence; null where it is undefined, with the reason."""
+
+    value: Fraction | None
+    low: Fraction | None
+    high: Fraction | None
+    reason: str | None = None
+
+
+class Difference(Bounded):
+    """An AUC less another one, with its interval; null where it is undefined, with the reason."""
+
+    value: Signed | None
+    low: Signed | None
+    high: Signed | None
+    reason: str | None = None
+
+
+class CredibleInterval(Bounded):
+    """A posterior median with its Bayesian interval."""
+
+    value: NonNegative
+    low: NonNegative
+    high: NonNegative
     reason: str | None = None
 
 
 class CorrectedInterval(Interval):
     """A figure with its interval at a level that holds for all attacks of the audit together."""
 
-    confidence: float
+    confidence: Fraction
 
 
-class PointMetrics(Document):
+class PointMetrics(Bounded):
     """Precision, recall and accuracy of in/out decisions on n records, members and non-members together.
 
     ``precision_low`` and ``precision_high`` are the exact (Clopper-Pearson) interval; likewise for the others. They are
     null, with ``interval_reason``, where people have several records each.
     """
 
-    n: int
-    members: int
-    precision: float | None
+    n: Count
+    members: Count
+    precision: Fraction | None
     precision_reason: str | None = None
-    precision_low: float | None = None
-    precision_high: float | None = None
-    recall: float | None
+    precision_low: Fraction | None = None
+    precision_high: Fraction | None = None
+    recall: Fraction | None
     recall_reason: str | None = None
-    recall_low: float | None = None
-    recall_high: float | None = None
-    accuracy: float | None
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
+    recall_low: Fraction | None = None
+    recall_high: Fraction | None = None
+    accuracy: Fraction | None
+    accuracy_low: Fraction | None = None
+    accuracy_high: Fraction | None = None
     interval_reason: str | None = None
 
 
@@ -52,31 +86,31 @@ class ClassMetrics(PointMetrics):
 
     class_: str = Field(alias="class", serialization_alias="class")
     attack_model: Literal["own", "pooled", "none"] = "none"
-    attack_rows: int | None = None
-    train_accuracy: float | None = None
-    test_accuracy: float | None = None
+    attack_rows: Count | None = None
+    train_accuracy: Fraction | None = None
+    test_accuracy: Fraction | None = None
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class TprAtFpr(Document):
+class TprAtFpr(Bounded):
     """Share of members found when at most ``fpr`` of the non-members are accused."""
 
-    fpr: float
-    tpr: float | None
-    low: float | None
-    high: float | None
+    fpr: Fraction
+    tpr: Fraction | None
+    low: Fraction | None
+    high: Fraction | None
     resolvable: bool
     reason: str | None = None
 
 
-class TnrAtFnr(Document):
+class TnrAtFnr(Bounded):
     """Share of non-members cleared when at most ``fnr`` of the members are missed."""
 
-    fnr: float
-    tnr: float | None
-    low: float | None
-    high: float | None
+    fnr: Fraction
+    tnr: Fraction | None
+    low: Fraction | None
+    high: Fraction | None
     resolvable: bool
     reason: str | None = None
 
@@ -84,23 +118,29 @@ class TnrAtFnr(Document):
 class Roc(Document):
     """Points of the ROC curve, tied scores moving together; thinned for drawing, end points kept."""
 
-    fpr: list[float]
-    tpr: list[float]
+    fpr: list[Fraction]
+    tpr: list[Fraction]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if len(self.fpr) != len(self.tpr):
+            raise ValueError(f"a curve has as many fpr as tpr; got {len(self.fpr)} and {len(self.tpr)}")
+        return self
 
 
-class TprAtZeroFp(Document):
+class TprAtZeroFp(Bounded):
     """Share of members scoring above every non-member at hand: at 0 false positives seen, not at a rate of 0.
 
     ``low`` and ``high`` are its interval, ``fpr_high`` bounds the true false-positive rate at that threshold.
     """
 
-    tp: int
-    n_in: int
-    n_out: int
-    tpr: float
-    low: float
-    high: float
-    fpr_high: float
+    tp: Count
+    n_in: Count
+    n_out: Count
+    tpr: Fraction
+    low: Fraction
+    high: Fraction
+    fpr_high: Fraction
 
 
 class Exposed(Document):
@@ -111,13 +151,13 @@ class Exposed(Document):
     corrected for attacks; ``most`` is how many members above this rank are no surprise at that level.
     """
 
-    above: int
-    rank: int
-    n_in: int
-    n_out: int
-    p_value: float
-    level: float
-    most: int
+    above: Count
+    rank: Count
+    n_in: Count
+    n_out: Count
+    p_value: Fraction
+    level: Fraction
+    most: Count
 
 
 class BystanderFigures(Document):
@@ -130,9 +170,9 @@ class BystanderFigures(Document):
     ``tells_sides``: the attack tells the sides apart on bystanders, so that they differ in how hard they are.
     """
 
-    models: int
+    models: Count
     auc: Interval
-    less: Interval
+    less: Difference
     above: bool | None = None
     below: bool | None = None
     few: bool | None = None
@@ -146,8 +186,8 @@ class PersonFigures(Document):
     auc: Interval
     tpr_at_fpr: list[TprAtFpr]
     tnr_at_fnr: list[TnrAtFnr] = []
-    n: int
-    members: int
+    n: Count
+    members: Count
 
 
 class Accusations(Document):
@@ -160,18 +200,18 @@ class Accusations(Document):
     """
 
     attack: str
-    q: float
+    q: Fraction
     unit: Literal["person", "record"]
-    named: int | None
-    of_members: int | None
-    false: int | None
-    members: int | None = None
-    nonmembers: int | None = None
-    set_apart: int | None = None
+    named: Count | None
+    of_members: Count | None
+    false: Count | None
+    members: Count | None = None
+    nonmembers: Count | None = None
+    set_apart: Count | None = None
     reason: str | None = None
 
 
-class OperatingPoint(Document):
+class OperatingPoint(Bounded):
     """One threshold and the counts at it, which it was not chosen on: what PPV or epsilon of an attack are read from.
 
     ``strategy`` is ``"split"``: chosen on half of the records, counted on the others; ``"bonferroni"``: the best of
@@ -179,25 +219,25 @@ class OperatingPoint(Document):
     """
 
     strategy: Literal["split", "bonferroni", "explicit"]
-    tried: int
+    tried: Count
     threshold: float
-    tp: int
-    fn: int
-    fp: int
-    tn: int
-    tpr: float
-    tpr_low: float
-    fpr: float
-    fpr_high: float
+    tp: Count
+    fn: Count
+    fp: Count
+    tn: Count
+    tpr: Fraction
+    tpr_low: Fraction
+    fpr: Fraction
+    fpr_high: Fraction
 
 
-class PpvAtPrior(Document):
+class PpvAtPrior(Bounded):
     """Probability that an accused record is a member where a share ``prior`` of the records are members."""
 
-    prior: float
-    value: float | None
-    low: float
-    high: float
+    prior: Fraction
+    value: Fraction | None
+    low: Fraction
+    high: Fraction
     reason: str | None = None
 
 
@@ -214,21 +254,21 @@ class Epsilon(Document):
     """
 
     name: Literal["empirical epsilon-equivalent"]
-    value: float
-    delta: float
-    ceiling: float
-    mu: float | None = None
-    gaussian: float | None = None
+    value: NonNegative
+    delta: Fraction
+    ceiling: NonNegative
+    mu: NonNegative | None = None
+    gaussian: NonNegative | None = None
     gaussian_reason: str | None = None
-    credible: Interval
+    credible: CredibleInterval
     operating_point: OperatingPoint
 
 
 class DetectableTpr(Document):
     """Smallest TPR at this rate that would have been reported, by the members above that rank alone; null with a reason."""
 
-    fpr: float
-    value: float | None
+    fpr: Fraction
+    value: Fraction | None
     reason: str | None = None
 
 
@@ -242,10 +282,10 @@ class Power(Document):
     attack must exceed, too; what they and the target have in common of the records shows smaller leaks of the AUC.
     """
 
-    power: float
-    confidence: float
-    auc: float | None
+    power: Fraction
+    confidence: Fraction
+    auc: Fraction | None
     reason: str | None = None
-    bystanders: int = 0
-    exposed: float | None = None
+    bystanders: Count = 0
+    exposed: Fraction | None = None
     tpr: list[DetectableTpr] = []
