@@ -13,7 +13,9 @@ from miaudit.errors import StoreError
 from miaudit.visible import visible
 
 _FORMULA = re.compile("'|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20].")  # a spreadsheet takes the wide forms, too
-_PARTED = re.compile(r";(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")  # some spreadsheets part cells at semicolons, not at commas
+_PARTED = re.compile(
+    r";(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])"
+)  # some spreadsheets part cells at semicolons, not at commas
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _FLAGS = ("member", "accused")
 _PLACES = ("risk_rank", "risk_low", "risk_high")

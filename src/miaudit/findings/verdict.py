@@ -12,6 +12,7 @@ from miaudit.result import (
     BlindControl,
     BystanderControl,
     BystanderFigures,
+    Difference,
     Exposed,
     Interval,
     NullControl,
@@ -218,7 +219,7 @@ def _models(figures: BystanderFigures) -> str:
     )
 
 
-def _with(interval: Interval) -> str:
+def _with(interval: Interval | Difference) -> str:
     return f"{_f(interval.value)} (95 % interval {_f(interval.low)} to {_f(interval.high)})"
 
 

@@ -420,9 +420,9 @@ class Result(Document):
         for key, name in (("headline", self.headline), ("highest", self.highest), ("controls.bystander", control)):
             if name is not None and name not in names:
                 raise ValueError(f"{key} names the attack {name!r}, which is not among attacks {names[:20]}")
-        if bystander is not None and bystander.auc is not None:
-            if control is None or self.attack(control).bystander is None:
-                raise ValueError("controls.bystander has an area, and no attack with figures of bystanders is named")
+        unfounded = control is None or self.attack(control).bystander is None
+        if bystander is not None and bystander.auc is not None and unfounded:
+            raise ValueError("controls.bystander has an area, and no attack with figures of bystanders is named")
         return self
 
     @property
