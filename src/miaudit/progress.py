@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from miaudit.errors import PoolError
 from miaudit.visible import visible
 
 if TYPE_CHECKING:
@@ -24,14 +25,25 @@ def telling(console: Console) -> Iterator[Tell]:
     """Yield a function that shows progress on the console until the block ends.
 
     Meanwhile what models print goes to stderr, too: stdout is for the product.
-    """
-    from miaudit.shadows.guard import stdout_to_stderr
 
-    with stdout_to_stderr():
-        if console.is_terminal:
-            yield from _bar(console)
-        else:
-            yield _lines(console)
+    Raises
+    ------
+    PoolError
+        If code of a model closed the way back to stdout.
+    """
+    from miaudit.shadows.guard import ModelError, stdout_to_stderr
+
+    try:
+        with stdout_to_stderr():
+            if console.is_terminal:
+                yield from _bar(console)
+            else:
+                yield _lines(console)
+    except ModelError as error:
+        raise PoolError(
+            f"nothing can be printed: a model was trained in the program, and {error}. What was made is in the output folder "
+            "(miaudit report); train in processes, with --jobs 1 or more"
+        ) from error
 
 
 def _lines(console: Console) -> Tell:

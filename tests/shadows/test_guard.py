@@ -9,21 +9,24 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from breaking import points
+from rich.console import Console
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
 from miaudit.data import from_arrays
 from miaudit.errors import PlanError, PoolError, StoreError
+from miaudit.progress import telling
 from miaudit.recipes import as_recipe
 from miaudit.shadows import processes, training
 from miaudit.shadows.design import draw_disjoint
-from miaudit.shadows.guard import ModelError, contained, stdout_to_stderr
+from miaudit.shadows.guard import ModelError, _identity, contained, stdout_to_stderr
 from miaudit.shadows.pool import ShadowPool
 from miaudit.shadows.training import TWICE
 from miaudit.store import Store
@@ -81,6 +84,50 @@ def test_what_ends_programs_ends_one_model(what):
     with pytest.raises(ModelError, match=reason), contained():
         act()
     assert os._exit.__module__ in ("posix", "nt")
+
+
+@pytest.fixture
+def opened_since():
+    """Close, when it is called, what was opened since the test began; stdout is put back in the end."""
+
+    def numbers() -> set[int]:
+        return {number for number in range(1024) if _identity(number) is not None}
+
+    def close() -> None:
+        for number in numbers() - before:
+            with suppress(OSError):
+                os.close(number)
+
+    stdout = os.dup(1)
+    before = numbers()
+    yield close
+    os.dup2(stdout, 1)
+    os.close(stdout)
+
+
+def test_a_model_in_the_program_that_closes_its_descriptors_fails(opened_since):
+    with pytest.raises(ModelError, match="its code closed descriptors that it had not opened"), contained():
+        opened_since()
+
+
+def test_no_file_opened_later_is_taken_for_stdout_or_closed(opened_since, tmp_path):
+    files = []
+
+    def reopen() -> None:
+        opened_since()
+        files.extend((tmp_path / str(i)).open("w") for i in range(9))  # under the numbers that are free now
+
+    with pytest.raises(ModelError, match="closed descriptors"), contained():
+        reopen()
+    os.write(1, b"for nobody's file")
+    for file in files:
+        file.close()  # still open
+        assert Path(file.name).read_text() == ""
+
+
+def test_a_command_whose_stdout_was_closed_does_not_end_well(opened_since):
+    with pytest.raises(PoolError, match="nothing can be printed.* train in processes"), telling(Console(stderr=True)):
+        opened_since()
 
 
 def test_a_process_of_its_own_may_end_and_errors_stay_errors():

@@ -25,6 +25,7 @@ FORK_SECONDS, THREAD_SECONDS = 0.3, 1.0
 """How long to wait for a copy made by ``os.fork`` to come back, and for a thread that training left."""
 
 really_exit = os._exit
+_CLOSED = "its code closed descriptors that it had not opened"
 
 _forks = 0
 _vital: dict[int, tuple[int, int]] = {}
@@ -82,6 +83,7 @@ def contained() -> Iterator[list[str]]:
     mask = os.umask(0o022)
     os.umask(mask)
     copy, original = os.pipe() if hasattr(os, "fork") else (-1, -1)
+    pipe = {end: _identity(end) for end in (copy, original)}
     notes: list[str] = []
     problem: ModelError | None = None
     try:
@@ -103,8 +105,10 @@ def contained() -> Iterator[list[str]]:
             really_exit(0)
         notes += _put_back(folder, environment, mask)
         problem = _left_behind(copy, forks != _forks, threads)
-        for end in (copy, original):
-            with suppress(OSError):
+        for end, identity in pipe.items():
+            if identity is None or _identity(end) != identity:  # its number may be another file's now
+                problem = problem or (ModelError(_CLOSED) if identity else None)
+            else:
                 os.close(end)
     if problem is not None:
         raise problem
@@ -200,12 +204,17 @@ def _descriptors() -> dict[int, tuple[int, int]]:
         numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
     except OSError:
         return {}
-    found = {}
-    for number in numbers:
-        with suppress(OSError):
-            status = os.fstat(number)
-            found[number] = (status.st_dev, status.st_ino)
-    return found
+    found = {number: _identity(number) for number in numbers}
+    return {number: identity for number, identity in found.items() if identity is not None}
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """Return which file a descriptor is of; None where it is open no more."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -238,23 +247,33 @@ def _signals() -> Iterator[list[int]]:
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Send what Python and C code write to stdout to stderr, until the block ends: stdout is for the product alone."""
-    before, saved = sys.stdout, None
+    """Send what Python and C code write to stdout to stderr, until the block ends: stdout is for the product alone.
+
+    Raises
+    ------
+    ModelError
+        If the way back to stdout was closed.
+    """
+    before, saved = sys.stdout, -1
     with suppress(OSError, ValueError, AttributeError):
         before.flush()
     with suppress(OSError):
         saved = os.dup(1)
         os.dup2(2, 1)
+    identity = _identity(saved)
     sys.stdout = sys.stderr
     try:
         yield
     finally:
         _flush()
         sys.stdout = before
-        if saved is not None:
+        closed = _identity(saved) != identity  # its number may be another file's now
+        if identity is not None and not closed:
             with suppress(OSError):
                 os.dup2(saved, 1)
                 os.close(saved)
+    if closed:
+        raise ModelError(f"{_CLOSED}, stdout among them")
 
 
 def _flush() -> None:
