@@ -7,6 +7,8 @@ import html
 import json
 import logging
 import sqlite3
+from base64 import b64encode
+from contextlib import closing
 from urllib.parse import quote, quote_plus
 
 import numpy as np
@@ -17,6 +19,7 @@ from scripted import Script, serving
 
 from miaudit.errors import PlanError, TargetError
 from miaudit.targets import connect
+from miaudit.targets.client import Client, Connection, check_url
 from miaudit.targets.credentials import (
     Strike,
     body_problems,
@@ -81,6 +84,41 @@ def test_a_value_with_the_shape_of_a_credential_is_refused_under_any_name(value)
     assert header_problems({"X-Model": value})
     assert query_problem(f"http://h/x?model={quote_plus(value)}")
     assert value[0].isdigit() or query_problem(f"http://h/{quote(value)}/x")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://ann:{}%40host/x",
+        "http://ann:{}\uff20host/x",
+        "http://ann:{}",
+        "http://ann:{}/x",
+        "http:/ann:{}@host/x",
+        "ann:{}@host/x",
+        "//ann:{}@host",
+        "ftp://ann:{}@host/x",
+        "http://ann:{}@ho st/x",
+        "http://ann:{}@[::1/x",
+        "http://ann:{}@host:port/x",
+        "http://host:0/x?code={}",
+    ],
+)
+def test_what_is_no_address_is_refused_without_its_login(address):
+    for refuse in (check_url, lambda text: Connection(proxy=text)):
+        with pytest.raises(PlanError) as refusal:
+            refuse(address.format("hunter2s"))
+        assert "hunter2s" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("proxy", ["http://ann:hunter2s@127.0.0.1:9", "ann:hunter2s@127.0.0.1:9"])
+def test_the_login_of_the_environments_proxy_is_struck(proxy, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    with closing(Client("http://h/x", content_type="application/json", connection=Connection())) as client:
+        assert "hunter2s" not in client.redacted("no ann:hunter2s here, nor hunter2s")
+        assert b64encode(b"ann:hunter2s").decode() not in client.redacted(
+            f"Basic {b64encode(b'ann:hunter2s').decode()}"
+        )
 
 
 @pytest.mark.parametrize("value", ["resnet50-v2-20240101", "3fa85f64-5717-4562-b3fc-2c963f66afa6", "a/json", ""])

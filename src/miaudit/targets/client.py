@@ -25,6 +25,7 @@ from miaudit.targets.credentials import (
     Strike,
     header_problems,
     names_credential,
+    of_no_address,
     printable,
     query_problem,
     variable,
@@ -418,9 +419,7 @@ def check_url(url: str) -> None:
     except (ValueError, TypeError, AttributeError):
         named, parts = False, urlsplit("")
     if not named or parts.scheme not in ("http", "https"):
-        raise PlanError(
-            f"url must be an address such as https://host/path, in ASCII; got {printable(without_login(str(url)))!r}"
-        )
+        raise PlanError(f"url must be an address such as https://host/path, in ASCII; got {of_no_address(str(url))!r}")
     problem = query_problem(url)
     if problem is not None:
         raise PlanError(problem)
@@ -475,13 +474,13 @@ def _proxy_problems(proxy: str) -> list[str]:
         good, parts = False, urlsplit("")
     if parts.username or parts.password:
         return ['holds a user or a password: put the address into a variable and write proxy = "env:VARIABLE"']
-    return [] if good else [f"must be an address such as http://host:port, got {printable(without_login(proxy))!r}"]
+    return [] if good else [f"must be an address such as http://host:port, got {of_no_address(proxy)!r}"]
 
 
 def _login_of(address: str) -> list[str]:
     """Return what of a proxy's address is secret."""
     login, at, _ = address.rpartition("@")
-    login = login.partition("://")[2]
+    login = login.partition("://")[2] or login  # the environment's may have no scheme
     user, _, password = login.partition(":")
     return [login, password or user, unquote(password or user)] if at else []
 

@@ -156,6 +156,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:60]
 
 
+def of_no_address(text: str) -> str:
+    """Return what may be shown of a text that is no address: nothing before a sign of a login, nor after what may be a user."""
+    text = re.split("[?#]", text)[0]
+    scheme, there, rest = text.rpartition("://")
+    rest = re.split("@|%40|\uff20", rest, flags=re.IGNORECASE)[-1]
+    return printable(scheme + there + re.sub(r":(?!\d*(?:/|$)).*", f":{STRUCK}", rest))
+
+
 def without_login(url: str) -> str:
     """Return an address without user, password, query and fragment."""
     try:
