@@ -13,9 +13,7 @@ from miaudit.errors import StoreError
 from miaudit.visible import visible
 
 _FORMULA = re.compile("'|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20].")  # a spreadsheet takes the wide forms, too
-_PARTED = re.compile(
-    r";(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])"
-)  # some spreadsheets part cells at semicolons, not at commas
+_PARTED = re.compile(r";(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")  # some spreadsheets part cells at semicolons
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _FLAGS = ("member", "accused")
 _PLACES = ("risk_rank", "risk_low", "risk_high")
@@ -40,8 +38,13 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
+def shown(text: str) -> str:
+    """Return a text as it stands in the table, but for the apostrophe before a formula."""
+    return _PARTED.sub(r"\\x3b", visible(text))
+
+
 def _text(text: str) -> str:
-    text = _PARTED.sub(r"\\x3b", visible(text))
+    text = shown(text)
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
