@@ -47,6 +47,7 @@ def rows(folder: Path) -> set[str]:
     return {path.stem for path in (folder / "rows").glob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_the_type_makes_other_models_and_the_device_a_processor_has_makes_the_same(tmp_path: Path) -> None:
     miaudit.audit(PLAN, out=tmp_path, jobs=0)
     first = rows(tmp_path)

@@ -27,6 +27,7 @@ def found(world, attacks=ATTACKS, *, blind=UNCHECKED, **options):
     return examine(trials, world.member, evidence.audited_labels, classes, seed=0, blind=blind, **options)
 
 
+@pytest.mark.slow
 def test_seven_attacks_on_nothing_report_a_leak_in_at_most_one_audit_of_twenty():
     trials = 50
     every = [found(worlds.exchangeable(seed, n=120, shadows=4, overlapping=True)) for seed in range(trials)]

@@ -31,6 +31,7 @@ def quiet(seed: int, **options) -> worlds.World:
     return worlds.people(seed, shadows=4, overlapping=True, **{"n": 40, "records": 10, "correlation": 0.3, **options})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["person", "record"])
 def test_people_of_one_population_are_seldom_called_a_leak_or_confounded(name):
     """Counted one by one, the records of 40 + 40 people would be in most trials."""

@@ -43,7 +43,9 @@ def split(n: int, d: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return generator.normal(size=(2 * n, d)), generator.integers(0, 4, 2 * n), np.arange(2 * n) % 2 == 0
 
 
-@pytest.mark.parametrize(("n", "d", "columns", "trials"), [(60, 4, 256, 60), (60, 80, 16, 30)])
+@pytest.mark.parametrize(
+    ("n", "d", "columns", "trials"), [pytest.param(60, 4, 256, 60, marks=pytest.mark.slow), (60, 80, 16, 30)]
+)
 def test_blind_check_is_at_chance_on_a_fair_split(n: int, d: int, columns: int, trials: int) -> None:
     got = [blind_auc(*split(n, d, seed), seed=seed, max_features=columns) for seed in range(trials)]
     assert sum(not b.low <= 0.5 <= b.high for b in got) <= binom.ppf(0.999, trials, 0.05)

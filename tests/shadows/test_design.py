@@ -121,6 +121,7 @@ def test_records_outside_are_set_apart_where_shadows_can_spare_them(most, need, 
     assert apart == (0 < most <= 100 - need or (most >= 100 and need == 0))
 
 
+@pytest.mark.slow
 def test_attacks_find_nothing_where_nothing_is_but_an_exact_half_would_give_members_away():
     """The null, through the real draws: answers that do not depend on membership, at 8, 16 and 32 models.
 

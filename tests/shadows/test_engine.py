@@ -44,7 +44,9 @@ def fits(ledger: Path) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("estimator", [RandomForestClassifier(10), MLPClassifier((16,), max_iter=15)])
+@pytest.mark.parametrize(
+    "estimator", [RandomForestClassifier(10), pytest.param(MLPClassifier((16,), max_iter=15), marks=pytest.mark.slow)]
+)
 def test_rows_are_bit_equal_whatever_the_number_of_processes_and_shadows(tmp_path, estimator):
     here = outputs(pool(tmp_path / "a", estimator), workers=0, minimum=4)
     there = outputs(pool(tmp_path / "b", estimator), workers=2, minimum=4)

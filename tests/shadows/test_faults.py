@@ -126,6 +126,7 @@ def check_kills(folder: Path, workers: int, kills: int, seed: int) -> None:
     np.testing.assert_array_equal(np.load(folder / "whole" / "all.npy"), np.load(folder / "killed" / "all.npy"))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_ends_in_the_same_rows(tmp_path):
     check_kills(tmp_path, 0, 1, seed=0)
 
