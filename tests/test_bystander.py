@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import betabinom
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
@@ -18,7 +19,14 @@ from miaudit.errors import DataError
 from miaudit.findings import Trial, examine, unit_of
 from miaudit.findings.bystander import bystanders_of, compared
 from miaudit.outputs import stored_outputs
-from miaudit.result import BlindControl, Interval
+from miaudit.result import (
+    AttackResult,
+    BlindControl,
+    BystanderFigures,
+    CorrectedInterval,
+    Interval,
+    beyond_bystanders,
+)
 from miaudit.scoring import score
 from miaudit.testing import worlds
 
@@ -241,6 +249,79 @@ def test_harder_members_hide_no_leak():
     told = score(stored_outputs(stored | {"target": surer / surer.sum(axis=1, keepdims=True)}), attacks=["threshold"])
     assert told.verdict_kind == "leak"
     assert "members are harder than non-members, which hides part of a leak" in told.verdict
+
+
+def trained_otherwise(seed, records, *, noisy_members=False):
+    """Answers of logistic models on 300 records each and a target on so many; some labels of one side are wrong."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(3000, 8))
+    y = (x[:, 0] + 0.5 * x[:, 1] > 0).astype(int)
+    audited, member = np.arange(600), np.arange(600) < 300
+    labels = np.where((member == noisy_members) & (rng.random(600) < 0.3), 1 - y[audited], y[audited])
+
+    def answers(index):
+        return LogisticRegression().fit(x[index], y[index]).predict_proba(x[audited])
+
+    shadows = np.stack([answers(600 + rng.permutation(900)[:300]) for _ in range(6)])
+    target = answers(1500 + np.arange(records))
+    return {
+        "target": target,
+        "member": member,
+        "labels": labels,
+        "shadows": shadows,
+        "inside": np.zeros((6, 600), bool),
+    }
+
+
+@pytest.mark.parametrize("noisy_members", [False, True])
+@pytest.mark.parametrize("records", [300, 900])
+def test_a_target_trained_otherwise_on_neither_side_is_no_leak_where_one_side_is_harder(records, noisy_members):
+    stored = trained_otherwise(0, records, noisy_members=noisy_members)
+    result = score(stored_outputs(stored), attacks=["threshold", "calibration", {"name": "lira", "mode": "offline"}])
+    assert result.verdict_kind in ("confounded", "inconclusive")
+    assert result.attack("lira offline").bystander.alike is (records == 300)
+    assert not any(attack.beats_controls for attack in result.attacks)
+    if records == 900:
+        assert any(a.bystander.above or a.bystander.below for a in result.attacks)
+        assert "does not answer non-members as these models do" in result.verdict
+        assert "so that no leak follows" in result.verdict
+
+
+def attack_result(name, area, on_bystanders, *, alike, tells):
+    low, high = area - 0.04, area + 0.04
+    whole = {"value": area, "low": low, "high": high}
+    sides = Interval(value=on_bystanders, low=on_bystanders - 0.03, high=on_bystanders + 0.03)
+    less = Interval(value=area - on_bystanders, low=area - on_bystanders - 0.03, high=area - on_bystanders + 0.03)
+    figures = BystanderFigures(models=8, auc=sides, less=less, above=less.low > 0, tells_sides=tells, alike=alike)
+    return AttackResult(
+        name=name,
+        title=name,
+        paper="",
+        status="ran",
+        auc=Interval(**whole),
+        above_chance=low > 0.5,
+        auc_corrected=CorrectedInterval(**whole, confidence=0.99),
+        bystander=figures,
+    )
+
+
+@pytest.mark.parametrize(
+    ("area", "tells", "alike", "stands"),
+    [
+        (0.70, True, True, True),
+        (0.70, True, False, False),  # the loss reaches 0.68 on bystanders
+        (0.70, True, None, False),
+        (0.70, False, False, True),  # the sides do not differ
+        (0.80, True, False, True),  # more than all that any attack finds on bystanders
+        (0.80, True, None, True),
+    ],
+)
+def test_a_claim_stands_on_a_target_like_bystanders_or_beyond_all_they_show(area, tells, alike, stands):
+    results = [
+        attack_result("threshold", 0.66, 0.65, alike=alike, tells=tells),
+        attack_result("lira", area, 0.5, alike=alike, tells=False),
+    ]
+    assert [each.name for each in beyond_bystanders(results).above] == (["lira"] if stands else [])
 
 
 def test_without_bystanders_a_leak_says_that_this_is_open():

@@ -7,12 +7,13 @@ how hard they are, and what it finds on the target is a leak only as far as it f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
-from miaudit import stats
+from miaudit import signals, stats
 from miaudit.attacks import Attack, Scores
 from miaudit.errors import MiauditError
 from miaudit.evidence import Bools, Evidence
@@ -22,6 +23,10 @@ from miaudit.result import AttackResult, BystanderControl, BystanderFigures, Dif
 
 MOST = 20
 """Bystanders that take the target's place: more hardly steady the mean of their areas."""
+
+LEAST_ALIKE = 4
+"""Bystanders from which on their spread says whether the target is like them."""
+_FLOOR = 1e-3  # of a probability: what is rarer is no sign of another training
 
 NONE = "no model that was trained on none of the audited records answered them"
 
@@ -77,10 +82,27 @@ def bystander_figures(
     except MiauditError as error:
         return _none(f"the attack could not be run on models trained on neither side: {error}")
     own = unit.judged(scores.score, member, seed=seed)
-    return compared(own, [unit.judged(row, member, seed=seed) for row in rows], attacks=attacks)
+    like = alike(evidence, others, member)
+    return compared(own, [unit.judged(row, member, seed=seed) for row in rows], attacks=attacks, alike=like)
 
 
-def compared(own: Sides, others: Sequence[Sides], *, attacks: int) -> BystanderFigures:
+def alike(evidence: Evidence, others: Sequence[Evidence], member: Bools) -> bool | None:
+    """Return whether the target answers non-members as bystanders do, as it must where it was trained like them.
+
+    No model was trained on non-members, so that the mean and the standard deviation of its logits on them are one more draw
+    of what bystanders have: Student's t, at 99 % for the two together. None where bystanders are fewer than ``LEAST_ALIKE``.
+    """
+    if len(others) < LEAST_ALIKE or member.all():
+        return None
+    labels = evidence.audited_labels[~member]
+    logits = [signals.phi(each.target[~member], labels, floor=_FLOOR) for each in (evidence, *others)]
+    moments = np.array([(row.mean(), row.std()) for row in logits])  # (1 + M, 2)
+    theirs, count = moments[1:], len(others)
+    half = float(stdtrit(count - 1, 1 - 0.01 / 4)) * theirs.std(axis=0, ddof=1) * (1 + 1 / count) ** 0.5
+    return bool(np.all(np.abs(moments[0] - theirs.mean(axis=0)) <= half + 1e-9))
+
+
+def compared(own: Sides, others: Sequence[Sides], *, attacks: int, alike: bool | None = None) -> BystanderFigures:
     """Return what an attack finds on the target beyond what it finds on bystanders, by the same records or people."""
     levels = stats.levels(attacks, confidence=CONFIDENCE)
     ins, outs = np.stack([each.inside for each in others]), np.stack([each.outside for each in others])
@@ -95,6 +117,7 @@ def compared(own: Sides, others: Sequence[Sides], *, attacks: int) -> BystanderF
         below=excess.interval(1 - 2 * levels.below).high < 0,
         few=None if own.in_people is not None else _more_exposed(own, ins, outs, levels.few),
         tells_sides=not of_all.low <= 0.5 <= of_all.high,
+        alike=alike,
     )
 
 
@@ -125,33 +148,6 @@ def bystander_control(results: Sequence[AttackResult], lead: str | None) -> Byst
         high=figures.auc.high,
         tell_sides=[r.name for r in checked if r.bystander is not None and r.bystander.tells_sides],
         unchecked=unchecked,
-    )
-
-
-class Beyond(NamedTuple):
-    """Attacks that find more on the target than on bystanders: by AUC, by a few exposed members; or less, upside down."""
-
-    above: list[AttackResult]
-    few: list[AttackResult]
-    below: list[AttackResult]
-
-
-def beyond_bystanders(ran: Sequence[AttackResult]) -> Beyond:
-    """Return whose claims bystanders leave standing.
-
-    An attack that could not be run on bystanders keeps its claim where no other attack tells the sides apart on them.
-    """
-    shifted = any(r.bystander is not None and r.bystander.tells_sides for r in ran)
-
-    def stands(result: AttackResult, claim: bool | None, name: str) -> bool:
-        if not result.checked:
-            return bool(claim) and not shifted
-        return bool(getattr(result.bystander, name))
-
-    return Beyond(
-        [r for r in ran if stands(r, r.above_chance, "above")],
-        [r for r in ran if r.above_chance_at_low_fpr and stands(r, True, "few")],
-        [r for r in ran if r.below_chance and stands(r, True, "below")],
     )
 
 

@@ -14,7 +14,7 @@ from miaudit.evidence import Bools, Evidence
 from miaudit.findings.claims import CONFIDENCE
 from miaudit.findings.figures import balanced
 from miaudit.findings.unit import Unit, unit_of
-from miaudit.result import AttackResult, BlindControl, Interval, NullControl
+from miaudit.result import AttackResult, BlindControl, Interval, NullControl, beyond_bystanders
 from miaudit.seeds import child_seed
 
 _SHUFFLES = (("null",), ("null", "again"))
@@ -135,6 +135,7 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
     threshold by AUC. No attack is exempt.
     """
     baseline = next((a.value for r in results if r.name == "threshold" and (a := r.of_unit.auc) is not None), None)
+    beyond = {each.name for each in beyond_bystanders([r for r in results if r.area is not None]).above}
     judged_results: list[AttackResult] = []
     for result in results:
         auc = result.of_unit.auc
@@ -149,10 +150,10 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
         elif blind.confounded and blind.auc.value is not None and auc.low <= blind.auc.value:
             beats = False
             notes.append(f"Its AUC is not above {blind.auc.value:.3f}, what the raw records alone reach.")
-        if beats and result.checked and result.bystander is not None and not result.bystander.above:
+        if beats and result.name not in beyond:
             beats = False
             notes.append(
-                "It finds no more than on models trained on neither side, at a level corrected for all attacks."
+                "It finds no more than models trained on neither side explain, at a level corrected for all attacks."
             )
         if baseline is not None and auc.value < baseline:
             beats = False

@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 from miaudit.result import AttackResult, highest, named_beforehand
 
 _STRONGEST = "the strongest documented attack for such answers and shadow models, named before any figure was known"
-_FIRST = "the first attack in order, as the strongest documented one for such answers and shadow models has no figures"
+_FIRST = (
+    "the first attack in order, as the strongest documented one for such answers and shadow models was not run or has no "
+    "figures"
+)
 
 
 class Headline(NamedTuple):

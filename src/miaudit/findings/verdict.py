@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from miaudit.findings.bystander import beyond_bystanders
 from miaudit.findings.unit import Unit
 from miaudit.result import (
     AttackResult,
@@ -18,6 +17,7 @@ from miaudit.result import (
     NullControl,
     Power,
     VerdictKind,
+    beyond_bystanders,
     highest,
     named_beforehand,
 )
@@ -132,15 +132,18 @@ def _leak(ran: Sequence[AttackResult], above: Sequence[AttackResult], few: Seque
     which = f"the highest of {len(ran)} attacks" if loudest is top else f"the highest of {len(above)} above {than}"
     exposed = f"; {_few(few, lead)}" if few else ""
     if lead not in above:
-        own = "what it finds on models trained on neither side" if lead.checked else "chance"
+        own = "no more than models trained on neither side explain" if lead.checked else "not above chance"
         return (
-            f"The attack '{lead.name}', named beforehand, has {_area(lead)}, not above {own} once corrected; "
-            f"'{loudest.name}' tells members from non-members with {_corrected(loudest)}, {which}{exposed}; {n}."
+            f"The attack '{lead.name}', named beforehand, has {_area(lead)}, {own} once corrected; "
+            f"'{loudest.name}' {'tells members from non-members with' if loudest.above_chance else 'has'} "
+            f"{_corrected(loudest)}, {which}{exposed}; {n}."
         )
     several = len(ran) > 1
+    tells = "tells members from non-members with" if lead.above_chance else "has"
+    more = "" if lead.above_chance else ", more than on models trained on neither side"
     first = (
-        f"The attack '{lead.name}'{', named beforehand,' if several else ''} tells members from non-members with "
-        f"{_area(lead)}{_decisions(lead)}{exposed}; {n}"
+        f"The attack '{lead.name}'{', named beforehand,' if several else ''} {tells} {_area(lead)}{more}{_decisions(lead)}"
+        f"{exposed}; {n}"
     )
     if loudest is lead:
         return f"{first}; the highest AUC of {len(ran)} attacks." if several else f"{first}."
@@ -151,12 +154,21 @@ def _beside(claimed: Sequence[AttackResult], ran: Sequence[AttackResult]) -> str
     """Say what the attack that is spoken of finds on bystanders; nothing where it was not run on any."""
     lead = named_beforehand(ran)
     spoken = lead if lead in claimed else highest(claimed)
-    if spoken is None or not spoken.checked:
+    if spoken is None:
         return ""
+    if not spoken.checked:
+        others = any(r.checked for r in ran)  # where none was, a caveat says so
+        return f" '{spoken.name}' could not be run on models trained on neither side." if others else ""
     figures = spoken.bystander
     assert figures is not None
+    value, low, high = figures.less.value or 0.0, figures.less.low or 0.0, figures.less.high or 0.0
+    gap = (
+        f", {_f(value)} ({_f(low)} to {_f(high)}) less"
+        if value >= 0
+        else f", {_f(-value)} ({_f(-high)} to {_f(-low)}) more"
+    )
     harder = "; members are harder than non-members, which hides part of a leak" if _harder(spoken) else ""
-    return f" On {_models(figures)} '{spoken.name}' has {_auc_of(spoken)} {_with(figures.auc)}{harder}."
+    return f" On {_models(figures)} '{spoken.name}' has {_auc_of(spoken)} {_with(figures.auc)}{gap}{harder}."
 
 
 def _hard_sides(unexplained: Sequence[AttackResult], n: str) -> tuple[VerdictKind, str]:
@@ -177,13 +189,37 @@ def _hard_sides(unexplained: Sequence[AttackResult], n: str) -> tuple[VerdictKin
         verb = "ranks members below non-members" if below else "tells members from non-members"
         return "confounded", (
             f"Confounded by how hard the sides are: the same attack on {_models(figures)} {verb} with "
-            f"{_auc_of(loudest)} {_with(figures.auc)}. On the target '{loudest.name}' has {_area(loudest)}, no more than that "
-            f"explains; {n}."
+            f"{_auc_of(loudest)} {_with(figures.auc)}. On the target '{loudest.name}' has "
+            f"{_area(loudest)}{_explained(loudest)}; {n}.{_unlike(unexplained)}"
         )
+    if unlike := _unlike(unexplained):
+        return "inconclusive", f"Inconclusive: members and non-members differ in how hard they are; {n}.{unlike}"
     return "inconclusive", (
         f"Inconclusive: '{loudest.name}' has {_area(loudest)} on the target, and {_with(figures.auc)} on {_models(figures)}. "
         f"The difference, {_with(figures.less)}, may be chance once corrected; {n}."
     )
+
+
+def _explained(result: AttackResult) -> str:
+    figures = result.bystander
+    more = figures is not None and (figures.below if result.below_chance else figures.above)
+    return "" if more else ", no more than that explains"
+
+
+def _unlike(unexplained: Sequence[AttackResult]) -> str:
+    """Say which attacks find more on a target that is not like bystanders, where the sides differ; nothing where none does."""
+    names = [r.name for r in unexplained if (b := r.bystander) and not b.alike and (b.above or b.few or b.below)]
+    if not names:
+        return ""
+    few = any(r.bystander is not None and r.bystander.alike is None for r in unexplained if r.name in names)
+    why = (
+        "these models are too few to say whether the target answers non-members as they do"
+        if few
+        else ("the target does not answer non-members as these models do, as where it was trained otherwise")
+    )
+    listed = ", ".join(f"'{name}'" for name in names)
+    verb = "finds" if len(names) == 1 else "find"
+    return f" {listed} {verb} more on the target than on models trained on neither side, but {why}, so that no leak follows."
 
 
 def _on_bystanders(result: AttackResult) -> bool:

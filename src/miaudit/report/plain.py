@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miaudit.result import Accusations, AttackResult, Difference, Interval, Power, Result
+from miaudit.result import Accusations, AttackResult, Difference, Interval, Power, Result, beyond_bystanders
 from miaudit.result.estimate import high_end, low_end, rounded
 
 _OVERFITTED = 0.05  # gap of the accuracies from which overfitting is named
@@ -11,14 +11,13 @@ _OVERFITTED = 0.05  # gap of the accuracies from which overfitting is named
 def meaning(result: Result) -> str | None:
     """Return what the headline attack's figures mean for the people in the data; None where they mean nothing.
 
-    Where it is not above chance, those of the highest that is, with its corrected low end; where no AUC is, those of the
-    few members who stand out.
+    Where the verdict does not claim a leak of it, those of the highest of which it does, with its corrected low end; where it
+    claims no AUC, those of the few members who stand out.
     """
     lead = result.lead
     if lead is None or result.verdict_kind not in (None, "leak"):
         return None
-    above = [attack for attack in result.attacks if attack.above_chance]
-    few = [attack for attack in result.attacks if attack.above_chance_at_low_fpr]
+    above, few, _ = beyond_bystanders([attack for attack in result.attacks if attack.area is not None])
     if lead in above or not (above or few):
         return f"{_pairs(lead)}{_rate(lead)}"
     if not above:
@@ -38,7 +37,16 @@ def _pairs(attack: AttackResult, *, plain: bool = True) -> str:
     right, span = _of_100(rounded(attack.area or 0.0, 2)), ""
     if plain and area is not None and area.low is not None and area.high is not None:
         span = f"{_of_100(low_end(area.low, 2))} to {_of_100(high_end(area.high, 2))}; "
-    return f"of 100 pairs of a member and a non-member{of} '{attack.name}' tells {right} right ({span}guessing: 50)"
+    pairs = f"of 100 pairs of a member and a non-member{of}"
+    return f"{pairs} '{attack.name}' tells {right} right ({span}guessing: 50{_by_the_sides(attack)})"
+
+
+def _by_the_sides(attack: AttackResult) -> str:
+    """Return what the attack tells right without any leak, where the sides differ in how hard they are."""
+    figures = attack.bystander
+    if figures is None or not figures.tells_sides or figures.auc.value is None:
+        return ""
+    return f"; on models trained on neither side: {_of_100(rounded(figures.auc.value, 2))}"
 
 
 def _of_100(share: str) -> str:
@@ -82,18 +90,28 @@ def bystanders(result: Result) -> str:
     figures = result.attack(control.attack).bystander
     assert figures is not None
     text = (
-        f"'{control.attack}' on {control.models} models trained on neither side: AUC {_rounded(figures.auc)}, on the target "
+        f"'{control.attack}' on {_models(control.models)} trained on neither side: AUC {_rounded(figures.auc)}, on the target "
         f"{_rounded(figures.less)} more"
     )
     if control.tell_sides:
         text += f"; attacks that tell the sides apart on such models: {len(control.tell_sides)}"
+        if not figures.alike:
+            answers = "does not answer" if figures.alike is False else "is not shown to answer"
+            text += f"; the target {answers} non-members as they do"
     if control.unchecked:
         text += f"; not run on them: {', '.join(control.unchecked)}"
     return text
 
 
+def _models(count: int) -> str:
+    return f"{count} models" if count > 1 else "one model"
+
+
 def _rounded(interval: Interval | Difference) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+    value, low, high = (
+        "-" if each is None else f"{each:z.3f}" for each in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} ({low} to {high})"
 
 
 def next_step(result: Result) -> str:
@@ -108,6 +126,11 @@ def next_step(result: Result) -> str:
             )
         case "inverted":
             return "compare the records given as members with those the target was trained on, and the sides with each other"
+        case "confounded" if not result.controls.blind.confounded:
+            return (
+                "draw members and non-members at random from one population, with labels from one source, train the shadow "
+                "models like the target, and audit again"
+            )
         case "confounded":
             return (
                 "draw members and non-members at random from one population, or leave out the columns that tell them apart "

@@ -167,7 +167,8 @@ class BystanderFigures(Document):
     ``reason``, where there are none. ``above`` and ``below``: the difference lies above or below 0 at a level corrected for
     the number of attacks. ``few``: more of the target's members than of any bystander's lie above the most surprising rank
     of the non-members, and more than chance explains, likewise corrected; null where scores are no independent draws.
-    ``tells_sides``: the attack tells the sides apart on bystanders, so that they differ in how hard they are.
+    ``tells_sides``: the attack tells the sides apart on bystanders, so that they differ in how hard they are. ``alike``: the
+    target answers non-members as bystanders do; null where they are too few to say.
     """
 
     models: Count
@@ -177,6 +178,7 @@ class BystanderFigures(Document):
     below: bool | None = None
     few: bool | None = None
     tells_sides: bool | None = None
+    alike: bool | None = None
     reason: str | None = None
 
 
