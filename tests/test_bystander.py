@@ -24,6 +24,7 @@ from miaudit.result import (
     BlindControl,
     BystanderFigures,
     CorrectedInterval,
+    Difference,
     Interval,
     beyond_bystanders,
 )
@@ -291,7 +292,7 @@ def attack_result(name, area, on_bystanders, *, alike, tells):
     low, high = area - 0.04, area + 0.04
     whole = {"value": area, "low": low, "high": high}
     sides = Interval(value=on_bystanders, low=on_bystanders - 0.03, high=on_bystanders + 0.03)
-    less = Interval(value=area - on_bystanders, low=area - on_bystanders - 0.03, high=area - on_bystanders + 0.03)
+    less = Difference(value=area - on_bystanders, low=area - on_bystanders - 0.03, high=area - on_bystanders + 0.03)
     figures = BystanderFigures(models=8, auc=sides, less=less, above=less.low > 0, tells_sides=tells, alike=alike)
     return AttackResult(
         name=name,
