@@ -3,9 +3,10 @@
     python bench/exposed.py [--trials N] [--out FILE]
 
 Four tables. *Null*: in how many audits of exchangeable sides any attack makes any claim (at most 5 % may). *Power*: in how
-many audits of eleven attacks a few members above every non-member are claimed, by the precedence test and by the intervals of
-the TPR that verdicts read before; only one attack sees them. *Headline*: of eleven equal attacks with a true AUC of 0.6, how
-far the AUC that leads exceeds the truth, and how often the low end of its interval lies above it; the same for the highest.
+many audits of eleven attacks a few members above every non-member are claimed, by the precedence test, by it beside
+bystanders whose scores have nothing in common, and by the intervals of the TPR that verdicts read before; only one attack
+sees them. *Headline*: of eleven equal attacks with a true AUC of 0.6, how far the AUC that leads exceeds the truth, and how
+often the low end of its interval lies above it; the same for the highest.
 *Score*: kinds of the verdicts of audits of stored outputs in which a few members are fully exposed.
 """
 
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from miaudit import stats
+from miaudit.findings import unit_of
+from miaudit.findings.bystander import compared
 from miaudit.scoring import score
 from miaudit.seeds import generator
 from miaudit.testing import worlds
@@ -39,6 +42,7 @@ VALUES = (None, 10, 3)  # different scores there are; None: no ties
 PANELS = ((1, 0.0), (5, 0.0), (11, 0.0), (5, 0.9), (11, 0.9))  # attacks, and the correlation of their scores
 LEAKS = ((200, 0.02), (200, 0.05), (400, 0.05), (1000, 0.01), (1000, 0.02), (2000, 0.01))  # a side, share exposed
 STORED = ((200, 0.0), (200, 0.05), (400, 0.0), (400, 0.05), (2000, 0.01))
+BYSTANDERS = (8, 20)
 ATTACKS = 11
 AREA = 0.6
 
@@ -73,12 +77,27 @@ def power(cell: tuple[int, float], trials: int) -> dict[str, Any]:
     rng = generator(0, "power", *map(str, cell))
     level = 1 - 0.8 * 0.05 / ATTACKS / len(RATES)  # of the intervals that verdicts read before
     now = before = 0
+    beside, member = Counter(dict.fromkeys(BYSTANDERS, 0)), np.arange(2 * n) < n
+    unit, alone = unit_of(member), generator(0, "bystanders", *map(str, cell))
     for _ in range(trials):
         ins, outs = rng.normal(size=n), rng.normal(size=n)
         ins[: round(share * n)] += 100
-        now += bool(stats.claims(ins, outs, attacks=ATTACKS).few)
+        few = bool(stats.claims(ins, outs, attacks=ATTACKS).few)
+        now += few
+        own, *others = (
+            unit.judged(each, member, seed=0)
+            for each in (np.append(ins, outs), *alone.normal(size=(max(BYSTANDERS), 2 * n)))
+        )
+        beside.update(m for m in BYSTANDERS if few and compared(own, others[:m], attacks=ATTACKS).few)
         before += any(stats.tpr_at_fpr(ins, outs, f, confidence=level).low > f for f in RATES)
-    return {"a_side": n, "exposed": share, "trials": trials, "precedence": now, "intervals": before}
+    return {
+        "a_side": n,
+        "exposed": share,
+        "trials": trials,
+        "precedence": now,
+        "intervals": before,
+        **{f"beside {m}": beside[m] for m in BYSTANDERS},
+    }
 
 
 def headline(cell: tuple[int, float], trials: int) -> dict[str, Any]:
@@ -147,9 +166,12 @@ def tables(rows: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     low, high = (100 * end for end in stats.clopper_pearson(false, trials))
     yield f"Null: a false claim in {100 * false / trials:.2f} % ({low:.2f} to {high:.2f}) of {trials} audits."
     yield f"At most {most} are allowed in a cell; the worst: {worst}"
-    yield "\n| records a side | members exposed | reported | by intervals of the TPR, as before |\n|---|---|---|---|"
+    yield "\n| records a side | exposed | claimed | beside 8 bystanders | beside 20 | by intervals of the TPR, as before |"
+    yield "|---" * 6 + "|"
     for row in rows["power"]:
-        shares = " | ".join(f"{100 * row[key] / row['trials']:.0f} %" for key in ("precedence", "intervals"))
+        shares = " | ".join(
+            f"{100 * row[key] / row['trials']:.0f} %" for key in ("precedence", "beside 8", "beside 20", "intervals")
+        )
         yield f"| {row['a_side']} | {row['exposed']:.0%} | {shares} |"
     yield ""
     yield from map(str, rows["headline"])
