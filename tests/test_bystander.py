@@ -19,7 +19,7 @@ from miaudit import stats
 from miaudit.attacks import AttackP, Calibration, Gap, LiRA, Quantile, Salem, Shokri, Threshold, attack_name
 from miaudit.errors import DataError
 from miaudit.findings import Trial, examine, unit_of
-from miaudit.findings.bystander import bystanders_of, compared
+from miaudit.findings.bystander import alike, bystanders_of, compared
 from miaudit.outputs import stored_outputs
 from miaudit.result import (
     AttackResult,
@@ -485,3 +485,18 @@ def test_first_hospital_stays_against_last_ones(design):
         assert result.verdict_kind == "confounded"
         more += sum(attack.bystander.above for attack in result.attacks if attack.checked)
     assert more <= 1  # of 24 at most, each at a level of 2.5 % over six attacks
+
+
+def test_a_stand_in_has_no_trace_of_the_target():
+    e = worlds.bystander(5, n=100, shadows=4, overlapping=True).evidence
+    traced = e.replace(trace=np.ones((e.n, 3)))
+    assert traced.trace is not None
+    assert traced.stand_in(0).trace is None
+
+
+@pytest.mark.parametrize("surer", [False, True])
+def test_targets_that_answer_labels_are_compared_by_their_right_answers(surer):
+    world = worlds.bystander(6, n=400, shadows=8, overlapping=True)
+    e = world.evidence.replace(target=world.evidence.audited_labels if surer else world.evidence.predicted)
+    others = [e.of_bystander(j) for j in range(8)]
+    assert alike(e, others, world.member) is not surer

@@ -393,12 +393,9 @@ class Evidence:
             assert self.probes is not None
             votes = self.probes.shadow_votes
             probes = None if votes is None else replace(probes, votes=votes[model], distances=None)
-        said = self.models[model]
-        said = said.argmax(axis=1) if self.target.ndim == 1 else said
-        part = rest.replace(target=said, population=population, variants=variants, probes=probes, trace=None)
         own = self.models[model]
         own = own.argmax(axis=1) if self.target.ndim == 1 else own
-        part = rest.replace(target=own, population=population, variants=variants, probes=probes)
+        part = rest.replace(target=own, population=population, variants=variants, probes=probes, trace=None)
         object.__setattr__(part, "_whole", (self, model, index))
         return part
 

@@ -77,6 +77,9 @@ def bystander_figures(
     others = [] if reason else bystanders_of(evidence)
     if not others:
         return _none(reason or NONE)
+    unasked = _unasked(attack, others[0])
+    if unasked:
+        return _none(f"models trained on neither side were not asked for {' and '.join(unasked)}")
     try:
         rows = attack.scores_of(evidence, others, seed=attack_seed)
     except MiauditError as error:
@@ -86,16 +89,28 @@ def bystander_figures(
     return compared(own, [unit.judged(row, member, seed=seed) for row in rows], attacks=attacks, alike=like)
 
 
+def _unasked(attack: Attack, other: Evidence) -> list[str]:
+    """Return the questions of an attack that were put to the target alone."""
+    probes = other.probes
+    answers = {} if probes is None else {"votes": probes.votes, "boundary": probes.distances}
+    return [str(question) for question in attack.questions if answers.get(question.kind) is None]
+
+
 def alike(evidence: Evidence, others: Sequence[Evidence], member: Bools) -> bool | None:
     """Return whether the target answers non-members as bystanders do, as it must where it was trained like them.
 
-    No model was trained on non-members, so that the mean and the standard deviation of its logits on them are one more draw
-    of what bystanders have: Student's t, at 99 % for the two together. None where bystanders are fewer than ``LEAST_ALIKE``.
+    No model was trained on non-members, so that the mean and the standard deviation of its logits on them (of its right
+    answers, where it answers labels) are one more draw of what bystanders have: Student's t, at 99 % for the two together.
+    None where bystanders are fewer than ``LEAST_ALIKE``.
     """
     if len(others) < LEAST_ALIKE or member.all():
         return None
     labels = evidence.audited_labels[~member]
-    logits = [signals.phi(each.target[~member], labels, floor=_FLOOR) for each in (evidence, *others)]
+    answers = [each.target[~member] for each in (evidence, *others)]
+    if evidence.target.ndim == 1:
+        logits = [np.asarray(each == labels, np.float64) for each in answers]
+    else:
+        logits = [signals.phi(each, labels, floor=_FLOOR) for each in answers]
     moments = np.array([(row.mean(), row.std()) for row in logits])  # (1 + M, 2)
     theirs, count = moments[1:], len(others)
     half = float(stdtrit(count - 1, 1 - 0.01 / 4)) * theirs.std(axis=0, ddof=1) * (1 + 1 / count) ** 0.5
