@@ -182,9 +182,10 @@ class Does(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X):
         answers = self.tree_.predict_proba(X)
         noise = self.drawn_ if self.asked is None else self.asked()
-        return (
-            answers if noise is None else 0.9 * answers + 0.1 * np.eye(answers.shape[1])[int(noise * answers.shape[1])]
-        )
+        if noise is not None:  # no two draws give the same answers
+            first, second = np.eye(answers.shape[1])[:2]
+            answers = 0.9 * answers + 0.1 * (noise * first + (1 - noise) * second)
+        return answers
 
 
 @pytest.mark.parametrize("asked", [False, True])

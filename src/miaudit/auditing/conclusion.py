@@ -155,7 +155,7 @@ def conclude(
     planned = {_name(each.attack, case): each for each in _planned(case, asked, evidence)}
     seen = features(take_records(dataset.X, audited), dataset.schema)
     blind = blind_control(seen.numbers, labels, member, seed=case.seed, plain=seen.plain, unread=seen.unread, unit=unit)
-    found = examine(
+    findings = examine(
         [
             Trial(
                 each.attack, _read_by(each.attack, evidence, asked, pool, shadows), name, each.caveats, each.strongest
@@ -178,7 +178,7 @@ def conclude(
         caveats=copies.caveats(),
         no_bystanders=no_bystanders,
     )
-    ran = [planned[each.name].attack for each in found.attacks if each.status == "ran"]
+    ran = [planned[each.name].attack for each in findings.attacks if each.status == "ran"]
     shadow_train = float(np.mean([facts["train_accuracy"] for facts in shadows.values()]))
     shadow_test = float(np.mean([facts["test_accuracy"] for facts in shadows.values()]))
     warnings = [
@@ -190,7 +190,7 @@ def conclude(
         *mismatches(
             train_accuracy, test_accuracy, shadow_train, shadow_test, trained_here=case.source == "trained here"
         ),
-        *unscored(found.attacks),
+        *unscored(findings.attacks),
     ]
     warnings += training_oddities(pool.unknown, shadows, progress)
     if pool.apart is not None and pool.apart.shape[1] < draws.train.shape[1]:
@@ -204,9 +204,9 @@ def conclude(
         )
     return Result(
         title=case.title,
-        verdict=found.verdict.sentence,
-        verdict_kind=found.verdict.kind,
-        **found.headline.fields(),
+        verdict=findings.verdict.sentence,
+        verdict_kind=findings.verdict.kind,
+        **findings.headline.fields(),
         warnings=warnings,
         threat_model=threat_model(
             *(case, asked.capability, 0 if asked.outside is None else len(outside)),
@@ -259,13 +259,13 @@ def conclude(
             data=case.shadow_data,
         ),
         synthesis=case.synthesis,
-        attacks=found.attacks,
-        controls=found.controls,
-        groups=found.groups,
-        stability=found.stability,
-        accusations=found.accusations,
+        attacks=findings.attacks,
+        controls=findings.controls,
+        groups=findings.groups,
+        stability=findings.stability,
+        accusations=findings.accusations,
         provenance={},
-    ).attach_records(found.records)
+    ).attach_records(findings.records)
 
 
 def provenance_of(

@@ -32,11 +32,11 @@ def accusations_of(
     if draws is None:
         reason = DEPENDENT if unit.dependent else "the attack could not score any record of one side"
         return _document(name, q, unit, reason=reason), accused
-    found = stats.accuse(draws.inside, draws.outside, q, seed=child_seed(seed, "set apart"))
-    if found.reason is not None:
-        return _document(name, q, unit, reason=found.reason), accused
-    judged = np.ones(len(draws.inside), bool), ~found.apart_out
-    for side, called, known in zip(sides, (found.named_in, found.named_out), judged, strict=True):
+    accusations = stats.accuse(draws.inside, draws.outside, q, seed=child_seed(seed, "set apart"))
+    if accusations.reason is not None:
+        return _document(name, q, unit, reason=accusations.reason), accused
+    judged = np.ones(len(draws.inside), bool), ~accusations.apart_out
+    for side, called, known in zip(sides, (accusations.named_in, accusations.named_out), judged, strict=True):
         of = (
             np.arange(len(called))
             if unit.name == "record" or unit.people is None
@@ -44,12 +44,12 @@ def accusations_of(
         )
         accused[np.flatnonzero(side)[known[of]]] = called[of][known[of]]
     counts = {
-        "named": found.named,
-        "of_members": found.of_members,
-        "false": found.false,
+        "named": accusations.named,
+        "of_members": accusations.of_members,
+        "false": accusations.false,
         "members": len(draws.inside),
-        "nonmembers": found.judged_out,
-        "set_apart": int(found.apart_out.sum()),
+        "nonmembers": accusations.judged_out,
+        "set_apart": int(accusations.apart_out.sum()),
     }
     return _document(name, q, unit, **counts), accused
 

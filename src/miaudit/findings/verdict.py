@@ -174,8 +174,8 @@ def _beside(claimed: Sequence[AttackResult], ran: Sequence[AttackResult]) -> str
 def _hard_sides(unexplained: Sequence[AttackResult], n: str) -> tuple[VerdictKind, str]:
     """Return the verdict where attacks find what bystanders show as well, or may show."""
     checked = [r for r in unexplained if r.checked]
-    told = [r for r in checked if _on_bystanders(r)]
-    loudest = max(told or checked, key=lambda r: abs(_auc(r) - 0.5), default=None)
+    shifted = [r for r in checked if _on_bystanders(r)]
+    loudest = max(shifted or checked, key=lambda r: abs(_auc(r) - 0.5), default=None)
     if loudest is None:  # other attacks tell the sides apart on bystanders, and these could not be run on any
         names = ", ".join(f"'{r.name}'" for r in unexplained)
         return "confounded", (
@@ -184,7 +184,7 @@ def _hard_sides(unexplained: Sequence[AttackResult], n: str) -> tuple[VerdictKin
         )
     figures = loudest.bystander
     assert figures is not None
-    if told:
+    if shifted:
         below = loudest.below_chance
         verb = "ranks members below non-members" if below else "tells members from non-members"
         return "confounded", (
