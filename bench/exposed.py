@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from miaudit import stats
+from miaudit.auditing.scoring import score
 from miaudit.findings import unit_of
 from miaudit.findings.bystander import compared
-from miaudit.scoring import score
 from miaudit.seeds import generator
 from miaudit.testing import worlds
 from miaudit.testing.calibration import RATES, most_allowed

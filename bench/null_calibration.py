@@ -59,12 +59,12 @@ from miaudit.attacks import (
     blind_auc,
     plan_attacks,
 )
+from miaudit.auditing.scoring import score
+from miaudit.auditing.stored import stored_outputs
 from miaudit.data.copies import same_records
 from miaudit.errors import MiauditError
 from miaudit.findings import unit_of
 from miaudit.findings.unit import Sides
-from miaudit.outputs import stored_outputs
-from miaudit.scoring import score
 from miaudit.seeds import child_seed
 from miaudit.testing import worlds
 from miaudit.testing.calibration import most_allowed, reports, reports_of_peers

@@ -9,12 +9,12 @@ import pytest
 
 from miaudit import stats
 from miaudit.attacks import Scores, Threshold
+from miaudit.auditing.scoring import score
+from miaudit.auditing.stored import stored_outputs
 from miaudit.findings import Trial, examine, unit_of
 from miaudit.findings.accusations import accusations_of
-from miaudit.outputs import stored_outputs
 from miaudit.report.plain import who_is_named
 from miaudit.result import BlindControl, Interval, Result
-from miaudit.scoring import score
 from miaudit.testing import worlds
 
 UNCHECKED = BlindControl(method="none", auc=Interval(value=None, low=None, high=None), confounded=None, reason="none")

@@ -14,12 +14,13 @@ from scipy import sparse
 from scipy.special import log_softmax, softmax
 from sklearn.ensemble import RandomForestClassifier
 
-from miaudit import answers, audit, signals
-from miaudit.answers import Decision, Hint, Type, count_decimals, decide, read
+from miaudit import audit, signals
+from miaudit.auditing.scoring import score
+from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError, PlanError, TargetError
-from miaudit.outputs import stored_outputs
+from miaudit.evidence import answers
+from miaudit.evidence.answers import Decision, Hint, Type, count_decimals, decide, read
 from miaudit.plan import OutputsName
-from miaudit.scoring import score
 from miaudit.targets import as_target
 
 RANDOM = np.random.default_rng(0)

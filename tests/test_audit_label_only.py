@@ -13,7 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 from miaudit import audit
 from miaudit.attacks import Attack, Scores
 from miaudit.errors import DataError, PlanError
-from miaudit.questions import Votes, Walk
+from miaudit.evidence.questions import Votes, Walk
 from miaudit.result import Result
 
 X, Y = make_classification(1200, 10, n_informative=6, n_classes=3, flip_y=0.1, random_state=0)

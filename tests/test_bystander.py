@@ -17,10 +17,11 @@ from sklearn.tree import DecisionTreeClassifier
 import miaudit
 from miaudit import stats
 from miaudit.attacks import AttackP, Calibration, Gap, LiRA, Quantile, Salem, Shokri, Threshold, attack_name
+from miaudit.auditing.scoring import score
+from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError
 from miaudit.findings import Trial, examine, unit_of
 from miaudit.findings.bystander import alike, bystanders_of, compared
-from miaudit.outputs import stored_outputs
 from miaudit.result import (
     AttackResult,
     BlindControl,
@@ -30,7 +31,6 @@ from miaudit.result import (
     Interval,
     beyond_bystanders,
 )
-from miaudit.scoring import score
 from miaudit.testing import worlds
 
 PASSED = BlindControl(method="trees", auc=Interval(value=0.5, low=0.45, high=0.55), confounded=False)

@@ -9,10 +9,10 @@ from scipy.stats import binom
 from sklearn.ensemble import ExtraTreesClassifier
 
 import miaudit
+from miaudit.auditing.scoring import score
+from miaudit.auditing.stored import stored_outputs
 from miaudit.data import Copies, from_arrays, given_split, leave_out_copies
 from miaudit.errors import SplitError
-from miaudit.outputs import stored_outputs
-from miaudit.scoring import score
 
 N, FRESH = 150, 600
 SIDES = {"members": slice(0, N), "nonmembers": slice(N, 2 * N), "both": slice(0, 2 * N)}

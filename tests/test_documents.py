@@ -17,17 +17,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from miaudit.auditing.case import case_of_plan
+from miaudit.auditing.scoring import score
+from miaudit.auditing.shadow_data import STATE, _state
 from miaudit.canaries import Canaries, load_planted, save_planted
 from miaudit.canaries import plant as planted
 from miaudit.canaries.folder import _seal
-from miaudit.case import case_of_plan
 from miaudit.data import from_arrays, load, read_index
 from miaudit.errors import MiauditError
 from miaudit.plan import Plan
 from miaudit.report import render, summary
 from miaudit.result import Result
-from miaudit.scoring import score
-from miaudit.shadow_data import STATE, _state
 from miaudit.store import Store
 from miaudit.synthesis import Domain, Marginals, Synthesis, from_marginals
 from miaudit.targets.ledger import Ledger

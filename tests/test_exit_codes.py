@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import miaudit.auditing.scoring
 import miaudit.report
-import miaudit.scoring
 from miaudit.cli import main
 from miaudit.errors import (
     BudgetError,
@@ -61,7 +61,7 @@ def fails_with(error):
 )
 def test_every_error_has_its_exit_code(outputs, monkeypatch, error, code):
     monkeypatch.setattr("miaudit.cli._no_more_output", lambda: None)
-    monkeypatch.setattr(miaudit.scoring, "score", fails_with(error))
+    monkeypatch.setattr(miaudit.auditing.scoring, "score", fails_with(error))
     ended = CliRunner().invoke(main, outputs)
     assert ended.exit_code == code
     assert ("Traceback" in ended.stderr) == ("this is a defect of miaudit" in ended.stderr) == (code == 70)

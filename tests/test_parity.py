@@ -12,10 +12,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from miaudit import auditing
+from miaudit.auditing.case import Case, case_of_model
 from miaudit.auditing.drawing import bystanders_of, draws_of
-from miaudit.case import Case, case_of_model
+from miaudit.auditing.scoring import score
 from miaudit.result import Result
-from miaudit.scoring import score
 from miaudit.seeds import child_seed
 from miaudit.shadows.pool import ShadowPool
 from miaudit.store import Store

@@ -33,11 +33,11 @@ import torch
 from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 
+from miaudit.auditing.stored import read_outputs
 from miaudit.canaries import Canaries, audit_folder, load_planted, plant, save_planted
 from miaudit.cli import main
 from miaudit.data import NAMED, from_arrays, load, load_named, load_parts, npz, read_index
 from miaudit.errors import MiauditError
-from miaudit.outputs import read_outputs
 from miaudit.recipes import Network, load_weights
 from miaudit.report import write
 from miaudit.result import Result

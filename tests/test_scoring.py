@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from miaudit.auditing.scoring import score
+from miaudit.auditing.stored import ARRAYS, read_outputs, stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
-from miaudit.outputs import ARRAYS, read_outputs, stored_outputs
 from miaudit.result import Result
-from miaudit.scoring import score
 from miaudit.testing import worlds
 
 

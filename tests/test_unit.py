@@ -8,11 +8,11 @@ from scipy.stats import binom
 
 from miaudit import stats
 from miaudit.attacks import Gap, LiRA, Threshold, attack_name, blind_auc, shuffle_membership
+from miaudit.auditing.scoring import score
+from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError, PlanError
 from miaudit.findings import Trial, accuracies, blind_control, examine, null_control, unit_of
-from miaudit.outputs import stored_outputs
 from miaudit.result import Result
-from miaudit.scoring import score
 from miaudit.testing import worlds
 
 ATTACKS = (Threshold(), Gap(), LiRA("offline"))

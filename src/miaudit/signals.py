@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.answers import clipped
 from miaudit.errors import DataError
+from miaudit.evidence.answers import clipped
 
 __all__ = [
     "FLOOR",

@@ -6,7 +6,7 @@ import pytest
 from miaudit.attacks import Gap, LabelOnly
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Probes
-from miaudit.questions import Votes
+from miaudit.evidence.questions import Votes
 from miaudit.stats import auc, auc_interval
 from miaudit.testing import worlds
 

@@ -68,8 +68,8 @@ def test_a_matrix_with_gaps_keeps_them():
     "X", [np.array([[1.0], [np.nan], [3.0], [4.0]]), ["a b", "c", "d", "e"]], ids=["gaps", "texts"]
 )
 def test_what_changes_columns_refuses_gaps_and_texts(X):
+    from miaudit.evidence.questions import Votes
     from miaudit.probes import Probed
-    from miaudit.questions import Votes
     from miaudit.synthesis.domain import Domain
 
     data = from_arrays(X, Y)

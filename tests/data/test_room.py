@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
+from miaudit.auditing.stored import read_outputs
 from miaudit.data import load, read_index
 from miaudit.data.room import available_bytes, require_room, within_memory
 from miaudit.errors import DataError, MiauditError
-from miaudit.outputs import read_outputs
 
 LIMITED = """
 import resource, sys
-import miaudit.data, miaudit.outputs, pyarrow.parquet, pandas
+import miaudit.data, miaudit.auditing.stored, pyarrow.parquet, pandas
 from miaudit.errors import MiauditError
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000,) * 2)
@@ -135,7 +135,9 @@ def test_a_hundred_thousand_classes_take_no_square_of_them(tmp_path):
         member=np.arange(n) % 2,
         classes=np.arange(classes).astype(str),
     )
-    said = limited(f"import miaudit.scoring; print(miaudit.scoring.score({str(tmp_path / 'o.npz')!r}).target.classes)")
+    said = limited(
+        f"import miaudit.auditing.scoring; print(miaudit.auditing.scoring.score({str(tmp_path / 'o.npz')!r}).target.classes)"
+    )
     assert said.strip() == "100000" or "take fewer records" in said
 
 

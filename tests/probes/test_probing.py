@@ -11,8 +11,8 @@ from miaudit.attacks import Gap, LabelOnly
 from miaudit.data.schema import Schema
 from miaudit.errors import DataError
 from miaudit.evidence import Evidence, Probes
+from miaudit.evidence.questions import Votes, Walk
 from miaudit.probes import boundary_distance, probe
-from miaudit.questions import Votes, Walk
 from miaudit.stats import auc
 from miaudit.targets import as_target
 

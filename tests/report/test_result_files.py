@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from miaudit.errors import StoreError
 from miaudit.files import write_files
 from miaudit.result import SCHEMA_VERSION, Interval, Result
-from miaudit.table import shown
+from miaudit.result.table import shown
 
 
 def test_a_saved_result_comes_back_equal_with_its_records(result, tmp_path):

@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from rich.console import Console
 
-from miaudit import progress
 from miaudit.canaries.bound import CanaryAudit
-from miaudit.cli import _visible_warnings, main
+from miaudit.cli import _visible_warnings, main, progress
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.plan import Plan
 from miaudit.report import render, summary
 from miaudit.result import Result
-from miaudit.table import records_csv
+from miaudit.result.table import records_csv
 from miaudit.visible import visible
 
 JOINERS = {0x200C, 0x200D}

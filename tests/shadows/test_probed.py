@@ -8,8 +8,8 @@ from breaking import points
 from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.data import from_arrays
+from miaudit.evidence.questions import Votes, Walk
 from miaudit.probes import Probed, probe
-from miaudit.questions import Votes, Walk
 from miaudit.recipes import as_recipe
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.pool import RowKeys, ShadowPool

@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from scripted import Script, serving
 
 from miaudit.auditing import audit
-from miaudit.case import case_of_plan
+from miaudit.auditing.case import case_of_plan
+from miaudit.auditing.shadow_data import STATE, on_synthetic, synthesize, target_of
 from miaudit.cli import main
 from miaudit.data import load
 from miaudit.errors import BudgetError, PlanError, PoolError, TargetError, TimeLimitError
 from miaudit.plan import Plan
 from miaudit.recipes import EstimatorRecipe
 from miaudit.result import Result
-from miaudit.shadow_data import STATE, on_synthetic, synthesize, target_of
 from miaudit.targets import as_target, connect
 
 PLAN = """
@@ -229,7 +229,7 @@ def test_a_kill_loses_half_a_minute_at_most_and_the_next_run_ends_alike(folder):
     plan = write(folder, "model-based")
     slow = (
         "import sys, time\n"
-        "import miaudit.shadow_data as made\n"
+        "import miaudit.auditing.shadow_data as made\n"
         "from miaudit.cli import main\n"
         "from miaudit.synthesis import climbing\n"
         "made.SECONDS_BETWEEN_STATES = 0\n"

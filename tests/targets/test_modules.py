@@ -10,9 +10,9 @@ import resource
 import numpy as np
 import pytest
 
-from miaudit.answers import hint_of_name
-from miaudit.case import case_of_plan
+from miaudit.auditing.case import case_of_plan
 from miaudit.errors import PlanError, TargetError
+from miaudit.evidence.answers import hint_of_name
 from miaudit.plan import Plan
 from miaudit.recipes import ModuleRecipe
 from miaudit.targets import as_target, load_model

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Evidence, Floats, Ints
-from miaudit.questions import Question
+from miaudit.evidence.questions import Question
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.threshold import best_threshold
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Bools, Evidence
-from miaudit.questions import Question, Votes, Walk
+from miaudit.evidence.questions import Question, Votes, Walk
 
 Kind = Literal["votes", "boundary"]
 Number = NDArray[np.float64]
@@ -25,7 +25,7 @@ class LabelOnly(Attack):
 
     Choquette-Choo, Tramer, Carlini and Papernot (2021). With ``"votes"`` the score is the share of right labels over
     variants of the record; with ``"boundary"`` it is the distance to the nearest change of label (HopSkipJump), 0 where the
-    record itself is answered wrongly. The questions (`miaudit.questions`) are asked beforehand, by
+    record itself is answered wrongly. The questions (`miaudit.evidence.questions`) are asked beforehand, by
     :func:`miaudit.probes.probe`; the attack reads their answers from the evidence's ``probes``.
 
     Where the shadows answered the same questions about the audited records, each record's score is lessened by the mean of

@@ -134,7 +134,7 @@ def plan_attacks(
     features
         Whether the records' own numbers are at hand.
     probes
-        Which kinds of questions (`miaudit.questions`) are asked about each record: ``"votes"``, ``"boundary"``.
+        Which kinds of questions (`miaudit.evidence.questions`) are asked about each record: ``"votes"``, ``"boundary"``.
     trace
         Whether the target's losses after each of its stages are at hand.
     answered

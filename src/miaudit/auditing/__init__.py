@@ -15,27 +15,27 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from miaudit.answers import Type
 from miaudit.attacks import Attack
 from miaudit.auditing.asking import Tell, ask, meet, of_row, probed_by, stored_early, target_job
+from miaudit.auditing.case import Case, case_of_model, case_of_plan
 from miaudit.auditing.conclusion import conclude, provenance_of
 from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
-from miaudit.case import Case, case_of_model, case_of_plan
+from miaudit.auditing.shadow_data import on_synthetic
+from miaudit.auditing.workers import Workers, workers_of
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, PoolError
+from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
 from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
 from miaudit.result import Result
 from miaudit.seeds import child_seed
-from miaudit.shadow_data import on_synthetic
 from miaudit.shadows.design import Design
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.guard import no_exits
 from miaudit.shadows.pool import Retrained, ShadowPool
 from miaudit.shadows.training import one_thread
 from miaudit.store import Store
-from miaudit.workers import Workers, workers_of
 
 
 @no_exits()

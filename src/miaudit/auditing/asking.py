@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import signals
-from miaudit.answers import Decision, Type, decide
-from miaudit.case import Case
+from miaudit.auditing.case import Case
 from miaudit.data.records import take_records
 from miaudit.errors import PlanError
 from miaudit.evidence import Capability, Probes
+from miaudit.evidence.answers import Decision, Type, decide
 from miaudit.probes import Probed
 from miaudit.recipes.randomness import seeded_generators
 from miaudit.seeds import child_seed

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from miaudit.attacks import Attack, Planned, attack_name, plan_attacks, with_floors
 from miaudit.auditing.asking import Asked
-from miaudit.case import Case
+from miaudit.auditing.case import Case
+from miaudit.auditing.provenance import system, versions
+from miaudit.auditing.scope import mismatches, not_tested, oddities, threat_model, unscored
 from miaudit.data import Copies, Dataset, features
 from miaudit.data.records import densified, take_records
 from miaudit.documents import plain
 from miaudit.evidence import Evidence, Population, Probes
 from miaudit.findings import Operating, Trial, accuracies, blind_control, examine, skipped, unit_of
-from miaudit.provenance import system, versions
 from miaudit.recipes import device_name
 from miaudit.result import Result, ShadowsResult, SplitResult, TargetResult
-from miaudit.scope import mismatches, not_tested, oddities, threat_model, unscored
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Progress

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.attacks import RMIA
-from miaudit.case import Case
+from miaudit.auditing.case import Case
 from miaudit.data import Copies, Dataset, same_records
 from miaudit.data.records import take_records
 from miaudit.files import write_atomically

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.auditing.case import case_of_plan
+from miaudit.auditing.workers import Workers, workers_of
 from miaudit.canaries.bound import AUDIT, CanaryAudit, bound_epsilon, check_coins, write_audit
 from miaudit.canaries.folder import SEALED, load_planted, save_planted, seal_of
 from miaudit.canaries.ordinary import check_ordinary
 from miaudit.canaries.planting import Canaries, Planted, plant
-from miaudit.case import case_of_plan
 from miaudit.data import from_arrays
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import stack_records
@@ -30,7 +31,6 @@ from miaudit.shadows.pool import RowKeys
 from miaudit.shadows.training import Job
 from miaudit.store import Store
 from miaudit.targets.target import Outputs
-from miaudit.workers import Workers, workers_of
 
 Tell = Callable[[str, Progress | None], None]
 

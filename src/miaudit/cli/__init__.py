@@ -186,7 +186,7 @@ def demo(out: Path | None, jobs: int | None, as_json: bool) -> None:
 
 def _carry_out(plan: Plan, out: Path, as_json: bool, **options: Any) -> None:
     from miaudit.auditing import audit
-    from miaudit.progress import telling
+    from miaudit.cli.progress import telling
 
     with telling(console(stderr=True)) as tell:
         result = audit(plan, out=out, tell=tell, **options)
@@ -273,8 +273,8 @@ def score(
     OUTPUTS is an .npz file with the target's answers (target), the true classes (labels) and who is a member (member),
     and whatever else of docs/outputs.md there is: shadow models' answers make the attacks strong.
     """
+    from miaudit.auditing.scoring import score as scored
     from miaudit.findings import Operating
-    from miaudit.scoring import score as scored
 
     folder, operating = out or Path("miaudit-out") / outputs.stem, Operating(threshold, delta)
     chosen = attacks or None
@@ -318,11 +318,11 @@ def synthesize(
     import time
     from dataclasses import replace
 
-    from miaudit.case import case_of_plan
+    from miaudit.auditing.case import case_of_plan
+    from miaudit.auditing.shadow_data import synthesize
+    from miaudit.auditing.workers import workers_of
+    from miaudit.cli.progress import telling
     from miaudit.plan import Plan
-    from miaudit.progress import telling
-    from miaudit.shadow_data import synthesize
-    from miaudit.workers import workers_of
 
     folder, started = out or Path("miaudit-out") / plan.stem, time.monotonic()
     with telling(console(stderr=True)) as tell:
@@ -383,7 +383,7 @@ def attacks(shadows: int | None, outputs: Any, design: Any, as_json: bool) -> No
     import json
 
     from miaudit.attacks import plan_attacks
-    from miaudit.listing import attack_rows, print_attacks
+    from miaudit.cli.listing import attack_rows, print_attacks
 
     planned = None
     if (shadows, outputs, design) != (None, None, None):

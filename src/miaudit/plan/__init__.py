@@ -29,7 +29,7 @@ from miaudit.plan.sections import (
 )
 
 OutputsName = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
-"""What a target answers, as `miaudit.answers.Type`."""
+"""What a target answers, as `miaudit.evidence.answers.Type`."""
 
 Size = int | FilePath
 """How many records (drawn at random), or the path of a file with their numbers."""

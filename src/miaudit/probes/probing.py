@@ -14,9 +14,9 @@ from miaudit.data.records import Records, n_records, take_records
 from miaudit.data.schema import Schema
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Floats, Ints, Probes
+from miaudit.evidence.questions import Question, Votes, Walk
 from miaudit.probes.hopskipjump import boundary_distance
 from miaudit.probes.variants import variant
-from miaudit.questions import Question, Votes, Walk
 from miaudit.seeds import generator
 from miaudit.targets.target import Target
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from miaudit.answers import decide
 from miaudit.data.records import take_records
 from miaudit.errors import DataError, PlanError
+from miaudit.evidence.answers import decide
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.perceptron import Perceptron, as_perceptron, linear_layers
 from miaudit.recipes.sequential import autocast, batch_of, flattened

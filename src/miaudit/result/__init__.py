@@ -41,7 +41,7 @@ from miaudit.result.figures import (
     TprAtFpr,
     TprAtZeroFp,
 )
-from miaudit.table import read_records, records_csv
+from miaudit.result.table import read_records, records_csv
 from miaudit.visible import visible
 
 __all__ = [

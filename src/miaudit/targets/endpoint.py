@@ -19,9 +19,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import Decision, Type, hint_of_name
 from miaudit.data.records import Records, n_records, take_records
 from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError
+from miaudit.evidence.answers import Decision, Type, hint_of_name
 from miaudit.files import write_atomically
 from miaudit.targets.classes import class_columns
 from miaudit.targets.client import MOST_BYTES, Client, Connection, check_url, identity_of, shown
@@ -493,7 +493,7 @@ def connect(
         Class names in the order of the columns of the answers; default: the data's order.
     outputs
         What the target answers: probabilities, logits, log-probabilities, percent, score, topk or labels, as
-        `miaudit.answers.Type` has them; default: decided at first contact.
+        `miaudit.evidence.answers.Type` has them; default: decided at first contact.
     batch
         Most records per request.
     concurrency

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import Hint, hint_of_name
 from miaudit.data.records import densified, n_records, take_records
 from miaudit.errors import PlanError, TargetError
+from miaudit.evidence.answers import Hint, hint_of_name
 from miaudit.targets.batches import in_batches
 from miaudit.targets.classes import class_columns, class_numbers
 from miaudit.targets.form import cast

@@ -24,8 +24,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import Capability, Decision, Kind, Type, capability_of, count_decimals, shown_decimals, softmax
 from miaudit.errors import TargetError
+from miaudit.evidence.answers import (
+    Capability,
+    Decision,
+    Kind,
+    Type,
+    capability_of,
+    count_decimals,
+    shown_decimals,
+    softmax,
+)
 
 Source = Literal["trained here", "given object", "given file", "given url"]
 """Where the model under audit comes from."""

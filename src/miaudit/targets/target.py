@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import (
+from miaudit.data.records import n_records, take_records
+from miaudit.errors import BudgetError, DataError, MiauditError, PlanError, TargetError
+from miaudit.evidence.answers import (
     MORE_DECIMALS,
     ROUNDED,
     SUM_TOLERANCE,
@@ -25,8 +27,6 @@ from miaudit.answers import (
     shown_decimals,
     with_cut,
 )
-from miaudit.data.records import n_records, take_records
-from miaudit.errors import BudgetError, DataError, MiauditError, PlanError, TargetError
 from miaudit.seeds import generator
 from miaudit.targets.classes import class_columns, class_numbers, classes_of, trained_classes
 from miaudit.targets.contact import ANEW, findings, repeated
@@ -70,7 +70,7 @@ class Target:
     description
         What to call it in a report.
     kind
-        What it answers, as declared by the user; None: decided once, at first contact, by `miaudit.answers.decide`.
+        What it answers, as declared by the user; None: decided once, at first contact, by `miaudit.evidence.answers.decide`.
     hint
         What else is known of its answers, or a function that tells it once something was asked.
     coded

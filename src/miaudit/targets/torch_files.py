@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import Hint
 from miaudit.data.records import densified
 from miaudit.errors import PlanError
+from miaudit.evidence.answers import Hint
 from miaudit.targets.batches import in_batches
 from miaudit.targets.form import array_of, cast, check_rounding
 from miaudit.targets.torch_modules import BYTES, hint_of_operation

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import Hint
 from miaudit.data.records import densified, n_records, take_records
 from miaudit.errors import TargetError
+from miaudit.evidence.answers import Hint
 from miaudit.targets.form import array_of, cast, check_rounding
 
 BYTES = 256 << 20

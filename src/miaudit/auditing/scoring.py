@@ -14,6 +14,9 @@ import numpy as np
 from miaudit.attacks import Attack, Shokri, attack_name, plan_attacks, with_floors
 from miaudit.attacks.choice import chosen_attacks
 from miaudit.attacks.planner import Design
+from miaudit.auditing.provenance import system, versions
+from miaudit.auditing.scope import ANSWERED, mismatches, unscored
+from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, apart_by_value, check_audited
 from miaudit.evidence import Bools, Evidence, Population
 from miaudit.findings import (
@@ -29,10 +32,7 @@ from miaudit.findings import (
     skipped,
     unit_of,
 )
-from miaudit.outputs import StoredOutputs, read_outputs
-from miaudit.provenance import system, versions
 from miaudit.result import AttackResult, BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
-from miaudit.scope import ANSWERED, mismatches, unscored
 from miaudit.seeds import child_seed
 
 
@@ -51,7 +51,7 @@ def score(
     Parameters
     ----------
     outputs
-        An ``.npz`` in the layout of docs/outputs.md, or what `miaudit.outputs.stored_outputs` made of such arrays.
+        An ``.npz`` in the layout of docs/outputs.md, or what `miaudit.auditing.stored.stored_outputs` made of such arrays.
     seed
         Root of the draws of attacks and controls.
     title

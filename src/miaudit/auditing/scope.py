@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miaudit.attacks import Attack
-from miaudit.case import Case
+from miaudit.auditing.case import Case
 from miaudit.data import Split
 from miaudit.evidence import Capability
 from miaudit.findings import QUESTION, UnitName

@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.answers import Capability as Capability
 from miaudit.errors import DataError
 
 Floats = NDArray[np.floating[Any]]

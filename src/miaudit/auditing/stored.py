@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.answers import (
+from miaudit.data.arrays import shown
+from miaudit.data.naming import as_names, check_names
+from miaudit.data.npz import Arrays, open_npz
+from miaudit.data.room import require_room, within_memory
+from miaudit.errors import DataError, nearest
+from miaudit.evidence import Bools, Evidence, Population, Variants
+from miaudit.evidence.answers import (
     Capability,
     Decision,
     Kind,
@@ -27,12 +33,6 @@ from miaudit.answers import (
     shown_decimals,
     softmax,
 )
-from miaudit.data.arrays import shown
-from miaudit.data.naming import as_names, check_names
-from miaudit.data.npz import Arrays, open_npz
-from miaudit.data.room import require_room, within_memory
-from miaudit.errors import DataError, nearest
-from miaudit.evidence import Bools, Evidence, Population, Variants
 from miaudit.stats import numbered
 from miaudit.targets.seen import answered_classes, reduce_alike
 

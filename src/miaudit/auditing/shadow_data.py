@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.case import Case, TrainedTarget, shadow_sizes
+from miaudit.auditing.case import Case, TrainedTarget, shadow_sizes
 from miaudit.data import Copies, Dataset, leave_out_copies
 from miaudit.data.records import stack_records, take_records
 from miaudit.errors import MiauditError, PlanError, PoolError, TimeLimitError
