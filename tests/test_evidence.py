@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -103,10 +104,12 @@ def test_a_signal_is_computed_once_for_the_attack_its_null_and_its_halves() -> N
 
 
 def test_rows_of_some_shadows_are_those_of_the_whole_in_their_order() -> None:
-    def first(said: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return said[:, 0] + labels
+    @dataclass(frozen=True)
+    class First:
+        def __call__(self, answers: np.ndarray, labels: np.ndarray, /) -> np.ndarray:
+            return answers[:, 0] + labels
 
     evidence: Evidence = WORLD.evidence
-    target, rows = evidence.of_shadows([3, 1, 5]).of_shadows([2, 0]).per_row("first", first)
+    target, rows = evidence.of_shadows([3, 1, 5]).of_shadows([2, 0]).signal(First())
     np.testing.assert_array_equal(target, evidence.target[:, 0] + evidence.audited_labels)
     np.testing.assert_array_equal(rows, evidence.shadows[[5, 3], :, 0] + evidence.audited_labels)

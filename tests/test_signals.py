@@ -103,3 +103,23 @@ def test_a_zero_is_taken_for_half_of_the_smallest_answer_above_it():
     np.testing.assert_allclose(signals.hinge(forest, y, floor=floor), signals.phi(forest, y, floor=floor))
     assert signals.resolution([np.array([[1.0, 1e-40]])]) == signals.FLOOR
     assert signals.resolution([]) == 0.5
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_value_computes_what_its_function_does_and_is_a_key(name: str) -> None:
+    value = signals.SIGNALS[name]  # type: ignore[index]
+    function = getattr(signals, name)(P, Y)
+    np.testing.assert_array_equal(value(P, Y), function)
+    low = name in ("loss", "entropy", "modified_entropy")
+    np.testing.assert_array_equal(signals.Upright(value)(P, Y), -function if low else function)
+    np.testing.assert_array_equal(signals.Rounded(value)(P, Y), function.astype(np.float32))
+    assert len({value, type(value)(), signals.Upright(value), signals.Upright(type(value)())}) == 2  # type: ignore[call-arg]
+    one_hot = np.eye(3, dtype=np.float32)[P.argmax(1)]
+    for answers in (P, P.argmax(1)):
+        np.testing.assert_array_equal(signals.OfLabels(value, 3)(answers, Y), value(one_hot, Y))
+
+
+def test_values_of_other_parameters_are_other_keys() -> None:
+    assert len({signals.Loss(), signals.Loss(2.0), signals.Phi(), signals.Phi(1e-3), signals.Hinge()}) == 5
+    np.testing.assert_array_equal(signals.Loss(2.0)(P, Y), signals.loss(P, Y, temperature=2.0))
+    np.testing.assert_array_equal(signals.Phi(1e-3)(P, Y), signals.phi(P, Y, floor=1e-3))

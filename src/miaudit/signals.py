@@ -1,4 +1,4 @@
-"""Signals: what a model said about each record, as one number.
+"""Signals: what a model said about each record, as one number; as functions, and as frozen values of the same names.
 
 Every function takes ``probabilities`` (n, classes) and the true ``labels`` (n,), and returns (n,) float64. They are
 quantities, not scores: loss and the entropies are *low* for members, the others *high*; attacks turn the sign.
@@ -6,25 +6,43 @@ quantities, not scores: loss and the entropies are *low* for members, the others
 A logarithm never sees less than ``FLOOR`` = 1e-30, so a probability of exactly 0 or 1 gives a finite number; ``phi``
 and ``hinge`` therefore lie in about [-69, 69]. What a model rounded away before it answered cannot be brought back:
 outputs in float32 or with few decimals saturate, and equal outputs give equal signals.
+
+A value such as ``Loss(temperature=2.0)`` names what is to be computed: called with answers and labels it returns what the
+function does. Equal values are equal keys, under which `miaudit.Evidence.signal` keeps the numbers of all models. A third
+party's own signal is any frozen, hashable object that can be called so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit.errors import DataError
 from miaudit.evidence.answers import clipped
+from miaudit.evidence.signal import Signal
 
 __all__ = [
     "FLOOR",
+    "SIGNALS",
+    "Confidence",
+    "Entropy",
+    "Hinge",
+    "Loss",
+    "ModifiedEntropy",
+    "OfLabels",
+    "Phi",
+    "Rounded",
+    "SignalName",
+    "Upright",
     "best_other",
     "confidence",
     "entropy",
     "hinge",
+    "label_vectors",
     "log_ratio",
     "loss",
     "modified_entropy",
@@ -36,10 +54,10 @@ __all__ = [
 FLOOR = 1e-30
 _ROWS = 1 << 15  # rows turned to float64 at a time: the outputs of a whole shadow pool may be gigabytes
 
-Signal = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 
 
-def confidence(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+def confidence(probabilities: ArrayLike, labels: ArrayLike) -> Numbers:
     """Probability given to the true class, p_y.
 
     Parameters
@@ -63,7 +81,7 @@ def confidence(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
     return p[np.arange(len(y)), y].astype(np.float64)
 
 
-def loss(probabilities: ArrayLike, labels: ArrayLike, *, temperature: float = 1.0) -> Signal:
+def loss(probabilities: ArrayLike, labels: ArrayLike, *, temperature: float = 1.0) -> Numbers:
     """Cross-entropy of the true class, -log p_y, in nats; p_y below ``FLOOR`` counts as ``FLOOR``.
 
     The statistic of Yeom et al. (2018). With a ``temperature`` T above 0 the outputs are softened first, as if the
@@ -73,7 +91,7 @@ def loss(probabilities: ArrayLike, labels: ArrayLike, *, temperature: float = 1.
     if temperature == 1.0:
         return -np.log(np.maximum(confidence(probabilities, labels), FLOOR))
 
-    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+    def rows(p: Numbers, y: NDArray[np.int64]) -> Numbers:
         own, others = _own_and_others(p, y)
         odds = ((others / np.maximum(own, FLOOR)[:, None]) ** (1.0 / temperature)).sum(axis=1)
         return np.asarray(np.minimum(np.log1p(odds), -np.log(FLOOR)))
@@ -81,7 +99,7 @@ def loss(probabilities: ArrayLike, labels: ArrayLike, *, temperature: float = 1.
     return _in_blocks(rows, probabilities, labels)
 
 
-def phi(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) -> Signal:
+def phi(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) -> Numbers:
     """Logit-scaled confidence, log p_y - log sum_{k != y} p_k.
 
     The signal of LiRA (Carlini et al. 2022, section VI-A) in its stable form: the other classes are summed, 1 - p_y is
@@ -89,38 +107,38 @@ def phi(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) ->
     :func:`confidence`.
     """
 
-    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+    def rows(p: Numbers, y: NDArray[np.int64]) -> Numbers:
         own, others = _own_and_others(p, y)
         return log_ratio(own, others.sum(axis=1), floor=floor)
 
     return _in_blocks(rows, probabilities, labels)
 
 
-def hinge(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) -> Signal:
+def hinge(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) -> Numbers:
     """Margin of the true class over the best other one, log p_y - log max_{k != y} p_k.
 
     On probabilities this is the hinge of the logits, as the softmax's normaliser cancels. ``floor`` is added inside
     both logarithms; see :func:`resolution`. Other parameters and errors as for :func:`confidence`.
     """
 
-    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+    def rows(p: Numbers, y: NDArray[np.int64]) -> Numbers:
         own, others = _own_and_others(p, y)
         return log_ratio(own, others.max(axis=1), floor=floor)
 
     return _in_blocks(rows, probabilities, labels)
 
 
-def others(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+def others(probabilities: ArrayLike, labels: ArrayLike) -> Numbers:
     """Probability given to all other classes, sum_{k != y} p_k; parameters and errors as for :func:`confidence`."""
     return _in_blocks(lambda p, y: np.asarray(_own_and_others(p, y)[1].sum(axis=1)), probabilities, labels)
 
 
-def best_other(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+def best_other(probabilities: ArrayLike, labels: ArrayLike) -> Numbers:
     """Probability of the likeliest other class, max_{k != y} p_k; parameters and errors as for :func:`confidence`."""
     return _in_blocks(lambda p, y: np.asarray(_own_and_others(p, y)[1].max(axis=1)), probabilities, labels)
 
 
-def log_ratio(one: Signal, other: Signal, *, floor: float = FLOOR) -> Signal:
+def log_ratio(one: Numbers, other: Numbers, *, floor: float = FLOOR) -> Numbers:
     """Logarithm of one probability over another, neither taken for less than ``floor``: `phi` and `hinge` from parts."""
     return np.asarray(np.log(np.maximum(one, floor)) - np.log(np.maximum(other, floor)))
 
@@ -136,26 +154,26 @@ def resolution(answers: Iterable[NDArray[Any]]) -> float:
     return max(least / 2, FLOOR)
 
 
-def entropy(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+def entropy(probabilities: ArrayLike, labels: ArrayLike) -> Numbers:
     """Entropy of the output, -sum_k p_k log p_k, in nats, with 0 log 0 = 0; the labels play no part.
 
     Parameters and errors as for :func:`confidence`.
     """
 
-    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+    def rows(p: Numbers, y: NDArray[np.int64]) -> Numbers:
         return -np.asarray((p * np.log(np.maximum(p, FLOOR))).sum(axis=1)) + 0.0  # no negative zero
 
     return _in_blocks(rows, probabilities, labels)
 
 
-def modified_entropy(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
+def modified_entropy(probabilities: ArrayLike, labels: ArrayLike) -> Numbers:
     """Entropy that knows the true class: -(1 - p_y) log p_y - sum_{k != y} p_k log(1 - p_k), in nats.
 
     Song and Mittal (2021): 0 when the true class is certain, large when a wrong one is. ``FLOOR`` bounds both
     logarithms. Parameters and errors as for :func:`confidence`.
     """
 
-    def rows(p: Signal, y: NDArray[np.int64]) -> Signal:
+    def rows(p: Numbers, y: NDArray[np.int64]) -> Numbers:
         own, others = _own_and_others(p, y)
         wrong = others * np.log(np.maximum(1.0 - others, FLOOR))
         return np.asarray(-(1.0 - own) * np.log(np.maximum(own, FLOOR)) - wrong.sum(axis=1))
@@ -163,7 +181,7 @@ def modified_entropy(probabilities: ArrayLike, labels: ArrayLike) -> Signal:
     return _in_blocks(rows, probabilities, labels)
 
 
-def _own_and_others(p: Signal, y: NDArray[np.int64]) -> tuple[Signal, Signal]:
+def _own_and_others(p: Numbers, y: NDArray[np.int64]) -> tuple[Numbers, Numbers]:
     """(n,) p_y, and (n, classes) probabilities with p_y set to 0."""
     index = np.arange(len(y))
     own = p[index, y]
@@ -173,8 +191,8 @@ def _own_and_others(p: Signal, y: NDArray[np.int64]) -> tuple[Signal, Signal]:
 
 
 def _in_blocks(
-    function: Callable[[Signal, NDArray[np.int64]], Signal], probabilities: ArrayLike, labels: ArrayLike
-) -> Signal:
+    function: Callable[[Numbers, NDArray[np.int64]], Numbers], probabilities: ArrayLike, labels: ArrayLike
+) -> Numbers:
     p, y = _checked(probabilities, labels)
     out = np.empty(len(y))
     for start in range(0, len(y), _ROWS):
@@ -197,3 +215,128 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any],
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise DataError(f"labels must lie in 0..{p.shape[1] - 1}, one per output column; got {y.min()}..{y.max()}")
     return clipped(p), y.astype(np.int64)
+
+
+def label_vectors(answers: NDArray[Any], classes: int) -> NDArray[np.float32]:
+    """Return (n, classes) vectors with a 1 at the predicted class, of (n,) labels or of (n, classes) answers.
+
+    So an attack on a target that answers labels learns from what it will see (Shokri et al. 2017, section VIII,
+    "restrict to the label").
+    """
+    predicted = answers if answers.ndim == 1 else answers.argmax(axis=1)
+    vectors = np.zeros((len(predicted), classes), np.float32)
+    vectors[np.arange(len(predicted)), predicted.astype(np.int64)] = 1
+    return vectors
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The value of :func:`confidence`."""
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
+        """Return (r,) probabilities of the true class."""
+        return confidence(answers, labels)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The value of :func:`loss`, low for members."""
+
+    temperature: float = 1.0
+
+    low_for_members: ClassVar[bool] = True
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
+        """Return (r,) losses in nats."""
+        return loss(answers, labels, temperature=self.temperature)
+
+
+@dataclass(frozen=True)
+class Phi:
+    """The value of :func:`phi`."""
+
+    floor: float = FLOOR
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
+        """Return (r,) logit-scaled confidences."""
+        return phi(answers, labels, floor=self.floor)
+
+
+@dataclass(frozen=True)
+class Hinge:
+    """The value of :func:`hinge`."""
+
+    floor: float = FLOOR
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
+        """Return (r,) margins over the best other class."""
+        return hinge(answers, labels, floor=self.floor)
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """The value of :func:`entropy`, low for members."""
+
+    low_for_members: ClassVar[bool] = True
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
+        """Return (r,) entropies in nats."""
+        return entropy(answers, labels)
+
+
+@dataclass(frozen=True)
+class ModifiedEntropy:
+    """The value of :func:`modified_entropy`, low for members."""
+
+    low_for_members: ClassVar[bool] = True
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
+        """Return (r,) entropies in nats."""
+        return modified_entropy(answers, labels)
+
+
+@dataclass(frozen=True)
+class Upright:
+    """A signal with its sign turned where members are low (``low_for_members``): higher means more like a member."""
+
+    signal: Signal
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> NDArray[Any]:
+        """Return (r,) numbers, higher for members."""
+        numbers = self.signal(answers, labels)
+        return -numbers if getattr(self.signal, "low_for_members", False) else numbers
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A signal in float32: half the memory, and numbers that differ by less are one."""
+
+    signal: Signal
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> NDArray[np.float32]:
+        """Return (r,) float32 numbers."""
+        return self.signal(answers, labels).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class OfLabels:
+    """A signal of the predicted class alone: what answers say that were reduced to labels, see :func:`label_vectors`."""
+
+    signal: Signal
+    classes: int
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> NDArray[Any]:
+        """Return (r,) numbers of (r, classes) answers or (r,) labels."""
+        return self.signal(label_vectors(answers, self.classes), labels)
+
+
+SignalName = Literal["loss", "confidence", "phi", "hinge", "entropy", "modified_entropy"]
+SIGNALS: dict[SignalName, Signal] = {
+    "loss": Loss(),
+    "confidence": Confidence(),
+    "phi": Phi(),
+    "hinge": Hinge(),
+    "entropy": Entropy(),
+    "modified_entropy": ModifiedEntropy(),
+}
+"""The signals that options name."""

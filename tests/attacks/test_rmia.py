@@ -14,6 +14,7 @@ from miaudit.attacks.moments import signal_rows
 from miaudit.attacks.rmia import beaten, by_record, reference, tune_a
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Population
+from miaudit.signals import Loss, Upright
 from miaudit.stats import auc, auc_interval
 from miaudit.testing import worlds
 
@@ -178,7 +179,7 @@ def test_a_is_tuned_on_the_shadows_own_records_where_none_saw_an_audited_one() -
 def test_records_of_their_own_are_put_side_by_side() -> None:
     own = apart(4, m=5, n=40)[0].own
     assert own is not None
-    said, inside, answered = by_record(signal_rows(own, "log", lambda p, y: np.log(p[np.arange(len(y)), y]))[1], own)
+    said, inside, answered = by_record(signal_rows(own, Upright(Loss()))[1], own)
     numbers = np.unique(own.asked)
     for i in range(5):
         for j, number in enumerate(numbers):
@@ -186,7 +187,7 @@ def test_records_of_their_own_are_put_side_by_side() -> None:
             assert answered[i, j] == bool(len(at))
             assert inside[i, j] == bool(len(at) and own.inside[i, at[0]])
             if len(at):
-                assert said[i, j] == np.float32(np.log(own.shadows[i, at[0], own.labels[number]]))
+                assert said[i, j] == np.float32(np.log(float(own.shadows[i, at[0], own.labels[number]])))
     best, used = tune_a(said, inside, answered)
     means = []
     for a in np.arange(11) / 10:

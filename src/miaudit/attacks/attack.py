@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Evidence, Floats, Ints
 from miaudit.evidence.questions import Question
+from miaudit.signals import label_vectors
 
 
 @dataclass(frozen=True)
@@ -195,18 +196,6 @@ def in_one_run(
 
 LABELS_ONLY = "the target answers labels only; the shadows' answers were reduced to labels as well"
 """What an attack that learns from whole answers says where there are none to judge."""
-
-
-def label_vectors(said: NDArray[Any], classes: int) -> NDArray[np.float32]:
-    """Return (n, classes) vectors with a 1 at the predicted class, of (n,) labels or of (n, classes) answers.
-
-    So an attack on a target that answers labels learns from what it will see (Shokri et al. 2017, section VIII,
-    "restrict to the label").
-    """
-    labels = said if said.ndim == 1 else said.argmax(axis=1)
-    vectors = np.zeros((len(labels), classes), np.float32)
-    vectors[np.arange(len(labels)), labels.astype(np.int64)] = 1
-    return vectors
 
 
 def shadow_rows(evidence: Evidence, wanted: Ints) -> Floats:

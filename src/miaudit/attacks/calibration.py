@@ -9,9 +9,9 @@ import numpy as np
 
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.moments import ResolvedSignal, resolved_rows, sides, signal_rows
-from miaudit.attacks.threshold import SignalName, signed
 from miaudit.errors import PlanError
 from miaudit.evidence import Evidence
+from miaudit.signals import SIGNALS, SignalName, Upright
 
 Mode = Literal["offline", "online"]
 
@@ -60,7 +60,7 @@ class Calibration(Attack):
         if self.signal in get_args(ResolvedSignal):
             target, shadows = resolved_rows(evidence, self.signal)  # type: ignore[arg-type]
         else:
-            target, shadows = signal_rows(evidence, ("signed", self.signal), lambda p, y: signed(self.signal, p, y))
+            target, shadows = signal_rows(evidence, Upright(SIGNALS[self.signal]))
         inside, outside = sides(target, shadows, evidence.inside)
         if self.mode == "offline":
             return with_missing(-outside.mean, outside.n == 0, "were in the training set of every shadow")

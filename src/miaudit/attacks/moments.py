@@ -6,14 +6,16 @@ which every model gave one answer has moments of exactly zero, and the target's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit import signals
-from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.evidence import Bools, Evidence, Signal
+from miaudit.signals import Rounded
 
 ResolvedSignal = Literal["loss", "phi", "hinge"]
 """Signals that are logarithms of probabilities: what they say of an answered 0 depends on where it is taken to lie."""
@@ -36,18 +38,12 @@ class Side(NamedTuple):
         return np.asarray((self.mean == 0) & (self.squares == 0))
 
 
-def signal_rows(
-    evidence: Evidence, what: Hashable, function: Callable[[Floats, Ints], Array], *, query: int = 0
-) -> tuple[Array, NDArray[np.float32]]:
-    """Return (n,) and (m, n) signals of the target and of every shadow on the same records; see `Evidence.per_row`.
+def signal_rows(evidence: Evidence, signal: Signal, *, query: int = 0) -> tuple[Array, NDArray[np.float32]]:
+    """Return (n,) and (m, n) signals of the target and of every shadow on the same records; see `Evidence.signal`.
 
     Both are rounded to float32, so that equal answers stay equal; the target's are then float64 again.
     """
-
-    def rounded(said: Floats, labels: Ints) -> NDArray[np.float32]:
-        return function(said, labels).astype(np.float32)
-
-    target, rows = evidence.per_row((what, "float32"), rounded, query=query)
+    target, rows = evidence.signal(Rounded(signal), query=query)
     return target.astype(np.float64), rows
 
 
@@ -63,7 +59,7 @@ def resolved_rows(evidence: Evidence, signal: ResolvedSignal, *, query: int = 0)
     (ndarray, ndarray)
         Signals rounded to float32, as by `signal_rows`. The loss is negated: all are higher for members.
     """
-    queries = [evidence.per_row("parts", _parts, query=k) for k in range(len(evidence.queries))]
+    queries = [evidence.signal(Parts(), query=k) for k in range(len(evidence.queries))]
     floor = signals.resolution(rows[..., 3] for pair in queries for rows in pair)
 
     def resolved(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -75,13 +71,17 @@ def resolved_rows(evidence: Evidence, signal: ResolvedSignal, *, query: int = 0)
     return resolved(target).astype(np.float64), resolved(rows)
 
 
-def _parts(probabilities: Floats, labels: Ints) -> NDArray[np.float32]:
-    """(r, 4): what log-signals are made of, p_y, the best other and the sum of all others; and the smallest above 0."""
-    own, best_other, others = (
-        part(probabilities, labels) for part in (signals.confidence, signals.best_other, signals.others)
-    )
-    least = probabilities.min(axis=1, where=probabilities > 0, initial=1.0)
-    return np.stack([own, best_other, others, least], axis=-1).astype(np.float32)
+@dataclass(frozen=True)
+class Parts:
+    """What log-signals are made of: p_y, the best other and the sum of all others; and the smallest answer above 0."""
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> NDArray[np.float32]:
+        """Return (r, 4) parts."""
+        own, best_other, others = (
+            part(answers, labels) for part in (signals.confidence, signals.best_other, signals.others)
+        )
+        least = answers.min(axis=1, where=answers > 0, initial=1.0)
+        return np.stack([own, best_other, others, least], axis=-1).astype(np.float32)
 
 
 def sides(

@@ -17,8 +17,9 @@ from miaudit.attacks.lira import likelihood_ratio
 from miaudit.attacks.moments import Side, resolved_rows, sides
 from miaudit.attacks.rmia import by_record, offline_mean
 from miaudit.errors import DataError, PlanError
-from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.evidence import Bools, Evidence
 from miaudit.seeds import child_seed
+from miaudit.signals import Loss, Rounded, Upright
 
 Array = NDArray[np.float64]
 
@@ -148,11 +149,8 @@ class Logs(NamedTuple):
 
 
 def _logs(evidence: Evidence) -> tuple[Logs, Logs]:
-    def soft(probabilities: Floats, labels: Ints) -> NDArray[np.float32]:
-        return -signals.loss(probabilities, labels, temperature=_TEMPERATURE).astype(np.float32)
-
     phi = resolved_rows(evidence, "phi")
-    target, rows = evidence.per_row(("log", _TEMPERATURE, "float32"), soft)
+    target, rows = evidence.signal(Rounded(Upright(Loss(_TEMPERATURE))))
     return Logs(phi[0].astype(np.float32), target), Logs(phi[1], rows)
 
 

@@ -15,7 +15,8 @@ from miaudit.attacks.decisions import decided
 from miaudit.attacks.moments import Side, sides, signal_rows
 from miaudit.attacks.population import share
 from miaudit.errors import DataError, PlanError
-from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.evidence import Bools, Evidence, Floats, Ints, Signal
+from miaudit.signals import Loss, Upright
 from miaudit.stats import auc
 
 Form = Literal["base", "rmia", "informia"]
@@ -104,7 +105,7 @@ class RMIA(Attack):
         return [self._ranked(require(self, other)).score for other in others]
 
     def _ranked(self, evidence: Evidence) -> Scores:
-        target, shadows = signal_rows(evidence, ("log", self.temperature), self._log)
+        target, shadows = signal_rows(evidence, self._log)
         within, without = reference(target, shadows, evidence.inside)
         notes: tuple[str, ...] = ()
         if self.mode == "online":
@@ -137,10 +138,12 @@ class RMIA(Attack):
         own = evidence.own
         if own is None or evidence.inside.any():
             return tune_a(shadows, evidence.inside)
-        return tune_a(*by_record(signal_rows(own, ("log", self.temperature), self._log)[1], own))
+        return tune_a(*by_record(signal_rows(own, self._log)[1], own))
 
-    def _log(self, probabilities: Floats, labels: Ints) -> Array:
-        return -signals.loss(probabilities, labels, temperature=self.temperature)
+    @property
+    def _log(self) -> Signal:
+        """The softened log-probability of the class."""
+        return Upright(Loss(self.temperature))
 
     def _against_population(self, log_ratio: Array, evidence: Evidence, a: float) -> Array:
         population = evidence.population

@@ -15,7 +15,6 @@ from miaudit.attacks.attack import (
     ClassModel,
     Scores,
     in_one_run,
-    label_vectors,
     shadow_rows,
     shadow_sides,
 )
@@ -23,6 +22,7 @@ from miaudit.attacks.net import Net, Rows, Training, fit
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.seeds import generator
+from miaudit.signals import label_vectors
 
 Variant = Literal["per-class", "pooled"]
 Features = Literal["probabilities", "log-probabilities", "sorted"]

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit import signals
 from miaudit.attacks.attack import (
     LABELS_ONLY,
     Attack,
     ClassModel,
     Scores,
     in_one_run,
-    label_vectors,
     require,
     shadow_sides,
 )
 from miaudit.errors import PlanError
-from miaudit.evidence import Bools, Evidence, Floats, Ints
+from miaudit.evidence import Bools, Evidence, Signal
+from miaudit.signals import SIGNALS, OfLabels, SignalName, Upright
 from miaudit.stats import roc
-
-SignalName = Literal["loss", "confidence", "phi", "hinge", "entropy", "modified_entropy"]
-_LOW_FOR_MEMBERS = frozenset({"loss", "entropy", "modified_entropy"})
 
 
 @dataclass(frozen=True)
@@ -67,16 +63,10 @@ class Threshold(Attack):
         """Score by the signal and decide by the shadows' threshold; nothing is drawn, the seed plays no part."""
         require(self, evidence)
         notes: tuple[str, ...] = ()
-        if evidence.target.ndim == 2:
-            score, shadow_score = evidence.per_row(
-                ("signed", self.signal), lambda p, y: signed(self.signal, p, y)
-            )  # (n,), (m, r)
-        else:
-            notes = (LABELS_ONLY,)
-            score, shadow_score = evidence.per_row(
-                ("signed labels", self.signal),
-                lambda said, y: signed(self.signal, label_vectors(said, evidence.classes), y),
-            )
+        signal: Signal = Upright(SIGNALS[self.signal])
+        if evidence.target.ndim == 1:
+            notes, signal = (LABELS_ONLY,), OfLabels(signal, evidence.classes)
+        score, shadow_score = evidence.signal(signal)  # (n,), (m, r)
         score, shadow_score = score.copy(), shadow_score.reshape(-1)
         if not self.per_class and (evidence.inside.all() or not evidence.inside.any()):
             unset = "no shadow rows of both sides to set a threshold by: it ranks and does not decide"
@@ -122,12 +112,6 @@ class Gap(Attack):
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
         """Judge all others' answers by one run; see :meth:`Attack.scores_of`."""
         return in_one_run(self, evidence, others, seed=seed)
-
-
-def signed(signal: SignalName, probabilities: Floats, labels: Ints) -> NDArray[np.float64]:
-    """Return the (n,) signal of that name, its sign turned where members are low."""
-    value: NDArray[np.float64] = getattr(signals, signal)(probabilities, labels)
-    return -value if signal in _LOW_FOR_MEMBERS else value
 
 
 def best_threshold(score: NDArray[np.float64], inside: Bools) -> float:

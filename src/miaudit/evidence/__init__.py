@@ -2,6 +2,7 @@
 
 from miaudit.evidence.answers import Capability
 from miaudit.evidence.evidence import Answers, Bools, Evidence, Floats, Ints, Population, Probes, Variants
+from miaudit.evidence.signal import Signal
 
 __all__ = [
     "Answers",
@@ -12,5 +13,6 @@ __all__ = [
     "Ints",
     "Population",
     "Probes",
+    "Signal",
     "Variants",
 ]

@@ -14,12 +14,12 @@ were trained on, and answers of *bystanders*, models trained on none of the audi
 control.
 
 Answers of many shadows on many records in many classes take gigabytes. They may be given as `Answers`, had from where
-they lie one model at a time; what an attack needs of them is mostly one number per row, and `Evidence.per_row` keeps that.
+they lie one model at a time; what an attack needs of them is mostly one number per row, and `Evidence.signal` keeps that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit.errors import DataError
+from miaudit.evidence.signal import Signal
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
@@ -153,6 +154,15 @@ class Probes:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Which shadows of the whole are left, and which model stands in the target's place: a shadow, or from m on a bystander."""
+
+    whole: Evidence
+    index: Ints | slice
+    stand_in: int | None
+
+
 @dataclass(frozen=True, init=False, eq=False)
 class Evidence:
     """Outputs of the target and of the shadow models, and who was trained on what.
@@ -207,8 +217,8 @@ class Evidence:
     people: Ints | None  # (n_records,) or (n,)
     trace: Floats | None  # (n, stages)
     bystanders: Floats | Answers | None  # (b, n, c)
-    _kept: dict[Hashable, tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
-    _whole: tuple[Evidence, int | None, Ints | slice] | None = field(init=False, repr=False)  # what this is a part of
+    _signals: dict[tuple[Signal, int], tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
+    _part_of: _Part | None = field(init=False, repr=False)
 
     def __init__(
         self,
@@ -226,6 +236,7 @@ class Evidence:
         people: ArrayLike | None = None,
         trace: ArrayLike | None = None,
         bystanders: ArrayLike | Answers | None = None,
+        _part_of: _Part | None = None,
     ) -> None:
         target_, shadows_ = np.asarray(target), shadows if isinstance(shadows, Answers) else np.asarray(shadows)
         inside_, labels_ = np.asarray(inside), np.asarray(labels)
@@ -267,12 +278,12 @@ class Evidence:
         object.__setattr__(self, "people", None if people_ is None else people_.astype(np.int64, copy=False))
         object.__setattr__(self, "trace", trace_)
         object.__setattr__(self, "bystanders", bystanders_)
-        object.__setattr__(self, "_kept", {})
-        object.__setattr__(self, "_whole", None)
+        object.__setattr__(self, "_signals", {})
+        object.__setattr__(self, "_part_of", _part_of)
 
     @property
     def shadows(self) -> Floats:
-        """(m, r, c) probabilities of the shadows, in memory; see `models` and `per_row` for what takes less of it."""
+        """(m, r, c) probabilities of the shadows, in memory; see `models` and `signal` for what takes less of it."""
         return np.asarray(self.models)
 
     @property
@@ -318,34 +329,33 @@ class Evidence:
             return np.broadcast_to(self.audited_labels, self.inside.shape)
         return self.labels[self.asked]
 
-    def per_row(
-        self, what: Hashable, function: Callable[[Floats, Ints], NDArray[Any]], *, query: int = 0
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def signal(self, signal: Signal, *, query: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return (n,) and (m, r) numbers, one per row of the target and of every shadow; they must not be changed.
+
+        What was computed once of a signal is kept, and found again by evidence that was made of this one by `with_inside`,
+        `of_shadows` or `stand_in`.
 
         Parameters
         ----------
-        what
-            Names the function: what was computed once under a name is kept, and found again by evidence that was made
-            of this one by `with_inside`, `of_shadows` or `stand_in`.
-        function
-            Takes (r, c) answers and their (r,) true classes, and returns (r,) numbers.
+        signal
+            What to compute: a value of `miaudit.signals`, or any hashable object that takes (r, c) answers and their (r,)
+            true classes, and returns (r,) numbers.
         query
             0 for the records themselves, 1 and more for their variants.
         """
-        if self._whole is not None:
-            whole, stand_in, index = self._whole
-            target, rows = whole.per_row(what, function, query=query)
-            if stand_in is not None:
-                own = stand_in < len(rows)  # else it is a bystander, whose numbers are not kept
-                target = rows[stand_in] if own else function(self.target, self.audited_labels)
-            return target, rows[index]
-        if (what, query) not in self._kept:
-            said, models = self.queries[query]
-            numbers = [function(rows, y) for rows, y in zip(models, self.shadow_labels, strict=True)]
+        part = self._part_of
+        if part is not None:
+            target, rows = part.whole.signal(signal, query=query)
+            if part.stand_in is not None:
+                own = part.stand_in < len(rows)  # else it is a bystander, whose numbers are not kept
+                target = rows[part.stand_in] if own else signal(self.target, self.audited_labels)
+            return target, rows[part.index]
+        if (signal, query) not in self._signals:
+            answers, models = self.queries[query]
+            numbers = [signal(rows, y) for rows, y in zip(models, self.shadow_labels, strict=True)]
             rows = np.stack(numbers) if numbers else np.empty(self.inside.shape)
-            self._kept[what, query] = function(said, self.audited_labels), rows
-        return self._kept[what, query]
+            self._signals[signal, query] = signal(answers, self.audited_labels), rows
+        return self._signals[signal, query]
 
     def with_inside(self, inside: ArrayLike, *, own: Evidence | None = None) -> Evidence:
         """Return the same evidence under other (m, r) memberships of the shadow rows, and with other rows of their own."""
@@ -353,14 +363,12 @@ class Evidence:
 
     def replace(self, **changes: Any) -> Evidence:
         """Return the same evidence with some of the arguments it was made of changed."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
-        return Evidence(**{"shadows": given.pop("models"), **given} | changes)
+        arguments = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return Evidence(**{"shadows": arguments.pop("models"), **arguments} | changes)
 
-    def _part(self, index: Ints | slice, **changes: Any) -> Evidence:
+    def _part(self, index: Ints | slice, *, stand_in: int | None = None, **changes: Any) -> Evidence:
         """Return evidence of shadows of this one, which finds again what was computed of their rows."""
-        part = self.replace(**changes)
-        object.__setattr__(part, "_whole", (self, None, index))
-        return part
+        return self.replace(**changes, _part_of=_Part(self, index, stand_in))
 
     def stand_in(self, model: int, among: ArrayLike | None = None) -> Evidence:
         """Return evidence in which a shadow that answered the audited records stands in the target's place.
@@ -394,9 +402,14 @@ class Evidence:
             probes = None if votes is None else replace(probes, votes=votes[model], distances=None)
         own = self.models[model]
         own = own.argmax(axis=1) if self.target.ndim == 1 else own
-        part = rest.replace(target=own, population=population, variants=variants, probes=probes, trace=None)
-        object.__setattr__(part, "_whole", (self, model, index))
-        return part
+        return rest.replace(
+            target=own,
+            population=population,
+            variants=variants,
+            probes=probes,
+            trace=None,
+            _part_of=_Part(self, index, model),
+        )
 
     def of_bystander(self, bystander: int) -> Evidence:
         """Return evidence in which a bystander stands in the target's place; all shadows are its references.
@@ -408,9 +421,15 @@ class Evidence:
             raise DataError("the evidence holds no answers of bystanders")
         answers = self.bystanders[bystander]
         answers = answers.argmax(axis=1) if self.target.ndim == 1 else answers
-        part = self.replace(target=answers, probes=None, variants=None, trace=None, bystanders=None)
-        object.__setattr__(part, "_whole", (self, len(self.models) + bystander, slice(None)))
-        return part
+        return self._part(
+            slice(None),
+            stand_in=len(self.models) + bystander,
+            target=answers,
+            probes=None,
+            variants=None,
+            trace=None,
+            bystanders=None,
+        )
 
     def of_shadows(self, chosen: ArrayLike) -> Evidence:
         """Return the same evidence with the shadows of these numbers only, in their order."""
