@@ -223,9 +223,8 @@ def test_accuracies_of_the_target_stand_with_exact_intervals_where_records_are_i
     member = np.arange(60) < 40
     correct = np.ones(60, bool)
     correct[50:] = False
-    fields = accuracies(correct, member, unit_of(member))
-    assert (fields["train_accuracy"], fields["train_accuracy_high"]) == (1.0, 1.0)
-    assert fields["train_accuracy_low"] == stats.clopper_pearson(40, 40)[0]
-    assert (fields["test_accuracy_low"], fields["test_accuracy_high"]) == stats.clopper_pearson(10, 20)
+    train, test = accuracies(correct, member, unit_of(member))
+    assert (train.value, train.low, train.high) == (1.0, *stats.clopper_pearson(40, 40))
+    assert (test.low, test.high) == stats.clopper_pearson(10, 20)
     of_people = accuracies(correct, member, unit_of(member, people=np.arange(60) // 2))
-    assert (of_people["train_accuracy"], of_people["train_accuracy_low"]) == (1.0, None)
+    assert (of_people.train_accuracy.value, of_people.train_accuracy.low) == (1.0, None)

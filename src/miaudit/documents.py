@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from os import PathLike, fspath
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -39,6 +39,17 @@ class Document(BaseModel):
     @classmethod
     def _plain(cls, value: Any) -> Any:
         return _held(value)
+
+    @classmethod
+    def of(cls, source: object, /, **more: Any) -> Self:
+        """Return the document of an object's attributes, by name; ``more`` has fields that it lacks, or that are to differ.
+
+        A document within may come from an object likewise.
+        """
+        values = {
+            name: getattr(source, name) for name in cls.model_fields if name not in more and hasattr(source, name)
+        }
+        return cls.model_validate({**values, **more}, from_attributes=True)
 
 
 def _held(value: Any) -> Any:

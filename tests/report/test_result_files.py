@@ -12,9 +12,19 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from miaudit import stats
 from miaudit.errors import StoreError
 from miaudit.files import write_files
-from miaudit.result import SCHEMA_VERSION, Interval, Result
+from miaudit.result import (
+    SCHEMA_VERSION,
+    AttackResult,
+    CorrectedInterval,
+    Interval,
+    PointMetrics,
+    Result,
+    TnrAtFnr,
+    TprAtFpr,
+)
 from miaudit.result.table import shown
 
 
@@ -200,3 +210,21 @@ def test_what_arithmetic_leaves_beside_0_and_1_is_0_and_1():
     assert (area.value, area.low) == (1.0, 0.0)
     with pytest.raises(ValueError, match="less than or equal to 1"):
         Interval(value=1 + 1e-6, low=0.0, high=1.0)
+
+
+def test_statistics_become_documents_by_the_names_of_their_attributes():
+    ins, outs = np.arange(40.0) + 9, np.arange(30.0)
+    point = stats.tpr_at_fpr(ins, outs, 0.1)
+    document = TprAtFpr.of(point)
+    assert {name: getattr(point, name) for name in TprAtFpr.model_fields} == document.model_dump()
+    assert TprAtFpr.of(point, low=None, high=None, reason="people").low is None
+    claims = stats.claims(ins, outs)
+    attack = AttackResult.of(claims, name="a", title="A", paper="a", status="ran")
+    assert attack.auc_corrected == CorrectedInterval(**claims.auc_corrected._asdict())  # documents within, too
+    assert attack.exposed.most == claims.exposed.most < claims.exposed.above
+    called, member = np.array([True, False, True]), np.array([True, True, False])
+    points, rate = PointMetrics.of(stats.decisions(called, member)), stats.rate(1, 2)
+    assert (points.recall, points.recall_low, points.recall_high) == (rate.value, rate.low, rate.high)
+    assert PointMetrics.of(stats.decisions(~called, ~member, confidence=None)).recall_low is None
+    with pytest.raises(ValueError, match="tnr\n"):
+        TnrAtFnr.of(point, fnr=0.1)

@@ -40,7 +40,7 @@ def test_a_list_counts_who_is_on_it_and_names_nobody_set_apart(a: list[float], b
     found = accuse(a, b, 0.3, seed=seed)
     assert int(found.apart_out.sum()) == len(b) // 2
     assert not (found.named_out & found.apart_out).any()
-    assert found.named == found.of_members + found.false <= len(a) + found.judged_out
+    assert found.named == found.of_members + found.false <= len(a) + found.nonmembers
     if found.named:
         lowest = min(np.array(a)[found.named_in].min(initial=np.inf), np.array(b)[found.named_out].min(initial=np.inf))
         assert (np.array(a) >= lowest).tolist() == found.named_in.tolist(), "a list is all above a threshold"

@@ -46,10 +46,10 @@ def test_each_kind_of_leak_makes_its_own_claim() -> None:
         claims(ins + 0.5, outs, attacks=11),
         claims(np.where(np.arange(500) < 25, 9.0, ins), outs, attacks=11),
     )
-    assert (shifted.above, shifted.below) == (True, False)
-    assert (few.above, few.few) == (False, True)
+    assert (shifted.above_chance, shifted.below_chance) == (True, False)
+    assert (few.above_chance, few.above_chance_at_low_fpr) == (False, True)
     assert (few.exposed.rank, few.exposed.above >= 25) == (0, True)
-    assert claims(ins - 0.5, outs, attacks=11).below
+    assert claims(ins - 0.5, outs, attacks=11).below_chance
     assert not claims(ins, outs, attacks=11).any
 
 
@@ -57,10 +57,10 @@ def test_the_figures_are_those_of_its_parts() -> None:
     rng = np.random.default_rng(2)
     ins, outs = rng.normal(0.3, 1, 80), rng.normal(size=90)
     each = claims(ins, outs, attacks=4)
-    assert each.area == auc_interval(ins, outs, confidence=1 - 0.05 / 4)
-    assert each.exposed == precedence(ins, outs)
-    assert each.above == (each.area.low > 0.5)
-    assert each.below == (auc_interval(ins, outs, confidence=1 - 0.01 / 4).high < 0.5)
+    assert each.auc_corrected == (*auc_interval(ins, outs, confidence=1 - 0.05 / 4), 1 - 0.05 / 4)
+    assert each.exposed == precedence(ins, outs, level=levels(4).few)
+    assert each.above_chance == (each.auc_corrected.low > 0.5)
+    assert each.below_chance == (auc_interval(ins, outs, confidence=1 - 0.01 / 4).high < 0.5)
 
 
 def test_records_of_people_are_no_independent_draws_for_the_test_of_a_few() -> None:
@@ -68,7 +68,7 @@ def test_records_of_people_are_no_independent_draws_for_the_test_of_a_few() -> N
     ins, outs = np.repeat(rng.normal(size=(2, 40)), 5, axis=1)
     people = np.repeat(np.arange(80), 5)
     each = claims(ins, outs, people[:200], people[200:])
-    assert each.exposed is each.few is None
+    assert each.exposed is each.above_chance_at_low_fpr is None
     assert not each.any
 
 

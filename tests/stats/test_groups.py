@@ -14,7 +14,7 @@ def test_each_group_is_measured_on_its_own() -> None:
     found = by_group(ins, outs, of_in, of_out, fpr=0.1)
     assert [one.group for one in found] == ["0", "1", "2"]
     for k, one in enumerate(found):
-        assert (one.n_in, one.n_out) == (20, 30)
+        assert (one.members, one.nonmembers) == (20, 30)
         assert one.confidence == pytest.approx(1 - 0.05 / 3)
         assert one.auc == auc_interval(ins[of_in == k], outs[of_out == k], confidence=one.confidence)
         assert one.tpr == tpr_at_fpr(ins[of_in == k], outs[of_out == k], 0.1, confidence=one.confidence)

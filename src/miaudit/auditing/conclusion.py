@@ -215,10 +215,10 @@ def conclude(
         ),
         not_tested=not_tested(ran, asked.capability),
         data=dataset.describe(),
-        target=TargetResult(
+        target=TargetResult.of(
+            accuracies(correct, member, unit),
             description=asked.description,
             source=case.source,
-            **accuracies(correct, member, unit),  # type: ignore[arg-type]
             classes=len(dataset.classes),
             outputs=asked.type,
             outputs_reason=asked.reason,

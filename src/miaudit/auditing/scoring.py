@@ -121,10 +121,10 @@ def score(
         threat_model=_threat_model(stored, copies, counted),
         not_tested=_NOT_TESTED,
         data={"name": stored.name, "records": len(member), "sha256": stored.sha256 or None},
-        target=TargetResult(
+        target=TargetResult.of(
+            accuracies(correct, member, counted),
             description=f"answers stored in {stored.name}",
             source="stored outputs",
-            **accuracies(correct, member, counted),  # type: ignore[arg-type]
             classes=len(stored.classes),
             outputs=stored.type,
             outputs_reason=stored.reason,
@@ -283,7 +283,7 @@ def _blind(evidence: Evidence, member: Bools, seed: int, unit: Unit) -> BlindCon
         reason = "the file holds no features"
         return BlindControl(
             method="none",
-            auc=Interval(value=None, low=None, high=None, reason=reason),
+            auc=Interval.undefined(reason),
             confounded=None,
             reason=reason,
         )

@@ -1,6 +1,6 @@
 """From scores to findings: figures of each attack, controls, groups, stability, and one sentence for all."""
 
-from miaudit.findings.claims import CONFIDENCE, FPRS, claimed, power
+from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import OPERATING, Operating, Run, balanced, run_attack, skipped
@@ -21,7 +21,6 @@ __all__ = [
     "accuracies",
     "balanced",
     "blind_control",
-    "claimed",
     "examine",
     "judged",
     "null_control",

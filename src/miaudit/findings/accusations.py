@@ -31,10 +31,10 @@ def accusations_of(
     draws = unit.independent(scores.score, member, seed=seed) if all(side.any() for side in sides) else None
     if draws is None:
         reason = DEPENDENT if unit.dependent else "the attack could not score any record of one side"
-        return _document(name, q, unit, reason=reason), accused
+        return _none(name, q, unit, reason), accused
     accusations = stats.accuse(draws.inside, draws.outside, q, seed=child_seed(seed, "set apart"))
     if accusations.reason is not None:
-        return _document(name, q, unit, reason=accusations.reason), accused
+        return _none(name, q, unit, accusations.reason), accused
     judged = np.ones(len(draws.inside), bool), ~accusations.apart_out
     for side, called, known in zip(sides, (accusations.named_in, accusations.named_out), judged, strict=True):
         of = (
@@ -43,17 +43,8 @@ def accusations_of(
             else stats.numbered(unit.people[side])
         )
         accused[np.flatnonzero(side)[known[of]]] = called[of][known[of]]
-    counts = {
-        "named": accusations.named,
-        "of_members": accusations.of_members,
-        "false": accusations.false,
-        "members": len(draws.inside),
-        "nonmembers": accusations.judged_out,
-        "set_apart": int(accusations.apart_out.sum()),
-    }
-    return _document(name, q, unit, **counts), accused
+    return Accusations.of(accusations, attack=name, unit=unit.name), accused
 
 
-def _document(name: str, q: float, unit: Unit, **fields: Any) -> Accusations:
-    none: dict[str, Any] = dict.fromkeys(("named", "of_members", "false"))
-    return Accusations(**{"attack": name, "q": q, "unit": unit.name, **none, **fields})
+def _none(name: str, q: float, unit: Unit, reason: str) -> Accusations:
+    return Accusations(attack=name, q=q, unit=unit.name, named=None, of_members=None, false=None, reason=reason)

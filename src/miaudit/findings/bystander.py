@@ -7,7 +7,6 @@ how hard they are, and what it finds on the target is a leak only as far as it f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,12 +121,11 @@ def compared(own: Sides, others: Sequence[Sides], *, attacks: int, alike: bool |
     levels = stats.levels(attacks, confidence=CONFIDENCE)
     ins, outs = np.stack([each.inside for each in others]), np.stack([each.outside for each in others])
     excess = stats.auc_excess(*own[:2], ins, outs, in_people=own.in_people, out_people=own.out_people)
-    less = excess.interval(CONFIDENCE)
     of_all = excess.mean_interval(1 - 2 * levels.above)
     return BystanderFigures(
         models=len(others),
-        auc=_interval(excess.mean_interval(CONFIDENCE)),
-        less=Difference(value=less.value, low=less.low, high=less.high),
+        auc=Interval.of(excess.mean_interval(CONFIDENCE)),
+        less=Difference.of(excess.interval(CONFIDENCE)),
         above=excess.interval(1 - 2 * levels.above).low > 0,
         below=excess.interval(1 - 2 * levels.below).high < 0,
         few=None if own.in_people is not None else _more_exposed(own, ins, outs, levels.few),
@@ -138,7 +136,7 @@ def compared(own: Sides, others: Sequence[Sides], *, attacks: int, alike: bool |
 
 def _more_exposed(own: Sides, ins: NDArray[np.float64], outs: NDArray[np.float64], level: float) -> bool:
     """Whether more members lie above the rank that is most surprising than on bystanders, on any of them and by the test."""
-    test = stats.precedence(*own[:2])
+    test = stats.precedence(*own[:2], level=level)
     share = stats.ranks_of(test.n_out)[test.rank]
     most = max(int(np.count_nonzero(a > np.sort(b)[::-1][test.rank])) for a, b in zip(ins, outs, strict=True))
     return test.above > most and stats.more_above(*own[:2], ins, outs, test.rank) <= level * share
@@ -155,21 +153,16 @@ def bystander_control(results: Sequence[AttackResult], lead: str | None) -> Byst
     figures = shown.bystander
     assert figures is not None
     unchecked = [r.name for r in ran if not r.checked]
-    return BystanderControl(
+    return BystanderControl.of(
+        figures.auc,
+        auc=figures.auc.value,
         attack=shown.name,
         models=figures.models,
-        auc=figures.auc.value,
-        low=figures.auc.low,
-        high=figures.auc.high,
         tell_sides=[r.name for r in checked if r.bystander is not None and r.bystander.tells_sides],
         unchecked=unchecked,
     )
 
 
 def _none(reason: str) -> BystanderFigures:
-    nothing: dict[str, Any] = {"value": None, "low": None, "high": None, "reason": reason}
-    return BystanderFigures(models=0, auc=Interval(**nothing), less=Difference(**nothing), reason=reason)
-
-
-def _interval(interval: stats.Interval) -> Interval:
-    return Interval(value=interval.value, low=interval.low, high=interval.high)
+    nothing = Interval.undefined(reason), Difference.undefined(reason)
+    return BystanderFigures(models=0, auc=nothing[0], less=nothing[1], reason=reason)

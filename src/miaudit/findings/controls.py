@@ -48,7 +48,7 @@ def null_control(
         except MiauditError:
             return None
         auc = unit.judged(scores.score, truth, seed=seed).interval(1 - 0.001 / attacks)
-        intervals.append(Interval(value=auc.value, low=auc.low, high=auc.high))
+        intervals.append(Interval.of(auc))
         at_chance = bool(auc.low <= 0.5 <= auc.high)
         if at_chance:
             break
@@ -105,7 +105,7 @@ def blind_control(
     except MiauditError as error:
         return BlindControl(
             method="none",
-            auc=Interval(value=None, low=None, high=None, reason=str(error)),
+            auc=Interval.undefined(str(error)),
             confounded=None,
             reason=str(error),
         )
@@ -121,7 +121,7 @@ def blind_control(
             reason = f"it cannot read {', '.join(unread[:5])}{', ...' if len(unread) > 5 else ''}"
     return BlindControl(
         method=blind.method,
-        auc=Interval(value=blind.value, low=blind.low, high=blind.high, reason=blind.reason),
+        auc=Interval.of(blind),
         reason=reason,
         confounded=None if reason else confounded,
     )

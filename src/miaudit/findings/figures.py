@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from miaudit import stats
 from miaudit.attacks import Attack, Scores
 from miaudit.errors import MiauditError, PlanError
 from miaudit.evidence import Bools, Evidence
-from miaudit.findings.claims import CONFIDENCE, FPRS, claimed, power
+from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.unit import DEPENDENT, Sides, Unit, unit_of
 from miaudit.result import (
     AttackResult,
@@ -41,6 +41,7 @@ NO_GAUSSIAN = (
 
 _PER_PERSON = f"{DEPENDENT}: see the figures per person"
 ThresholdKind = Literal["bonferroni", "split"]
+_Metrics = TypeVar("_Metrics", bound=PointMetrics)
 
 
 @dataclass(frozen=True)
@@ -148,31 +149,25 @@ def run_attack(
     curve = stats.roc(records.inside, records.outside)
     points = _thinned(curve.fpr, curve.tpr)
     decision = scores.decision
-    claims = claimed(draws or records, attacks=attacks)
-    leaks = claims["above_chance"] or claims["above_chance_at_low_fpr"]
+    claims = stats.claims(*(draws or records), attacks=attacks, confidence=CONFIDENCE)
+    leaks = claims.above_chance or claims.above_chance_at_low_fpr
     return Run(
-        AttackResult(
+        AttackResult.of(
+            claims,
             **common,
             status="ran",
-            pooled=None if decision is None else PointMetrics(**_metrics(decision, member, even, unit)),
+            pooled=None if decision is None else _points(PointMetrics, decision, member, even, unit),
             per_class=[] if decision is None else _per_class(scores, evidence, member, even, classes, unit),
-            auc=_interval(records.interval(CONFIDENCE)),
-            tpr_at_fpr=_tprs(records, bounds=not unit.dependent),
-            tnr_at_fnr=_tnrs(records, bounds=not unit.dependent),
+            **_rates(records, reason=_PER_PERSON if unit.dependent else None),
             person=None
             if persons is None
             else PersonFigures(
-                auc=_interval(persons.interval(CONFIDENCE)),
-                tpr_at_fpr=_tprs(persons),
-                tnr_at_fnr=_tnrs(persons),
-                n=len(persons.inside) + len(persons.outside),
-                members=len(persons.inside),
+                **_rates(persons), n=len(persons.inside) + len(persons.outside), members=len(persons.inside)
             ),
             roc=Roc(fpr=curve.fpr[points].tolist(), tpr=curve.tpr[points].tolist()),
             power=None if leaks else power(*unit.size(member), attacks=attacks),
             missing=0 if scores.missing is None else int(scores.missing.sum()),
             notes=[*notes, *scores.notes],
-            **claims,
             **_of_draws(draws, operating, seed),
         ),
         scores,
@@ -184,32 +179,19 @@ def _of_draws(draws: Sides | None, operating: Operating, seed: int) -> dict[str,
     if draws is None:
         return {"figures_reason": f"No PPV and no epsilon: {DEPENDENT}. Count people for them."}
     ins, outs = draws.inside, draws.outside
-    zero = _zero_fp(stats.tpr_at_zero_fp(ins, outs, confidence=CONFIDENCE))
+    zero = TprAtZeroFp.of(stats.tpr_at_zero_fp(ins, outs, confidence=CONFIDENCE))
     return {"tpr_at_zero_fp": zero, **_at_operating_point(ins, outs, operating, seed)}
 
 
-def _tprs(of: Sides, *, bounds: bool = True) -> list[TprAtFpr]:
-    """Return the TPR at each rate, without bounds where the scores are no independent draws."""
-    found = [stats.tpr_at_fpr(of.inside, of.outside, fpr, confidence=CONFIDENCE) for fpr in FPRS]
-    if bounds:
-        return [_tpr(each) for each in found]
-    return [TprAtFpr(fpr=p.fpr, tpr=p.tpr, low=None, high=None, resolvable=False, reason=_PER_PERSON) for p in found]
-
-
-def _tnrs(of: Sides, *, bounds: bool = True) -> list[TnrAtFnr]:
-    """Return the TNR at each rate of missed members, likewise."""
-    found = [stats.tnr_at_fnr(of.inside, of.outside, fnr, confidence=CONFIDENCE) for fnr in FPRS]
-    return [
-        TnrAtFnr(
-            fnr=p.fnr,
-            tnr=p.tnr,
-            low=p.low if bounds else None,
-            high=p.high if bounds else None,
-            resolvable=bounds and p.resolvable,
-            reason=p.reason if bounds else _PER_PERSON,
-        )
-        for p in found
-    ]
+def _rates(of: Sides, *, reason: str | None = None) -> dict[str, Any]:
+    """Return area, TPRs and TNRs; without bounds on the rates where there is a reason why none holds."""
+    bounds: dict[str, Any] = {"low": None, "high": None, "resolvable": False, "reason": reason} if reason else {}
+    ins, outs = of.inside, of.outside
+    return {
+        "auc": Interval.of(of.interval(CONFIDENCE)),
+        "tpr_at_fpr": [TprAtFpr.of(stats.tpr_at_fpr(ins, outs, fpr, confidence=CONFIDENCE), **bounds) for fpr in FPRS],
+        "tnr_at_fnr": [TnrAtFnr.of(stats.tnr_at_fnr(ins, outs, fnr, confidence=CONFIDENCE), **bounds) for fnr in FPRS],
+    }
 
 
 def skipped(attack: Attack, *, name: str, reason: str) -> AttackResult:
@@ -244,9 +226,9 @@ def _at_operating_point(
         *_counts(telling), operating.delta, level, draws=20_000, seed=child_seed(seed, "credible")
     )
     return {
-        "operating_point": _point(accusing, operating.threshold, tried),
+        "operating_point": OperatingPoint.of(accusing, strategy=operating.threshold, tried=tried),
         "ppv": [
-            PpvAtPrior(prior=each.prior, value=each.value, low=each.low, high=each.high, reason=each.reason)
+            PpvAtPrior.of(each)
             for each in stats.ppv(
                 accusing.tp, accusing.fn, accusing.fp, accusing.tn, rank=accusing.rank, confidence=level
             )
@@ -257,8 +239,8 @@ def _at_operating_point(
             delta=operating.delta,
             ceiling=stats.epsilon_ceiling(n_in, n_out, operating.delta, level),
             gaussian_reason=NO_GAUSSIAN,
-            credible=CredibleInterval(value=credible.value, low=credible.low, high=credible.high),
-            operating_point=_point(telling, operating.threshold, tried),
+            credible=CredibleInterval.of(credible),
+            operating_point=OperatingPoint.of(telling, strategy=operating.threshold, tried=tried),
         ),
     }
 
@@ -269,22 +251,6 @@ def _counts(point: stats.OperatingPoint) -> tuple[int, int, int, int]:
     return point.tp, point.fn, fp, point.fp + point.tn - fp
 
 
-def _point(point: stats.OperatingPoint, strategy: ThresholdKind, tried: int) -> OperatingPoint:
-    return OperatingPoint(
-        strategy=strategy,
-        tried=tried,
-        threshold=point.threshold,
-        tp=point.tp,
-        fn=point.fn,
-        fp=point.fp,
-        tn=point.tn,
-        tpr=point.tp / (point.tp + point.fn),
-        tpr_low=point.tpr_low,
-        fpr=point.fp / (point.fp + point.tn),
-        fpr_high=point.fpr_high,
-    )
-
-
 def balanced(member: Bools, *, seed: int) -> NDArray[np.int64]:
     """Return record numbers with as many members as non-members: all of the smaller side, a draw from the larger."""
     sides = [np.flatnonzero(member), np.flatnonzero(~member)]
@@ -293,19 +259,13 @@ def balanced(member: Bools, *, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([side if len(side) == size else rng.permutation(side)[:size] for side in sides]))
 
 
-def _metrics(decision: Bools, member: Bools, chosen: NDArray[np.int64], unit: Unit) -> dict[str, Any]:
-    found = stats.decisions(decision[chosen], member[chosen], confidence=CONFIDENCE)
-    metrics: dict[str, Any] = {"n": found.n, "members": found.members}
-    if unit.dependent:
-        metrics["interval_reason"] = DEPENDENT
-    for name in ("precision", "recall", "accuracy"):
-        rate = getattr(found, name)
-        metrics[name] = rate.value
-        if not unit.dependent:
-            metrics |= {f"{name}_low": rate.low, f"{name}_high": rate.high}
-        if name != "accuracy":
-            metrics[f"{name}_reason"] = rate.reason
-    return metrics
+def _points(
+    kind: type[_Metrics], decision: Bools, member: Bools, chosen: NDArray[np.int64], unit: Unit, **more: Any
+) -> _Metrics:
+    """Return point metrics of these records, without intervals where they are no independent draws."""
+    confidence, reason = (None, DEPENDENT) if unit.dependent else (CONFIDENCE, None)
+    decisions = stats.decisions(decision[chosen], member[chosen], confidence=confidence)
+    return kind.of(decisions, interval_reason=reason, **more)
 
 
 def _per_class(
@@ -327,47 +287,21 @@ def _per_class(
             continue
         everyone = labels == label
         entry = models.get(label)
-        figures: dict[str, Any] = {
-            "class": name,
-            **_metrics(scores.decision, member, of_class, unit),
-            "attack_model": "none" if entry is None else entry.model,
-            "attack_rows": None if entry is None else entry.in_rows + entry.out_rows,
-            "train_accuracy": _mean(correct[everyone & member]),
-            "test_accuracy": _mean(correct[everyone & ~member]),
-        }
-        rows.append(ClassMetrics(**figures))
+        rows.append(
+            _points(
+                *(ClassMetrics, scores.decision, member, of_class, unit),
+                class_=name,
+                attack_model="none" if entry is None else entry.model,
+                attack_rows=None if entry is None else entry.in_rows + entry.out_rows,
+                train_accuracy=_mean(correct[everyone & member]),
+                test_accuracy=_mean(correct[everyone & ~member]),
+            )
+        )
     return rows
 
 
 def _mean(values: Bools) -> float | None:
     return float(values.mean()) if len(values) else None
-
-
-def _zero_fp(found: stats.TprAtZeroFp) -> TprAtZeroFp:
-    return TprAtZeroFp(
-        tp=found.tp,
-        n_in=found.n_in,
-        n_out=found.n_out,
-        tpr=found.tpr,
-        low=found.low,
-        high=found.high,
-        fpr_high=found.fpr_high,
-    )
-
-
-def _interval(interval: stats.Interval) -> Interval:
-    return Interval(value=interval.value, low=interval.low, high=interval.high)
-
-
-def _tpr(point: stats.TprAtFpr) -> TprAtFpr:
-    return TprAtFpr(
-        fpr=point.fpr,
-        tpr=point.tpr,
-        low=point.low,
-        high=point.high,
-        resolvable=point.resolvable,
-        reason=point.reason,
-    )
 
 
 def _thinned(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -65,23 +65,13 @@ def group_figures(
                 column=column,
                 attack=attack,
                 confidence=leaks[0].confidence,
-                groups=[_figures(leak) for leak in sorted(leaks, key=lambda leak: (_natural(leak.group), leak.group))],
+                groups=[
+                    GroupFigures.of(leak, auc=leak.auc or Interval.undefined(leak.reason))
+                    for leak in sorted(leaks, key=lambda leak: (_natural(leak.group), leak.group))
+                ],
             )
         )
     return found
-
-
-def _figures(leak: stats.GroupLeak) -> GroupFigures:
-    area = leak.auc
-    return GroupFigures(
-        group=leak.group,
-        members=leak.n_in,
-        nonmembers=leak.n_out,
-        auc=Interval(value=None, low=None, high=None, reason=leak.reason)
-        if area is None
-        else Interval(value=area.value, low=area.low, high=area.high),
-        above_chance=leak.above_chance,
-    )
 
 
 def _natural(name: str) -> float:

@@ -109,14 +109,17 @@ class Unit:
         return None if self.people is None else dict(zip(("members", "nonmembers"), self.size(member), strict=True))
 
 
-def accuracies(correct: Bools, member: Bools, unit: Unit) -> dict[str, float | None]:
-    """Return a target's accuracies on both sides as fields of its result, with exact intervals where one holds."""
-    fields: dict[str, float | None] = {}
-    for name, side in (("train", member), ("test", ~member)):
-        right, n = int(correct[side].sum()), int(side.sum())
-        low, high = (None, None) if unit.dependent else stats.clopper_pearson(right, n)
-        fields |= {f"{name}_accuracy": right / n, f"{name}_accuracy_low": low, f"{name}_accuracy_high": high}
-    return fields
+class Accuracies(NamedTuple):
+    """A target's accuracies on members and on non-members, with exact intervals where one holds."""
+
+    train_accuracy: stats.Rate
+    test_accuracy: stats.Rate
+
+
+def accuracies(correct: Bools, member: Bools, unit: Unit) -> Accuracies:
+    """Return the share of right answers on both sides, ``correct`` and ``member`` both (n,)."""
+    confidence = None if unit.dependent else 0.95
+    return Accuracies(*(stats.rate(int(correct[of].sum()), int(of.sum()), confidence) for of in (member, ~member)))
 
 
 def unit_of(

@@ -45,7 +45,7 @@ def verdict_of(
 ) -> Verdict:
     """Return the verdict: confounded, broken, inconclusive, a leak, one upside down, or none found and up to where.
 
-    What is claimed of each attack stands in its result (`miaudit.findings.claimed`), at levels that hold for all attacks
+    What is claimed of each attack stands in its result (`miaudit.stats.claims`), at levels that hold for all attacks
     together. Where an attack was run on bystanders, too, it rests on what the attack finds on the target beyond what it
     finds on them: else the sides may differ in how hard they are. The attack that was named before any figure was known
     leads, with its interval at 95 %; others, which are named for their figures, have theirs at the corrected level.

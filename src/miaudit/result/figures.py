@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -12,6 +12,17 @@ from miaudit.documents import ROUNDING, Count, Document, Fraction, NonNegative, 
 
 class Bounded(Document):
     """Figures with intervals: where there is a figure, its low end is no larger than it, and its high end no smaller."""
+
+    @classmethod
+    def of(cls, source: object, /, **more: Any) -> Self:
+        """Return the document of an object's attributes; a `Rate` fills all fields of its name, such as ``recall_low``."""
+        fields = cls.model_fields
+        for name in fields:
+            rate: Any = getattr(source, name, None)
+            if f"{name}_low" in fields and hasattr(rate, "value"):
+                parts = {f"{name}_{part}": getattr(rate, part) for part in ("low", "high", "reason")}
+                more = {key: value for key, value in parts.items() if key in fields} | {name: rate.value} | more
+        return super().of(source, **more)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -33,14 +44,18 @@ class Interval(Bounded):
     high: Fraction | None
     reason: str | None = None
 
+    @classmethod
+    def undefined(cls, reason: str | None) -> Self:
+        """Return no figure, and why."""
+        return cls(value=None, low=None, high=None, reason=reason)
 
-class Difference(Bounded):
+
+class Difference(Interval):
     """An AUC less another one, with its interval; null where it is undefined, with the reason."""
 
     value: Signed | None
     low: Signed | None
     high: Signed | None
-    reason: str | None = None
 
 
 class CredibleInterval(Bounded):

@@ -8,7 +8,7 @@ from miaudit.stats.accusations import FALSE_DISCOVERY_RATE, Accusations, accuse,
 from miaudit.stats.agreement import Coverage, coverage, places, spearman
 from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_interval, auc_spread
 from miaudit.stats.binormal import Binormal, binormal
-from miaudit.stats.claims import Claims, Levels, claims, levels
+from miaudit.stats.claims import Claims, Corrected, Levels, claims, levels
 from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
 from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
 from miaudit.stats.groups import GroupLeak, by_group
@@ -33,7 +33,7 @@ from miaudit.stats.precedence import (
     precedence,
     ranks_of,
 )
-from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions
+from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions, rate
 from miaudit.stats.roc import Roc, TnrAtFnr, TprAtFpr, roc, tnr_at_fnr, tpr_at_fpr
 from miaudit.stats.thresholds import (
     Bonferroni,
@@ -54,6 +54,7 @@ __all__ = [
     "Bonferroni",
     "Certified",
     "Claims",
+    "Corrected",
     "Coverage",
     "Decisions",
     "Detectable",
@@ -118,6 +119,7 @@ __all__ = [
     "ppv",
     "precedence",
     "ranks_of",
+    "rate",
     "roc",
     "spearman",
     "tnr_at_fnr",

@@ -48,9 +48,19 @@ class Accusations:
         return self.of_members + self.false
 
     @property
-    def judged_out(self) -> int:
+    def members(self) -> int:
+        """Members, who all could have been named."""
+        return len(self.named_in)
+
+    @property
+    def nonmembers(self) -> int:
         """Non-members who could have been named."""
-        return int((~self.apart_out).sum())
+        return len(self.named_out) - self.set_apart
+
+    @property
+    def set_apart(self) -> int:
+        """Non-members who are the attacker's own."""
+        return int(self.apart_out.sum())
 
 
 def conformal_p_values(scores: ArrayLike, apart: ArrayLike) -> Floats:

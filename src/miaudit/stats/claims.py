@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from numpy.typing import ArrayLike
 
 from miaudit.errors import PlanError
-from miaudit.stats.auc import Interval, auc, auc_score_interval, auc_spread
+from miaudit.stats.auc import auc, auc_score_interval, auc_spread
 from miaudit.stats.precedence import Precedence, precedence
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import sides
@@ -24,25 +24,33 @@ class Levels(NamedTuple):
     below: float
 
 
+class Corrected(NamedTuple):
+    """An AUC with its interval at a level that holds for all attacks together."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
 class Claims(NamedTuple):
     """What one attack claims of its scores, at levels that hold for all attacks together.
 
-    ``above`` and ``below``: its AUC lies above, or below, 1/2. ``few``: more members than chance allows lie above the
-    highest non-members, by the test ``exposed``; both None where scores are no independent draws. ``area`` is the AUC
-    with its two-sided interval at twice the level of ``above``.
+    ``above_chance`` and ``below_chance``: its AUC lies above, or below, 1/2. ``above_chance_at_low_fpr``: more members than
+    chance allows lie above the highest non-members, by the test ``exposed``; both None where scores are no independent
+    draws. ``auc_corrected`` is the AUC with its two-sided interval at twice the level of ``above_chance``.
     """
 
-    above: bool
-    below: bool
-    few: bool | None
-    area: Interval
+    above_chance: bool
+    below_chance: bool
+    above_chance_at_low_fpr: bool | None
+    auc_corrected: Corrected
     exposed: Precedence | None
-    levels: Levels
 
     @property
     def any(self) -> bool:
         """Whether anything is claimed."""
-        return self.above or self.below or bool(self.few)
+        return self.above_chance or self.below_chance or bool(self.above_chance_at_low_fpr)
 
 
 def levels(attacks: int = 1, *, confidence: float = 0.95) -> Levels:
@@ -92,12 +100,11 @@ def claims(
         auc_score_interval(value, len(inside), len(outside), confidence=1 - 2 * level, spread=spread)
         for level in (each.above, each.below)
     )
-    exposed = None if people else precedence(inside, outside)
+    test = None if people else precedence(inside, outside, level=each.few)
     return Claims(
-        above=area.low > 0.5,
-        below=wider.high < 0.5,
-        few=None if exposed is None else exposed.p_value <= each.few,
-        area=area,
-        exposed=exposed,
-        levels=each,
+        above_chance=area.low > 0.5,
+        below_chance=wider.high < 0.5,
+        above_chance_at_low_fpr=None if test is None else test.p_value <= each.few,
+        auc_corrected=Corrected(*area, 1 - 2 * each.above),
+        exposed=test,
     )

@@ -22,8 +22,8 @@ class GroupLeak:
     """
 
     group: str
-    n_in: int
-    n_out: int
+    members: int
+    nonmembers: int
     auc: Interval | None
     tpr: TprAtFpr | None
     above_chance: bool | None

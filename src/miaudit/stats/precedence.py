@@ -31,6 +31,8 @@ class Precedence(NamedTuple):
     above: int  # members above it
     n_in: int
     n_out: int
+    level: float  # what the p-value is compared with
+    most: int  # members above the rank that are no surprise at that level
 
 
 def ranks_of(n_out: int) -> dict[int, float]:
@@ -41,7 +43,7 @@ def ranks_of(n_out: int) -> dict[int, float]:
     return {first: FIRST, **dict.fromkeys(others, (1 - FIRST) / len(others))}
 
 
-def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
+def precedence(in_scores: ArrayLike, out_scores: ArrayLike, *, level: float = 0.05) -> Precedence:
     """Test whether members lie above the highest non-members more often than exchangeable scores would.
 
     Where members and non-members are exchangeable and scores continuous, the members above the (k + 1)-th highest of n_out
@@ -54,6 +56,8 @@ def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
     ----------
     in_scores, out_scores
         (n_in,) and (n_out,) scores of independent members and non-members, higher = member.
+    level
+        Of the test, with whatever correction the audit makes for attacks.
 
     Returns
     -------
@@ -68,12 +72,13 @@ def precedence(in_scores: ArrayLike, out_scores: ArrayLike) -> Precedence:
     ins, outs = sides(in_scores, out_scores)
     n_in, n_out = len(ins), len(outs)
     highest = np.sort(outs)[::-1]
-    found = []
+    tests = []
     for rank, share in ranks_of(n_out).items():
         above = int(np.count_nonzero(ins > highest[rank]))
-        p_value = float(_tails(n_in, n_out, rank)[above]) / share
-        found.append(Precedence(min(p_value, 1.0), rank, above, n_in, n_out))
-    return min(found, key=lambda each: each.p_value)
+        tests.append((min(float(_tails(n_in, n_out, rank)[above]) / share, 1.0), rank, above, level * share))
+    p_value, rank, above, alpha = min(tests, key=lambda each: each[0])
+    least = critical_count(n_in, n_out, rank, alpha=alpha)
+    return Precedence(p_value, rank, above, n_in, n_out, level, n_in if least is None else least - 1)
 
 
 def critical_count(n_in: int, n_out: int, rank: int, *, alpha: float) -> int | None:

@@ -39,7 +39,7 @@ class Decisions:
     precision: Rate
     recall: Rate
     accuracy: Rate
-    confidence: float
+    confidence: float | None
 
     @property
     def n(self) -> int:
@@ -82,7 +82,7 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     return low, high
 
 
-def decisions(decision: ArrayLike, member: ArrayLike, *, confidence: float = 0.95) -> Decisions:
+def decisions(decision: ArrayLike, member: ArrayLike, *, confidence: float | None = 0.95) -> Decisions:
     """Count in/out decisions against the truth.
 
     Parameters
@@ -91,7 +91,7 @@ def decisions(decision: ArrayLike, member: ArrayLike, *, confidence: float = 0.9
         (n,) bool: was the record called a member; is it one. One side may be empty (a class without members): the rate
         it leaves undefined is None with a reason.
     confidence
-        Level of the exact intervals.
+        Level of the exact intervals; None: no intervals, as for records that are no independent draws.
 
     Returns
     -------
@@ -111,6 +111,8 @@ def decisions(decision: ArrayLike, member: ArrayLike, *, confidence: float = 0.9
         )
     if not len(called):
         raise DataError("no records to judge: decision and member are empty")
+    if confidence is not None:
+        checked_confidence(confidence)
     tp, fn = int((called & truth).sum()), int((~called & truth).sum())
     fp, tn = int((called & ~truth).sum()), int((~called & ~truth).sum())
     return Decisions(
@@ -118,9 +120,9 @@ def decisions(decision: ArrayLike, member: ArrayLike, *, confidence: float = 0.9
         fn=fn,
         fp=fp,
         tn=tn,
-        precision=_rate(tp, tp + fp, confidence, "no record was called a member"),
-        recall=_rate(tp, tp + fn, confidence, "there are no members here"),
-        accuracy=_rate(tp + tn, len(called), confidence, ""),
+        precision=rate(tp, tp + fp, confidence, "no record was called a member"),
+        recall=rate(tp, tp + fn, confidence, "there are no members here"),
+        accuracy=rate(tp + tn, len(called), confidence),
         confidence=confidence,
     )
 
@@ -132,9 +134,12 @@ def checked_confidence(confidence: float) -> float:
     return confidence
 
 
-def _rate(k: int, n: int, confidence: float, reason: str) -> Rate:
-    if n == 0:
-        checked_confidence(confidence)
-        return Rate(k, n, None, None, None, reason)
-    low, high = clopper_pearson(k, n, confidence)
-    return Rate(k, n, k / n, low, high)
+def rate(count: int, total: int, confidence: float | None = 0.95, reason: str = "there is nothing to count") -> Rate:
+    """Return a rate with its exact interval; without one where the confidence is None, as for dependent draws.
+
+    ``reason`` is why the rate is undefined where ``total`` is 0.
+    """
+    if total == 0:
+        return Rate(count, total, None, None, None, reason)
+    low, high = (None, None) if confidence is None else clopper_pearson(count, total, confidence)
+    return Rate(count, total, count / total, low, high)

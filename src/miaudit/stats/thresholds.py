@@ -88,6 +88,16 @@ class OperatingPoint:
     mu: float
     rank: int | None = None
 
+    @property
+    def tpr(self) -> float:
+        """Share of the members at or above the threshold."""
+        return self.tp / (self.tp + self.fn)
+
+    @property
+    def fpr(self) -> float:
+        """Share of the non-members at or above the threshold."""
+        return self.fp / (self.fp + self.tn)
+
 
 @dataclass(frozen=True)
 class Certified:
