@@ -103,5 +103,5 @@ def _servers(plan: Plan) -> str:
     further = {} if service is None else service.model_dump()
     addresses = [plan.target.url, *(further.get(key) for key in ("train", "status", "predict"))]
     hosts = [address.partition("://")[2] for address in addresses if isinstance(address, str)]
-    names = [re.split(r"[/?#]", host)[0].rpartition("@")[2] for host in hosts]
+    names = [re.split(r"[/?#;\\]", host)[0].rpartition("@")[2] for host in hosts]
     return ", ".join(dict.fromkeys(name or "its server" for name in names)) or "its server"

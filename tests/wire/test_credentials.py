@@ -21,13 +21,16 @@ from miaudit.errors import PlanError, TargetError
 from miaudit.targets import connect
 from miaudit.targets.client import Client, Connection, check_url
 from miaudit.targets.credentials import (
-    Strike,
     body_problems,
     header_problems,
     is_credential,
     names_credential,
+    of_no_address,
+    proxy_problem,
     query_problem,
+    without_login,
 )
+from miaudit.targets.strike import Strike
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 
@@ -126,6 +129,110 @@ def test_ordinary_values_are_left_alone(value):
     assert not is_credential(value)
 
 
+words = st.text("abcdefghijklmnopqrstuvwxyzABCDEFG!*~-.", min_size=7, max_size=12).filter(lambda s: s[0].isalpha())
+HOLDERS = {
+    "query": "https://x/p?a=1&{name}={secret}",
+    "first of a query": "{name}={secret}&a=1",
+    "path": "https://x/p;a=1;{name}={secret}/q",
+    "fragment": "https://x/p#{name}={secret}",
+    "login": "https://ann:{secret}@x/p",
+    "user": "https://{secret}@x/p",
+    "login without a scheme": "ann:{secret}@x:8080",
+    "json": '{{"a": [{{"{name}": "{secret}"}}]}}',
+    "python": "{{'{name}': '{secret}'}}",
+    "cookie": "a=1; {name}={secret}; Path=/",
+    "signature": "SharedAccessSignature sr=x&{name}={secret}&se=1",
+    "parameters of a header": 'rows a="1", {name}="{secret}"',
+}
+WRAPPINGS = {
+    "address": lambda text: quote(text, safe=""),
+    "address, slashes kept": quote,
+    "form": quote_plus,
+    "value": lambda text: f"https://y/r?next={quote(text, safe='')}",
+    "parameter": lambda text: f"https://y/r;next={quote(text, safe='')}/z",
+    "fragment": lambda text: f"https://y/r#next={quote(text, safe='')}",
+    "json": lambda text: json.dumps({"url": text}),
+    "code points": lambda text: json.dumps(text).replace("=", "\\u003d").replace("&", "\\u0026"),
+    "base64": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+}
+
+
+def refusals(text):
+    """Return what refuses a text, wherever an address, a header, a body or a proxy can have it."""
+    inner = quote(text, safe="")
+    for place in ("?next={}", "?{}", ";next={}", "/a;next={}/b", "#next={}"):
+        yield query_problem(f"https://h/p{place.format(inner)}")
+    yield str(header_problems({"X-Next": text}))
+    yield str(body_problems({"next": [text]}))
+    yield proxy_problem(f"http://h:1/?next={inner}")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    holder=st.sampled_from(sorted(HOLDERS)),
+    name=st.sampled_from(["token", "jsessionid", "api_key", "access_token", "X-Amz-Signature", "sig", "code", "pwd"]),
+    secret=words,
+    wrappings=st.lists(st.sampled_from(sorted(WRAPPINGS)), max_size=3),
+)
+def test_a_credential_is_refused_at_any_depth(holder, name, secret, wrappings):
+    text = HOLDERS[holder].format(name=name, secret=secret)
+    for wrapping in wrappings:
+        text = WRAPPINGS[wrapping](text)
+    for refusal in refusals(text):
+        assert refusal
+        assert "env:" in refusal
+        assert secret not in refusal
+    inner = quote(text, safe="")
+    for address in (f"htp://h/p?{inner}", f"htp://h/p;next={inner}/q", f"htp://h/p%3Bnext={inner}", f"//ann:{inner}@h"):
+        assert secret not in of_no_address(address) + without_login(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://h/p;token=env:A/q?next=https://x/?token=env:B&a=1",
+        "https://h/v1;q=2/model:predict?next=https%3A%2F%2Fx%2Fdone%3Frow%3D1&filter=%7B%22row%22%3A%205%7D",
+        "https://h/endpoints/0123456789abcdef0123456789abcdef?user=ann@example.org&to=mailto:ann@example.org",
+        "https://h/token/refresh/v1=2?at=12:30&state=cm93PTE",
+    ],
+)
+def test_ordinary_addresses_and_variables_in_them_are_left_alone(address):
+    assert query_problem(address) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"keys": ["abc"]},
+        {"auth": {"value": "abc"}},
+        {"headers": [{"name": "Authorization", "value": "abc"}]},
+        {"next": "https://ann:abc@x"},
+        {"ghp_abcdefghij0123456789": 1},
+    ],
+)
+def test_a_credential_is_refused_wherever_a_body_has_it(body):
+    problems = str(body_problems(body))
+    assert "env:" in problems
+    assert "abc" not in problems
+    assert not body_problems({"name": "token", "rows": "$records", "key": "$name", "values": [1, 2], "text": "a=b"})
+
+
+def test_a_variable_counts_only_where_it_is_filled_in(monkeypatch):
+    assert query_problem("https://h/p?token=env%3ATOK")
+    assert query_problem("https://h/p?next=https%3A%2F%2Fx%2F%3Ftoken%3Denv:TOK")
+    for proxy in ("http://ann:abc@env:HOST", "http://env:A@h:1/?token=abc"):
+        with pytest.raises(PlanError, match="env:VARIABLE"):
+            Connection(proxy=proxy)
+    monkeypatch.setenv("TOK", "abc def")
+    script = Script(answers)
+    with serving(script) as url:
+        target = connect(f"{url}/own;token=env:TOK/x?next=http://x/?sig=env:TOK", **JSON, classes=3)
+        target.query(X[:2])
+        assert "abc" not in str(target.facts()) + target.identity
+        target.close()
+    assert script.path == "/own;token=abc%20def/x?next=http://x/?sig=abc%20def"
+
+
 secrets = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=8, max_size=60).filter(
     lambda s: s == s.strip() and len(set(s)) > 4 and "env:" not in s and s != s[::-1]
 )
@@ -168,6 +275,9 @@ def test_what_is_no_credential_is_left_as_it_is():
     assert strike("the target answered 3 records") == "the target answered 3 records"
     assert Strike()("x") == "x"
     assert Strike(["x"])("Bearer x, expected") == "Bearer ***, expected"  # a short one only where it stands alone
+
+
+JSON = {"format": "json", "body": '{"rows": "$records"}', "answer": "result.items.*.p"}
 
 
 def answers(records):
@@ -284,7 +394,12 @@ def test_what_decides_an_answer_is_in_the_identity(change, tmp_path):
 
 
 def test_a_renewed_credential_is_the_same_target_and_another_model_by_a_variable_is_not(monkeypatch, tmp_path):
-    base = {"url": "http://127.0.0.1:9/x?m=env:MODEL", "format": "instances", "classes": 2, "folder": tmp_path}
+    base = {
+        "url": "http://127.0.0.1:9/x;token=env:TOK?m=env:MODEL&next=http://x/?sig=env:TOK",
+        "format": "instances",
+        "classes": 2,
+        "folder": tmp_path,
+    }
     base["headers"] = {"Authorization": "Bearer env:TOK"}
     seen = []
     for token, model in (("one", "A"), ("two", "A"), ("two", "B")):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from miaudit.data.records import n_records, take_records
 from miaudit.errors import PlanError, TargetError
 from miaudit.targets.client import Client, Connection, check_url, shown
-from miaudit.targets.credentials import ENV, body_problems, variable
+from miaudit.targets.credentials import ENV, body_problems, of_no_address, variable
 from miaudit.targets.wire import Wire
 from miaudit.targets.wire.rows import from_bytes, rows_of, to_bytes
 from miaudit.targets.wire.template import with_variables
@@ -112,7 +112,9 @@ class ServiceRecipe:
                 problems += _problems(name, lambda name=name: check_url(getattr(self, name)))
         for name in ("status", "predict"):
             if getattr(self, name) is not None and "{job}" not in getattr(self, name):
-                problems.append((name, f"must hold {{job}} where the job goes; got {getattr(self, name)!r}"))
+                problems.append(
+                    (name, f"must hold {{job}} where the job goes; got {of_no_address(getattr(self, name))!r}")
+                )
         if self.poll <= 0 or self.wait <= 0:
             problems.append(("poll", f"poll and wait must be seconds above 0; got {self.poll} and {self.wait}"))
         if self.batch < 1:

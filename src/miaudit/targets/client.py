@@ -22,16 +22,17 @@ from urllib.request import getproxies, proxy_bypass
 from miaudit.errors import PlanError, TargetError, TimeLimitError
 from miaudit.targets.credentials import (
     ENV,
-    Strike,
     header_problems,
     names_credential,
     of_no_address,
     printable,
+    proxy_problem,
     query_problem,
     variable,
     without_login,
 )
 from miaudit.targets.deadline import bounded
+from miaudit.targets.strike import Strike
 from miaudit.targets.wire.rows import excerpt
 
 Read = TypeVar("Read")
@@ -108,7 +109,7 @@ class Connection:
             problems.append(("retries", f"must be at least 0, got {self.retries}"))
         if self.key is not None and self.certificate is None:
             problems.append(("key", "belongs to certificate, the client's certificate"))
-        if self.proxy is not None and not ENV.search(self.proxy):
+        if self.proxy is not None:
             problems += [("proxy", problem) for problem in _proxy_problems(self.proxy)]
         if problems:
             raise PlanError(problems)
@@ -426,7 +427,7 @@ def check_url(url: str) -> None:
 
 
 def shown(url: str) -> str:
-    """Return an address without its query."""
+    """Return an address as it may be shown: without login, parameters and query."""
     return without_login(url)
 
 
@@ -467,13 +468,14 @@ def _sendable(value: Any) -> bool:
 
 
 def _proxy_problems(proxy: str) -> list[str]:
+    problem = proxy_problem(proxy)
+    if problem is not None or ENV.search(proxy):
+        return [] if problem is None else [problem]
     try:
         parts = urlsplit(proxy)
         good = parts.scheme in ("http", "https", "socks5", "socks5h") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        good, parts = False, urlsplit("")
-    if parts.username or parts.password:
-        return ['holds a user or a password: put the address into a variable and write proxy = "env:VARIABLE"']
+        good = False
     return [] if good else [f"must be an address such as http://host:port, got {of_no_address(proxy)!r}"]
 
 

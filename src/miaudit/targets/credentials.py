@@ -1,20 +1,20 @@
-"""Credentials: which names and values look like one, and how one is struck out of a text in whatever form it comes back.
+"""Credentials: which names and values look like one, at whatever depth of an address, a header or a body they stand.
 
 A plan and a result are kept and shown, so a credential is written ``env:NAME`` and read from the environment. A server
-may send it back: in a page of errors, a label, a redirect. Every text that is printed or kept is struck first.
+may send it back: in a page of errors, a label, a redirect. Every text that is printed or kept is struck first (`strike`).
 """
 
 from __future__ import annotations
 
 import base64
-import html
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from miaudit.errors import PlanError
 
@@ -42,7 +42,21 @@ _SHAPES = re.compile(
     r"|\bA[KS]IA[A-Z0-9]{12,}|\bAIza[\w-]{20,}|-----BEGIN"
 )
 _RUN = re.compile(r"[A-Za-z0-9+=]{20,}")
-_PART = 6  # so many characters of a longer credential in a row are struck, for texts are cut
+_CLEAR = 'looks like a credential, and plans and results are kept: put it into an environment variable and write "env:VARIABLE"'
+_PLACES = {
+    f"${place}"
+    for place in ("record", "records", "object", "objects", "columns", "name", "labels", "classes", "seed", "params")
+}
+
+_MARK = "\ue000"  # stands for a variable in a text that is looked into
+_PAIR = re.compile(
+    r"""(?<![\w.$-])(?:([\w.$-]+)\]*=|\\*["']([\w.$-]+)\\*["']\s*[:=])[\\"'\s]*(?=([^\\"'&;\#,{}\[\]][^\\"'&;\#,{}\[\]]*))"""
+)
+_LOGIN = re.compile(
+    r"""//+([^/?\#\s"'\\]+)@|(?<![\w.%+~-])(?!(?:mailto|sips?|acct|xmpp):)([\w.%+~\ue000-]+:[^\s/?\#@:"',;&]+)@[\w\[\ue000]"""
+)
+_MOST_READINGS = 200  # of one text, which may be a server's: "%252525..." has half as many as letters
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}")
 
 
 def names_credential(name: str) -> bool:
@@ -72,78 +86,146 @@ def header_problems(headers: Mapping[str, str]) -> list[tuple[str, str]]:
             f'{name} = "env:VARIABLE" (or "Bearer env:VARIABLE")',
         )
         for name, value in headers.items()
-        if _in_clear(name, value)
+        if _in_clear(name, ENV.sub(_MARK, value))
     ]
 
 
 def query_problem(url: str) -> str | None:
-    """Return what is wrong with an address whose parameters hold a credential in clear, or None."""
-    parts = urlsplit(url)
+    """Return what is wrong with an address that holds a credential in clear, or None.
+
+    It is looked for in the login, the path and its parameters, the query and the fragment, and in what any of them hold: an
+    address, a query, JSON, base64, each encoded as often as may be. A variable counts only where it is filled in, as it stands.
+    """
+    kept = "and plans and results are kept: put it into an environment variable and write"
+    parts = urlsplit(ENV.sub(_MARK, url))
     if "@" in parts.netloc:
-        return "url holds a user or a password, and plans and results are kept: send them by headers"
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if _in_clear(name, value):
-            return (
-                f"url holds a credential ({printable(name)}), and plans and results are kept: put it into an environment "
-                f"variable and write {printable(name)}=env:VARIABLE, or send it by headers"
-            )
-    if _SHAPES.search(unquote(parts.path)):
         return (
-            "url holds a credential in its path, and plans and results are kept: put it into an environment variable and write "
-            "env:VARIABLE in its place"
+            "url holds a user or a password, and plans and results are kept: send them by headers, such as Authorization = "
+            '"Basic env:VARIABLE"'
         )
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    place = next((name for name, value in pairs if _in_clear(name, value)), None) or _within(ENV.sub(_MARK, url))
+    if place is not None:
+        return f"url holds a credential ({printable(place)}), {kept} {printable(place)}=env:VARIABLE, or send it by headers"
+    if any(_SHAPES.search(text) for text in _readings(parts.path)) or any(map(is_credential, parts.query.split("&"))):
+        return f"url holds a credential in its path or its query, {kept} env:VARIABLE in its place"
     if parts.fragment:
         return "url has a fragment (what follows #), which is never sent: leave it out"
     return None
 
 
-def body_problems(template: Any, path: str = "body") -> list[tuple[str, str]]:
-    """Return what is wrong with the values of a body's template that hold a credential in clear."""
-    found: list[tuple[str, str]] = []
+def proxy_problem(proxy: str) -> str | None:
+    """Return what is wrong with a proxy's address that holds a credential in clear, or None."""
+    text = ENV.sub(_MARK, proxy)
+    if _within(text) is None and ("@" not in text or _MARK in text):
+        return None
+    return 'holds a user or a password, or another credential: put the address into a variable and write proxy = "env:VARIABLE"'
+
+
+def body_problems(template: Any, path: str = "body", name: str = "") -> list[tuple[str, str]]:
+    """Return what is wrong with the values of a body's template that hold a credential in clear.
+
+    An item of a list has the name of the list. The value in an object such as ``{"name": "token", "value": ...}`` has that
+    name, and in another object that has a credential's name, that one.
+    """
+    problems: list[tuple[str, str]] = []
+    number = isinstance(template, int) and not isinstance(template, bool) and template >= 10_000
     if isinstance(template, Mapping):
         for key, value in template.items():
-            here = f"{path}.{printable(str(key))}"
-            number = isinstance(value, int) and not isinstance(value, bool) and value >= 10_000
-            if (isinstance(value, str) or number) and _in_clear(str(key), str(value)):
-                text = "looks like a credential, and plans and results are kept: put it into an environment variable and write"
-                found.append((here, f'{text} "env:VARIABLE"'))
-            else:
-                found += body_problems(value, here)
+            here = f"{path}.{STRUCK if is_credential(str(key)) else printable(str(key))}"
+            problems += (
+                [(here, _CLEAR)]
+                if is_credential(str(key))
+                else body_problems(value, here, _named(template, str(key), name))
+            )
     elif isinstance(template, list):
         for i, value in enumerate(template):
-            found += body_problems(value, f"{path}.{i}")
-    elif isinstance(template, str) and _SHAPES.search(template):
-        found.append(
-            (path, 'holds a credential in clear: put it into an environment variable and write "env:VARIABLE"')
-        )
-    return found
+            problems += body_problems(value, f"{path}.{i}", name)
+    elif (isinstance(template, str) or number) and _in_clear(name, ENV.sub(_MARK, str(template))):
+        problems.append((path, _CLEAR))
+    return problems
+
+
+def _named(template: Mapping[str, Any], key: str, name: str) -> str:
+    """Return the name of what stands at a key of an object that has a name itself."""
+    if key.lower() in ("value", "values"):
+        beside = [str(template[other]) for other in template if str(other).lower() in ("name", "key", "id", "header")]
+        return next((text for text in [*beside, name] if names_credential(text)), key)
+    return name if key.lower() in ("data", "raw", "text", "content") and names_credential(name) else key
 
 
 def _in_clear(name: str, value: str) -> bool:
-    if not value or value.startswith(("$record", "$object")) or value == "$columns":
+    """Whether a value under a name is a credential, or holds one; variables in it are marked."""
+    if not value or value in _PLACES:
         return False
-    if ENV.search(value):
-        return is_credential(value)
-    return names_credential(name) or is_credential(value)
+    own = is_credential(value) or (_MARK not in value and names_credential(name))
+    return own or _within(value) is not None
+
+
+def _within(text: str) -> str | None:
+    """Return the name of the first credential in clear that a text holds in a pair or as a login, at any depth, or None."""
+    for reading in _readings(text):
+        for match in _PAIR.finditer(reading):
+            name, value = match[1] or match[2], match[3].strip()
+            clear = is_credential(value) or (_MARK not in value and names_credential(name))
+            if clear and value and value not in _PLACES:
+                return name
+        for match in _LOGIN.finditer(reading):
+            user, colon, password = (match[1] or match[2]).partition(":")
+            if (password if colon else user).strip(_MARK):
+                return "login"
+    return None
+
+
+def _readings(text: str) -> list[str]:
+    """Return a text as it is, and decoded: percent signs, code points in JSON, wide letters, base64 of plain text."""
+    readings, seen = [text], {text}
+    for reading in readings:  # grows
+        codes = re.sub(r"\\+u00([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), reading)
+        new = [unquote(reading), reading.replace("+", " "), codes, unicodedata.normalize("NFKC", reading)]
+        codes64 = {code for run in _BASE64.findall(reading) for code in (run, *run.split("/"))}
+        new += [plain for code in sorted(codes64) if (plain := _decoded(code)) is not None]
+        for other in new:
+            if other not in seen and len(readings) < _MOST_READINGS:
+                seen.add(other)
+                readings.append(other)
+    return readings
+
+
+def _decoded(code: str) -> str | None:
+    """Return the text that base64 digits stand for, if it is one."""
+    try:
+        text = base64.b64decode(
+            code.replace("-", "+").replace("_", "/") + "=" * (-len(code) % 4), validate=True
+        ).decode("ascii")
+    except ValueError:
+        return None
+    if re.fullmatch(r"""[^\s:/=&"'{]+:(?!//)\S+""", text):  # of Basic authentication
+        return "//user:password@"
+    return text if text.isprintable() else None
 
 
 def chosen_values(headers: Mapping[str, str], url: str, body: str | None) -> list[list[str]]:
     """Return the variables that stand where no credential does, with their values: they choose who answers, or what."""
     texts = [value for name, value in headers.items() if not names_credential(name)]
-    parts = urlsplit(url)
-    texts += [parts.path, *(value for name, value in parse_qsl(parts.query) if not names_credential(name))]
+    texts += re.split("[/?&;]", url)
     with suppress(ValueError, RecursionError):  # told where the template is checked
         leaves = [] if body is None else list(_leaves(json.loads(body)))
         texts += [value for name, value in leaves if not names_credential(name)]
+    texts = [
+        text
+        for text in texts
+        if not any(names_credential(m[1] or m[2]) and "env:" in m[3] for m in _PAIR.finditer(text))
+    ]
     names = sorted({match[1] for text in texts for match in ENV.finditer(text)})
     return [[name, os.environ.get(name, "")] for name in names]
 
 
 def _leaves(template: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the texts of a template, each with the name of its key."""
+    """Yield the texts of a template, each with its name, as `body_problems` has it."""
     if isinstance(template, Mapping):
         for key, value in template.items():
-            yield from _leaves(value, str(key))
+            yield from _leaves(value, _named(template, str(key), name))
     elif isinstance(template, list):
         for value in template:
             yield from _leaves(value, name)
@@ -158,19 +240,27 @@ def printable(text: str) -> str:
 
 def of_no_address(text: str) -> str:
     """Return what may be shown of a text that is no address: nothing before a sign of a login, nor after what may be a user."""
-    text = re.split("[?#]", text)[0]
+    text = re.split(r"[?#;=&]|%(?:25)*(?:3[bdf]|2[36])", text, flags=re.IGNORECASE)[0]
     scheme, there, rest = text.rpartition("://")
-    rest = re.split("@|%40|\uff20", rest, flags=re.IGNORECASE)[-1]
-    return printable(scheme + there + re.sub(r":(?!\d*(?:/|$)).*", f":{STRUCK}", rest))
+    rest = re.split("@|%(?:25)*40|\uff20", rest, flags=re.IGNORECASE)[-1]
+    return printable(scheme + there + _path_shown(re.sub(r":(?!\d*(?:/|$)).*", f":{STRUCK}", rest)))
 
 
 def without_login(url: str) -> str:
-    """Return an address without user, password, query and fragment."""
+    """Return an address without user, password, parameters of the path, query and fragment."""
     try:
         parts = urlsplit(url)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+        netloc = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=netloc, path=_path_shown(parts.path), query="", fragment=""))
     except ValueError:
         return STRUCK
+
+
+def _path_shown(path: str) -> str:
+    """Return a path without parameters of its segments, and without segments that look like a credential or hold one."""
+    segments = [re.split("(?i);|%(?:25)*3b", segment)[0] for segment in path.split("/")]
+    struck = [any(map(_SHAPES.search, _readings(segment))) or _within(segment) is not None for segment in segments]
+    return "/".join(STRUCK if strike else segment for segment, strike in zip(segments, struck, strict=True))
 
 
 def variable(name: str, where: str) -> str:
@@ -185,81 +275,3 @@ def variable(name: str, where: str) -> str:
     if not value:
         raise PlanError(f"{where} takes its value from the environment variable {name}, which is not set")
     return value
-
-
-class Strike:
-    """Strikes credentials out of texts.
-
-    Parameters
-    ----------
-    secrets
-        Credentials, as they are sent.
-    """
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets: set[str] = set()
-        self._whole: re.Pattern[str] | None = None
-        self._parts: set[str] = set()
-        self.add(secrets)
-
-    def add(self, secrets: Iterable[str]) -> None:
-        """Take up further credentials."""
-        new = {secret for secret in secrets if secret} - self._secrets
-        if not new:
-            return
-        self._secrets = self._secrets | new
-        forms = {form for secret in self._secrets for form in _forms(secret) if form}
-        patterns = [
-            re.escape(form) if len(form) > 3 else rf"(?<![^\W_]){re.escape(form)}(?![^\W_])"
-            for form in sorted(forms, key=len, reverse=True)
-        ]
-        self._whole = re.compile("|".join(patterns), re.IGNORECASE)
-        self._parts = {
-            secret[i : i + _PART].lower()
-            for secret in self._secrets
-            if len(secret) > _PART
-            for i in range(len(secret) - _PART + 1)
-        }
-
-    def __call__(self, text: str) -> str:
-        """Return the text with every credential struck out, whole or in part."""
-        if self._whole is None:
-            return text
-        text = self._whole.sub(STRUCK, text)
-        lower, cut = text.lower(), [False] * len(text)
-        if len(lower) == len(text):
-            for i in range(len(text) - _PART + 1):
-                if lower[i : i + _PART] in self._parts:
-                    cut[i : i + _PART] = [True] * _PART
-        if not any(cut):
-            return text
-        kept = [
-            STRUCK if (out and not cut[i - 1]) or (out and i == 0) else "" if out else text[i]
-            for i, out in enumerate(cut)
-        ]
-        return "".join(kept)
-
-
-def _forms(secret: str) -> set[str]:
-    """Return a credential as it is, and as JSON, Python, an address, HTML, base64 or hexadecimal digits would write it."""
-    raw = secret.encode("utf-8", "surrogateescape")
-    plain = {
-        secret,
-        secret[::-1],
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        repr(secret)[1:-1],
-    }
-    plain |= {json.dumps(secret)[1:-1].replace("/", "\\/"), html.escape(secret), html.escape(secret, quote=False)}
-    plain |= {quote(raw, safe=""), quote(raw), quote_plus(raw), raw.hex(), quote(quote(raw, safe=""), safe="")}
-    plain |= {json.dumps(form)[1:-1] for form in list(plain)} | {repr(form)[1:-1] for form in list(plain)}
-    if len(raw) < 4:
-        return plain
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        plain |= {encode(raw).decode(), encode(raw).decode().rstrip("=")}
-        for before in (1, 2, 3):  # within a longer text: the digits that hold nothing else
-            code = encode(bytes(before) + raw).decode().rstrip("=")
-            end = (before + len(raw)) * 8 // 6
-            core = code[-(-before * 8 // 6) : end]
-            plain |= {core} if len(core) >= 6 else set()
-    return plain | {quote(form, safe="") for form in list(plain)}
