@@ -60,7 +60,7 @@ def document(folder: Path) -> dict:
 def test_a_run_writes_result_records_and_report_and_prints_a_summary(tmp_path):
     result = run(tmp_path)
     assert result.exit_code == 0, result.output
-    assert "shokri" in result.stdout
+    assert "(leads)" in result.stdout
     assert "report.html" in result.stdout
     assert "training the target and shadow models: 5 of 5" in result.stderr
     for name in ("result.json", "records.csv", "report.html", "draws.safetensors"):

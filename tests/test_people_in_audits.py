@@ -61,7 +61,7 @@ def test_people_given_as_objects_are_counted(tmp_path):
     from rich.console import Console
 
     console = Console(record=True, width=120)
-    text.summary(result, console)
+    text.full(result, console)
     printed = console.export_text()
     assert "40 and 40 people" in printed
     assert "Per person, by all records together, as the verdict counts" in printed

@@ -7,13 +7,13 @@ import io
 import pytest
 from rich.console import Console
 
-from miaudit.report import summary
+from miaudit.report import full
 from miaudit.result import CorrectedInterval, Exposed, Interval, Power, Result
 
 
 def printed(result, width=80, **options):
     out = io.StringIO()
-    summary(result, Console(file=out, width=width, **options))
+    full(result, Console(file=out, width=width, **options))
     return out.getvalue()
 
 
@@ -135,7 +135,7 @@ def test_markup_in_the_document_is_printed_as_it_stands(result):
 def test_an_ascii_pipe_gets_a_summary(result):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii")
-    summary(result.model_copy(update={"title": "Café \u2013 \U0001f3e5"}), Console(file=file, width=80))
+    full(result.model_copy(update={"title": "Café \u2013 \U0001f3e5"}), Console(file=file, width=80))
     file.flush()
     assert raw.getvalue().startswith(b"Caf? ? ?\n")
 

@@ -20,8 +20,8 @@ from miaudit.cli.options import (
     dtype_option,
     echo,
     echo_json,
+    form_options,
     jobs_option,
-    json_option,
     out_option,
     permissions_options,
     time_limit_option,
@@ -134,7 +134,7 @@ def main() -> None:
 @jobs_option
 @device_option
 @dtype_option
-@json_option
+@form_options
 @address_option
 @time_limit_option
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
@@ -152,7 +152,7 @@ def run(
     jobs: int | None,
     device: str | None,
     dtype: str | None,
-    as_json: bool,
+    form: str | None,
     address: str | None,
     time_limit: float | None,
     data: Path | None,
@@ -169,31 +169,31 @@ def run(
     folder = out or Path("miaudit-out") / plan.stem
     options = {"jobs": jobs, "address": address, "device": device, "dtype": dtype, "time_limit": time_limit}
     options["retrain"] = retrain
-    _carry_out(audited, folder, as_json, **options, data=data, **vars(permissions))
+    _carry_out(audited, folder, form, **options, data=data, **vars(permissions))
 
 
 @main.command()
 @out_option
 @jobs_option
-@json_option
-def demo(out: Path | None, jobs: int | None, as_json: bool) -> None:
+@form_options
+def demo(out: Path | None, jobs: int | None, form: str | None) -> None:
     """Audit a random forest trained on 400 handwritten digits that ship with scikit-learn."""
     from miaudit.plan import Plan
 
     plan = Plan.load(Path(__file__).parents[1] / "demo.toml")
-    _carry_out(plan, out or Path("miaudit-demo"), as_json, jobs=jobs)
+    _carry_out(plan, out or Path("miaudit-demo"), form, jobs=jobs)
 
 
-def _carry_out(plan: Plan, out: Path, as_json: bool, **options: Any) -> None:
+def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
     from miaudit.auditing import audit
     from miaudit.cli.progress import telling
 
     with telling(console(stderr=True)) as tell:
         result = audit(plan, out=out, tell=tell, **options)
-    _render(result, out, as_json)
+    _render(result, out, form)
 
 
-def _render(result: Result, folder: Path, as_json: bool) -> None:
+def _render(result: Result, folder: Path, form: str | None) -> None:
     """Print the result and write its page: each also where the other fails, for the result is kept."""
     from miaudit.report import write
 
@@ -202,7 +202,7 @@ def _render(result: Result, folder: Path, as_json: bool) -> None:
     with _noting(failures):
         page = write(result, folder)
     with _noting(failures):
-        _show(result, page, as_json)
+        _show(result, page, form)
     if failures:
         echo(
             f"miaudit: {folder / 'result.json'} holds the result, but not all of it could be rendered; later: miaudit report "
@@ -222,21 +222,22 @@ def _noting(failures: list[Exception]) -> Iterator[None]:
         failures.append(error)
 
 
-def _show(result: Result, page: Path | None, as_json: bool) -> None:
-    if as_json:
+def _show(result: Result, page: Path | None, form: str | None) -> None:
+    if form == "json":
         echo_json(result.to_json())
     else:
-        from miaudit.report import summary
+        from miaudit.report import full, summary
 
-        summary(result, console())
+        (full if form == "full" else summary)(result, console())
     if page is not None:
-        echo(f"report: {page}", err=as_json)
+        more = "" if form else "; every figure here: --full"
+        echo(f"report: {page}{more}", err=form == "json")
 
 
 @main.command()
 @click.argument("outputs", type=click.Path(dir_okay=False, path_type=Path))
 @out_option
-@json_option
+@form_options
 @click.option("--title", help="Heading of the report; default: the name of the file.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Root of all random draws.")
 @click.option(
@@ -260,7 +261,7 @@ def _show(result: Result, page: Path | None, as_json: bool) -> None:
 def score(
     outputs: Path,
     out: Path | None,
-    as_json: bool,
+    form: str | None,
     title: str | None,
     seed: int,
     threshold: Any,
@@ -279,7 +280,7 @@ def score(
     folder, operating = out or Path("miaudit-out") / outputs.stem, Operating(threshold, delta)
     chosen = attacks or None
     result = scored(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=chosen, out=folder)
-    _render(result, folder, as_json)
+    _render(result, folder, form)
 
 
 @main.command()
@@ -344,13 +345,13 @@ def synthesize(
 
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@json_option
-def report(folder: Path, as_json: bool) -> None:
+@form_options
+def report(folder: Path, form: str | None) -> None:
     """Render the report again from FOLDER/result.json."""
     from miaudit.result import Result
 
     result = Result.load(folder)
-    _render(result, folder, as_json)
+    _render(result, folder, form)
 
 
 @main.command()

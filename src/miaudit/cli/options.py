@@ -55,7 +55,19 @@ _PERMISSIONS = (
 )
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print result.json to stdout instead of a summary.")
+_FORMS = (
+    click.option(
+        "--full", "form", flag_value="full", help="Print every attack and figure, not the first screen alone."
+    ),
+    click.option("--json", "form", flag_value="json", help="Print result.json to stdout instead of a summary."),
+)
+
+
+def form_options(command: Any) -> Any:
+    """Add what every command that prints a result takes: ``form``, which is "full", "json" or None for the first screen."""
+    for option in reversed(_FORMS):
+        command = option(command)
+    return command
 
 
 def permissions_options(command: Any) -> Any:

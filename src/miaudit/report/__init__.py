@@ -1,8 +1,9 @@
-"""Renderings of a result: the page and the terminal summary. Nothing here can train a model or ask one."""
+"""Renderings of a result: the page, and for the terminal a first screen and all figures. Nothing here asks a model."""
 
 from __future__ import annotations
 
 from miaudit.report.html import render, write
-from miaudit.report.text import summary
+from miaudit.report.screen import summary
+from miaudit.report.text import full
 
-__all__ = ["render", "summary", "write"]
+__all__ = ["full", "render", "summary", "write"]

@@ -1,4 +1,4 @@
-"""The terminal summary: a screenful that can be read, piped and pasted."""
+"""Every figure of a result for the terminal, to be read, piped and pasted."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _AUC = 3  # where the AUC comes in
 _NO_INTERVAL = "none"
 _FPRS = (0.01, 0.001)
 _SHOWN_GROUPS = 6
+_INDENT = 10  # of a labelled paragraph
 
 
-def summary(result: Result, console: Console) -> None:
-    """Print verdict, target, attacks, controls and warnings; undefined figures are ``-``, unresolvable ones ``*``.
+def full(result: Result, console: Console) -> None:
+    """Print verdict, target, all attacks, controls and warnings; undefined figures are ``-``, unresolvable ones ``*``.
 
     Parameters
     ----------
@@ -35,18 +36,18 @@ def summary(result: Result, console: Console) -> None:
         Where to print; its width, colour and encoding are honoured.
     """
     target, split, shadows = result.target, result.split, result.shadows
-    _say(console, result.title, style="bold")
-    _say(console, result.verdict)
-    _say(console, "")
+    say(console, result.title, style="bold")
+    say(console, result.verdict)
+    say(console, "")
     gap = target.train_accuracy - target.test_accuracy
     queries = "queries not counted" if target.queries is None else f"{target.queries:,} queries"
-    _item(
+    item(
         console,
         "Target",
         f"train accuracy {target.train}, test {target.test}, gap {gap:.3f}; "
         f"{target.classes} classes, {target.outputs}, {queries}",
     )
-    _item(
+    item(
         console,
         "Shadows",
         f"{shadows.trained} of {shadows.asked} trained, train accuracy {estimate(shadows.train_accuracy)}, "
@@ -54,42 +55,42 @@ def summary(result: Result, console: Console) -> None:
         if shadows.asked
         else "none",
     )
-    _item(console, "Audited", _audited(split))
-    _say(console, "")
+    item(console, "Audited", _audited(split))
+    say(console, "")
     ran = [attack for attack in result.attacks if attack.status == "ran"]
     if console.width >= _TABLE_WIDTH:
         console.print(_table(ran, console), soft_wrap=False)
     else:
         _list(ran, console)
     if of_people := [attack for attack in ran if attack.person is not None]:
-        _say(console, "")
-        _say(
+        say(console, "")
+        say(
             console,
             "Per person, by all records together" + (", as the verdict counts" if split.unit == "person" else ""),
         )
         for attack in of_people:
-            _item(console, attack.name, _of_person(attack))
-        _say(console, "")
+            item(console, attack.name, _of_person(attack))
+        say(console, "")
     if any(_unresolvable(attack, fpr) for attack in ran for fpr in _FPRS):
-        _say(console, "* too few non-members, or tied scores, to resolve this false positive rate", style="dim")
+        say(console, "* too few non-members, or tied scores, to resolve this false positive rate", style="dim")
     if reason := _no_interval(ran):
-        _say(console, f"no interval: {reason}", style="dim")
+        say(console, f"no interval: {reason}", style="dim")
     if any(attack.missing for attack in ran):
         missing = "; ".join(f"'{a.name}' {a.missing:,}" for a in ran if a.missing)
-        _item(console, "Missing", f"records that an attack could not score, for lack of shadow models: {missing}")
+        item(console, "Missing", f"records that an attack could not score, for lack of shadow models: {missing}")
     for label, text in _not_run(result.attacks):
-        _item(console, label, text)
-    _say(console, "")
+        item(console, label, text)
+    say(console, "")
     for label, text in _further(result, ran):
-        _item(console, label, text)
-    _item(console, "Controls", _controls(result))
+        item(console, label, text)
+    item(console, "Controls", _controls(result))
     if means := meaning(result):
-        _item(console, "Means", means)
-    _item(console, "Next", next_step(result))
+        item(console, "Means", means)
+    item(console, "Next", next_step(result))
     for warning in result.warnings[:_SHOWN_WARNINGS]:
-        _item(console, "Warning", warning, style="yellow")
+        item(console, "Warning", warning, style="yellow")
     if len(result.warnings) > _SHOWN_WARNINGS:
-        _item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
+        item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
 
 
 def _from_store(result: Result) -> str:
@@ -187,23 +188,23 @@ def _table(attacks: list[AttackResult], console: Console) -> Table:
     for attack in attacks:
         figures = _figures(attack)
         cells = [each.inline(short=True) if wide else each.stacked() for each in figures]
-        table.add_row(Text(_encodable(attack.name, console)), *map(Text, cells))
+        table.add_row(Text(encodable(attack.name, console)), *map(Text, cells))
     return table
 
 
 def _list(attacks: list[AttackResult], console: Console) -> None:
     headers = ("precision", "recall", "accuracy", _auc_header(attacks), *_HEADERS[_AUC:])
     for attack in attacks:
-        _say(console, attack.name, style="bold")
+        say(console, attack.name, style="bold")
         for header, figure in zip(headers, _figures(attack), strict=True):
-            _say(console, f"  {header} {figure.inline()}")
+            say(console, f"  {header} {figure.inline()}")
 
 
 def _auc_header(attacks: list[AttackResult]) -> str:
     return f"AUC ({100 * (attacks[0].confidence if attacks else 0.95):g} %)"
 
 
-class _Figure(NamedTuple):
+class Figure(NamedTuple):
     """An estimate in a table, with its interval; ``mark`` is a star where its rate cannot be resolved."""
 
     value: float | None
@@ -212,15 +213,21 @@ class _Figure(NamedTuple):
     digits: int = 3
     mark: str = ""
 
-    def inline(self, *, short: bool = False) -> str:
+    def alone(self) -> str:
+        """Return the estimate without its interval."""
+        return "-" if self.value is None else rounded(self.value, self.digits)
+
+    def inline(self, *, short: bool = False, digits: int | None = None) -> str:
+        """Return the estimate with its interval beside it, of so many digits."""
         if self.value is None:
             return "-" + _blank(self.mark)
         if self.low is None or self.high is None:
             return rounded(self.value, self.digits) + self.mark
-        ends = self._ends() if short else f"{low_end(self.low, self.digits)}-{high_end(self.high, self.digits)}"
+        ends = self._ends(digits) if short else f"{low_end(self.low, self.digits)}-{high_end(self.high, self.digits)}"
         return f"{self.value:.{self.digits}f}{self.mark} ({ends})"
 
     def stacked(self) -> str:
+        """Return the estimate with its interval below it."""
         if self.value is None:
             return "-" + _blank(self.mark)
         value = f"{self.value:.{self.digits}f}" if self.low is not None else rounded(self.value, self.digits)
@@ -239,41 +246,46 @@ def _blank(mark: str) -> str:
     return " " * len(mark)  # keeps the digits of a column in line
 
 
-def _figures(attack: AttackResult) -> list[_Figure]:
+def _figures(attack: AttackResult) -> list[Figure]:
     p, area = attack.pooled, attack.auc
-    empty = _Figure(None, None, None)
+    empty = Figure(None, None, None)
     decisions = (
         [empty] * 3
         if p is None
         else [
-            _Figure(p.precision, p.precision_low, p.precision_high),
-            _Figure(p.recall, p.recall_low, p.recall_high),
-            _Figure(p.accuracy, p.accuracy_low, p.accuracy_high),
+            Figure(p.precision, p.precision_low, p.precision_high),
+            Figure(p.recall, p.recall_low, p.recall_high),
+            Figure(p.accuracy, p.accuracy_low, p.accuracy_high),
         ]
     )
-    auc = empty if area is None else _Figure(area.value, area.low, area.high)
-    return [*decisions, auc, *(_tpr(attack.tpr_at_fpr, fpr) for fpr in _FPRS)]
+    return [*decisions, as_figure(area), *(rate_at(attack.tpr_at_fpr, fpr) for fpr in _FPRS)]
 
 
 def _of_person(attack: AttackResult) -> str:
     assert attack.person is not None
     rates = [
-        f"TPR {' '.join(_tpr([p], p.fpr).inline().split())} at {100 * p.fpr:g} %"
+        f"TPR {' '.join(rate_at([p], p.fpr).inline().split())} at {100 * p.fpr:g} %"
         for p in attack.person.tpr_at_fpr
         if p.tpr is not None
     ]
     return f"AUC {_interval(attack.person.auc)}; {', '.join(rates)}"
 
 
+def as_figure(interval: Interval | None) -> Figure:
+    """Return an interval as a figure of a table."""
+    return Figure(None, None, None) if interval is None else Figure(interval.value, interval.low, interval.high)
+
+
 def _interval(interval: Interval | None) -> str:
     return "-" if interval is None else estimate(interval.value, interval.low, interval.high)
 
 
-def _tpr(points: Sequence[TprAtFpr], fpr: float) -> _Figure:
+def rate_at(points: Sequence[TprAtFpr], fpr: float) -> Figure:
+    """Return the true positive rate at a false positive rate, with its interval."""
     for p in points:
         if p.fpr == fpr and p.tpr is not None:
-            return _Figure(p.tpr, p.low, p.high, 4, " " if p.resolvable else "*")
-    return _Figure(None, None, None, 4, " ")
+            return Figure(p.tpr, p.low, p.high, 4, " " if p.resolvable else "*")
+    return Figure(None, None, None, 4, " ")
 
 
 def _no_interval(attacks: list[AttackResult]) -> str | None:
@@ -303,19 +315,26 @@ def _controls(result: Result) -> str:
     )
 
 
-def _item(console: Console, label: str, text: str, *, style: str = "") -> None:
+def item(console: Console, label: str, text: str, *, style: str = "") -> None:
     """Print a labelled paragraph with a hanging indent."""
-    row = Table.grid(padding=(0, 2, 0, 0))
-    row.add_column(no_wrap=True, min_width=8)
-    row.add_column()
-    row.add_row(Text(_encodable(label, console), style=style or "bold"), Text(_encodable(text, console)))
-    console.print(row)
+    indent = max(_INDENT, len(label) + 2)
+    for i, line in enumerate(_lines(text, console, indent=indent)):
+        head = Text(encodable("" if i else label, console).ljust(indent), style=style or "bold")
+        console.print(Text.assemble(head, line))
 
 
-def _say(console: Console, text: str, *, style: str = "") -> None:
-    console.print(Text(_encodable(text, console), style=style))
+def say(console: Console, text: str, *, style: str = "") -> None:
+    """Print a paragraph of plain text."""
+    for line in _lines(text, console):
+        console.print(Text(line, style=style))
 
 
-def _encodable(text: str, console: Console) -> str:
+def _lines(text: str, console: Console, *, indent: int = 0) -> list[str]:
+    """Return the lines of a paragraph, without blanks at their ends."""
+    width = max(console.width - indent, 1)
+    return [line.plain.rstrip() for line in Text(encodable(text, console)).wrap(console, width)] or [""]
+
+
+def encodable(text: str, console: Console) -> str:
     """Write out what cannot be seen, and replace what the console's encoding cannot write."""
     return visible(text).encode(console.encoding, "replace").decode(console.encoding)

@@ -1,0 +1,124 @@
+"""The first screen: the verdict, the attacks that matter to it, its controls, what it means and what to do."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from miaudit.report.plain import meaning, next_step
+from miaudit.report.text import as_figure, encodable, item, rate_at, say
+from miaudit.result import AttackResult, Result
+from miaudit.visible import visible
+
+_ROWS = 5
+_FIGURES_WIDTH = 59  # of the table beside the names; where both find no room, one line per figure
+_FPRS = (0.1, 0.01)
+_WARNINGS = 2
+
+
+def summary(result: Result, console: Console) -> None:
+    """Print a screenful: verdict, up to five attacks with the one that leads first, controls, meaning, next step.
+
+    Parameters
+    ----------
+    result
+        The audit's result.
+    console
+        Where to print; its width, colour and encoding are honoured.
+    """
+    say(console, result.title, style="bold")
+    say(console, result.verdict)
+    say(console, "")
+    rows = _chosen(result)
+    if rows:
+        _print_attacks(rows, result, console)
+        say(console, "")
+    for attack in result.attacks:
+        if attack.status == "failed":
+            item(console, "Failed", f"'{attack.name}': {attack.reason or 'no reason given'}", style="yellow")
+    item(console, "Controls", _controls(result))
+    if means := meaning(result):
+        item(console, "Means", means)
+    item(console, "Next", next_step(result))
+    for warning in result.warnings[:_WARNINGS]:
+        item(console, "Warning", warning, style="yellow")
+    if (more := len(result.warnings) - _WARNINGS) > 0:
+        item(console, "Warning", f"{more} more in the report", style="yellow")
+
+
+def _chosen(result: Result) -> list[tuple[AttackResult, str]]:
+    """Return the attacks of the first screen and what each stands for: the leading one, the best others, the baseline."""
+    ran = [attack for attack in result.attacks if attack.status == "ran"]
+    by_area = sorted(ran, key=lambda attack: -(attack.area or 0.0))
+    lead = result.lead
+    baseline = next((attack for attack in ran if attack.name == result.controls.baseline), None)
+    first = [] if lead is None or lead is baseline else [lead]
+    order = [*first, *(each for each in by_area if each is not lead and each is not baseline)]
+    last = [] if baseline is None else [baseline]
+    rows = [*order[: _ROWS - len(last)], *last]
+    highest = by_area[0] if by_area else None
+
+    def role(attack: AttackResult) -> str:
+        names = (("leads", lead), ("baseline", baseline), ("highest", highest))
+        return next((name for name, of in names if attack is of), "")
+
+    return [(attack, role(attack)) for attack in rows]
+
+
+def _print_attacks(rows: list[tuple[AttackResult, str]], result: Result, console: Console) -> None:
+    per_person = " per person" if result.split.unit == "person" else ""
+    headers = [f"AUC{per_person} (95 %)", *(f"TPR at FPR {100 * fpr:g} %" for fpr in _FPRS)]
+    names = [attack.name + (f" ({role})" if role else "") for attack, role in rows]
+    figures = [
+        [as_figure(attack.of_unit.auc), *(rate_at(attack.of_unit.tpr_at_fpr, fpr) for fpr in _FPRS)]
+        for attack, _ in rows
+    ]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    if max(len(visible(name)) for name in names) + _FIGURES_WIDTH <= console.width:
+        table.add_column("attack", no_wrap=True)
+        for header in headers:
+            table.add_column(header, justify="right", no_wrap=True)
+        for name, cells in zip(names, figures, strict=True):
+            table.add_row(Text(encodable(name, console)), *(Text(cell.inline(short=True, digits=3)) for cell in cells))
+        console.print(table)
+    else:
+        for name, cells in zip(names, figures, strict=True):
+            say(console, name, style="bold")
+            for header, cell in zip(headers, cells, strict=True):
+                say(console, f"  {header} {cell.inline()}")
+    shown = {attack.name for attack, _ in rows}
+    others = [attack.name for attack in result.attacks if attack.status == "ran" and attack.name not in shown]
+    notes = []
+    if any(cell.mark == "*" for cells in figures for cell in cells):
+        notes.append("* too few non-members, or tied scores, to resolve this rate")
+    if others:
+        notes.append(f"{len(others)} more attack{'s' if len(others) > 1 else ''} ran")
+    if notes:
+        say(console, "; ".join(notes), style="dim")
+
+
+def _controls(result: Result) -> str:
+    """Return how the controls came out, in a line; the full summary has their intervals."""
+    null, blind, bystander = result.controls.null, result.controls.blind, result.controls.bystander
+    if null is None:
+        shuffled = "not run"
+    else:
+        broken = [each.attack for each in (null, *result.controls.nulls) if not each.at_chance]
+        shuffled = (
+            f"NOT AT CHANCE ({', '.join(broken)})" if broken else f"at chance (AUC {as_figure(null.auc).alone()})"
+        )
+    confounded = {True: "CONFOUNDED", False: "not confounded", None: "check not possible"}[blind.confounded]
+    area = "" if blind.auc is None or blind.auc.value is None else f" (AUC {as_figure(blind.auc).alone()})"
+    if bystander is None:
+        neither = "not asked"
+    elif bystander.auc is None or bystander.attack is None:
+        neither = "check not possible"
+    else:
+        figures = result.attack(bystander.attack).bystander
+        neither = "not asked" if figures is None else f"AUC {as_figure(figures.auc).alone()}"
+        if bystander.tell_sides:
+            neither += f", {len(bystander.tell_sides)} attacks TELL THE SIDES APART there"
+    return (
+        f"shuffled membership {shuffled}; records alone {confounded}{area}; models trained on neither side: {neither}"
+    )

@@ -1,0 +1,86 @@
+"""The first screen fits on one, leads with the attack that the verdict leads with, and hides nothing that went wrong."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from miaudit.report import summary
+from miaudit.result import Result
+
+
+def printed(result, width=80):
+    out = io.StringIO()
+    summary(result, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def changed(result, change):
+    document = result.model_dump(by_alias=True)
+    change(document)
+    return Result.model_validate(document)
+
+
+@pytest.mark.parametrize("width", [30, 40, 78, 79, 140])
+def test_no_line_is_too_long_or_ends_in_blanks(result, width):
+    lines = printed(result, width).splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+    flat = " ".join(" ".join(lines).split())
+    for attack in result.attacks:
+        low, high = (f"{end:.3f}" for end in (attack.auc.low, attack.auc.high))
+        ends = f"{low[1:]}-{high[1:]}" if width >= 79 else f"{low}-{high}"
+        assert f"{attack.auc.value:.3f} ({ends})" in flat
+
+
+def test_a_screen_holds_verdict_attacks_controls_meaning_and_what_to_do(result):
+    text = printed(result)
+    flat = " ".join(text.split())
+    assert len(text.splitlines()) <= 24
+    assert result.verdict in flat
+    assert "shuffled membership at chance (AUC 0.504); records alone not confounded (AUC 0.493)" in flat
+    assert "models trained on neither side: not asked" in flat
+    assert "\nNext " in text
+
+
+def test_the_attack_that_leads_comes_first_and_the_baseline_last(result):
+    def rename(document):
+        document["headline"] = "gap"
+        document["attacks"] += [document["attacks"][0] | {"name": f"other {i}"} for i in range(6)]
+
+    rows = [line for line in printed(changed(result, rename)).splitlines() if "(." in line]
+    assert len(rows) == 5
+    assert rows[0].startswith("gap (leads)")
+    assert rows[-1].startswith("threshold (baseline)")
+    assert "4 more attacks ran" in printed(changed(result, rename))
+
+
+def test_what_went_wrong_is_said(result):
+    def broken(document):
+        document["attacks"][0].update(status="failed", reason="it broke")
+        document["controls"]["null"]["at_chance"] = False
+        document["controls"]["blind"]["confounded"] = True
+        document["controls"]["bystander"] = {"auc": None, "reason": "none could be trained"}
+        document["warnings"] = [f"warning {k}" for k in range(5)]
+
+    flat = " ".join(printed(changed(result, broken)).split())
+    for text in ("'shokri': it broke", "NOT AT CHANCE", "CONFOUNDED", "check not possible", "3 more in the report"):
+        assert text in flat
+
+
+def test_an_audit_without_attacks_has_a_screen(result):
+    def emptied(document):
+        document["attacks"], document["headline"] = [], None
+        document["controls"]["null"] = None
+
+    assert "shuffled membership not run" in printed(changed(result, emptied))
+
+
+def test_text_of_others_is_harmless(result):
+    hostile = result.model_copy(update={"title": "[red]x[/red] \x1b[31m\u202e"})
+    text = printed(hostile)
+    assert "[red]x[/red]" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
