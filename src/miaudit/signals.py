@@ -30,6 +30,7 @@ __all__ = [
     "SIGNALS",
     "Confidence",
     "Entropy",
+    "Floored",
     "Hinge",
     "Loss",
     "ModifiedEntropy",
@@ -316,6 +317,17 @@ class Rounded:
     def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> NDArray[np.float32]:
         """Return (r,) float32 numbers."""
         return self.signal(answers, labels).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Floored:
+    """A log-likelihood, that of ``FLOOR`` at least, as :func:`loss` has it."""
+
+    signal: Signal
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> NDArray[Any]:
+        """Return (r,) numbers from log ``FLOOR`` on."""
+        return np.asarray(np.maximum(self.signal(answers, labels), np.log(FLOOR)))
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,12 @@ class Scores:
 class Attack(ABC):
     """A configured attack; concrete ones are frozen dataclasses.
 
-    ``needs`` names what the evidence must hold: ``"probabilities"`` (not labels alone), ``"shadows"`` (rows of shadow
-    models), ``"inside"`` (some of them trained on the record asked about), ``"overlapping"`` (shadows that answered the
-    audited records themselves), ``"population"``, ``"features"``, ``"trace"`` and ``"probes"`` (of the same names in the
-    evidence).
+    ``needs`` names what the evidence must hold. Of answers: ``"classes"`` (class probabilities or labels),
+    ``"probabilities"`` (of the classes), ``"signal"`` (one number that says more than a label: of class probabilities, or of
+    evidence that is signals) and ``"likelihood"`` (the probability of the right answer, or its logarithm). Beside them:
+    ``"shadows"`` (rows of shadow models), ``"inside"`` (some of them trained on the record asked about), ``"overlapping"``
+    (shadows that answered the audited records themselves), ``"population"``, ``"features"``, ``"trace"`` and ``"probes"``
+    (of the same names in the evidence).
     """
 
     name: ClassVar[str]
@@ -59,6 +61,11 @@ class Attack(ABC):
     paper: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     learns: ClassVar[bool] = False
+
+    @property
+    def demands(self) -> frozenset[str]:
+        """``needs``, and what the options ask for beside."""
+        return self.needs
 
     @property
     def least_shadows(self) -> int:
@@ -122,9 +129,9 @@ class Attack(ABC):
 
 def require(attack: Attack, evidence: Evidence) -> Evidence:
     """Return the evidence, or raise DataError if it lacks what the attack needs, saying what and how much there is."""
-    needs, m = attack.needs, len(evidence.models)
-    if "probabilities" in needs and evidence.target.ndim == 1:
-        raise DataError(f"{attack.name} needs the target's probabilities; it answers labels only")
+    needs, m = attack.demands, len(evidence.models)
+    if lacking := lacking_answers(needs, evidence.offers):
+        raise DataError(f"{attack.name} cannot read these answers: {lacking}")
     if m < attack.least_shadows:
         raise DataError(f"{attack.name} needs at least {attack.least_shadows} shadow models, the evidence has {m}")
     if "overlapping" in needs and evidence.asked is not None:
@@ -145,6 +152,20 @@ def require(attack: Attack, evidence: Evidence) -> Evidence:
     if "features" in needs and evidence.population is not None and evidence.population.features is None:
         raise DataError(f"{attack.name} needs the features of the population's records; those of the audited are there")
     return evidence
+
+
+def lacking_answers(needs: frozenset[str], offers: frozenset[str]) -> str:
+    """Return which of the needs the answers do not meet, in words; nothing where they do."""
+    lacking = next(
+        (need for need in ("classes", "probabilities", "signal", "likelihood") if need in needs - offers), ""
+    )
+    if not lacking:
+        return ""
+    if "signal" not in offers:
+        return "the target answers labels only"
+    if lacking == "likelihood":
+        return "it averages probabilities, and nothing says that the signal is a log-likelihood"
+    return "the evidence is one number a record, which says nothing of classes"
 
 
 def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tuple[str, ...] = ()) -> Scores:

@@ -24,7 +24,8 @@ class Calibration(Attack):
     Sablayrolles et al. (2019, "MALT"): s(x) - tau(x), with tau midway between the means of the shadows trained on x and
     of those not. Both papers take s = -loss; phi does better at low false-positive rates (Carlini et al. 2022,
     table II). Our deviation: an answered probability of 0 counts as the answers' resolution (`signals.resolution`); the
-    differences of a forest's losses would else be those of 1e-30.
+    differences of a forest's losses would else be those of 1e-30. Evidence that is signals has its own in the place of the
+    loss.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ class Calibration(Attack):
     name: ClassVar[str] = "calibration"
     title: ClassVar[str] = "Calibration: loss against that of shadow models"
     paper: ClassVar[str] = "Watson et al. 2022; Sablayrolles et al. 2019"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
+    needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:
         for field, kind in (("mode", Mode), ("signal", SignalName)):
@@ -48,6 +49,11 @@ class Calibration(Attack):
                 raise PlanError(
                     f"calibration.{field} must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}"
                 )
+
+    @property
+    def demands(self) -> frozenset[str]:
+        """Class probabilities for a signal other than the loss, in whose place evidence of signals has its own."""
+        return self.needs | ({"probabilities"} if self.signal != "loss" else set())
 
     @property
     def least_shadows(self) -> int:

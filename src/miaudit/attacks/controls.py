@@ -90,7 +90,7 @@ def _dealt(inside: Bools, people: Ints | None, rng: np.random.Generator) -> Bool
 
 def blind_auc(
     features: Any,
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     member: ArrayLike,
     *,
     people: ArrayLike | None = None,
@@ -115,7 +115,7 @@ def blind_auc(
     features
         (n, ...) array or (n, d) scipy sparse matrix of numbers, as they are given to models.
     labels
-        (n,) true classes.
+        (n,) true classes; None: there are none.
     member
         (n,) bool.
     people
@@ -148,7 +148,8 @@ def blind_auc(
     of = None if people is None else numbered(people)
     rng = generator(seed, "blind")
     chosen = np.concatenate([_drawn(np.flatnonzero(truth == side), of, max_per_side, rng) for side in (True, False)])
-    x, y, truth, of = x[chosen], y[chosen], truth[chosen], None if of is None else numbered(of[chosen])
+    x, truth, of = x[chosen], truth[chosen], None if of is None else numbered(of[chosen])
+    y = None if y is None else y[chosen]
     n_in, n_out = int(truth.sum()), int((~truth).sum())
     units = (n_in, n_out) if of is None else tuple(len(np.unique(of[truth == side])) for side in (True, False))
     wide, plain = x.shape[1] > max_features, plain if plain <= max_features // 4 else 0
@@ -158,7 +159,7 @@ def blind_auc(
     method = (
         f"gradient-boosted trees on {whom}, two-fold cross-validation repeated {_REPEATS} times, "
         + (f"{max_features} columns out of {x.shape[1]} features" if wide else f"{x.shape[1]} features")
-        + " and the class"
+        + ("" if y is None else " and the class")
     )
     if min(units) < _LEAST:
         few = f"{units[0]} members and {units[1]} non-members are too few to learn from; at least {_LEAST} of each are needed"
@@ -223,7 +224,7 @@ def _area(
 
 def _ranked(
     x: Any,
-    y: Ints,
+    y: Ints | None,
     truth: Bools,
     directions: NDArray[Any] | None,
     learn: Bools,
@@ -240,13 +241,15 @@ def _ranked(
         contrast[:plain] = np.inf
         columns = x[:, np.sort(np.argsort(-contrast, kind="stable")[: max_features - directions.shape[1]])]
     dense = columns.toarray() if _is_sparse(columns) else columns
-    parts = [y[:, None].astype(np.float32), np.asarray(dense, np.float32)]
+    parts = [] if y is None else [y[:, None].astype(np.float32)]
+    parts += [np.asarray(dense, np.float32)]
     inputs = np.hstack(parts if directions is None else [*parts, directions])
-    few_classes = len(np.unique(y)) <= 255  # the most that trees take as categories
+    classes = 0 if y is None else len(np.unique(y))
+    few_classes = 0 < classes <= 255  # the most that trees take as categories
     model = HistGradientBoostingClassifier(
         max_iter=60,
         max_leaf_nodes=15,
-        max_bins=64 if not few_classes or len(np.unique(y)) <= 64 else 255,
+        max_bins=64 if not few_classes or classes <= 64 else 255,
         l2_regularization=1.0,
         categorical_features=[0] if few_classes else None,
         early_stopping=False,
@@ -289,23 +292,23 @@ def _directions(x: Any, k: int, rng: np.random.Generator) -> NDArray[np.float32]
     return np.asarray(q @ (u * s), np.float32)
 
 
-def _checked(features: Any, labels: ArrayLike, member: ArrayLike) -> tuple[Any, Ints, Bools]:
+def _checked(features: Any, labels: ArrayLike | None, member: ArrayLike) -> tuple[Any, Ints | None, Bools]:
     if _is_sparse(features):
         x = features.tocsr()
         values = x.data
     else:
         values = np.asarray(features)
         x = values.reshape(len(values), -1) if values.ndim else values
-    y, truth = np.asarray(labels), np.asarray(member)
+    y, truth = None if labels is None else np.asarray(labels), np.asarray(member)
     n = x.shape[0] if x.ndim else 0
-    if x.ndim != 2 or y.shape != (n,) or truth.shape != (n,) or truth.dtype != bool:
+    if x.ndim != 2 or (y is not None and y.shape != (n,)) or truth.shape != (n,) or truth.dtype != bool:
         raise DataError(
-            f"features, labels and member must have one row per record; got {x.shape}, {y.shape} and a member array "
-            f"of {truth.dtype} {truth.shape}"
+            f"features, labels and member must have one row per record; got {x.shape}, {None if y is None else y.shape} and a "
+            f"member array of {truth.dtype} {truth.shape}"
         )
     if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
         raise DataError(f"features must be finite numbers, got dtype {values.dtype}; encode categories and gaps first")
-    return x, y.astype(np.int64), truth
+    return x, None if y is None else y.astype(np.int64), truth
 
 
 def _is_sparse(x: Any) -> bool:

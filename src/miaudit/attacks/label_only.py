@@ -59,7 +59,7 @@ class LabelOnly(Attack):
     name: ClassVar[str] = "label-only"
     title: ClassVar[str] = "Label-only: how robust the right label is"
     paper: ClassVar[str] = "Choquette-Choo et al. 2021; Chen et al. 2020"
-    needs: ClassVar[frozenset[str]] = frozenset({"probes"})
+    needs: ClassVar[frozenset[str]] = frozenset({"classes", "probes"})
 
     def __post_init__(self) -> None:
         problems = []

@@ -72,7 +72,7 @@ class LiRA(Attack):
     name: ClassVar[str] = "lira"
     title: ClassVar[str] = "LiRA: likelihood ratio of models with and without the record"
     paper: ClassVar[str] = "Carlini et al. 2022; Brännvall 2026; Du et al. 2026"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
+    needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:
         for field, kind in (("mode", Mode), ("variance", Variance), ("signal", LiraSignal)):
@@ -80,6 +80,11 @@ class LiRA(Attack):
                 raise PlanError(
                     f"lira.{field} must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}"
                 )
+
+    @property
+    def demands(self) -> frozenset[str]:
+        """Class probabilities for a signal other than phi, in whose place evidence of signals has its own."""
+        return self.needs | ({"probabilities"} if self.signal != "phi" else set())
 
     @property
     def least_shadows(self) -> int:

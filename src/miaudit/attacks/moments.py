@@ -38,16 +38,17 @@ class Side(NamedTuple):
         return np.asarray((self.mean == 0) & (self.squares == 0))
 
 
-def signal_rows(evidence: Evidence, signal: Signal, *, query: int = 0) -> tuple[Array, NDArray[np.float32]]:
+def signal_rows(evidence: Evidence, signal: Signal, *, query: int = 0) -> tuple[Array, NDArray[np.floating]]:
     """Return (n,) and (m, n) signals of the target and of every shadow on the same records; see `Evidence.signal`.
 
-    Both are rounded to float32, so that equal answers stay equal; the target's are then float64 again.
+    Both are rounded to float32, so that equal answers stay equal; the target's are then float64 again. Evidence that is signals
+    gives them as they are.
     """
-    target, rows = evidence.signal(Rounded(signal), query=query)
+    target, rows = evidence.signal(Rounded(signal) if evidence.measure is None else signal, query=query)
     return target.astype(np.float64), rows
 
 
-def resolved_rows(evidence: Evidence, signal: ResolvedSignal, *, query: int = 0) -> tuple[Array, NDArray[np.float32]]:
+def resolved_rows(evidence: Evidence, signal: ResolvedSignal, *, query: int = 0) -> tuple[Array, NDArray[np.floating]]:
     """Return (n,) and (m, n) signals of the target and the shadows, with an answered 0 read at the answers' resolution.
 
     A forest of 20 trees answers 0 where the probability is below one vote. Attacks that compare logarithms between models
@@ -57,8 +58,10 @@ def resolved_rows(evidence: Evidence, signal: ResolvedSignal, *, query: int = 0)
     Returns
     -------
     (ndarray, ndarray)
-        Signals rounded to float32, as by `signal_rows`. The loss is negated: all are higher for members.
+        As of `signal_rows`. The loss is negated: all are higher for members.
     """
+    if evidence.measure is not None:
+        return signal_rows(evidence, evidence.measure, query=query)
     queries = [evidence.signal(Parts(), query=k) for k in range(len(evidence.queries))]
     floor = signals.resolution(rows[..., 3] for pair in queries for rows in pair)
 

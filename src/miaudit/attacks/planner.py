@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from miaudit.attacks.attack import Attack
+from miaudit.attacks.attack import Attack, lacking_answers
 from miaudit.attacks.calibration import Calibration
 from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
@@ -19,7 +19,7 @@ from miaudit.attacks.salem import Salem
 from miaudit.attacks.shokri import Shokri
 from miaudit.attacks.threshold import Gap, Threshold
 from miaudit.errors import PlanError
-from miaudit.evidence import Capability
+from miaudit.evidence import OFFERS, Capability
 
 Design = Literal["overlapping", "offline", "disjoint"]
 
@@ -48,7 +48,6 @@ USUAL: tuple[Attack, ...] = (
 NAMED: tuple[Attack, ...] = (LiRA("proxy"), LossTrace(), LossTrace("fall"))
 """Attacks that run only where they are named, beside the usual ones: each more makes every verdict's level stricter."""
 _LACKS = {
-    "probabilities": "the target answers labels only",
     "shadows": "there are no shadow models",
     "inside": "no shadow was trained on a record it was asked about",
     "overlapping": "the shadows did not answer the audited records",
@@ -150,7 +149,8 @@ def plan_attacks(
         4 shadows that is offline RMIA, up to 63 LiRA with the normal-inverse-gamma prior, from 64 LiRA with per-example
         variance (Carlini et al. 2022, figure 9; Zarifzadeh et al. 2024); offline RMIA where no shadow was trained on
         audited records; Shokri's or Salem's where none answered them; quantile regression or the loss without
-        shadows; for labels the distance to the boundary, votes where that is out of reach, and the gap where records may
+        shadows. For signals LiRA, online or offline by the design, or calibration by a single shadow; for labels the
+        distance to the boundary, votes where that is out of reach, and the gap where records may
         be asked about once only.
 
     Raises
@@ -168,7 +168,6 @@ def plan_attacks(
     if problems:
         raise PlanError(problems)
     there: dict[str, bool] = {
-        "probabilities": capability != "labels",
         "shadows": shadows > 0,
         "inside": shadows > 0 and design != "offline",
         "overlapping": design != "disjoint" or answered,
@@ -178,11 +177,12 @@ def plan_attacks(
         "trace": trace,
         "probes": bool(probes),
     }
-    best = _strongest(there, shadows, design, probes)
+    offers = OFFERS[capability]
+    best = _strongest(offers, there, shadows, design, probes)
     planned = []
     for attack in attacks:
         there["probes"] = bool(probes) and all(each.kind in probes for each in attack.questions)
-        reason = _why_not(attack, there, shadows)
+        reason = _why_not(attack, offers, there, shadows)
         runs = not reason
         if runs:
             reason = _CAVEATS.get(capability, "") if attack.name not in ("gap", "label-only", "loss-trace") else ""
@@ -190,8 +190,8 @@ def plan_attacks(
     return planned
 
 
-def _why_not(attack: Attack, there: dict[str, bool], shadows: int) -> str:
-    needs: set[Any] = set(attack.needs)
+def _why_not(attack: Attack, offers: frozenset[str], there: dict[str, bool], shadows: int) -> str:
+    needs: set[Any] = set(attack.demands)
     if attack.least_shadows:
         needs |= {"shadows"} if "overlapping" in needs else {"shadows", "inside"}
     if getattr(attack, "mode", "") == "online" and there["overlapping"]:
@@ -200,7 +200,11 @@ def _why_not(attack: Attack, there: dict[str, bool], shadows: int) -> str:
         needs.add("inside")
     if getattr(attack, "form", "base") != "base":
         needs.add("population")
-    lacking = [why for need, why in _LACKS.items() if need in needs and not there[need]]
+    unread = lacking_answers(attack.demands, offers)
+    if unread and "signal" in offers:
+        return unread  # whatever else there is
+    lacking = [unread] if unread else []
+    lacking += [why for need, why in _LACKS.items() if need in needs and not there[need]]
     if not there["shadows"]:
         lacking = [why for why in lacking if why not in (_LACKS["inside"], _LACKS["overlapping"], _LACKS["online"])]
     elif shadows < attack.least_shadows:
@@ -208,8 +212,10 @@ def _why_not(attack: Attack, there: dict[str, bool], shadows: int) -> str:
     return "; ".join(lacking)
 
 
-def _strongest(there: dict[str, bool], shadows: int, design: Design, probes: Collection[str]) -> Attack:
-    if not there["probabilities"]:
+def _strongest(
+    offers: frozenset[str], there: dict[str, bool], shadows: int, design: Design, probes: Collection[str]
+) -> Attack:
+    if "signal" not in offers:
         return (
             LabelOnly("boundary", queries=500) if "boundary" in probes else LabelOnly() if "votes" in probes else Gap()
         )
@@ -217,6 +223,12 @@ def _strongest(there: dict[str, bool], shadows: int, design: Design, probes: Col
         if there["population"]:
             return Quantile() if there["features"] else AttackP()
         return Threshold()
+    if "probabilities" not in offers:
+        if not there["overlapping"]:
+            return Threshold()
+        if design == "overlapping" and shadows >= LiRA().least_shadows:
+            return LiRA()
+        return LiRA("offline") if shadows >= LiRA("offline").least_shadows else Calibration()
     if not there["overlapping"]:
         return Salem() if shadows == 1 else Shokri()
     if there["inside"] and _FEW <= shadows <= _RATIO:

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, in_one_run, require, with_missing
 from miaudit.attacks.moments import resolved_rows, sides
 from miaudit.evidence import Evidence, Ints
+from miaudit.signals import Loss, Upright
 
 Array = NDArray[np.float64]
 
@@ -40,17 +40,19 @@ class AttackP(Attack):
     name: ClassVar[str] = "attack-p"
     title: ClassVar[str] = "Attack-P: loss against that of other records"
     paper: ClassVar[str] = "Ye et al. 2022"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "population"})
+    needs: ClassVar[frozenset[str]] = frozenset({"signal", "population"})
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the share of the population; nothing is drawn, the seed plays no part."""
         require(self, evidence)
         assert evidence.population is not None
-        loss = signals.loss(evidence.target, evidence.audited_labels)
-        others = np.sort(signals.loss(evidence.population.target, evidence.population.labels))
+        signal = evidence.measure or Upright(Loss())
+        loss = -signal(evidence.target, evidence.audited_labels)
+        others = np.sort(-signal(evidence.population.target, evidence.population.labels))
         below = (np.searchsorted(others, loss, side="left") + np.searchsorted(others, loss, side="right")) / 2
         # by its logarithm, which tells losses near 0 apart where the count has used up the digits
-        return Scores(share(len(others) - below, len(others), -np.log(np.maximum(loss, 1e-300))))
+        finer = -np.log(np.maximum(loss, 1e-300)) if evidence.measure is None else -loss
+        return Scores(share(len(others) - below, len(others), finer))
 
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
         """Judge all others' answers by the target's on the population, which leaves the ranking that of the loss."""
@@ -70,7 +72,7 @@ class AttackR(Attack):
     name: ClassVar[str] = "attack-r"
     title: ClassVar[str] = "Attack-R: loss against models without the record"
     paper: ClassVar[str] = "Ye et al. 2022"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
+    needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the share of the models; nothing is drawn, the seed plays no part."""

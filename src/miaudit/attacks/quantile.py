@@ -58,7 +58,7 @@ class Quantile(Attack):
     name: ClassVar[str] = "quantile"
     title: ClassVar[str] = "Quantile regression: confidence against similar non-members"
     paper: ClassVar[str] = "Bertran et al. 2023"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "population", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"signal", "population", "features"})
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Quantile(Attack):
                 f"quantile with the {self.head} head needs a population of at least {least} records, {_TAIL} beyond its "
                 f"outermost quantile; got {p}"
             )
-        said = _hinge(evidence, population)
+        said = _signal(evidence, population)
         with threadpool_limits(1):
             mean, spread = self._expected(inputs[0], known, inputs[1], evidence.classes, seed)
             score = (said - mean) / spread
@@ -101,7 +101,7 @@ class Quantile(Attack):
         population, inputs, known = self._learned_from(evidence, seed)
         with threadpool_limits(1):
             mean, spread = self._expected(inputs[0], known, inputs[1], evidence.classes, seed)
-        return [np.asarray((_hinge(other, population) - mean) / spread, np.float64) for other in others]
+        return [np.asarray((_signal(other, population) - mean) / spread, np.float64) for other in others]
 
     def _learned_from(self, evidence: Evidence, seed: int) -> tuple[Population, list[Array], Array]:
         """Return the population, its records and the audited ones as numbers, and (p,) what the target says of the former."""
@@ -110,6 +110,8 @@ class Quantile(Attack):
         assert evidence.features is not None
         assert population.features is not None
         x = _columns(population.features, evidence.features, seed)
+        if evidence.measure is not None:
+            return population, x, evidence.measure(population.target, population.labels)
         labels = (population.labels, evidence.audited_labels)
         floor = signals.resolution([population.target, evidence.target])
         known = signals.hinge(population.target, population.labels, floor=floor)
@@ -117,7 +119,9 @@ class Quantile(Attack):
 
     def _expected(self, x: Array, known: Array, asked: Array, classes: int, seed: int) -> tuple[Array, Array | float]:
         """Learn from records x and what the target says of them, ``known``, what is usual for others, and its spread."""
-        categorical = [0] if classes <= 255 else None  # the most that trees take as categories
+        categorical = (
+            [0] if 1 < classes <= 255 else None
+        )  # the most that trees take as categories; 1: there is no class
         levels = (1 - self.alpha,) if self.head == "quantile" else _LEVELS
         fitted = np.sort([self._quantile(level, x, known, asked, categorical, seed) for level in levels], axis=0)
         if self.head == "quantile":
@@ -145,8 +149,10 @@ class Quantile(Attack):
         return np.asarray(model.fit(x, y).predict(asked), np.float64)
 
 
-def _hinge(evidence: Evidence, population: Population) -> Array:
-    """(n,) hinge of the audited records, zeros taken for the resolution of all answers at hand."""
+def _signal(evidence: Evidence, population: Population) -> Array:
+    """(n,) hinge of the audited records, zeros taken for the resolution of all answers at hand; or the evidence's signal."""
+    if evidence.measure is not None:
+        return evidence.measure(evidence.target, evidence.audited_labels)
     floor = signals.resolution([population.target, evidence.target])
     return signals.hinge(evidence.target, evidence.audited_labels, floor=floor)
 

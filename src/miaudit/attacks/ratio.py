@@ -14,12 +14,12 @@ from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require
 from miaudit.attacks.decisions import stand_ins
 from miaudit.attacks.lira import likelihood_ratio
-from miaudit.attacks.moments import Side, resolved_rows, sides
+from miaudit.attacks.moments import Side, resolved_rows, sides, signal_rows
 from miaudit.attacks.rmia import by_record, offline_mean
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Bools, Evidence
 from miaudit.seeds import child_seed
-from miaudit.signals import Loss, Rounded, Upright
+from miaudit.signals import Floored, Loss, Upright
 
 Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ class Ratio(Attack):
     name: ClassVar[str] = "ratio"
     title: ClassVar[str] = "Learned ratio, with shadows in the target's place"
     paper: ClassVar[str] = "this project; after Carlini et al. 2022 and Zarifzadeh et al. 2024"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "inside", "overlapping"})
+    needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "inside", "overlapping"})
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ class Ratio(Attack):
             return []
         _, rows = _logs(own)
         phi, inside, answered = by_record(rows.phi, own)
-        soft = by_record(rows.soft, own)[0]
+        soft = None if rows.soft is None else by_record(rows.soft, own)[0]
         return [
             _of_stand_in(j, Logs(phi, soft), inside, answered, both=False) for j in range(min(self.stand_ins, len(phi)))
         ]
@@ -138,20 +138,26 @@ class Learned(NamedTuple):
 
 
 class Logs(NamedTuple):
-    """Two signals, (n,) of one model or (m, n) of many: phi, and the softened log-probability of the class."""
+    """Two signals, (n,) of one model or (m, n) of many: phi, and the softened log-probability of the class.
 
-    phi: NDArray[np.float32]
-    soft: NDArray[np.float32]
+    Of evidence that is signals: its own twice, or once and None where it is no log-likelihood.
+    """
+
+    phi: NDArray[np.floating]
+    soft: NDArray[np.floating] | None
 
     def of(self, index: Any) -> Logs:
         """Return the same of some models or records."""
-        return Logs(self.phi[index], self.soft[index])
+        return Logs(self.phi[index], None if self.soft is None else self.soft[index])
 
 
 def _logs(evidence: Evidence) -> tuple[Logs, Logs]:
     phi = resolved_rows(evidence, "phi")
-    target, rows = evidence.signal(Rounded(Upright(Loss(_TEMPERATURE))))
-    return Logs(phi[0].astype(np.float32), target), Logs(phi[1], rows)
+    if "likelihood" not in evidence.offers:
+        return Logs(phi[0], None), Logs(phi[1], None)
+    log = Upright(Loss(_TEMPERATURE)) if evidence.measure is None else Floored(evidence.measure)
+    soft = signal_rows(evidence, log)
+    return tuple(Logs(*pair) for pair in zip(phi, soft, strict=True))  # type: ignore[return-value]
 
 
 def _of_stand_in(model: int, shadows: Logs, inside: Bools, answered: Bools, *, both: bool) -> tuple[Array, Bools]:
@@ -166,24 +172,26 @@ def _of_stand_in(model: int, shadows: Logs, inside: Bools, answered: Bools, *, b
 def _features(target: Logs, shadows: Logs, inside: Bools, answered: Bools, *, both: bool) -> Array:
     """(n, 9) numbers a record: what models without it answer; and, with ``both``, 5 more of models with it.
 
-    NaN where there is no reference of a side.
+    NaN where there is no reference of a side. Without log-likelihoods they are 5, and 4 more.
     """
-    phi, soft = (each.astype(np.float64) for each in target)
-    without = _side(phi, shadows.phi, answered & ~inside)
-    mean, spread = _moments(without)
-    mean_soft = _mean_of_exp(shadows.soft, answered & ~inside)
-    columns = [phi, phi + mean, -mean, spread, -mean / spread, soft]
-    columns += [soft - np.log(np.maximum(offline_mean(mean_soft, a), signals.FLOOR)) for a in _LINES]
+    phi = target.phi.astype(np.float64)
+    soft = None if target.soft is None else target.soft.astype(np.float64)
+    mean, spread = _moments(_side(phi, shadows.phi, answered & ~inside))
+    columns = [phi, phi + mean, -mean, spread, -mean / spread]
+    if soft is not None and shadows.soft is not None:
+        mean_soft = _mean_of_exp(shadows.soft, answered & ~inside)
+        columns += [soft, *(soft - np.log(np.maximum(offline_mean(mean_soft, a), signals.FLOOR)) for a in _LINES)]
     if both:
         mean, spread = _moments(_side(phi, shadows.phi, answered & inside))
         ratio, missing = likelihood_ratio(phi, shadows.phi, inside)
-        with_it = _mean_of_exp(shadows.soft, answered & inside)
-        online = soft - np.log(np.maximum((mean_soft + with_it) / 2, signals.FLOOR))
-        columns += [phi + mean, -mean, spread, np.where(missing, np.nan, ratio), online]
+        columns += [phi + mean, -mean, spread, np.where(missing, np.nan, ratio)]
+        if soft is not None and shadows.soft is not None:
+            with_it = _mean_of_exp(shadows.soft, answered & inside)
+            columns.append(soft - np.log(np.maximum((mean_soft + with_it) / 2, signals.FLOOR)))
     return np.stack(columns, axis=1).round(6)  # so that equal answers stay equal, whatever the order of summation
 
 
-def _side(phi: Array, shadows: NDArray[np.float32], of: Bools) -> Side:
+def _side(phi: Array, shadows: NDArray[np.floating], of: Bools) -> Side:
     """Moments of the marked shadows' signals, taken from the target's."""
     return sides(phi, np.where(of, shadows, phi), of)[0]
 
@@ -196,7 +204,7 @@ def _moments(side: Side) -> tuple[Array, Array]:
     return np.where(side.n > 0, side.mean, np.nan), np.maximum(spread, 1e-6)
 
 
-def _mean_of_exp(logs: NDArray[np.float32], of: Bools) -> Array:
+def _mean_of_exp(logs: NDArray[np.floating], of: Bools) -> Array:
     """(n,) mean probability of the marked shadows; NaN where there is none."""
     total = np.where(of, np.exp(logs, dtype=np.float64), 0.0).sum(axis=0)
     n = of.sum(axis=0)

@@ -16,7 +16,7 @@ from miaudit.attacks.moments import Side, sides, signal_rows
 from miaudit.attacks.population import share
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Bools, Evidence, Floats, Ints, Signal
-from miaudit.signals import Loss, Upright
+from miaudit.signals import Floored, Loss, Rounded, Upright
 from miaudit.stats import auc
 
 Form = Literal["base", "rmia", "informia"]
@@ -46,6 +46,8 @@ class RMIA(Attack):
     the shadows' own that others answered without having been trained on them. Where there are none it is 0.3. Where
     every shadow was trained on the record, p_out is had from the same line, backwards.
 
+    Of evidence that is signals it reads the log-likelihood, where they are one; ``temperature`` then plays no part.
+
     Deviations: plain means, not trimmed ones; strict inequality, no correction for a record compared with itself,
     as the population is apart.
 
@@ -72,7 +74,7 @@ class RMIA(Attack):
     name: ClassVar[str] = "rmia"
     title: ClassVar[str] = "RMIA: probability against that of reference models"
     paper: ClassVar[str] = "Zarifzadeh et al. 2024; Lassila et al. 2025; Tao and Shokri 2026"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "overlapping"})
+    needs: ClassVar[frozenset[str]] = frozenset({"likelihood", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:
         problems = [
@@ -105,7 +107,7 @@ class RMIA(Attack):
         return [self._ranked(require(self, other)).score for other in others]
 
     def _ranked(self, evidence: Evidence) -> Scores:
-        target, shadows = signal_rows(evidence, self._log)
+        target, shadows = signal_rows(evidence, self._log(evidence))
         within, without = reference(target, shadows, evidence.inside)
         notes: tuple[str, ...] = ()
         if self.mode == "online":
@@ -138,12 +140,11 @@ class RMIA(Attack):
         own = evidence.own
         if own is None or evidence.inside.any():
             return tune_a(shadows, evidence.inside)
-        return tune_a(*by_record(signal_rows(own, self._log)[1], own))
+        return tune_a(*by_record(signal_rows(own, self._log(own))[1], own))
 
-    @property
-    def _log(self) -> Signal:
-        """The softened log-probability of the class."""
-        return Upright(Loss(self.temperature))
+    def _log(self, evidence: Evidence) -> Signal:
+        """Return the softened log-probability of the class, or the evidence's own."""
+        return Upright(Loss(self.temperature)) if evidence.measure is None else Floored(evidence.measure)
 
     def _against_population(self, log_ratio: Array, evidence: Evidence, a: float) -> Array:
         population = evidence.population
@@ -152,8 +153,9 @@ class RMIA(Attack):
                 f'rmia with form "{self.form}" needs a population answered by the target and the shadows; '
                 'form "base" ranks alike without one'
             )
-        shadows = np.stack([self._log(said, population.labels).astype(np.float32) for said in population.shadows])
-        target = self._log(population.target, population.labels).astype(np.float32).astype(np.float64)
+        log = self._log(evidence) if evidence.measure is not None else Rounded(self._log(evidence))
+        shadows = np.stack([log(rows, population.labels) for rows in population.shadows])
+        target = log(population.target, population.labels).astype(np.float64)
         _, out = reference(target, shadows, np.zeros(shadows.shape, bool))
         mean = out.mean if self.mode == "online" else offline_mean(out.mean, a)
         others = target - np.log(np.maximum(mean, signals.FLOOR))  # (p,)
@@ -208,7 +210,7 @@ def beaten(log_ratio: ArrayLike, population: ArrayLike, gamma: float) -> Ints:
     return counts
 
 
-def by_record(signal: NDArray[np.float32], own: Evidence) -> tuple[NDArray[np.float32], Bools, Bools]:
+def by_record(signal: NDArray[np.floating], own: Evidence) -> tuple[NDArray[np.floating], Bools, Bools]:
     """Sort (m, r) signals of shadows' own rows by record.
 
     Returns (m, n) signals, memberships, and which of the n records each of the m shadows answered.
@@ -216,7 +218,7 @@ def by_record(signal: NDArray[np.float32], own: Evidence) -> tuple[NDArray[np.fl
     asked = np.arange(own.n)[None].repeat(len(signal), axis=0) if own.asked is None else own.asked  # (m, r)
     numbers, place = np.unique(asked, return_inverse=True)
     place = place.reshape(asked.shape)
-    said = np.zeros((len(asked), len(numbers)), np.float32)
+    said = np.zeros((len(asked), len(numbers)), signal.dtype)
     inside, answered = np.zeros((2, *said.shape), bool)
     for i, at in enumerate(place):
         said[i, at] = signal[i]

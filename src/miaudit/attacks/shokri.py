@@ -15,6 +15,7 @@ from miaudit.attacks.attack import (
     ClassModel,
     Scores,
     in_one_run,
+    require,
     shadow_rows,
     shadow_sides,
 )
@@ -71,7 +72,7 @@ class Shokri(Attack):
     name: ClassVar[str] = "shokri"
     title: ClassVar[str] = "Shadow training: a learned attack model for each class (2017)"
     paper: ClassVar[str] = "Shokri et al. 2017"
-    needs: ClassVar[frozenset[str]] = frozenset({"shadows"})
+    needs: ClassVar[frozenset[str]] = frozenset({"classes", "shadows"})
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -103,7 +104,7 @@ class Shokri(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Train the attack models on the shadows' rows and judge the target's answers; see :class:`Attack`."""
-        target, notes = evidence.target, tuple[str, ...]()
+        target, notes = require(self, evidence).target, tuple[str, ...]()
         if target.ndim == 1:
             target, notes = label_vectors(target, evidence.classes), (LABELS_ONLY,)
         inside, labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)

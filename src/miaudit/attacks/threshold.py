@@ -33,6 +33,8 @@ class Threshold(Attack):
     training loss, which an attacker does not know). Without shadow rows of both sides a single threshold is not known:
     the signal still ranks, and nothing is decided.
 
+    Evidence that is signals has its own in the place of the loss.
+
     Parameters
     ----------
     signal
@@ -51,6 +53,11 @@ class Threshold(Attack):
     needs: ClassVar[frozenset[str]] = frozenset()
 
     @property
+    def demands(self) -> frozenset[str]:
+        """Answers about classes for a signal other than the loss, in whose place evidence of signals has its own."""
+        return self.needs | ({"classes"} if self.per_class or self.signal != "loss" else set())
+
+    @property
     def least_shadows(self) -> int:
         """None where a common threshold would do: the ranking needs none. One for thresholds by class."""
         return 1 if self.per_class else 0
@@ -63,7 +70,7 @@ class Threshold(Attack):
         """Score by the signal and decide by the shadows' threshold; nothing is drawn, the seed plays no part."""
         require(self, evidence)
         notes: tuple[str, ...] = ()
-        signal: Signal = Upright(SIGNALS[self.signal])
+        signal: Signal = evidence.measure or Upright(SIGNALS[self.signal])
         if evidence.target.ndim == 1:
             notes, signal = (LABELS_ONLY,), OfLabels(signal, evidence.classes)
         score, shadow_score = evidence.signal(signal)  # (n,), (m, r)
@@ -102,10 +109,11 @@ class Gap(Attack):
     name: ClassVar[str] = "gap"
     title: ClassVar[str] = "Gap: a right prediction means member"
     paper: ClassVar[str] = "Yeom et al. 2018"
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"classes"})
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score 1 where the prediction is right, else 0; nothing is drawn, the seed plays no part."""
+        require(self, evidence)
         right = evidence.predicted == evidence.audited_labels
         return Scores(right.astype(np.float64), right)
 

@@ -9,7 +9,7 @@ from miaudit.attacks import Attack
 from miaudit.auditing.case import Case
 from miaudit.data import Split
 from miaudit.evidence import Capability
-from miaudit.findings import QUESTION, UnitName
+from miaudit.findings import UnitName, question
 from miaudit.result import AttackResult
 
 ANSWERED = {
@@ -18,6 +18,8 @@ ANSWERED = {
     "rounded": "a rounded probability per class",
     "topk": "the probabilities of a few classes",
     "labels": "the predicted class alone",
+    "signal": "one number, a signal of membership",
+    "log-likelihood": "one number, the log-likelihood of the record",
 }
 """What a record is answered with, by what the target can be attacked with."""
 
@@ -39,7 +41,7 @@ def threat_model(
     if case.design == "overlapping":
         of_audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
     return [
-        QUESTION[unit],
+        question(unit),
         f"Access: the target's prediction interface{_STAGES if traced else ' only'}; one query per record, answered with "
         f"{ANSWERED[capability]}"
         f"{further}{often}.",
@@ -102,6 +104,10 @@ def not_tested(ran: Sequence[Attack], capability: Capability) -> list[str]:
         )
     if capability == "labels":
         left.append("Attackers who see probabilities, weights or gradients.")
+    elif capability in ("signal", "log-likelihood"):
+        left.append(
+            "Attackers who see all that the target answers, not this one number of it, or weights or gradients."
+        )
     elif capability in ("topk", "rounded"):
         left.append("Attackers who see all probabilities in full, labels alone, or weights or gradients.")
     else:

@@ -21,7 +21,6 @@ from miaudit.data import Copies, apart_by_value, check_audited
 from miaudit.evidence import Bools, Evidence, Population
 from miaudit.findings import (
     OPERATING,
-    QUESTION,
     Operating,
     Trial,
     Unit,
@@ -29,6 +28,7 @@ from miaudit.findings import (
     accuracies,
     blind_control,
     examine,
+    question,
     skipped,
     unit_of,
 )
@@ -307,7 +307,7 @@ def _threat_model(stored: StoredOutputs, copies: Copies | None, unit: Unit) -> l
     m = len(stored.own.models)
     traced = "" if stored.own.trace is None else ", and the model's losses over its training for attacks that read them"
     return [
-        QUESTION[unit.name],
+        question(unit.name),
         f"Access: stored answers, {ANSWERED[stored.capability]}{traced}. The model was not asked again: what the file "
         "says of answers, shadows and memberships is taken on trust.",
         f"Knowledge of the training: {m} shadow models' answers, as stored." if m else "No shadow models.",

@@ -14,6 +14,8 @@ from miaudit.attacks import NAMED, USUAL, Attack, Planned, attack_name
 _TABLE_WIDTH = 120  # narrower consoles get a list
 _NEEDS = {
     "probabilities": "probabilities",
+    "signal": "probabilities or a signal",
+    "likelihood": "probabilities or a log-likelihood",
     "population": "answers on records outside the audit",
     "features": "the records' features",
     "probes": "many questions about each record",

@@ -22,7 +22,18 @@ Type = Literal["probabilities", "logits", "log-probabilities", "percent", "score
 Kind = Literal["probabilities", "logits", "topk", "labels"]
 """The form in which answers are kept: percentages, scores and log-probabilities as probabilities."""
 
-Capability = Literal["logits", "probabilities", "topk", "rounded", "labels"]
+Capability = Literal["logits", "probabilities", "topk", "rounded", "labels", "signal", "log-likelihood"]
+_OF_CLASSES = frozenset({"classes", "probabilities", "signal", "likelihood"})
+OFFERS: dict[Capability, frozenset[str]] = {
+    "logits": _OF_CLASSES,
+    "probabilities": _OF_CLASSES,
+    "topk": _OF_CLASSES,
+    "rounded": _OF_CLASSES,
+    "labels": frozenset({"classes"}),
+    "signal": frozenset({"signal"}),
+    "log-likelihood": frozenset({"signal", "likelihood"}),
+}
+"""What attacks find in answers of each capability, by the words of `miaudit.attacks.Attack.needs`."""
 """What a target answers, from most to least telling; it decides which attacks can be run."""
 
 SUM_TOLERANCE = 1e-3

@@ -19,139 +19,18 @@ they lie one model at a time; what an attack needs of them is mostly one number 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit.errors import DataError
-from miaudit.evidence.signal import Signal
-
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """(m, r, c) answers that are had one model at a time, each time anew; ``numpy.asarray`` holds them all at once.
-
-    Parameters
-    ----------
-    read
-        One function per model, which returns its (r, c) answers, all of them finite.
-    rows, classes
-        r and c.
-    """
-
-    read: tuple[Callable[[], Floats], ...]
-    rows: int
-    classes: int
-
-    ndim = 3
-    dtype = np.dtype(np.float32)  # in which they are held
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(m, r, c)."""
-        return len(self.read), self.rows, self.classes
-
-    def __len__(self) -> int:
-        return len(self.read)
-
-    def __iter__(self) -> Iterator[Floats]:
-        return (read() for read in self.read)
-
-    def __getitem__(self, model: int) -> Floats:
-        return self.read[model]()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = np.empty(self.shape, self.dtype if dtype is None else dtype)
-        for place, rows in zip(whole, self, strict=True):
-            place[:] = rows
-        return whole
-
-
-def _some(models: Floats | Answers, index: Ints) -> Answers:
-    """Return some of the models; nothing is copied."""
-    read = (
-        models.read
-        if isinstance(models, Answers)
-        else [partial(models.__getitem__, int(i)) for i in range(len(models))]
-    )
-    return Answers(tuple(read[i] for i in index), models.shape[1], models.shape[2])
-
-
-@dataclass(frozen=True, eq=False)
-class Population:
-    """Answers on records that are not audited and that no model here was trained on.
-
-    Parameters
-    ----------
-    target
-        (p, c) probabilities of the target.
-    labels
-        (p,) true classes.
-    shadows
-        (m, p, c) probabilities of the shadows, in the order of the evidence's, or `Answers`; None if they were not asked.
-    features
-        (p, ...) numbers the records consist of, as in the evidence; None if not at hand.
-    """
-
-    target: Floats  # (p, c)
-    labels: Ints  # (p,)
-    shadows: Floats | Answers | None = None  # (m, p, c)
-    features: NDArray[Any] | None = None  # (p, ...)
-
-
-@dataclass(frozen=True, eq=False)
-class Variants:
-    """Answers on q variants of every audited record, such as its mirror image or a noisy copy.
-
-    Parameters
-    ----------
-    target
-        (q, n, c) probabilities of the target.
-    shadows
-        (q, m, n, c) probabilities of the shadows on the same variants.
-    """
-
-    target: Floats  # (q, n, c)
-    shadows: Floats  # (q, m, n, c)
-
-
-@dataclass(frozen=True, eq=False)
-class Probes:
-    """What came of many questions about each record, of which only the labels were heeded.
-
-    Parameters
-    ----------
-    votes
-        (n, q) bool: was the target's label of variant q of the audited record right.
-    distances
-        (n,) distance from the audited record to the target's nearest change of label; 0 where it is answered wrongly.
-    shadow_votes, shadow_distances
-        (m, r, q) and (m, r): the same of the shadows, about the records of the evidence's rows.
-    queries
-        Questions put to the target in all.
-    """
-
-    votes: Bools | None = None  # (n, q)
-    distances: Floats | None = None  # (n,)
-    shadow_votes: Bools | None = None  # (m, r, q)
-    shadow_distances: Floats | None = None  # (m, r)
-    queries: int = 0
-
-    @property
-    def answers(self) -> NDArray[Any]:
-        """The target's votes, or distances where there are no votes."""
-        found = self.distances if self.votes is None else self.votes
-        if found is None:
-            raise DataError("these probes hold neither votes nor distances of the target")
-        return found
+from miaudit.evidence.answers import OFFERS
+from miaudit.evidence.checks import check_answers, check_beside, check_block, check_probes, check_signals, check_trace
+from miaudit.evidence.rows import Answers, Bools, Floats, Ints, Population, Probes, Variants, some_models
+from miaudit.evidence.signal import Measure, Signal
+from miaudit.evidence.signal_rows import signal_population, signal_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +76,9 @@ class Evidence:
     bystanders
         (b, n, c) answers to the audited records of models that were trained on none of them, or `Answers`; None where the
         shadows themselves are such models, or there are none.
+    measure
+        What the one number of each answer is, where answers are signals (c = 1; see :meth:`of_signals`); None: they are about
+        classes.
 
     Raises
     ------
@@ -217,6 +99,7 @@ class Evidence:
     people: Ints | None  # (n_records,) or (n,)
     trace: Floats | None  # (n, stages)
     bystanders: Floats | Answers | None  # (b, n, c)
+    measure: Measure | None
     _signals: dict[tuple[Signal, int], tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
     _part_of: _Part | None = field(init=False, repr=False)
 
@@ -236,16 +119,17 @@ class Evidence:
         people: ArrayLike | None = None,
         trace: ArrayLike | None = None,
         bystanders: ArrayLike | Answers | None = None,
+        measure: Measure | None = None,
         _part_of: _Part | None = None,
     ) -> None:
         target_, shadows_ = np.asarray(target), shadows if isinstance(shadows, Answers) else np.asarray(shadows)
         inside_, labels_ = np.asarray(inside), np.asarray(labels)
         asked_ = None if asked is None else np.asarray(asked)
         features_ = None if features is None else np.asarray(features)
-        _check(target_, shadows_, inside_, labels_, asked_)
-        _check_beside(target_, shadows_, asked_, population, variants, features_)
+        check_answers(target_, shadows_, inside_, labels_, asked_)
+        check_beside(target_, shadows_, asked_, population, variants, features_)
         if probes is not None:
-            _check_probes(probes, len(target_), inside_.shape)
+            check_probes(probes, len(target_), inside_.shape)
         people_ = None if people is None else np.asarray(people)
         if people_ is not None and (
             people_.dtype.kind not in "iu" or people_.shape not in ((len(labels_),), (len(target_),))
@@ -256,7 +140,7 @@ class Evidence:
             )
         trace_ = None if trace is None else np.asarray(trace)
         if trace_ is not None:
-            _check_trace(trace_, len(target_))
+            check_trace(trace_, len(target_))
         if own is not None and (asked_ is not None or len(own.models) != len(shadows_)):
             raise DataError(
                 f"own must be rows of the same {len(shadows_)} shadows, beside their answers to the audited records; it has "
@@ -264,7 +148,9 @@ class Evidence:
             )
         bystanders_ = bystanders if bystanders is None or isinstance(bystanders, Answers) else np.asarray(bystanders)
         if bystanders_ is not None:
-            _check_block("bystanders", bystanders_, (len(bystanders_), len(target_), shadows_.shape[2]))
+            check_block("bystanders", bystanders_, (len(bystanders_), len(target_), shadows_.shape[2]))
+        if measure is not None:
+            check_signals(target_, shadows_, measure)
         object.__setattr__(self, "target", target_)
         object.__setattr__(self, "models", shadows_)
         object.__setattr__(self, "inside", inside_.astype(bool, copy=False))
@@ -278,8 +164,85 @@ class Evidence:
         object.__setattr__(self, "people", None if people_ is None else people_.astype(np.int64, copy=False))
         object.__setattr__(self, "trace", trace_)
         object.__setattr__(self, "bystanders", bystanders_)
+        object.__setattr__(self, "measure", measure)
         object.__setattr__(self, "_signals", {})
         object.__setattr__(self, "_part_of", _part_of)
+
+    @classmethod
+    def of_signals(
+        cls,
+        target: ArrayLike,
+        shadows: ArrayLike,
+        inside: ArrayLike,
+        *,
+        name: str = "signal",
+        log_likelihood: bool = False,
+        asked: ArrayLike | None = None,
+        population_target: ArrayLike | None = None,
+        population_shadows: ArrayLike | None = None,
+        features: ArrayLike | None = None,
+        population_features: ArrayLike | None = None,
+        people: ArrayLike | None = None,
+        bystanders: ArrayLike | None = None,
+    ) -> Evidence:
+        """Return evidence of one number per answer, for attacks that need no class probabilities.
+
+        Such numbers are losses of a regression with their sign turned, log-likelihoods of texts, or distances to a synthetic
+        table: whatever is *higher for members*.
+
+        Parameters
+        ----------
+        target
+            (n,) signals of the target on the n audited records; or (n, q) of q queries about each, the first of which is the
+            record itself. LiRA averages over the queries, the other attacks read the first.
+        shadows
+            (m, n) signals of the m shadow models on the same records, or (m, n, q); with ``asked``, (m, r) on others, too.
+        inside
+            (m, n) or (m, r) bool: was the record of this row in this shadow's training set.
+        name
+            What the signal is, in words, for the report.
+        log_likelihood
+            Whether it is a log-probability, or a log-density relative to its maximum, at most 0. RMIA, which averages
+            probabilities, runs only then; its ``temperature`` plays no part.
+        asked
+            (m, r) record numbers the rows are about, from n on for others than the audited; None: row j is record j.
+        population_target, population_shadows
+            (p,) and (m, p) signals on records that are not audited and that no model here was trained on.
+        features, population_features
+            (n, ...) and (p, ...) numbers these records consist of.
+        people
+            (n,) number of the person each record belongs to, or as many as ``asked`` has records.
+        bystanders
+            (b, n) signals of models that were trained on none of the audited records; with one query only.
+
+        Raises
+        ------
+        DataError
+            If shapes, ranges or types do not fit one another.
+        """
+        rows = signal_rows(target, shadows, asked, bystanders)
+        asked_ = None if asked is None else np.asarray(asked)
+        records = max(len(rows.target), 0 if asked_ is None or not asked_.size else int(asked_.max()) + 1)
+        return cls(
+            rows.target[..., :1],
+            rows.shadows[..., :1],
+            inside,
+            np.zeros(records, np.int64),  # nothing is known of classes
+            asked=asked_,
+            population=signal_population(population_target, population_shadows, population_features),
+            variants=rows.variants,
+            features=features,
+            people=people,
+            bystanders=rows.bystanders,
+            measure=Measure(name, log_likelihood),
+        )
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What attacks find in the answers, by the words of `miaudit.attacks.Attack.needs`."""
+        if self.measure is not None:
+            return OFFERS["log-likelihood" if self.measure.log_likelihood else "signal"]
+        return OFFERS["labels" if self.target.ndim == 1 else "probabilities"]
 
     @property
     def shadows(self) -> Floats:
@@ -293,7 +256,7 @@ class Evidence:
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Number of classes; 1 where the answers are signals."""
         return int(self.models.shape[2])
 
     @property
@@ -303,7 +266,9 @@ class Evidence:
 
     @property
     def predicted(self) -> Ints:
-        """(n,) classes the target predicts for the audited records."""
+        """(n,) classes the target predicts for the audited records; signals say nothing of classes (DataError)."""
+        if self.measure is not None:
+            raise DataError("the evidence is one number a record, which says nothing of classes")
         predicted = self.target if self.target.ndim == 1 else self.target.argmax(axis=1)
         return predicted.astype(np.int64, copy=False)
 
@@ -443,12 +408,12 @@ class Evidence:
                 shadow_distances=None if distances is None else distances[index],
             )
         if population is not None and population.shadows is not None:
-            population = replace(population, shadows=_some(population.shadows, index))
+            population = replace(population, shadows=some_models(population.shadows, index))
         if variants is not None:
             variants = replace(variants, shadows=variants.shadows[:, index])
         return self._part(
             index,
-            shadows=_some(self.models, index),
+            shadows=some_models(self.models, index),
             inside=self.inside[index],
             asked=None if self.asked is None else self.asked[index],
             population=population,
@@ -462,86 +427,3 @@ class Evidence:
         """(target, models) of every query: the records themselves first, then each of their variants."""
         further = () if self.variants is None else zip(self.variants.target, self.variants.shadows, strict=True)
         return [(self.target, self.models), *further]
-
-
-def _check(target: Any, shadows: Any, inside: Any, labels: Any, asked: Any) -> None:
-    if shadows.ndim != 3:
-        raise DataError(f"shadows must have shape (models, records, classes), got {shadows.shape}")
-    if target.ndim not in (1, 2) or (target.ndim == 2 and target.shape[1] != shadows.shape[2]):
-        raise DataError(f"target must have shape (n, {shadows.shape[2]}) like the shadows, got {target.shape}")
-    if inside.shape != shadows.shape[:2]:
-        raise DataError(f"inside must have shape {shadows.shape[:2]} (models, records), got {inside.shape}")
-    if inside.dtype != bool and not np.isin(inside, (0, 1)).all():
-        raise DataError(f"inside must be true or false (0 or 1) everywhere, got dtype {inside.dtype}")
-    if labels.ndim != 1 or len(labels) < len(target):
-        raise DataError(f"labels must be one class per record, at least {len(target)}, got shape {labels.shape}")
-    if len(labels) and (labels.min() < 0 or labels.max() >= shadows.shape[2]):
-        raise DataError(
-            f"labels must lie in 0..{shadows.shape[2] - 1}, one per output column; got {labels.min()}..{labels.max()}"
-        )
-    if asked is None:
-        if shadows.shape[1] != len(target):
-            raise DataError(
-                f"without `asked`, shadows must answer the {len(target)} audited records; they answer {shadows.shape[1]}"
-            )
-    elif asked.shape != inside.shape or (asked.size and (asked.min() < 0 or asked.max() >= len(labels))):
-        raise DataError(f"asked must have shape {inside.shape} with record numbers below {len(labels)}")
-    for name, array in (("target", [target]), ("shadows", () if isinstance(shadows, Answers) else shadows)):
-        if not all(np.isfinite(rows).all() for rows in array):  # one model at a time: the test takes memory, too
-            raise DataError(f"{name} holds NaN or infinite outputs; every output must be a finite number")
-
-
-def _check_beside(
-    target: Any, shadows: Any, asked: Any, population: Population | None, variants: Variants | None, features: Any
-) -> None:
-    models, n, classes = len(shadows), len(target), shadows.shape[2]
-    if population is not None:
-        p = len(population.labels)
-        _check_block("population.target", population.target, (p, classes))
-        if population.shadows is not None:
-            _check_block("population.shadows", population.shadows, (models, p, classes))
-        if p and (population.labels.min() < 0 or population.labels.max() >= classes):
-            raise DataError(f"population.labels must lie in 0..{classes - 1}, one per output column")
-        if population.features is not None and (
-            features is None or population.features.shape != (p, *features.shape[1:])
-        ):
-            raise DataError(
-                f"population.features must be {p} rows like the evidence's features, "
-                f"{None if features is None else features.shape}; got {population.features.shape}"
-            )
-    if variants is not None:
-        if asked is not None:
-            raise DataError("variants need shadows that answered the audited records themselves; `asked` must be None")
-        q = len(variants.target)
-        _check_block("variants.target", variants.target, (q, n, classes))
-        _check_block("variants.shadows", variants.shadows, (q, models, n, classes))
-    if features is not None and (features.ndim < 2 or len(features) != n):
-        raise DataError(f"features must have one row of numbers for each of {n} records, got shape {features.shape}")
-
-
-def _check_trace(trace: Any, n: int) -> None:
-    if trace.ndim != 2 or len(trace) != n or not trace.shape[1]:
-        raise DataError(f"trace must be (n, stages) losses of the {n} audited records, got shape {trace.shape}")
-    if trace.dtype.kind not in "fiu" or not np.isfinite(trace).all() or (trace < 0).any():
-        raise DataError("trace must hold losses: finite numbers from 0, -log of the probability of the record's class")
-
-
-def _check_probes(probes: Probes, n: int, rows: tuple[int, ...]) -> None:
-    shapes: dict[str, tuple[int, ...]] = {"distances": (n,), "shadow_distances": rows}
-    if probes.votes is not None:
-        q = probes.votes.shape[-1]
-        if q == 0:
-            raise DataError("probes.votes holds no vote; ask at least once about each record")
-        shapes |= {"votes": (n, q), "shadow_votes": (*rows, q)}
-    elif probes.shadow_votes is not None:
-        raise DataError("probes.shadow_votes are of no use without the target's votes; give both")
-    for name, shape in shapes.items():
-        if (array := getattr(probes, name)) is not None:
-            _check_block(f"probes.{name}", array, shape)
-
-
-def _check_block(name: str, array: Any, shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise DataError(f"{name} must have shape {shape}, got {array.shape}")
-    if not isinstance(array, Answers) and not np.isfinite(array).all():
-        raise DataError(f"{name} holds NaN or infinite outputs; every output must be a finite number")

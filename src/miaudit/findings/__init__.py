@@ -4,14 +4,13 @@ from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import OPERATING, Operating, Run, balanced, run_attack, skipped
-from miaudit.findings.unit import QUESTION, Unit, UnitName, accuracies, unit_of
+from miaudit.findings.unit import Unit, UnitName, accuracies, question, unit_of
 from miaudit.findings.verdict import verdict_of
 
 __all__ = [
     "CONFIDENCE",
     "FPRS",
     "OPERATING",
-    "QUESTION",
     "Findings",
     "Operating",
     "Run",
@@ -25,6 +24,7 @@ __all__ = [
     "judged",
     "null_control",
     "power",
+    "question",
     "run_attack",
     "skipped",
     "unit_of",

@@ -99,14 +99,17 @@ def alike(evidence: Evidence, others: Sequence[Evidence], member: Bools) -> bool
     """Return whether the target answers non-members as bystanders do, as it must where it was trained like them.
 
     No model was trained on non-members, so that the mean and the standard deviation of its logits on them (of its right
-    answers, where it answers labels) are one more draw of what bystanders have: Student's t, at 99 % for the two together.
+    answers, where it answers labels; of its signals, where the evidence is of signals) are one more draw of what bystanders
+    have: Student's t, at 99 % for the two together.
     None where bystanders are fewer than ``LEAST_ALIKE``.
     """
     if len(others) < LEAST_ALIKE or member.all():
         return None
     labels = evidence.audited_labels[~member]
     answers = [each.target[~member] for each in (evidence, *others)]
-    if evidence.target.ndim == 1:
+    if evidence.measure is not None:
+        logits = [evidence.measure(each, labels) for each in answers]
+    elif evidence.target.ndim == 1:
         logits = [np.asarray(each == labels, np.float64) for each in answers]
     else:
         logits = [signals.phi(each, labels, floor=_FLOOR) for each in answers]

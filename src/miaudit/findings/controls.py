@@ -65,7 +65,7 @@ def null_control(
 
 def blind_control(
     features: Any,
-    labels: NDArray[np.int64],
+    labels: NDArray[np.int64] | None,
     member: Bools,
     *,
     seed: int,
@@ -82,7 +82,7 @@ def blind_control(
 
     Parameters
     ----------
-    features, plain
+    features, labels, plain
         As of `miaudit.attacks.blind_auc`.
     unread
         What of the records is not in the features.
@@ -94,7 +94,7 @@ def blind_control(
     try:
         blind = blind_auc(
             features if unit.counted.all() else features[counted],
-            labels[counted],
+            None if labels is None else labels[counted],
             member[counted],
             people=None if unit.people is None else unit.people[counted],
             unit=unit.name,

@@ -54,7 +54,7 @@ class Findings:
 def examine(
     trials: Sequence[Trial],
     member: Bools,
-    labels: NDArray[np.int64],
+    labels: NDArray[np.int64] | None,
     classes: tuple[str, ...],
     *,
     seed: int,
@@ -74,9 +74,9 @@ def examine(
     trials
         What to run, in the order of the result.
     member, labels
-        (n,) who is a member of the target's training set, and the class of each audited record.
+        (n,) who is a member of the target's training set, and the class of each audited record; None: there are no classes.
     classes
-        Names of the classes.
+        Names of the classes; none where there are none.
     seed
         Root of every draw.
     blind
@@ -122,7 +122,10 @@ def examine(
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
     headline = headline_of(results)
     lead = None if headline.attack is None else headline.attack.name
-    named = {"class": np.array(classes)[labels], **{name: np.asarray(of) for name, of in (slices or {}).items()}}
+    of_class = None if labels is None else np.array(classes)[labels]
+    named = {name: np.asarray(of) for name, of in (slices or {}).items()}
+    if of_class is not None:
+        named = {"class": of_class, **named}
     groups: list[Grouping] = []
     stability: Stability | None = None
     accusations: Accusations | None = None
@@ -147,7 +150,7 @@ def examine(
         groups=groups,
         stability=stability,
         accusations=accusations,
-        records=_records(ids, labels, member, classes, risk, runs),
+        records=_records(ids, of_class, member, risk, runs),
     )
 
 
@@ -209,9 +212,8 @@ def _nulls(trials: Sequence[Trial], member: Bools, seed: int, unit: Unit) -> lis
 
 def _records(
     ids: ArrayLike | None,
-    labels: NDArray[np.int64],
+    of_class: NDArray[np.str_] | None,
     member: Bools,
-    classes: tuple[str, ...],
     risk: Mapping[str, NDArray[Any]],
     runs: Sequence[Run],
 ) -> list[dict[str, Any]]:
@@ -219,7 +221,10 @@ def _records(
     columns = {column: values.tolist() for column, values in risk.items()}
     records: list[dict[str, Any]] = []
     for i in range(len(member)):
-        record: dict[str, Any] = {"id": names[i], "class": classes[labels[i]], "member": int(member[i])}
+        record: dict[str, Any] = {"id": names[i]}
+        if of_class is not None:
+            record["class"] = str(of_class[i])
+        record["member"] = int(member[i])
         record.update({column: values[i] for column, values in columns.items()})
         for run in runs:
             record.update(run.record(i))

@@ -112,7 +112,7 @@ def run_attack(
     evidence, member
         What it reads, and (n,) who is a member among the audited records.
     classes
-        Names of the classes.
+        Names of the classes; none where the evidence says nothing of classes.
     seed
         Root of the attack's own draws, and of the draw that makes the sides equally large.
     attacks
@@ -157,7 +157,9 @@ def run_attack(
             **common,
             status="ran",
             pooled=None if decision is None else _points(PointMetrics, decision, member, even, unit),
-            per_class=[] if decision is None else _per_class(scores, evidence, member, even, classes, unit),
+            per_class=[]
+            if decision is None or not classes
+            else _per_class(scores, evidence, member, even, classes, unit),
             **_rates(records, reason=_PER_PERSON if unit.dependent else None),
             person=None
             if persons is None

@@ -118,10 +118,11 @@ def next_step(result: Result) -> str:
     """Return what to do about the verdict."""
     match result.verdict_kind:
         case "leak" | None:
-            gap = result.target.train_accuracy - result.target.test_accuracy
-            less = f"less overfitting (the gap is {gap:.2f}), " if gap > _OVERFITTED else ""
+            gap = result.target.gap
+            less = f"less overfitting (the gap is {gap:.2f}), " if gap is not None and gap > _OVERFITTED else ""
+            answers = "" if result.target.outputs == "signal" else "answers without probabilities, "
             return (
-                f"records.csv ranks the records by risk; to lower a leak: {less}regularisation, answers without probabilities, "
+                f"records.csv ranks the records by risk; to lower a leak: {less}regularisation, {answers}"
                 "differential privacy; then audit again"
             )
         case "inverted":

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from miaudit.report.plain import bystanders, meaning, next_step, who_is_named
-from miaudit.result import AttackResult, Interval, Result, SplitResult, TprAtFpr
+from miaudit.result import AttackResult, Interval, Result, SplitResult, TargetResult, TprAtFpr
 from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
 
@@ -39,19 +39,16 @@ def full(result: Result, console: Console) -> None:
     say(console, result.title, style="bold")
     say(console, result.verdict)
     say(console, "")
-    gap = target.train_accuracy - target.test_accuracy
     queries = "queries not counted" if target.queries is None else f"{target.queries:,} queries"
     item(
         console,
         "Target",
-        f"train accuracy {target.train}, test {target.test}, gap {gap:.3f}; "
-        f"{target.classes} classes, {target.outputs}, {queries}",
+        f"{_accuracy(target)}{target.outputs}, {queries}",
     )
     item(
         console,
         "Shadows",
-        f"{shadows.trained} of {shadows.asked} trained, train accuracy {estimate(shadows.train_accuracy)}, "
-        f"test {estimate(shadows.test_accuracy)}; {shadows.recipe}{_from_store(result)}"
+        f"{shadows.trained} of {shadows.asked} trained{_shadow_accuracy(result)}; {shadows.recipe}{_from_store(result)}"
         if shadows.asked
         else "none",
     )
@@ -91,6 +88,19 @@ def full(result: Result, console: Console) -> None:
         item(console, "Warning", warning, style="yellow")
     if len(result.warnings) > _SHOWN_WARNINGS:
         item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
+
+
+def _accuracy(target: TargetResult) -> str:
+    if target.gap is None:
+        return f"accuracy not known: {target.accuracy_reason}; "
+    return f"train accuracy {target.train}, test {target.test}, gap {target.gap:.3f}; {target.classes} classes, "
+
+
+def _shadow_accuracy(result: Result) -> str:
+    shadows = result.shadows
+    if result.target.gap is None:
+        return ""
+    return f", train accuracy {estimate(shadows.train_accuracy)}, test {estimate(shadows.test_accuracy)}"
 
 
 def _from_store(result: Result) -> str:

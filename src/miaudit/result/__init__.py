@@ -116,24 +116,35 @@ class TargetResult(Bounded):
     in its probabilities (null: more than six), and ``contact`` what first contact found of a target
     that was given, and whether it answered the same when asked again later. The accuracies are those on the audited records of
     either side; ``train_accuracy_low`` to ``test_accuracy_high`` are their exact (Clopper-Pearson) intervals, null where
-    people have several records each, as no exact bound holds then, and in older results.
+    people have several records each, as no exact bound holds then, and in older results. Accuracies and ``classes`` are null,
+    with ``accuracy_reason``, where ``outputs`` is ``signal``: one number a record that says nothing of classes.
     """
 
     description: str
     source: Literal["trained here", "given object", "given file", "given url", "stored outputs"]
-    train_accuracy: Fraction
+    train_accuracy: Fraction | None
     train_accuracy_low: Fraction | None = None
     train_accuracy_high: Fraction | None = None
-    test_accuracy: Fraction
+    test_accuracy: Fraction | None
     test_accuracy_low: Fraction | None = None
     test_accuracy_high: Fraction | None = None
-    classes: Count
-    outputs: Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
+    accuracy_reason: str | None = None
+    classes: Count | None
+    outputs: Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels", "signal"]
     queries: Count | None
-    capability: Literal["logits", "probabilities", "topk", "rounded", "labels"] | None = None
+    capability: Literal["logits", "probabilities", "topk", "rounded", "labels", "signal", "log-likelihood"] | None = (
+        None
+    )
     decimals: Count | None = None
     outputs_reason: str | None = None
     contact: dict[str, Any] | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """Accuracy on members less that on non-members."""
+        if self.train_accuracy is None or self.test_accuracy is None:
+            return None
+        return self.train_accuracy - self.test_accuracy
 
     @property
     def train(self) -> str:
@@ -468,8 +479,12 @@ def _compact(result: Result) -> str:
     target = result.target
     return (
         f"<div><p><strong>{escape(result.title)}</strong><br>{escape(result.verdict)}</p>"
-        f"<p>Target: train accuracy {escape(target.train)}, test {escape(target.test)}</p>"
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        + (
+            f"<p>Target: train accuracy {escape(target.train)}, test {escape(target.test)}</p>"
+            if target.classes
+            else ""
+        )
+        + f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         + (f"<p>Warnings</p><ul>{warnings}</ul>" if warnings else "")
         + "</div>"
     )

@@ -27,7 +27,8 @@ def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
     is written out, too.
     """
     rows = list(records)
-    columns = list(dict.fromkeys(["id", "class", "member", *(key for row in rows for key in row)]))
+    classes = [] if rows and not any("class" in row for row in rows) else ["class"]
+    columns = list(dict.fromkeys(["id", *classes, "member", *(key for row in rows for key in row)]))
     head = [_text(column) for column in columns]
     lines = [head, *([_csv_cell(column, row.get(column)) for column in columns] for row in rows)]
     return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)

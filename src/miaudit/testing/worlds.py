@@ -314,6 +314,49 @@ def people(
     return World(evidence, member)
 
 
+def signal(
+    d: float,
+    *,
+    n: int = 400,
+    shadows: int = 16,
+    seed: int = 0,
+    overlapping: bool = True,
+    spread: float = 1.0,
+    log_likelihood: bool = False,
+) -> World:
+    """Evidence of signals: each is the record's own level, N(0, spread^2), and N(0, 1) of the model, and d more for members.
+
+    The best area, which knows each record's level, is Phi(d / sqrt 2); a threshold on the target's signal has
+    Phi(d / sqrt(2 (1 + spread^2))), and the difference from the mean of k models without the record Phi(d / sqrt(2 (1 + 1/k))).
+    Where the shadows do not overlap, none was trained on an audited record: they are bystanders. Else eight more are, and each
+    shadow was trained on a record by a coin flip. A ``log_likelihood`` is -log(1 + exp(-signal)), which ranks one model's
+    answers alike. There are no classes, and the features are three numbers that tell nothing.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(5,)))
+    member = generator.permutation(np.arange(n) < n // 2)
+    inside = generator.random((shadows, n)) < 0.5 if overlapping else np.zeros((shadows, n), bool)
+    levels = generator.normal(0.0, spread, (2, n))  # of the audited records, and of the population
+
+    def answers(of: NDArray[np.float64], trained: Bools) -> NDArray[np.float64]:
+        numbers = of + d * trained + generator.normal(0.0, 1.0, trained.shape)
+        return -np.logaddexp(0.0, -numbers) if log_likelihood else numbers
+
+    nobody = np.zeros((max(shadows, 8), n), bool)
+    evidence = Evidence.of_signals(
+        answers(levels[0], member),
+        answers(levels[0], inside),
+        inside,
+        name="noisy level of the record",
+        log_likelihood=log_likelihood,
+        population_target=answers(levels[1], nobody[0]),
+        population_shadows=answers(levels[1], nobody[:shadows]),
+        features=generator.normal(size=(n, 3)),
+        population_features=generator.normal(size=(n, 3)),
+        bystanders=answers(levels[0], nobody[:8]) if overlapping else None,
+    )
+    return World(evidence, member)
+
+
 def _one_class(said: Ints, top: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
     """(n, classes): ``top`` at the class said, the rest shared equally."""
     out = np.repeat((1.0 - top)[:, None] / (classes - 1), classes, axis=1)
