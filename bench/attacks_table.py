@@ -46,9 +46,9 @@ from miaudit.recipes import Network
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import Draws
 from miaudit.shadows.pool import ShadowPool
-from miaudit.shadows.training import one_thread
 from miaudit.stats import auc, auc_interval, tpr_at_fpr
 from miaudit.store import Store
+from miaudit.threads import one_thread
 
 DOCS = Path(__file__).parents[1] / "docs" / "attacks.md"
 RESULTS = Path(__file__).parent / "results" / "attacks_table.json"

@@ -26,10 +26,10 @@ from miaudit.attacks import RMIA, Attack, LiRA, LossTrace, Ratio, Threshold, att
 from miaudit.evidence import Evidence
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import Draws
-from miaudit.shadows.engine import one_thread
 from miaudit.shadows.pool import ShadowPool
 from miaudit.stats import auc, tpr_at_fpr
 from miaudit.store import Store
+from miaudit.threads import one_thread
 
 RESULTS = Path(__file__).parent / "results" / "members.json"
 TARGETS, SHADOWS, SIDE = 3, 16, 400

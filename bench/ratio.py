@@ -28,10 +28,10 @@ from miaudit.evidence import Evidence, Population
 from miaudit.recipes import Network, Recipe, as_recipe
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import Draws
-from miaudit.shadows.engine import one_thread
 from miaudit.shadows.pool import ShadowPool
 from miaudit.stats import auc, tpr_at_fpr
 from miaudit.store import Store
+from miaudit.threads import one_thread
 
 TARGETS, SHADOWS = 3, 16
 RESULTS = Path(__file__).parent / "results" / "ratio.json"

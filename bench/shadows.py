@@ -35,8 +35,8 @@ from miaudit.recipes import ModuleRecipe, Network, Recipe
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.engine import run_jobs
 from miaudit.shadows.pool import ShadowPool
-from miaudit.shadows.training import one_thread
 from miaudit.store import Store
+from miaudit.threads import one_thread
 
 CORES = len(os.sched_getaffinity(0))
 QUICK = False

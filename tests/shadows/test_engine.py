@@ -382,7 +382,7 @@ def _members_of_session(session: int) -> list[int]:
 def test_torch_has_one_thread_in_a_worker_also_when_it_is_loaded_there_first(tmp_path):
     pytest.importorskip("torch")
     code = (
-        "import sys; from miaudit.shadows.training import one_thread\n"
+        "import sys; from miaudit.threads import one_thread\n"
         "assert 'torch' not in sys.modules\n"
         "with one_thread():\n    import torch; print(torch.get_num_threads())\n"
         "import os; print(torch.get_num_threads() == os.cpu_count(), 'OMP_NUM_THREADS' in os.environ)\n"

@@ -8,7 +8,6 @@ only: not on the other networks, nor on grouping, order or threads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from miaudit.threads import usable_cores
 
 Array = NDArray[np.float32]
 Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
@@ -202,5 +203,4 @@ def _batches(generator: np.random.Generator, n: int, batch: int) -> Iterator[NDA
 
 def _workers() -> int:
     """Cores this process may use, 8 at most."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(allowed or 1, 8)
+    return min(usable_cores(), 8)

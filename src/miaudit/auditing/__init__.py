@@ -34,8 +34,8 @@ from miaudit.shadows.design import Design
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.guard import no_exits
 from miaudit.shadows.pool import Retrained, ShadowPool
-from miaudit.shadows.training import one_thread
 from miaudit.store import Store
+from miaudit.threads import one_thread
 
 
 @no_exits()

@@ -22,9 +22,10 @@ from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import RowKeys, form_of
-from miaudit.shadows.training import Job, Trained, one_thread, stored_alone
+from miaudit.shadows.training import Job, Trained, stored_alone
 from miaudit.store import Store
 from miaudit.targets import Outputs, Target
+from miaudit.threads import one_thread
 
 Tell = Callable[[str, Progress | None], None]
 """Called with what is being done, and how far the shadow models are."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from functools import partial
@@ -29,6 +28,7 @@ from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import Retrained, ShadowEvidence, ShadowPool, training_oddities
 from miaudit.shadows.training import peak_memory
 from miaudit.targets.seen import answered_classes, reduce_alike
+from miaudit.threads import usable_cores
 
 _MOST_CATEGORIES = 1000  # with a column each
 
@@ -283,7 +283,7 @@ def provenance_of(
         "started": started,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "versions": versions(),
-        "platform": {**system(), "cores": os.cpu_count()},
+        "platform": {**system(), "cores": usable_cores()},
         "jobs": shadows.processes,
         "device": device_name(case.recipe),
         "shadow_cost": {

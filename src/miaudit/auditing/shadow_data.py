@@ -20,7 +20,7 @@ from miaudit.plan import SynthesisPlan
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import form_of, recipe_name
-from miaudit.shadows.training import one_thread, trained_alone
+from miaudit.shadows.training import trained_alone
 from miaudit.store import content_key
 from miaudit.synthesis import (
     Climbing,
@@ -36,6 +36,7 @@ from miaudit.synthesis import (
 from miaudit.synthesis.synthesis import Method, npz_bytes
 from miaudit.targets import Target, as_target
 from miaudit.targets.files import file_sha256
+from miaudit.threads import one_thread
 
 Tell = Callable[[str, Progress | None], None]
 

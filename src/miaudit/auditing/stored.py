@@ -26,6 +26,7 @@ from miaudit.evidence.answers import (
     Decision,
     Kind,
     Type,
+    are_whole,
     capability_of,
     checked_type,
     decide,
@@ -318,7 +319,7 @@ def _width(arrays: _Arrays, labels: NDArray[np.int64], target: NDArray[Any]) -> 
     if "classes" in arrays:
         return int(arrays["classes"].size)
     largest = int(labels.max(initial=0))
-    if target.dtype.kind in "iub" or (target.dtype.kind == "f" and (target == np.round(target)).all()):
+    if are_whole(target):
         largest = max(largest, int(target.max(initial=0)))
     return largest + 1
 
@@ -567,8 +568,6 @@ def _truths(values: NDArray[Any], key: str) -> Bools:
 
 
 def _whole(values: NDArray[Any], key: str) -> NDArray[np.int64]:
-    if values.dtype.kind in "iub":
-        return values.astype(np.int64)
-    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
+    if are_whole(values):
         return values.astype(np.int64)
     raise DataError(f"{key} must be whole numbers; got dtype {values.dtype}: give the numbers of the classes, from 0")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 
 from miaudit.errors import PlanError
 from miaudit.plan import EnginePlan
 from miaudit.recipes import Recipe, device_name, placed
+from miaudit.threads import usable_cores
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def workers_of(
 
 def _processes(jobs: int | None) -> int:
     if jobs is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores()
     if jobs < 0:
         raise PlanError(f"jobs must be 0 (train in this process) or more, got {jobs}")
     return jobs

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from miaudit.canaries.planting import Canaries, Planted, as_table, coins
 from miaudit.data.dataset import Dataset
 from miaudit.data.load import load_parts
-from miaudit.data.records import column_names, is_sparse
+from miaudit.data.records import column_names, densified, is_sparse
 from miaudit.errors import DataError, PlanError, StoreError
 from miaudit.files import read_json, write_files
 
@@ -196,7 +196,7 @@ def _texts(dataset: Dataset) -> list[str]:
 
 
 def _npz(dataset: Dataset) -> bytes:
-    X = dataset.X.toarray() if is_sparse(dataset.X) else dataset.X
+    X = densified(dataset.X)
     classes = dataset.classes
     numbers = all(name.isdecimal() and str(int(name)) == name for name in classes)  # as the user's labels were
     names = np.array([int(name) for name in classes] if numbers else classes)[dataset.y]

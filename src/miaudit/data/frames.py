@@ -10,6 +10,7 @@ from typing import Any
 from miaudit.data.delimited import is_packed
 from miaudit.data.room import within_memory
 from miaudit.errors import DataError
+from miaudit.libraries import require
 
 
 def read_frame(path: Path, *, texts: Collection[str] = (), records: int) -> Any:
@@ -67,8 +68,4 @@ def reading_of(path: Path, texts: Collection[str]) -> str:
 
 
 def _pandas() -> Any:
-    try:
-        import pandas
-    except ModuleNotFoundError:
-        raise DataError("frame = true needs pandas: pip install 'miaudit[frames]'") from None
-    return pandas
+    return require("pandas", extra="frames", what="frame = true", error=DataError)

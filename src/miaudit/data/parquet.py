@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError
+from miaudit.libraries import require
 
 _INDEX = re.compile(r"__index_level_[0-9]+__")  # what pandas calls the levels of an index without a name
 
@@ -34,11 +35,8 @@ def read_parquet(path: Path) -> tuple[dict[str, NDArray[Any] | Unread], tuple[st
     DataError
         If the file is missing, empty, not of its kind, or larger than memory.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError:
-        raise DataError(f"{path}: reading Parquet needs pyarrow: pip install 'miaudit[parquet]'") from None
+    pa = require("pyarrow", extra="parquet", what=f"the Parquet file {path}", error=DataError)
+    pq = require("pyarrow.parquet", extra="parquet", what=f"the Parquet file {path}", error=DataError)
     try:
         with within_memory(path), path.open("rb") as raw:
             file = pq.ParquetFile(raw)

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from miaudit.errors import DataError
 
@@ -353,6 +354,13 @@ def roundoff(values: NDArray[Any]) -> float:
         return 2.0**-11 if (narrow.astype(np.float16) == values).all() else 2.0**-24
 
 
+def are_whole(values: NDArray[Any]) -> bool:
+    """Return whether an array holds whole numbers alone, of whatever type."""
+    if values.dtype.kind == "f":
+        return bool(np.isfinite(values).all() and (values == np.round(values)).all())
+    return values.dtype.kind in "iub"
+
+
 def count_decimals(values: NDArray[Any], least: int = 0) -> int:
     """Return the most decimals of any value, at least ``least``; `MORE_DECIMALS` stands for more than six.
 
@@ -391,9 +399,7 @@ def capability_of(kind: Kind, decimals: int | None) -> Capability:
 
 def softmax(logits: Floats) -> NDArray[np.float64]:
     """Return the probabilities of logits, along the last axis."""
-    values = np.asarray(logits, dtype=np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    return np.asarray(special.softmax(np.asarray(logits, dtype=np.float64), axis=-1))
 
 
 def _as_two(values: NDArray[Any], type_: Type) -> NDArray[np.float64]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from miaudit.errors import PlanError
+from miaudit.libraries import require_torch
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.listed import made_estimator
-from miaudit.recipes.network import require_torch
 from miaudit.recipes.parameters import refuse_parameters
 from miaudit.recipes.recipe import Placeable, Recipe, Shortenable, Wrapping
 

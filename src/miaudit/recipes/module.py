@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.special import softmax
 
 from miaudit.errors import DataError, PlanError
+from miaudit.evidence.answers import softmax
+from miaudit.libraries import require_torch
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
-from miaudit.recipes.network import require_torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -258,7 +258,7 @@ class ModuleModel:
                 f"the module of {self.recipe.name} answers with values that are not finite: its training diverged at "
                 f"learning_rate {self.recipe.learning_rate}. Lower it, or set standardize = true."
             )
-        return softmax(answers, axis=1)
+        return softmax(answers)
 
 
 def _function(build: Callable[[], Any]) -> Any:

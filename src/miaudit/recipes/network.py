@@ -10,8 +10,6 @@ same path in the mean.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import importlib.util
 import json
 import math
 import re
@@ -23,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from miaudit.errors import DataError, PlanError
+from miaudit.evidence.answers import softmax
+from miaudit.libraries import require_torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -410,10 +410,7 @@ class NetworkModel:
                 f"the network ({self.recipe.name}) answers with values that are not finite: its training diverged at "
                 f"learning_rate {self.recipe.learning_rate}. Lower it, or set standardize = true."
             )
-        answers -= answers.max(axis=1, keepdims=True)
-        np.exp(answers, out=answers)
-        answers /= answers.sum(axis=1, keepdims=True)
-        return answers
+        return softmax(answers)
 
 
 def save_weights(model: NetworkModel, path: str | Path) -> None:
@@ -520,13 +517,6 @@ def _whole(value: Any, least: int) -> bool:
 
 def _real(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
-def require_torch(what: str = "a network recipe") -> str:
-    """Return the version of torch, or raise a PlanError that says what to install if it is missing."""
-    if importlib.util.find_spec("torch") is None:
-        raise PlanError(f"{what} needs torch, which is not installed. Run: pip install 'miaudit[torch]'")
-    return importlib.metadata.version("torch")
 
 
 def _torch7(batch: int, **fields: Any) -> Network:

@@ -1,4 +1,9 @@
-"""Modules that are a plain fully connected network, told from all others, so that they train as one. Needs torch."""
+"""Modules that are a plain fully connected network, told from all others, so that they train as one. Needs torch.
+
+In groups they take half the time: 20 models 600-128-100 with tanh, 2,000 records, 10 epochs, batch 32, on one thread, train
+2.2 times as fast under SGD and 2.0 times under Adam as one at a time (medians of four pairs on a busy machine:
+``python bench/perceptron.py``). The gain falls with batch and width, to 1.2 for 600-1000-100 at batch 100.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from miaudit.libraries import hooked
 from miaudit.recipes.network import Network
 
 if TYPE_CHECKING:
@@ -45,7 +51,7 @@ def as_perceptron(recipe: ModuleRecipe, module: nn.Module) -> Perceptron | None:
     """
     if recipe.optimizer == "adamw" or recipe.schedule != "constant" or recipe.dtype != "float32":
         return None
-    if any(_altered(part) for part in module.modules()):
+    if any(hooked(part) for part in module.modules()):
         return None
     layers = [layer for layer in _layers(module) if not (type(layer) is nn.Dropout and layer.p == 0)]
     if not _PLAIN.fullmatch("".join(_LETTERS.get(type(layer), "?") for layer in layers)):
@@ -61,7 +67,7 @@ def as_perceptron(recipe: ModuleRecipe, module: nn.Module) -> Perceptron | None:
     its_own = len(parameters) == 2 * len(linears)  # nothing shared, no bias left out, no other parameters
     if not its_own or len(activations) > 1 or len(dropouts) > 1 or 1.0 in dropouts:
         return None
-    if any(not p.requires_grad or p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):
+    if any(not parameter.requires_grad or hooked(parameter) for parameter in parameters):
         return None
     if any(one.out_features != other.in_features for one, other in itertools.pairwise(linears)):
         return None
@@ -92,10 +98,3 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
             yield from _layers(part)
     else:
         yield module
-
-
-def _altered(part: nn.Module) -> bool:
-    """Whether a hook is on it, or an attribute of its own covers one of its class, such as ``forward``."""
-    return any(
-        (name.endswith("_hooks") and bool(value)) or hasattr(type(part), name) for name, value in vars(part).items()
-    )

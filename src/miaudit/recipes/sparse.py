@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.sparse import _sparsetools, csr_array
+from scipy.sparse import csr_array
 from torch.nn import functional
+
+from miaudit.libraries import add_transposed_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,17 +75,6 @@ class SparseRows:
 
         ``target`` and ``delta`` (stop - start, width) are contiguous float32.
         """
-        # The routine behind scipy's own product adds to its last argument; the public product fills a new (d, width).
-        # Rows in CSR are columns of the transpose in CSC.
-        _sparsetools.csc_matvecs(
-            self._rows.shape[1],
-            stop - start,
-            delta.shape[1],
-            self._rows.indptr[start : stop + 1],
-            self._rows.indices,
-            self._rows.data,
-            delta.numpy().reshape(-1),
-            target.numpy().reshape(-1),
-        )
+        add_transposed_product(target.numpy(), self._rows, start, stop, delta.numpy())
         if self._centre is not None:
             target.addr_(self._centre, delta.sum(0), alpha=-1)

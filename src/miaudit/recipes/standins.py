@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from miaudit.data.records import densified
 from miaudit.errors import PlanError
+from miaudit.evidence.answers import softmax
 from miaudit.recipes.estimator import EstimatorModel
 from miaudit.recipes.recipe import Recipe
 from miaudit.seeds import child_seed
@@ -87,7 +87,7 @@ class AmazonLike:
             order = rng.permutation(len(records))
             for start in range(0, len(order), _BATCH):
                 some = order[start : start + _BATCH]
-                wrong = (softmax(records[some] @ weights + intercepts, axis=1) - hot[some]) / len(some)
+                wrong = (softmax(records[some] @ weights + intercepts) - hot[some]) / len(some)
                 weights *= 1 - rate * self.l2
                 weights -= rate * (records[some].T @ wrong)
                 intercepts -= rate * wrong.sum(axis=0)
@@ -104,7 +104,7 @@ class SoftmaxModel:
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return (n, classes) probabilities."""
-        answers: NDArray[np.float64] = softmax(_binned(_dense(X), self.edges) @ self.weights + self.intercepts, axis=1)
+        answers: NDArray[np.float64] = softmax(_binned(_dense(X), self.edges) @ self.weights + self.intercepts)
         return answers
 
 

@@ -26,13 +26,15 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.errors import MiauditError, PlanError, PoolError, StoreError
 from miaudit.files import write_atomically
+from miaudit.libraries import require
 from miaudit.recipes import Recipe, device_name, placed
 from miaudit.recipes.origin import package_version
 from miaudit.shadows.engine import in_groups
 from miaudit.shadows.pool import recipe_name
 from miaudit.shadows.processes import ATTEMPTS, Watch
-from miaudit.shadows.training import Apart, Failure, Job, News, Outcome, Trained, one_thread, train_and_ask
+from miaudit.shadows.training import Apart, Failure, Job, News, Outcome, Trained, train_and_ask
 from miaudit.store import Store, content_key, packed
+from miaudit.threads import one_thread
 
 CONNECT_SECONDS = 10.0
 """How long to try to reach a scheduler."""
@@ -88,12 +90,9 @@ def train_on_cluster(
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
+    distributed = require("distributed", extra="dask", what="a cluster")
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise PlanError('a cluster needs Dask: pip install "miaudit[dask]"') from error
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise PoolError(
             f"no Dask scheduler answers at {address!r} ({error}); give the address it prints when it starts, such as "

@@ -24,10 +24,10 @@ from miaudit.shadows.training import (
     Trained,
     Waiting,
     calibrated,
-    one_thread,
     train_and_ask,
 )
 from miaudit.store import Store
+from miaudit.threads import one_thread
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures.thread
-import ctypes
 import os
 import select
 import signal
@@ -17,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from miaudit.errors import PlanError
+from miaudit.libraries import flush_c_streams, pool_threads
 
 CLOSED = 93
 """Exit code of a worker whose recipe closed the descriptors it talks through."""
@@ -176,7 +175,7 @@ def _left_behind(copy: int, forked: bool, threads: set[threading.Thread] | None)
         return ModelError("its code called os.fork(), and the copy went on as if it were the program; it was ended")
     if threads is None:  # others may start threads beside this one
         return None
-    pools = set(getattr(concurrent.futures.thread, "_threads_queues", ()))
+    pools = pool_threads()
     left = [each for each in set(threading.enumerate()) - threads if not each.daemon and each not in pools]
     for each in left:
         each.join(THREAD_SECONDS)
@@ -280,5 +279,4 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.__stdout__):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()  # type: ignore[union-attr]
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).fflush(None)
+    flush_c_streams()

@@ -6,7 +6,6 @@ to a fresh one. Workers end with the program, however it ends, and take with the
 
 from __future__ import annotations
 
-import ctypes
 import math
 import multiprocessing
 import os
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from miaudit.data.dataset import Dataset
+from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, innermost
 from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
 from miaudit.shadows.training import (
@@ -34,10 +34,10 @@ from miaudit.shadows.training import (
     Trained,
     Waiting,
     calibrated,
-    one_thread,
     train_and_ask,
 )
 from miaudit.store import Store
+from miaudit.threads import one_thread
 
 PATIENCE = 60.0
 """Seconds of training after which a model is told of, and ten times what the others took; then at each doubling."""
@@ -212,18 +212,9 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     with door:
         dataset, recipe = door.recv()
     if not getattr(innermost(recipe), "allocates_once", False):
-        _keep_freed_memory()
+        keep_freed_memory()
     _worker = (dataset, recipe, Store(folder))
     keep_descriptors()
-
-
-def _keep_freed_memory() -> None:
-    # glibc hands large blocks back to the system as soon as they are freed, and convolutions ask for them again at every
-    # step; kept, small convolutional networks train up to a third faster.
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
 
 
 def _work(group: list[Job]) -> _Found:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +24,10 @@ from miaudit.seeds import child_seed
 from miaudit.shadows.guard import ModelError, contained
 from miaudit.store import Rows
 from miaudit.targets.target import as_target
+from miaudit.threads import one_thread
 
 if TYPE_CHECKING:
     from miaudit.probes.probing import Probed
-
-_CORES = os.cpu_count() or 1
 
 SHORT_EPOCHS, SHORT_RECORDS = 5, 2000
 """A calibration is one epoch on this many records; it is left out for recipes of fewer epochs."""
@@ -326,33 +324,3 @@ def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[C
     except Exception:
         return []  # the models themselves will say what is wrong
     return [Calibrated(took * short[1] * len(group[0].train) / records / len(group), peak_memory())]
-
-
-@contextmanager
-def one_thread(*, ends_with_us: bool = False) -> Iterator[None]:
-    """Hold BLAS, OpenMP and torch to one thread: the same bits everywhere, and no threads that fight.
-
-    Scikit-learn's OpenMP is loaded for it, so that it is held now and free afterwards; not so in a process that
-    ``ends_with_us``, where it may stay at one thread, and loading it would take 100 MiB that few recipes need.
-    """
-    if not ends_with_us or "sklearn" in sys.modules:
-        import sklearn.ensemble  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else _CORES
-    environment = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(environment, "1"))  # for what is loaded from here on
-    if torch:
-        torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        for name, value in environment.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        if torch := sys.modules.get("torch"):
-            torch.set_num_threads(before)

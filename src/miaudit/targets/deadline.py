@@ -9,6 +9,8 @@ from ipaddress import ip_address
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from miaudit.libraries import network_pools
+
 _PIECE = 16_384  # bytes written at a time, so that a server that reads slowly is noticed
 
 
@@ -138,9 +140,6 @@ def bounded(client: Any) -> Deadline:
     deadline would be seen between two pieces of an answer, by `Client`.
     """
     deadline = Deadline()
-    transports = [getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values()]
-    for transport in transports:
-        pool: Any = getattr(transport, "_pool", None)
-        if hasattr(pool, "_network_backend"):
-            pool._network_backend = _Backend(pool._network_backend, deadline)
+    for pool in network_pools(client):
+        pool._network_backend = _Backend(pool._network_backend, deadline)
     return deadline

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from miaudit.errors import PlanError
+from miaudit.libraries import require
 from miaudit.targets.onnx_graph import inside, read_graph
 
 Format = Literal["skops", "onnx", "safetensors", "torch", "TorchScript", "torch.export", "pickle"]
@@ -212,10 +213,8 @@ def _load_torch(path: Path, kind: Format, module: Callable[[], Any] | None, weig
 
 
 def _load_skops(path: Path, trusted: tuple[str, ...]) -> Any:
-    try:
-        import skops.io
-    except ImportError:
-        raise PlanError(f"{path} is a skops file; to read it: pip install 'miaudit[skops]'") from None
+    skops = require("skops", extra="skops", what=f"the skops file {path}")
+    require("skops.io", extra="skops", what=f"the skops file {path}")
     if tuple(int(part) for part in re.findall(r"\d+", skops.__version__)[:2]) < SKOPS_SAFE:
         raise PlanError(
             f"{path} is a skops file, and skops {skops.__version__} can be made to run code by one while it reads it; install "

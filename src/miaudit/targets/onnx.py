@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from miaudit.data.records import densified, n_records, take_records
 from miaudit.errors import PlanError, TargetError
 from miaudit.evidence.answers import Hint, hint_of_name
+from miaudit.libraries import require
 from miaudit.targets.batches import in_batches
 from miaudit.targets.classes import class_columns, class_numbers
 from miaudit.targets.form import cast
@@ -56,10 +57,7 @@ def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True) -> OnnxMo
         If onnxruntime is missing or cannot read the file, if it names weights outside its folder, or if it cannot be told
         which of its outputs are probabilities, scores or labels.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise PlanError(f"{path} is an ONNX file; to run it: pip install 'miaudit[onnx]'") from None
+    onnxruntime = require("onnxruntime", extra="onnx", what=f"the ONNX file {path}")
     graph = read_graph(path)
     inside(path.parent, graph.locations, path)
     onnxruntime.disable_telemetry_events()

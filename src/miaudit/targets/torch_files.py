@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from miaudit.data.records import densified
 from miaudit.errors import PlanError
 from miaudit.evidence.answers import Hint
+from miaudit.libraries import require, require_installed
 from miaudit.targets.batches import in_batches
 from miaudit.targets.form import array_of, cast, check_rounding
 from miaudit.targets.torch_modules import BYTES, hint_of_operation
@@ -28,7 +29,7 @@ def weights_of_safetensors(path: Path) -> dict[str, Any]:
     PlanError
         If torch is missing or the file is damaged.
     """
-    _require_torch(path)
+    require_installed("torch", extra="torch", what=f"the torch file {path}")
     from safetensors.torch import load_file
 
     try:
@@ -45,7 +46,7 @@ def weights_of_checkpoint(path: Path) -> dict[str, Any]:
     PlanError
         If torch is missing or too old for that reader to be relied on, or the file holds more than named tensors.
     """
-    torch = _require_torch(path)
+    torch = require("torch", extra="torch", what=f"the torch file {path}")
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
         raise PlanError(
             f"{path} is a torch file, and torch {torch.__version__} can be made to run code by one even when it reads "
@@ -71,7 +72,7 @@ def torch_object(path: Path) -> Any:
     PlanError
         If torch is missing or the file cannot be read.
     """
-    torch = _require_torch(path)
+    torch = require("torch", extra="torch", what=f"the torch file {path}")
     with _quiet():
         try:
             return torch.load(path, map_location="cpu", weights_only=False)
@@ -87,7 +88,7 @@ def torchscript(path: Path) -> Any:
     PlanError
         If torch is missing or the file cannot be read.
     """
-    torch = _require_torch(path)
+    torch = require("torch", extra="torch", what=f"the torch file {path}")
     with _quiet():
         try:
             return torch.jit.load(str(path), map_location="cpu")
@@ -103,7 +104,7 @@ def exported_program(path: Path) -> ExportedModel:
     PlanError
         If torch is missing or the file cannot be read.
     """
-    torch = _require_torch(path)
+    torch = require("torch", extra="torch", what=f"the torch file {path}")
     with _quiet():
         try:
             return ExportedModel(torch.export.load(path))
@@ -230,14 +231,6 @@ def named_tensors(content: Any, path: Path) -> dict[str, Any]:
         held = f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
         raise PlanError(f"{path} holds {held}, not one tensor per name; save module.state_dict() alone")
     return dict(content)
-
-
-def _require_torch(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise PlanError(f"{path} needs torch; to read it: pip install 'miaudit[torch]'") from None
-    return torch
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import densified, n_records, take_records
 from miaudit.errors import TargetError
-from miaudit.evidence.answers import Hint
+from miaudit.evidence.answers import Hint, are_whole
 from miaudit.targets.form import array_of, cast, check_rounding
 
 BYTES = 256 << 20
@@ -109,9 +109,8 @@ class TorchQuestion:
         raise error
 
     def _ways(self, dense: NDArray[Any]) -> list[bool]:
-        whole = dense.dtype.kind in "iub" or (dense.dtype.kind == "f" and bool((dense == np.round(dense)).all()))
         table = any("Embedding" in type(part).__name__ for part in self._module.modules())
-        if dense.dtype.kind in "iub" or (whole and table):
+        if dense.dtype.kind in "iub" or (table and are_whole(dense)):
             return [True, False] if table else [False, True]
         return [False]
 

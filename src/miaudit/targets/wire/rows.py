@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.records import Records, column_names, column_values, is_sparse, is_texts, kind_of, n_records
+from miaudit.data.records import Records, column_names, column_values, densified, is_texts, kind_of, n_records
 from miaudit.errors import DataError, TargetError
 
 Answers = NDArray[Any]
@@ -44,7 +44,7 @@ def columns_of(X: Records) -> list[str]:
 
 def dense(X: Records) -> NDArray[Any]:
     """Return records that are one block of numbers as an array."""
-    array: NDArray[Any] = X.toarray() if is_sparse(X) else X
+    array = densified(X)
     if array.dtype.kind not in "biufU" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
         raise DataError(f"records of type {array.dtype} have no form in JSON; convert them to numbers, float64 at most")
     return array
