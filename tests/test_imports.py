@@ -14,6 +14,7 @@ import pytest
 import miaudit
 
 SOURCE = Path(miaudit.__file__).parent
+RENDERINGS = ("result", "report")  # whoever holds a result may ask it for a rendering, which it knows only then
 
 TABLE = Path(__file__).parent.parent / "ARCHITECTURE.md"
 EVERYBODYS = {"errors", "visible"}
@@ -63,6 +64,7 @@ def imported_rooms(path: Path) -> set[str]:
 IMPORTED: dict[str, set[str]] = {}
 for source in sorted(SOURCE.rglob("*.py")):
     IMPORTED.setdefault(room_of(source), set()).update(imported_rooms(source) - {room_of(source)})
+IMPORTED[RENDERINGS[0]].discard(RENDERINGS[1])
 
 
 def test_the_table_of_the_architecture_names_every_room_and_no_other():
@@ -80,6 +82,11 @@ def test_a_room_imports_only_what_the_table_of_the_architecture_says(room):
 @pytest.mark.parametrize("graph", [IMPORTED, ALLOWED], ids=["imports", "table"])
 def test_no_room_imports_another_in_a_circle(graph):
     TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_a_result_knows_no_rendering_before_it_is_asked_for_one():
+    code = "import sys, miaudit.result; assert not any(name.startswith('miaudit.report') for name in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_the_pure_rooms_import_numpy_and_scipy_only():

@@ -18,6 +18,7 @@ from miaudit.result import (
     Interval,
     NullControl,
     PointMetrics,
+    Records,
     Result,
     Roc,
     ShadowsResult,
@@ -191,7 +192,7 @@ def _sample(classes: int = 30, per_side: int = 1200, names: list[str] | None = N
             "seconds": 141.2,
         },
     )
-    return result.attach_records(records)
+    return result.model_copy(update={"records": Records.of(records)})
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from miaudit import stats
 from miaudit.errors import StoreError
@@ -21,6 +22,7 @@ from miaudit.result import (
     CorrectedInterval,
     Interval,
     PointMetrics,
+    Records,
     Result,
     TnrAtFnr,
     TprAtFpr,
@@ -52,7 +54,7 @@ number = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 @pytest.fixture
 def there_and_back(result, tmp_path):
     def run(records):
-        result.model_copy().attach_records(records).save(tmp_path)
+        result.model_copy(update={"records": Records.of(records)}).save(tmp_path)
         return Result.load(tmp_path).records
 
     return run
@@ -80,7 +82,7 @@ def test_numpy_values_and_missing_scores_are_written(result, tmp_path):
         {"id": np.int64(4), "class": np.str_("a"), "member": np.True_, "a": np.float32(0.1), "a_in": np.int64(0)},
         {"id": 5, "class": 2, "member": None, "a": float("nan")},
     ]
-    copy = result.model_copy().attach_records(records)
+    copy = result.model_copy(update={"records": Records.of(records)})
     assert copy.save(tmp_path).with_name("records.csv").read_text().splitlines() == [
         "id,class,member,a,a_in",
         "4,a,1,0.10000000149011612,0",
@@ -90,7 +92,7 @@ def test_numpy_values_and_missing_scores_are_written(result, tmp_path):
 
 def test_a_result_without_records_leaves_no_stale_table(result, tmp_path):
     result.save(tmp_path)
-    result.model_copy().attach_records([]).save(tmp_path)
+    result.model_copy(update={"records": Records()}).save(tmp_path)
     assert Result.load(tmp_path).records == []
 
 
@@ -105,7 +107,7 @@ def test_a_full_disk_leaves_both_old_files_and_no_temporary_ones(result, tmp_pat
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    changed = result.model_copy(update={"title": "other"}).attach_records(result.records[:3])
+    changed = result.model_copy(update={"title": "other", "records": result.records[:3]})
     with pytest.raises(StoreError, match=r"no space left on the disk of"):
         changed.save(tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -228,3 +230,15 @@ def test_statistics_become_documents_by_the_names_of_their_attributes():
     assert PointMetrics.of(stats.decisions(~called, ~member, confidence=None)).recall_low is None
     with pytest.raises(ValueError, match="tnr\n"):
         TnrAtFnr.of(point, fnr=0.1)
+
+
+def test_records_are_columns_that_cannot_be_changed(result):
+    records = result.records
+    assert len(records) == len(records.columns["gap"]) == len(list(records))
+    assert records[-1] == list(records)[-1]
+    assert [row["id"] for row in records[2:4]] == records.columns["id"][2:4].tolist()
+    with pytest.raises(ValueError, match="read-only"):
+        records.columns["gap"][0] = 1.0
+    with pytest.raises(ValidationError, match="frozen"):
+        result.records = Records()
+    assert "records" not in json.loads(result.to_json()).keys() | json.loads(Result.schema_text())["properties"].keys()

@@ -23,7 +23,7 @@ from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.plan import Plan
 from miaudit.report import render, summary
 from miaudit.result import Result
-from miaudit.result.table import records_csv
+from miaudit.result.table import Records
 from miaudit.visible import visible
 
 JOINERS = {0x200C, 0x200D}
@@ -104,7 +104,7 @@ def of_text(result: Result, text: str) -> Result:
             assert problem["type"] == "literal_error"
             *above, key = problem["loc"]
             at(document, tuple(above))[key] = at(whole, tuple(above))[key]
-    return Result.model_validate(document).attach_records(records)
+    return Result.model_validate({**document, "records": Records.of(records)})
 
 
 slow_fixture = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
@@ -223,7 +223,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 @example(";=")
 @given(st.builds(str.__add__, STARTS, texts) | texts)
 def test_no_cell_of_the_table_is_a_formula(text):
-    table = records_csv([{"id": text, "class": text, "member": True, text: 0.5}])
+    table = Records.of([{"id": text, "class": text, "member": True, text: 0.5}]).to_csv()
     assert not unseen(table)
     rows = list(csv.reader(io.StringIO(table)))
     assert len(rows) == 2
@@ -236,4 +236,4 @@ def test_no_cell_of_the_table_is_a_formula(text):
 
 @pytest.mark.parametrize("name", ["-5", "+3.5", "-1e-3", "7", "-", "+", "a-b", "a=b", "x@y.org", "C++"])
 def test_numbers_and_names_stand_in_the_table_as_they_are(name):
-    assert records_csv([{"id": name, "class": name}]).splitlines()[1].startswith(f"{name},{name}")
+    assert Records.of([{"id": name, "class": name}]).to_csv().splitlines()[1].startswith(f"{name},{name}")

@@ -327,7 +327,7 @@ def _carry_out(
                 case, draws, started, seconds, seen[0], retrained, [job.name for job in pool.stored]
             )
         }
-    ).attach_records(result.records)
+    )
     if keep:
         result.save(folder)
     return result

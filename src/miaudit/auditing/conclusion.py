@@ -265,7 +265,8 @@ def conclude(
         stability=findings.stability,
         accusations=findings.accusations,
         provenance={},
-    ).attach_records(findings.records)
+        records=findings.records,
+    )
 
 
 def provenance_of(

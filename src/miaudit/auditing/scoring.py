@@ -164,7 +164,8 @@ def score(
             "hashes": {"outputs": stored.sha256 or None},
             "plan": {"call": "miaudit score", "threshold": operating.threshold, "delta": operating.delta, "unit": unit},
         },
-    ).attach_records(found.records)
+        records=found.records,
+    )
     if out is not None:
         result.save(out)
     return result

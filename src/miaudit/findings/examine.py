@@ -22,7 +22,7 @@ from miaudit.findings.headline import Headline, headline_of
 from miaudit.findings.stability import Halves, agreement, coverages, halves, ranks_finely
 from miaudit.findings.unit import Unit, unit_of
 from miaudit.findings.verdict import Verdict, verdict_of
-from miaudit.result import Accusations, AttackResult, BlindControl, Controls, Grouping, NullControl, Stability
+from miaudit.result import Accusations, AttackResult, BlindControl, Controls, Grouping, NullControl, Records, Stability
 from miaudit.seeds import child_seed
 
 
@@ -48,7 +48,7 @@ class Findings:
     groups: list[Grouping]
     stability: Stability | None
     accusations: Accusations | None
-    records: list[dict[str, Any]]
+    records: Records
 
 
 def examine(
@@ -150,7 +150,15 @@ def examine(
         groups=groups,
         stability=stability,
         accusations=accusations,
-        records=_records(ids, of_class, member, risk, runs),
+        records=Records(
+            {
+                "id": np.arange(len(member)) if ids is None else np.array(ids),
+                **({} if of_class is None else {"class": of_class.copy()}),
+                "member": member.copy(),
+                **risk,
+                **{name: column for run in runs for name, column in run.columns(len(member)).items()},
+            }
+        ),
     )
 
 
@@ -208,25 +216,3 @@ def _nulls(trials: Sequence[Trial], member: Bools, seed: int, unit: Unit) -> lis
     return sorted(
         (null for null in found if null is not None), key=lambda null: (null.at_chance, null.attack != "shokri")
     )
-
-
-def _records(
-    ids: ArrayLike | None,
-    of_class: NDArray[np.str_] | None,
-    member: Bools,
-    risk: Mapping[str, NDArray[Any]],
-    runs: Sequence[Run],
-) -> list[dict[str, Any]]:
-    names = np.arange(len(member)) if ids is None else np.asarray(ids)
-    columns = {column: values.tolist() for column, values in risk.items()}
-    records: list[dict[str, Any]] = []
-    for i in range(len(member)):
-        record: dict[str, Any] = {"id": names[i]}
-        if of_class is not None:
-            record["class"] = str(of_class[i])
-        record["member"] = int(member[i])
-        record.update({column: values[i] for column, values in columns.items()})
-        for run in runs:
-            record.update(run.record(i))
-        records.append(record)
-    return records

@@ -80,13 +80,15 @@ class Run:
     result: AttackResult
     scores: Scores | None
 
-    def record(self, i: int) -> dict[str, Any]:
-        """Return score and decision of audited record i, for the per-record table; None where it is missing."""
-        name = self.result.name
-        if self.scores is None or (self.scores.missing is not None and self.scores.missing[i]):
-            return {name: None, f"{name}_in": None}
-        decision = self.scores.decision
-        return {name: float(self.scores.score[i]), f"{name}_in": None if decision is None else int(decision[i])}
+    def columns(self, n: int) -> dict[str, NDArray[Any]]:
+        """Return (n,) scores and decisions for the table of records; NaN and None where they are missing."""
+        score, decision = np.full(n, np.nan), np.full(n, None, object)
+        if (scores := self.scores) is not None:
+            there = np.ones(n, bool) if scores.missing is None else ~scores.missing
+            score[there] = scores.score[there]
+            if scores.decision is not None:
+                decision[there] = scores.decision[there]
+        return {self.result.name: score, f"{self.result.name}_in": decision}
 
 
 def run_attack(

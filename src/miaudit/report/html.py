@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from miaudit.files import write_files
 from miaudit.report import charts
-from miaudit.report.plain import bystanders, meaning, next_step, what_shows, who_is_named
+from miaudit.report.plain import accuracies, bystanders, meaning, next_step, what_shows, who_is_named
 from miaudit.result import AttackResult, Result
 from miaudit.result.estimate import high_end, low_end, rounded
 from miaudit.visible import visible
@@ -39,6 +39,7 @@ def render(result: Result) -> str:
         .get_template("report.html.j2")
         .render(
             r=result,
+            accuracies=accuracies(result.target),
             means=meaning(result),
             bystanders=bystanders(result),
             next_step=next_step(result),

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from miaudit.result import Accusations, AttackResult, Difference, Interval, Power, Result, beyond_bystanders
-from miaudit.result.estimate import high_end, low_end, rounded
+from miaudit.result import (
+    Accusations,
+    AttackResult,
+    Difference,
+    Interval,
+    Power,
+    Result,
+    TargetResult,
+    beyond_bystanders,
+)
+from miaudit.result.estimate import estimate, high_end, low_end, rounded
 
 _OVERFITTED = 0.05  # gap of the accuracies from which overfitting is named
+
+
+def accuracies(target: TargetResult) -> tuple[str, str]:
+    """Return a target's accuracies on members and on non-members, each with its interval."""
+    t = target
+    train = estimate(t.train_accuracy, t.train_accuracy_low, t.train_accuracy_high)
+    return train, estimate(t.test_accuracy, t.test_accuracy_low, t.test_accuracy_high)
 
 
 def meaning(result: Result) -> str | None:

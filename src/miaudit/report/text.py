@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from miaudit.report.plain import bystanders, meaning, next_step, who_is_named
+from miaudit.report.plain import accuracies, bystanders, meaning, next_step, who_is_named
 from miaudit.result import AttackResult, Interval, Result, SplitResult, TargetResult, TprAtFpr
 from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
@@ -93,7 +93,8 @@ def full(result: Result, console: Console) -> None:
 def _accuracy(target: TargetResult) -> str:
     if target.gap is None:
         return f"accuracy not known: {target.accuracy_reason}; "
-    return f"train accuracy {target.train}, test {target.test}, gap {target.gap:.3f}; {target.classes} classes, "
+    train, test = accuracies(target)
+    return f"train accuracy {train}, test {test}, gap {target.gap:.3f}; {target.classes} classes, "
 
 
 def _shadow_accuracy(result: Result) -> str:

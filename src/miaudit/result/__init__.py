@@ -7,18 +7,17 @@ no NaN in a document: an undefined figure is null, with its reason beside it.
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, InstanceOf, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from miaudit.documents import Count, Document, Fraction, Signed
 from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
 from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.beyond import Beyond, beyond_bystanders
-from miaudit.result.estimate import estimate
 from miaudit.result.figures import (
     Accusations,
     Bounded,
@@ -41,8 +40,7 @@ from miaudit.result.figures import (
     TprAtFpr,
     TprAtZeroFp,
 )
-from miaudit.result.table import read_records, records_csv
-from miaudit.visible import visible
+from miaudit.result.table import Records
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -71,6 +69,7 @@ __all__ = [
     "PointMetrics",
     "Power",
     "PpvAtPrior",
+    "Records",
     "Result",
     "Roc",
     "ShadowStability",
@@ -145,16 +144,6 @@ class TargetResult(Bounded):
         if self.train_accuracy is None or self.test_accuracy is None:
             return None
         return self.train_accuracy - self.test_accuracy
-
-    @property
-    def train(self) -> str:
-        """Accuracy on members, with its interval."""
-        return estimate(self.train_accuracy, self.train_accuracy_low, self.train_accuracy_high)
-
-    @property
-    def test(self) -> str:
-        """Accuracy on non-members, with its interval."""
-        return estimate(self.test_accuracy, self.test_accuracy_low, self.test_accuracy_high)
 
 
 class SplitResult(Document):
@@ -334,7 +323,7 @@ class Result(Document):
     accusations: Accusations | None = None
     provenance: dict[str, Any]
 
-    _records: list[dict[str, Any]] = []
+    records: SkipJsonSchema[InstanceOf[Records]] = Field(Records(), exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _names_its_attacks(self) -> Result:
@@ -350,26 +339,9 @@ class Result(Document):
         return self
 
     @property
-    def records(self) -> list[dict[str, Any]]:
-        """One dict per audited record: id, class, member, the risk columns, and two for each attack.
-
-        ``risk_rank`` is the record's place by the headline attack, 1 for the likeliest member (ties share the best
-        place); ``risk_low`` and ``risk_high`` are its best and worst place over halves of the shadows; ``risk_top`` is the
-        share of those halves that put it among the first tenth. The last three are there where that attack uses
-        shadows. ``accused`` is whether it is on the list of `Accusations`, None where it was not judged. Then ``<attack>``
-        and ``<attack>_in`` for each attack.
-        """
-        return self._records
-
-    @property
     def lead(self) -> AttackResult | None:
         """The attack that leads the verdict, also of an older result, which does not name it; None where none has an AUC."""
         return named_beforehand(self.attacks) if self.headline is None else self.attack(self.headline)
-
-    def attach_records(self, records: list[dict[str, Any]]) -> Result:
-        """Return self, holding the per-record table."""
-        object.__setattr__(self, "_records", records)
-        return self
 
     def attack(self, name: str) -> AttackResult:
         """Return the attack of that name.
@@ -397,7 +369,7 @@ class Result(Document):
             If the folder cannot be written or the disk is full; files of an earlier result are then unchanged.
         """
         write_files(
-            Path(folder), {"records.csv": records_csv(self._records).encode(), "result.json": self.to_json().encode()}
+            Path(folder), {"records.csv": self.records.to_csv().encode(), "result.json": self.to_json().encode()}
         )
         return Path(folder) / "result.json"
 
@@ -429,17 +401,17 @@ class Result(Document):
             raise StoreError(
                 f"{path} has schema version {version!r}, this miaudit reads up to {SCHEMA_VERSION}; upgrade miaudit"
             )
+        table = Path(folder) / "records.csv"
+        records = Records.load(table) if table.exists() else Records()
         try:
-            result = cls.model_validate(document)
+            return cls.model_validate({**document, "records": records})
         except ValidationError as error:
             raise StoreError(f"{path} is not a miaudit result: {_problems(error)}") from error
-        table = Path(folder) / "records.csv"
-        if table.exists():
-            result.attach_records(read_records(table))
-        return result
 
     def _repr_html_(self) -> str:
-        return visible(_compact(self), lines=True)
+        from miaudit.report.notebook import compact  # a result renders itself for whoever asks, and knows no rendering
+
+        return compact(self)
 
     def __str__(self) -> str:
         return f"{self.title}\n{self.verdict}"
@@ -450,41 +422,3 @@ def _problems(error: ValidationError) -> str:
     first, *others = error.errors()
     more = f", and {len(others)} more" if others else ""
     return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}{more}"
-
-
-def _compact(result: Result) -> str:
-    """Return the result as a few lines of HTML for a notebook: verdict, one row per attack, warnings."""
-
-    def cell(value: float | None, low: float | None, high: float | None) -> str:
-        return f"<td>{estimate(value, low, high).replace('-', '&ndash;')}</td>"
-
-    rows = []
-    for attack in result.attacks:
-        if attack.status != "ran" or attack.auc is None:
-            text = f"{attack.status}: {attack.reason or 'no figures'}"
-            cells = f'<td colspan="4" style="text-align:left">{escape(text)}</td>'
-        else:
-            p, area = attack.pooled, attack.auc
-            figures: list[tuple[float | None, ...]] = [(None, None, None)] * 3  # an attack that only ranks
-            if p is not None:
-                figures = [
-                    (p.precision, p.precision_low, p.precision_high),
-                    (p.recall, p.recall_low, p.recall_high),
-                    (p.accuracy, p.accuracy_low, p.accuracy_high),
-                ]
-            cells = "".join(cell(*each) for each in (*figures, (area.value, area.low, area.high)))
-        rows.append(f'<tr><th scope="row" style="text-align:left">{escape(attack.name)}</th>{cells}</tr>')
-    heads = "".join(f'<th scope="col">{text}</th>' for text in ("Attack", "Precision", "Recall", "Accuracy", "AUC"))
-    warnings = "".join(f"<li>{escape(warning)}</li>" for warning in result.warnings)
-    target = result.target
-    return (
-        f"<div><p><strong>{escape(result.title)}</strong><br>{escape(result.verdict)}</p>"
-        + (
-            f"<p>Target: train accuracy {escape(target.train)}, test {escape(target.test)}</p>"
-            if target.classes
-            else ""
-        )
-        + f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        + (f"<p>Warnings</p><ul>{warnings}</ul>" if warnings else "")
-        + "</div>"
-    )

@@ -1,13 +1,17 @@
-"""The per-record table as CSV: id, class, member, places by risk, and score and in/out call of each attack."""
+"""The table of audited records, column by column, and its form as CSV."""
 
 from __future__ import annotations
 
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from miaudit.errors import StoreError
 from miaudit.visible import visible
@@ -15,23 +19,119 @@ from miaudit.visible import visible
 _FORMULA = re.compile("'|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20].")  # a spreadsheet takes the wide forms, too
 _PARTED = re.compile(r";(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")  # some spreadsheets part cells at semicolons
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_TEXTS = ("id", "class")
 _FLAGS = ("member", "accused")
 _PLACES = ("risk_rank", "risk_low", "risk_high")
 
 
-def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
-    """Return the table as text: scores read back bit for bit, memberships are 1 and 0, what is unknown is empty.
+@dataclass(frozen=True, eq=False)
+class Records(Sequence[dict[str, Any]]):
+    """One row per audited record: id, class, member, the risk columns, and two for each attack; read-only, column by column.
 
-    Texts are those of the data, so they are written for a spreadsheet and a terminal: what cannot be seen is written out,
-    and an apostrophe stands before what would be read as a formula, and before an apostrophe. A semicolon before a formula
-    is written out, too.
+    ``risk_rank`` is the record's place by the headline attack, 1 for the likeliest member (ties share the best
+    place); ``risk_low`` and ``risk_high`` are its best and worst place over halves of the shadows; ``risk_top`` is the
+    share of those halves that put it among the first tenth. The last three are there where that attack uses
+    shadows. ``accused`` is whether it is on the list of `Accusations`, None where it was not judged. Then ``<attack>``
+    and ``<attack>_in`` for each attack.
+
+    Parameters
+    ----------
+    columns
+        (n,) values by the name of the column: NaN where a score is missing, None where another value is.
     """
-    rows = list(records)
-    classes = [] if rows and not any("class" in row for row in rows) else ["class"]
-    columns = list(dict.fromkeys(["id", *classes, "member", *(key for row in rows for key in row)]))
-    head = [_text(column) for column in columns]
-    lines = [head, *([_csv_cell(column, row.get(column)) for column in columns] for row in rows)]
-    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
+
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for column in self.columns.values():
+            column.setflags(write=False)
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, Any]]) -> Records:
+        """Return the table of such rows; what a row lacks is missing."""
+        rows = list(rows)
+        names = dict.fromkeys(name for row in rows for name in row)
+        return cls({name: _array([row.get(name) for row in rows]) for name in names})
+
+    def __len__(self) -> int:
+        return next((len(column) for column in self.columns.values()), 0)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | Records:
+        """Return a record as a dict, None where a value is missing; or the table of some records."""
+        if isinstance(index, slice):
+            return Records({name: column[index] for name, column in self.columns.items()})
+        row = range(len(self))[index]
+        return next(iter(self[row : row + 1]))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in zip(*map(_values, self.columns.values()), strict=True):
+            yield dict(zip(self.columns, row, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def to_csv(self) -> str:
+        """Return the table as text: scores read back bit for bit, memberships are 1 and 0, what is missing is empty.
+
+        Texts are those of the data, so they are written for a spreadsheet and a terminal: what cannot be seen is written
+        out, and an apostrophe stands before what would be read as a formula, and before an apostrophe. A semicolon before
+        a formula is written out, too.
+        """
+        classes = ["class"] if "class" in self.columns or not self.columns else []
+        names = list(dict.fromkeys(["id", *classes, "member", *self.columns]))
+        missing = [None] * len(self)
+        columns = [_values(self.columns[name]) if name in self.columns else missing for name in names]
+        cells = [[_csv_cell(name, value) for value in of] for name, of in zip(names, columns, strict=True)]
+        lines = [map(_text, names), *zip(*cells, strict=True)]
+        return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
+
+    @classmethod
+    def load(cls, path: Path) -> Records:
+        """Read a table: id and class as text, scores as floats, places as whole numbers, memberships as booleans.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be read or is no such table.
+        """
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                head, *rows = [row for row in csv.reader(file) if row] or [[]]
+            if wrong := next((row for row in rows if len(row) != len(head)), None):
+                raise ValueError(f"the row of record {wrong[0]!r} has more or fewer cells than the header")
+            columns = zip(head, zip(*rows, strict=True) if rows else [()] * len(head), strict=True)
+            return cls({name.removeprefix("'"): _parsed(name, texts) for name, texts in columns})
+        except (OSError, ValueError, csv.Error) as error:
+            raise StoreError(f"{path} cannot be read: {error}; write it again with `miaudit run`") from error
+
+
+def _array(values: Sequence[Any]) -> NDArray[Any]:
+    """Return one column: numbers where it holds nothing else, floats with NaN for what is missing, or else objects."""
+    if all(value is None or isinstance(value, float) for value in values):
+        return np.array([math.nan if value is None else value for value in values], np.float64)
+    if not any(value is None or isinstance(value, str) for value in values):
+        return np.array(values)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def _values(column: NDArray[Any]) -> list[Any]:
+    """Return Python values of a column, None where one is missing."""
+    values: list[Any] = column.tolist()
+    return [None if value != value else value for value in values] if column.dtype.kind == "f" else values
+
+
+def _parsed(column: str, texts: Sequence[str]) -> NDArray[Any]:
+    if column in _TEXTS:
+        return _array([text.removeprefix("'") for text in texts])
+    if column in _FLAGS or column.endswith("_in"):
+        return _array([bool(int(text)) if text else None for text in texts])
+    return _array([(int(text) if column in _PLACES else float(text)) if text else None for text in texts])
 
 
 def _quoted(text: str) -> str:
@@ -52,42 +152,9 @@ def _text(text: str) -> str:
 def _csv_cell(column: str, value: Any) -> str:
     if value is None:
         return ""
-    if column in ("id", "class"):
+    if column in _TEXTS:
         return _text(str(value))
     if column in (*_FLAGS, *_PLACES) or column.endswith("_in"):
         return str(int(value))
     number = float(value)
     return repr(number) if math.isfinite(number) else ""
-
-
-def _record(row: Mapping[str, str]) -> dict[str, Any]:
-    if None in row or None in row.values():  # how csv.DictReader marks a row too long or too short
-        raise ValueError(f"the row of record {row.get('id')!r} has more or fewer cells than the header")
-
-    def parsed(column: str, text: str) -> Any:
-        if column in ("id", "class"):
-            return text.removeprefix("'")
-        if text == "":
-            return None
-        if column in _FLAGS or column.endswith("_in"):
-            return bool(int(text))
-        return int(text) if column in _PLACES else float(text)
-
-    return {column.removeprefix("'"): parsed(column, text) for column, text in row.items()}
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a table: id and class as text, scores as floats, places as whole numbers, memberships as booleans.
-
-    None where a cell is empty.
-
-    Raises
-    ------
-    StoreError
-        If the file cannot be read or is no such table.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [_record(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise StoreError(f"{path} cannot be read: {error}; write it again with `miaudit run`") from error
