@@ -10,32 +10,27 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from miaudit.attacks import Attack
-from miaudit.auditing.asking import Tell, ask, meet, of_row, probed_by, stored_early, target_job
+from miaudit.auditing.asking import Tell
 from miaudit.auditing.case import Case, case_of_model, case_of_plan
-from miaudit.auditing.conclusion import conclude, provenance_of
-from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
-from miaudit.auditing.shadow_data import on_synthetic
+from miaudit.auditing.conclusion import conclude
+from miaudit.auditing.gathering import gather
+from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers, workers_of
-from miaudit.documents import plain, whole
-from miaudit.errors import PlanError, PoolError
+from miaudit.documents import whole
+from miaudit.errors import PlanError
 from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
 from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
 from miaudit.result import Result
-from miaudit.seeds import child_seed
 from miaudit.shadows.design import Design
-from miaudit.shadows.engine import Progress
 from miaudit.shadows.guard import no_exits
-from miaudit.shadows.pool import Retrained, ShadowPool
 from miaudit.store import Store
-from miaudit.threads import one_thread
 
 
 @no_exits()
@@ -163,7 +158,7 @@ def audit(
     --------
     >>> result = miaudit.audit(model, members=(X1, y1), nonmembers=(X2, y2), population=(X3, y3))  # doctest: +SKIP
     """
-    began = time.perf_counter()
+    clock = Clock()
     jobs = None if jobs is None else whole(jobs, "jobs", least=0)
     if time_limit is not None and not _is_positive(time_limit):
         raise PlanError(f"time_limit must be a number of seconds above 0, got {time_limit!r}")
@@ -236,9 +231,9 @@ def audit(
         if case.target is not None and plan is not None:  # who gave an object closes it
             stack.callback(case.target.close)
         if out is not None:
-            return _carry_out(case, Path(out), workers, say, began, keep=True, retrain=retrain)
+            return _carry_out(case, Path(out), workers, say, clock, keep=True, retrain=retrain)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-"))
-        return _carry_out(case, Path(folder), workers, say, began, keep=False)
+        return _carry_out(case, Path(folder), workers, say, clock, keep=False)
 
 
 def _is_positive(value: Any) -> bool:
@@ -250,99 +245,12 @@ def _plan(subject: Mapping[str, Any] | str | PathLike[str]) -> Plan:
 
 
 def _carry_out(
-    case: Case, folder: Path, workers: Workers, say: Tell, began: float, *, keep: bool, retrain: int = 0
+    case: Case, folder: Path, workers: Workers, say: Tell, clock: Clock, *, keep: bool, retrain: int = 0
 ) -> Result:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    _check_documents(case)
-    store = Store(folder)
-    store.sweep()
-    seconds: dict[str, float] = {"load": time.perf_counter() - began}
-    if case.target is not None:
-        case.target.order = child_seed(case.seed, "questions")
-        case.target.open(folder / "target" if keep else None, workers.deadline, lambda text: say(text, None))
-    if case.shadow_data != "real":
-        clock = time.perf_counter()
-        case = on_synthetic(case, folder, deadline=workers.deadline, say=say)
-        seconds["synthesis"] = time.perf_counter() - clock
-    draws, outside = draws_of(case)
-    apart, no_bystanders = bystanders_of(case)
-    if keep:
-        save_draws(case, draws, outside, store, apart)
-    clock = time.perf_counter()
-    probed = probed_by(case, draws)
-    pool = ShadowPool(
-        *(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows")),
-        probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
-        twice=True,
-        kept=keep,
-        apart=apart,
-    )
-    # a target of ours is a row like any other
-    own = [] if case.target is not None else [target_job(case, outside, probed)]
-    early = [job for job in own if stored_early(case, job, store)]
-    if case.target is not None:
-        say("asking the target", None)
-        meet(case.target, case, outside, probed, say)
-        asked = ask(case.target, case, outside, probed)
-    what = "training the target and shadow models" if own else "training shadow models"
-    seen: list[Progress] = []
-
-    def told(progress: Progress) -> None:
-        progress = replace(progress, found=progress.found - len(early), done=progress.done + len(early))
-        seen[:] = [progress]
-        say(what, progress)
-
-    shadows = pool.run(
-        workers=workers.count,
-        minimum=case.minimum,
-        also=own,
-        cluster=workers.cluster,
-        deadline=workers.deadline,
-        tell=told,
-        early=early,
-    )
-    if own:
-        row = store.get(own[0].key)
-        if row is None:
-            raise PoolError(f"the target's row is gone from {folder}; run the audit again")
-        answers, n = row.arrays["outputs"], len(draws.audited)
-        probes = {} if probed is None else probed.read(row.arrays, row.facts)
-        spent = len(answers) + sum(each.queries for each in probes.values())
-        asked = of_row(answers, row.facts, n, case, spent, probes)
-    retrained: Retrained | None = None
-    if retrain:
-        say("training stored models again", None)
-        crew: dict[str, Any] = {"workers": workers.count, "cluster": workers.cluster, "deadline": workers.deadline}
-        retrained = pool.retrain(retrain, seed=case.seed, **crew)
-    seconds["shadows"] = time.perf_counter() - clock
-    clock = time.perf_counter()
+    clock.seconds["load"] = time.perf_counter() - clock.began
+    measured = gather(case, Store(folder), workers, clock=clock, tell=say, kept=keep, retrain=retrain)
     say("attacking", None)
-    with one_thread():
-        result = conclude(case, asked, draws, outside, pool, shadows, seen[0], no_bystanders)
-    seconds["attacks"] = time.perf_counter() - clock
-    seconds["total"] = time.perf_counter() - began
-    result = result.model_copy(
-        update={
-            "provenance": provenance_of(
-                case, draws, started, seconds, seen[0], retrained, [job.name for job in pool.stored]
-            )
-        }
-    )
+    result = conclude(measured)
     if keep:
         result.save(folder)
     return result
-
-
-def _check_documents(case: Case) -> None:
-    """Refuse what the result could not be saved with, before anything is trained."""
-    plain(
-        {
-            "title": case.title,
-            "plan": case.plan,
-            "recipe": [case.recipe.name, case.recipe.describe()],
-            "target": None if case.target is None else case.target.description,
-            "data": case.dataset.describe(),
-            "warnings": case.warnings,
-        },
-        "the audit",
-    )

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miaudit.attacks import Attack
-from miaudit.auditing.case import Case
-from miaudit.data import Split
-from miaudit.evidence import Capability
-from miaudit.findings import UnitName, question
+from miaudit.auditing.measured import Measured
+from miaudit.data import Copies
+from miaudit.findings import Unit, question
 from miaudit.result import AttackResult
 
 ANSWERED = {
@@ -23,37 +22,89 @@ ANSWERED = {
 }
 """What a record is answered with, by what the target can be attacked with."""
 
-
 _STAGES = ", and for loss-trace the model itself, which answers after each stage of its training"
+_TRACE = ", and the model's losses over its training for attacks that read them"
 
 
-def threat_model(
-    case: Case, capability: Capability, outside: int, *, unit: UnitName = "record", traced: bool = False
-) -> list[str]:
+def threat_model(measured: Measured, unit: Unit) -> list[str]:
     """Return what the attacker is taken to know and to be able to do."""
-    probing = max((sum(question.queries for question in each.questions) for each in case.attacks or ()), default=0)
-    often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
-    training = (
-        "the same training recipe as the target's" if case.target is None else "a recipe believed to be the target's"
-    )
-    further = f"; {outside:,} further records of the population were asked about" if outside else ""
-    of_audited = _apart(case.split)
-    if case.design == "overlapping":
-        of_audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
+    if measured.stored:
+        knowledge = [_stored_access(measured), _stored_training(measured), _stored_data(measured)]
+    else:
+        knowledge = [_access(measured), _training(measured), _data(measured)]
     return [
-        question(unit),
-        f"Access: the target's prediction interface{_STAGES if traced else ' only'}; one query per record, answered with "
-        f"{ANSWERED[capability]}"
-        f"{further}{often}.",
-        f"Knowledge of the training: {training}.",
-        _of_data(case, of_audited),
+        question(unit.name),
+        *knowledge,
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
     ]
 
 
-def _apart(split: Split) -> str:
+def _access(measured: Measured) -> str:
+    questions = [sum(asked.queries for asked in each.questions) for each in measured.attacks or ()]
+    probing, outside = max(questions, default=0), measured.outside
+    further = f"; {outside:,} further records of the population were asked about" if outside else ""
+    often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
+    traced = " only" if measured.evidence.own.trace is None else _STAGES
+    return (
+        f"Access: the target's prediction interface{traced}; one query per record, answered with "
+        f"{ANSWERED[measured.target.capability]}{further}{often}."
+    )
+
+
+def _stored_access(measured: Measured) -> str:
+    traced = "" if measured.evidence.own.trace is None else _TRACE
+    return (
+        f"Access: stored answers, {ANSWERED[measured.target.capability]}{traced}. The model was not asked again: what the file "
+        "says of answers, shadows and memberships is taken on trust."
+    )
+
+
+def _training(measured: Measured) -> str:
+    same = measured.target.source == "trained here"
+    recipe = "the same training recipe as the target's" if same else "a recipe believed to be the target's"
+    return f"Knowledge of the training: {recipe}."
+
+
+def _stored_training(measured: Measured) -> str:
+    m = len(measured.evidence.own.models)
+    return f"Knowledge of the training: {m} shadow models' answers, as stored." if m else "No shadow models."
+
+
+def _data(measured: Measured) -> str:
+    n, figures = measured.split.population, measured.synthesis
+    if figures is not None and figures["method"] == "model-based":
+        return (
+            "Knowledge of the data: the format of a record alone. The shadow models were trained on "
+            f"{n:,} records made from {figures['queries']['total']:,} answers of the target."
+        )
+    if figures is not None and figures["method"] == "marginals":
+        drawn = f"The shadow models were trained on {n:,} records drawn from them."
+        return f"Knowledge of the data: the marginal of each feature. {drawn}"
+    audited = _apart(measured.split.copies)
+    if measured.design == "overlapping":
+        audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
+    if figures is None:
+        return f"Knowledge of the data: {n:,} records of the same population, {audited}"
+    rate, noise = figures["options"]["rate"], figures["options"]["noise"]
+    return (
+        f"Knowledge of the data: {n:,} imperfect records of the same population, with {rate:.0%} of the features "
+        f"changed ({noise}), {audited}"
+    )
+
+
+def _stored_data(measured: Measured) -> str:
+    """Say what was compared by value: never what shadow models were trained on, which the file does not hold."""
+    trained = "what the shadow models were trained on is taken on trust to hold no copy of an audited record"
+    if measured.split.copies is None:
+        return f"Knowledge of the data: the file holds no features, so records were not compared by value; {trained}."
+    return (
+        f"Knowledge of the data: {measured.split.compared} were compared by value, and copies left out (those with rounding, "
+        f"noise or a few changed columns only as far as they stand out from chance); {trained}."
+    )
+
+
+def _apart(copies: Copies | None) -> str:
     """Say how far the population is disjoint from the audited records, as the comparison of their values found."""
-    copies = split.copies
     if copies is None:
         return "disjoint from the target's members and non-members by their record numbers; values were not compared."
     if copies.trained:
@@ -70,58 +121,52 @@ def _apart(split: Split) -> str:
     )
 
 
-def _of_data(case: Case, of_audited: str) -> str:
-    n, figures = len(case.split.population), case.synthesis
-    if figures is None:
-        return f"Knowledge of the data: {n:,} records of the same population, {of_audited}"
-    if figures["method"] == "model-based":
-        return (
-            "Knowledge of the data: the format of a record alone. The shadow models were trained on "
-            f"{n:,} records made from {figures['queries']['total']:,} answers of the target."
-        )
-    if figures["method"] == "marginals":
-        drawn = f"The shadow models were trained on {n:,} records drawn from them."
-        return f"Knowledge of the data: the marginal of each feature. {drawn}"
-    rate, noise = figures["options"]["rate"], figures["options"]["noise"]
-    return (
-        f"Knowledge of the data: {n:,} imperfect records of the same population, with {rate:.0%} of the features "
-        f"changed ({noise}), {of_audited}"
-    )
-
-
-def not_tested(ran: Sequence[Attack], capability: Capability) -> list[str]:
+def not_tested(measured: Measured, ran: Sequence[Attack]) -> list[str]:
     """Return what the attacks that ran leave open."""
-    left = []
-    if not any("overlapping" in attack.needs for attack in ran):
-        left.append(
-            "Attacks that compare a record with models trained with and without it (LiRA, RMIA), which find more at low "
-            "false-positive rates."
-        )
-    elif not any(getattr(attack, "mode", "") == "online" for attack in ran):
-        left.append(
-            "Attacks that compare a record with models trained on it, too (online LiRA and RMIA), which find more at low "
-            'false-positive rates; shadows.design = "overlapping" makes room for them.'
-        )
-    if capability == "labels":
-        left.append("Attackers who see probabilities, weights or gradients.")
-    elif capability in ("signal", "log-likelihood"):
-        left.append(
-            "Attackers who see all that the target answers, not this one number of it, or weights or gradients."
-        )
-    elif capability in ("topk", "rounded"):
-        left.append("Attackers who see all probabilities in full, labels alone, or weights or gradients.")
+    if measured.stored:
+        left = [
+            "Whether the stored answers, and who is said to be a member, are true.",
+            "Attacks marked as skipped, for lack of what their reasons name.",
+            "Attackers who ask the model themselves, see weights or gradients, or may change the training data.",
+        ]
     else:
-        left.append(
-            "Attackers who see only labels, a few classes or rounded probabilities, and those who see weights or gradients."
-        )
+        left = [
+            *_other_attacks(ran),
+            _OTHER_ACCESS.get(measured.target.capability, _OTHER_ACCESS["probabilities"]),
+            "Attackers who may change the training data, and records made to be worst cases (canaries).",
+        ]
     return [
         *left,
-        "Attackers who may change the training data, and records made to be worst cases (canaries).",
-        "Other leaks: attribute inference, reconstruction, property inference, and what all members of the population "
-        "share.",
-        "Other training runs: the figures are of this one target; their intervals cover the choice of records, not the "
-        "seed.",
+        "Other leaks: attribute inference, reconstruction, property inference, and what all members of the population share.",
+        "Other training runs: the figures are of this one target; their intervals cover the choice of records, not the seed.",
     ]
+
+
+_PARTIAL = "Attackers who see all probabilities in full, labels alone, or weights or gradients."
+_NUMBER = "Attackers who see all that the target answers, not this one number of it, or weights or gradients."
+_OTHER_ACCESS = {
+    "labels": "Attackers who see probabilities, weights or gradients.",
+    "topk": _PARTIAL,
+    "rounded": _PARTIAL,
+    "signal": _NUMBER,
+    "log-likelihood": _NUMBER,
+    "probabilities": "Attackers who see only labels, a few classes or rounded probabilities, and those who see weights or "
+    "gradients.",
+}
+
+
+def _other_attacks(ran: Sequence[Attack]) -> list[str]:
+    if not any("overlapping" in attack.needs for attack in ran):
+        return [
+            "Attacks that compare a record with models trained with and without it (LiRA, RMIA), which find more at low "
+            "false-positive rates."
+        ]
+    if not any(getattr(attack, "mode", "") == "online" for attack in ran):
+        return [
+            "Attacks that compare a record with models trained on it, too (online LiRA and RMIA), which find more at low "
+            'false-positive rates; shadows.design = "overlapping" makes room for them.'
+        ]
+    return []
 
 
 def oddities(contact: Mapping[str, Any] | None) -> list[str]:

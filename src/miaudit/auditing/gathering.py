@@ -1,0 +1,302 @@
+"""From a Case to what is Measured: the target asked, shadow models trained, and their answers put together as evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
+from miaudit.auditing.case import Case
+from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
+from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
+from miaudit.auditing.provenance import Clock, Origin
+from miaudit.auditing.scope import oddities
+from miaudit.auditing.shadow_data import on_synthetic
+from miaudit.auditing.workers import Workers
+from miaudit.data import Dataset, features
+from miaudit.data.records import densified, take_records
+from miaudit.documents import plain
+from miaudit.errors import PoolError
+from miaudit.evidence import Population, Probes
+from miaudit.findings import Operating
+from miaudit.probes import Probed
+from miaudit.recipes import device_name
+from miaudit.seeds import child_seed
+from miaudit.shadows.design import Draws
+from miaudit.shadows.engine import Progress
+from miaudit.shadows.pool import Retrained, ShadowEvidence, ShadowPool, training_oddities
+from miaudit.store import Store
+from miaudit.targets.seen import answered_classes, reduce_alike
+from miaudit.threads import one_thread
+
+_MOST_CATEGORIES = 1000  # with a column each
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """What came of one training: the target's answers, and the facts of each shadow model by number."""
+
+    asked: Asked
+    shadows: dict[int, dict[str, Any]]
+    progress: Progress
+    retrained: Retrained | None
+
+
+def gather(
+    case: Case, store: Store, workers: Workers, *, clock: Clock, tell: Tell, kept: bool = True, retrain: int = 0
+) -> Measured:
+    """Ask or train the target, train what the store lacks of the shadow models, and return what was seen.
+
+    Parameters
+    ----------
+    case
+        What to audit.
+    store
+        Where rows lie, and answers of the target.
+    workers
+        What trains, and until when.
+    clock
+        Gets the seconds of each stage.
+    tell
+        Told how far it is.
+    kept
+        Whether the store outlives the audit.
+    retrain
+        How many models whose rows were found to train again and to compare.
+    """
+    _check_documents(case)
+    store.sweep()
+    if case.target is not None:
+        case.target.order = child_seed(case.seed, "questions")
+        case.target.open(store.folder / "target" if kept else None, workers.deadline, lambda text: tell(text, None))
+    if case.shadow_data != "real":
+        with clock.stage("synthesis"):
+            case = on_synthetic(case, store.folder, deadline=workers.deadline, say=tell)
+    draws, outside = draws_of(case)
+    apart, no_bystanders = bystanders_of(case)
+    if kept:
+        save_draws(case, draws, outside, store, apart)
+    probed = probed_by(case, draws)
+    pool = ShadowPool(
+        *(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows")),
+        probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
+        twice=True,
+        kept=kept,
+        apart=apart,
+    )
+    with clock.stage("shadows"):
+        trained = _train(case, pool, outside, probed, workers, tell, retrain)
+    if pool.apart is not None and not pool.bystanders:
+        no_bystanders = f"none of {len(pool.apart)} bystanders could be trained"
+    with one_thread():
+        return _measured(case, pool, outside, trained, clock, no_bystanders)
+
+
+def _check_documents(case: Case) -> None:
+    """Refuse what the result could not be saved with, before anything is trained."""
+    plain(
+        {
+            "title": case.title,
+            "plan": case.plan,
+            "recipe": [case.recipe.name, case.recipe.describe()],
+            "target": None if case.target is None else case.target.description,
+            "data": case.dataset.describe(),
+            "warnings": list(case.warnings),
+        },
+        "the audit",
+    )
+
+
+def _train(
+    case: Case,
+    pool: ShadowPool,
+    outside: NDArray[np.int64],
+    probed: Probed | None,
+    workers: Workers,
+    tell: Tell,
+    retrain: int,
+) -> _Trained:
+    """Ask the target, or train it as a row like any other, and train the shadow models."""
+    own = [] if case.target is not None else [target_job(case, outside, probed)]
+    early = [job for job in own if stored_early(case, job, pool.store)]
+    asked: Asked | None = None
+    if case.target is not None:
+        tell("asking the target", None)
+        meet(case.target, case, outside, probed, tell)
+        asked = ask(case.target, case, outside, probed)
+    what = "training the target and shadow models" if own else "training shadow models"
+    seen: list[Progress] = []
+
+    def told(progress: Progress) -> None:
+        progress = replace(progress, found=progress.found - len(early), done=progress.done + len(early))
+        seen[:] = [progress]
+        tell(what, progress)
+
+    crew: dict[str, Any] = {"workers": workers.count, "cluster": workers.cluster, "deadline": workers.deadline}
+    shadows = pool.run(**crew, minimum=case.minimum, also=own, tell=told, early=early)
+    if asked is None:
+        asked = _of_target(case, pool, own[0].key, probed)
+    retrained: Retrained | None = None
+    if retrain:
+        tell("training stored models again", None)
+        retrained = pool.retrain(retrain, seed=case.seed, **crew)
+    return _Trained(asked, shadows, seen[0], retrained)
+
+
+def _of_target(case: Case, pool: ShadowPool, key: str, probed: Probed | None) -> Asked:
+    """Return what a target that was trained here answered."""
+    row = pool.store.get(key)
+    if row is None:
+        raise PoolError(f"the target's row is gone from {pool.store.folder}; run the audit again")
+    answers = row.arrays["outputs"]
+    probes = {} if probed is None else probed.read(row.arrays, row.facts)
+    spent = len(answers) + sum(each.queries for each in probes.values())
+    return of_row(answers, row.facts, len(pool.draws.audited), case, spent, probes)
+
+
+def _measured(
+    case: Case,
+    pool: ShadowPool,
+    outside: NDArray[np.int64],
+    trained: _Trained,
+    clock: Clock,
+    no_bystanders: str | None,
+) -> Measured:
+    dataset, asked, audited = case.dataset, trained.asked, pool.draws.audited
+    evidence = _evidence(case, asked, pool, outside, trained.shadows)
+    return Measured(
+        title=case.title,
+        seed=case.seed,
+        evidence=evidence,
+        member=np.arange(len(audited)) < len(case.split.members),
+        classes=dataset.classes,
+        data=dataset.describe(),
+        target=_target(case, asked),
+        split=_split(case, pool.draws),
+        shadows=_shadows(case, pool, trained),
+        origin=_origin(case, pool, trained, clock),
+        attacks=case.attacks,
+        shokri=case.attack,
+        operating=Operating(case.threshold, case.delta),
+        unit=case.unit,
+        contents=dataset.take(audited).contents,
+        records=features(take_records(dataset.X, audited), dataset.schema),
+        probes=_with_shadows(asked.probes, pool, trained.shadows),
+        ids=audited if dataset.ids is None else dataset.ids[audited],
+        slices={name: of[audited] for name, of in case.slices.items()},
+        no_bystanders=no_bystanders,
+        synthesis=case.synthesis,
+        warnings=tuple(case.warnings),
+    )
+
+
+def _evidence(
+    case: Case, asked: Asked, pool: ShadowPool, outside: NDArray[np.int64], shadows: Iterable[int]
+) -> ShadowEvidence:
+    dataset, audited = case.dataset, pool.draws.audited
+    n, about = len(audited), outside if asked.outside is not None else outside[:0]
+    numbers = _numbers(dataset, np.concatenate([audited, about]))
+    population = None
+    if asked.outside is not None:
+        population = Population(asked.outside, dataset.y[outside], features=None if numbers is None else numbers[n:])
+    top = answered_classes(asked.outputs) if asked.capability == "topk" else None
+    evidence = pool.evidence(
+        shadows,
+        asked.outputs,
+        audited,
+        outside=population,
+        features=None if numbers is None else numbers[:n],
+        people=dataset.people,
+        alike=partial(reduce_alike, top=top, decimals=asked.decimals),
+    )
+    return evidence if asked.trace is None else evidence._replace(own=evidence.own.replace(trace=asked.trace))
+
+
+def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Return records as numbers for attacks that learn from them; None for sparse ones.
+
+    Texts have a column for each that there is, so where there are many they are hashed into a fixed number.
+    """
+    X, schema = take_records(dataset.X, index), dataset.schema
+    if schema.sparse:
+        return None
+    if sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
+        return np.asarray(schema.encode(X))
+    return densified(features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers)
+
+
+def _with_shadows(probes: dict[str, Probes], pool: ShadowPool, shadows: Iterable[int]) -> dict[str, Probes]:
+    """Return what came of the target's probes, with the votes of the shadow models on the same variants."""
+    return {
+        question: answers if answers.votes is None else replace(answers, shadow_votes=pool.probes(shadows, question))
+        for question, answers in probes.items()
+    }
+
+
+def _target(case: Case, asked: Asked) -> TargetFacts:
+    synthesis = 0 if case.synthesis is None else case.synthesis["queries"]["total"]
+    return TargetFacts(
+        description=asked.description,
+        source=case.source,
+        type=asked.type,
+        reason=asked.reason,
+        capability=asked.capability,
+        decimals=asked.decimals,
+        queries=asked.queries + synthesis,
+        contact=asked.contact,
+        warnings=(*oddities(asked.contact), *asked.remarks),
+    )
+
+
+def _split(case: Case, draws: Draws) -> SplitFacts:
+    return SplitFacts(
+        population=len(case.split.population),
+        copies=case.split.copies,
+        duplicates=case.split.duplicates,
+        grouped_by=case.split.group_name,
+        shadow_train=draws.train.shape[1],
+        shadow_test=draws.test.shape[1],
+        draws_sha256=draws.sha256,
+    )
+
+
+def _shadows(case: Case, pool: ShadowPool, trained: _Trained) -> ShadowFacts:
+    facts, warnings = trained.shadows.values(), training_oddities(pool.unknown, trained.shadows, trained.progress)
+    drawn = pool.draws.train.shape[1]
+    if pool.apart is not None and pool.apart.shape[1] < drawn:
+        warnings.append(
+            f"Bystanders were trained on {pool.apart.shape[1]} records, all that the population has, shadow models on "
+            f"{drawn}: they may show less than they would of sides that differ in how hard they are."
+        )
+    if pool.failures:
+        warnings.append(
+            f"{len(pool.failures)} of {case.shadows} shadow models could not be trained; see shadows.failures."
+        )
+    return ShadowFacts(
+        recipe=case.recipe.name,
+        asked=case.shadows,
+        train_accuracy=float(np.mean([each["train_accuracy"] for each in facts])),
+        test_accuracy=float(np.mean([each["test_accuracy"] for each in facts])),
+        failures=tuple(pool.failures),
+        data=case.shadow_data,
+        warnings=tuple(warnings),
+    )
+
+
+def _origin(case: Case, pool: ShadowPool, trained: _Trained, clock: Clock) -> Origin:
+    source = {} if case.target is None else case.target.facts()
+    parts = {
+        "device": device_name(case.recipe),
+        "retrained": None if trained.retrained is None else asdict(trained.retrained),
+        "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
+        "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": pool.draws.sha256, **case.hashes},
+        "recipe": plain(case.recipe.describe(), "recipe"),
+        "plan": case.plan,
+        **({"target": source} if source else {}),
+    }
+    return Origin(clock, parts, trained.progress, tuple(job.name for job in pool.stored))
