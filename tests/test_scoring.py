@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from miaudit.auditing.layout import ARRAYS, SIGNALS
 from miaudit.auditing.scoring import score
-from miaudit.auditing.stored import ARRAYS, read_outputs, stored_outputs
+from miaudit.auditing.stored import read_outputs, stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
 from miaudit.result import Result
@@ -236,7 +237,7 @@ def test_the_page_tells_every_array_and_its_example_runs(tmp_path, monkeypatch):
     table = set(
         re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `")))
     )
-    assert table == {*ARRAYS, "slice_NAME"}
+    assert table == {*ARRAYS, *SIGNALS, "slice_NAME"}
     world = worlds.gaussian(1.0, n=100, overlapping=True)
 
     class Model:
@@ -246,11 +247,15 @@ def test_the_page_tells_every_array_and_its_example_runs(tmp_path, monkeypatch):
         def predict_proba(self, records):
             return self.said
 
+        def predict(self, records):
+            return self.said[:, 0]
+
     names = {
         "model": Model(world.evidence.target),
         "records": None,
         "classes_of_records": world.evidence.labels,
         "was_trained_on": world.member,
+        "truth": np.ones(len(world.member)),
         "shadow_models": [Model(said) for said in world.evidence.shadows],
         "inside": world.evidence.inside,
     }

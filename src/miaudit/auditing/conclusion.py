@@ -12,10 +12,12 @@ from miaudit.attacks import Attack, Planned, attack_name, plan_attacks, with_flo
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.scope import mismatches, not_tested, threat_model, unscored
 from miaudit.data import Copies
-from miaudit.evidence import Bools, Evidence, Probes
+from miaudit.evidence import Bools, Evidence, Ints, Probes
 from miaudit.findings import Findings, Trial, Unit, accuracies, blind_control, examine, skipped, unit_of
 from miaudit.result import BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.threads import one_thread
+
+_NO_CLASSES = "the answers are one number a record, which says nothing of classes"
 
 
 def conclude(measured: Measured) -> Result:
@@ -24,7 +26,7 @@ def conclude(measured: Measured) -> Result:
     with measured.origin.clock.stage("attacks"), one_thread():
         unit = _unit(measured)
         planned = {_name(each.attack, measured): each for each in _planned(measured)}
-        correct = evidence.predicted == evidence.audited_labels
+        correct = evidence.predicted == evidence.audited_labels if measured.of_classes else None
         blind = _blind(measured, unit)
         findings = _findings(measured, planned, blind, unit)
     ran = [planned[each.name].attack for each in findings.attacks if each.status == "ran"]
@@ -89,13 +91,17 @@ def _blind(measured: Measured, unit: Unit) -> BlindControl:
         return BlindControl(method="none", auc=Interval.undefined(reason), confounded=None, reason=reason)
     return blind_control(
         records.numbers,
-        measured.evidence.own.audited_labels,
+        _labels(measured),
         measured.member,
         seed=measured.seed,
         plain=records.plain,
         unread=records.unread,
         unit=unit,
     )
+
+
+def _labels(measured: Measured) -> Ints | None:
+    return measured.evidence.own.audited_labels if measured.of_classes else None
 
 
 def _findings(measured: Measured, planned: dict[str, Planned], blind: BlindControl, unit: Unit) -> Findings:
@@ -106,7 +112,7 @@ def _findings(measured: Measured, planned: dict[str, Planned], blind: BlindContr
             if each.runs
         ],
         measured.member,
-        measured.evidence.own.audited_labels,
+        _labels(measured),
         measured.classes,
         seed=measured.seed,
         blind=blind,
@@ -139,18 +145,23 @@ def _read_by(attack: Attack, measured: Measured) -> Evidence:
     return (direct or own).replace(probes=probes)
 
 
-def _warnings(measured: Measured, findings: Findings, blind: BlindControl, correct: Bools, unit: Unit) -> list[str]:
+def _warnings(
+    measured: Measured, findings: Findings, blind: BlindControl, correct: Bools | None, unit: Unit
+) -> list[str]:
     member, shadows = measured.member, measured.shadows
     kept = np.ones(len(member), bool) if measured.kept is None else measured.kept
     sizes = int((kept & member).sum()), int((kept & ~member).sum()), measured.split.population
-    right = float(correct[member].mean()), float(correct[~member].mean())
+    unlike: list[str] = []
+    if correct is not None:
+        right = float(correct[member].mean()), float(correct[~member].mean())
+        unlike = mismatches(*right, shadows.train_accuracy, shadows.test_accuracy, trained_here=_trained_here(measured))
     return [
         *([] if measured.split.copies is None else measured.split.copies.sentences(*sizes)),
         *measured.warnings,
         *unit.warnings,
         *([] if measured.records is not None else [f"The model-free control did not run: {blind.reason}."]),
         *measured.target.warnings,
-        *mismatches(*right, shadows.train_accuracy, shadows.test_accuracy, trained_here=_trained_here(measured)),
+        *unlike,
         *unscored(findings.attacks),
         *shadows.warnings,
     ]
@@ -160,13 +171,16 @@ def _trained_here(measured: Measured) -> bool:
     return measured.target.source == "trained here"
 
 
-def _target(measured: Measured, correct: Bools, unit: Unit) -> TargetResult:
+def _target(measured: Measured, correct: Bools | None, unit: Unit) -> TargetResult:
     target = measured.target
+    known: object = None if correct is None else accuracies(correct, measured.member, unit)
+    none = {"train_accuracy": None, "test_accuracy": None, "accuracy_reason": _NO_CLASSES}
     return TargetResult.of(
-        accuracies(correct, measured.member, unit),
+        known,
+        **({} if measured.of_classes else none),
         description=target.description,
         source=target.source,
-        classes=len(measured.classes),
+        classes=len(measured.classes) if measured.of_classes else None,
         outputs=target.type,
         outputs_reason=target.reason,
         capability=target.capability,

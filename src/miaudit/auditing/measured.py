@@ -32,7 +32,7 @@ class TargetFacts:
 
     description: str
     source: Source
-    type: Type
+    type: Type | Literal["signal"]
     reason: str | None
     capability: Capability
     decimals: int | None
@@ -88,7 +88,7 @@ class Measured:
     member
         (n,) who is a member of the target's training set.
     classes
-        Their names.
+        Their names; none where the answers are signals.
     data
         The data set, as the result describes it.
     target, split, shadows
@@ -159,6 +159,11 @@ class Measured:
         """How many records outside the audit the target was asked about."""
         population = self.evidence.own.population
         return 0 if population is None else len(population.labels)
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether the answers are about classes; else they are signals, one number a record."""
+        return self.evidence.own.measure is None
 
     @property
     def stored(self) -> bool:

@@ -17,8 +17,8 @@ ANSWERED = {
     "rounded": "a rounded probability per class",
     "topk": "the probabilities of a few classes",
     "labels": "the predicted class alone",
-    "signal": "one number, a signal of membership",
-    "log-likelihood": "one number, the log-likelihood of the record",
+    "signal": "one number a record, a signal",
+    "log-likelihood": "one number a record, a log-likelihood",
 }
 """What a record is answered with, by what the target can be attacked with."""
 
@@ -33,7 +33,7 @@ def threat_model(measured: Measured, unit: Unit) -> list[str]:
     else:
         knowledge = [_access(measured), _training(measured), _data(measured)]
     return [
-        question(unit.name),
+        question(unit.name, classes=measured.of_classes),
         *knowledge,
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
     ]
@@ -53,9 +53,11 @@ def _access(measured: Measured) -> str:
 
 def _stored_access(measured: Measured) -> str:
     traced = "" if measured.evidence.own.trace is None else _TRACE
+    measure = measured.evidence.own.measure
+    called = "" if measure is None or measure.name == "signal" else f" ({measure.name})"
     return (
-        f"Access: stored answers, {ANSWERED[measured.target.capability]}{traced}. The model was not asked again: what the file "
-        "says of answers, shadows and memberships is taken on trust."
+        f"Access: stored answers, {ANSWERED[measured.target.capability]}{called}{traced}. The model was not asked again: what "
+        "the file says of answers, shadows and memberships is taken on trust."
     )
 
 

@@ -6,20 +6,22 @@ docs/outputs.md is the layout. Everything is checked here, so that what comes ou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.auditing.layout import ARRAYS, SLICE, check_names_of
+from miaudit.auditing.stored_signals import OF_SIGNALS, signal_evidence
 from miaudit.data.arrays import shown
 from miaudit.data.naming import as_names, check_names
 from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
-from miaudit.errors import DataError, nearest
+from miaudit.errors import DataError
 from miaudit.evidence import Bools, Evidence, Population, Variants
 from miaudit.evidence.answers import (
     Capability,
@@ -37,29 +39,6 @@ from miaudit.evidence.answers import (
 from miaudit.stats import numbered
 from miaudit.targets.seen import answered_classes, reduce_alike
 
-ARRAYS = {
-    "target": "(n, classes) answers of the target on the audited records, or (n,) predicted classes",
-    "labels": "(n,) true classes; where `asked` names further records, theirs after those of the audited ones",
-    "member": "(n,) was the record in the target's training set",
-    "shadows": "(m, n, classes) answers of m shadow models on the audited records, or (m, r, classes) with `asked`",
-    "inside": "(m, n) or (m, r): was the record of this row in this shadow's training set",
-    "asked": "(m, r) which record each row of a shadow is about",
-    "population_target": "(p, classes) answers of the target on records outside the audit",
-    "population_labels": "(p,) their true classes",
-    "population_shadows": "(m, p, classes) answers of the shadows on them",
-    "population_features": "(p, d) the numbers they consist of",
-    "variants_target": "(q, n, classes) answers of the target on q variants of each audited record",
-    "variants_shadows": "(q, m, n, classes) answers of the shadows on the same variants",
-    "bystanders": "(b, n, classes) answers to the audited records of models that were trained on none of them",
-    "features": "(n, d) the numbers the audited records consist of",
-    "trace": "(n, stages) loss of the target on each audited record after each stage of its training, the last one final",
-    "ids": "(n,) what to call the audited records",
-    "group": "the person each record belongs to: (n,), or as long as labels",
-    "classes": "(classes,) names of the classes",
-    "kind": "what the answers are, as target.outputs of a plan; default: decided from all of them",
-}
-"""Every array of the layout and what it holds; ``slice_NAME`` arrays, (n,) each, stand beside them."""
-
 DIMENSIONS = {
     "population_target": 2,
     "variants_target": 3,
@@ -70,7 +49,6 @@ DIMENSIONS = {
 }
 SHADOWS = ("shadows", "population_shadows", "variants_shadows", "bystanders")
 
-SLICE = "slice_"
 SAY = (
     'kind="..." in the file: probabilities sum to 1; for answers on the top classes only, zeros elsewhere, add kind="topk"; '
     'for logits add kind="logits"'
@@ -90,10 +68,10 @@ class StoredOutputs:
     own: Evidence
     direct: Evidence | None
     member: Bools  # (n,)
-    classes: tuple[str, ...]
-    kind: Kind
+    classes: tuple[str, ...]  # none where the answers are signals
+    kind: Kind | None
     capability: Capability
-    type: Type = "probabilities"
+    type: Type | Literal["signal"] = "probabilities"
     reason: str = ""
     decimals: int | None = None  # most seen in the target's probabilities; None: more than six
     shadow_accuracy: tuple[float | None, float | None] = (None, None)  # on what they were trained on, and on all else
@@ -136,7 +114,9 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     DataError
         If an array is missing, unknown, of the wrong shape or not usable.
     """
-    _names(arrays)
+    check_names_of(arrays)
+    if OF_SIGNALS in arrays:
+        return _of_signals(arrays, name, sha256)
     labels, member = _whole(arrays["labels"], "labels"), _truths(arrays["member"], "member")
     for key, values in (("labels", labels), ("member", member)):
         if values.ndim != 1:
@@ -147,13 +127,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
             "target, labels and member must tell of the same records; their shapes are "
             f"{arrays['target'].shape}, {labels.shape} and {member.shape}"
         )
-    if not n:
-        raise DataError("member is empty; give answers on members and on non-members")
-    if member.all() or not member.any():
-        raise DataError(
-            f"all {n} records are {'members' if member.all() else 'non-members'}; an attack is measured on both, so "
-            "give answers on records of either side"
-        )
+    _check_sides(member)
     declared = _declared(arrays)
     told = _of_target(arrays, labels, declared)
     width = told.width
@@ -196,6 +170,54 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     )
 
 
+def _of_signals(arrays: _Arrays, name: str, sha256: str) -> StoredOutputs:
+    """Make evidence of arrays that hold one number per answer, which says nothing of classes."""
+    member = _truths(arrays["member"], "member")
+    if member.ndim != 1:
+        raise DataError(f"member must be {ARRAYS['member']}; its shape is {member.shape}")
+    _check_sides(member)
+    inside = _truths(arrays["inside"], "inside") if "inside" in arrays else None
+    asked = _whole(arrays["asked"], "asked") if "asked" in arrays else None
+    records = len(member) if asked is None else max(len(member), int(asked.max(initial=0)) + 1)
+    beside = {key: _numbers(arrays, key) for key in ("features", "population_features")}
+    people = _people(arrays, len(member), records)
+    for key in ("signal_target", "signal_shadows", "population_target", "population_shadows", "bystanders"):
+        if key in arrays:
+            _check_finite(arrays[key], key)
+    evidence = signal_evidence(arrays, len(member), inside=inside, asked=asked, people=people, **beside)
+    own, direct = _direct(evidence)
+    measure = evidence.measure
+    assert measure is not None
+    return StoredOutputs(
+        own=own,
+        direct=direct,
+        member=member,
+        classes=(),
+        kind=None,
+        capability="log-likelihood" if measure.log_likelihood else "signal",
+        type="signal",
+        reason=measure.name,
+        ids=_column(arrays, "ids", len(member)),
+        contents=None if own.features is None else _contents(own.features, own.audited_labels),
+        slices={key[len(SLICE) :]: _slice(arrays, key, len(member)) for key in arrays if key.startswith(SLICE)},
+        warnings=tuple(_odd(own.target, own.shadows)),
+        name=name,
+        sha256=sha256,
+    )
+
+
+def _check_sides(member: Bools) -> None:
+    """Refuse records of one side only."""
+    n = len(member)
+    if not n:
+        raise DataError("member is empty; give answers on members and on non-members")
+    if member.all() or not member.any():
+        raise DataError(
+            f"all {n} records are {'members' if member.all() else 'non-members'}; an attack is measured on both, so "
+            "give answers on records of either side"
+        )
+
+
 def _read(path: Path) -> tuple[_Arrays, str]:
     try:
         with path.open("rb") as raw:
@@ -206,7 +228,7 @@ def _read(path: Path) -> tuple[_Arrays, str]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     with open_npz(path) as file:
         try:
-            _names(file.headers)
+            check_names_of(file.headers)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         _sizes(file)
@@ -217,38 +239,14 @@ def _sizes(file: Arrays) -> None:
     """Refuse what memory does not hold: the arrays, or the probabilities that labels stand for."""
     headers = file.headers
     file.require_room(list(headers))
+    if OF_SIGNALS in headers:
+        return
     target, classes = headers["target"].shape, headers.get("classes")
     if len(target) == 1 and classes is not None and classes.shape:
         n, width = target[0], classes.shape[0]
         require_room(
             4 * n * width, f"labels of {n:,} records in {width:,} classes, as vectors of {width:,} numbers each"
         )
-
-
-def _names(arrays: Collection[str]) -> None:
-    for key in arrays:
-        if key not in ARRAYS and not (key.startswith(SLICE) and len(key) > len(SLICE)):
-            hint = nearest(key, ARRAYS) or f"known are {', '.join(ARRAYS)} and {SLICE}NAME"
-            raise DataError(f"unknown array {key!r}; {hint}")
-    for key in ("target", "labels", "member"):
-        if key not in arrays:
-            raise DataError(f"there is no array {key!r}: {ARRAYS[key]}; the file has {', '.join(arrays) or 'none'}")
-    together = [
-        ("shadows", "inside"),
-        ("asked", "shadows"),
-        ("population_target", "population_labels"),
-        ("population_shadows", "population_target"),
-        ("population_features", "population_target"),
-        ("variants_target", "variants_shadows"),
-        ("variants_shadows", "variants_target"),
-        ("inside", "shadows"),
-        ("population_labels", "population_target"),
-    ]
-    for one, other in together:
-        if one in arrays and other not in arrays:
-            raise DataError(f"{one!r} needs {other!r} beside it: {ARRAYS[other]}")
-    if "asked" in arrays and "variants_target" in arrays:
-        raise DataError("variants need shadows that answered the audited records in order; leave out 'asked'")
 
 
 def _declared(arrays: _Arrays) -> Type | None:
