@@ -353,14 +353,14 @@ def test_an_attack_that_bystanders_cannot_check_claims_nothing_where_others_show
     trials = [Trial(attack, world.evidence, attack_name(attack)) for attack in attacks]
     options = {"seed": 0, "blind": PASSED}
     found = examine(trials, world.member, world.evidence.audited_labels, tuple("abcde"), **options)
-    assert found.verdict.kind == "confounded"
+    assert found.verdict_kind == "confounded"
     assert found.controls.bystander.unchecked == [attack_name(attacks[2])]
     assert "it asks the target itself" in found.attacks[2].bystander.reason
     off = examine(
         trials, world.member, world.evidence.audited_labels, tuple("abcde"), no_bystanders="why not", **options
     )
-    assert off.verdict.kind == "leak"
-    assert off.verdict.sentence.endswith("how hard they are could not be checked: why not.")
+    assert off.verdict_kind == "leak"
+    assert off.verdict.endswith("how hard they are could not be checked: why not.")
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def test_seven_attacks_on_nothing_report_a_leak_in_at_most_one_audit_of_twenty()
     trials = 50
     every = [found(worlds.exchangeable(seed, n=120, shadows=4, overlapping=True)) for seed in range(trials)]
     most = binom.ppf(0.999, trials, 0.05)
-    assert sum(each.verdict.kind == "leak" for each in every) <= most
+    assert sum(each.verdict_kind == "leak" for each in every) <= most
     assert sum(any(g.above_chance for g in each.groups[0].groups) for each in every) <= most
     for place in range(len(ATTACKS)):
         results = [each.attacks[place] for each in every]
@@ -144,7 +144,7 @@ def test_what_found_nothing_says_what_it_could_have_found():
     first = 1 - 0.02 / len(ATTACKS) / 2  # half of the error of the test for a few
     assert expected.tpr[2].value == pytest.approx(stats.detectable_exposed(200, 200, 0.001, confidence=first).value)
     assert expected.exposed == pytest.approx(expected.tpr[2].value, abs=0.001)
-    assert "by the 7 attacks that were run" in quiet.verdict.sentence
+    assert "by the 7 attacks that were run" in quiet.verdict
     few = power(2, 2)
     assert few.tpr[0].value is None
     assert few.tpr[0].reason
@@ -159,7 +159,7 @@ def test_a_few_exposed_records_are_a_leak_though_the_area_is_not_above_chance():
     target[exposed, world.evidence.audited_labels[exposed]] = 1 - 4e-9
     few = worlds.World(world.evidence.replace(target=target), world.member)
     assert stats.auc_interval(*_sides(few), confidence=0.95).low < 0.5
-    verdict = found(few, (Threshold(), Gap())).verdict.sentence
+    verdict = found(few, (Threshold(), Gap())).verdict
     assert verdict.startswith(
         "Membership of some records leaks: 'threshold' ranks 25 of 1000 members above all 1000 non-members, where chance "
         "explains at most 7; no AUC of 2 attacks is above chance; 'threshold', named beforehand, has AUC 0.5"
@@ -172,7 +172,7 @@ def _sides(world):
 
 
 def test_the_verdict_names_the_strongest_attack_and_what_it_finds_at_a_low_rate():
-    verdict = found(worlds.memoriser(n=1000, overlapping=True)).verdict.sentence
+    verdict = found(worlds.memoriser(n=1000, overlapping=True)).verdict
     assert verdict.startswith("Membership leaks. The attack '")
     assert "'threshold' ranks" in verdict
     assert "the highest AUC of 7 attacks" in verdict
@@ -190,9 +190,7 @@ def test_the_blind_check_comes_first_in_the_verdict_on_either_side_of_one_half(p
     blind = blind_control(x, labels, member, seed=0)
     assert blind.confounded
     assert (blind.auc.value < 0.5) == paired
-    assert found(world, (Threshold(), Gap()), blind=blind).verdict.sentence.startswith(
-        "Confounded: the raw records alone "
-    )
+    assert found(world, (Threshold(), Gap()), blind=blind).verdict.startswith("Confounded: the raw records alone ")
 
 
 def test_an_attack_named_beforehand_finds_no_group_in_noise():

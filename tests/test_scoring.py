@@ -16,7 +16,7 @@ from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import read_outputs, stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
-from miaudit.result import Result
+from miaudit.result import Result, sentence
 from miaudit.testing import worlds
 
 
@@ -51,6 +51,11 @@ def test_a_whole_audit_from_a_file_alone(leaky, tmp_path):
     result = Result.load(tmp_path / "audit")
     assert json.loads(done.stdout) == json.loads(result.to_json())
     assert result.verdict.startswith("Membership leaks. The attack '")
+    finding, controls = result.finding, result.controls
+    assert (finding.kind, finding.basis, finding.attack, finding.n.members) == ("leak", "area", result.headline, 200)
+    assert sentence(finding, result.attacks, controls.null, controls.blind) == result.verdict
+    with pytest.raises(ValueError, match="finding.kind"):
+        Result.model_validate({**json.loads(done.stdout), "verdict_kind": "inverted"})
     ran = {attack.name for attack in result.attacks if attack.status == "ran"}
     assert {"gap", "threshold", "attack-p", "lira", "lira offline", "rmia", "attack-r", "quantile"} <= ran
     assert all(attack.reason for attack in result.attacks if attack.status == "skipped")

@@ -158,7 +158,7 @@ def test_an_examination_of_signals_says_nothing_of_classes_and_finds_the_leak(ov
     ]
     trials = [Trial(each.attack, world.evidence, each.name, strongest=each.strongest) for each in ran]
     findings = examine(trials, world.member, None, (), seed=0, blind=UNCHECKED, slices={"half": np.arange(300) % 2})
-    assert findings.verdict.kind == "leak"
+    assert findings.verdict_kind == "leak"
     assert [grouping.column for grouping in findings.groups] == ["half"]
     assert findings.controls.null is not None
     assert findings.controls.null.at_chance
@@ -182,7 +182,7 @@ def test_nothing_is_found_in_signals_that_do_not_leak(trials: int) -> None:
     for seed in range(trials):
         world = worlds.signal(0.0, n=120, shadows=6, seed=seed)
         of = [Trial(each, world.evidence, str(each)) for each in attacks]
-        leaks += examine(of, world.member, None, (), seed=seed, blind=UNCHECKED).verdict.kind == "leak"
+        leaks += examine(of, world.member, None, (), seed=seed, blind=UNCHECKED).verdict_kind == "leak"
     assert leaks <= binom.isf(0.01, trials, 0.05)
 
 

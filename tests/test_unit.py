@@ -38,7 +38,7 @@ def test_people_of_one_population_are_seldom_called_a_leak_or_confounded(name):
     trials = 8
     every = [found(quiet(seed, n=80, records=6), name=name, seed=seed) for seed in range(trials)]
     most = binom.ppf(0.999, trials, 0.05)
-    assert sum(each.verdict.sentence.startswith(("Membership", "Confounded")) for each in every) <= most
+    assert sum(each.verdict.startswith(("Membership", "Confounded")) for each in every) <= most
     assert sum(bool(each.controls.blind.confounded) for each in every) <= most
     assert any(each.controls.blind.confounded is False for each in every)
     assert all(null.at_chance for each in every for null in [each.controls.null, *each.controls.nulls])
@@ -48,9 +48,9 @@ def test_people_of_one_population_are_seldom_called_a_leak_or_confounded(name):
 
 def test_a_leak_of_people_is_found_where_records_hardly_show_it():
     each = found(quiet(1, n=200, correlation=0.0, shift=0.4))
-    assert each.verdict.sentence.startswith("Membership leaks")
-    assert "AUC per person" in each.verdict.sentence
-    assert "100 people who are members and 100 who are not, with 2000 records" in each.verdict.sentence
+    assert each.verdict.startswith("Membership leaks")
+    assert "AUC per person" in each.verdict
+    assert "100 people who are members and 100 who are not, with 2000 records" in each.verdict
     threshold = each.attacks[0]
     assert (threshold.unit, threshold.person.n, threshold.person.members) == ("person", 200, 100)
     assert threshold.of_unit is threshold.person
@@ -74,7 +74,7 @@ def test_rates_of_records_have_no_interval_and_say_why():
     assert record.attacks[0].operating_point is None
     assert "no independent draws" in record.attacks[0].figures_reason
     assert record.attacks[0].of_unit is record.attacks[0]
-    assert "400 records, of 20 people among members and 20 among non-members" in record.verdict.sentence
+    assert "400 records, of 20 people among members and 20 among non-members" in record.verdict
     decided = [a for a in found(quiet(2)).attacks if a.pooled is not None]
     assert decided
     assert all(a.pooled.accuracy_low is None and a.pooled.interval_reason for a in decided)

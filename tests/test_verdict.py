@@ -64,8 +64,8 @@ def blurred():
 
 def test_a_leak_upside_down_is_never_called_none():
     result = found(blurred())
-    assert result.verdict.kind == "inverted"
-    text = result.verdict.sentence
+    assert result.verdict_kind == "inverted"
+    text = result.verdict
     assert text.startswith("Members are told from non-members the wrong way round. 2 of 2 attacks rank members below")
     assert "turns the score round learns who is a member" in text
     assert "sides are not swapped" in text
@@ -77,12 +77,13 @@ def test_one_inverted_attack_among_many_is_said_beside_a_leak_and_beside_none():
     up, member = shifted(1.0)
     down = -shifted(1.0, seed=1)[0]
     noise = [shifted(0.0, seed=seed)[0] for seed in range(10, 13)]
-    leak = of_scores([up, down, *noise], member).verdict
-    assert leak.kind == "leak"
-    assert "1 of 5 attacks ranks members below non-members, 'attack 1' lowest with AUC 0." in leak.sentence
-    alone = of_scores([down, *noise], member).verdict
-    assert alone.kind == "inverted"
-    assert "1 of 4 attacks ranks" in alone.sentence
+    leak = of_scores([up, down, *noise], member)
+    assert leak.verdict_kind == "leak"
+    assert "1 of 5 attacks ranks members below non-members, 'attack 1' lowest with AUC 0." in leak.verdict
+    assert (leak.finding.attack, leak.finding.below) == ("attack 0", ["attack 1"])
+    alone = of_scores([down, *noise], member)
+    assert alone.verdict_kind == "inverted"
+    assert "1 of 4 attacks ranks" in alone.verdict
 
 
 @pytest.mark.parametrize("attacks", [1, 11])
@@ -106,8 +107,8 @@ def test_the_attack_named_beforehand_leads_and_the_highest_is_said_at_the_correc
     noise = [shifted(0.0, seed=seed)[0] for seed in range(10, 13)]
     result = of_scores([first, louder, *noise], member, strongest=0)
     lead, top = result.attacks[:2]
-    assert (result.headline.attack, result.headline.highest) == (lead, top)
-    text = result.verdict.sentence
+    assert (result.headline, result.highest) == (lead.name, top.name)
+    text = result.verdict
     assert text.startswith(
         f"Membership leaks. The attack 'attack 0', named beforehand, tells members from non-members with AUC "
         f"{lead.auc.value:.3f} (95 % interval {lead.auc.low:.3f} to {lead.auc.high:.3f})"
@@ -125,20 +126,20 @@ def test_what_leads_does_not_depend_on_the_scores():
     member = shifted(0.0)[1]
     for seed in range(3):
         scores = [shifted(d, seed=seed)[0] for d in (0.0, 1.0, 2.0)]
-        assert of_scores(scores, member, strongest=1).headline.attack.name == "attack 1"
-        unmarked = of_scores(scores, member).headline
-        assert unmarked.attack.name == "attack 0"
-        assert unmarked.reason.startswith("the first attack in order")
+        assert of_scores(scores, member, strongest=1).headline == "attack 1"
+        unmarked = of_scores(scores, member)
+        assert unmarked.headline == "attack 0"
+        assert unmarked.headline_reason.startswith("the first attack in order")
     marked = of_scores(scores, member, strongest=1).attacks
     failed = marked[1].model_copy(update={"status": "failed", "auc": None})
-    assert headline_of([marked[0], failed, marked[2]]).attack.name == "attack 0"
+    assert headline_of([marked[0], failed, marked[2]]).attack == "attack 0"
     assert headline_of([failed]).attack is None
 
 
 def test_a_leak_that_only_another_attack_sees_says_what_the_one_named_beforehand_saw():
     quiet, member = shifted(0.0)
     loud = shifted(1.0, seed=1)[0]
-    text = of_scores([quiet, loud], member, strongest=0).verdict.sentence
+    text = of_scores([quiet, loud], member, strongest=0).verdict
     assert text.startswith("Membership leaks. The attack 'attack 0', named beforehand, has AUC 0.")
     assert "not above chance once corrected; 'attack 1' tells members from non-members with AUC 0." in text
     assert "97.5 % interval, corrected for all attacks" in text
@@ -155,27 +156,27 @@ def test_an_interval_below_one_half_that_chance_explains_is_said():
     low = result.attacks[0]
     assert low.auc.high < 0.5
     assert not low.below_chance
-    assert result.verdict.kind == "none detected"
-    assert "The plain 95 % interval of it lies below 0.5 ('attack 0', AUC 0.4" in result.verdict.sentence
-    assert "No leak detected above AUC 0.500 at 95 %" in result.verdict.sentence  # never a limit below chance
+    assert result.verdict_kind == "none detected"
+    assert "The plain 95 % interval of it lies below 0.5 ('attack 0', AUC 0.4" in result.verdict
+    assert "No leak detected above AUC 0.500 at 95 %" in result.verdict  # never a limit below chance
 
 
 def test_no_leak_has_one_limit():
     result = of_scores([shifted(0.0, seed=seed)[0] for seed in range(3)], shifted(0.0)[1])
     highest = max(attack.auc.high for attack in result.attacks)
+    assert (result.verdict_kind, result.finding.limit) == ("none detected", highest)
     assert result.verdict == (
-        "none detected",
         f"No leak detected above AUC {highest:.3f} at 95 % with n = 200 members and 200 non-members, by the 3 attacks that "
-        "were run.",
+        "were run."
     )
     assert result.attacks[0].power.auc is not None  # what could have been seen stands there
 
 
 def test_too_few_records_are_inconclusive():
     score, member = shifted(0.0, n=10)
-    verdict = of_scores([score], member).verdict
-    assert verdict.kind == "inconclusive"
-    assert verdict.sentence.startswith("Inconclusive: with 5 members and 5 non-members not even an AUC of 1")
+    findings = of_scores([score], member)
+    assert (findings.verdict_kind, findings.finding.basis) == ("inconclusive", "power")
+    assert findings.verdict.startswith("Inconclusive: with 5 members and 5 non-members not even an AUC of 1")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -185,9 +186,9 @@ def test_ties_give_no_empty_numbers(seed):
     member = np.arange(600) < 300
     right = member | (rng.random(600) < (0.85, 0.5, 0.99, 0.7, 0.95, 0.2)[seed])
     result = of_scores([right], member)
-    assert result.verdict.kind == "leak" or seed in (2, 4)
-    assert "0.0 %" not in result.verdict.sentence
-    assert "100.0 %" not in result.verdict.sentence
+    assert result.verdict_kind == "leak" or seed in (2, 4)
+    assert "0.0 %" not in result.verdict
+    assert "100.0 %" not in result.verdict
     for point in result.attacks[0].tpr_at_fpr:
         if point.resolvable:
             assert np.mean(right[~member]) >= point.fpr / 2
@@ -208,21 +209,21 @@ def test_a_rate_between_ties_names_the_nearest_that_can_be_had():
 
 def test_a_leak_without_the_check_on_records_says_so():
     score, member = shifted(2.0)
-    text = of_scores([score], member, blind=IMPOSSIBLE).verdict.sentence
+    text = of_scores([score], member, blind=IMPOSSIBLE).verdict
     assert text.endswith("Whether the sides differ by themselves could not be checked: there are no features.")
-    assert "by themselves could not be checked" not in of_scores([score], member).verdict.sentence
+    assert "by themselves could not be checked" not in of_scores([score], member).verdict
 
 
 def test_caveats_end_the_verdict():
     score, member = shifted(0.0)
-    text = of_scores([score], member, caveats=("7 of them are copies.",)).verdict.sentence
+    text = of_scores([score], member, caveats=("7 of them are copies.",)).verdict
     assert text.endswith(" 7 of them are copies.")
 
 
 def test_a_few_exposed_members_are_said_in_numbers_that_mean_something():
     score, member = shifted(0.0, n=2000)
     score[np.flatnonzero(member)[:60]] = 9
-    text = of_scores([score], member).verdict.sentence
+    text = of_scores([score], member).verdict
     assert (
         "'attack 0' ranks 61 of 1000 members above all 1000 non-members, where chance explains at most 6; its AUC"
         in text

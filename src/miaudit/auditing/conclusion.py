@@ -30,11 +30,9 @@ def conclude(measured: Measured) -> Result:
         blind = _blind(measured, unit)
         findings = _findings(measured, planned, blind, unit)
     ran = [planned[each.name].attack for each in findings.attacks if each.status == "ran"]
-    return Result(
+    return Result.of(
+        findings,
         title=measured.title,
-        verdict=findings.verdict.sentence,
-        verdict_kind=findings.verdict.kind,
-        **findings.headline.fields(),
         warnings=_warnings(measured, findings, blind, correct, unit),
         threat_model=threat_model(measured, unit),
         not_tested=not_tested(measured, ran),
@@ -43,13 +41,7 @@ def conclude(measured: Measured) -> Result:
         split=_split(measured, unit),
         shadows=_shadows(measured),
         synthesis=measured.synthesis,
-        attacks=findings.attacks,
-        controls=findings.controls,
-        groups=findings.groups,
-        stability=findings.stability,
-        accusations=findings.accusations,
         provenance=measured.origin.document(),
-        records=findings.records,
     )
 
 

@@ -18,11 +18,23 @@ from miaudit.findings.claims import power
 from miaudit.findings.controls import judged, null_control
 from miaudit.findings.figures import OPERATING, Operating, Run, run_attack
 from miaudit.findings.groups import group_figures
-from miaudit.findings.headline import Headline, headline_of
+from miaudit.findings.headline import headline_of
 from miaudit.findings.stability import Halves, agreement, coverages, halves, ranks_finely
 from miaudit.findings.unit import Unit, unit_of
-from miaudit.findings.verdict import Verdict, verdict_of
-from miaudit.result import Accusations, AttackResult, BlindControl, Controls, Grouping, NullControl, Records, Stability
+from miaudit.findings.verdict import verdict_of
+from miaudit.result import (
+    Accusations,
+    AttackResult,
+    BlindControl,
+    Controls,
+    Grouping,
+    NullControl,
+    Records,
+    Stability,
+    Verdict,
+    VerdictKind,
+    sentence,
+)
 from miaudit.seeds import child_seed
 
 
@@ -39,16 +51,24 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What an audit found: the parts of a result that depend on the evidence alone."""
+    """What an audit found: the parts of a result that depend on the evidence alone, by their names in it."""
 
-    verdict: Verdict
-    headline: Headline
+    finding: Verdict
+    verdict: str
+    headline: str | None
+    headline_reason: str | None
+    highest: str | None
     attacks: list[AttackResult]
     controls: Controls
     groups: list[Grouping]
     stability: Stability | None
     accusations: Accusations | None
     records: Records
+
+    @property
+    def verdict_kind(self) -> VerdictKind:
+        """Kind of the verdict."""
+        return self.finding.kind
 
 
 def examine(
@@ -120,8 +140,7 @@ def examine(
     )
     null = nulls[0] if nulls else None
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
-    headline = headline_of(results)
-    lead = None if headline.attack is None else headline.attack.name
+    lead, reason, top = headline_of(results)
     of_class = None if labels is None else np.array(classes)[labels]
     named = {name: np.asarray(of) for name, of in (slices or {}).items()}
     if of_class is not None:
@@ -140,11 +159,13 @@ def examine(
     inside, outside = unit.size(member)
     beside = min((r.bystander.models for r in results if r.bystander is not None and r.checked), default=0)
     smallest = power(inside, outside, attacks=count, bystanders=beside) if inside and outside else None
+    finding = verdict_of(results, null, blind, inside, outside, bystander, power=smallest, unit=unit, caveats=caveats)
     return Findings(
-        verdict=verdict_of(
-            results, null, blind, inside, outside, bystander, power=smallest, unit=unit, caveats=caveats
-        ),
-        headline=headline,
+        finding=finding,
+        verdict=sentence(finding, results, null, blind),
+        headline=lead,
+        headline_reason=reason,
+        highest=top,
         attacks=results,
         controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind, bystander=bystander),
         groups=groups,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from miaudit.result import AttackResult, highest, named_beforehand
 
@@ -15,20 +15,16 @@ _FIRST = (
 
 
 class Headline(NamedTuple):
-    """The attack that leads, why it does, and the one of the highest AUC; None where no attack has an AUC."""
+    """Name of the attack that leads, why it does, and name of the one of the highest AUC; None where no attack has an AUC."""
 
-    attack: AttackResult | None
+    attack: str | None
     reason: str | None
-    highest: AttackResult | None
-
-    def fields(self) -> dict[str, Any]:
-        """Return the fields of a result."""
-        names = (None if each is None else each.name for each in (self.attack, self.highest))
-        return dict(zip(("headline", "highest"), names, strict=True), headline_reason=self.reason)
+    highest: str | None
 
 
 def headline_of(results: Sequence[AttackResult]) -> Headline:
     """Choose by what was known before any score: the flag ``strongest``, or else the order of the attacks."""
-    lead = named_beforehand(results)
-    reason = None if lead is None else _STRONGEST if lead.strongest else _FIRST
-    return Headline(lead, reason, highest(results))
+    lead, top = named_beforehand(results), highest(results)
+    if lead is None or top is None:
+        return Headline(None, None, None)
+    return Headline(lead.name, _STRONGEST if lead.strongest else _FIRST, top.name)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, InstanceOf, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from miaudit.documents import Count, Document, Fraction, Signed
+from miaudit.documents import Document
 from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
 from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.beyond import Beyond, beyond_bystanders
+from miaudit.result.controls import BlindControl, BystanderControl, Controls, NullControl
 from miaudit.result.figures import (
     Accusations,
-    Bounded,
     BystanderFigures,
     ClassMetrics,
     CorrectedInterval,
@@ -40,7 +40,11 @@ from miaudit.result.figures import (
     TprAtFpr,
     TprAtZeroFp,
 )
+from miaudit.result.parts import Coverage, GroupFigures, Grouping, ShadowStability, Stability
+from miaudit.result.subject import ShadowsResult, SplitResult, TargetResult
 from miaudit.result.table import Records
+from miaudit.result.verdict import Counted, Verdict, VerdictKind
+from miaudit.result.wording import sentence
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -53,6 +57,7 @@ __all__ = [
     "ClassMetrics",
     "Controls",
     "CorrectedInterval",
+    "Counted",
     "Coverage",
     "CredibleInterval",
     "DetectableTpr",
@@ -80,224 +85,23 @@ __all__ = [
     "TnrAtFnr",
     "TprAtFpr",
     "TprAtZeroFp",
+    "Verdict",
     "VerdictKind",
     "beyond_bystanders",
     "highest",
     "named_beforehand",
+    "sentence",
 ]
 
 SCHEMA_VERSION = 1
-
-VerdictKind = Literal["leak", "inverted", "none detected", "confounded", "broken", "inconclusive"]
-
-
-class NullControl(Document):
-    """The same attack, every membership shuffled: it must come out at chance.
-
-    Where the first shuffle does not, memberships are shuffled once more, independently: ``shuffles`` is then 2, ``first_auc``
-    what the first one gave, and ``auc``, ``accuracy`` and ``at_chance`` are of the second. ``at_chance`` is false only where
-    both failed.
-    """
-
-    attack: str
-    auc: Interval
-    accuracy: Fraction | None
-    at_chance: bool
-    shuffles: Count = 1
-    first_auc: Interval | None = None
-
-
-class TargetResult(Bounded):
-    """The model under audit, as seen through its prediction interface.
-
-    ``queries`` is null where the answers were made elsewhere and nobody counted. ``outputs`` is what it answers, and
-    ``outputs_reason`` how that is known. ``capability`` is what can be attacked with, ``decimals`` the most that were seen
-    in its probabilities (null: more than six), and ``contact`` what first contact found of a target
-    that was given, and whether it answered the same when asked again later. The accuracies are those on the audited records of
-    either side; ``train_accuracy_low`` to ``test_accuracy_high`` are their exact (Clopper-Pearson) intervals, null where
-    people have several records each, as no exact bound holds then, and in older results. Accuracies and ``classes`` are null,
-    with ``accuracy_reason``, where ``outputs`` is ``signal``: one number a record that says nothing of classes.
-    """
-
-    description: str
-    source: Literal["trained here", "given object", "given file", "given url", "stored outputs"]
-    train_accuracy: Fraction | None
-    train_accuracy_low: Fraction | None = None
-    train_accuracy_high: Fraction | None = None
-    test_accuracy: Fraction | None
-    test_accuracy_low: Fraction | None = None
-    test_accuracy_high: Fraction | None = None
-    accuracy_reason: str | None = None
-    classes: Count | None
-    outputs: Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels", "signal"]
-    queries: Count | None
-    capability: Literal["logits", "probabilities", "topk", "rounded", "labels", "signal", "log-likelihood"] | None = (
-        None
-    )
-    decimals: Count | None = None
-    outputs_reason: str | None = None
-    contact: dict[str, Any] | None = None
-
-    @property
-    def gap(self) -> float | None:
-        """Accuracy on members less that on non-members."""
-        if self.train_accuracy is None or self.test_accuracy is None:
-            return None
-        return self.train_accuracy - self.test_accuracy
-
-
-class SplitResult(Document):
-    """Sizes of the sets, and what their checks found; null where an audit of stored outputs cannot know.
-
-    ``unit`` is what is counted, ``people`` how many there are on each audited side, where that is known, and
-    ``copies_left_out`` the audited records that are exact copies of others on their side. Other sizes are of records.
-    ``outside`` counts the records of the population the target was asked about beside the audited ones; they are
-    ``outside_apart`` if no shadow model was trained on them and all answered them.
-    """
-
-    members: Count
-    nonmembers: Count
-    population: Count
-    shadows: Count
-    shadow_train: Count | None
-    shadow_test: Count | None
-    evaluated_per_side: Count
-    grouped_by: str | None = None
-    unit: Literal["person", "record"] = "record"
-    people: dict[str, Count] | None = None
-    copies_left_out: Count = 0
-    duplicates: dict[str, Count] = {}
-    outside: Count = 0
-    outside_apart: bool = False
-    draws_sha256: str | None
-
-
-class ShadowsResult(Document):
-    """How the shadow models came out; accuracies are null where their answers do not tell.
-
-    ``design`` says whether audited records were in their training sets: in those of a random half each, if overlapping.
-    """
-
-    recipe: str
-    asked: Count
-    trained: Count
-    failed: Count
-    failures: list[dict[str, Any]] = []
-    train_accuracy: Fraction | None
-    test_accuracy: Fraction | None
-    design: Literal["disjoint", "overlapping"] = "disjoint"
-    data: str = "real"
-
-
-class BlindControl(Document):
-    """Whether members can be told from non-members by the raw records alone, without any model.
-
-    ``confounded``: the interval excludes 1/2, above (the sides differ) or below (they are matched, or share near copies).
-    """
-
-    method: str
-    auc: Interval
-    confounded: bool | None
-    reason: str | None = None
-
-
-class BystanderControl(Document):
-    """The same attack on ``models`` that were trained on none of the audited records: ``auc`` is the mean of their areas.
-
-    ``attack`` is the one that leads the result, or else the first that could be run on them; every attack's own figures
-    are in ``attacks[].bystander``. ``tell_sides`` names the attacks that tell the sides apart on such models, ``unchecked``
-    those that could not be run on them. ``auc`` is null, with ``reason``, where there are none.
-    """
-
-    auc: Fraction | None
-    low: Fraction | None = None
-    high: Fraction | None = None
-    reason: str | None = None
-    attack: str | None = None
-    models: Count = 0
-    tell_sides: list[str] = []
-    unchecked: list[str] = []
-
-
-class Controls(Document):
-    """The controls every audit runs.
-
-    ``null`` is that of the 2017 attack, or the first there is; one that is not at chance comes before it. ``nulls`` are those
-    of the other attacks that learn from memberships of shadow rows. ``bystander`` is null in older results.
-    """
-
-    null: NullControl | None
-    nulls: list[NullControl] = []
-    baseline: str
-    blind: BlindControl
-    bystander: BystanderControl | None = None
-
-
-class GroupFigures(Document):
-    """What the headline attack finds in one group; null with a reason where a side is empty."""
-
-    group: str
-    members: Count
-    nonmembers: Count
-    auc: Interval
-    above_chance: bool | None
-
-
-class Grouping(Document):
-    """The leak in every group of a column: the classes, or values of a column the plan names.
-
-    Intervals are at ``confidence``, so corrected for the number of groups and of groupings that all of them hold
-    together at the audit's level: the worst group stands out by chance in at most one audit of twenty.
-    """
-
-    column: str
-    attack: str
-    confidence: Fraction
-    groups: list[GroupFigures]
-
-
-class ShadowStability(Bounded):
-    """How far an attack ranks the records alike with two disjoint halves of its shadows: mean, least and largest."""
-
-    attack: str
-    scorings: Count
-    spearman: Signed | None
-    low: Signed | None
-    high: Signed | None
-    reason: str | None = None
-
-
-class Coverage(Document):
-    """Who is among the top ``share`` of the scores: by every attack, and by any, and how many of those are members."""
-
-    share: Fraction
-    records: Count
-    in_every: Count
-    members_in_every: Count
-    in_any: Count
-    members_in_any: Count
-
-
-class Stability(Document):
-    """Whether the risk of single records can be believed: over shadow models, and over attacks.
-
-    ``attack`` is the one whose ranks stand in records.csv; ``pairs`` are Spearman's rank correlations of two attacks.
-    """
-
-    attack: str
-    shadows: list[ShadowStability]
-    attacks: list[str]
-    pairs: list[tuple[str, str, Signed | None]]
-    coverage: list[Coverage]
-    left_out: list[str] = []
 
 
 class Result(Document):
     """The outcome of an audit.
 
-    ``verdict`` says it in words, ``verdict_kind`` for programs (null in older results); ``headline`` names the attack
-    that leads it, chosen before any figure was known, as ``headline_reason`` says, and ``highest`` that of the highest AUC;
-    ``warnings`` are what a reader must know before believing it; ``not_tested`` says what
+    ``verdict`` says it in words, ``verdict_kind`` and ``finding`` for programs (null in older results); ``headline`` names
+    the attack that leads it, chosen before any figure was known, as ``headline_reason`` says, and ``highest`` that of the
+    highest AUC; ``warnings`` are what a reader must know before believing it; ``not_tested`` says what
     the audit leaves open. Everything outside ``provenance`` depends only on the plan and the data.
     """
 
@@ -305,6 +109,7 @@ class Result(Document):
     title: str
     verdict: str
     verdict_kind: VerdictKind | None = None
+    finding: Verdict | None = None
     headline: str | None = None
     headline_reason: str | None = None
     highest: str | None = None
@@ -330,7 +135,13 @@ class Result(Document):
         names = [attack.name for attack in self.attacks]
         bystander = self.controls.bystander
         control = None if bystander is None else bystander.attack
-        for key, name in (("headline", self.headline), ("highest", self.highest), ("controls.bystander", control)):
+        finding = self.finding
+        if finding is not None and finding.kind != self.verdict_kind:
+            raise ValueError(f"verdict_kind is {self.verdict_kind!r}, and finding.kind {finding.kind!r}")
+        for key, name in (
+            *(("headline", self.headline), ("highest", self.highest), ("controls.bystander", control)),
+            ("finding", None if finding is None else finding.attack),
+        ):
             if name is not None and name not in names:
                 raise ValueError(f"{key} names the attack {name!r}, which is not among attacks {names[:20]}")
         unfounded = control is None or self.attack(control).bystander is None

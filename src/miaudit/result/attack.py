@@ -94,6 +94,12 @@ class AttackResult(Document):
         return self.bystander is not None and self.bystander.less.value is not None
 
     @property
+    def unlike_bystanders(self) -> bool:
+        """Whether it finds more on the target than on bystanders, and the target is not known to answer as they do."""
+        figures = self.bystander
+        return figures is not None and not figures.alike and bool(figures.above or figures.few or figures.below)
+
+    @property
     def area(self) -> float | None:
         """The AUC of what was counted; None where there is none."""
         area = self.of_unit.auc

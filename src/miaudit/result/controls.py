@@ -1,0 +1,66 @@
+"""The controls that every attack runs beside."""
+
+from __future__ import annotations
+
+from miaudit.documents import Count, Document, Fraction
+from miaudit.result.figures import Interval
+
+
+class NullControl(Document):
+    """The same attack, every membership shuffled: it must come out at chance.
+
+    Where the first shuffle does not, memberships are shuffled once more, independently: ``shuffles`` is then 2, ``first_auc``
+    what the first one gave, and ``auc``, ``accuracy`` and ``at_chance`` are of the second. ``at_chance`` is false only where
+    both failed.
+    """
+
+    attack: str
+    auc: Interval
+    accuracy: Fraction | None
+    at_chance: bool
+    shuffles: Count = 1
+    first_auc: Interval | None = None
+
+
+class BlindControl(Document):
+    """Whether members can be told from non-members by the raw records alone, without any model.
+
+    ``confounded``: the interval excludes 1/2, above (the sides differ) or below (they are matched, or share near copies).
+    """
+
+    method: str
+    auc: Interval
+    confounded: bool | None
+    reason: str | None = None
+
+
+class BystanderControl(Document):
+    """The same attack on ``models`` that were trained on none of the audited records: ``auc`` is the mean of their areas.
+
+    ``attack`` is the one that leads the result, or else the first that could be run on them; every attack's own figures
+    are in ``attacks[].bystander``. ``tell_sides`` names the attacks that tell the sides apart on such models, ``unchecked``
+    those that could not be run on them. ``auc`` is null, with ``reason``, where there are none.
+    """
+
+    auc: Fraction | None
+    low: Fraction | None = None
+    high: Fraction | None = None
+    reason: str | None = None
+    attack: str | None = None
+    models: Count = 0
+    tell_sides: list[str] = []
+    unchecked: list[str] = []
+
+
+class Controls(Document):
+    """The controls every audit runs.
+
+    ``null`` is that of the 2017 attack, or the first there is; one that is not at chance comes before it. ``nulls`` are those
+    of the other attacks that learn from memberships of shadow rows. ``bystander`` is null in older results.
+    """
+
+    null: NullControl | None
+    nulls: list[NullControl] = []
+    baseline: str
+    blind: BlindControl
+    bystander: BystanderControl | None = None
