@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sklearn.ensemble import RandomForestClassifier
 from miaudit.cli import main
 from miaudit.result import Result
 
+FEW = 'attacks = ["shokri", "threshold"]\n'
 PLAN = """
 title = "A test"
 seed = 3
@@ -57,8 +59,21 @@ def document(folder: Path) -> dict:
     return content
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A run by all attacks: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("first")
+    return folder / "out", run(folder, PLAN, "--json")
+
+
+@pytest.fixture
+def out(first, tmp_path):
+    """A folder with what that run left, to change."""
+    return shutil.copytree(first[0], tmp_path / "out")
+
+
 def test_a_run_writes_result_records_and_report_and_prints_a_summary(tmp_path):
-    result = run(tmp_path)
+    result = run(tmp_path, FEW + PLAN)
     assert result.exit_code == 0, result.output
     assert "(leads)" in result.stdout
     assert "report.html" in result.stdout
@@ -68,15 +83,14 @@ def test_a_run_writes_result_records_and_report_and_prints_a_summary(tmp_path):
     assert Result.load(tmp_path / "out").title == "A test"
 
 
-def test_json_puts_the_product_on_stdout_and_talk_on_stderr(tmp_path):
-    result = run(tmp_path, PLAN, "--json")
-    assert json.loads(result.stdout) == json.loads((tmp_path / "out" / "result.json").read_text())
+def test_json_puts_the_product_on_stdout_and_talk_on_stderr(first):
+    folder, result = first
+    assert json.loads(result.stdout) == json.loads((folder / "result.json").read_text())
     assert "report" in result.stderr
 
 
-def test_the_stable_keys_of_the_document_are_there(tmp_path):
-    run(tmp_path)
-    content = json.loads((tmp_path / "out" / "result.json").read_text())
+def test_the_stable_keys_of_the_document_are_there(first):
+    content = json.loads((first[0] / "result.json").read_text())
     assert content["schema_version"] == 1
     assert set(content) >= {"target", "split", "attacks", "controls", "provenance"}
     assert set(content["target"]) >= {"train_accuracy", "test_accuracy", "classes", "outputs", "queries"}
@@ -91,23 +105,21 @@ def test_the_stable_keys_of_the_document_are_there(tmp_path):
     assert set(content["provenance"]) >= {"versions", "seeds", "hashes", "plan", "started", "seconds"}
 
 
-def test_the_result_fits_its_published_schema(tmp_path):
-    run(tmp_path)
+def test_the_result_fits_its_published_schema(first):
     schema = json.loads(CliRunner().invoke(main, ["schema"]).stdout)
-    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    content = json.loads((first[0] / "result.json").read_text())
     assert set(content) == set(schema["properties"])
     assert set(schema["required"]) <= set(content)
     assert set(json.loads(CliRunner().invoke(main, ["schema", "--plan"]).stdout)["properties"]) >= {"data", "recipe"}
 
 
-def test_a_second_run_trains_nothing_and_ends_with_the_same_result(tmp_path):
-    run(tmp_path)
-    first = document(tmp_path / "out")
-    rows = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "rows").iterdir()}
+def test_a_second_run_trains_nothing_and_ends_with_the_same_result(tmp_path, out):
+    before = document(out)
+    rows = {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
     again = run(tmp_path)
     assert "5 from the store" in again.stderr
-    assert document(tmp_path / "out") == first
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "rows").iterdir()} == rows
+    assert document(out) == before
+    assert {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()} == rows
 
 
 @pytest.mark.slow
@@ -173,21 +185,20 @@ def test_a_time_limit_stops_with_exit_code_4_keeps_all_and_says_what_is_missing(
     assert not (tmp_path / "out" / "result.json").exists()
 
 
-def test_the_estimate_stands_beside_the_truth(tmp_path):
-    result = run(tmp_path)
+def test_the_estimate_stands_beside_the_truth(first):
+    folder, result = first
     assert re.search(r"shadow models: about \d:\d\d for 5 models, [\d,]+ MiB of memory", result.stderr)
-    cost = json.loads((tmp_path / "out" / "result.json").read_text())["provenance"]["shadow_cost"]
+    cost = json.loads((folder / "result.json").read_text())["provenance"]["shadow_cost"]
     assert (cost["trained_now"], cost["from_store"], cost["estimated"]["models"]) == (5, 0, 5)
     assert cost["estimated"]["disk_bytes"] == (4 * (400 + 400 + 200) + 400 + 200) * 10 * 4  # own, audited, outside
     assert cost["actual_seconds"] > 0
 
 
-def test_report_renders_again_from_the_document(tmp_path):
-    run(tmp_path)
-    page = tmp_path / "out" / "report.html"
+def test_report_renders_again_from_the_document(tmp_path, out):
+    page = out / "report.html"
     before = page.read_text()
     page.unlink()
-    result = CliRunner().invoke(main, ["report", str(tmp_path / "out")])
+    result = CliRunner().invoke(main, ["report", str(out)])
     assert result.exit_code == 0
     assert page.read_text() == before
     missing = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
@@ -284,7 +295,7 @@ def test_overlapping_index_files_are_refused(tmp_path):
     )
     assert "members and nonmembers share 50 records" in fails(tmp_path, plan)
     (tmp_path / "n.txt").write_text("\n".join(map(str, range(200, 350))))
-    assert run(tmp_path, plan).exit_code == 0
+    assert run(tmp_path, FEW + plan).exit_code == 0
     (tmp_path / "n.txt").write_text("")
     assert "n.txt holds no record numbers" in run(tmp_path, plan, out="other").stderr
 
@@ -302,25 +313,23 @@ def test_a_folder_that_cannot_be_written_is_refused_before_work_starts(tmp_path)
     assert (tmp_path / "out").read_text() == "a file in the way"
 
 
-def test_a_store_of_a_newer_schema_is_refused_and_left_alone(tmp_path):
-    run(tmp_path)
-    (tmp_path / "out" / "store.json").write_text('{"schema_version": 7}')
-    before = document(tmp_path / "out")
+def test_a_store_of_a_newer_schema_is_refused_and_left_alone(tmp_path, out):
+    (out / "store.json").write_text('{"schema_version": 7}')
+    before = document(out)
     result = run(tmp_path)
     assert result.exit_code == 2
     assert "schema version 7" in result.stderr
-    assert document(tmp_path / "out") == before
+    assert document(out) == before
 
 
-def test_a_damaged_row_is_trained_again_and_said_to_be(tmp_path):
-    run(tmp_path)
-    before = document(tmp_path / "out")
-    row = min((tmp_path / "out" / "rows").glob("*.safetensors"))
+def test_a_damaged_row_is_trained_again_and_said_to_be(tmp_path, out):
+    before = document(out)
+    row = min((out / "rows").glob("*.safetensors"))
     row.write_bytes(row.read_bytes()[:100])
     result = run(tmp_path)
     assert result.exit_code == 0
     assert "1 damaged, trained again" in result.stderr
-    assert document(tmp_path / "out") == before
+    assert document(out) == before
 
 
 # ---- a model of the user's own -------------------------------------------------------------------------------------
@@ -337,7 +346,7 @@ def own_model(tmp_path: Path, model) -> str:
     files(tmp_path, X[:300], y[:300], name="m")
     files(tmp_path, X[300:600], y[300:600], name="n")
     files(tmp_path, X[600:], y[600:], name="p")
-    return """
+    return f"""{FEW}
 [data]
 members = "m.npz"
 nonmembers = "n.npz"
@@ -346,7 +355,7 @@ population = "p.npz"
 file = "model.skops"
 [recipe]
 estimator = "sklearn.ensemble.RandomForestClassifier"
-params = { n_estimators = 8 }
+params = {{ n_estimators = 8 }}
 [shadows]
 count = 4
 [engine]

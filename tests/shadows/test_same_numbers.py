@@ -69,7 +69,7 @@ def test_bit_for_bit_at_one_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         np.testing.assert_array_equal(here, other)
 
 
-@pytest.mark.parametrize(("models", "workers"), [(1, 0), (3, 0), (5, 2)])
+@pytest.mark.parametrize(("models", "workers"), [(1, 0), (3, 0), pytest.param(5, 2, marks=pytest.mark.slow)])
 def test_near_enough_at_any_number_of_models_and_processes(
     tmp_path: Path, reference: np.ndarray, models: int, workers: int
 ) -> None:

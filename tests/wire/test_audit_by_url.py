@@ -28,6 +28,7 @@ PARTS = {"members": ORDER[:300], "nonmembers": ORDER[300:600], "population": ORD
 MODEL = RandomForestClassifier(20, random_state=0).fit(X[PARTS["members"]], Y[PARTS["members"]])
 SIDES = {name: (X[rows], Y[rows]) for name, rows in PARTS.items()}
 QUICK = {"recipe": RandomForestClassifier(20), "shadows": 3, "jobs": 0, **SIDES}
+FEW = {"attacks": ["shokri", "threshold"]}
 
 
 def figures(result):
@@ -55,7 +56,7 @@ def test_an_audit_by_url_has_the_figures_of_the_audit_in_process():
 def test_a_target_of_labels_only_is_audited_by_url():
     with serving(Script(MODEL.predict)) as url:
         target = connect(url, format="instances", model="m")
-        result = miaudit.audit(target, **QUICK)
+        result = miaudit.audit(target, **QUICK, **FEW)
         target.close()
     assert (result.target.outputs, result.target.capability) == ("labels", "labels")
     assert result.target.train_accuracy == pytest.approx(MODEL.score(*SIDES["members"]))
@@ -70,13 +71,14 @@ def test_a_randomised_target_is_said_to_be_one():
 
     with serving(Script(noisy)) as url:
         target = connect(url, format="mlflow")
-        result = miaudit.audit(target, **QUICK)
+        result = miaudit.audit(target, **QUICK, **FEW)
         target.close()
     assert any("The target is randomised" in warning for warning in result.warnings)
 
 
 PLAN = """
 seed = 3
+{attacks}
 [data]
 members = "members.npz"
 nonmembers = "nonmembers.npz"
@@ -96,12 +98,12 @@ count = 2
 """
 
 
-def written(folder, url, options="", moved=0.0):
+def written(folder, url, options="", moved=0.0, attacks='attacks = ["attack-p"]'):
     for name, (records, labels) in SIDES.items():
         noise = np.random.default_rng(0).normal(size=records.shape)
         np.savez(folder / f"{name}.npz", X=records + moved * noise, y=labels)
     plan = folder / "plan.toml"
-    plan.write_text(PLAN.format(url=url, options=options))
+    plan.write_text(PLAN.format(url=url, options=options, attacks=attacks))
     return ["run", str(plan), "--out", str(folder / "out"), "--jobs", "0"]
 
 
@@ -182,17 +184,17 @@ def test_a_run_stopped_between_requests_asks_nothing_twice(tmp_path):
         assert sum(count > 1 for count in script.seen.values()) == 5
 
 
-VOTES = 'attacks = [{ name = "label-only", queries = 6 }]\n'
-WALKS = 'attacks = [{ name = "label-only", kind = "boundary", queries = 30 }]\n'
+VOTES = 'attacks = [{ name = "label-only", queries = 6 }]'
+WALKS = 'attacks = [{ name = "label-only", kind = "boundary", queries = 30 }]'
 
 
 @pytest.mark.parametrize(("attacks", "further"), [(VOTES, 0), (WALKS, 600 * 30)], ids=["votes", "walks"])
 def test_label_only_probes_are_told_beforehand_and_stay_in_the_budget(attacks, further, tmp_path):
     script = Script(MODEL.predict)
     with serving(script) as url:
-        command = written(tmp_path, url, "budget = 1500\nprice = 2.0\n", moved=0.01)  # no column of zeros and ones
+        command = written(tmp_path, url, "budget = 1500\nprice = 2.0\n", moved=0.01, attacks=attacks)  # no column of zeros and ones
         plan = tmp_path / "plan.toml"
-        plan.write_text((attacks + plan.read_text()).replace("batch = 10\n", "batch = 100\n"))
+        plan.write_text(plan.read_text().replace("batch = 10\n", "batch = 100\n"))
         stopped = run(command)
         assert stopped.exit_code == 4
         told = " ".join(stopped.stderr.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -82,7 +83,7 @@ class Quantile(Attack):
             )
         said = _signal(evidence, population)
         with threadpool_limits(1):
-            mean, spread = self._expected(inputs[0], known, inputs[1], evidence.classes, seed)
+            mean, spread = self._usual(evidence, inputs, known, seed)
             score = (said - mean) / spread
             held_out = np.empty(p)
             for fold in np.array_split(generator(seed, "folds").permutation(p), _FOLDS):
@@ -100,7 +101,7 @@ class Quantile(Attack):
         """Judge all others' answers by what is learned from the target's on the population; see :meth:`Attack.scores_of`."""
         population, inputs, known = self._learned_from(evidence, seed)
         with threadpool_limits(1):
-            mean, spread = self._expected(inputs[0], known, inputs[1], evidence.classes, seed)
+            mean, spread = self._usual(evidence, inputs, known, seed)
         return [np.asarray((_signal(other, population) - mean) / spread, np.float64) for other in others]
 
     def _learned_from(self, evidence: Evidence, seed: int) -> tuple[Population, list[Array], Array]:
@@ -116,6 +117,11 @@ class Quantile(Attack):
         floor = signals.resolution([population.target, evidence.target])
         known = signals.hinge(population.target, population.labels, floor=floor)
         return population, [_with_class(c, y) for c, y in zip(x, labels, strict=True)], known
+
+    def _usual(self, evidence: Evidence, inputs: list[Array], known: Array, seed: int) -> tuple[Array, Array | float]:
+        """Return what is usual for the audited records, and its spread; learned once, for target and bystanders."""
+        learned = partial(self._expected, inputs[0], known, inputs[1], evidence.classes, seed)
+        return evidence.once((self, seed), learned)
 
     def _expected(self, x: Array, known: Array, asked: Array, classes: int, seed: int) -> tuple[Array, Array | float]:
         """Learn from records x and what the target says of them, ``known``, what is usual for others, and its spread."""

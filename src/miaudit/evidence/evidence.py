@@ -19,8 +19,9 @@ they lie one model at a time; what an attack needs of them is mostly one number 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +32,8 @@ from miaudit.evidence.checks import check_answers, check_beside, check_block, ch
 from miaudit.evidence.rows import Answers, Bools, Floats, Ints, Population, Probes, Variants, some_models
 from miaudit.evidence.signal import Measure, Signal
 from miaudit.evidence.signal_rows import signal_population, signal_rows
+
+Computed = TypeVar("Computed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +104,7 @@ class Evidence:
     bystanders: Floats | Answers | None  # (b, n, c)
     measure: Measure | None
     _signals: dict[tuple[Signal, int], tuple[NDArray[Any], NDArray[Any]]] = field(init=False, repr=False)
+    _kept: dict[Hashable, Any] = field(init=False, repr=False)
     _part_of: _Part | None = field(init=False, repr=False)
 
     def __init__(
@@ -166,6 +170,7 @@ class Evidence:
         object.__setattr__(self, "bystanders", bystanders_)
         object.__setattr__(self, "measure", measure)
         object.__setattr__(self, "_signals", {})
+        object.__setattr__(self, "_kept", {})
         object.__setattr__(self, "_part_of", _part_of)
 
     @classmethod
@@ -321,6 +326,17 @@ class Evidence:
             rows = np.stack(numbers) if numbers else np.empty(self.inside.shape)
             self._signals[signal, query] = signal(answers, self.audited_labels), rows
         return self._signals[signal, query]
+
+    def once(self, key: Hashable, compute: Callable[[], Computed]) -> Computed:
+        """Return what was computed under a key, and compute it the first time; it must not be changed.
+
+        For what an attack learns from this evidence and needs again for the control by bystanders; evidence that is made of
+        this one does not find it.
+        """
+        if key not in self._kept:
+            self._kept[key] = compute()
+        kept: Computed = self._kept[key]
+        return kept
 
     def with_inside(self, inside: ArrayLike, *, own: Evidence | None = None) -> Evidence:
         """Return the same evidence under other (m, r) memberships of the shadow rows, and with other rows of their own."""
