@@ -1,7 +1,11 @@
 # Every target works on a fresh clone: it needs Python 3.11+ with venv and pip, and a package registry.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Tests are compiled once, also where the shell asks Python to keep no compiled files.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-slow test-browser test-hosts test-servers gpu lint clean
 
@@ -9,10 +13,10 @@ demo: .venv/demo ## install, audit a model on bundled data, print the summary an
 	$(BIN)/miaudit demo
 
 test: .venv/dev ## install, run the default tests
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 test-slow: .venv/dev ## the tests that take minutes
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(PYTEST) -m slow
 
 test-browser: .venv/dev ## the report in a real browser; needs Chromium on the machine
 	$(BIN)/python -m pytest -m browser

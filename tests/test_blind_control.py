@@ -115,7 +115,7 @@ def test_the_check_looks_inside_every_form_of_records(form: str) -> None:
     ],
 )
 def test_sides_of_one_population_pass(make) -> None:
-    trials = 12
+    trials = 8
     results = [control(pd.DataFrame({"a": each(make, seed=s)}), seed=s).confounded for s in range(trials)]
     assert sum(each is not False for each in results) <= binom.ppf(0.999, trials, 0.05)
 

@@ -217,7 +217,7 @@ def test_every_attack_is_listed_with_what_it_needs_and_on_request_with_what_woul
     everything = rows()
     assert {name.split()[0] for name in everything} == set(ATTACKS)
     assert all(row["use"] and row["paper"] and row["needs_text"] and row["runs"] is None for row in everything.values())
-    assert everything["lira"]["needs_text"] == "probabilities, 4 shadow models of the overlapping design"
+    assert everything["lira"]["needs_text"] == "probabilities or a signal, 4 shadow models of the overlapping design"
     few = rows("--shadows", "3", "--design", "overlapping")
     assert few["lira"]["reason"] == "it needs at least 4 shadow models, there are 3"
     assert [name for name, row in few.items() if row["strongest"]] == ["rmia"]

@@ -43,7 +43,7 @@ def test_seven_attacks_on_nothing_report_a_leak_in_at_most_one_audit_of_twenty()
 
 @pytest.mark.parametrize("threshold", ["bonferroni", "split"])
 def test_ppv_and_epsilon_on_noise_claim_nothing_and_on_a_known_leak_never_too_much(threshold):
-    trials, d, noise, above = 60, 1.5, 0, 0
+    trials, d, noise, above = 40, 1.5, 0, 0
     operating = Operating(threshold)
     for seed in range(trials):
         quiet = run_attack(

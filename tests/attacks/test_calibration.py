@@ -249,7 +249,7 @@ def test_wide_records_are_reduced() -> None:
             e.population.target, e.population.labels, features=(e.population.features * spread).reshape(-1, 8, 9)
         ),
     )
-    score = Quantile(alpha=0.1).score(wide)
+    score = Quantile(alpha=0.1, trees=20).score(wide)
     assert auc(score[world.member], score[~world.member]) > 0.8
 
 

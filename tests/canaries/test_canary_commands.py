@@ -121,7 +121,7 @@ def test_what_a_model_answers_can_be_said_where_it_is_not_clear(tmp_path: Path) 
 def test_run_a_plan(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(PLAN)
     options = (tmp_path / "p.toml", "--count", 400, "--seed", 1)
-    done = cli("run", *options, "--out", tmp_path / "a", "--references", 2, "--json")
+    done = cli("run", *options, "--out", tmp_path / "a", "--jobs", 0, "--references", 2, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["references"] == 2
@@ -140,7 +140,7 @@ def test_a_run_trains_alike_in_any_number_of_processes_and_goes_on_after_its_tim
     late = cli("run", *options, "--out", tmp_path / "a", "--time-limit", 1e-6)
     assert late.exit_code == TimeLimitError.exit_code, late.output
     assert not (tmp_path / "a" / "audit.json").exists()
-    done = cli("run", *options, "--out", tmp_path / "a", "--jobs", 2, "--device", "cpu", "--json")
+    done = cli("run", *options, "--out", tmp_path / "a", "--jobs", 1, "--device", "cpu", "--json")
     assert done.exit_code == 0, done.output
     assert done.stdout == cli("run", *options, "--out", tmp_path / "b", "--jobs", 0, "--json").stdout
     assert len(list((tmp_path / "a" / "rows").rglob("*.safetensors"))) == 2

@@ -137,6 +137,7 @@ def plan(server, folder, **service):
         "split": {"members": 40},
         "recipe": {"service": options | service},
         "shadows": {"count": 4},
+        "attacks": ["shokri", "threshold"],
     }
 
 

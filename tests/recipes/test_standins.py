@@ -97,6 +97,7 @@ def test_a_plan_names_the_stand_in_in_its_result():
         "split": {"members": 200},
         "recipe": {"standin": "amazon-like", "params": {"passes": 3}},
         "shadows": {"count": 2},
+        "attacks": ["threshold"],
     }
     result = audit(plan, jobs=0)
     assert result.target.description == result.shadows.recipe == "Amazon-like stand-in (3 passes, L2 1e-06)"

@@ -107,7 +107,7 @@ def of_text(result: Result, text: str) -> Result:
     return Result.model_validate({**document, "records": Records.of(records)})
 
 
-slow_fixture = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+slow_fixture = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=10)
 
 
 @slow_fixture

@@ -100,6 +100,7 @@ def test_an_audit_on_a_cluster_ends_with_the_document_of_a_local_one(tmp_path, c
             "recipe": {"estimator": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 5}},
             "shadows": {"count": 4},
             "attack": {"epochs": 2},
+            "attacks": ["shokri", "threshold"],
             **options.pop("plan", {}),
         }
         miaudit.audit(plan, out=tmp_path / name, **options)

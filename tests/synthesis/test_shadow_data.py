@@ -125,6 +125,7 @@ def test_synthesize_by_another_method_than_the_plan_names(folder):
 def test_synthesize_takes_the_options_of_a_run(folder):
     network = 'network = { kind = "mlp", hidden = [4], epochs = 1 }'
     text = PLAN.replace('estimator = "sklearn.naive_bayes.BernoulliNB"', network)
+    text = text.replace("records = 300", "records = 12").replace("conf_min = 0.5", "conf_min = 0.34")  # hardly trained
     plan = write(folder, "model-based", text)
     options = ("--jobs", 0, "--device", "cpu", "--time-limit", 60)
     keys = set()

@@ -192,7 +192,9 @@ WALKS = 'attacks = [{ name = "label-only", kind = "boundary", queries = 30 }]'
 def test_label_only_probes_are_told_beforehand_and_stay_in_the_budget(attacks, further, tmp_path):
     script = Script(MODEL.predict)
     with serving(script) as url:
-        command = written(tmp_path, url, "budget = 1500\nprice = 2.0\n", moved=0.01, attacks=attacks)  # no column of zeros and ones
+        command = written(
+            tmp_path, url, "budget = 1500\nprice = 2.0\n", moved=0.01, attacks=attacks
+        )  # no column of zeros and ones
         plan = tmp_path / "plan.toml"
         plan.write_text(plan.read_text().replace("batch = 10\n", "batch = 100\n"))
         stopped = run(command)

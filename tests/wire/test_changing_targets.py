@@ -39,7 +39,8 @@ class Changing:
 def audit(target, **options):
     from sklearn.linear_model import LogisticRegression
 
-    return miaudit.audit(target, **SIDES, recipe=LogisticRegression(), shadows=2, jobs=0, outside=0, **options)
+    few = {"shadows": 2, "jobs": 0, "outside": 0, "attacks": ["threshold"]}
+    return miaudit.audit(target, **SIDES, recipe=LogisticRegression(), **few, **options)
 
 
 @pytest.mark.parametrize("at", [60, 215, 400])

@@ -41,7 +41,7 @@ records = st.sampled_from(NUMBERS).flatmap(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(X=records)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_server_reads_the_very_numbers_that_were_sent(name, X):
@@ -250,7 +250,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(value=json_values)
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_json_does_worse_than_a_target_error(name, value):
