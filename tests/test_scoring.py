@@ -138,7 +138,8 @@ def test_rows_about_audited_and_other_records_serve_both_kinds_of_attack():
 def test_records_without_a_shadow_on_one_side_are_missing_counted_and_empty_in_the_table(leaky, tmp_path):
     inside = leaky["inside"].copy()
     inside[:, :7] = True
-    file = stored(tmp_path / "outputs.npz", **(leaky | {"inside": inside}))
+    bare = {key: array for key, array in leaky.items() if not key.startswith("population")}
+    file = stored(tmp_path / "outputs.npz", **(bare | {"inside": inside}))
     assert command(file, "--out", tmp_path / "audit").exit_code == 0
     result = Result.load(tmp_path / "audit")
     for name in ("lira", "attack-r", "calibration"):
@@ -164,7 +165,8 @@ def test_logits_and_their_probabilities_are_one_audit(leaky):
 
 
 def test_equal_answers_to_everybody_find_nothing_and_are_said(leaky):
-    result = score(stored_outputs(leaky | {"target": np.full((400, 5), 0.2), "labels": np.zeros(400, int)}))
+    constant = leaky | {"target": np.full((400, 5), 0.2), "labels": np.zeros(400, int)}
+    result = score(stored_outputs(constant), attacks=["threshold", "rmia", "calibration"])
     assert any("same answer" in warning for warning in result.warnings)
     assert result.attack("threshold").auc.value == 0.5
     assert result.attack("gap").auc.value == 0.5

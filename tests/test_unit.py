@@ -178,11 +178,11 @@ def test_stored_outputs_name_people():
     assert (result.split.unit, result.split.people) == ("person", {"members": 20, "nonmembers": 20})
     assert "20 people who are members" in result.verdict
     assert {a.person.n for a in result.attacks if a.status == "ran"} == {40}
-    again = score(stored_outputs(arrays(world, group=names)), unit="record")
+    again = score(stored_outputs(arrays(world, group=names)), unit="record", attacks=["threshold"])
     assert again.split.unit == "record"
     assert again.attacks[0].person is not None
     copies = worlds.people(0, n=80, records=4, correlation=1.0, shadows=4, overlapping=True)
-    left = score(stored_outputs(arrays(copies)))
+    left = score(stored_outputs(arrays(copies)), attacks=["threshold"])
     assert left.split.copies_left_out == 240
     assert left.split.evaluated_per_side == 40
     assert left.split.people is None

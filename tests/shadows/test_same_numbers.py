@@ -77,6 +77,7 @@ def test_near_enough_at_any_number_of_models_and_processes(
     np.testing.assert_allclose(found, reference[:models], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_near_enough_after_a_resume_by_other_engines(tmp_path: Path, reference: np.ndarray, address: str) -> None:
     steps = [
         (2, {"workers": 0}),

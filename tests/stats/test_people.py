@@ -58,7 +58,7 @@ def test_people_of_one_record_each_change_nothing():
 CELLS = [  # people a side, records each, correlation, law of the number of records
     (100, 5, 0.3, "equal"),
     (50, 20, 0.1, "equal"),
-    (50, 20, 0.3, "equal"),
+    pytest.param((50, 20, 0.3, "equal"), marks=pytest.mark.slow),
     (20, 50, 0.1, "equal"),
     (40, 10, 0.3, "geometric"),
     (60, 4, 1.0, "equal"),
