@@ -80,6 +80,8 @@ def test_ordinary_names_are_left_alone(name):
         "ghp_abcdefghij0123456789",
         "0123456789abcdef0123456789abcdef",
         "-----BEGIN RSA PRIVATE KEY-----",
+        "bot123456789:abcdefghijklmnopqrst-uvwx",
+        "hmac ann:abcd",
     ],
 )
 def test_a_value_with_the_shape_of_a_credential_is_refused_under_any_name(value):
@@ -142,6 +144,7 @@ HOLDERS = {
     "python": "{{'{name}': '{secret}'}}",
     "cookie": "a=1; {name}={secret}; Path=/",
     "signature": "SharedAccessSignature sr=x&{name}={secret}&se=1",
+    "header": "{name}: {secret}",
     "parameters of a header": 'rows a="1", {name}="{secret}"',
 }
 WRAPPINGS = {
@@ -194,6 +197,7 @@ def test_a_credential_is_refused_at_any_depth(holder, name, secret, wrappings):
         "https://h/v1;q=2/model:predict?next=https%3A%2F%2Fx%2Fdone%3Frow%3D1&filter=%7B%22row%22%3A%205%7D",
         "https://h/endpoints/0123456789abcdef0123456789abcdef?user=ann@example.org&to=mailto:ann@example.org",
         "https://h/token/refresh/v1=2?at=12:30&state=cm93PTE",
+        "https://h/keys/list/models:predict?order=name:asc&scope=urn:a:b",
     ],
 )
 def test_ordinary_addresses_and_variables_in_them_are_left_alone(address):
@@ -207,6 +211,7 @@ def test_ordinary_addresses_and_variables_in_them_are_left_alone(address):
         {"auth": {"value": "abc"}},
         {"headers": [{"name": "Authorization", "value": "abc"}]},
         {"next": "https://ann:abc@x"},
+        {"fields": [["token", "abc"], ["a", "b"]]},
         {"ghp_abcdefghij0123456789": 1},
     ],
 )

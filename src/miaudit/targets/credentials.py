@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -37,9 +38,10 @@ _HARMLESS = re.compile(
     re.IGNORECASE,
 )
 _SHAPES = re.compile(
-    r"(?i:\b(?:bearer|basic|digest|token|apikey|negotiate|sharedaccesssignature|aws4-hmac-sha256)\s+(?!env:)\S{4,})"
+    r"(?i:\b(?:bearer|basic|digest|token|apikey|negotiate|hmac|sharedaccesssignature|aws4-hmac-sha256)\s+(?!env:)\S{4,})"
     r"|eyJ[A-Za-z0-9_-]{8,}\.|\b(?:sk|pk|rk|hf|xox[a-z]|gh[pousr]|glpat|dapi|github_pat)[-_]?(?=\w*\d)\w{16,}"
     r"|\bA[KS]IA[A-Z0-9]{12,}|\bAIza[\w-]{20,}|-----BEGIN"
+    r"|\bbot\d{6,}:[\w-]{20,}|/services/T\w+/B\w+/\w{16,}"
 )
 _RUN = re.compile(r"[A-Za-z0-9+=]{20,}")
 _CLEAR = 'looks like a credential, and plans and results are kept: put it into an environment variable and write "env:VARIABLE"'
@@ -52,6 +54,7 @@ _MARK = "\ue000"  # stands for a variable in a text that is looked into
 _PAIR = re.compile(
     r"""(?<![\w.$-])(?:([\w.$-]+)\]*=|\\*["']([\w.$-]+)\\*["']\s*[:=])[\\"'\s]*(?=([^\\"'&;\#,{}\[\]][^\\"'&;\#,{}\[\]]*))"""
 )
+_FIELD = re.compile(r"""(?:^|[?&\#=,;\n"'])\s*([\w-]+):\s*(?=([^\\"'&;\#,/{}\[\]\s][^&;\#,\n]*))""")  # of a header
 _LOGIN = re.compile(
     r"""//+([^/?\#\s"'\\]+)@|(?<![\w.%+~-])(?!(?:mailto|sips?|acct|xmpp):)([\w.%+~\ue000-]+:[^\s/?\#@:"',;&]+)@[\w\[\ue000]"""
 )
@@ -139,8 +142,9 @@ def body_problems(template: Any, path: str = "body", name: str = "") -> list[tup
                 else body_problems(value, here, _named(template, str(key), name))
             )
     elif isinstance(template, list):
+        pair = len(template) == 2 and isinstance(template[0], str) and names_credential(template[0])
         for i, value in enumerate(template):
-            problems += body_problems(value, f"{path}.{i}", name)
+            problems += body_problems(value, f"{path}.{i}", template[0] if pair and i else name)
     elif (isinstance(template, str) or number) and _in_clear(name, ENV.sub(_MARK, str(template))):
         problems.append((path, _CLEAR))
     return problems
@@ -165,8 +169,7 @@ def _in_clear(name: str, value: str) -> bool:
 def _within(text: str) -> str | None:
     """Return the name of the first credential in clear that a text holds in a pair or as a login, at any depth, or None."""
     for reading in _readings(text):
-        for match in _PAIR.finditer(reading):
-            name, value = match[1] or match[2], match[3].strip()
+        for name, value in _pairs(reading):
             clear = is_credential(value) or (_MARK not in value and names_credential(name))
             if clear and value and value not in _PLACES:
                 return name
@@ -175,6 +178,17 @@ def _within(text: str) -> str | None:
             if (password if colon else user).strip(_MARK):
                 return "login"
     return None
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Return the names and values in a text: of pairs, of fields such as a header, and of steps in a path.
+
+    A step of a path counts as the value of the one before only where that names a credential and this looks like one.
+    """
+    pairs = [(match[1] or match[2], match[3].strip()) for match in _PAIR.finditer(text)]
+    pairs += [(match[1], match[2].strip()) for match in _FIELD.finditer(text)]
+    steps = pairwise(re.split("[?#]", text)[0].split("/"))
+    return pairs + [(name, value) for name, value in steps if names_credential(name) and is_credential(value)]
 
 
 def _readings(text: str) -> list[str]:
@@ -213,9 +227,7 @@ def chosen_values(headers: Mapping[str, str], url: str, body: str | None) -> lis
         leaves = [] if body is None else list(_leaves(json.loads(body)))
         texts += [value for name, value in leaves if not names_credential(name)]
     texts = [
-        text
-        for text in texts
-        if not any(names_credential(m[1] or m[2]) and "env:" in m[3] for m in _PAIR.finditer(text))
+        text for text in texts if not any(names_credential(name) and "env:" in value for name, value in _pairs(text))
     ]
     names = sorted({match[1] for text in texts for match in ENV.finditer(text)})
     return [[name, os.environ.get(name, "")] for name in names]
