@@ -400,9 +400,9 @@ def test_an_audit_trains_bystanders_beside_overlapping_shadows(tmp_path):
     result = audited(away, noisy(), **options)
     assert result.verdict_kind == "confounded"
     assert result.controls.bystander.models == 5
-    assert result.provenance["shadow_cost"]["trained_now"] == 9
+    assert result.provenance.shadow_cost.trained_now == 9
     again = audited(away, noisy(), **options)
-    assert again.provenance["shadow_cost"]["from_store"] == 9
+    assert again.provenance.shadow_cost.from_store == 9
     assert again.controls.bystander == result.controls.bystander
     leaking = audited(tree(ORDER[:300]), design="overlapping", bystanders=5)
     assert leaking.verdict_kind == "leak"
@@ -414,7 +414,7 @@ def test_shadows_apart_are_bystanders_themselves():
     result = audited(away, noisy())
     assert result.verdict_kind == "confounded"
     assert result.controls.bystander.models == 4
-    assert result.provenance["shadow_cost"]["trained_now"] == 4
+    assert result.provenance.shadow_cost.trained_now == 4
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_an_audit_cut_short_and_one_at_once_end_alike(forest, tmp_path):
     options = {"design": "overlapping", "attacks": ["lira offline", "rmia"], "seed": 3}
     quick(forest, out=tmp_path, shadows=2, **options)
     again = quick(forest, out=tmp_path, shadows=4, jobs=2, **options)
-    assert again.provenance["shadow_cost"]["from_store"] == 10  # with bystanders
+    assert again.provenance.shadow_cost.from_store == 10  # with bystanders
     assert figures(again) == figures(quick(forest, shadows=4, **options))
 
 
@@ -155,7 +155,7 @@ def test_a_chosen_list_runs_beside_the_baseline_and_the_floor(forest):
     assert {null.attack for null in (chosen.controls.null, *chosen.controls.nulls)} == {
         *("lira offline", "rmia temperature=1.0", "lira offline hinge")
     }
-    assert chosen.provenance["plan"]["attacks"][1]["temperature"] == 1.0
+    assert chosen.provenance.plan["attacks"][1]["temperature"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,19 @@ from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from miaudit.errors import PlanError
 
-_DEPTH = 50
+_DEPTH, _BITS = 50, 128  # as many bits as numpy draws for a seed
 ROUNDING = 1e-9
 
 
@@ -41,22 +49,30 @@ class Document(BaseModel):
         return _held(value)
 
     @classmethod
-    def of(cls, source: object, /, **more: Any) -> Self:
-        """Return the document of an object's attributes, by name; ``more`` has fields that it lacks, or that are to differ.
+    def of(cls, *sources: object, **more: Any) -> Self:
+        """Return the document of objects' attributes, by name; ``more`` has fields that they lack, or that are to differ.
 
         A document within may come from an object likewise.
         """
-        values = {
-            name: getattr(source, name) for name in cls.model_fields if name not in more and hasattr(source, name)
-        }
+        values = {name: getattr(of, name) for of in sources for name in cls.model_fields if hasattr(of, name)}
         return cls.model_validate({**values, **more}, from_attributes=True)
+
+
+class Facts(Document):
+    """A document of what is known: a field that nobody filled is not written."""
+
+    @model_serializer(mode="wrap")
+    def _known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        known = {name for key in self.model_fields_set for name in (key, fields[key].serialization_alias)}
+        return {key: value for key, value in handler(self).items() if key in known}
 
 
 def _held(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a document holds no NaN and no infinity: use null and a reason")
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise ValueError("a document holds no whole number of more than 64 bits")
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        raise ValueError(f"a document holds no whole number of more than {_BITS} bits")
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
@@ -81,7 +97,7 @@ def plain(value: Any, what: str, depth: int = 0) -> Any:
     Raises
     ------
     PlanError
-        If a text is not in UTF-8, or tables are nested too deeply.
+        If a text is not in UTF-8, a whole number has too many bits, or tables are nested too deeply.
     """
     if depth > _DEPTH:
         raise PlanError([(what, f"is nested more than {_DEPTH} levels deep")])
@@ -90,6 +106,8 @@ def plain(value: Any, what: str, depth: int = 0) -> Any:
     if isinstance(value, str):
         return check_text(str(value), what)
     if isinstance(value, int):
+        if value.bit_length() > _BITS:
+            raise PlanError([(what, f"is a whole number of more than {_BITS} bits")])
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)

@@ -138,7 +138,7 @@ def _sample(classes: int = 30, per_side: int = 1200, names: list[str] | None = N
             "Attacks that need shadow models trained with and without the audited records (LiRA, RMIA).",
             "Answers restricted to labels or rounded probabilities.",
         ],
-        data={"name": "location30", "records": 5010, "features": 446, "classes": classes, "sha256": "5e" * 32},
+        data={"name": "location30", "records": 5010, "width": 446, "sha256": "5e" * 32},
         target=TargetResult(
             description="MLPClassifier(hidden_layer_sizes=(128,), max_iter=200)",
             source="trained here",
@@ -164,7 +164,9 @@ def _sample(classes: int = 30, per_side: int = 1200, names: list[str] | None = N
             asked=60,
             trained=59,
             failed=1,
-            failures=[{"shadow": 17, "error": "ValueError", "traceback": "Traceback\n  line 1\nValueError: no"}],
+            failures=[
+                {"shadow": "shadow 17", "error": "ValueError", "traceback": "Traceback\n  line 1\nValueError: no"}
+            ],
             train_accuracy=1.0,
             test_accuracy=0.6214,
         ),
@@ -182,14 +184,14 @@ def _sample(classes: int = 30, per_side: int = 1200, names: list[str] | None = N
         ),
         provenance={
             "versions": {"miaudit": "0.1.0", "python": "3.11.9", "numpy": "2.1.0", "scikit-learn": "1.9.1"},
-            "seeds": {"root": 20170522, "shadows": "SeedSequence(20170522, spawn_key=(1,))"},
+            "seeds": {"root": 20170522, "target": 1},
             "hashes": {"data": "5e" * 32, "plan": "c0" * 32},
             "plan": {
                 "data": {"name": "location30"},
                 "shadows": {"count": 60, "recipe": {"kind": "mlp", "hidden": [128]}},
             },
             "started": "2026-01-15T09:30:00Z",
-            "seconds": 141.2,
+            "seconds": {"total": 141.2},
         },
     )
     return result.model_copy(update={"records": Records.of(records)})

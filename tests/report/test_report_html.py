@@ -85,7 +85,9 @@ def test_header_and_facts_equal_the_document(page, result):
         ["Shadows, mean", "1.000", "0.621", "0.379"],
     ]
     assert "ValueError: no" in page.sections["shadows"]
-    assert all(text in page.sections["provenance"] for text in ("20170522", "1.9.1", "c0" * 32, '"count": 60', "141.2"))
+    assert all(
+        text in page.sections["provenance"] for text in ("20,170,522", "1.9.1", "c0" * 32, '"count": 60', "141.2")
+    )
 
 
 def test_pooled_figures_equal_the_document(page, result):
@@ -175,9 +177,10 @@ def test_hostile_text_stays_text(result, read_page):
         return HOSTILE if isinstance(value, str) else value
 
     document = poison(document)
-    document["data"][HOSTILE] = {HOSTILE: HOSTILE}
-    document["provenance"][HOSTILE] = [{HOSTILE: HOSTILE}]
-    document["shadows"]["failures"] = [{HOSTILE: HOSTILE + "\n"}]
+    document["data"]["missing"] = [HOSTILE] * 20
+    free = {"plan": {HOSTILE: [{HOSTILE: HOSTILE}]}, "recipe": {HOSTILE: HOSTILE}, "hashes": {HOSTILE: HOSTILE}}
+    document["provenance"] |= free
+    document["shadows"]["failures"] = [{"shadow": HOSTILE, "error": HOSTILE, "traceback": HOSTILE + "\n"}]
     poisoned = Result.model_validate(document)
     page = read_page(render(poisoned))
     assert not page.attrs("script")

@@ -115,7 +115,7 @@ def mlserver(fitted, tmp_path_factory):
 def test_mlserver_asked_for_probabilities(mlserver, fitted, sides, tmp_path):
     target = connect(mlserver, format="v2", model="m", output="predict_proba", concurrency=8, folder=tmp_path)
     by_url = audited(target, sides)
-    assert by_url.target.contact["deterministic"]
+    assert by_url.target.contact.deterministic
     assert target.ledger.requests > 1
     target.close()
     assert_same_figures(by_url, audited(fitted, sides), 1e-6)

@@ -257,7 +257,7 @@ def test_chance_from_elsewhere_is_told(monkeypatch):
     assert len(told) == 1
     quiet = miaudit.audit(Does().fit(X, y), **sides, **options)
     assert not [text for text in quiet.warnings if "not reproducible" in text]
-    assert quiet.provenance["jobs"] == 0
+    assert quiet.provenance.jobs == 0
 
 
 def test_a_hanging_model_is_told_of(tmp_path, monkeypatch, capsys):

@@ -75,7 +75,7 @@ def test_an_audit_whose_shadows_see_synthetic_records_only(folder, method):
     result = Result.load(folder / "out")
     made = json.loads((folder / "out" / "synthesis.json").read_text())
     assert result.shadows.data == f"synthetic:{method}"
-    assert result.synthesis == made
+    assert result.synthesis.model_dump(mode="json", by_alias=True) == made
     assert made["method"] == method
     assert result.split.population == made["records"] == 300
     assert (result.split.members, result.split.nonmembers) == (120, 120)
@@ -381,7 +381,7 @@ def test_frames_with_categories_grouped_records_and_slices_are_joined(tmp_path):
         "engine": {"jobs": 0},
     }
     result = audit(content, out=tmp_path / "out")
-    assert result.split.population == result.synthesis["records"] == 180
+    assert result.split.population == result.synthesis.records == 180
     assert result.split.grouped_by == "person"
     X = np.load(tmp_path / "out" / "synthesis.npz")["X"]
     assert set(X[:, 0]) == {0, 1}
@@ -399,9 +399,9 @@ def test_a_target_that_synthesis_asked_is_trained_once_and_its_row_is_its_own(fo
     plan = write(folder, "model-based")
     first = audit(plan, out=folder / "out")
     assert fits.count(120) == 1 + 4  # the target; three shadows, the first of them twice
-    assert first.provenance["shadow_cost"]["found"] == []
-    assert first.provenance["shadow_cost"]["trained_now"] == 4
+    assert first.provenance.shadow_cost.found == []
+    assert first.provenance.shadow_cost.trained_now == 4
     again = audit(plan, out=folder / "out")
     assert fits.count(120) == 5
-    assert again.provenance["shadow_cost"]["found"] == ["target", "shadow 0", "shadow 1", "shadow 2"]
+    assert again.provenance.shadow_cost.found == ["target", "shadow 0", "shadow 1", "shadow 2"]
     assert [each.auc for each in again.attacks] == [each.auc for each in first.attacks]

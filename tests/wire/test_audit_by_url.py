@@ -49,8 +49,8 @@ def test_an_audit_by_url_has_the_figures_of_the_audit_in_process():
     assert figures(by_url) == figures(miaudit.audit(MODEL, **QUICK))
     assert by_url.target.source == "given url"
     assert by_url.target.queries == 900 + 11 + 5 == sum(script.answered.values())
-    assert by_url.target.contact["deterministic"]
-    assert by_url.provenance["target"]["records_sent"] == 916
+    assert by_url.target.contact.deterministic
+    assert by_url.provenance.target["records_sent"] == 916
 
 
 def test_a_target_of_labels_only_is_audited_by_url():

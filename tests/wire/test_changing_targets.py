@@ -124,9 +124,9 @@ def test_a_run_that_goes_on_with_the_same_model_says_so(stop, tmp_path):
                 assert budget == 300
             target.close()
     contact = result.target.contact
-    assert contact["unchanged"] is True
-    assert contact["later"] == 2
-    assert contact["later_difference"] == 0
+    assert contact.unchanged is True
+    assert contact.later == 2
+    assert contact.later_difference == 0
     assert result.target.queries == sum(script.answered.values()) == 400 + 11 + 10
 
 
@@ -135,7 +135,7 @@ def test_where_the_budget_leaves_no_queries_to_look_again_the_result_says_so(tmp
         target = connect(url, budget=411, format="instances", model="m")
         result = audit(target, out=tmp_path)
         target.close()
-    assert result.target.contact["unchanged"] is None
+    assert result.target.contact.unchanged is None
     assert any("one and the same model all the time is not known: the budget" in text for text in result.warnings)
 
 
@@ -147,8 +147,8 @@ def test_a_randomised_target_is_the_same_within_its_noise():
         return values / values.sum(axis=1, keepdims=True)
 
     result = audit(noisy)
-    assert result.target.contact["unchanged"] is True
-    assert not result.target.contact["deterministic"]
+    assert result.target.contact.unchanged is True
+    assert not result.target.contact.deterministic
     assert any("randomised" in text for text in result.warnings)
 
 
@@ -159,7 +159,7 @@ def test_a_target_that_answers_now_as_one_model_and_now_as_another_is_called_ran
         return answers(records, next(turn))
 
     result = audit(two)
-    assert not result.target.contact["deterministic"]
+    assert not result.target.contact.deterministic
     assert any("randomised" in text for text in result.warnings)
 
 
@@ -173,7 +173,7 @@ def test_an_answer_that_differs_alone_is_not_explained(why):
     result = audit(target)
     text = next(text for text in result.warnings if "asked alone" in text)
     assert "depends on the other records of a request, or the target changes or is random" in text
-    assert result.target.contact["unchanged"] is (None if why == "replaced" else True)
+    assert result.target.contact.unchanged is (None if why == "replaced" else True)
     assert any("is not known" in text for text in result.warnings) is (why == "replaced")
 
 
@@ -200,7 +200,7 @@ def test_kept_answers_of_a_function_are_asked_for_anew(tmp_path):
 
     steady = kept(lambda records: answers(records, 0.2))
     contact = audit(steady).target.contact
-    assert (contact["unchanged"], contact["later"]) == (True, 1)
+    assert (contact.unchanged, contact.later) == (True, 1)
     assert steady.ledger.spent == 400 + 11 + 5
     steady.ledger.close()
     other = kept(lambda records: answers(records, 2.0))
@@ -208,7 +208,7 @@ def test_kept_answers_of_a_function_are_asked_for_anew(tmp_path):
         audit(other)
     other.ledger.close()
     again = kept(lambda records: answers(records, 0.2))
-    assert audit(again).target.contact["unchanged"] is True
+    assert audit(again).target.contact.unchanged is True
     again.ledger.close()
 
 
@@ -218,7 +218,7 @@ def test_a_function_whose_answers_are_kept_may_not_change_in_mid_run(tmp_path):
         audit(function)
     spent = keep(lambda records: answers(records, 0.2), name="m", budget=411)
     result = audit(spent)
-    assert result.target.contact["unchanged"] is None
+    assert result.target.contact.unchanged is None
     assert any("not known: the budget" in text for text in result.warnings)
 
 

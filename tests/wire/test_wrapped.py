@@ -74,7 +74,7 @@ def endpoint(url, **options):
 
 
 def facts(result):
-    return {key: value for key, value in result.provenance["target"].items() if key not in ("url", "requests")}
+    return {key: value for key, value in result.provenance.target.items() if key not in ("url", "requests")}
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
@@ -143,7 +143,7 @@ def test_a_wrapper_that_passes_on_little_is_not_taken_for_a_steady_target():
     ):
         with serving(Script(noisy)) as url:
             result = miaudit.audit(wrap(endpoint(url, classes=10)), **QUICK)
-        assert result.target.contact["deterministic"] is False  # although the endpoint keeps what it answered
+        assert result.target.contact.deterministic is False  # although the endpoint keeps what it answered
 
 
 def test_the_clients_whose_answers_are_kept_have_counts_and_an_end(tmp_path):
@@ -152,7 +152,7 @@ def test_the_clients_whose_answers_are_kept_have_counts_and_an_end(tmp_path):
         miaudit.audit(slow, time_limit=1, **QUICK)
     done = len(slow.ledger)
     result = miaudit.audit(slow, **QUICK)
-    assert result.provenance["target"]["records_sent"] >= 240
+    assert result.provenance.target["records_sent"] >= 240
     assert done > 0
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +12,7 @@ from miaudit.auditing.scope import mismatches, not_tested, threat_model, unscore
 from miaudit.data import Copies
 from miaudit.evidence import Bools, Evidence, Ints, Probes
 from miaudit.findings import Findings, Trial, Unit, accuracies, blind_control, examine, skipped, unit_of
-from miaudit.result import BlindControl, Interval, Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.result import BlindControl, Failure, Interval, Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.threads import one_thread
 
 _NO_CLASSES = "the answers are one number a record, which says nothing of classes"
@@ -164,59 +162,35 @@ def _trained_here(measured: Measured) -> bool:
 
 
 def _target(measured: Measured, correct: Bools | None, unit: Unit) -> TargetResult:
-    target = measured.target
     known: object = None if correct is None else accuracies(correct, measured.member, unit)
     none = {"train_accuracy": None, "test_accuracy": None, "accuracy_reason": _NO_CLASSES}
-    return TargetResult.of(
-        known,
-        **({} if measured.of_classes else none),
-        description=target.description,
-        source=target.source,
-        classes=len(measured.classes) if measured.of_classes else None,
-        outputs=target.type,
-        outputs_reason=target.reason,
-        capability=target.capability,
-        decimals=target.decimals,
-        queries=target.queries,
-        contact=target.contact,
-    )
+    classes = len(measured.classes) if measured.of_classes else None
+    return TargetResult.of(measured.target, known, classes=classes, **({} if measured.of_classes else none))
 
 
 def _split(measured: Measured, unit: Unit) -> SplitResult:
-    member, split = measured.member, measured.split
+    member = measured.member
     population = measured.evidence.own.population
-    return SplitResult(
+    return SplitResult.of(
+        measured.split,
         members=int(member.sum()),
         nonmembers=int((~member).sum()),
-        population=split.population,
         shadows=len(measured.evidence.own.models),
-        shadow_train=split.shadow_train,
-        shadow_test=split.shadow_test,
         evaluated_per_side=min(int((unit.counted & side).sum()) for side in (member, ~member)),
-        grouped_by=split.grouped_by,
         unit=unit.name,
         people=unit.people_a_side(member),
         copies_left_out=int((~unit.counted).sum()),
-        duplicates=dict(split.duplicates),
         outside=measured.outside,
         outside_apart=population is not None and population.shadows is not None,
-        draws_sha256=split.draws_sha256,
     )
 
 
 def _shadows(measured: Measured) -> ShadowsResult:
     shadows = measured.shadows
-    failures: Sequence[dict[str, Any]] = [
-        {"shadow": failure.name, "error": failure.error, "traceback": failure.traceback} for failure in shadows.failures
-    ]
-    return ShadowsResult(
-        recipe=shadows.recipe,
-        asked=shadows.asked,
+    return ShadowsResult.of(
+        shadows,
         trained=len(measured.evidence.own.models),
-        failed=len(failures),
-        failures=list(failures),
-        train_accuracy=shadows.train_accuracy,
-        test_accuracy=shadows.test_accuracy,
+        failed=len(shadows.failures),
+        failures=[Failure.of(each, shadow=each.name) for each in shadows.failures],
         design="overlapping" if measured.design == "overlapping" else "disjoint",
-        data=shadows.data,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -243,8 +243,8 @@ def _target(case: Case, asked: Asked) -> TargetFacts:
     return TargetFacts(
         description=asked.description,
         source=case.source,
-        type=asked.type,
-        reason=asked.reason,
+        outputs=asked.type,
+        outputs_reason=asked.reason,
         capability=asked.capability,
         decimals=asked.decimals,
         queries=asked.queries + synthesis,
@@ -292,7 +292,7 @@ def _origin(case: Case, pool: ShadowPool, trained: _Trained, clock: Clock) -> Or
     source = {} if case.target is None else case.target.facts()
     parts = {
         "device": device_name(case.recipe),
-        "retrained": None if trained.retrained is None else asdict(trained.retrained),
+        "retrained": None if trained.retrained is None else trained.retrained,
         "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
         "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": pool.draws.sha256, **case.hashes},
         "recipe": plain(case.recipe.describe(), "recipe"),

@@ -32,8 +32,8 @@ class TargetFacts:
 
     description: str
     source: Source
-    type: Type | Literal["signal"]
-    reason: str | None
+    outputs: Type | Literal["signal"]
+    outputs_reason: str | None
     capability: Capability
     decimals: int | None
     queries: int | None = None

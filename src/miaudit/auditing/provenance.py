@@ -6,12 +6,13 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from miaudit import __version__
+from miaudit.result import Cost, Provenance, ShadowCost
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.training import peak_memory
 from miaudit.threads import usable_cores
@@ -63,31 +64,29 @@ class Origin:
     progress: Progress | None = None
     stored: tuple[str, ...] = ()
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Provenance:
         """Return it as the provenance of a result that is finished now."""
         seconds = self.clock.seconds | {"total": time.perf_counter() - self.clock.began}
-        return {
-            "started": self.clock.started,
-            "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
-            "versions": versions(),
-            "platform": system(),
+        return Provenance.of(
+            self.clock,
+            seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
+            versions=versions(),
+            platform=system(),
             **self._cost(),
             **self.parts,
-        }
+        )
 
     def _cost(self) -> dict[str, Any]:
         progress = self.progress
         if progress is None:
             return {}
-        return {
-            "jobs": progress.processes,
-            "shadow_cost": {
-                "trained_now": progress.done,
-                "from_store": progress.found,
-                "found": list(self.stored),
-                "estimated": None if progress.estimate is None else asdict(progress.estimate),
-                "actual": None if progress.actual is None else asdict(progress.actual),
-                "actual_seconds": round(progress.seconds, 2),
-                "peak_bytes_of_this_process": peak_memory(),
-            },
-        }
+        cost = ShadowCost(
+            trained_now=progress.done,
+            from_store=progress.found,
+            found=list(self.stored),
+            estimated=None if progress.estimate is None else Cost.of(progress.estimate),
+            actual=None if progress.actual is None else Cost.of(progress.actual),
+            actual_seconds=round(progress.seconds, 2),
+            peak_bytes_of_this_process=peak_memory(),
+        )
+        return {"jobs": progress.processes, "shadow_cost": cost}

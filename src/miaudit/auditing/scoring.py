@@ -134,8 +134,8 @@ def _target(stored: StoredOutputs) -> TargetFacts:
     return TargetFacts(
         description=f"answers stored in {stored.name}",
         source="stored outputs",
-        type=stored.type,
-        reason=stored.reason,
+        outputs=stored.type,
+        outputs_reason=stored.reason,
         capability=stored.capability,
         decimals=stored.decimals,
     )

@@ -105,9 +105,9 @@ def _shadow_accuracy(result: Result) -> str:
 
 
 def _from_store(result: Result) -> str:
-    found = (result.provenance.get("shadow_cost") or {}).get("from_store")
-    again = result.provenance.get("retrained")
-    checked = f", {len(again['models'])} of them trained again and found the same" if again else ""
+    cost, again = result.provenance.shadow_cost, result.provenance.retrained
+    found = None if cost is None else cost.from_store
+    checked = f", {len(again.models)} of them trained again and found the same" if again else ""
     return f"; {found} models were found in the folder{checked}" if found else ""
 
 

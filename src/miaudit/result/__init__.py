@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, InstanceOf, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -40,8 +39,17 @@ from miaudit.result.figures import (
     TprAtFpr,
     TprAtZeroFp,
 )
+from miaudit.result.origin import Cost, Platform, Provenance, Retrained, ShadowCost
 from miaudit.result.parts import Coverage, GroupFigures, Grouping, ShadowStability, Stability
-from miaudit.result.subject import ShadowsResult, SplitResult, TargetResult
+from miaudit.result.subject import (
+    Contact,
+    DataResult,
+    Failure,
+    ShadowsResult,
+    SplitResult,
+    SynthesisResult,
+    TargetResult,
+)
 from miaudit.result.table import Records
 from miaudit.result.verdict import Counted, Verdict, VerdictKind
 from miaudit.result.wording import sentence
@@ -55,32 +63,41 @@ __all__ = [
     "BystanderControl",
     "BystanderFigures",
     "ClassMetrics",
+    "Contact",
     "Controls",
     "CorrectedInterval",
+    "Cost",
     "Counted",
     "Coverage",
     "CredibleInterval",
+    "DataResult",
     "DetectableTpr",
     "Difference",
     "Document",
     "Epsilon",
     "Exposed",
+    "Failure",
     "GroupFigures",
     "Grouping",
     "Interval",
     "NullControl",
     "OperatingPoint",
     "PersonFigures",
+    "Platform",
     "PointMetrics",
     "Power",
     "PpvAtPrior",
+    "Provenance",
     "Records",
     "Result",
+    "Retrained",
     "Roc",
+    "ShadowCost",
     "ShadowStability",
     "ShadowsResult",
     "SplitResult",
     "Stability",
+    "SynthesisResult",
     "TargetResult",
     "TnrAtFnr",
     "TprAtFpr",
@@ -116,17 +133,17 @@ class Result(Document):
     warnings: list[str] = []
     threat_model: list[str]
     not_tested: list[str]
-    data: dict[str, Any]
+    data: DataResult
     target: TargetResult
     split: SplitResult
     shadows: ShadowsResult
-    synthesis: dict[str, Any] | None = None
+    synthesis: SynthesisResult | None = None
     attacks: list[AttackResult]
     controls: Controls
     groups: list[Grouping] = []
     stability: Stability | None = None
     accusations: Accusations | None = None
-    provenance: dict[str, Any]
+    provenance: Provenance
 
     records: SkipJsonSchema[InstanceOf[Records]] = Field(Records(), exclude=True, repr=False)
 

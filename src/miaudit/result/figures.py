@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -14,15 +14,15 @@ class Bounded(Document):
     """Figures with intervals: where there is a figure, its low end is no larger than it, and its high end no smaller."""
 
     @classmethod
-    def of(cls, source: object, /, **more: Any) -> Self:
-        """Return the document of an object's attributes; a `Rate` fills all fields of its name, such as ``recall_low``."""
+    def of(cls, *sources: object, **more: Any) -> Self:
+        """Return the document of objects' attributes; a `Rate` fills all fields of its name, such as ``recall_low``."""
         fields = cls.model_fields
-        for name in fields:
+        for source, name in product(sources, fields):
             rate: Any = getattr(source, name, None)
             if f"{name}_low" in fields and hasattr(rate, "value"):
                 parts = {f"{name}_{part}": getattr(rate, part) for part in ("low", "high", "reason")}
                 more = {key: value for key, value in parts.items() if key in fields} | {name: rate.value} | more
-        return super().of(source, **more)
+        return super().of(*sources, **more)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -1,11 +1,61 @@
-"""What was audited: the target, the split of the records, the shadow models."""
+"""What was audited: the records, the target, the split, the shadow models, and synthetic records."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from miaudit.documents import Count, Document, Fraction
+from pydantic import ConfigDict, Field
+
+from miaudit.documents import Count, Document, Facts, Fraction, NonNegative
 from miaudit.result.figures import Bounded
+
+
+class DataResult(Facts):
+    """The records: how many, their columns of each kind or the shape of an image, and what read them.
+
+    Of stored outputs no more is known than how many answers there are, and the hash of their file.
+    """
+
+    name: str
+    records: Count
+    sha256: str | None = None
+    width: Count | None = None
+    numeric: Count | None = None
+    binary: Count | None = None
+    categorical: Count | None = None
+    time: Count | None = None
+    encoded_width: Count | None = None
+    sparse: bool | None = None
+    missing: list[str] | None = None
+    shape: list[Count] | None = None
+    low: int | float | None = None
+    high: int | float | None = None
+    reading: str | None = None
+
+
+class Contact(Facts):
+    """What first contact found of a target, and whether it answered the same when asked again.
+
+    ``deterministic``: the same batch asked twice got the same answers, and ``repeat_difference``, the largest difference;
+    ``batch_consistent`` and ``batch_difference``: a record asked alone got the answer that it got in the batch; ``later``, how
+    often it was asked again since, ``later_difference``, and ``unchanged``: it answered as at first; null where that
+    is not known, with ``unchanged_reason``. ``outputs`` is what a server was found to answer, for this ``reason``.
+    """
+
+    records: Count
+    queries: Count
+    answers: str | None
+    decimals: Count | None
+    deterministic: bool
+    repeat_difference: NonNegative
+    batch_consistent: bool
+    batch_difference: NonNegative
+    later: Count
+    later_difference: NonNegative | None
+    unchanged: bool | None
+    unchanged_reason: str | None
+    outputs: str | None = None
+    reason: str | None = None
 
 
 class TargetResult(Bounded):
@@ -37,7 +87,7 @@ class TargetResult(Bounded):
     )
     decimals: Count | None = None
     outputs_reason: str | None = None
-    contact: dict[str, Any] | None = None
+    contact: Contact | None = None
 
     @property
     def gap(self) -> float | None:
@@ -73,6 +123,14 @@ class SplitResult(Document):
     draws_sha256: str | None
 
 
+class Failure(Document):
+    """A shadow model that could not be trained."""
+
+    shadow: str
+    error: str
+    traceback: str | None
+
+
 class ShadowsResult(Document):
     """How the shadow models came out; accuracies are null where their answers do not tell.
 
@@ -83,8 +141,59 @@ class ShadowsResult(Document):
     asked: Count
     trained: Count
     failed: Count
-    failures: list[dict[str, Any]] = []
+    failures: list[Failure] = []
     train_accuracy: Fraction | None
     test_accuracy: Fraction | None
     design: Literal["disjoint", "overlapping"] = "disjoint"
     data: str = "real"
+
+
+class Queries(Facts):
+    """What synthesis asked the target: for ``records`` that were made, by climbs that ``failed`` or are ``unfinished``."""
+
+    total: Count
+    records: Count | None = None
+    failed: Count | None = None
+    unfinished: Count | None = None
+    per_record: NonNegative | None = None
+    per_record_with_failed: NonNegative | None = None
+
+
+class ClassSynthesis(Facts):
+    """Records of one class that were wanted and made, and what they took."""
+
+    class_: str = Field(alias="class", serialization_alias="class")
+    made: Count
+    wanted: Count | None = None
+    failed: Count | None = None
+    queries_made: Count | None = None
+    queries_failed: Count | None = None
+    mean_confidence: Fraction | None = None
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class SynthesisResult(Facts):
+    """How the synthetic records were made that were the population; what is written depends on the method.
+
+    ``options`` are those of the method, ``stopped`` why fewer were made than wanted, ``key`` hashes all that they depend on.
+    """
+
+    schema_version: Count
+    method: Literal["model-based", "marginals", "noisy"]
+    records: Count
+    wanted: Count
+    options: dict[str, Any]
+    seed: int
+    queries: Queries
+    per_class: list[ClassSynthesis]
+    classes_failed: list[str]
+    classes_short: list[str] = []
+    climbs: dict[str, Count] = {}
+    mean_confidence: Fraction | None = None
+    features_changed: Fraction | None = None
+    source_records: Count | None = None
+    stopped: str | None
+    sha256: str
+    key: str | None = None
+    max_queries: Count | None = None
