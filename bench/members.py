@@ -4,7 +4,7 @@
 
 Three targets a task that share no records, 400 records a side. *Proxy*: 8 and 16 shadows trained on 870 or 1,200 other
 records, the recipes of bench/ratio.py. *Trace*: boosted trees on the ten largest classes, no shadows. Figures are means of the
-targets: AUC and TPR at 1 % FPR.
+targets: AUC and TPR at 1 % FPR. The networks of cifar10 train only where it is named: they take longer than all else.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ def markdown(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go, as JSON")
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument(
+        "--tasks", nargs="+", choices=list(TASKS), default=[name for name in TASKS if name != "cifar10"]
+    )
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     given = parser.parse_args()
     found = {"targets": TARGETS, "cells": [cell for name in given.tasks for cell in cells_of(name, given.workers)]}
