@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from io import StringIO
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import betabinom
+from rich.console import Console
+from scipy.stats import hypergeom, norm
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +25,7 @@ from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError
 from miaudit.findings import Trial, examine, unit_of
 from miaudit.findings.bystander import alike, bystanders_of, compared
+from miaudit.report import full, render
 from miaudit.result import (
     AttackResult,
     BlindControl,
@@ -131,6 +135,29 @@ def test_the_interval_holds_where_models_differ(models, moving):
     assert reports[1] / 600 < 0.01 + 0.01
 
 
+@pytest.mark.parametrize(("models", "most"), [(3, 0.10), (8, 0.075)])
+@pytest.mark.parametrize("moving", [0.0, 0.15])
+def test_the_mean_on_bystanders_has_an_interval_for_other_records_and_models(models, most, moving):
+    rng, n, shift, trials = np.random.default_rng(models), 100, 0.4, 300
+    truth, missed = norm.cdf(shift / np.sqrt(2 + moving**2)), 0
+    for _ in range(trials):
+        rows = np.sqrt(0.5) * (rng.normal(size=2 * n) + rng.normal(size=(models, 2 * n)))
+        rows[:, :n] += shift + moving * rng.normal(size=(models, 1))
+        interval = stats.auc_excess(rows[0, :n], rows[0, n:], rows[:, :n], rows[:, n:]).mean_interval()
+        missed += not interval.low <= truth <= interval.high
+    assert missed / trials < most
+
+
+def test_two_bystanders_have_no_interval():
+    rng, member = np.random.default_rng(8), np.arange(200) < 100
+    rows = rng.normal(size=(4, 200)) + 0.8 * member
+    assert simple(rows[0], rows[1:], member).auc.low is not None
+    few = simple(rows[0], rows[1:3], member)
+    assert (few.auc.low, few.auc.high) == (None, None)
+    assert few.auc.reason.startswith("fewer than 3 models")
+    assert few.tells_sides
+
+
 def test_people_are_deleted_whole():
     rng = np.random.default_rng(2)
     people = np.repeat(np.arange(20), 5)
@@ -143,10 +170,12 @@ def test_people_are_deleted_whole():
     assert wide.deviation > 1.3 * narrow.deviation
 
 
-def test_a_count_above_a_rank_is_compared_with_other_models():
+def test_members_among_the_highest_records_are_compared_with_other_models():
     ins, outs = np.array([5.0, 4, 3, -1]), np.array([0.0, -2, -3])
     others_in, others_out = np.array([[1.0, -1, -1, -1], [-3.0, -3, -3, -3]]), np.tile(outs, (2, 1))
-    assert stats.more_above(ins, outs, others_in, others_out, 0) == pytest.approx(betabinom.sf(2, 4, 1, 2))
+    seen = 2 + math.ceil(4 / 5)  # of the three highest under each, ties by shares
+    law = hypergeom(9, 3 + seen, 3)
+    assert stats.more_above(ins, outs, others_in, others_out, 0) == pytest.approx(law.pmf(3) / 2)
     rng, values = np.random.default_rng(3), []
     for _ in range(800):  # exchangeable, and records common to all models
         rows = np.sqrt(0.5) * (rng.normal(size=200) + rng.normal(size=(9, 200)))
@@ -226,6 +255,21 @@ def test_harder_nonmembers_are_no_leak(overlapping):
     assert control.models == 8
     assert control.low > 0.5
     assert not any(attack.beats_controls for attack in result.attacks)
+
+
+def test_figures_that_count_the_sides_too_say_so():
+    result = verdict(1003, overlapping=True, redrawn=0.25)
+    lead = result.lead
+    assert lead.epsilon is not None
+    for each in (lead, result.accusations, *result.groups):
+        assert each.caution.startswith("members and non-members differ in how hard they are")
+    console = Console(width=200, file=StringIO())
+    full(result, console)
+    assert console.file.getvalue().count("(see Caution)") >= 4
+    assert render(result).count("<strong>Caution:</strong>") == 3
+    free = verdict(1003, overlapping=True, leaking=True)
+    assert not free.controls.bystander.tell_sides
+    assert {each.caution for each in (free.lead, free.accusations, *free.groups)} == {None}
 
 
 @pytest.mark.parametrize("overlapping", [False, True])

@@ -56,7 +56,7 @@ def test_people_given_as_objects_are_counted(tmp_path):
     assert again.attack("threshold").person == attack.person
     page = html.render(result)
     assert "Person by person" in page
-    assert "40 members and 40 non-members. The verdict reads these figures." in page
+    assert "40 people who are members and 40 who are not. The verdict reads these figures." in page
     assert "how likely an accused person is a member" in page
     from rich.console import Console
 

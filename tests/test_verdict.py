@@ -9,7 +9,7 @@ from scipy.stats import binom
 from miaudit import stats
 from miaudit.attacks import Attack, Calibration, Gap, Salem, Shokri, Threshold, attack_name
 from miaudit.attacks.attack import Scores
-from miaudit.findings import Trial, examine
+from miaudit.findings import Trial, examine, unit_of
 from miaudit.findings.controls import judged
 from miaudit.findings.headline import headline_of
 from miaudit.result import BlindControl, Interval
@@ -228,6 +228,18 @@ def test_a_few_exposed_members_are_said_in_numbers_that_mean_something():
         "'attack 0' ranks 61 of 1000 members above all 1000 non-members, where chance explains at most 6; its AUC"
         in text
     )
+
+
+def test_people_are_counted_as_people_in_the_sentence():
+    score, member = shifted(0.0, n=800)
+    people = np.repeat(np.arange(400), 2)
+    score[np.flatnonzero(member)[:60]] = 9
+    text = of_scores([score], member, unit=unit_of(member, people=people)).verdict
+    assert text.startswith("Membership of some people leaks: 'attack 0' ranks 3")
+    assert "of 200 people who are members above all 200 who are not, where chance explains at most" in text
+    few = np.repeat(np.arange(5), 4), np.arange(20) < 8
+    short = of_scores([np.arange(20.0)[::-1]], few[1], unit=unit_of(few[1], people=few[0])).verdict
+    assert ", counted in people; n = 2 people who are members and 3 who are not" in short
 
 
 @pytest.mark.parametrize("attack", [Shokri(epochs=1), Salem(epochs=1), Calibration(), Gap()], ids=lambda a: a.name)

@@ -185,6 +185,8 @@ def test_what_it_means_is_said_of_the_attack_that_leads_or_of_the_highest_at_its
     few = first.model_copy(update={"above_chance_at_low_fpr": True, "exposed": test})
     said = kind(result, "leak", attacks=[few, second, *others], **changes)
     assert f"whom '{first.name}' scores above all 200 non-members finds 12 of the 200 members" in said
+    said = kind(result, "leak", attacks=[few.model_copy(update={"unit": "person"}), second, *others], **changes)
+    assert "scores above all 200 people who are not finds 12 of the 200 people who are members" in said
 
 
 def test_uneven_sides_are_counted_as_they_are(result):

@@ -25,6 +25,8 @@ MOST = 20
 
 LEAST_ALIKE = 4
 """Bystanders from which on their spread says whether the target is like them."""
+LEAST_SPREAD = 3
+"""Bystanders from which on the mean of their areas has an interval."""
 _FLOOR = 1e-3  # of a probability: what is rarer is no sign of another training
 
 NONE = "no model that was trained on none of the audited records answered them"
@@ -124,25 +126,22 @@ def compared(own: Sides, others: Sequence[Sides], *, attacks: int, alike: bool |
     levels = stats.levels(attacks, confidence=CONFIDENCE)
     ins, outs = np.stack([each.inside for each in others]), np.stack([each.outside for each in others])
     excess = stats.auc_excess(*own[:2], ins, outs, in_people=own.in_people, out_people=own.out_people)
-    of_all = excess.mean_interval(1 - 2 * levels.above)
     return BystanderFigures(
         models=len(others),
-        auc=Interval.of(excess.mean_interval(CONFIDENCE)),
+        auc=_mean(excess),
         less=Difference.of(excess.interval(CONFIDENCE)),
         above=excess.interval(1 - 2 * levels.above).low > 0,
         below=excess.interval(1 - 2 * levels.below).high < 0,
         few=None if own.in_people is not None else _more_exposed(own, ins, outs, levels.few),
-        tells_sides=not of_all.low <= 0.5 <= of_all.high,
+        tells_sides=excess.tells_sides(1 - 2 * levels.above),
         alike=alike,
     )
 
 
 def _more_exposed(own: Sides, ins: NDArray[np.float64], outs: NDArray[np.float64], level: float) -> bool:
-    """Whether more members lie above the rank that is most surprising than on bystanders, on any of them and by the test."""
+    """Whether more members lie above the most surprising rank than bystanders have among as many of the highest records."""
     test = stats.precedence(*own[:2], level=level)
-    share = stats.ranks_of(test.n_out)[test.rank]
-    most = max(int(np.count_nonzero(a > np.sort(b)[::-1][test.rank])) for a, b in zip(ins, outs, strict=True))
-    return test.above > most and stats.more_above(*own[:2], ins, outs, test.rank) <= level * share
+    return stats.more_above(*own[:2], ins, outs, test.rank) <= level * stats.ranks_of(test.n_out)[test.rank]
 
 
 def bystander_control(results: Sequence[AttackResult], lead: str | None) -> BystanderControl:
@@ -169,3 +168,11 @@ def bystander_control(results: Sequence[AttackResult], lead: str | None) -> Byst
 def _none(reason: str) -> BystanderFigures:
     nothing = Interval.undefined(reason), Difference.undefined(reason)
     return BystanderFigures(models=0, auc=nothing[0], less=nothing[1], reason=reason)
+
+
+def _mean(excess: stats.Excess) -> Interval:
+    """Return the mean area on bystanders, with its interval where they are enough to say how much they differ."""
+    if excess.models < LEAST_SPREAD:
+        reason = f"fewer than {LEAST_SPREAD} models do not say how much such models differ, so that no interval holds"
+        return Interval(value=excess.mean, low=None, high=None, reason=reason)
+    return Interval.of(excess.mean_interval(CONFIDENCE))

@@ -14,6 +14,7 @@ from miaudit.attacks import Attack
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.accusations import accusations_of
 from miaudit.findings.bystander import bystander_control, bystander_figures
+from miaudit.findings.caution import caution_of
 from miaudit.findings.claims import power
 from miaudit.findings.controls import judged, null_control
 from miaudit.findings.figures import OPERATING, Operating, Run, run_attack
@@ -160,17 +161,18 @@ def examine(
     beside = min((r.bystander.models for r in results if r.bystander is not None and r.checked), default=0)
     smallest = power(inside, outside, attacks=count, bystanders=beside) if inside and outside else None
     finding = verdict_of(results, null, blind, inside, outside, bystander, power=smallest, unit=unit, caveats=caveats)
+    caution = {"caution": caution_of(results, blind, finding.kind)}
     return Findings(
         finding=finding,
         verdict=sentence(finding, results, null, blind),
         headline=lead,
         headline_reason=reason,
         highest=top,
-        attacks=results,
+        attacks=[each.model_copy(update=caution) if each.epsilon is not None else each for each in results],
         controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind, bystander=bystander),
-        groups=groups,
+        groups=[each.model_copy(update=caution) for each in groups],
         stability=stability,
-        accusations=accusations,
+        accusations=None if accusations is None else accusations.model_copy(update=caution),
         records=Records(
             {
                 "id": np.arange(len(member)) if ids is None else np.array(ids),

@@ -89,9 +89,12 @@ def _few(attack: AttackResult) -> str:
     if test is None:
         return f"a few members stand out to '{attack.name}'"
     whom = f"all {test.n_out}" if not test.rank else f"all but {test.rank} of the {test.n_out}"
+    members, others = (
+        ("people who are members", "people who are not") if attack.unit == "person" else ("members", "non-members")
+    )
     return (
-        f"whoever accuses only those whom '{attack.name}' scores above {whom} non-members finds {test.above} of the "
-        f"{test.n_in} members"
+        f"whoever accuses only those whom '{attack.name}' scores above {whom} {others} finds {test.above} of the "
+        f"{test.n_in} {members}"
     )
 
 
@@ -124,6 +127,8 @@ def _models(count: int) -> str:
 
 
 def _rounded(interval: Interval | Difference) -> str:
+    if interval.low is None and interval.value is not None:
+        return f"{interval.value:z.3f} (too few models for an interval)"
     value, low, high = (
         "-" if each is None else f"{each:z.3f}" for each in (interval.value, interval.low, interval.high)
     )
@@ -161,19 +166,20 @@ def next_step(result: Result) -> str:
 
 
 def _power(result: Result) -> str:
-    power = next((a.power for a in result.attacks if a.power is not None and a.power.auc is not None), None)
+    quiet = next((a for a in result.attacks if a.power is not None and a.power.auc is not None), None)
     more = 'more records, more shadow models and shadows.design = "overlapping" show smaller ones'
-    if power is None:
+    if quiet is None or quiet.power is None:
         return f"smaller leaks may be there: {more}"
-    return f"smaller leaks may be there. {what_shows(power)}: {more}"
+    return f"smaller leaks may be there. {what_shows(quiet.power, people=quiet.unit == 'person')}: {more}"
 
 
 def who_is_named(list_: Accusations) -> str:
     """Return whom the attack that leads could name, as a sentence without its full stop."""
-    if list_.named is None:
-        return f"'{list_.attack}' gives no list of names with few wrong: {list_.reason}"
-    aim = f"so that at most {100 * list_.q:g} % of the named are non-members on average"
     unit = "people" if list_.unit == "person" else "records"
+    if list_.named is None:
+        of = ", counted in people" if list_.unit == "person" else ""
+        return f"'{list_.attack}' gives no list of names with few wrong: {list_.reason}{of}"
+    aim = f"so that at most {100 * list_.q:g} % of the named are non-members on average"
     judged = f"{list_.members:,} members and {list_.nonmembers:,} non-members"
     if not list_.named:
         return f"'{list_.attack}' can name nobody among {judged} ({unit}) {aim}"
@@ -183,15 +189,18 @@ def who_is_named(list_: Accusations) -> str:
     )
 
 
-def what_shows(power: Power) -> str:
-    """Return the smallest leak of each kind that such audits show, as a sentence without its full stop."""
+def what_shows(power: Power, *, people: bool = False) -> str:
+    """Return the smallest leak of each kind that such audits show, of people if they count; without its full stop."""
+    per, members, others = "", "members", "non-members"
+    if people:
+        per, members, others = " per person", "people who are members", "people who are not"
     shows = (
-        f"One that raises all members' scores alike shows in {100 * power.power:g} of 100 such audits from an AUC of "
+        f"One that raises all members' scores alike shows in {100 * power.power:g} of 100 such audits from an AUC{per} of "
         f"{power.auc:.3f} on"
     )
     if power.exposed is None:
-        return f"{shows}; one of a few members may not"
+        return f"{shows}; one of a few {members} may not"
     return (
-        f"{shows}; one that puts a few members above all non-members and leaves the others as they are, from "
-        f"{100 * power.exposed:.2g} % of the members on"
+        f"{shows}; one that puts a few {members} above all {others} and leaves the others as they are, from "
+        f"{100 * power.exposed:.2g} % of the {members} on"
     )

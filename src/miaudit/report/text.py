@@ -139,6 +139,11 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
     """Return which attack leads and why, what its accusations are worth, groups, and whether ranks hold."""
     lines = []
     best = result.lead
+    cautions = (each.caution for each in (best, result.accusations, *result.groups) if each is not None)
+    caution = next((each for each in cautions if each), None)
+    mark = " (see Caution)" if caution else ""
+    if caution:
+        lines.append(("Caution", f"PPV, list, epsilon and groups: {caution}"))
     if best is not None and result.headline_reason is not None and len(ran) > 1:
         lines.append(
             (
@@ -152,18 +157,19 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
         lines.append(
             (
                 "PPV",
-                f"share of members among the {whom} that '{best.name}' accuses, by their share among those tried: {shares}",
+                f"share of members among the {whom} that '{best.name}' accuses, by their share among those tried: {shares}"
+                + mark,
             )
         )
     if result.accusations is not None:
-        lines.append(("List", who_is_named(result.accusations)))
+        lines.append(("List", who_is_named(result.accusations) + mark))
     if best is not None and best.epsilon is not None:
         e = best.epsilon
         lines.append(
             (
                 "Epsilon",
                 f"{e.name} of '{best.name}' {e.value:.2f}: a smaller epsilon would not allow an attack this good; 0 is none "
-                f"seen, {e.ceiling:.2f} the most that so many records could show",
+                f"seen, {e.ceiling:.2f} the most that so many records could show{mark}",
             )
         )
     for grouping in result.groups:
@@ -173,7 +179,8 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
             (
                 "Groups",
                 f"by {grouping.column}: {len(above)} of {len(grouping.groups)} above chance after correction"
-                + (f" ({shown})" if above else ""),
+                + (f" ({shown})" if above else "")
+                + mark,
             )
         )
     if result.stability is not None:

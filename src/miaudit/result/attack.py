@@ -45,6 +45,8 @@ class AttackResult(Document):
     the level of ``above_chance``. ``power`` stands beside attacks that found nothing.
     ``bystander`` says what the attack finds on models that were trained on neither side. Where it says so, the verdict claims
     a leak by what the attack finds on the target beyond that.
+    ``caution`` says why ``ppv`` and ``epsilon`` are no leak by themselves, where the sides differ without any: nothing is taken
+    off them. Null where no control shows that, and in older results.
     ``missing`` counts records the attack could not score; they carry the median of the others.
     ``strongest`` marks the attack that the literature holds to be the strongest for what this audit had: what the target
     answers, how many shadow models there are, and what they were trained on. ``name`` is the attack's, with those of
@@ -82,6 +84,7 @@ class AttackResult(Document):
     power: Power | None = None
     missing: Count = 0
     figures_reason: str | None = None
+    caution: str | None = None
 
     @property
     def of_unit(self) -> AttackResult | PersonFigures:

@@ -25,7 +25,10 @@ def beyond_bystanders(ran: Sequence[AttackResult]) -> Beyond:
     """
     figures = [r.bystander for r in ran if r.bystander is not None and r.checked]
     shifted = any(each.tells_sides for each in figures)
-    most = max((abs(end - 0.5) for f in figures for end in (f.auc.low, f.auc.high) if end is not None), default=0.0)
+    ends = [
+        0.0 if end is None else end for f in figures for end in (f.auc.low, f.auc.high)
+    ]  # no end: no limit is known
+    most = max((abs(end - 0.5) for end in ends), default=0.0)
 
     def stands(result: AttackResult, claim: bool | None, name: str) -> bool:
         if not result.checked:

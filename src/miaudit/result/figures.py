@@ -179,9 +179,10 @@ class BystanderFigures(Document):
     """What an attack finds on ``models`` bystanders, models that were trained on none of the audited records.
 
     ``auc`` is the mean of their areas and ``less`` the target's area less that, each with its interval; null, with
-    ``reason``, where there are none. ``above`` and ``below``: the difference lies above or below 0 at a level corrected for
-    the number of attacks. ``few``: more of the target's members than of any bystander's lie above the most surprising rank
-    of the non-members, and more than chance explains, likewise corrected; null where scores are no independent draws.
+    ``reason``, where there are none, and ``auc`` without an interval where they are fewer than three. ``above`` and ``below``:
+    the difference lies above or below 0 at a level corrected for the number of attacks. ``few``: among as many of the highest
+    records as reach down to the most surprising rank of the non-members are more members than on any bystander, and more than
+    chance explains, likewise corrected; null where scores are no independent draws.
     ``tells_sides``: the attack tells the sides apart on bystanders, so that they differ in how hard they are. ``alike``: the
     target answers non-members as bystanders do; null where they are too few to say.
     """
@@ -213,7 +214,8 @@ class Accusations(Document):
     ``attack`` is the one that leads the result. Of the non-members, ``set_apart`` were drawn at random to be the attacker's
     own, known not to be members; ``members`` and ``nonmembers`` are those judged beside them, and ``named`` of these are on the
     list, ``of_members`` rightly and ``false`` wrongly. Counts are of ``unit``; null, with the reason, where there can be no
-    such list. Where fewer of those judged are members, fewer can be named.
+    such list. Where fewer of those judged are members, fewer can be named. ``caution`` says why names are right without a
+    leak, where the sides differ by themselves.
     """
 
     attack: str
@@ -226,6 +228,7 @@ class Accusations(Document):
     nonmembers: Count | None = None
     set_apart: Count | None = None
     reason: str | None = None
+    caution: str | None = None
 
 
 class OperatingPoint(Bounded):

@@ -20,13 +20,15 @@ class Grouping(Document):
     """The leak in every group of a column: the classes, or values of a column the plan names.
 
     Intervals are at ``confidence``, so corrected for the number of groups and of groupings that all of them hold
-    together at the audit's level: the worst group stands out by chance in at most one audit of twenty.
+    together at the audit's level: the worst group stands out by chance in at most one audit of twenty. ``caution`` says why
+    a group above chance is no leak by itself, where the sides differ without any.
     """
 
     column: str
     attack: str
     confidence: Fraction
     groups: list[GroupFigures]
+    caution: str | None = None
 
 
 class ShadowStability(Bounded):

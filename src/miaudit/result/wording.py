@@ -47,7 +47,8 @@ def sentence(verdict: Verdict, attacks: Sequence[AttackResult], null: NullContro
         case "none detected", _:
             text = _none(verdict, ran, n)
         case "inconclusive", "power" | "nothing":
-            text = f"Inconclusive: {verdict.reason or 'no attack could be measured'}; {n}."
+            people = ", counted in people" if verdict.reason and verdict.n.unit == "person" else ""
+            text = f"Inconclusive: {verdict.reason or 'no attack could be measured'}{people}; {n}."
         case _:
             text = _hard_sides(verdict, ran, n)
     return " ".join([text, *verdict.caveats])
@@ -63,8 +64,9 @@ def _leak_of_some(verdict: Verdict, ran: Sequence[AttackResult], n: str) -> str:
     area = f"; '{lead.name}', named beforehand, has {_area(lead)}" if lead is not None else ""
     than = "that on models trained on neither side" if any(r.above_chance for r in ran) else "chance"
     chance = f"no AUC{of_all} is above {than}{area}" if of_all else f"its AUC is not above {than}"
+    whose = "people" if verdict.n.unit == "person" else "records"
     return (
-        f"Membership of some records leaks: {_few(_of(ran, verdict.few), lead)}; {chance}; {n}."
+        f"Membership of some {whose} leaks: {_few(_of(ran, verdict.few), lead)}; {chance}; {n}."
         f"{_beside(verdict.few, ran)}{_turned(verdict, ran)}"
     )
 
@@ -202,6 +204,8 @@ def _models(figures: BystanderFigures) -> str:
 
 
 def _with(interval: Interval | Difference) -> str:
+    if interval.low is None and interval.value is not None:
+        return f"{_f(interval.value)} (too few models for an interval)"
     return f"{_f(interval.value)} (95 % interval {_f(interval.low)} to {_f(interval.high)})"
 
 
@@ -209,13 +213,14 @@ def _few(few: Sequence[AttackResult], lead: AttackResult | None) -> str:
     """Return what the test for a few exposed members says, by the attack that leads, or else by the most surprising."""
     tests = [(r is not lead, r.exposed.p_value, r.name, r.exposed) for r in few if r.exposed is not None]
     _, _, name, test = min(tests, key=lambda each: each[:2])
-    return f"'{name}' ranks {_counted(test)}"
+    return f"'{name}' ranks {_counted(test, people=few[0].unit == 'person')}"
 
 
-def _counted(test: Exposed) -> str:
-    """Return the count of a test for a few exposed members in words."""
+def _counted(test: Exposed, *, people: bool) -> str:
+    """Return the count of a test for a few exposed members, or people, in words."""
     whom = f"all {test.n_out}" if not test.rank else f"all but {test.rank} of {test.n_out}"
-    return f"{test.above} of {test.n_in} members above {whom} non-members, where chance explains at most {test.most}"
+    members, others = ("people who are members", "who are not") if people else ("members", "non-members")
+    return f"{test.above} of {test.n_in} {members} above {whom} {others}, where chance explains at most {test.most}"
 
 
 def _shuffled(null: NullControl) -> str:

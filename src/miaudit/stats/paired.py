@@ -6,11 +6,13 @@ tests here are of the difference, for which the records are the same.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaln, gammaincinv, gammaln, stdtrit
+from scipy.special import gammaincinv, gammaln, ndtri, stdtr, stdtrit
 
 from miaudit.errors import DataError
 from miaudit.stats.auc import Interval, area_variance, people_of_sides, placements
@@ -22,27 +24,40 @@ _FREEDOM = 14.0  # least degrees of freedom
 
 @dataclass(frozen=True)
 class Excess:
-    """Area of one model less the mean area of ``models`` others, and that mean, each with its standard deviation."""
+    """Area of one model less the mean area of ``models`` others, and that mean, each with its standard deviation.
+
+    ``null_deviation`` is that of the mean where the sides are alike: then no model differs from another in how hard a side is.
+    """
 
     value: float
     deviation: float
+    freedom: float
     mean: float
     mean_deviation: float
-    freedom: float
+    mean_freedom: float
+    null_deviation: float
     models: int
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """Return the difference with its interval."""
-        half = self._quantile(confidence) * self.deviation
+        half = _quantile(self.freedom, confidence) * self.deviation
         return Interval(self.value, max(-1.0, self.value - half), min(1.0, self.value + half))
 
     def mean_interval(self, confidence: float = 0.95) -> Interval:
-        """Return the others' mean area with its interval."""
-        half = self._quantile(confidence) * self.mean_deviation
+        """Return the others' mean area with its interval, which holds for other records and other such models.
+
+        Two models do not say how much they differ: with fewer than three the interval is too narrow.
+        """
+        half = _quantile(self.mean_freedom, confidence) * self.mean_deviation
         return Interval(self.mean, max(0.0, self.mean - half), min(1.0, self.mean + half))
 
-    def _quantile(self, confidence: float) -> float:
-        return float(stdtrit(self.freedom, (1 + checked_confidence(confidence)) / 2))
+    def tells_sides(self, confidence: float = 0.95) -> bool:
+        """Whether the others' mean area differs from 1/2 by more than chance allows where the sides are alike."""
+        return abs(self.mean - 0.5) > _quantile(self.freedom, confidence) * self.null_deviation
+
+
+def _quantile(freedom: float, confidence: float) -> float:
+    return float(stdtrit(freedom, (1 + checked_confidence(confidence)) / 2))
 
 
 def auc_excess(
@@ -63,6 +78,9 @@ def auc_excess(
     is where one side is harder, s^2 alone sees. So the larger is taken of DeLong's and of s^2 (1 + 1/M) shrunken towards it
     as if four more models had had it, with quantiles of Student's t with 2 (M - 1) degrees of freedom, at least 14. The
     weight and the freedom are ours, by simulation (docs/statistics.md).
+
+    The mean of the others moves with the records, by DeLong's variance, and with the models, by s^2 / M: its variance is the
+    sum, with Satterthwaite's degrees of freedom.
 
     Parameters
     ----------
@@ -95,12 +113,16 @@ def auc_excess(
     _, variance, freedom = area_variance([a - b for a, b in zip(own, mean, strict=True)], people)
     _, of_mean, mean_freedom = area_variance(mean, people)
     shrunken = (_WEIGHT * variance + (count - 1) * between * (1 + 1 / count)) / (_WEIGHT + count - 1)
+    of_models = between / count
+    parts = of_models**2 / max(1, count - 1) + (of_mean**2 / mean_freedom if np.isfinite(mean_freedom) else 0.0)
     return Excess(
         value=float(own[0].mean() - areas.mean()),
         deviation=max(variance, shrunken) ** 0.5,
-        mean=float(areas.mean()),
-        mean_deviation=max(of_mean, between / count) ** 0.5,
         freedom=max(1.0, min(freedom, mean_freedom, freedom_of(count, *sizes))),
+        mean=float(areas.mean()),
+        mean_deviation=(of_mean + of_models) ** 0.5,
+        mean_freedom=max(1.0, (of_mean + of_models) ** 2 / parts) if parts > 0 and np.isfinite(parts) else np.inf,
+        null_deviation=max(of_mean, of_models) ** 0.5,
         models=count,
     )
 
@@ -126,35 +148,78 @@ def more_above(
 ) -> float:
     """Return a p-value of "no more members lie above this rank of the non-members than under the other models".
 
-    Let members exceed a threshold r times as often as non-members do, for thresholds as high as this. Where r is one for all
-    models, the members above the (k + 1)-th highest non-member are nearly negative binomial with shape k + 1, and given all
-    models' total N the count of one of M + 1 is BetaBinomial(N, k + 1, M (k + 1)), whatever r is: the two-sample form of
-    :func:`miaudit.stats.precedence`. That the models share their records makes the test conservative.
+    Let a members lie above the (k + 1)-th highest non-member, so that a of the d = a + k highest records are members. Where the
+    model is one more draw of what the M others are, any of the d highest of any of them is a member with one probability, and
+    given all N members there, those of one model are Hypergeometric((M + 1) d, N, d): Fisher's (1935) exact test, whose mid-p
+    (Lancaster 1961) is returned; 1 where another model has as many. Counted at one depth the others have a binomial spread;
+    above the rank itself their numbers are nearly negative binomial, which at rank 0 spreads as widely as their mean.
+
+    What moves all records of a side under one model spreads its count further. So the normal deviate of the p-value is
+    divided by the root of the dispersion f: the others' variance at depth d' = max(d, n / 5) over the binomial one, at least
+    1, whose excess is scaled by (d - 1) / (d' - 1) as that of correlated records is. It is read from Student's t with
+    Satterthwaite's (M - 1) (f / (f - 1))^2 degrees of freedom. That the models share their records makes the test conservative.
 
     Parameters
     ----------
     in_scores, out_scores, in_others, out_others
-        As of :func:`auc_excess`; independent draws.
+        As of :func:`auc_excess`; independent draws. Ties count against the model, and among the others by shares.
     rank
         k, the non-members that may lie above the threshold.
     """
-    ins, outs = (np.atleast_2d(np.asarray(each, np.float64)) for each in (in_others, out_others))
-    count = _above(np.asarray(in_scores, np.float64), np.asarray(out_scores, np.float64), rank)
-    total = count + sum(_above(a, b, rank) for a, b in zip(ins, outs, strict=True))
-    return more_above_tail(count, total - count, rank, len(ins))
+    own, of_out = np.asarray(in_scores, np.float64), np.asarray(out_scores, np.float64)
+    both = np.hstack([np.atleast_2d(np.asarray(each, np.float64)) for each in (in_others, out_others)])
+    count = int(np.count_nonzero(own > np.sort(of_out)[::-1][rank]))
+    depth = count + rank
+    if not count:
+        return 1.0
+    theirs = _among(both, len(own), depth)
+    if theirs.max() >= count:
+        return 1.0
+    deep = max(depth, both.shape[1] // 5)
+    spread = 1.0 + (_dispersion(_among(both, len(own), deep), deep) - 1.0) * (depth - 1) / max(1, deep - 1)
+    return more_above_p(count, math.ceil(theirs.sum() - 1e-9), rank, len(both), spread)
 
 
-def more_above_tail(count: int, others: int, rank: int, models: int) -> float:
-    """Return the p-value of :func:`more_above` for ``count`` members above, and ``others`` under all other models together.
+def more_above_p(count: int, others: int, rank: int, models: int, spread: float = 1.0) -> float:
+    """Return the p-value of :func:`more_above` for ``count`` members above, and ``others`` as high under all other models.
 
-    The upper tail of BetaBinomial(count + others, k + 1, M (k + 1)) from ``count`` on, summed from its far end.
+    Parameters
+    ----------
+    count
+        Members above the rank, of ``depth = count + rank`` records.
+    others
+        Members among the ``depth`` highest records of each other model, all models together.
+    rank, models
+        k and M.
+    spread
+        f, the dispersion of such counts over that of a binomial one.
     """
-    total = count + others
-    rest = np.arange(max(0, others - 100 - 40 * int(others**0.5)), others + 1)  # 40 standard deviations, at least
-    ways = gammaln(total + 1) - gammaln(rest + 1) - gammaln(total - rest + 1)
-    own, theirs = rank + 1, models * (rank + 1)
-    return min(1.0, float(np.exp(ways + betaln(total - rest + own, rest + theirs) - betaln(own, theirs)).sum()))
+    depth = count + rank
+    total, x = count + others, np.arange(count, depth + 1)
+    x = x[total - x >= 0]
+    law = np.exp(_ways(depth, x) + _ways(models * depth, total - x) - _ways((models + 1) * depth, total))
+    value = min(1.0, float(law.sum()) - float(law[0]) / 2)
+    if spread <= 1.0:
+        return value
+    freedom = (models - 1) * (spread / (spread - 1)) ** 2
+    return float(stdtr(freedom, ndtri(value) / spread**0.5))
 
 
-def _above(inside: np.ndarray, outside: np.ndarray, rank: int) -> int:
-    return int(np.count_nonzero(inside > np.sort(outside)[::-1][rank]))
+def _ways(n: int, k: np.ndarray | int) -> Any:
+    return gammaln(n + 1) - gammaln(np.add(k, 1)) - gammaln(np.subtract(n, k) + 1)
+
+
+def _among(scores: np.ndarray, n_in: int, depth: int) -> np.ndarray:
+    """(M,) members among the highest so many records under each model, of (M, n) scores, members first; ties by shares."""
+    last = np.partition(scores, -depth, axis=1)[:, -depth, None]
+    above, level = scores > last, scores == last
+    members = above[:, :n_in].sum(axis=1)
+    share = level[:, :n_in].sum(axis=1) / level.sum(axis=1)
+    return np.asarray(members + (depth - above.sum(axis=1)) * share)
+
+
+def _dispersion(counts: np.ndarray, depth: int) -> float:
+    """Return the variance of members among the ``depth`` highest records over that of a binomial law, at least 1."""
+    share = float(counts.mean()) / depth
+    expected = depth * share * (1 - share)
+    return max(1.0, float(counts.var(ddof=1)) / expected) if len(counts) > 1 and expected > 0 else 1.0

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import betaincinv, betaln, gammaln
+from scipy.special import betaincinv, betaln, gammaincinv, gammaln, ndtri
 
 from miaudit.errors import PlanError
-from miaudit.stats.paired import more_above_tail
+from miaudit.stats.paired import more_above_p
 from miaudit.stats.power import Detectable, checked_sizes
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import sides
@@ -180,21 +180,30 @@ def _least_share(n_in: int, n_out: int, rank: int, alpha: float, power: float, o
 def _needed(n_in: int, n_out: int, rank: int, alpha: float, others: int) -> NDArray[np.int64]:
     """Return equally likely numbers of members above a rank from which on they are a surprise; none where none is.
 
-    Other models' members above it are nearly negative binomial in number, each model's with shape k + 1.
+    Under other models the members among as many of the highest records are nearly binomial, and their dispersion among models
+    is chi-squared over its freedom, or 1 if that is less.
     """
     least = critical_count(n_in, n_out, rank, alpha=alpha)
     if least is None or not others:
         return np.array([] if least is None else [least], np.int64)
-    from scipy.stats import nbinom  # as above
+    share, deep, counts = n_in / (n_in + n_out), (n_in + n_out) // 5, range(least, n_in + 1)
+    freedom = max(others - 1, 1)
+    spreads = np.maximum(1.0, 2 * gammaincinv(freedom / 2, (np.arange(3) + 0.5) / 3) / freedom) if others > 1 else [1.0]
 
-    totals = nbinom.ppf((np.arange(9) + 0.5) / 9, others * (rank + 1), n_out / (n_in + n_out)).astype(int)
-    counts = range(least, n_in + 1)
+    def place(deviate: float, spread: float) -> int:
+        """Return how many of the counts are no surprise beside what the others have."""
 
-    def place(total: int) -> int:
-        """Return how many of the counts are no surprise beside so many of the others."""
-        return bisect_left(counts, True, key=lambda count: more_above_tail(count, total, rank, others) <= alpha)
+        def surprise(count: int) -> bool:
+            depth = count + rank
+            theirs = others * depth * share + deviate * (others * depth * share * (1 - share)) ** 0.5
+            wider = 1 + (spread - 1) * min(1.0, (depth - 1) / max(1, deep - 1))
+            total = min(max(round(theirs), 0), others * depth)
+            return more_above_p(count, total, rank, others, wider) <= alpha
 
-    return np.array([least + place(total) for total in totals], np.int64)
+        return bisect_left(counts, True, key=surprise)
+
+    deviates = ndtri((np.arange(5) + 0.5) / 5)
+    return np.array([least + place(float(z), float(f)) for z in deviates for f in spreads], np.int64)
 
 
 @lru_cache(maxsize=64)
