@@ -64,7 +64,7 @@ def test_the_command_audits_signals_and_says_nothing_of_classes(overlapping: boo
     assert status["lira offline"] == status["rmia"] == status["quantile"] == status["attack-p"] == "ran"
     assert status["lira"] == ("ran" if overlapping else "skipped")
     assert {status[name] for name in ("gap", "shokri", "salem", "label-only")} == {"skipped"}
-    assert next(a for a in document["attacks"] if a["strongest"])["name"] == ("lira" if overlapping else "lira offline")
+    assert next(a for a in document["attacks"] if a["strongest"])["name"] == ("lira" if overlapping else "rmia")
     assert document["controls"]["bystander"]["auc"] is not None
     assert document["controls"]["blind"]["confounded"] is False
     head = (tmp_path / "out" / "records.csv").read_text().splitlines()[0]

@@ -36,6 +36,8 @@ __all__ = [
     "ModifiedEntropy",
     "OfLabels",
     "Phi",
+    "Residual",
+    "ResidualForm",
     "Rounded",
     "SignalName",
     "Upright",
@@ -297,6 +299,35 @@ class ModifiedEntropy:
 
 
 @dataclass(frozen=True)
+class Residual:
+    """What a regression's error on a record says: higher for smaller errors, of (r, 1) predictions and (r,) real labels.
+
+    Parameters
+    ----------
+    form
+        ``"absolute"``: -|e| / b of the error e, the logarithm of a Laplace density relative to its maximum. ``"squared"``:
+        -e^2 / (2 b^2), that of a Gaussian density. ``"log"``: -log(|e| + b / 1000), which is no log-likelihood.
+    scale
+        b: the error of models on records they were not trained on, the mean absolute one, or the root of the mean squared one
+        for ``"squared"``.
+    """
+
+    form: ResidualForm = "absolute"
+    scale: float = 1.0
+
+    def __call__(self, answers: NDArray[Any], labels: NDArray[Any], /) -> Numbers:
+        """Return (r,) numbers."""
+        error = np.abs(np.asarray(answers, np.float64)[:, 0] - labels)
+        if self.form == "log":
+            return np.asarray(-np.log(error + _LEAST_ERROR * self.scale))
+        scaled = error / self.scale
+        return np.asarray(-(scaled**2) / 2 if self.form == "squared" else -scaled)
+
+
+_LEAST_ERROR = 1e-3  # of the scale: errors below it are alike
+
+
+@dataclass(frozen=True)
 class Upright:
     """A signal with its sign turned where members are low (``low_for_members``): higher means more like a member."""
 
@@ -342,6 +373,7 @@ class OfLabels:
         return self.signal(label_vectors(answers, self.classes), labels)
 
 
+ResidualForm = Literal["absolute", "squared", "log"]
 SignalName = Literal["loss", "confidence", "phi", "hinge", "entropy", "modified_entropy"]
 SIGNALS: dict[SignalName, Signal] = {
     "loss": Loss(),

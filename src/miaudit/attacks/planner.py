@@ -149,7 +149,8 @@ def plan_attacks(
         4 shadows that is offline RMIA, up to 63 LiRA with the normal-inverse-gamma prior, from 64 LiRA with per-example
         variance (Carlini et al. 2022, figure 9; Zarifzadeh et al. 2024); offline RMIA where no shadow was trained on
         audited records; Shokri's or Salem's where none answered them; quantile regression or the loss without
-        shadows. For signals LiRA, online or offline by the design, or calibration by a single shadow; for labels the
+        shadows. For signals LiRA, online or offline by the design, or calibration by a single shadow; for log-likelihoods
+        offline RMIA in place of the latter two; for labels the
         distance to the boundary, votes where that is out of reach, and the gap where records may
         be asked about once only.
 
@@ -228,6 +229,8 @@ def _strongest(
             return Threshold()
         if design == "overlapping" and shadows >= LiRA().least_shadows:
             return LiRA()
+        if "likelihood" in offers:
+            return RMIA()
         return LiRA("offline") if shadows >= LiRA("offline").least_shadows else Calibration()
     if not there["overlapping"]:
         return Salem() if shadows == 1 else Shokri()

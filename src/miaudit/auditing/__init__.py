@@ -27,9 +27,11 @@ from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
 from miaudit.permissions import Permissions
 from miaudit.plan import EnginePlan, Plan
+from miaudit.recipes import Task
 from miaudit.result import Result
 from miaudit.shadows.design import Design
 from miaudit.shadows.guard import no_exits
+from miaudit.signals import ResidualForm
 from miaudit.store import Store
 
 
@@ -52,6 +54,8 @@ def audit(
     columns: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
     unit: UnitName | None = None,
+    task: Task | None = None,
+    residual: ResidualForm = "absolute",
     seed: int = 0,
     jobs: int | None = None,
     address: str | None = None,
@@ -111,6 +115,11 @@ def audit(
     unit
         With a model: ``"person"`` or ``"record"``, what is counted and bounded; default: people where ``groups`` names them. A
         plan says it in ``data.unit``.
+    task
+        With a model: ``"classification"`` or ``"regression"``; default: regression where scikit-learn says that the model or
+        the recipe is a regressor. Then y are the numbers to predict, and the model answers them by ``predict``.
+    residual
+        Of a regression: what attacks read off its errors, see `miaudit.signals.Residual`.
     seed
         Root of all random draws.
     jobs
@@ -224,6 +233,8 @@ def audit(
             columns=columns,
             groups=groups,
             unit=unit,
+            task=task,
+            residual=residual,
         )
     workers, recipe = workers.take(case.recipe, dtype)
     case = replace(case, recipe=recipe)

@@ -140,7 +140,7 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
             if not together and len(outside):
                 more = target.answer(take_records(X, outside))
                 answer = replace(more, values=np.concatenate([answer.values, more.values]))
-            values = answer.probabilities.astype(np.float32)
+            values = answer.probabilities.astype(np.float32 if case.dataset.values is None else np.float64, copy=False)
             outputs, further = values[:n], values[n:] if len(outside) else None
         probes = {} if probed is None else probed.ask(target, case.dataset)
         trace = None

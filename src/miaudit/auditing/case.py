@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from miaudit.attacks import Attack, Shokri
 from miaudit.attacks.choice import chosen_attacks, refuse_unknown, shokri_of
+from miaudit.auditing.regression import refuse_attacks, refuse_unfit
 from miaudit.data import (
     Dataset,
     Split,
@@ -29,10 +30,11 @@ from miaudit.data import (
     read_index,
     slices_of,
 )
+from miaudit.data.labels import Labels
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError
 from miaudit.permissions import Permissions
-from miaudit.plan import DataPlan, Plan, RecipePlan, SynthesisPlan
+from miaudit.plan import Plan, RecipePlan, SynthesisPlan
 from miaudit.recipes import (
     Encoded,
     Loadable,
@@ -40,19 +42,23 @@ from miaudit.recipes import (
     Network,
     Recipe,
     ServiceRecipe,
+    Task,
     as_recipe,
     estimator_from_function,
     fingerprint,
     function_of_file,
     innermost,
+    is_regressor,
     named_estimator,
     standin,
 )
 from miaudit.seeds import child_seed
+from miaudit.signals import ResidualForm
 from miaudit.targets import Target, as_target, connect, load_model
 from miaudit.targets.classes import classes_of
 from miaudit.targets.files import file_format, model_hashes
 from miaudit.targets.outputs import Source
+from miaudit.targets.regression import RegressionTarget
 
 Design = Literal["disjoint", "overlapping"]
 UnitName = Literal["person", "record"]
@@ -92,6 +98,7 @@ class Case:
     shadow_data: str = "real"  # as shadows.data of a plan
     synthesis_options: SynthesisPlan = field(default_factory=SynthesisPlan)  # type: ignore[arg-type]
     synthesis: dict[str, Any] | None = None  # figures of the synthetic records that are the population
+    residual: ResidualForm = "absolute"  # of a regression: what attacks read off its errors
     bystanders: int = 8  # models beside overlapping shadows that are trained on no audited record
     outside: int | None = None  # records of the population to ask the target about; None: as many as members
     hashes: dict[str, str] = field(default_factory=dict)
@@ -111,6 +118,9 @@ def case_of_plan(
     """
     permissions = permissions or Permissions()
     permissions.check(plan)
+    regression = plan.recipe.task == "regression"
+    if regression:
+        refuse_unfit(plan)
     estimators = _estimators(plan, permissions)
     dataset, split = _data(plan, data_folder)
     sizes = (plan.shadows.train, plan.shadows.test, plan.shadows.design)
@@ -132,6 +142,9 @@ def case_of_plan(
     warnings += [*_odd_classes(dataset), *dataset.notes, *_order_taken(target, dataset)]
     options = plan.attack.model_dump(exclude={"estimator", "params"})
     attack = shokri_of(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
+    attacks = None if plan.attacks is None else chosen_attacks(plan.attacks, attack)
+    if regression:
+        refuse_attacks(attacks, plan.recipe.residual)
     return Case(
         title=plan.title,
         seed=plan.seed,
@@ -151,7 +164,8 @@ def case_of_plan(
         slices=slices_of(dataset, plan.data.slices),
         unit=plan.data.unit,
         design=design,
-        attacks=None if plan.attacks is None else chosen_attacks(plan.attacks, attack),
+        attacks=attacks,
+        residual=plan.recipe.residual,
         outside=plan.split.outside,
         bystanders=plan.shadows.bystanders,
         shadow_data=plan.shadows.data,
@@ -180,8 +194,10 @@ def case_of_model(
     columns: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
     unit: UnitName | None = None,
+    task: Task | None = None,
+    residual: ResidualForm = "absolute",
 ) -> Case:
-    """Take a trained model and three sets of records with their classes.
+    """Take a trained model and three sets of records with their classes, or with the numbers that a regression predicts.
 
     Raises
     ------
@@ -196,24 +212,32 @@ def case_of_model(
         raise PlanError(f"design must be one of {', '.join(get_args(Design))}; got {design!r}")
     shokri = shokri_of(attack)
     chosen = None if attacks is None else chosen_attacks(attacks, shokri)
-    names = model_classes(model) if columns is None else tuple(columns)
+    regression = task_of(model, recipe, task) == "regression"
+    if regression:
+        _refuse_options(residual, outputs=outputs, columns=columns, attack=attack)
+        refuse_attacks(chosen, residual)
+    names = None if regression else model_classes(model) if columns is None else tuple(columns)
     sides = {"members": members, "nonmembers": nonmembers, "population": population}
     # the order of the model's own names is not known to be that of numbers in the data
-    dataset, index = from_sides(sides, classes=names, numbered=columns is not None)
+    labels: Labels = "values" if regression else "codes"
+    dataset, index = from_sides(sides, classes=names, numbered=columns is not None, labels=labels)
     if groups is not None:
         people = groups_of_sides(sides, groups)
         notes = (*dataset.notes, *near_names(dict.fromkeys(people.tolist()), "Groups"))
         dataset = replace(dataset, groups=people, group_name="group", notes=notes)
     split = given_split(dataset, *index, by_group=False if unit == "record" else None)
     split = _apart(dataset, split, None, None, design, seed=seed)
-    target = as_target(
-        model,
-        classes=len(dataset.classes),
-        names=dataset.classes if names is None else names,
-        outputs=outputs,
-        columns=columns,
-        coded=not dataset.alphabetical,
-    )
+    if regression:
+        target: Target = model if isinstance(model, RegressionTarget) else RegressionTarget(model)
+    else:
+        target = as_target(
+            model,
+            classes=len(dataset.classes),
+            names=dataset.classes if names is None else names,
+            outputs=outputs,
+            columns=columns,
+            coded=not dataset.alphabetical,
+        )
     train, test, warnings = shadow_sizes(split, None, None, design)
     warnings += [*_odd_classes(dataset), *dataset.notes]
     if groups is not None and groups[2] is None:
@@ -227,7 +251,9 @@ def case_of_model(
         seed=seed,
         dataset=dataset,
         split=split,
-        recipe=as_recipe(model if recipe is None else recipe, classes=names),
+        recipe=as_recipe(
+            model if recipe is None else recipe, classes=names, task="regression" if regression else "classification"
+        ),
         target=target,
         source=target.source,
         shadows=shadows,
@@ -245,6 +271,7 @@ def case_of_model(
             "outside": outside,
             "bystanders": bystanders,
             "outputs": outputs,
+            **({"task": "regression", "residual": residual} if regression else {}),
             "unit": unit,
             "columns": None if columns is None else plain(list(columns), "columns"),
             "attacks": None
@@ -255,9 +282,37 @@ def case_of_model(
         attacks=chosen,
         outside=outside,
         bystanders=bystanders,
+        residual=residual,
         unit=unit,
         warnings=warnings,
     )
+
+
+def task_of(model: Any, recipe: Any, task: Task | None) -> Task:
+    """Return what a model answers: as it is said, or else as scikit-learn's tags of the model or of its recipe say.
+
+    Raises
+    ------
+    PlanError
+        If there is no such task.
+    """
+    if task is not None and task not in get_args(Task):
+        raise PlanError([("task", f"must be one of {', '.join(get_args(Task))}; got {task!r}")])
+    of_numbers = is_regressor(model) or is_regressor(recipe) or isinstance(model, RegressionTarget)
+    return task or ("regression" if of_numbers else "classification")
+
+
+def _refuse_options(residual: Any, **options: Any) -> None:
+    """Refuse options that say of classes what a regression has not."""
+    problems = [
+        (name, "says how answers about classes are read, or attacked; a regression has none: leave it out")
+        for name, value in options.items()
+        if value
+    ]
+    if residual not in get_args(ResidualForm):
+        problems.append(("residual", f"must be one of {', '.join(get_args(ResidualForm))}; got {residual!r}"))
+    if problems:
+        raise PlanError(problems)
 
 
 def _apart(
@@ -326,7 +381,7 @@ def _data(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset,
     if data.members is not None:
         assert data.nonmembers is not None
         files = [data.members, data.nonmembers, *([] if data.population is None else [data.population])]
-        dataset, parts = load_parts(files, **_reading(data))
+        dataset, parts = load_parts(files, **_reading(plan))
         return dataset, given_split(
             dataset,
             *parts,
@@ -336,9 +391,19 @@ def _data(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset,
         )
     if data.name is not None:
         dataset = load_named(data.name, data_folder, options=data.options, frame=data.frame)
+        if (dataset.values is None) == (plan.recipe.task == "regression"):
+            what = "are classes" if dataset.values is None else "are numbers to predict"
+            raise PlanError(
+                [
+                    (
+                        "recipe.task",
+                        f"is {plan.recipe.task!r}, and the labels of {data.name!r} {what}; see data.options.label",
+                    )
+                ]
+            )
     else:
         assert data.path is not None
-        dataset = load(data.path, **_reading(data))
+        dataset = load(data.path, **_reading(plan))
     members, nonmembers, population = asked.members, asked.nonmembers, asked.population
     if isinstance(members, str) and isinstance(nonmembers, str) and not isinstance(population, int):
         index = [None if path is None else read_index(path, len(dataset)) for path in (members, nonmembers, population)]
@@ -362,7 +427,8 @@ def _data(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset,
     return dataset, split
 
 
-def _reading(data: DataPlan) -> dict[str, Any]:
+def _reading(plan: Plan) -> dict[str, Any]:
+    data = plan.data
     return {
         "label": data.label,
         "ids": data.ids,
@@ -370,7 +436,7 @@ def _reading(data: DataPlan) -> dict[str, Any]:
         "drop": tuple(data.drop),
         "categorical": tuple(data.categorical),
         "numeric": tuple(data.numeric),
-        "labels": data.labels,
+        "labels": "values" if plan.recipe.task == "regression" else data.labels,
         "frame": data.frame,
         "texts": tuple(data.texts),
         "slices": tuple(data.slices),
@@ -407,7 +473,7 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
             raise PlanError(problems) from error
         encode = encode is not False and dataset.schema.shape is None
     elif plan.function is not None:
-        recipe = as_recipe(estimator_from_function(plan.function))
+        recipe = as_recipe(estimator_from_function(plan.function), task=plan.task)
         encode = encode is True
     elif plan.service is not None:
         recipe = _service(plan.service.model_dump(exclude_unset=True))
@@ -416,7 +482,7 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
         recipe = standin(plan.standin, plan.params)
         encode = encode is not False
     else:
-        recipe = as_recipe(estimator)
+        recipe = as_recipe(estimator, task=plan.task)
         encode = encode is not False
     if hasattr(recipe, "weight_shapes") and not encode:
         recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network
@@ -441,6 +507,8 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
     assert plan.target.file is not None
     path, module = Path(plan.target.file), plan.target.module
     classes = len(dataset.classes)
+    if dataset.values is not None:
+        return _regression_file(path, plan.target.description, permissions)
     inner = innermost(recipe)
     if module is None and isinstance(inner, Loadable) and file_format(path) in ("safetensors", "torch"):
         if inner is not recipe:
@@ -470,6 +538,13 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
     )
 
 
+def _regression_file(path: Path, description: str | None, permissions: Permissions) -> Target:
+    if file_format(path) not in ("skops", "pickle"):
+        raise PlanError(f"{path} is a {file_format(path)} file; a regression is read from a skops or pickle file")
+    model = load_model(path, allow_pickle=permissions.allow_pickle, trusted=tuple(permissions.trusted))
+    return RegressionTarget(model, description=description)
+
+
 def _target_url(plan: Plan, dataset: Dataset) -> Target:
     assert plan.target.url is not None
     options = plan.target.http.model_dump()
@@ -488,7 +563,7 @@ def _target_url(plan: Plan, dataset: Dataset) -> Target:
 
 def _odd_classes(dataset: Dataset) -> list[str]:
     classes, records = len(dataset.classes), len(dataset)
-    if 4 * classes <= records:
+    if dataset.values is not None or 4 * classes <= records:
         return []
     return [
         f"{records} records fall into {classes} classes, fewer than four each: is the label column really the class?"

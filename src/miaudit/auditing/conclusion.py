@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from miaudit.attacks import Attack, Planned, attack_name, plan_attacks, with_floors
 from miaudit.auditing.measured import Measured
-from miaudit.auditing.scope import mismatches, not_tested, threat_model, unscored
+from miaudit.auditing.scope import mismatches, not_tested, threat_model, unlike_errors, unscored
 from miaudit.data import Copies
 from miaudit.evidence import Bools, Evidence, Ints, Probes
 from miaudit.findings import Findings, Trial, Unit, accuracies, blind_control, examine, skipped, unit_of
 from miaudit.result import BlindControl, Failure, Interval, Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.threads import one_thread
 
+_REGRESSION = "it is a regression, which has errors in their place"
 _NO_CLASSES = "the answers are one number a record, which says nothing of classes"
 
 
@@ -145,8 +147,10 @@ def _warnings(
     if correct is not None:
         right = float(correct[member].mean()), float(correct[~member].mean())
         unlike = mismatches(*right, shadows.train_accuracy, shadows.test_accuracy, trained_here=_trained_here(measured))
+    elif measured.target.errors is not None:
+        unlike = unlike_errors(measured.target.errors, shadows.errors, trained_here=_trained_here(measured))
     return [
-        *([] if measured.split.copies is None else measured.split.copies.sentences(*sizes)),
+        *([] if measured.split.copies is None else measured.split.copies.sentences(*sizes, label=measured.known)),
         *measured.warnings,
         *unit.warnings,
         *([] if measured.records is not None else [f"The model-free control did not run: {blind.reason}."]),
@@ -163,9 +167,12 @@ def _trained_here(measured: Measured) -> bool:
 
 def _target(measured: Measured, correct: Bools | None, unit: Unit) -> TargetResult:
     known: object = None if correct is None else accuracies(correct, measured.member, unit)
-    none = {"train_accuracy": None, "test_accuracy": None, "accuracy_reason": _NO_CLASSES}
     classes = len(measured.classes) if measured.of_classes else None
-    return TargetResult.of(measured.target, known, classes=classes, **({} if measured.of_classes else none))
+    figures: dict[str, Any] = {}
+    if not measured.of_classes:
+        reason = _NO_CLASSES if measured.target.errors is None else _REGRESSION
+        figures = {"train_accuracy": None, "test_accuracy": None, "accuracy_reason": reason}
+    return TargetResult.of(measured.target, known, classes=classes, **figures, **_errors(measured.target.errors))
 
 
 def _split(measured: Measured, unit: Unit) -> SplitResult:
@@ -185,6 +192,10 @@ def _split(measured: Measured, unit: Unit) -> SplitResult:
     )
 
 
+def _errors(errors: tuple[float, float] | None) -> dict[str, float | None]:
+    return dict(zip(("train_error", "test_error"), errors or (None, None), strict=True))
+
+
 def _shadows(measured: Measured) -> ShadowsResult:
     shadows = measured.shadows
     return ShadowsResult.of(
@@ -192,5 +203,6 @@ def _shadows(measured: Measured) -> ShadowsResult:
         trained=len(measured.evidence.own.models),
         failed=len(shadows.failures),
         failures=[Failure.of(each, shadow=each.name) for each in shadows.failures],
+        **_errors(shadows.errors),
         design="overlapping" if measured.design == "overlapping" else "disjoint",
     )

@@ -15,6 +15,15 @@ from miaudit.auditing.case import Case
 from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
 from miaudit.auditing.provenance import Clock, Origin
+from miaudit.auditing.regression import (
+    capability_of,
+    features_with_truth,
+    mean_errors,
+    population_of,
+    residual_of,
+    residuals,
+    with_truth,
+)
 from miaudit.auditing.scope import oddities
 from miaudit.auditing.shadow_data import on_synthetic
 from miaudit.auditing.workers import Workers
@@ -168,15 +177,23 @@ def _measured(
     no_bystanders: str | None,
 ) -> Measured:
     dataset, asked, audited = case.dataset, trained.asked, pool.draws.audited
+    member = np.arange(len(audited)) < len(case.split.members)
     evidence = _evidence(case, asked, pool, outside, trained.shadows)
+    target, records = _target(case, asked), features(take_records(dataset.X, audited), dataset.schema)
+    if dataset.values is not None:
+        truth = dataset.values[audited]
+        records = features_with_truth(records, truth)
+        target = replace(
+            target, capability=capability_of(case.residual), errors=mean_errors(asked.outputs, truth, member)
+        )
     return Measured(
         title=case.title,
         seed=case.seed,
         evidence=evidence,
-        member=np.arange(len(audited)) < len(case.split.members),
-        classes=dataset.classes,
+        member=member,
+        classes=() if dataset.values is not None else dataset.classes,
         data=dataset.describe(),
-        target=_target(case, asked),
+        target=target,
         split=_split(case, pool.draws),
         shadows=_shadows(case, pool, trained),
         origin=_origin(case, pool, trained, clock),
@@ -185,7 +202,7 @@ def _measured(
         operating=Operating(case.threshold, case.delta),
         unit=case.unit,
         contents=dataset.take(audited).contents,
-        records=features(take_records(dataset.X, audited), dataset.schema),
+        records=records,
         probes=_with_shadows(asked.probes, pool, trained.shadows),
         ids=audited if dataset.ids is None else dataset.ids[audited],
         slices={name: of[audited] for name, of in case.slices.items()},
@@ -201,9 +218,24 @@ def _evidence(
     dataset, audited = case.dataset, pool.draws.audited
     n, about = len(audited), outside if asked.outside is not None else outside[:0]
     numbers = _numbers(dataset, np.concatenate([audited, about]))
+    of_others = None if numbers is None else numbers[n:]
     population = None
+    if dataset.values is not None:
+        residual, measure = residual_of(case.residual, pool, shadows)
+        if asked.outside is not None:
+            population = population_of(residual, asked.outside, dataset, outside, of_others)
+        return pool.evidence(
+            shadows,
+            residuals(residual, asked.outputs, dataset.values[audited]),
+            audited,
+            outside=population,
+            features=None if numbers is None else numbers[:n],
+            people=dataset.people,
+            residual=residual,
+            measure=measure,
+        )
     if asked.outside is not None:
-        population = Population(asked.outside, dataset.y[outside], features=None if numbers is None else numbers[n:])
+        population = Population(asked.outside, dataset.y[outside], features=of_others)
     top = answered_classes(asked.outputs) if asked.capability == "topk" else None
     evidence = pool.evidence(
         shadows,
@@ -226,8 +258,10 @@ def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] 
     if schema.sparse:
         return None
     if sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
-        return np.asarray(schema.encode(X))
-    return densified(features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers)
+        numbers = np.asarray(schema.encode(X))
+    else:
+        numbers = densified(features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers)
+    return numbers if dataset.values is None else with_truth(numbers, dataset.values[index])
 
 
 def _with_shadows(probes: dict[str, Probes], pool: ShadowPool, shadows: Iterable[int]) -> dict[str, Probes]:
@@ -277,11 +311,14 @@ def _shadows(case: Case, pool: ShadowPool, trained: _Trained) -> ShadowFacts:
         warnings.append(
             f"{len(pool.failures)} of {case.shadows} shadow models could not be trained; see shadows.failures."
         )
+    figure = "accuracy" if case.dataset.values is None else "error"
+    train, test = (float(np.mean([each[f"{side}_{figure}"] for each in facts])) for side in ("train", "test"))
     return ShadowFacts(
         recipe=case.recipe.name,
         asked=case.shadows,
-        train_accuracy=float(np.mean([each["train_accuracy"] for each in facts])),
-        test_accuracy=float(np.mean([each["test_accuracy"] for each in facts])),
+        train_accuracy=train if figure == "accuracy" else None,
+        test_accuracy=test if figure == "accuracy" else None,
+        errors=(train, test) if figure == "error" else None,
         failures=tuple(pool.failures),
         data=case.shadow_data,
         warnings=tuple(warnings),

@@ -26,8 +26,9 @@ Design = Literal["disjoint", "offline", "overlapping"]
 class TargetFacts:
     """What the target is, and of what kind its answers are.
 
-    ``queries`` is None where the answers were made elsewhere and nobody counted; ``contact`` is what first contact found of a
-    target that was asked here, and ``warnings`` what was odd about its answers.
+    ``errors`` are a regression's mean absolute errors on members and on non-members. ``queries`` is None where the answers
+    were made elsewhere and nobody counted; ``contact`` is what first contact found of a target that was asked here, and
+    ``warnings`` what was odd about its answers.
     """
 
     description: str
@@ -39,6 +40,7 @@ class TargetFacts:
     queries: int | None = None
     contact: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    errors: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class ShadowFacts:
-    """How the shadow models were trained, as far as that is known; accuracies are None where no answer tells them."""
+    """How the shadow models were trained, as far as that is known; accuracies are None where no answer tells them.
+
+    ``errors`` are those of a regression, as the target's.
+    """
 
     recipe: str
     asked: int
@@ -70,6 +75,7 @@ class ShadowFacts:
     failures: tuple[Failure, ...] = ()
     data: str = "real"
     warnings: tuple[str, ...] = ()
+    errors: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +170,13 @@ class Measured:
     def of_classes(self) -> bool:
         """Whether the answers are about classes; else they are signals, one number a record."""
         return self.evidence.own.measure is None
+
+    @property
+    def known(self) -> Literal["class", "value"] | None:
+        """What is known of an audited record beside itself: its class, or the value that a regression predicts."""
+        if self.of_classes:
+            return "class"
+        return "value" if self.target.outputs == "value" else None
 
     @property
     def stored(self) -> bool:

@@ -33,7 +33,7 @@ def threat_model(measured: Measured, unit: Unit) -> list[str]:
     else:
         knowledge = [_access(measured), _training(measured), _data(measured)]
     return [
-        question(unit.name, classes=measured.of_classes),
+        question(unit.name, known=measured.known),
         *knowledge,
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
     ]
@@ -47,8 +47,16 @@ def _access(measured: Measured) -> str:
     traced = " only" if measured.evidence.own.trace is None else _STAGES
     return (
         f"Access: the target's prediction interface{traced}; one query per record, answered with "
-        f"{ANSWERED[measured.target.capability]}{further}{often}."
+        f"{_answered(measured)}{further}{often}."
     )
+
+
+def _answered(measured: Measured) -> str:
+    """Return what a record is answered with, and what attacks read off it where that is something else."""
+    measure = measured.evidence.own.measure
+    if measured.known == "value" and measure is not None:
+        return f"a real number, of which the {measure.name} is read"
+    return ANSWERED[measured.target.capability]
 
 
 def _stored_access(measured: Measured) -> str:
@@ -134,7 +142,7 @@ def not_tested(measured: Measured, ran: Sequence[Attack]) -> list[str]:
     else:
         left = [
             *_other_attacks(ran),
-            _OTHER_ACCESS.get(measured.target.capability, _OTHER_ACCESS["probabilities"]),
+            _OTHER_ACCESS.get("value" if measured.known == "value" else measured.target.capability, _IN_PART),
             "Attackers who may change the training data, and records made to be worst cases (canaries).",
         ]
     return [
@@ -152,9 +160,11 @@ _OTHER_ACCESS = {
     "rounded": _PARTIAL,
     "signal": _NUMBER,
     "log-likelihood": _NUMBER,
-    "probabilities": "Attackers who see only labels, a few classes or rounded probabilities, and those who see weights or "
-    "gradients.",
+    "value": "Attackers who see weights or gradients, and those who read the errors otherwise.",
 }
+_IN_PART = (
+    "Attackers who see only labels, a few classes or rounded probabilities, and those who see weights or gradients."
+)
 
 
 def _other_attacks(ran: Sequence[Attack]) -> list[str]:
@@ -208,6 +218,26 @@ def mismatches(
     if not trained_here and train + 0.02 < test:
         found.append(
             f"The target does better on the non-members ({test:.3f}) than on the members ({train:.3f}): check that the "
+            "members are the records it was trained on."
+        )
+    return found
+
+
+def unlike_errors(
+    target: tuple[float, float], shadows: tuple[float, float] | None, *, trained_here: bool = False
+) -> list[str]:
+    """Return the same by the mean absolute errors of a regression on both sides."""
+    found = []
+    for what, ours, theirs in zip(("training", "other"), target, shadows or (), strict=False):
+        if max(ours, theirs) > 1.25 * min(ours, theirs) and max(ours, theirs) > 0.02 * max(target):
+            found.append(
+                f"The target's mean absolute error on {what} records is {ours:.4g}, the shadow models' is {theirs:.4g}: they "
+                "do not seem to be trained alike (recipe, size or records differ), which weakens the attack and may understate "
+                "the leak."
+            )
+    if not trained_here and target[0] > 1.1 * target[1]:
+        found.append(
+            f"The target errs more on the members ({target[0]:.4g}) than on the non-members ({target[1]:.4g}): check that the "
             "members are the records it was trained on."
         )
     return found

@@ -116,6 +116,8 @@ def sides_of_plan(
 ) -> tuple[Recipe, Dataset, Dataset]:
     """Return a plan's recipe, the records to train on (its members), and those to make canaries of (its non-members)."""
     case = case_of_plan(plan, data_folder=data, permissions=Permissions(**permissions))
+    if case.dataset.values is not None:
+        raise PlanError([("recipe.task", "is a regression; canaries are planted in data of classes")])
     return case.recipe, case.dataset.take(case.split.members), case.dataset.take(case.split.nonmembers)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.dataset import Dataset
-from miaudit.data.labels import Labels, class_labels, vector
+from miaudit.data.labels import Labels, class_labels, measurements, vector
 from miaudit.data.naming import as_names, check_names, near_names
 from miaudit.data.records import as_records, column_names, n_records, stack_records
 from miaudit.data.room import within_memory
@@ -50,7 +50,8 @@ def from_arrays(
     ids
         (n,) record ids for people to find a record again.
     labels
-        ``"names"`` takes integer labels as class names too, gaps and all.
+        ``"names"`` takes integer labels as class names too, gaps and all; ``"values"`` takes numbers, which a regression
+        predicts.
     names, stated
         Names of an array's columns, and the kind of some columns; see :meth:`Schema.infer`.
     schema
@@ -68,7 +69,15 @@ def from_arrays(
     n = n_records(X)
     if n == 0 or 0 in X.shape:
         raise DataError(f"there is nothing in the records: their shape is {tuple(X.shape)}; give at least two records")
-    codes, class_names = class_labels(y, classes=classes, labels=labels, numbered=numbered)
+    values: NDArray[np.float64] | None = None
+    if labels == "values":
+        if classes is not None:
+            raise DataError("a regression has no classes; leave classes out")
+        values = measurements(y)
+        different, codes = np.unique(values, return_inverse=True)
+        class_names = tuple(map(repr, different.tolist()))
+    else:
+        codes, class_names = class_labels(y, classes=classes, labels=labels, numbered=numbered)
     sides = {"y": codes, "ids": vector(ids, "ids"), "groups": vector(groups, "groups")}
     for what, array in sides.items():
         if array is not None and len(array) != n:
@@ -80,7 +89,7 @@ def from_arrays(
             schema = Schema.infer(X, names=names, stated=stated)
         else:
             schema.check(X)
-    notes = near_names(class_names, "Class names")
+    notes = near_names(class_names, "Class names") if values is None else []
     if sides["groups"] is not None:
         notes += near_names(dict.fromkeys(sides["groups"].tolist()), "Groups")
     return Dataset(
@@ -93,12 +102,17 @@ def from_arrays(
         group_name=None if groups is None else group_name or "group",
         name=shown(name),
         notes=tuple(notes),
-        alphabetical=classes is None and class_names != tuple(map(str, range(len(class_names)))),
+        values=values,
+        alphabetical=values is None and classes is None and class_names != tuple(map(str, range(len(class_names)))),
     )
 
 
 def from_sides(
-    sides: Mapping[str, tuple[Any, Any]], *, classes: Sequence[Any] | None = None, numbered: bool = False
+    sides: Mapping[str, tuple[Any, Any]],
+    *,
+    classes: Sequence[Any] | None = None,
+    numbered: bool = False,
+    labels: Labels = "codes",
 ) -> tuple[Dataset, tuple[NDArray[np.int64], ...]]:
     """Return one data set of the records and labels of several sides, and the record numbers of each.
 
@@ -106,7 +120,7 @@ def from_sides(
     ----------
     sides
         ``(X, y)`` by the name of the side.
-    classes, numbered
+    classes, numbered, labels
         See :func:`from_arrays`.
 
     Raises
@@ -116,7 +130,7 @@ def from_sides(
     DataError
         If a side is empty, its labels are not as many as its records or stand in another order, or sides differ in form.
     """
-    records, labels = [], []
+    records, of_sides = [], []
     for name, side in sides.items():
         if not isinstance(side, tuple | list) or len(side) != 2:
             raise PlanError(f"{name} must be a pair (X, y) of records and their classes, got a {type(side).__name__}")
@@ -132,13 +146,15 @@ def from_sides(
             )
         if len(values) == 0:
             raise DataError(f"{name} is empty; every side needs records")
-        labels.append(values)
+        of_sides.append(values)
     names = list(sides)
-    check_alike([_kind_of_labels(values) for values in labels], names, "y")
+    if labels != "values":
+        check_alike([_kind_of_labels(values) for values in of_sides], names, "y")
     with within_memory("the records of all sides"):
         X = stack_records(records, names=names)
-        dataset = from_arrays(X, _one_after_the_other(labels), classes=classes, numbered=numbered)
-    ends = np.cumsum([len(values) for values in labels])
+        y = _one_after_the_other(of_sides)
+        dataset = from_arrays(X, y, classes=classes, numbered=numbered, labels=labels)
+    ends = np.cumsum([len(values) for values in of_sides])
     return dataset, tuple(np.split(np.arange(ends[-1]), ends[:-1]))
 
 

@@ -85,11 +85,15 @@ class Copies:
             )
         return said
 
-    def sentences(self, members: int, nonmembers: int, population: int) -> list[str]:
-        """Return what became of records on two sides, of which so many are left."""
+    def sentences(self, members: int, nonmembers: int, population: int, *, label: str | None = "class") -> list[str]:
+        """Return what became of records on two sides, of which so many are left; ``label``: what a record has beside itself."""
         same, labelled, lost = self.same, self.labelled, self.left_out
         twice = 'If the table holds the same record several times, split.duplicates = "drop" keeps one of each.'
         chance = "as often as chance brings about where records have few different values"
+
+        def alike(before: str, sides: str, verb: str) -> str:
+            return "" if label is None else f"{before}{labelled.get(sides, 0):,} {verb} {label}, too"
+
         said = []
         if self.near:
             said.append(
@@ -100,15 +104,15 @@ class Copies:
         if lost.get("population"):
             said.append(
                 f"{lost['population']:,} records of the population are copies of audited records "
-                f"({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of non-members; "
-                f"{labelled.get('audited/population', 0):,} have the same class, too) and were left out of it, since an attack "
+                f"({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of non-members"
+                f"{alike('; ', 'audited/population', 'have the same')}) and were left out of it, since an attack "
                 f"must not learn from what is audited: {population:,} are left. The figures can be used."
             )
         if lost.get("nonmembers"):
             said.append(
-                f"{lost['nonmembers']:,} non-members are copies of members "
-                f"({labelled.get('members/nonmembers', 0):,} with the same class, too). The target was trained on them, so "
-                f"they were left out, and so were the {lost['members']:,} members they copy: {members:,} members and "
+                f"{lost['nonmembers']:,} non-members are copies of members"
+                f"{alike(' (', 'members/nonmembers', 'with the same')}{')' if label else ''}. The target was trained on them, "
+                f"so they were left out, and so were the {lost['members']:,} members they copy: {members:,} members and "
                 f"{nonmembers:,} non-members are audited. The figures can be used."
             )
         if self.shared:

@@ -28,7 +28,7 @@ class Dataset:
         Records: an (n, ...) array, a scipy CSR matrix, or a pandas or polars frame. They are handed to models in this
         form.
     y
-        (n,) classes, contiguous integers from 0.
+        (n,) classes, contiguous integers from 0; of a regression the numbers of its ``classes``, the different labels.
     schema
         The columns of ``X``: names, kinds and domains.
     classes
@@ -45,6 +45,8 @@ class Dataset:
         (n,) values of columns the leak is to be measured by, where they are no features; see `slices_of`.
     notes
         What was read otherwise than it may look like: sentences for the report.
+    values
+        (n,) labels that a regression predicts; None where records are of classes.
     reading
         What read the records and how, where a library of the user's side did, as ``pandas 3.1.1 read_csv, default
         settings``.
@@ -61,6 +63,7 @@ class Dataset:
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     alphabetical: bool = False
     notes: tuple[str, ...] = ()
+    values: NDArray[np.float64] | None = None  # (n,)
     reading: str | None = None
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -87,11 +90,22 @@ class Dataset:
             self,
             X=take_records(self.X, rows),
             y=self.y[rows],
+            values=None if self.values is None else self.values[rows],
             ids=None if self.ids is None else self.ids[rows],
             groups=None if self.groups is None else self.groups[rows],
             slices={name: values[rows] for name, values in self.slices.items()},
             _hashes={},
         )
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """(n,) what models are trained to answer: classes, or the labels of a regression."""
+        return self.y if self.values is None else self.values
+
+    @property
+    def width(self) -> int:
+        """How many numbers a model answers to a record: one per class, or one."""
+        return len(self.classes) if self.values is None else 1
 
     def describe(self) -> dict[str, Any]:
         """Return what a result says of the data: name, size, columns, and what read them."""

@@ -12,7 +12,8 @@ from miaudit.data.cells import exceeds_floats, is_missing, is_number, is_whole, 
 from miaudit.data.naming import check_names
 from miaudit.errors import DataError
 
-Labels = Literal["codes", "names"]
+Labels = Literal["codes", "names", "values"]
+"""What labels are: class numbers, class names, or measurements that a regression predicts."""
 
 
 def class_labels(
@@ -60,6 +61,39 @@ def class_labels(
     return codes, tuple(names)
 
 
+def measurements(y: Any) -> NDArray[np.float64]:
+    """Return (n,) labels that a regression predicts.
+
+    Raises
+    ------
+    DataError
+        If they are no finite numbers, or all the same.
+    """
+    values = vector(y, "y")
+    if values is None or not len(values):
+        raise DataError("labels are missing; give one number per record")
+    try:
+        numbers = np.array([np.nan if value is None else float(value) for value in values.tolist()], np.float64)
+    except (TypeError, ValueError):
+        odd = next(value for value in values.tolist() if not _is_float(value))
+        raise DataError(
+            f"a regression predicts numbers, and the label {odd!r:.40} is none; leave such records out"
+        ) from None
+    if bad := int((~np.isfinite(numbers)).sum()):
+        raise DataError(f"{bad} labels are missing, NaN or infinite; leave those records out")
+    if (numbers == numbers[0]).all():
+        raise DataError(f"all {len(numbers)} records have the label {numbers[0]:g}; there is nothing to predict")
+    return numbers
+
+
+def _is_float(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def file_labels(cells: Any, *, labels: Labels) -> Any:
     """Return the labels of a column of a file as :func:`class_labels` takes them: numbers where all cells are numbers.
 
@@ -70,6 +104,14 @@ def file_labels(cells: Any, *, labels: Labels) -> Any:
     """
     if isinstance(cells, np.ndarray) or labels == "names":
         return cells
+    if labels == "values":
+        other = next((i for i, text in enumerate(cells) if is_missing(text) or not is_number(text)), None)
+        if other is not None:
+            raise DataError(
+                f"a regression predicts numbers, and the label {cells[other]!r:.40} in record {other} (counted from 0) is "
+                "none; leave such records out"
+            )
+        return np.array([float(text) for text in cells])
     distinct = set(cells)
     if not any(map(is_number, distinct)) or any(map(exceeds_floats, distinct)):
         return cells  # texts, and numbers so large that they are names

@@ -132,7 +132,11 @@ def _adult(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
     keep = None
     if options["part"] != "all":
         keep = [i for i, of in enumerate(table.columns.get("split", ())) if of == options["part"]]
-    return from_table(table, label="income", drop=("split",), keep=keep, name="adult", **_frame(path, table, frame))
+    of_label: dict[str, Any] = {
+        "label": options["label"],
+        "labels": "codes" if options["label"] == "income" else "values",
+    }
+    return from_table(table, **of_label, drop=("split",), keep=keep, name="adult", **_frame(path, table, frame))
 
 
 def _diabetes130(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
@@ -148,15 +152,16 @@ def _diabetes130(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
         for i in keep:
             first.setdefault(patients[i], i)
         keep = list(first.values())
+    of_label: dict[str, Any] = {"label": "diag_1", "labels": "names", "classes": sorted(common, key=_code)}
+    if options["label"] != "diag_1":  # which is a code with 100 values, known only in the end, as the further ones
+        of_label = {"label": options["label"], "labels": "values"}
     return from_table(
         table,
-        label="diag_1",
+        **of_label,
         ids="encounter_id",
         group="patient_nbr",
-        drop=("diag_2", "diag_3", "readmitted"),
+        drop=("diag_2", "diag_3", "readmitted", *({"diag_1"} - {of_label["label"]})),
         categorical=("admission_type_id", "discharge_disposition_id", "admission_source_id"),
-        labels="names",
-        classes=sorted(common, key=_code),
         keep=keep,
         name="diabetes130",
         **_frame(path, table, frame),
@@ -275,7 +280,7 @@ NAMED: dict[str, NamedInfo] = {
             ("adult.csv.gz",),
             "both UCI files joined under a header, '?' where missing, label income, column split: train or test",
             _adult,
-            {"part": ("all", "train", "test")},
+            {"part": ("all", "train", "test"), "label": ("income", "hours_per_week")},
             table=True,
         ),
         NamedInfo(
@@ -288,7 +293,7 @@ NAMED: dict[str, NamedInfo] = {
             ("diabetes130.csv.gz",),
             "diabetic_data.csv as published, '?' where missing",
             _diabetes130,
-            {"stays": ("first", "all")},
+            {"stays": ("first", "all"), "label": ("diag_1", "time_in_hospital")},
             table=True,
         ),
         NamedInfo(

@@ -17,10 +17,14 @@ from scipy import special
 
 from miaudit.errors import DataError
 
-Type = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
-"""What a model answers. A score is one number a record: the probability of the second of two classes."""
+Type = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels", "value"]
+"""What a model answers. A score is one number a record: the probability of the second of two classes. A value is what a
+regression answers; it is never declared, as the task says so."""
 
-Kind = Literal["probabilities", "logits", "topk", "labels"]
+DECLARED: tuple[Type, ...] = tuple(type_ for type_ in get_args(Type) if type_ != "value")
+"""Types that a user may declare."""
+
+Kind = Literal["probabilities", "logits", "topk", "labels", "value"]
 """The form in which answers are kept: percentages, scores and log-probabilities as probabilities."""
 
 Capability = Literal["logits", "probabilities", "topk", "rounded", "labels", "signal", "log-likelihood"]
@@ -81,7 +85,7 @@ class Decision:
     @property
     def kind(self) -> Kind:
         """The form in which the answers are kept."""
-        if self.type in ("logits", "topk", "labels"):
+        if self.type in ("logits", "topk", "labels", "value"):
             return self.type
         return "probabilities"
 
@@ -392,6 +396,8 @@ def shown_decimals(decimals: int) -> int | None:
 
 def capability_of(kind: Kind, decimals: int | None) -> Capability:
     """Return what can be attacked with, for answers of a kind with so many decimals (None: more than six)."""
+    if kind == "value":
+        return "signal"
     if kind != "probabilities":
         return kind
     return "rounded" if decimals is not None and decimals <= ROUNDED else "probabilities"
@@ -477,6 +483,6 @@ def checked_type(declared: Any) -> Type | None:
     DataError
         If there is no such type.
     """
-    if declared is not None and declared not in get_args(Type):
-        raise DataError(f"outputs must be one of {', '.join(get_args(Type))}; got {declared!r}")
+    if declared is not None and declared not in DECLARED:
+        raise DataError(f"outputs must be one of {', '.join(DECLARED)}; got {declared!r}")
     return declared  # type: ignore[no-any-return]

@@ -17,17 +17,22 @@ UnitName = Literal["person", "record"]
 Scores = NDArray[np.float64]
 
 _QUESTION: dict[UnitName, str] = {
-    "record": "Question: was this record{class} among the records the target was trained on?",
-    "person": "Question: are the records of this person{class} among those the target was trained on, all of them or none?",
+    "record": "Question: was this record{known} among the records the target was trained on?",
+    "person": "Question: are the records of this person{known} among those the target was trained on, all of them or none?",
 }
-_CLASS: dict[UnitName, str] = {"record": ", whose true class is known,", "person": ", whose true classes are known,"}
+_KNOWN = {
+    ("record", "class"): ", whose true class is known,",
+    ("person", "class"): ", whose true classes are known,",
+    ("record", "value"): ", whose true value is known,",
+    ("person", "value"): ", whose true values are known,",
+}
 DEPENDENT = "records of one person are no independent draws, so that no exact bound holds for their rates"
 _UNEQUAL = 0.8  # share of the records that figures per person rest on, below which a reader is told
 
 
-def question(unit: UnitName, *, classes: bool = True) -> str:
-    """Return what an audit asks, as a sentence; ``classes``: whether the records have true classes."""
-    return _QUESTION[unit].replace("{class}", _CLASS[unit] if classes else "")
+def question(unit: UnitName, *, known: Literal["class", "value"] | None = "class") -> str:
+    """Return what an audit asks, as a sentence; ``known``: what is known of a record beside itself."""
+    return _QUESTION[unit].replace("{known}", "" if known is None else _KNOWN[unit, known])
 
 
 class Sides(NamedTuple):

@@ -215,7 +215,13 @@ class ServicePlan(BaseModel):
 class RecipePlan(Section):
     """How to train one model of the target's kind."""
 
-    estimator: ImportPath | None = Field(None, description="import path of a scikit-learn classifier")
+    task: Literal["classification", "regression"] = Field(
+        "classification", description="what models answer: a class, or a real number (docs/regression.md)"
+    )
+    residual: Literal["absolute", "squared", "log"] = Field(
+        "absolute", description="of a regression: what attacks read off its errors"
+    )
+    estimator: ImportPath | None = Field(None, description="import path of a scikit-learn classifier, or regressor")
     standin: Literal["amazon-like", "google-like"] | None = Field(
         None, description="a local stand-in for one of the paper's two services"
     )
@@ -242,6 +248,8 @@ class RecipePlan(Section):
             raise ValueError("params belong to estimator or standin")
         if self.steps and self.estimator is None:
             raise ValueError("steps belong to estimator")
+        if "residual" in self.model_fields_set and self.task != "regression":
+            raise ValueError('residual belongs to task = "regression"')
         return self
 
 

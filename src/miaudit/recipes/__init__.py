@@ -1,6 +1,7 @@
 """How to train one model of the target's kind, or many at once."""
 
 from miaudit.recipes.building import (
+    Task,
     as_recipe,
     device_name,
     estimator_from_function,
@@ -16,6 +17,7 @@ from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
 from miaudit.recipes.recipe import GroupRecipe, Loadable, Model, Placeable, Recipe, Shortenable, Wrapping
+from miaudit.recipes.regressor import RegressorRecipe, is_regressor
 from miaudit.recipes.service import ServiceModel, ServiceRecipe
 from miaudit.recipes.standins import AmazonLike, GoogleLike, standin
 
@@ -34,9 +36,11 @@ __all__ = [
     "NetworkModel",
     "Placeable",
     "Recipe",
+    "RegressorRecipe",
     "ServiceModel",
     "ServiceRecipe",
     "Shortenable",
+    "Task",
     "Wrapping",
     "as_recipe",
     "device_name",
@@ -45,6 +49,7 @@ __all__ = [
     "fingerprint_of_recipe",
     "function_of_file",
     "innermost",
+    "is_regressor",
     "load_weights",
     "named_estimator",
     "placed",

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from miaudit.errors import PlanError
 from miaudit.libraries import require_torch
@@ -15,10 +15,16 @@ from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.parameters import refuse_parameters
 from miaudit.recipes.recipe import Placeable, Recipe, Shortenable, Wrapping
+from miaudit.recipes.regressor import RegressorRecipe
+
+Task = Literal["classification", "regression"]
+"""What models answer: a class, or a real number."""
 
 
-def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
+def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task = "classification") -> Recipe:
     """Return a recipe: the thing itself if it is one, or a recipe that trains clones of an estimator.
+
+    Of a regression the models must have ``predict``, which answers (n,) numbers.
 
     Raises
     ------
@@ -39,7 +45,7 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None) -> Recipe:
             )
         return thing
     if hasattr(thing, "get_params") and not isinstance(thing, type):
-        recipe = EstimatorRecipe(thing, classes)
+        recipe: Recipe = RegressorRecipe(thing) if task == "regression" else EstimatorRecipe(thing, classes)
         refuse_parameters(thing)
         return recipe
     raise PlanError(

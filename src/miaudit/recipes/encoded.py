@@ -103,3 +103,8 @@ class EncodedModel:
     def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:
         """Return (n, classes) probabilities."""
         return self.model.predict_proba(self.encoder.transform(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return (n,) answers of a regression."""
+        answers: NDArray[Any] = self.model.predict(self.encoder.transform(X))  # type: ignore[attr-defined]
+        return answers

@@ -69,7 +69,7 @@ class EstimatorRecipe:
             "version": VERSION,
             "estimator": describe_parameter(self.estimator),
             "classes": None if self.classes is None else [str(name) for name in self.classes],
-            "libraries": _libraries(self.estimator),
+            "libraries": libraries_of(self.estimator),
         }
 
     def fingerprint(self) -> Fingerprint:
@@ -175,8 +175,8 @@ def describe_parameter(value: Any) -> Any:
     return [f"{name.__module__}.{name.__qualname__}", fingerprint(value, cloned=True).sha256]
 
 
-def _libraries(estimator: Any) -> dict[str, str]:
-    """Versions of the packages of an estimator and its steps; another version may train another model."""
+def libraries_of(estimator: Any) -> dict[str, str]:
+    """Return versions of the packages of an estimator and its steps; another version may train another model."""
     modules = {type(estimator).__module__.split(".")[0]}
     for value in estimator.get_params(deep=True).values():
         if hasattr(value, "get_params"):

@@ -92,6 +92,8 @@ def full(result: Result, console: Console) -> None:
 
 def _accuracy(target: TargetResult) -> str:
     if target.gap is None:
+        if target.train_error is not None:
+            return f"mean absolute error {target.train_error:.4g} on members, {target.test_error:.4g} on others; "
         return f"accuracy not known: {target.accuracy_reason}; "
     train, test = accuracies(target)
     return f"train accuracy {train}, test {test}, gap {target.gap:.3f}; {target.classes} classes, "
@@ -99,6 +101,10 @@ def _accuracy(target: TargetResult) -> str:
 
 def _shadow_accuracy(result: Result) -> str:
     shadows = result.shadows
+    if shadows.train_error is not None:
+        return (
+            f", mean absolute error {shadows.train_error:.4g} on training records, {shadows.test_error:.4g} on others"
+        )
     if result.target.gap is None:
         return ""
     return f", train accuracy {estimate(shadows.train_accuracy)}, test {estimate(shadows.test_accuracy)}"

@@ -67,7 +67,8 @@ class TargetResult(Bounded):
     that was given, and whether it answered the same when asked again later. The accuracies are those on the audited records of
     either side; ``train_accuracy_low`` to ``test_accuracy_high`` are their exact (Clopper-Pearson) intervals, null where
     people have several records each, as no exact bound holds then, and in older results. Accuracies and ``classes`` are null,
-    with ``accuracy_reason``, where ``outputs`` is ``signal``: one number a record that says nothing of classes.
+    with ``accuracy_reason``, where ``outputs`` is ``signal``: one number a record that says nothing of classes; and where it is
+    ``value``, the answer of a regression, whose mean absolute errors are ``train_error`` and ``test_error``.
     """
 
     description: str
@@ -79,8 +80,12 @@ class TargetResult(Bounded):
     test_accuracy_low: Fraction | None = None
     test_accuracy_high: Fraction | None = None
     accuracy_reason: str | None = None
+    train_error: float | None = None
+    test_error: float | None = None
     classes: Count | None
-    outputs: Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels", "signal"]
+    outputs: Literal[
+        "probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels", "signal", "value"
+    ]
     queries: Count | None
     capability: Literal["logits", "probabilities", "topk", "rounded", "labels", "signal", "log-likelihood"] | None = (
         None
@@ -132,7 +137,7 @@ class Failure(Document):
 
 
 class ShadowsResult(Document):
-    """How the shadow models came out; accuracies are null where their answers do not tell.
+    """How the shadow models came out; accuracies are null where their answers do not tell. Errors are those of a regression.
 
     ``design`` says whether audited records were in their training sets: in those of a random half each, if overlapping.
     """
@@ -144,6 +149,8 @@ class ShadowsResult(Document):
     failures: list[Failure] = []
     train_accuracy: Fraction | None
     test_accuracy: Fraction | None
+    train_error: float | None = None
+    test_error: float | None = None
     design: Literal["disjoint", "overlapping"] = "disjoint"
     data: str = "real"
 

@@ -76,7 +76,7 @@ def in_groups(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, workers: in
     """
     if not isinstance(recipe, GroupRecipe):
         return [[job] for job in jobs]
-    most, workers = max(recipe.group_width(dataset.X.shape[1:], len(dataset.classes)), 1), max(workers, 1)
+    most, workers = max(recipe.group_width(dataset.X.shape[1:], dataset.width), 1), max(workers, 1)
     by_size: dict[int, list[Job]] = {}
     for job in jobs:
         by_size.setdefault(len(job.train), []).append(job)
@@ -158,7 +158,7 @@ def run_jobs(
         outcomes = (_train_here if here else train_in_processes)(groups, dataset, recipe, store, workers, deadline)
     at_once = 1 if here else min(max(workers, 1), len(groups))
     processes = 0 if here else at_once
-    rows_bytes, peak = sum(4 * len(job.asked) * len(dataset.classes) for job in jobs), 0
+    rows_bytes, peak = sum(4 * len(job.asked) * dataset.width for job in jobs), 0
     for outcome in outcomes:
         for failure in (failure for failure in outcome if isinstance(failure, Failure)):
             store.note("row failed", name=failure.name, error=failure.error, traceback=failure.traceback)

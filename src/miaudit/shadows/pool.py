@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import row_hashes
 from miaudit.errors import PoolError, StoreError
-from miaudit.evidence import Answers, Evidence, Population
+from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Signal
 from miaudit.probes import Probed
 from miaudit.recipes import GroupRecipe, Recipe, fingerprint_of_recipe
 from miaudit.seeds import child_seed, generator
@@ -27,6 +27,8 @@ from miaudit.store import Row, Store, content_key
 
 SAME = 1e-6
 """Answers of a model trained twice may differ so much before the recipe is said not to be reproducible."""
+
+_FACTS = ("train_accuracy", "test_accuracy", "train_error", "test_error", "name")  # of a model that came out again
 
 TOLERANCE, TOLERANCE_IN_GROUPS = 1e-6, 1e-4
 """How far a row may differ from the same model trained again, alone or in groups that may be of another width."""
@@ -211,6 +213,8 @@ class ShadowPool:
         features: NDArray[Any] | None = None,
         people: NDArray[np.int64] | None = None,
         alike: Callable[[NDArray[np.float32]], None] | None = None,
+        residual: Signal | None = None,
+        measure: Measure | None = None,
     ) -> ShadowEvidence:
         """Return the evidence of trained shadows about a target that answered the audited records.
 
@@ -231,6 +235,8 @@ class ShadowPool:
             (n_records,) person of each record of the data set, where known.
         alike
             Reduces (m, r, classes) answers in place to what the target gives, such as rounded ones.
+        residual, measure
+            Of a regression: what is read off its predictions, and what that is. ``target`` and ``outside`` hold it already.
 
         Answers are read from the store when an attack asks for them, one model at a time; they are never all in memory.
         """
@@ -238,24 +244,25 @@ class ShadowPool:
         n, p, r = len(draws.audited), len(draws.aside), draws.asked.shape[1]
         overlapping = draws.design == "overlapping"
         own = slice(0 if overlapping else n, r - p)
-        keys = [self.plan[number].key for number in numbers]
-        rows = self._stored(keys, own, alike)
+        jobs, reading = [self.plan[number] for number in numbers], (alike, residual)
+        rows = self._stored(jobs, own, *reading)
         if p and outside is not None:
-            outside = replace(outside, shadows=self._stored(keys, slice(r - p, r), alike))
-        about = self._stored(keys, slice(0, n), alike)
+            outside = replace(outside, shadows=self._stored(jobs, slice(r - p, r), *reading))
+        about = self._stored(jobs, slice(0, n), *reading)
         bystanders: Answers | None = None
         if self.bystanders:
-            bystanders = self._stored([job.key for job in self.bystanders], slice(0, n), alike)
+            bystanders = self._stored(self.bystanders, slice(0, n), *reading)
         asked, inside = draws.asked[numbers], draws.inside[numbers]  # (m, r)
         order = np.concatenate([audited, np.setdiff1d(asked[:, own], audited)])  # the evidence's records axis
         position = np.full(len(self.dataset), -1, dtype=np.int64)
         position[order] = np.arange(len(order))
-        beside: dict[str, Any] = {"population": outside, "features": features}
+        beside: dict[str, Any] = {"population": outside, "features": features, "measure": measure}
+        labels = self.dataset.y if residual is None else np.zeros(len(self.dataset), np.int64)
         theirs = Evidence(
             target,
             rows,
             inside[:, own],
-            self.dataset.y[order],
+            labels[order],
             asked=position[asked[:, own]],
             people=None if people is None else people[order],
             bystanders=about if bystanders is None and n and not overlapping else bystanders,
@@ -265,7 +272,7 @@ class ShadowPool:
             return ShadowEvidence(theirs, None)
         beside |= {"own": None if overlapping else theirs, "people": None if people is None else people[audited]}
         beside["bystanders"] = bystanders
-        return ShadowEvidence(theirs, Evidence(target, about, inside[:, :n], self.dataset.y[audited], **beside))
+        return ShadowEvidence(theirs, Evidence(target, about, inside[:, :n], labels[audited], **beside))
 
     def outputs(self, shadows: Iterable[int]) -> NDArray[np.float32]:
         """Return (m, r, classes) outputs of trained shadows; one row at a time is read, so memory holds them once.
@@ -276,7 +283,7 @@ class ShadowPool:
             If a row is not there, or was damaged since it was trained.
         """
         numbers = list(shadows)
-        held = np.empty((len(numbers), self.draws.asked.shape[1], len(self.dataset.classes)), dtype=np.float32)
+        held = np.empty((len(numbers), self.draws.asked.shape[1], self.dataset.width), dtype=np.float32)
         for place, number in zip(held, numbers, strict=True):
             row = self.store.get(self.plan[number].key)
             if row is None:
@@ -300,20 +307,35 @@ class ShadowPool:
             found.append(row.arrays[question])
         return np.stack(found)
 
-    def _stored(self, keys: Sequence[str], part: slice, alike: Callable[[NDArray[np.float32]], None] | None) -> Answers:
-        """(m, ., classes) outputs on a part of each row's records, read when they are asked for."""
+    def errors(self, shadows: Iterable[int]) -> tuple[float, float]:
+        """Return the mean absolute and the mean squared error of a regression's shadows on records not trained on."""
+        absolute, squares, count = 0.0, 0.0, 0
+        for number in shadows:
+            job, inside = self.plan[number], self.draws.inside[number]
+            predictions = self.store.part(job.key, "outputs", 0, len(job.asked))[:, 0]
+            errors = np.abs(predictions - self.dataset.truth[job.asked], dtype=np.float64)[~inside]
+            absolute, squares, count = absolute + errors.sum(), squares + np.square(errors).sum(), count + len(errors)
+        return float(absolute) / max(count, 1), float(squares) / max(count, 1)
 
-        def read(key: str) -> NDArray[np.float32]:
-            rows = self.store.part(key, "outputs", part.start, part.stop).astype(np.float32, copy=False)
+    def _stored(
+        self,
+        jobs: Sequence[Job],
+        part: slice,
+        alike: Callable[[NDArray[np.float32]], None] | None,
+        residual: Signal | None = None,
+    ) -> Answers:
+        """(m, ., classes) outputs on a part of each row's records, or their residuals, read when they are asked for."""
+
+        def read(job: Job) -> Floats:
+            rows = self.store.part(job.key, "outputs", part.start, part.stop)
+            if residual is not None:
+                return residual(rows, self.dataset.truth[job.asked[part]])[:, None]
+            rows = rows.astype(np.float32, copy=False)
             if alike is not None:
                 alike(rows[None])
             return rows
 
-        return Answers(
-            tuple(partial(read, key) for key in keys),
-            part.stop - part.start,
-            len(self.dataset.classes),
-        )
+        return Answers(tuple(partial(read, job) for job in jobs), part.stop - part.start, self.dataset.width)
 
 
 def _difference(stored: Row | None, fresh: Row | None) -> float:
@@ -323,7 +345,7 @@ def _difference(stored: Row | None, fresh: Row | None) -> float:
     pairs = [(stored.arrays[name], fresh.arrays[name]) for name in stored.arrays]
     if any(one.shape != other.shape or one.dtype != other.dtype for one, other in pairs):
         return float("inf")
-    if any(stored.facts.get(name) != fresh.facts.get(name) for name in ("train_accuracy", "test_accuracy", "name")):
+    if any(stored.facts.get(name) != fresh.facts.get(name) for name in _FACTS):
         return float("inf")
     apart = [np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0.0) for one, other in pairs]
     return float(max(apart, default=0.0)) if np.isfinite(apart).all() else float("inf")
@@ -412,6 +434,7 @@ class RowKeys:
             "schema": dataset.schema.fingerprint,
             "form": form_of(dataset.X),
             "classes": list(dataset.classes),
+            **({} if dataset.values is None else {"task": "regression"}),
         }
 
     def key(self, train: NDArray[np.int64], asked: NDArray[np.int64], seed: int, probed: Probed | None = None) -> str:

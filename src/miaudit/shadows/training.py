@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import PoolError
+from miaudit.evidence import Floats
 from miaudit.recipes import GroupRecipe, Model, Recipe, fingerprint_of_recipe, shortened
 from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
 from miaudit.seeds import child_seed
 from miaudit.shadows.guard import ModelError, contained
 from miaudit.store import Rows
-from miaudit.targets.target import as_target
+from miaudit.targets.regression import RegressionTarget
+from miaudit.targets.target import Target, as_target
 from miaudit.threads import one_thread
 
 if TYPE_CHECKING:
@@ -198,15 +200,15 @@ def _train(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, generators: Se
 
 
 def _fitted(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe) -> Sequence[Model]:
-    classes = len(dataset.classes)
+    classes = dataset.width
     if isinstance(recipe, GroupRecipe):
         indices, seeds = [job.train for job in jobs], [job.seed for job in jobs]
-        X, y = dataset.X, dataset.y
+        X, y = dataset.X, dataset.truth
         if not type(recipe).__module__.startswith("miaudit."):  # others may change what they are given
             X, y = take_records(X, np.arange(len(y))), y.copy()
         return recipe.fit_many(X, y, indices=indices, classes=classes, seeds=seeds)
     return [
-        recipe.fit(take_records(dataset.X, job.train), dataset.y[job.train], classes=classes, seed=job.seed)
+        recipe.fit(take_records(dataset.X, job.train), dataset.truth[job.train], classes=classes, seed=job.seed)
         for job in jobs
     ]
 
@@ -225,17 +227,17 @@ def _ask(
     difference = None
     try:
         with contained():
-            outputs, correct, probes, decision = _answers(job, model, dataset, recipe)
+            outputs, right, probes, decision = _answers(job, model, dataset, recipe)
             if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
                 again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
                 difference = float(np.abs(again - outputs).max(initial=0.0))
     except Exception as error:
         return _failure(job, error)
-    trained_on = np.isin(job.asked, job.train)
+    trained_on, figure = np.isin(job.asked, job.train), "accuracy" if dataset.values is None else "error"
     facts = {
         "name": job.name,
-        "train_accuracy": _mean(correct[trained_on]),
-        "test_accuracy": _mean(correct[~trained_on]),
+        f"train_{figure}": _mean(right[trained_on]),
+        f"test_{figure}": _mean(right[~trained_on]),
         "seconds": round(seconds, 4),
         "warnings": list(remarks),
         "answers": None if decision is None else asdict(decision),
@@ -252,8 +254,11 @@ def _ask(
 
 def _answers(
     job: Job, model: Model, dataset: Dataset, recipe: Recipe
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any], Any]:
-    """Return a model's answers, which are right, what came of its probes, and what its answers were taken for."""
+) -> tuple[Floats, NDArray[Any], dict[str, Any], Any]:
+    """Return a model's answers, which are right, what came of its probes, and what its answers were taken for.
+
+    Of a regression it is the absolute errors, in place of which are right.
+    """
     before = "torch" in sys.modules
     answers = _seeded_answers(job, model, dataset, recipe)
     if not before and "torch" in sys.modules and torch_was_drawn_from():  # loaded meanwhile, so not from the seed
@@ -263,18 +268,20 @@ def _answers(
 
 def _seeded_answers(
     job: Job, model: Model, dataset: Dataset, recipe: Recipe
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any], Any]:
-    outputs = np.empty((len(job.asked), len(dataset.classes)), np.float32)  # (r, classes)
-    correct = np.empty(len(job.asked), bool)
+) -> tuple[Floats, NDArray[Any], dict[str, Any], Any]:
+    regression = dataset.values is not None
+    outputs = np.empty((len(job.asked), dataset.width), np.float64 if regression else np.float32)  # (r, classes)
+    right = np.empty(len(job.asked), np.float64 if regression else bool)
     with seeded_generators(child_seed(job.seed, "asking"), _generators(recipe)):
-        target = as_target(model, classes=len(dataset.classes))
+        target: Target = RegressionTarget(model) if regression else as_target(model, classes=len(dataset.classes))
         batch = min(target.batch_size, TOGETHER)
         for start in range(0, len(job.asked), batch):
             part = slice(start, start + batch)
             answer = target.answer(take_records(dataset.X, job.asked[part]))
-            outputs[part], correct[part] = answer.probabilities, answer.labels == dataset.y[job.asked[part]]
+            outputs[part], truth = answer.probabilities, dataset.truth[job.asked[part]]
+            right[part] = np.abs(outputs[part, 0] - truth) if regression else answer.labels == truth
         probes = {} if job.probed is None else job.probed.ask(target, dataset)
-    return outputs, correct, probes, target.decision
+    return outputs, right, probes, target.decision
 
 
 def peak_memory() -> int:
@@ -286,8 +293,8 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _mean(correct: NDArray[np.bool_]) -> float | None:
-    return float(correct.mean()) if len(correct) else None
+def _mean(right: NDArray[Any]) -> float | None:
+    return float(right.mean()) if len(right) else None
 
 
 def _failure(job: Job, error: BaseException) -> Failure:

@@ -44,9 +44,9 @@ Source = Literal["trained here", "given object", "given file", "given url"]
 class Outputs:
     """A model's answers to n records.
 
-    ``values`` are (n, classes) numbers, or for labels (n,) class numbers, in the order of the data's classes. Of the top k, the
-    classes that were not answered are 0 and rows need not sum to one. ``type`` is what was answered, where that is more than
-    the kind tells, and ``reason`` how it is known.
+    ``values`` are (n, classes) numbers, or for labels (n,) class numbers, in the order of the data's classes; of a regression
+    (n, 1) numbers. Of the top k, the classes that were not answered are 0 and rows need not sum to one. ``type`` is what was
+    answered, where that is more than the kind tells, and ``reason`` how it is known.
     """
 
     values: NDArray[Any]  # (n, classes), or (n,) int64 for labels

@@ -1,0 +1,116 @@
+"""Audits of regressions: what they cannot do, and what is read off predictions in the place of class probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from miaudit.attacks import Attack, attack_name
+from miaudit.attacks.attack import lacking_answers
+from miaudit.data import Dataset, Features
+from miaudit.errors import PlanError
+from miaudit.evidence import OFFERS, Capability, Ints, Measure, Population
+from miaudit.plan import Plan
+from miaudit.shadows.pool import ShadowPool
+from miaudit.signals import FLOOR, Residual, ResidualForm
+
+_MEASURES: dict[ResidualForm, str] = {
+    "absolute": "negative absolute error",
+    "squared": "negative squared error",
+    "log": "negative logarithm of the absolute error",
+}
+_WAYS = "an estimator or a function (recipe.estimator, recipe.function)"
+
+
+def refuse_unfit(plan: Plan) -> None:
+    """Refuse a plan of a regression that asks for what only classifiers do, before anything is read.
+
+    Raises
+    ------
+    PlanError
+        That lists all of it.
+    """
+    recipe, target = plan.recipe, plan.target
+    problems = [
+        (f"recipe.{way}", f"trains classifiers; a regression is trained by {_WAYS}")
+        for way in ("standin", "network", "service")
+        if getattr(recipe, way) is not None
+    ]
+    if target.url is not None:
+        problems.append(("target.url", "endpoints are asked for classes; a regression is a file, or trained here"))
+    problems += [
+        (f"target.{key}", "belongs to targets that answer about classes; leave it out")
+        for key in ("outputs", "columns", "module")
+        if getattr(target, key)
+    ]
+    if plan.data.labels != "codes":
+        problems.append(("data.labels", "says what labels of classes are; those of a regression are numbers"))
+    if plan.shadows.data != "real":
+        problems.append(("shadows.data", "records are made from answers about classes, or by class; give real ones"))
+    if problems:
+        raise PlanError(problems)
+
+
+def refuse_attacks(attacks: Sequence[Attack] | None, form: ResidualForm) -> None:
+    """Refuse attacks that were asked for and cannot read the errors of a regression, before anything is trained.
+
+    Raises
+    ------
+    PlanError
+        With the reason of each.
+    """
+    offers = OFFERS[capability_of(form)]
+    reasons = [(attack_name(each), lacking_answers(each.demands, offers)) for each in attacks or ()]
+    if problems := [("attacks", f"{name} cannot attack a regression: {reason}") for name, reason in reasons if reason]:
+        raise PlanError(problems)
+
+
+def capability_of(form: ResidualForm) -> Capability:
+    """Return what attacks find in the errors of a regression."""
+    return "signal" if form == "log" else "log-likelihood"
+
+
+def residual_of(form: ResidualForm, pool: ShadowPool, shadows: Iterable[int]) -> tuple[Residual, Measure]:
+    """Return what is read off predictions, and what that is; its scale is the shadow models' error on other records."""
+    absolute, squared = pool.errors(shadows)
+    scale = np.sqrt(squared) if form == "squared" else absolute
+    return Residual(form, max(float(scale), FLOOR)), Measure(_MEASURES[form], log_likelihood=form != "log")
+
+
+def residuals(residual: Residual, predictions: NDArray[Any], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, 1) residuals of (n, 1) predictions."""
+    return residual(predictions, truth)[:, None]
+
+
+def population_of(
+    residual: Residual, predictions: NDArray[Any], dataset: Dataset, outside: Ints, features: NDArray[Any] | None
+) -> Population:
+    """Return the target's residuals on records outside the audit."""
+    rows = residuals(residual, predictions, dataset.truth[outside])
+    return Population(rows, np.zeros(len(outside), np.int64), features=features)
+
+
+def with_truth(numbers: Any, truth: NDArray[np.float64]) -> Any:
+    """Return (n, 1 + d) records as numbers, the labels before them; sparse where the records are."""
+    column = truth[:, None].astype(np.float32)
+    if sparse.issparse(numbers):
+        return sparse.csr_array(sparse.hstack([sparse.csr_array(column), numbers]))  # type: ignore[arg-type]
+    return np.hstack([column, np.asarray(numbers).reshape(len(truth), -1)])
+
+
+def features_with_truth(features: Features, truth: NDArray[np.float64]) -> Features:
+    """Return records as the control without a model reads them, their labels among them."""
+    return replace(features, numbers=with_truth(features.numbers, truth), plain=features.plain + 1)
+
+
+def mean_errors(
+    predictions: NDArray[Any], truth: NDArray[np.float64], member: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return the mean absolute errors on members and on non-members."""
+    errors = np.abs(predictions[:, 0] - truth)
+    return float(errors[member].mean()), float(errors[~member].mean())
