@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
+from miaudit import auditing
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.result import Result
 
@@ -271,6 +274,36 @@ def test_what_does_not_fit_is_explained(forest, changes, error, said):
     with pytest.raises(error, match=said) as caught:
         quick(forest, **changes)
     assert caught.value.exit_code == 2
+
+
+def test_the_signature_shows_every_option_and_the_page_explains_it():
+    names = set(inspect.signature(miaudit.audit).parameters)
+    assert {"subject", "shadows", "design", "jobs", "time_limit", "allow_code", "out", "minimum"} <= names
+    explained = set(re.findall(r"^    ((?:\w+, )*\w+)$", miaudit.audit.__doc__, re.MULTILINE))
+    assert names == {name for line in explained for name in line.split(", ")} & names
+
+
+@pytest.mark.parametrize("form", ["plan", "case"])
+def test_what_a_plan_or_a_case_says_is_said_nowhere_else(forest, form):
+    plan = {
+        "data": {"name": "digits"},
+        "split": {"members": 50},
+        "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"},
+    }
+    subject = plan if form == "plan" else auditing.case_of_model(forest, *sides().values())
+    with pytest.raises(PlanError, match=f"a {form} says itself what to audit .*: leave out shadows, members"):
+        miaudit.audit(subject, shadows=3, members=side(MEMBERS))
+
+
+def test_an_option_that_nobody_takes_is_refused_with_the_nearest(forest):
+    with pytest.raises(TypeError, match="takes no 'shadow'; did you mean 'shadows'"):
+        quick(forest, shadow=3)
+
+
+def test_options_of_a_plans_sections_reach_an_audit_of_a_model(forest):
+    result = quick(forest, train=50, test=20, threshold="split", minimum=2)
+    assert (result.split.shadow_train, result.split.shadow_test) == (50, 20)
+    assert result.provenance.plan["minimum"] == 2
 
 
 def test_one_class_only_is_explained():

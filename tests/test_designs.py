@@ -177,8 +177,8 @@ def test_a_chosen_list_runs_beside_the_baseline_and_the_floor(forest):
         ({"attacks": [{"variance": "nig"}]}, PlanError, "must be a name, or a table with a name and options"),
         ({"attacks": ["rmia", {"name": "rmia"}]}, PlanError, "attacks.1: rmia is in the list twice"),
         ({"attacks": ["lyra", "rnia"]}, PlanError, "2 problems"),
-        ({"design": "half"}, PlanError, "design must be one of disjoint, overlapping; got 'half'"),
-        ({"outside": -1}, PlanError, "outside: must be a whole number from 0"),
+        ({"design": "half"}, PlanError, "design: input should be 'disjoint' or 'overlapping'; got 'half'"),
+        ({"outside": -1}, PlanError, "outside: input should be greater than or equal to 0; got -1"),
     ],
 )
 def test_what_is_wrong_is_said(forest, changes, error, said):

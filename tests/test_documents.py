@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from miaudit.auditing.case import case_of_plan
+from miaudit.auditing import case_of_plan
 from miaudit.auditing.scoring import score
 from miaudit.auditing.shadow_data import STATE, _state
 from miaudit.canaries import Canaries, load_planted, save_planted

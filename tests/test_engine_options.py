@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 import miaudit
+from miaudit.auditing import Engine
 from miaudit.cli import main
+from miaudit.cli.options import ENGINE
 from miaudit.errors import PlanError, TimeLimitError
 
 pytest.importorskip("torch")
@@ -108,3 +111,7 @@ def test_what_cannot_be_is_told(tmp_path: Path) -> None:
         miaudit.audit(forest, dtype="bfloat16")
     with pytest.raises(TimeLimitError, match="0 of 11 models in the store; 11 are missing"):
         miaudit.audit({**PLAN, "engine": {"time_limit": 1e-3, "jobs": 0}}, out=tmp_path)
+
+
+def test_the_command_line_has_every_option_of_the_engine() -> None:
+    assert {*ENGINE} == {field.name for field in fields(Engine)}

@@ -60,7 +60,7 @@ def fails_with(error):
     ],
 )
 def test_every_error_has_its_exit_code(outputs, monkeypatch, error, code):
-    monkeypatch.setattr("miaudit.cli._no_more_output", lambda: None)
+    monkeypatch.setattr("miaudit.cli.ending._no_more_output", lambda: None)
     monkeypatch.setattr(miaudit.auditing.scoring, "score", fails_with(error))
     ended = CliRunner().invoke(main, outputs)
     assert ended.exit_code == code

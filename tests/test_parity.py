@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from miaudit import auditing
-from miaudit.auditing.case import Case, case_of_model
+from miaudit.auditing import Case, case_of_model
 from miaudit.auditing.drawing import bystanders_of, draws_of
 from miaudit.auditing.scoring import score
+from miaudit.auditing.shadow_data import target_of
 from miaudit.result import Result
 from miaudit.seeds import child_seed
 from miaudit.shadows.pool import ShadowPool
 from miaudit.store import Store
+from miaudit.targets import Outputs, Target, as_target
 
 N, M = 60, 4
 Answer = Callable[[np.ndarray], np.ndarray]
@@ -128,7 +131,7 @@ def both(folder: Path, answer: str, design: str, recipe: str, seed: int = 5) -> 
 
     shared: dict[str, Any] = {"recipe": RECIPES[recipe], "shadows": M, "seed": seed, **options}
     audited = auditing.audit(target, **parts, **shared, jobs=0, out=folder / "audit")
-    case = case_of_model(target, *parts.values(), **shared, title="", attack={})
+    case = case_of_model(target, *parts.values(), **shared)
     file = stored(folder / "outputs.npz", case, folder / "audit", kind)
     return audited, score(file, seed=seed, attacks=options.get("attacks"), unit=options.get("unit"))
 
@@ -182,3 +185,34 @@ def test_an_audit_and_the_score_of_its_stored_answers_agree_in_every_figure(
     assert len(audited.records) == len(scored.records) == 2 * N
     for mine, theirs in zip(scored.records, audited.records, strict=True):
         assert {**mine, "id": int(mine["id"])} == {**theirs, "id": int(theirs["id"])}
+
+
+class Wrapper:
+    """Answers as another target does, and is none itself."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def answer(self, X: Any) -> Outputs:
+        return self.target.answer(X)
+
+
+def test_a_target_trained_here_given_wrapped_or_stored_has_one_result(tmp_path: Path) -> None:
+    forest, parts = RECIPES["forest"], sides()
+    given = case_of_model(forest.fit(*parts["members"]), *parts.values(), recipe=forest, shadows=M, seed=5)
+    here = replace(given, target=None)
+    target = target_of(here)
+    cases = {
+        "given": replace(given, target=target),
+        "trained here": here,
+        "wrapped": replace(given, target=as_target(Wrapper(target_of(here)), classes=3)),
+    }
+    results = {name: auditing.audit(case, jobs=0, out=tmp_path / name) for name, case in cases.items()}
+    file = stored(tmp_path / "outputs.npz", cases["given"], tmp_path / "given", None)
+    one = compared(results["given"])
+    for name, result in (results | {"stored": score(file, seed=5)}).items():
+        other = compared(result)
+        for key in one:
+            assert other[key] == one[key], (name, key)
+    assert results["trained here"].target.source == "trained here"
+    assert results["wrapped"].records == results["trained here"].records

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 
 import miaudit
-from miaudit.auditing.case import case_of_plan
+from miaudit.auditing import case_of_plan
 from miaudit.cli import main
 from miaudit.errors import PlanError
 from miaudit.permissions import Permissions

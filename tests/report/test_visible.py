@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from miaudit.canaries.bound import CanaryAudit
-from miaudit.cli import _visible_warnings, main, progress
+from miaudit.cli import main, progress
+from miaudit.cli.ending import visible_warnings
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.plan import Plan
 from miaudit.report import render, summary
@@ -181,7 +182,7 @@ def test_what_a_command_prints_of_a_file_is_seen(tmp_path):
 
 
 def test_warnings_of_libraries_are_seen():
-    with _visible_warnings():
+    with visible_warnings():
         assert not unseen(warnings.formatwarning(HOSTILE[0], UserWarning, "a.py", 1))
 
 

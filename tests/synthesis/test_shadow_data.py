@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 from scripted import Script, serving
 
-from miaudit.auditing import audit
-from miaudit.auditing.case import case_of_plan
-from miaudit.auditing.shadow_data import STATE, on_synthetic, synthesize, target_of
+from miaudit.auditing import audit, case_of_plan
+from miaudit.auditing.shadow_data import STATE, synthesize, target_of
+from miaudit.auditing.synthetic import on_synthetic
 from miaudit.cli import main
 from miaudit.data import load
 from miaudit.errors import BudgetError, PlanError, PoolError, TargetError, TimeLimitError
@@ -224,6 +224,26 @@ def test_a_live_endpoints_budget_stops_the_climbs_and_no_record_is_paid_twice(fo
     assert sum(count > 1 for count in script.answered.values()) <= 10  # the records of first contact, in each run
 
 
+def test_a_service_that_is_to_label_records_is_asked_once_and_its_answers_are_kept(folder):
+    script = Script(lambda X: np.eye(3)[np.asarray(X, dtype=int).sum(axis=1) % 3])
+    for i, name in enumerate(("members", "nonmembers")):
+        np.save(folder / f"{name}.npy", np.arange(120) + 120 * i)
+    plan = tomllib.loads(PLAN.replace("DATA", "marginals"))
+    plan["data"]["path"] = str(folder / "records.npz")
+    plan["split"] = {name: str(folder / f"{name}.npy") for name in ("members", "nonmembers")}
+    plan["synthesis"] = {"records": 60, "labels": "target"}
+    with serving(script) as url:
+        plan["target"] = {"url": url, "http": {"format": "instances", "model": "m"}}
+        first = synthesize(plan, folder / "out")
+        asked = sum(script.answered.values())
+        (folder / "out" / "synthesis.json").unlink()
+        again = synthesize(plan, folder / "out")
+    assert (folder / "out" / "target").is_dir()
+    assert again.sha256 == first.sha256
+    assert asked >= 60
+    assert sum(script.answered.values()) - asked <= 10  # the records of first contact
+
+
 def test_a_kill_loses_half_a_minute_at_most_and_the_next_run_ends_alike(folder):
     case = small(folder)
     whole = synthesize(case, folder / "whole")
@@ -271,7 +291,9 @@ def test_max_queries_is_an_end_and_a_larger_one_goes_on(folder):
 
 def test_a_time_limit_keeps_what_was_made(folder):
     with pytest.raises(TimeLimitError, match="the same command goes on"):
-        synthesize(small(folder, conf_min=0.999, give_up=100_000, iter_max=10_000, width=1), folder / "out", deadline=0)
+        synthesize(
+            small(folder, conf_min=0.999, give_up=100_000, iter_max=10_000, width=1), folder / "out", time_limit=1e-9
+        )
     assert (folder / "out" / STATE).exists()
 
 

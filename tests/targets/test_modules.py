@@ -10,7 +10,7 @@ import resource
 import numpy as np
 import pytest
 
-from miaudit.auditing.case import case_of_plan
+from miaudit.auditing import case_of_plan
 from miaudit.errors import PlanError, TargetError
 from miaudit.evidence.answers import hint_of_name
 from miaudit.plan import Plan

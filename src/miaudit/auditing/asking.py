@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 
 from miaudit import signals
 from miaudit.auditing.case import Case
+from miaudit.auditing.measured import Source, TargetFacts
 from miaudit.data.records import take_records
 from miaudit.errors import PlanError
-from miaudit.evidence import Capability, Probes
-from miaudit.evidence.answers import Decision, Type, decide
+from miaudit.evidence import Probes
+from miaudit.evidence.answers import Decision, decide
 from miaudit.probes import Probed
 from miaudit.recipes.randomness import seeded_generators
 from miaudit.seeds import child_seed
@@ -31,22 +34,34 @@ Tell = Callable[[str, Progress | None], None]
 """Called with what is being done, and how far the shadow models are."""
 
 
+def quiet(text: str, progress: Progress | None) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, eq=False)
 class Asked:
     """What the target answered: about the audited records, and about others."""
 
     outputs: NDArray[Any]  # (n, classes) probabilities, or (n,) labels
     outside: NDArray[Any] | None  # (p, classes)
-    description: str
-    queries: int
     probes: dict[str, Probes]  # by the question of the attacks that read them
-    type: Type = "probabilities"
-    reason: str | None = None
-    capability: Capability = "probabilities"
-    decimals: int | None = None
-    contact: dict[str, Any] | None = None
+    facts: TargetFacts
     remarks: tuple[str, ...] = ()
     trace: NDArray[Any] | None = None  # (n, stages), where an attack asked for reads it
+
+
+@contextmanager
+def opened(case: Case, folder: Path | None, deadline: float | None, tell: Tell, *, ours: bool) -> Iterator[None]:
+    """Open the target of a case, if there is one: answers are kept in the folder. Whoever made it (``ours``) closes it."""
+    target = case.target
+    try:
+        if target is not None:
+            target.order = child_seed(case.seed, "questions")
+            target.open(None if folder is None else folder / "target", deadline, lambda text: tell(text, None))
+        yield
+    finally:
+        if target is not None and ours:
+            target.close()
 
 
 def probed_by(case: Case, draws: Draws) -> Probed | None:
@@ -75,7 +90,7 @@ def target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) ->
 
 def stored_early(case: Case, job: Job, store: Store) -> bool:
     """Store the row of a target that synthesis trained, so that it is not trained again; whether that was done."""
-    trained = next(iter(case.trained), None)
+    trained = case.trained
     if trained is None or trained.form != form_of(case.dataset.X) or store.get(job.key) is not None:
         return False
     return isinstance(stored_alone(job, trained.model, trained.seconds, case.dataset, case.recipe, store), Trained)
@@ -111,13 +126,23 @@ def of_row(
     return Asked(
         answers[:n].argmax(axis=1) if labels else answers[:n],
         answers[n:] if len(answers) > n and not labels else None,
-        case.recipe.name,
-        spent,
         probes,
-        decision.type,
-        decision.reason,
-        said.capability,
-        said.decimals,
+        _facts(said, case.recipe.name, "trained here", spent),
+    )
+
+
+def _facts(
+    answer: Outputs, description: str, source: Source, queries: int, contact: dict[str, Any] | None = None
+) -> TargetFacts:
+    return TargetFacts(
+        description,
+        source,
+        outputs=answer.decision.type,
+        outputs_reason=answer.reason,
+        capability=answer.capability,
+        decimals=answer.decimals,
+        queries=queries,
+        contact=contact,
     )
 
 
@@ -150,17 +175,5 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
             trace = np.stack(losses, axis=1) if losses else None
         queries = target.queries - before
         contact = target.confirm()
-    return Asked(
-        outputs,
-        further,
-        target.description,
-        queries + contact["queries"],
-        probes,
-        answer.decision.type,
-        answer.reason,
-        answer.capability,
-        answer.decimals,
-        dict(contact),
-        tuple(target.remarks),
-        trace,
-    )
+    facts = _facts(answer, target.description, case.source, queries + contact["queries"], contact=dict(contact))
+    return Asked(outputs, further, probes, facts, tuple(target.remarks), trace)

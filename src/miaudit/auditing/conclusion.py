@@ -52,7 +52,7 @@ def _unit(measured: Measured) -> Unit:
         contents=measured.contents,
         name=measured.unit,
     )
-    return unit if measured.kept is None else replace(unit, counted=unit.counted & measured.kept)
+    return unit if measured.countable is None else replace(unit, counted=unit.counted & measured.countable)
 
 
 def _planned(measured: Measured) -> list[Planned]:
@@ -141,28 +141,25 @@ def _warnings(
     measured: Measured, findings: Findings, blind: BlindControl, correct: Bools | None, unit: Unit
 ) -> list[str]:
     member, shadows = measured.member, measured.shadows
-    kept = np.ones(len(member), bool) if measured.kept is None else measured.kept
-    sizes = int((kept & member).sum()), int((kept & ~member).sum()), measured.split.population
+    countable = np.ones(len(member), bool) if measured.countable is None else measured.countable
+    sizes = int((countable & member).sum()), int((countable & ~member).sum()), measured.split.population
     unlike: list[str] = []
+    here = measured.target.source == "trained here"
     if correct is not None:
         right = float(correct[member].mean()), float(correct[~member].mean())
-        unlike = mismatches(*right, shadows.train_accuracy, shadows.test_accuracy, trained_here=_trained_here(measured))
+        unlike = mismatches(*right, shadows.train_accuracy, shadows.test_accuracy, trained_here=here)
     elif measured.target.errors is not None:
-        unlike = unlike_errors(measured.target.errors, shadows.errors, trained_here=_trained_here(measured))
+        unlike = unlike_errors(measured.target.errors, shadows.errors, trained_here=here)
     return [
         *([] if measured.split.copies is None else measured.split.copies.sentences(*sizes, label=measured.known)),
         *measured.warnings,
         *unit.warnings,
         *([] if measured.records is not None else [f"The model-free control did not run: {blind.reason}."]),
-        *measured.target.warnings,
+        *measured.target_warnings,
         *unlike,
         *unscored(findings.attacks),
-        *shadows.warnings,
+        *measured.shadow_warnings,
     ]
-
-
-def _trained_here(measured: Measured) -> bool:
-    return measured.target.source == "trained here"
 
 
 def _target(measured: Measured, correct: Bools | None, unit: Unit) -> TargetResult:
@@ -176,8 +173,7 @@ def _target(measured: Measured, correct: Bools | None, unit: Unit) -> TargetResu
 
 
 def _split(measured: Measured, unit: Unit) -> SplitResult:
-    member = measured.member
-    population = measured.evidence.own.population
+    member, population = measured.member, measured.evidence.own.population
     return SplitResult.of(
         measured.split,
         members=int(member.sum()),

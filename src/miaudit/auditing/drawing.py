@@ -30,40 +30,42 @@ def draws_of(case: Case) -> tuple[Draws, NDArray[np.int64]]:
     audited = np.concatenate([case.split.members, case.split.nonmembers])
     population = case.split.population
     groups = case.dataset.groups if case.split.group_name is not None else None
-    overlapping = case.design == "overlapping"
+    overlapping = case.shadows.design == "overlapping"
     if overlapping and groups is None and not (case.split.copies or Copies()).alike:
         groups = _twins(case.dataset, audited)
-    sizes: dict[str, Any] = {"train": case.train, "test": case.test, "groups": groups}
-    need = overlapping_sizes(audited, **sizes)[1] if overlapping else case.train + case.test
-    most = case.outside
+    train, test, _ = case.sizes
+    sizes: dict[str, Any] = {"train": train, "test": test, "groups": groups}
+    need = overlapping_sizes(audited, **sizes)[1] if overlapping else train + test
+    most = case.sides.outside
     if most is None:  # records that were made are no sample of what the target did not see
-        most = len(case.split.members) if case.shadow_data == "real" else 0
+        most = len(case.split.members) if case.shadows.data == "real" else 0
     seed = child_seed(case.seed, "outside")
     fewer = any(
         isinstance(each, RMIA) and each.form != "base" for each in case.attacks or ()
     )  # shadows must answer them
     outside, apart = draw_outside(population, most=most, need=need, seed=seed, fewer=fewer, groups=groups)
     rest = population[~np.isin(population, outside)] if apart else population
-    sizes |= {"shadows": case.shadows, "seed": child_seed(case.seed, "draws")}
+    sizes |= {"shadows": case.shadows.count, "seed": child_seed(case.seed, "draws")}
     draws = draw_overlapping(audited, rest, **sizes) if overlapping else draw_disjoint(rest, **sizes)
     return replace(draws, audited=audited, aside=outside if apart else outside[:0]), outside
 
 
 def bystanders_of(case: Case) -> tuple[NDArray[np.int64] | None, str | None]:
     """Return (b, k) records that bystanders are trained on where shadows are none themselves, or why there are none."""
-    if case.bystanders == 0:
+    if case.shadows.bystanders == 0:
         return None, "shadows.bystanders is 0"
-    if case.design == "disjoint":
+    if case.shadows.design == "disjoint":
         return None, None
-    population, least = case.split.population, (case.train + 1) // 2
+    population, train = case.split.population, case.sizes.train
+    least = (train + 1) // 2
     if len(population) < max(least, 2):
         return None, (
-            f"a bystander is trained on {case.train} records of the population like a shadow model, or at least on {least}, "
+            f"a bystander is trained on {train} records of the population like a shadow model, or at least on {least}, "
             f"and the population has {len(population)}"
         )
     groups = case.dataset.groups if case.split.group_name is not None else None
     seed = child_seed(case.seed, "bystanders")
-    return draw_bystanders(population, count=case.bystanders, train=case.train, seed=seed, groups=groups), None
+    return draw_bystanders(population, count=case.shadows.bystanders, train=train, seed=seed, groups=groups), None
 
 
 def _twins(dataset: Dataset, audited: NDArray[np.int64]) -> NDArray[np.int64] | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
 from miaudit.auditing.case import Case
 from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
-from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
+from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.regression import (
     capability_of,
@@ -25,7 +25,7 @@ from miaudit.auditing.regression import (
     with_truth,
 )
 from miaudit.auditing.scope import oddities
-from miaudit.auditing.shadow_data import on_synthetic
+from miaudit.auditing.synthetic import on_synthetic
 from miaudit.auditing.workers import Workers
 from miaudit.data import Dataset, features
 from miaudit.data.records import densified, take_records
@@ -64,7 +64,7 @@ def gather(
     Parameters
     ----------
     case
-        What to audit.
+        What to audit; a target that there is, is open (`miaudit.auditing.asking.opened`).
     store
         Where rows lie, and answers of the target.
     workers
@@ -80,12 +80,9 @@ def gather(
     """
     _check_documents(case)
     store.sweep()
-    if case.target is not None:
-        case.target.order = child_seed(case.seed, "questions")
-        case.target.open(store.folder / "target" if kept else None, workers.deadline, lambda text: tell(text, None))
-    if case.shadow_data != "real":
+    if case.shadows.data != "real":
         with clock.stage("synthesis"):
-            case = on_synthetic(case, store.folder, deadline=workers.deadline, say=tell)
+            case = on_synthetic(case, store.folder, deadline=workers.deadline, tell=tell)
     draws, outside = draws_of(case)
     apart, no_bystanders = bystanders_of(case)
     if kept:
@@ -111,7 +108,7 @@ def _check_documents(case: Case) -> None:
     plain(
         {
             "title": case.title,
-            "plan": case.plan,
+            "plan": case.document,
             "recipe": [case.recipe.name, case.recipe.describe()],
             "target": None if case.target is None else case.target.description,
             "data": case.dataset.describe(),
@@ -141,19 +138,18 @@ def _train(
     what = "training the target and shadow models" if own else "training shadow models"
     seen: list[Progress] = []
 
-    def told(progress: Progress) -> None:
+    def note(progress: Progress) -> None:
         progress = replace(progress, found=progress.found - len(early), done=progress.done + len(early))
         seen[:] = [progress]
         tell(what, progress)
 
-    crew: dict[str, Any] = {"workers": workers.count, "cluster": workers.cluster, "deadline": workers.deadline}
-    shadows = pool.run(**crew, minimum=case.minimum, also=own, tell=told, early=early)
+    shadows = pool.run(**workers.options, minimum=case.minimum, also=own, tell=note, early=early)
     if asked is None:
         asked = _of_target(case, pool, own[0].key, probed)
     retrained: Retrained | None = None
     if retrain:
         tell("training stored models again", None)
-        retrained = pool.retrain(retrain, seed=case.seed, **crew)
+        retrained = pool.retrain(retrain, seed=case.seed, **workers.options)
     return _Trained(asked, shadows, seen[0], retrained)
 
 
@@ -178,18 +174,18 @@ def _measured(
 ) -> Measured:
     dataset, asked, audited = case.dataset, trained.asked, pool.draws.audited
     member = np.arange(len(audited)) < len(case.split.members)
-    evidence = _evidence(case, asked, pool, outside, trained.shadows)
-    target, records = _target(case, asked), features(take_records(dataset.X, audited), dataset.schema)
+    synthesis = 0 if case.synthetic is None else case.synthetic["queries"]["total"]
+    target = replace(asked.facts, queries=(asked.facts.queries or 0) + synthesis)
+    records = features(take_records(dataset.X, audited), dataset.schema)
     if dataset.values is not None:
         truth = dataset.values[audited]
         records = features_with_truth(records, truth)
-        target = replace(
-            target, capability=capability_of(case.residual), errors=mean_errors(asked.outputs, truth, member)
-        )
+        errors = mean_errors(asked.outputs, truth, member)
+        target = replace(target, capability=capability_of(case.residual), errors=errors)
     return Measured(
         title=case.title,
         seed=case.seed,
-        evidence=evidence,
+        evidence=_evidence(case, asked, pool, outside, trained.shadows),
         member=member,
         classes=() if dataset.values is not None else dataset.classes,
         data=dataset.describe(),
@@ -198,8 +194,8 @@ def _measured(
         shadows=_shadows(case, pool, trained),
         origin=_origin(case, pool, trained, clock),
         attacks=case.attacks,
-        shokri=case.attack,
-        operating=Operating(case.threshold, case.delta),
+        shokri=case.shokri,
+        operating=Operating(**case.figures.model_dump()),
         unit=case.unit,
         contents=dataset.take(audited).contents,
         records=records,
@@ -207,8 +203,10 @@ def _measured(
         ids=audited if dataset.ids is None else dataset.ids[audited],
         slices={name: of[audited] for name, of in case.slices.items()},
         no_bystanders=no_bystanders,
-        synthesis=case.synthesis,
-        warnings=tuple(case.warnings),
+        synthesis=case.synthetic,
+        warnings=case.warnings,
+        target_warnings=(*oddities(asked.facts.contact), *asked.remarks),
+        shadow_warnings=tuple(_shadow_warnings(case, pool, trained)),
     )
 
 
@@ -236,7 +234,7 @@ def _evidence(
         )
     if asked.outside is not None:
         population = Population(asked.outside, dataset.y[outside], features=of_others)
-    top = answered_classes(asked.outputs) if asked.capability == "topk" else None
+    top = answered_classes(asked.outputs) if asked.facts.capability == "topk" else None
     evidence = pool.evidence(
         shadows,
         asked.outputs,
@@ -244,7 +242,7 @@ def _evidence(
         outside=population,
         features=None if numbers is None else numbers[:n],
         people=dataset.people,
-        alike=partial(reduce_alike, top=top, decimals=asked.decimals),
+        alike=partial(reduce_alike, top=top, decimals=asked.facts.decimals),
     )
     return evidence if asked.trace is None else evidence._replace(own=evidence.own.replace(trace=asked.trace))
 
@@ -272,21 +270,6 @@ def _with_shadows(probes: dict[str, Probes], pool: ShadowPool, shadows: Iterable
     }
 
 
-def _target(case: Case, asked: Asked) -> TargetFacts:
-    synthesis = 0 if case.synthesis is None else case.synthesis["queries"]["total"]
-    return TargetFacts(
-        description=asked.description,
-        source=case.source,
-        outputs=asked.type,
-        outputs_reason=asked.reason,
-        capability=asked.capability,
-        decimals=asked.decimals,
-        queries=asked.queries + synthesis,
-        contact=asked.contact,
-        warnings=(*oddities(asked.contact), *asked.remarks),
-    )
-
-
 def _split(case: Case, draws: Draws) -> SplitFacts:
     return SplitFacts(
         population=len(case.split.population),
@@ -300,8 +283,23 @@ def _split(case: Case, draws: Draws) -> SplitFacts:
 
 
 def _shadows(case: Case, pool: ShadowPool, trained: _Trained) -> ShadowFacts:
-    facts, warnings = trained.shadows.values(), training_oddities(pool.unknown, trained.shadows, trained.progress)
-    drawn = pool.draws.train.shape[1]
+    figure = "accuracy" if case.dataset.values is None else "error"
+    train, test = (
+        float(np.mean([each[f"{side}_{figure}"] for each in trained.shadows.values()])) for side in ("train", "test")
+    )
+    return ShadowFacts(
+        recipe=case.recipe.name,
+        asked=case.shadows.count,
+        train_accuracy=train if figure == "accuracy" else None,
+        test_accuracy=test if figure == "accuracy" else None,
+        errors=(train, test) if figure == "error" else None,
+        failures=tuple(pool.failures),
+        data=case.shadows.data,
+    )
+
+
+def _shadow_warnings(case: Case, pool: ShadowPool, trained: _Trained) -> list[str]:
+    warnings, drawn = training_oddities(pool.unknown, trained.shadows, trained.progress), pool.draws.train.shape[1]
     if pool.apart is not None and pool.apart.shape[1] < drawn:
         warnings.append(
             f"Bystanders were trained on {pool.apart.shape[1]} records, all that the population has, shadow models on "
@@ -309,20 +307,9 @@ def _shadows(case: Case, pool: ShadowPool, trained: _Trained) -> ShadowFacts:
         )
     if pool.failures:
         warnings.append(
-            f"{len(pool.failures)} of {case.shadows} shadow models could not be trained; see shadows.failures."
+            f"{len(pool.failures)} of {case.shadows.count} shadow models could not be trained; see shadows.failures."
         )
-    figure = "accuracy" if case.dataset.values is None else "error"
-    train, test = (float(np.mean([each[f"{side}_{figure}"] for each in facts])) for side in ("train", "test"))
-    return ShadowFacts(
-        recipe=case.recipe.name,
-        asked=case.shadows,
-        train_accuracy=train if figure == "accuracy" else None,
-        test_accuracy=test if figure == "accuracy" else None,
-        errors=(train, test) if figure == "error" else None,
-        failures=tuple(pool.failures),
-        data=case.shadow_data,
-        warnings=tuple(warnings),
-    )
+    return warnings
 
 
 def _origin(case: Case, pool: ShadowPool, trained: _Trained, clock: Clock) -> Origin:
@@ -333,7 +320,7 @@ def _origin(case: Case, pool: ShadowPool, trained: _Trained, clock: Clock) -> Or
         "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
         "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": pool.draws.sha256, **case.hashes},
         "recipe": plain(case.recipe.describe(), "recipe"),
-        "plan": case.plan,
+        "plan": case.document,
         **({"target": source} if source else {}),
     }
     return Origin(clock, parts, trained.progress, tuple(job.name for job in pool.stored))

@@ -24,11 +24,10 @@ Design = Literal["disjoint", "offline", "overlapping"]
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """What the target is, and of what kind its answers are.
+    """What the target is, and of what kind its answers are: fields of the result's ``target``.
 
     ``errors`` are a regression's mean absolute errors on members and on non-members. ``queries`` is None where the answers
-    were made elsewhere and nobody counted; ``contact`` is what first contact found of a target that was asked here, and
-    ``warnings`` what was odd about its answers.
+    were made elsewhere and nobody counted; ``contact`` is what first contact found of a target that was asked here.
     """
 
     description: str
@@ -39,13 +38,12 @@ class TargetFacts:
     decimals: int | None
     queries: int | None = None
     contact: dict[str, Any] | None = None
-    warnings: tuple[str, ...] = ()
     errors: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """Sizes and checks of the sides, as far as they are known.
+    """Sizes and checks of the sides, as far as they are known: fields of the result's ``split``.
 
     ``copies`` is what the comparison of the records by value found, None where they were not at hand; ``compared`` names the
     sides that were compared.
@@ -63,19 +61,15 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class ShadowFacts:
-    """How the shadow models were trained, as far as that is known; accuracies are None where no answer tells them.
-
-    ``errors`` are those of a regression, as the target's.
-    """
+    """How the shadow models were trained, as far as that is known: fields of the result's ``shadows``."""
 
     recipe: str
     asked: int
-    train_accuracy: float | None
+    train_accuracy: float | None  # None where no answer tells it
     test_accuracy: float | None
     failures: tuple[Failure, ...] = ()
     data: str = "real"
-    warnings: tuple[str, ...] = ()
-    errors: tuple[float, float] | None = None
+    errors: tuple[float, float] | None = None  # of a regression, as the target's
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,74 +77,35 @@ class Measured:
     """What was seen, and with which options it is to be concluded from.
 
     A plan, Python objects and stored outputs all come to this; what only one of them knows is a value here, None where it is
-    not known.
-
-    Parameters
-    ----------
-    title, seed
-        Heading of the result, and root of the draws of attacks and controls.
-    evidence
-        What attacks read, in both forms.
-    member
-        (n,) who is a member of the target's training set.
-    classes
-        Their names; none where the answers are signals.
-    data
-        The data set, as the result describes it.
-    target, split, shadows
-        What is known of each.
-    origin
-        When, from what and at which cost all this was measured.
-    attacks, shokri
-        What to run, None for all that can be; and the 2017 attack with the options it is to have.
-    operating
-        Where the threshold of PPV and epsilon comes from.
-    unit
-        What is counted; None: people where the evidence knows them.
-    kept
-        (n,) which audited records may be counted, None for all: others have copies on another side.
-    contents
-        (n,) equal for records that are equal with their class; None where records are not at hand.
-    records
-        (n, d) the audited records as numbers, for the control without a model; None with ``no_records``, the reason.
-    probes
-        What came of many questions about each record, by the question.
-    ids
-        (n,) what to call the audited records.
-    slices
-        (n,) groups in which to measure the leak, by the name of the column.
-    no_bystanders
-        Why no attack can be run on bystanders; None: each is where the evidence has any.
-    synthesis
-        Figures of the synthetic records that were the population.
-    warnings
-        What a reader must know of the data before believing the figures.
+    not known. Warnings are of the data, of the target's answers, and of how the shadow models came out.
     """
 
     title: str
-    seed: int
+    seed: int  # root of the draws of attacks and controls
     evidence: ShadowEvidence
-    member: Bools
-    classes: tuple[str, ...]
-    data: dict[str, Any]
+    member: Bools  # (n,) who is a member of the target's training set
+    classes: tuple[str, ...]  # none where the answers are signals
+    data: dict[str, Any]  # the data set, as the result describes it
     target: TargetFacts
     split: SplitFacts
     shadows: ShadowFacts
     origin: Origin
-    attacks: tuple[Attack, ...] | None = None
-    shokri: Shokri = field(default_factory=Shokri)
+    attacks: tuple[Attack, ...] | None = None  # what to run; None: all that can be
+    shokri: Shokri = field(default_factory=Shokri)  # the 2017 attack with the options it is to have
     operating: Operating = OPERATING
-    unit: UnitName | None = None
-    kept: Bools | None = None
-    contents: Ints | None = None
-    records: Features | None = None
-    no_records: str | None = None
-    probes: Mapping[str, Probes] = field(default_factory=dict)
-    ids: NDArray[Any] | None = None
-    slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
-    no_bystanders: str | None = None
-    synthesis: dict[str, Any] | None = None
+    unit: UnitName | None = None  # what is counted; None: people where the evidence knows them
+    countable: Bools | None = None  # (n,) which records may be counted, None: all; others have copies on another side
+    contents: Ints | None = None  # (n,) equal for records that are equal with their class
+    records: Features | None = None  # (n, d) for the control without a model
+    no_records: str | None = None  # why they are not at hand
+    probes: Mapping[str, Probes] = field(default_factory=dict)  # by the question
+    ids: NDArray[Any] | None = None  # (n,)
+    slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)  # (n,) each
+    no_bystanders: str | None = None  # why no attack can be run on any
+    synthesis: dict[str, Any] | None = None  # figures of the synthetic records that were the population
     warnings: tuple[str, ...] = ()
+    target_warnings: tuple[str, ...] = ()
+    shadow_warnings: tuple[str, ...] = ()
 
     @property
     def design(self) -> Design:

@@ -40,7 +40,7 @@ class Clock:
     """When an audit began, and the seconds that its stages took."""
 
     def __init__(self) -> None:
-        self.began = time.perf_counter()
+        self.began, self.monotonic = time.perf_counter(), time.monotonic()
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.seconds: dict[str, float] = {}
 

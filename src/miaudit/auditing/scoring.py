@@ -66,41 +66,45 @@ def score(
     """
     clock = Clock()
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
-    measured = _measured(stored, clock, seed=seed, title=title, operating=operating, unit=unit, attacks=attacks)
+    options = {"threshold": operating.threshold, "delta": operating.delta, "unit": unit}
+    hashes, plan = {"outputs": stored.sha256 or None}, {"call": "miaudit score", **options}
+    measured = replace(
+        _measured(stored, seed, Origin(clock, {"seeds": {"root": seed}, "hashes": hashes, "plan": plan})),
+        title=title or f"Membership inference audit of {stored.name}",
+        attacks=None if attacks is None else chosen_attacks(attacks, Shokri()),
+        operating=operating,
+        unit=unit,
+    )
     result = conclude(measured)
     if out is not None:
         result.save(out)
     return result
 
 
-def _measured(
-    stored: StoredOutputs,
-    clock: Clock,
-    *,
-    seed: int,
-    title: str | None,
-    operating: Operating,
-    unit: UnitName | None,
-    attacks: Sequence[str | Mapping[str, Any] | Attack] | None,
-) -> Measured:
+def _measured(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
     """Return what a file holds as what was measured; what it does not tell is None."""
     kept, copies = _copies(stored, seed)
     if copies is not None and copies.left_out.get("population"):
         stored = _with_population(stored, kept[len(stored.member) :])
     own, population = stored.own, stored.own.population
-    recipe = "unknown: only the answers are at hand"
     compared = "members and non-members"
     if population is not None and population.features is not None:
         compared = "members, non-members and records outside the audit"
-    options = {"threshold": operating.threshold, "delta": operating.delta, "unit": unit}
     return Measured(
-        title=title or f"Membership inference audit of {stored.name}",
+        title=stored.name,
         seed=seed,
         evidence=ShadowEvidence(own, stored.direct),
         member=stored.member,
         classes=stored.classes,
         data={"name": stored.name, "records": len(stored.member), "sha256": stored.sha256 or None},
-        target=_target(stored),
+        target=TargetFacts(
+            description=f"answers stored in {stored.name}",
+            source="stored outputs",
+            outputs=stored.type,
+            outputs_reason=stored.reason,
+            capability=stored.capability,
+            decimals=stored.decimals,
+        ),
         split=SplitFacts(
             population=0 if population is None else len(population.labels),
             copies=copies,
@@ -108,36 +112,15 @@ def _measured(
             duplicates={} if copies is None else copies.same,
             grouped_by=None if own.audited_people is None else "group",
         ),
-        shadows=ShadowFacts(recipe, len(own.models), *stored.shadow_accuracy),
-        origin=Origin(
-            clock,
-            {
-                "seeds": {"root": seed},
-                "hashes": {"outputs": stored.sha256 or None},
-                "plan": {"call": "miaudit score", **options},
-            },
-        ),
-        attacks=None if attacks is None else chosen_attacks(attacks, Shokri()),
-        operating=operating,
-        unit=unit,
-        kept=kept[: len(stored.member)],
+        shadows=ShadowFacts("unknown: only the answers are at hand", len(own.models), *stored.shadow_accuracy),
+        origin=origin,
+        countable=kept[: len(stored.member)],
         contents=stored.contents,
         records=None if own.features is None else Features(own.features, 0),
         no_records="the file holds no features",
         ids=stored.ids,
         slices=stored.slices,
         warnings=stored.warnings,
-    )
-
-
-def _target(stored: StoredOutputs) -> TargetFacts:
-    return TargetFacts(
-        description=f"answers stored in {stored.name}",
-        source="stored outputs",
-        outputs=stored.type,
-        outputs_reason=stored.reason,
-        capability=stored.capability,
-        decimals=stored.decimals,
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
+from miaudit.documents import whole
 from miaudit.errors import PlanError
 from miaudit.plan import EnginePlan
 from miaudit.recipes import Recipe, device_name, placed
@@ -12,74 +16,115 @@ from miaudit.threads import usable_cores
 
 @dataclass(frozen=True)
 class Workers:
-    """What trains: ``count`` processes here, or those of the cluster.
+    """What trains: ``count`` processes here, or those of the ``cluster``, the address of a Dask scheduler.
 
-    ``shared`` says that ``count`` is one for each core, because nobody said how many. ``deadline`` is by
-    `time.monotonic`; ``cluster`` is the address of a Dask scheduler.
+    ``deadline`` is by `time.monotonic`.
     """
 
     count: int
+    cluster: str | None
     deadline: float | None
-    device: str
-    shared: bool = False
-    cluster: str | None = None
 
-    def take(self, recipe: Recipe, dtype: str | None) -> tuple[Workers, Recipe]:
-        """Return the workers, and the recipe with models trained on their device in a type of numbers.
-
-        One process feeds a GPU: several would only share it out.
-        """
-        recipe = placed(recipe, device=self.device, dtype=dtype, here=self.cluster is None)
-        on_gpu = device_name(recipe) == "cuda"
-        count = 1 if on_gpu and self.shared else self.count
-        return replace(self, count=count, device="cuda" if on_gpu else "cpu"), recipe
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `miaudit.shadows.engine.run_jobs`."""
+        return {"workers": self.count, "cluster": self.cluster, "deadline": self.deadline}
 
 
-def workers_of(
-    plan: EnginePlan,
-    *,
-    start: float,
-    jobs: int | None = None,
-    address: str | None = None,
-    device: str | None = None,
-    time_limit: float | None = None,
-) -> Workers:
-    """Return what a call asks for, or else the plan.
+@dataclass(frozen=True)
+class Engine:
+    """How the work is done, as a call asks for it; what it leaves open is as the plan's section ``[engine]`` says.
 
     Parameters
     ----------
-    plan
-        The plan's section ``[engine]``.
-    start
-        When the audit began, by `time.monotonic`.
-    jobs, address, device, time_limit
-        As of `miaudit.audit`.
-
-    Raises
-    ------
-    PlanError
-        If both processes here and a cluster are asked for, or a cluster without its address.
+    jobs
+        Processes that train; default: one per core; 0 trains in this process.
+    address
+        Of a Dask scheduler, whose workers train instead.
+    device
+        Where networks train: "cpu", "cuda" (an NVIDIA GPU) or "auto" (the GPU, if there is one); default: the plan's, or
+        "cpu". Models trained on a GPU have rows of their own.
+    dtype
+        "float32" or "bfloat16", the type of a network's products while it trains; default: the recipe's. It makes other
+        models, and is part of the recipe.
+    time_limit
+        Seconds after which the work stops with an error, keeping what was trained.
     """
-    device = device or plan.device
-    time_limit = time_limit or plan.time_limit
-    deadline = None if time_limit is None else start + time_limit
-    if jobs is not None and address is not None:
-        raise PlanError(f"jobs={jobs} trains on this machine and address={address!r} on a cluster: give one of them")
-    if address is None and jobs is None and plan.kind == "dask":
-        address = plan.address
-        if address is None:
+
+    jobs: int | None = None
+    address: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        jobs, limit = self.jobs, self.time_limit
+        if jobs is not None:
+            whole(jobs, "jobs", least=0)
+        if limit is not None and (isinstance(limit, bool | str) or not hasattr(limit, "__float__") or not limit > 0):
+            raise PlanError(f"time_limit must be a number of seconds above 0, got {limit!r}")
+        if self.device not in (None, "cpu", "cuda", "auto"):
+            raise PlanError([("device", f"got {self.device!r}; allowed: cpu, cuda or auto")])
+        if jobs is not None and self.address is not None:
+            raise PlanError(
+                f"jobs={jobs} trains on this machine and address={self.address!r} on a cluster: give one of them"
+            )
+
+    def start(self, plan: EnginePlan, recipe: Recipe, *, began: float | None = None) -> tuple[Workers, Recipe]:
+        """Return what trains, and the recipe with models trained on its device in its type of numbers.
+
+        One process feeds a GPU: several would only share it out.
+
+        Parameters
+        ----------
+        plan
+            The plan's section ``[engine]``.
+        recipe
+            How one model is trained.
+        began
+            When the time limit began to run, by `time.monotonic`; default: now.
+
+        Raises
+        ------
+        PlanError
+            If a cluster is asked for without its address, or the device is not there.
+        PoolError
+            If the cluster cannot be reached.
+        """
+        began, limit = time.monotonic() if began is None else began, self.time_limit or plan.time_limit
+        deadline, cluster = None if limit is None else began + limit, self._cluster(plan)
+        recipe = placed(recipe, device=self.device or plan.device, dtype=self.dtype, here=cluster is None)
+        jobs = plan.jobs if self.jobs is None else self.jobs
+        count = self.reach(plan)
+        if count is None:
+            count = jobs if jobs is not None else 1 if device_name(recipe) == "cuda" else usable_cores()
+        return Workers(count, cluster, deadline), recipe
+
+    def reach(self, plan: EnginePlan) -> int | None:
+        """Return how many workers the cluster has that is asked for; None where none is.
+
+        Raises
+        ------
+        PlanError, PoolError
+            As of `start`.
+        """
+        cluster = self._cluster(plan)
+        if cluster is None:
+            return None
+        from miaudit.shadows.dask import cluster_size
+
+        return cluster_size(cluster)
+
+    def _cluster(self, plan: EnginePlan) -> str | None:
+        if self.address is not None or self.jobs is not None or plan.kind != "dask":
+            return self.address
+        if plan.address is None:
             raise PlanError([("engine.address", "missing: the address of the Dask scheduler, here or by --address")])
-    if address is None:
-        jobs = jobs if jobs is not None else plan.jobs
-        return Workers(_processes(jobs), deadline, device, shared=jobs is None)
-    from miaudit.shadows.dask import cluster_size
-
-    return Workers(cluster_size(address), deadline, device, cluster=address)
+        return plan.address
 
 
-def _processes(jobs: int | None) -> int:
-    if jobs is None:
-        return usable_cores()
-    if jobs < 0:
-        raise PlanError(f"jobs must be 0 (train in this process) or more, got {jobs}")
-    return jobs
+def taken(options: Mapping[str, Any], *kinds: type[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return a value of each kind, a frozen dataclass, made of those keywords that are its fields; and the others."""
+    names = [{field.name for field in fields(kind)} & {*options} for kind in kinds]
+    values = [kind(**{key: options[key] for key in own}) for kind, own in zip(kinds, names, strict=True)]
+    return values, {key: value for key, value in options.items() if not any(key in own for own in names)}

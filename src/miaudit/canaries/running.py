@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.auditing.case import case_of_plan
-from miaudit.auditing.workers import Workers, workers_of
+from miaudit.auditing import Engine, case_of_plan
+from miaudit.auditing.asking import Tell, quiet
+from miaudit.auditing.workers import Workers, taken
 from miaudit.canaries.bound import AUDIT, CanaryAudit, bound_epsilon, check_coins, write_audit
 from miaudit.canaries.folder import SEALED, load_planted, save_planted, seal_of
 from miaudit.canaries.ordinary import check_ordinary
@@ -21,18 +22,17 @@ from miaudit.canaries.planting import Canaries, Planted, plant
 from miaudit.data import from_arrays
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import stack_records
+from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError, StoreError
 from miaudit.permissions import Permissions
-from miaudit.plan import EnginePlan, Plan
+from miaudit.plan import PLANS, EnginePlan, section_of
 from miaudit.recipes import Recipe, as_recipe
 from miaudit.seeds import child_seed
-from miaudit.shadows.engine import Progress, run_jobs
+from miaudit.shadows.engine import run_jobs
 from miaudit.shadows.pool import RowKeys
 from miaudit.shadows.training import Job
 from miaudit.store import Store
 from miaudit.targets.target import Outputs
-
-Tell = Callable[[str, Progress | None], None]
 
 
 def run(
@@ -44,13 +44,9 @@ def run(
     sources: Dataset | tuple[Any, Any] | None = None,
     references: int = 0,
     seed: int | None = None,
-    jobs: int | None = None,
-    address: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    time_limit: float | None = None,
     tell: Tell | None = None,
-    **reading: Any,
+    data: str | PathLike[str] | None = None,
+    **work: Any,
 ) -> CanaryAudit:
     """Plant canaries, train a model by a recipe on the data with them, and bound its epsilon.
 
@@ -70,11 +66,11 @@ def run(
         Further models, trained on the ordinary records alone, that tell a canary's difficulty.
     seed
         Of all draws; drawn unless given. A run that goes on has the seed that it began with.
-    jobs, address, device, dtype, time_limit, tell
+    data, tell
         As of `miaudit.audit`.
-    reading
-        With a plan: what `miaudit.audit` takes for reading it: ``data``, and consent (``allow_code``, ``allow_pickle``,
-        ``env``, ``trusted``).
+    work
+        How the work is done, as of `miaudit.auditing.Engine`; and with a plan consent, as of
+        `miaudit.permissions.Permissions`.
 
     Raises
     ------
@@ -85,24 +81,24 @@ def run(
     TimeLimitError
         If the time limit came first; what was trained is kept, and the same call goes on with it.
     """
-    called: dict[str, Any] = {
-        "jobs": jobs,
-        "address": address,
-        "device": device,
-        "time_limit": time_limit,
-        "start": time.monotonic(),
-    }
+    began, tell = time.monotonic(), tell or quiet
+    (engine, permissions), unknown = taken(work, Engine, Permissions)
+    if unknown:
+        raise TypeError(f"canaries.run takes no {', '.join(unknown)}")
     if references < 0:
         raise PlanError(f"references must be a number of models from 0, got {references}")
-    if time_limit is not None and not time_limit > 0:
-        raise PlanError(f"time_limit must be a number of seconds above 0, got {time_limit}")
-    say = tell or (lambda text, progress: None)
-    say("loading", None)
-    subject, engine, plain, made_of = _subject(subject, records, sources, reading)
-    workers, recipe = workers_of(engine, **called).take(subject, dtype)
-    planted, seal = _planted(plain, options or Canaries(), made_of, seed, Path(out))
+    tell("loading", None)
+    if isinstance(subject, PLANS):
+        if records is not None or sources is not None:
+            raise PlanError("a plan says itself where its records come from: leave out records and sources")
+        sides = sides_of_plan(subject, data_folder=data, permissions=permissions, engine=engine)
+    else:
+        sides = _sides(subject, records, sources)
+    workers, recipe = engine.start(sides.engine, sides.recipe, began=began)
+    plain({"recipe": [recipe.name, recipe.describe()]}, "the canary audit")
+    planted, seal = _planted(sides.records, options or Canaries(), sides.sources, seed, Path(out))
     check_coins(planted)
-    trained = _train(planted, recipe, references, Path(out), workers, say)
+    trained = _train(planted, recipe, references, Path(out), workers, tell)
     check = check_ordinary(planted, trained.training.labels)
     audit = bound_epsilon(
         planted, trained.training, trained.canaries, trained.references, check=check, queries=trained.queries
@@ -111,38 +107,30 @@ def run(
     return audit
 
 
-def sides_of_plan(
-    plan: Plan, *, data: str | PathLike[str] | None = None, **permissions: Any
-) -> tuple[Recipe, Dataset, Dataset]:
-    """Return a plan's recipe, the records to train on (its members), and those to make canaries of (its non-members)."""
-    case = case_of_plan(plan, data_folder=data, permissions=Permissions(**permissions))
+class Sides(NamedTuple):
+    """How to train, what on, what to make canaries of, and how the work is done."""
+
+    recipe: Recipe
+    records: Dataset
+    sources: Dataset | None
+    engine: EnginePlan
+
+
+def sides_of_plan(subject: Any, **reading: Any) -> Sides:
+    """Return what a plan trains on, its members, and those to make canaries of, its non-members; see `case_of_plan`."""
+    case = case_of_plan(subject, **reading)
     if case.dataset.values is not None:
         raise PlanError([("recipe.task", "is a regression; canaries are planted in data of classes")])
-    return case.recipe, case.dataset.take(case.split.members), case.dataset.take(case.split.nonmembers)
+    members, nonmembers = (case.dataset.take(side) for side in (case.split.members, case.split.nonmembers))
+    return Sides(case.recipe, members, nonmembers, case.engine)
 
 
-def _subject(
-    subject: Any, records: Any, sources: Any, reading: dict[str, Any]
-) -> tuple[Recipe, EnginePlan, Dataset, Dataset | None]:
-    if not isinstance(subject, Plan | Mapping | str | PathLike):
-        if reading:
-            raise PlanError(f"{', '.join(reading)} tell how to read a plan; leave them out with a recipe")
-        if records is None:
-            raise PlanError("to run canaries by a recipe, give records=(X, y) to train on")
-        plain = _dataset(records)
-        made_of = None if sources is None else _dataset(sources, classes=plain.classes)
-        return as_recipe(subject), EnginePlan(), plain, made_of  # type: ignore[call-arg]
-    if records is not None or sources is not None:
-        raise PlanError("a plan says itself where its records come from: leave out records and sources")
-    plan = (
-        subject
-        if isinstance(subject, Plan)
-        else Plan.of(subject)
-        if isinstance(subject, Mapping)
-        else Plan.load(subject)
-    )
-    recipe, plain, made_of = sides_of_plan(plan, **reading)
-    return recipe, plan.engine, plain, made_of
+def _sides(recipe: Any, records: Any, sources: Any) -> Sides:
+    if records is None:
+        raise PlanError("to run canaries by a recipe, give records=(X, y) to train on")
+    ordinary = _dataset(records)
+    made_of = None if sources is None else _dataset(sources, classes=ordinary.classes)
+    return Sides(as_recipe(recipe), ordinary, made_of, section_of(EnginePlan, {}))
 
 
 def _dataset(records: Dataset | tuple[Any, Any], classes: tuple[str, ...] | None = None) -> Dataset:
@@ -175,7 +163,7 @@ class _Trained:
     queries: int
 
 
-def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, workers: Workers, say: Tell) -> _Trained:
+def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, workers: Workers, tell: Tell) -> _Trained:
     n, m = len(planted.training), len(planted.canaries)
     together = _together(planted)
     keys, store = RowKeys(together, recipe), Store(folder)
@@ -196,10 +184,8 @@ def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, work
         together,
         recipe,
         store,
-        workers=workers.count,
-        cluster=workers.cluster,
-        deadline=workers.deadline,
-        tell=lambda progress: say(what, progress),
+        **workers.options,
+        tell=lambda progress: tell(what, progress),
     )
     if failures:
         raise PoolError(

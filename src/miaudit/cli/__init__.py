@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,21 +11,18 @@ import click
 
 from miaudit import __version__
 from miaudit.cli.canaries import canaries
+from miaudit.cli.ending import Commands
 from miaudit.cli.options import (
-    address_option,
     console,
-    device_option,
-    dtype_option,
     echo,
     echo_json,
+    engine_options,
     form_options,
     jobs_option,
+    local_engine_options,
     out_option,
     permissions_options,
-    time_limit_option,
 )
-from miaudit.errors import MiauditError
-from miaudit.visible import visible
 
 if TYPE_CHECKING:
     from miaudit.permissions import Permissions
@@ -38,91 +33,9 @@ _EXIT_CODES = """
 Exit codes: 0 done, 2 usage, plan or data error, 4 failure of the target or of the shadow models, or the time limit came
 first, 70 a defect of miaudit, 130 interrupted. 1 and 3 are left to gates: failed, inconclusive.
 """
-_DEFECT = 70
 
 
-class _Commands(click.Group):
-    """Commands that end with an error's own exit code and its message; anything else is our defect."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with _visible_warnings():
-                return super().invoke(ctx)
-        except MiauditError as error:
-            echo(f"miaudit: {error}", err=True)
-            sys.exit(error.exit_code)
-        except (KeyboardInterrupt, click.Abort):
-            echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
-            sys.exit(130)
-        except BrokenPipeError:  # whoever read our output has seen enough
-            _no_more_output()
-            sys.exit(0)
-        except MemoryError:
-            echo(
-                "miaudit: out of memory; finished rows are kept: train fewer models at a time (--jobs), or audit fewer "
-                "records",
-                err=True,
-            )
-            sys.exit(2)
-        except SystemExit as error:  # none of ours: code of a plan's file, or of a target
-            click.echo(
-                f"miaudit: code that the command ran called sys.exit({error.code!r}); there is no result", err=True
-            )
-            sys.exit(2)
-        except Exception as error:
-            if isinstance(error, click.ClickException | click.exceptions.Exit):
-                raise
-            _defect(error)
-            sys.exit(_DEFECT)
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        try:
-            return super().main(*args, **options)
-        finally:
-            _leave_threads(sys.exception())
-
-
-def _leave_threads(error: BaseException | None) -> None:
-    """End though a model left a thread running, for which Python would wait."""
-    guard = sys.modules.get("miaudit.shadows.guard")
-    if guard is not None and any(thread.is_alive() for thread in guard.left_threads):
-        click.echo("miaudit: ended, although threads that models left are still running", err=True)
-        sys.stdout.flush()
-        code = getattr(error, "code", 0 if error is None else 1)
-        guard.really_exit(code if isinstance(code, int) else 0)
-
-
-@contextmanager
-def _visible_warnings() -> Iterator[None]:
-    """Have the warnings of libraries, which may quote data, printed without commands."""
-    formatwarning = warnings.formatwarning
-    warnings.formatwarning = lambda *args, **options: visible(formatwarning(*args, **options), lines=True)
-    try:
-        yield
-    finally:
-        warnings.formatwarning = formatwarning
-
-
-def _defect(error: Exception) -> None:
-    import traceback
-
-    echo("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
-    echo(
-        f"miaudit: this is a defect of miaudit {__version__}: {type(error).__name__}, with the traceback above. Please report "
-        "it, with traceback and plan, to the issue tracker of the project (SECURITY.md says how to report what must not be "
-        "public); finished rows are kept",
-        err=True,
-    )
-
-
-def _no_more_output() -> None:
-    """Keep Python from writing to a closed pipe once more at its end."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
 @click.version_option(__version__, prog_name="miaudit")
 def main() -> None:
     """Audit what a machine-learning model gives away about the records it was trained on."""
@@ -131,12 +44,8 @@ def main() -> None:
 @main.command()
 @click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
 @out_option
-@jobs_option
-@device_option
-@dtype_option
+@engine_options
 @form_options
-@address_option
-@time_limit_option
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
 @click.option(
     "--retrain",
@@ -149,12 +58,8 @@ def run(
     plan: Path,
     retrain: int,
     out: Path | None,
-    jobs: int | None,
-    device: str | None,
-    dtype: str | None,
+    engine: dict[str, Any],
     form: str | None,
-    address: str | None,
-    time_limit: float | None,
     data: Path | None,
     permissions: Permissions,
 ) -> None:
@@ -167,9 +72,7 @@ def run(
 
     audited = Plan.load(plan)
     folder = out or Path("miaudit-out") / plan.stem
-    options = {"jobs": jobs, "address": address, "device": device, "dtype": dtype, "time_limit": time_limit}
-    options["retrain"] = retrain
-    _carry_out(audited, folder, form, **options, data=data, **vars(permissions))
+    _carry_out(audited, folder, form, retrain=retrain, data=data, **engine, **vars(permissions))
 
 
 @main.command()
@@ -283,7 +186,7 @@ def score(
     _render(result, folder, form)
 
 
-@main.command()
+@main.command("synthesize")
 @click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
 @out_option
 @click.option(
@@ -291,21 +194,15 @@ def score(
     type=click.Choice(["model-based", "marginals", "noisy"]),
     help="How; default: what shadows.data of the plan says.",
 )
-@jobs_option
-@device_option
-@dtype_option
-@time_limit_option
+@local_engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print synthesis.json to stdout instead of a summary.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
 @permissions_options
-def synthesize(
+def synthesize_command(
     plan: Path,
     out: Path | None,
-    method: str | None,
-    jobs: int | None,
-    device: str | None,
-    dtype: str | None,
-    time_limit: float | None,
+    method: Any,
+    engine: dict[str, Any],
     as_json: bool,
     data: Path | None,
     permissions: Permissions,
@@ -316,25 +213,13 @@ def synthesize(
     What a budget, a time limit or an error cut short is kept there, and the same command goes on with it.
     """
     import json
-    import time
-    from dataclasses import replace
 
-    from miaudit.auditing.case import case_of_plan
     from miaudit.auditing.shadow_data import synthesize
-    from miaudit.auditing.workers import workers_of
     from miaudit.cli.progress import telling
-    from miaudit.plan import Plan
 
-    folder, started = out or Path("miaudit-out") / plan.stem, time.monotonic()
+    folder = out or Path("miaudit-out") / plan.stem
     with telling(console(stderr=True)) as tell:
-        tell("loading", None)
-        asked = Plan.load(plan)
-        here = asked.engine.model_copy(update={"kind": "local", "address": None})  # one model, asked in this process
-        workers = workers_of(here, start=started, jobs=jobs, device=device, time_limit=time_limit)
-        case = case_of_plan(asked, data_folder=data, permissions=permissions)
-        workers, recipe = workers.take(case.recipe, dtype)
-        case = replace(case, recipe=recipe)
-        made = synthesize(case, folder, method=method, deadline=workers.deadline, say=tell)  # type: ignore[arg-type]
+        made = synthesize(plan, folder, method=method, data=data, tell=tell, **engine, **vars(permissions))
     if as_json:
         echo_json(json.dumps(made.figures, indent=2, allow_nan=False) + "\n")
     else:

@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from miaudit.cli.options import (
-    address_option,
     console,
-    device_option,
-    dtype_option,
     echo,
     echo_json,
-    jobs_option,
+    engine_options,
     permissions_options,
-    time_limit_option,
 )
 
 if TYPE_CHECKING:
@@ -74,10 +70,9 @@ def plant(
     what = Canaries(**options)
     if source.suffix == ".toml":
         from miaudit.canaries.running import sides_of_plan
-        from miaudit.plan import Plan
 
-        _, records, sources = sides_of_plan(Plan.load(source), data=data, **vars(permissions))
-        made = planted(records, what, sources=sources, seed=seed)
+        sides = sides_of_plan(source, data_folder=data, permissions=permissions)
+        made = planted(sides.records, what, sources=sides.sources, seed=seed)
     else:
         from miaudit.data import load
 
@@ -146,22 +141,14 @@ def audit_canaries(
 @canaries.command("run")
 @click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--references", type=click.IntRange(0), default=0, help="Further models that tell a canary's difficulty.")
-@jobs_option
-@device_option
-@dtype_option
-@address_option
-@time_limit_option
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of a summary.")
 @_planting
 @permissions_options
 def run_canaries(
     plan: Path,
     references: int,
-    jobs: int | None,
-    device: str | None,
-    dtype: str | None,
-    address: str | None,
-    time_limit: float | None,
+    engine: dict[str, Any],
     permissions: Permissions,
     as_json: bool,
     out: Path,
@@ -184,13 +171,9 @@ def run_canaries(
             out=out,
             references=references,
             seed=seed,
-            jobs=jobs,
-            address=address,
-            device=device,
-            dtype=dtype,
-            time_limit=time_limit,
             tell=tell,
             data=data,
+            **engine,
             **vars(permissions),
         )
     echo_json(found.to_json()) if as_json else echo(found.summary())

@@ -21,22 +21,27 @@ out_option = click.option(
 jobs_option = click.option(
     "--jobs", type=click.IntRange(0), help="Processes that train; default: one per core; 0: this one."
 )
-device_option = click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda", "auto"]),
-    help="Where networks train: the processor (default), an NVIDIA GPU, or the GPU if there is one.",
-)
-dtype_option = click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16"]),
-    help="Type of a network's products while it trains; makes other models. Default: the recipe's.",
-)
 address_option = click.option(
     "--address", help="Train on a Dask cluster: the address of its scheduler, as tcp://10.0.0.1:8786."
 )
-time_limit_option = click.option(
-    "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 4)."
+_ENGINE = (
+    jobs_option,
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda", "auto"]),
+        help="Where networks train: the processor (default), an NVIDIA GPU, or the GPU if there is one.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16"]),
+        help="Type of a network's products while it trains; makes other models. Default: the recipe's.",
+    ),
+    click.option(
+        "--time-limit", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; keep all (exit 4)."
+    ),
 )
+ENGINE = ("jobs", "device", "dtype", "address", "time_limit")
+"""The options of `miaudit.auditing.Engine`."""
 _PERMISSIONS = (
     click.option(
         "--allow-code", is_flag=True, help="Consent to run the code that PLAN names: functions, unlisted packages."
@@ -68,6 +73,23 @@ def form_options(command: Any) -> Any:
     for option in reversed(_FORMS):
         command = option(command)
     return command
+
+
+def engine_options(command: Any) -> Any:
+    """Add what every command that trains takes: how the work is done, handed on as ``engine``, a dict."""
+    return address_option(local_engine_options(command))
+
+
+def local_engine_options(command: Any) -> Any:
+    """Add the same for a command that trains on this machine alone."""
+
+    @functools.wraps(command)
+    def working(**options: Any) -> Any:
+        return command(engine={name: options.pop(name) for name in ENGINE if name in options}, **options)
+
+    for option in reversed(_ENGINE):
+        working = option(working)
+    return working
 
 
 def permissions_options(command: Any) -> Any:

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -473,10 +473,7 @@ class Plan(Section):
         try:
             return cls.model_validate(dict(content), context=context)
         except ValidationError as error:
-            by_path: dict[str, str] = {}
-            for path, text in map(_explain, error.errors()):
-                by_path[path] = f"{by_path[path]}, or {text}" if path in by_path else text
-            raise PlanError(list(by_path.items())) from None
+            raise PlanError(_problems(error)) from None
 
     def naming(self, kind: Kind) -> list[tuple[str, str]]:
         """Return the path and the value of every text in the plan that names a thing of this kind."""
@@ -486,6 +483,47 @@ class Plan(Section):
     def schema_text(cls) -> str:
         """Return the JSON schema of plans."""
         return json.dumps(cls.model_json_schema(), indent=2) + "\n"
+
+
+PLANS = (Plan, Mapping, str, PathLike)
+"""What a plan may be handed over as: itself, a dict, or the path of a TOML file."""
+
+
+def plan_of(subject: Plan | Mapping[str, Any] | str | PathLike[str]) -> Plan:
+    """Return the plan that is handed over in one of these forms.
+
+    Raises
+    ------
+    PlanError
+        As `Plan.of` and `Plan.load` do.
+    """
+    if isinstance(subject, Plan):
+        return subject
+    return Plan.of(subject) if isinstance(subject, Mapping) else Plan.load(subject)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def section_of(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Return a section of a plan with these values.
+
+    Raises
+    ------
+    PlanError
+        With every problem found, each with its key.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise PlanError(_problems(error)) from None
+
+
+def _problems(error: ValidationError) -> list[tuple[str, str]]:
+    by_path: dict[str, str] = {}
+    for path, text in map(_explain, error.errors()):
+        by_path[path] = f"{by_path[path]}, or {text}" if path in by_path else text
+    return list(by_path.items())
 
 
 _UNION_STEPS = ("int", "str", "function-after[")  # what pydantic adds to a path: the kinds a value may be of

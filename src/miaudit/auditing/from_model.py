@@ -1,0 +1,218 @@
+"""A Case of Python objects: a trained model, and three sets of records with their classes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from inspect import Parameter
+from typing import Any, get_args
+
+from miaudit.attacks import Attack
+from miaudit.attacks.choice import chosen_attacks, shokri_of
+from miaudit.auditing.case import Case, apart, odd_classes, order_taken
+from miaudit.auditing.regression import refuse_attacks
+from miaudit.data import Dataset, from_sides, given_split, groups_of_sides, near_names
+from miaudit.data.labels import Labels
+from miaudit.documents import plain, whole
+from miaudit.errors import PlanError, nearest
+from miaudit.evidence.answers import Type
+from miaudit.findings import UnitName
+from miaudit.plan import FiguresPlan, ShadowPlan, SplitPlan, section_of
+from miaudit.plan.sections import Section
+from miaudit.recipes import Task, as_recipe, is_regressor
+from miaudit.signals import ResidualForm
+from miaudit.targets import Target, as_target
+from miaudit.targets.classes import classes_of
+from miaudit.targets.regression import RegressionTarget
+
+_SECTIONS: dict[str, tuple[type[Section], set[str]]] = {
+    "shadows": (ShadowPlan, {*ShadowPlan.model_fields} - {"data"}),
+    "sides": (SplitPlan, {"outside"}),
+    "figures": (FiguresPlan, {*FiguresPlan.model_fields}),
+}
+"""Keys of a plan's sections that are keywords of the same name."""
+
+
+def case_of_model(
+    model: Any,
+    members: tuple[Any, Any] | None,
+    nonmembers: tuple[Any, Any] | None,
+    population: tuple[Any, Any] | None,
+    *,
+    recipe: Any = None,
+    shadows: int = 20,
+    seed: int = 0,
+    title: str = "Membership inference audit",
+    attack: Mapping[str, Any] | None = None,
+    attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
+    outputs: Type | None = None,
+    columns: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    unit: UnitName | None = None,
+    task: Task | None = None,
+    residual: ResidualForm = "absolute",
+    **options: Any,
+) -> Case:
+    """Take a trained model and three sets of records with their classes, or with the numbers that a regression predicts.
+
+    Parameters
+    ----------
+    model, members, nonmembers, population, recipe, shadows, seed, title, attack, attacks, outputs, columns, groups, unit
+    task, residual
+        As of `miaudit.audit`.
+    options
+        Of a plan's sections: ``design``, ``bystanders``, ``train``, ``test`` and ``minimum`` of ``[shadows]``, ``outside`` of
+        ``[split]``, and all of ``[figures]``; defaults are the plan's.
+
+    Raises
+    ------
+    PlanError, DataError, SplitError
+        If they do not fit one another.
+    """
+    if not isinstance(title, str):
+        raise PlanError([("title", f"must be a text; got {title!a:.50} ({type(title).__name__})")])
+    seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=1)
+    sections = _sections({"count": shadows} | options)
+    sides = {"members": members, "nonmembers": nonmembers, "population": population}
+    _refuse_missing_sides(sides)
+    shokri = shokri_of(attack or {})
+    chosen = None if attacks is None else chosen_attacks(attacks, shokri)
+    task = task_of(model, recipe, task)
+    if task == "regression":
+        _refuse_options(residual, outputs=outputs, columns=columns, attack=attack)
+        refuse_attacks(chosen, residual)
+    names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
+    labels: Labels = "values" if task == "regression" else "codes"
+    dataset, index = _dataset(sides, names, groups, numbered=columns is not None, labels=labels)
+    split = given_split(dataset, *index, by_group=False if unit == "record" else None)
+    target = _target(model, dataset, names, outputs=outputs, columns=columns)
+    asked = {"seed": seed, "attack": attack or {}, "outputs": outputs, "unit": unit, "columns": columns}
+    asked |= {"task": task, "residual": residual} if task == "regression" else {}
+    return Case(
+        title=title,
+        seed=seed,
+        dataset=dataset,
+        split=apart(dataset, split, sections["shadows"], seed=seed),
+        recipe=as_recipe(model if recipe is None else recipe, classes=names, task=task),
+        target=target,
+        document=_document(asked, sections, chosen),
+        **sections,
+        shokri=shokri,
+        attacks=chosen,
+        residual=residual,
+        unit=unit,
+        notes=(*odd_classes(dataset), *dataset.notes, *_nobody(groups), *order_taken(target, dataset)),
+    )
+
+
+def task_of(model: Any, recipe: Any, task: Task | None) -> Task:
+    """Return what a model answers: as it is said, or else as scikit-learn's tags of the model or of its recipe say.
+
+    Raises
+    ------
+    PlanError
+        If there is no such task.
+    """
+    if task is not None and task not in get_args(Task):
+        raise PlanError([("task", f"must be one of {', '.join(get_args(Task))}; got {task!r}")])
+    of_numbers = is_regressor(model) or is_regressor(recipe) or isinstance(model, RegressionTarget)
+    return task or ("regression" if of_numbers else "classification")
+
+
+def _refuse_options(residual: Any, **options: Any) -> None:
+    """Refuse options that say of classes what a regression has not."""
+    problems = [
+        (name, "says how answers about classes are read, or attacked; a regression has none: leave it out")
+        for name, value in options.items()
+        if value
+    ]
+    if residual not in get_args(ResidualForm):
+        problems.append(("residual", f"must be one of {', '.join(get_args(ResidualForm))}; got {residual!r}"))
+    if problems:
+        raise PlanError(problems)
+
+
+def _target(model: Any, dataset: Dataset, names: tuple[Any, ...] | None, **answers: Any) -> Target:
+    if dataset.values is not None:
+        return model if isinstance(model, RegressionTarget) else RegressionTarget(model)
+    classes = len(dataset.classes)
+    names = dataset.classes if names is None else names
+    return as_target(model, classes=classes, names=names, coded=not dataset.alphabetical, **answers)
+
+
+def signature() -> inspect.Signature:
+    """Return the signature of `case_of_model` with the keys of a plan's sections."""
+    own = [each for each in inspect.signature(case_of_model).parameters.values() if each.kind != each.VAR_KEYWORD]
+    keys = [(key, kind.model_fields[key].default) for kind, names in _SECTIONS.values() for key in sorted(names)]
+    further = [Parameter(key, Parameter.KEYWORD_ONLY, default=default) for key, default in keys if key != "count"]
+    return inspect.Signature([*own, *further], return_annotation=Case)
+
+
+def _sections(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections of a plan that keywords are keys of."""
+    known = signature().parameters
+    for key in options:
+        if key not in known and key != "count":
+            raise TypeError(f"miaudit.audit takes no {key!r}; {nearest(key, known) or f'it takes {sorted(known)}'}")
+    return {
+        name: section_of(kind, {key: value for key, value in plain(options, "options").items() if key in keys})
+        for name, (kind, keys) in _SECTIONS.items()
+    }
+
+
+def _document(asked: dict[str, Any], sections: dict[str, Any], attacks: Sequence[Attack] | None) -> dict[str, Any]:
+    """Return what was asked for, as the provenance of the result says it."""
+    document: dict[str, Any] = {"call": "miaudit.audit", **asked}
+    for section in sections.values():
+        document |= section.model_dump(exclude={"data"})
+    document |= {"shadows": document.pop("count")}
+    document["attacks"] = None if attacks is None else [{"name": each.name, **each.options} for each in attacks]
+    return dict(plain(document, "options"))
+
+
+def _refuse_missing_sides(sides: Mapping[str, Any]) -> None:
+    missing = [name for name, side in sides.items() if side is None]
+    if missing:
+        advice = (
+            "; the population is further records of the same kind for the shadow models: keep half of the "
+            "non-members for it, or make records (docs/synthesis.md)"
+            if "population" in missing
+            else ""
+        )
+        raise PlanError(f"to audit a model, give {', '.join(missing)} too: pairs (X, y) of records and classes{advice}")
+
+
+def _dataset(
+    sides: Mapping[str, Any], names: tuple[Any, ...] | None, groups: Sequence[Any] | None, **reading: Any
+) -> tuple[Dataset, Any]:
+    # the order of the model's own names is not known to be that of numbers in the data
+    dataset, index = from_sides(sides, classes=names, **reading)
+    if groups is not None:
+        people = groups_of_sides(sides, groups)
+        notes = (*dataset.notes, *near_names(dict.fromkeys(people.tolist()), "Groups"))
+        dataset = replace(dataset, groups=people, group_name="group", notes=notes)
+    return dataset, index
+
+
+def _nobody(groups: Sequence[Any] | None) -> list[str]:
+    if groups is None or groups[2] is not None:
+        return []
+    return [
+        "Nothing says whose the records of the population are. If some are of audited people, shadow models were trained "
+        "on those people, and the figures per person are not of what an outsider finds."
+    ]
+
+
+def model_classes(model: Any) -> tuple[Any, ...] | None:
+    """Return the classes a model names: its ``classes_``, or those of the object whose method it is; None without.
+
+    Raises
+    ------
+    PlanError
+        If it names those of several outputs.
+    """
+    classes = classes_of(model)
+    if classes is None:
+        classes = classes_of(getattr(model, "__self__", None))
+    return None if classes is None else tuple(classes)

@@ -1,0 +1,324 @@
+"""A Case of a plan: records loaded and drawn, recipe and target as it names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from miaudit.attacks.choice import chosen_attacks, refuse_unknown, shokri_of
+from miaudit.auditing.case import Case, apart, odd_classes, order_taken
+from miaudit.auditing.regression import refuse_attacks, refuse_unfit
+from miaudit.auditing.workers import Engine
+from miaudit.data import (
+    Dataset,
+    Split,
+    draw_split,
+    encoder,
+    given_split,
+    load,
+    load_named,
+    load_parts,
+    read_index,
+    slices_of,
+)
+from miaudit.documents import plain
+from miaudit.errors import PlanError
+from miaudit.permissions import Permissions
+from miaudit.plan import Plan, RecipePlan, plan_of
+from miaudit.recipes import (
+    Encoded,
+    Loadable,
+    Network,
+    Recipe,
+    ServiceRecipe,
+    as_recipe,
+    estimator_from_function,
+    fingerprint,
+    function_of_file,
+    innermost,
+    named_estimator,
+    standin,
+)
+from miaudit.seeds import child_seed
+from miaudit.targets import Target, as_target, connect, load_model
+from miaudit.targets.files import file_format, model_hashes
+from miaudit.targets.regression import RegressionTarget
+
+
+def case_of_plan(
+    subject: Plan | Mapping[str, Any] | str | PathLike[str],
+    *,
+    data_folder: str | PathLike[str] | None = None,
+    permissions: Permissions | None = None,
+    engine: Engine | None = None,
+) -> Case:
+    """Load and draw what a plan asks for.
+
+    Parameters
+    ----------
+    subject
+        A `Plan`, or a dict or the path of a TOML file that holds one.
+    data_folder
+        Of the named data sets; default: the environment's MIAUDIT_DATA.
+    permissions
+        Consent; default: none.
+    engine
+        How the work is to be done: a cluster that cannot be reached is an error before anything is loaded.
+
+    Raises
+    ------
+    PlanError, DataError, SplitError
+        If the plan asks for more than ``permissions``, or it, its files or its sizes do not fit.
+    """
+    plan = plan_of(subject)
+    permissions = permissions or Permissions()
+    permissions.check(plan)
+    if plan.recipe.task == "regression":
+        refuse_unfit(plan)
+    if engine is not None:
+        engine.reach(plan.engine)
+    estimators = _estimators(plan, permissions)
+    dataset, split = _data(plan, data_folder)
+    split = apart(dataset, split, plan.shadows, seed=plan.seed)
+    recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
+    _refuse_missing(plan.recipe, dataset, estimators.get("recipe"))
+    target = _target(plan, dataset, recipe, permissions)
+    options = plan.attack.model_dump(exclude={"estimator", "params"})
+    shokri = shokri_of(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
+    attacks = None if plan.attacks is None else chosen_attacks(plan.attacks, shokri)
+    if plan.recipe.task == "regression":
+        refuse_attacks(attacks, plan.recipe.residual)
+    return Case(
+        title=plan.title,
+        seed=plan.seed,
+        dataset=dataset,
+        split=split,
+        recipe=recipe,
+        target=target,
+        document=plain(plan.model_dump(by_alias=True), "plan"),
+        shadows=plan.shadows,
+        sides=plan.split,
+        figures=plan.figures,
+        synthesis=plan.synthesis,
+        engine=plan.engine,
+        shokri=shokri,
+        attacks=attacks,
+        residual=plan.recipe.residual,
+        unit=plan.data.unit,
+        slices=slices_of(dataset, plan.data.slices),
+        hashes=_target_hashes(plan),
+        notes=(*odd_classes(dataset), *dataset.notes, *order_taken(target, dataset)),
+    )
+
+
+def _refuse_missing(plan: RecipePlan, dataset: Dataset, estimator: Any) -> None:
+    """Refuse missing values where what is trained is known to take none."""
+    columns = [column.name for column in dataset.schema.columns if column.missing and column.kind != "categorical"]
+    takes_none = plan.network is not None or plan.service is not None or plan.standin is not None
+    if plan.estimator is not None and not plan.steps:
+        tags = getattr(estimator, "__sklearn_tags__", None)
+        takes_none = tags is not None and not tags().input_tags.allow_nan
+    if columns and takes_none:
+        raise PlanError(
+            f"data: values are missing in columns {columns[:5]}, and the recipe's model takes none: put an imputer first "
+            '(recipe.steps = [{class = "sklearn.impute.SimpleImputer"}]), fill the values in, state drop, or state categorical '
+            "where a missing value is a category"
+        )
+
+
+def _data(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Split]:
+    data, asked = plan.data, plan.split
+    if data.members is not None:
+        assert data.nonmembers is not None
+        files = [data.members, data.nonmembers, *([] if data.population is None else [data.population])]
+        dataset, parts = load_parts(files, **_reading(plan))
+        return dataset, given_split(
+            dataset,
+            *parts,
+            duplicates=asked.duplicates,
+            by_group=asked.by_group,
+            empty_population=data.population is None,
+        )
+    if data.name is not None:
+        dataset = load_named(data.name, data_folder, options=data.options, frame=data.frame)
+        if (dataset.values is None) == (plan.recipe.task == "regression"):
+            what = "are classes" if dataset.values is None else "are numbers to predict"
+            text = f"is {plan.recipe.task!r}, and the labels of {data.name!r} {what}; see data.options.label"
+            raise PlanError([("recipe.task", text)])
+    else:
+        assert data.path is not None
+        dataset = load(data.path, **_reading(plan))
+    members, nonmembers, population = asked.members, asked.nonmembers, asked.population
+    if isinstance(members, str) and isinstance(nonmembers, str) and not isinstance(population, int):
+        index = [None if path is None else read_index(path, len(dataset)) for path in (members, nonmembers, population)]
+        given = given_split(dataset, *index, duplicates=asked.duplicates, by_group=asked.by_group)  # type: ignore[arg-type]
+        return dataset, given
+    if isinstance(members, str) or isinstance(nonmembers, str) or isinstance(population, str):
+        raise PlanError(
+            "split: members, nonmembers and population are all counts, or all files of record numbers; got "
+            f"{members!r}, {nonmembers!r}, {population!r}"
+        )
+    assert members is not None
+    split = draw_split(
+        dataset,
+        members=members,
+        nonmembers=nonmembers,
+        population=population,
+        seed=child_seed(plan.seed, "split"),
+        by_group=asked.by_group,
+        duplicates=asked.duplicates,
+    )
+    return dataset, split
+
+
+def _reading(plan: Plan) -> dict[str, Any]:
+    data = plan.data
+    return {
+        "label": data.label,
+        "ids": data.ids,
+        "group": data.group,
+        "drop": tuple(data.drop),
+        "categorical": tuple(data.categorical),
+        "numeric": tuple(data.numeric),
+        "labels": "values" if plan.recipe.task == "regression" else data.labels,
+        "frame": data.frame,
+        "texts": tuple(data.texts),
+        "slices": tuple(data.slices),
+    }
+
+
+def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
+    """Return the estimators that a plan names, made before any record is read."""
+    made, problems = {}, []
+    for section, of in (("recipe", plan.recipe), ("attack", plan.attack)):
+        if of.estimator is not None:
+            steps = [(step.class_, step.params) for step in getattr(of, "steps", ())]
+            try:
+                made[section] = named_estimator(of.estimator, of.params, steps, allow_code=permissions.allow_code)
+            except PlanError as error:
+                problems += [(section, text) for _, text in error.problems]
+    if problems:
+        raise PlanError(problems)
+    return made
+
+
+def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
+    foreign = plan.function is not None or plan.service is not None
+    encode = plan.encode is True if foreign else plan.encode is not False
+    if plan.network is not None:
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plan.network.items()}
+        refuse_unknown(options, ("preset", *Network.__dataclass_fields__), "recipe.network")
+        preset = options.pop("preset", None)
+        try:
+            recipe: Recipe = Network(**options) if preset is None else Network.preset(preset, **options)
+        except TypeError as error:
+            raise PlanError([("recipe.network", str(error).replace("Network.__init__() ", ""))]) from error
+        except PlanError as error:
+            problems = [(f"recipe.network.{path}" if path else "recipe.network", text) for path, text in error.problems]
+            raise PlanError(problems) from error
+        encode = encode and dataset.schema.shape is None
+    elif plan.function is not None:
+        recipe = as_recipe(estimator_from_function(plan.function), task=plan.task)
+    elif plan.service is not None:
+        recipe = _service(plan.service.model_dump(exclude_unset=True))
+    elif plan.standin is not None:
+        recipe = standin(plan.standin, plan.params)
+    else:
+        recipe = as_recipe(estimator, task=plan.task)
+    if hasattr(recipe, "weight_shapes") and not encode:
+        recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network
+    transformer = encoder(dataset.schema) if encode else None
+    return recipe if transformer is None else Encoded(recipe, transformer)
+
+
+def _service(options: dict[str, Any]) -> ServiceRecipe:
+    refuse_unknown(options, tuple(ServiceRecipe.__dataclass_fields__), "recipe.service")
+    if "train" not in options:
+        raise PlanError([("recipe.service.train", "missing: the address that starts a training")])
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    try:
+        return ServiceRecipe(**given)
+    except PlanError as error:
+        raise PlanError([(f"recipe.service.{path}".rstrip("."), text) for path, text in error.problems]) from error
+    except (TypeError, AttributeError, ValueError, KeyError, OverflowError) as error:
+        raise PlanError([("recipe.service", f"a value has the wrong type: {error}")]) from error
+
+
+def _target(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Permissions) -> Target | None:
+    if plan.target.file is not None:
+        target = _target_file(plan, dataset, recipe, permissions)
+        target.source = "given file"
+        return target
+    return None if plan.target.url is None else _target_url(plan, dataset)
+
+
+def _target_hashes(plan: Plan) -> dict[str, str]:
+    """Return the hashes of the files of a target, and of the code that reads it: weights alone are not the model."""
+    if plan.target.file is None:
+        return {}
+    path = Path(plan.target.file)
+    files = model_hashes(path)
+    hashes = {"target_file" if name == path.name else f"target_file/{name}": files[name] for name in files}
+    if plan.target.module is not None:
+        hashes["target_module"] = fingerprint(function_of_file(plan.target.module)).sha256
+    return hashes
+
+
+def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Permissions) -> Target:
+    assert plan.target.file is not None
+    path, module = Path(plan.target.file), plan.target.module
+    classes = len(dataset.classes)
+    if dataset.values is not None:
+        return _regression_file(path, plan.target.description, permissions)
+    inner = innermost(recipe)
+    if module is None and isinstance(inner, Loadable) and file_format(path) in ("safetensors", "torch"):
+        if inner is not recipe:
+            raise PlanError(
+                f"{path} holds the weights of a network, and what its columns were encoded with is not in it: give the "
+                "records as numbers, as the network takes them, and recipe.encode = false"
+            )
+        shape, allow_pickle = dataset.X.shape[1:], permissions.allow_pickle
+        model: Any = inner.loaded(path, classes=classes, shape=shape, allow_pickle=allow_pickle)
+    else:
+        model = load_model(
+            path,
+            names=dataset.classes if plan.target.columns is None else plan.target.columns,
+            coded=plan.target.columns is not None or not dataset.alphabetical,
+            module=None if module is None else lambda: estimator_from_function(module),
+            allow_pickle=permissions.allow_pickle,
+            trusted=tuple(permissions.trusted),
+        )
+    return as_target(
+        model,
+        classes=classes,
+        names=dataset.classes,
+        description=plan.target.description,
+        outputs=plan.target.outputs,
+        columns=plan.target.columns,
+        coded=not dataset.alphabetical,
+    )
+
+
+def _regression_file(path: Path, description: str | None, permissions: Permissions) -> Target:
+    if file_format(path) not in ("skops", "pickle"):
+        raise PlanError(f"{path} is a {file_format(path)} file; a regression is read from a skops or pickle file")
+    model = load_model(path, allow_pickle=permissions.allow_pickle, trusted=tuple(permissions.trusted))
+    return RegressionTarget(model, description=description)
+
+
+def _target_url(plan: Plan, dataset: Dataset) -> Target:
+    assert plan.target.url is not None
+    options = plan.target.http.model_dump()
+    options["outputs"] = plan.target.outputs or options["outputs"]
+    options["columns"] = plan.target.columns or options["columns"]
+    if options["sign"] is not None:
+        options["sign"] = function_of_file(options["sign"])
+    try:
+        endpoint = connect(plan.target.url, **options, description=plan.target.description)
+        return endpoint.for_classes(len(dataset.classes), dataset.classes)
+    except PlanError as error:
+        raise PlanError(
+            [(f"target.http.{path}" if path else "target", text) for path, text in error.problems]
+        ) from error

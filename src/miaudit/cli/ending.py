@@ -1,0 +1,101 @@
+"""How commands end: with an error's own exit code and message, a defect told as one, and no word to a closed pipe."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from miaudit import __version__
+from miaudit.cli.options import echo
+from miaudit.errors import MiauditError
+from miaudit.visible import visible
+
+_DEFECT = 70
+
+
+class Commands(click.Group):
+    """Commands that end with an error's own exit code and its message; anything else is our defect."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, and end the program where it fails."""
+        try:
+            with visible_warnings():
+                return super().invoke(ctx)
+        except MiauditError as error:
+            echo(f"miaudit: {error}", err=True)
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
+            sys.exit(130)
+        except BrokenPipeError:  # whoever read our output has seen enough
+            _no_more_output()
+            sys.exit(0)
+        except MemoryError:
+            echo(
+                "miaudit: out of memory; finished rows are kept: train fewer models at a time (--jobs), or audit fewer "
+                "records",
+                err=True,
+            )
+            sys.exit(2)
+        except SystemExit as error:  # none of ours: code of a plan's file, or of a target
+            click.echo(
+                f"miaudit: code that the command ran called sys.exit({error.code!r}); there is no result", err=True
+            )
+            sys.exit(2)
+        except Exception as error:
+            if isinstance(error, click.ClickException | click.exceptions.Exit):
+                raise
+            _defect(error)
+            sys.exit(_DEFECT)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program, and end it though models left threads running."""
+        try:
+            return super().main(*args, **options)
+        finally:
+            _leave_threads(sys.exception())
+
+
+def _leave_threads(error: BaseException | None) -> None:
+    """End though a model left a thread running, for which Python would wait."""
+    guard = sys.modules.get("miaudit.shadows.guard")
+    if guard is not None and any(thread.is_alive() for thread in guard.left_threads):
+        click.echo("miaudit: ended, although threads that models left are still running", err=True)
+        sys.stdout.flush()
+        code = getattr(error, "code", 0 if error is None else 1)
+        guard.really_exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def visible_warnings() -> Iterator[None]:
+    """Have the warnings of libraries, which may quote data, printed without commands."""
+    formatwarning = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **options: visible(formatwarning(*args, **options), lines=True)
+    try:
+        yield
+    finally:
+        warnings.formatwarning = formatwarning
+
+
+def _defect(error: Exception) -> None:
+    import traceback
+
+    echo("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
+    echo(
+        f"miaudit: this is a defect of miaudit {__version__}: {type(error).__name__}, with the traceback above. Please report "
+        "it, with traceback and plan, to the issue tracker of the project (SECURITY.md says how to report what must not be "
+        "public); finished rows are kept",
+        err=True,
+    )
+
+
+def _no_more_output() -> None:
+    """Keep Python from writing to a closed pipe once more at its end."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
