@@ -18,15 +18,23 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 import miaudit
+from miaudit.auditing.case import case_of_model
+from miaudit.auditing.conclusion import conclude
+from miaudit.auditing.gathering import gather
+from miaudit.auditing.provenance import Clock
+from miaudit.auditing.stored import stored_outputs
+from miaudit.auditing.workers import workers_of
 from miaudit.cli import main
 from miaudit.data import Dataset
 from miaudit.data.arrays import from_arrays
 from miaudit.data.disjoint import leave_out_copies
 from miaudit.data.split import given_split
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
+from miaudit.plan import EnginePlan
 from miaudit.recipes import Encoded, RegressorRecipe, is_regressor
 from miaudit.report.html import render
 from miaudit.signals import Residual
+from miaudit.store import Store
 from miaudit.targets.regression import RegressionTarget
 
 N = 120
@@ -87,6 +95,40 @@ def test_a_forest_that_memorises_leaks_by_its_errors(design: Any, tmp_path: Path
     assert cost is not None
     assert cost.trained_now == 0
     assert [a.auc for a in again.attacks] == [a.auc for a in result.attacks]
+
+
+@pytest.mark.parametrize("design", ["disjoint", "overlapping"])
+def test_stored_signals_of_a_regression_give_what_its_audit_gives(design: Any, tmp_path: Path) -> None:
+    X, y = records(seed=1)
+    model = RandomForestRegressor(6, random_state=0).fit(X[:N], y[:N])
+    attacks = ["lira", "lira offline", "calibration", "attack-p", "rmia", "ratio", "quantile"]
+    parts = sides(X, y).values()
+    case = case_of_model(
+        model, *parts, recipe=None, shadows=6, seed=4, title="", attack={}, attacks=attacks, design=design
+    )
+    workers = workers_of(EnginePlan(), start=0.0, jobs=0)  # type: ignore[call-arg]
+    measured = gather(case, Store(tmp_path), workers, clock=Clock(), tell=lambda text, progress: None)
+    own, direct = measured.evidence
+    population = own.population
+    assert direct is not None
+    assert population is not None
+    assert own.measure is not None
+    (target, rows), inside = direct.signal(own.measure), direct.inside
+    arrays: dict[str, Any] = {"signal_target": target, "member": measured.member, "log_likelihood": np.array(True)}
+    if design == "disjoint":
+        rows, inside = np.hstack([rows, own.signal(own.measure)[1]]), np.hstack([inside, own.inside])
+        arrays["asked"] = np.hstack([np.tile(np.arange(2 * N), (6, 1)), np.asarray(own.asked)])
+    else:
+        arrays["bystanders"] = np.stack([answers[:, 0] for answers in direct.bystanders])  # type: ignore[union-attr]
+    arrays |= {"signal_shadows": rows, "inside": inside, "population_target": population.target[:, 0]}
+    arrays |= {"features": own.features, "population_features": population.features}
+    if population.shadows is not None:
+        arrays["population_shadows"] = np.stack([answers[:, 0] for answers in population.shadows])
+    audited, scored = conclude(measured), miaudit.score(stored_outputs(arrays), seed=4, attacks=attacks)
+    assert [(a.name, a.status, a.auc, a.bystander) for a in audited.attacks] == [
+        (a.name, a.status, a.auc, a.bystander) for a in scored.attacks
+    ]
+    assert audited.headline == scored.headline == ("lira" if design == "overlapping" else "rmia")
 
 
 def test_a_line_through_many_records_leaks_nothing() -> None:
