@@ -45,7 +45,10 @@ SIDES = ((20, 20), (50, 50), (200, 200), (1000, 1000), (2000, 200), (200, 2000),
 VALUES = (None, 10, 3)  # different scores there are; None: no ties
 PANELS = ((1, 0.0), (5, 0.0), (11, 0.0), (5, 0.9), (11, 0.9))  # attacks, and the correlation of their scores
 LEAKS = ((200, 0.02), (200, 0.05), (400, 0.05), (1000, 0.01), (1000, 0.02), (2000, 0.01))  # a side, share exposed
-STORED = ((200, 0.0), (200, 0.05), (400, 0.0), (400, 0.05), (2000, 0.01))
+STORED = (  # a side, share exposed, bystanders
+    *((200, 0.0, 0), (200, 0.05, 0), (400, 0.0, 0), (400, 0.05, 0), (2000, 0.01, 0)),
+    *((200, 0.0, 8), (200, 0.05, 8), (400, 0.05, 8)),
+)
 BYSTANDERS = (8, 20)
 TABLES = ("power", "shift", "models", "headline", "null", "score")
 ATTACKS = 11
@@ -218,9 +221,9 @@ def headline(cell: tuple[int, float], trials: int) -> dict[str, Any]:
     }
 
 
-def stored(cell: tuple[int, float], trials: int) -> dict[str, Any]:
-    """Audit files of answers: eight shadows that know nothing, and a target that exposes a share of the members."""
-    n, share = cell
+def stored(cell: tuple[int, float, int], trials: int) -> dict[str, Any]:
+    """Audit files of answers: eight shadows and some bystanders that know nothing, a target that exposes a share of members."""
+    n, share, bystanders = cell
     kinds: Counter[str] = Counter()
     for trial in range(trials):
         world = worlds.exchangeable(trial, n=2 * n, shadows=8, overlapping=True)
@@ -231,10 +234,19 @@ def stored(cell: tuple[int, float], trials: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "outputs.npz"
             arrays = {"labels": e.audited_labels, "member": world.member, "shadows": e.shadows, "inside": e.inside}
+            if bystanders:
+                arrays["bystanders"] = answers(generator(trial, "bystanders"), bystanders, e.audited_labels, e.classes)
             np.savez(path, target=target, **arrays)
             result = score(path, attacks=("lira", "rmia", "attack-r", "calibration"))
         kinds[str(result.verdict_kind)] += 1
-    return {"a_side": n, "exposed": share, "trials": trials, "kinds": dict(kinds)}
+    return {"a_side": n, "exposed": share, "bystanders": bystanders, "trials": trials, "kinds": dict(kinds)}
+
+
+def answers(rng: np.random.Generator, models: int, labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """(models, n, classes) probabilities as of `worlds.exchangeable`."""
+    logits = rng.normal(0.0, 1.5, (models, len(labels), classes))
+    logits[:, np.arange(len(labels)), labels] += 2.0
+    return np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
 
 
 def measured(trials: int, workers: int, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -244,7 +256,7 @@ def measured(trials: int, workers: int, names: Sequence[str]) -> dict[str, list[
         "models": (models, ("members", "nonmembers"), 10 * trials),
         "headline": (headline, ((400, correlation) for correlation in (0.0, 0.5)), 10 * trials),
         "null": (null, itertools.product(SIDES, VALUES, PANELS), trials),
-        "score": (stored, STORED, max(1, trials // 16)),
+        "score": (stored, STORED, max(1, trials // 8)),
     }
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         rows = {name: [pool.submit(work[name][0], cell, work[name][2]) for cell in work[name][1]] for name in names}
