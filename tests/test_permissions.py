@@ -16,8 +16,8 @@ import miaudit
 from miaudit.auditing import case_of_plan
 from miaudit.cli import main
 from miaudit.errors import PlanError
-from miaudit.permissions import Permissions
 from miaudit.plan import HTTPPlan, Plan, ServicePlan
+from miaudit.plan.permissions import Permissions
 from miaudit.plan.sections import Names
 from miaudit.recipes import ServiceRecipe, named_estimator
 from miaudit.recipes.listed import estimator_class

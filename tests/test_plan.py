@@ -43,7 +43,10 @@ def test_a_small_plan_is_enough():
         ({"data": {"name": "a", "path": "b"}}, "data: say where the records come from in one way"),
         ({"data": {"members": "a.npz"}}, "data: members, nonmembers and population go together"),
         ({"recipe": {}}, "recipe: say how models are trained in one way"),
-        ({"recipe": {"function": "f.py:g", "params": {"a": 1}}}, "recipe: params belong to estimator or standin"),
+        (
+            {"recipe": {"function": "f.py:g", "params": {"a": 1}}},
+            "recipe: params belong to estimator, standin or plugin",
+        ),
         ({"target": {"file": "m.skops"}}, "target.file names a trained model"),
         ({"split": {"members": 1.5}}, "split.members"),
         ({"split": {"members": True}}, "split.members: must be a number; got true"),

@@ -192,7 +192,7 @@ def test_every_wrong_key_is_told(folder):
         "recipe.service.poll: poll and wait must be seconds above 0",
         "recipe.service.body: is not JSON",
         'recipe.service.body: must hold "$records"',
-        "recipe.service.wire.format: must be one of v2",
+        "recipe.service.wire.format: unknown format 'x'; known are v2, instances",
     ):
         assert said in str(caught.value)
     with pytest.raises(PlanError, match=r"recipe\.service\.statsu: unknown key; did you mean 'status'"):

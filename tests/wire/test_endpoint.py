@@ -369,7 +369,7 @@ def test_a_log_cut_short_by_a_crash_is_read_as_far_as_it_goes(tmp_path):
         ({"url": "ftp://host"}, "must be an address"),
         ({"url": "http://me:pw@host/x"}, "holds a user or a password"),
         ({"url": "http://host/x?api_key=1"}, r"holds a credential \(api_key\)"),
-        ({"format": "v3"}, "format: must be one of"),
+        ({"format": "v3"}, "format: unknown format 'v3'; did you mean 'v2'"),
         ({"format": "mlflow", "model": "m"}, "model: does not belong to format 'mlflow'"),
         ({"format": "v2", "model": None}, "needs the model's name"),
         ({"format": "json", "model": None}, "body: missing"),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, MiauditError
 from miaudit.evidence import Bools, Evidence, Floats, Ints
 from miaudit.evidence.questions import Question
 from miaudit.signals import label_vectors
@@ -53,12 +53,14 @@ class Attack(ABC):
     evidence that is signals) and ``"likelihood"`` (the probability of the right answer, or its logarithm). Beside them:
     ``"shadows"`` (rows of shadow models), ``"inside"`` (some of them trained on the record asked about), ``"overlapping"``
     (shadows that answered the audited records themselves), ``"population"``, ``"features"``, ``"trace"`` and ``"probes"``
-    (of the same names in the evidence).
+    (of the same names in the evidence). ``when`` says what to use it for, by the words that tell a configuration from the
+    default, as in ``lira offline``, and under ``""`` for all others.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
+    when: ClassVar[Mapping[str, str]] = {}
     needs: ClassVar[frozenset[str]]
     learns: ClassVar[bool] = False
 
@@ -125,6 +127,22 @@ class Attack(ABC):
         """The attack's options as plain values, for the record of an audit."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {k: v if v is None or isinstance(v, str | bool | int | float) else repr(v) for k, v in values.items()}
+
+
+def errors_of(attack: Attack) -> type[Exception]:
+    """Return the errors by which an attack says that it cannot be run; any other is a defect, unless the attack is not ours."""
+    return MiauditError if type(attack).__module__.startswith("miaudit.") else Exception
+
+
+def checked(attack: Attack, scores: Scores, n: int) -> Scores:
+    """Return the scores of n records, or raise a DataError if they are not (n,) finite float64 numbers."""
+    score = scores.score
+    if not isinstance(score, np.ndarray) or score.shape != (n,) or score.dtype != np.float64:
+        got = f"{getattr(score, 'dtype', type(score).__name__)} {np.shape(score)}"
+        raise DataError(f"{attack.name} must give ({n},) float64 scores; got {got}")
+    if not np.isfinite(score).all():
+        raise DataError(f"{attack.name} gives scores that are not finite")
+    return scores
 
 
 def require(attack: Attack, evidence: Evidence) -> Evidence:

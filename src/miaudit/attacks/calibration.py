@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -41,6 +42,7 @@ class Calibration(Attack):
     name: ClassVar[str] = "calibration"
     title: ClassVar[str] = "Calibration: loss against that of shadow models"
     paper: ClassVar[str] = "Watson et al. 2022; Sablayrolles et al. 2019"
+    when: ClassVar[Mapping[str, str]] = {"": "records that differ in difficulty; one shadow model does"}
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, Shokri, attack_name
 from miaudit.errors import PlanError, nearest
+from miaudit.plugins import Plugin, plugin, plugins
 
 
 def shokri_of(options: Mapping[str, Any]) -> Shokri:
@@ -25,7 +26,8 @@ def shokri_of(options: Mapping[str, Any]) -> Shokri:
 def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack], shokri: Shokri) -> tuple[Attack, ...]:
     """Return the attacks that a list of names, tables of a name and options, or attacks asks for.
 
-    A name is that of an attack, or one of its usual configurations, such as ``lira offline``; ``shokri`` is the one given.
+    A name is that of an attack, of one of its usual configurations, such as ``lira offline``, or of an attack that an installed
+    package declares; ``shokri`` is the one given.
 
     Raises
     ------
@@ -61,15 +63,13 @@ def _chosen(entry: str | Mapping[str, Any], known: Mapping[str, Attack], path: s
         name, names = entry["name"], tuple(ATTACKS)
     else:
         raise PlanError([(path, f"must be a name, or a table with a name and options; got {entry!r}")])
-    if name not in names:
-        hint = nearest(name, names, cutoff=0.4) or f"known are {', '.join(names)}"
-        raise PlanError([(path, f"unknown attack {name!r}; {hint}")])
-    if isinstance(entry, str):
+    if isinstance(entry, str) and name in names:
         return known[name]
-    options = {key: value for key, value in entry.items() if key != "name"}
-    refuse_unknown(options, tuple(f.name for f in fields(ATTACKS[name])), path)  # type: ignore[arg-type]
+    kind = ATTACKS[name] if name in names else class_of(plugin("attacks", name, known=names))
+    options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
+    refuse_unknown(options, tuple(f.name for f in fields(kind)), path)  # type: ignore[arg-type]
     try:
-        return TypeAdapter(ATTACKS[name]).validate_python(options)
+        return TypeAdapter(kind).validate_python(options)
     except ValidationError as error:
         raise PlanError(
             [
@@ -82,6 +82,43 @@ def _chosen(entry: str | Mapping[str, Any], known: Mapping[str, Attack], path: s
         ) from None
     except PlanError as error:
         raise PlanError([(path, text) for _, text in error.problems]) from None
+
+
+def class_of(declared: Plugin) -> type[Attack]:
+    """Return the class of attacks that a package declares.
+
+    Raises
+    ------
+    PlanError
+        In one line that names the package, if it cannot be loaded or keeps no promise of `Attack`.
+    """
+    kind = declared.load()
+    if not (_is_class_of_attacks(kind)):
+        raise declared.problem("must be a frozen dataclass derived from miaudit.attacks.Attack")
+    if getattr(kind, "name", None) != declared.name:
+        raise declared.problem(f"is of the name {getattr(kind, 'name', None)!r}; both must be the same")
+    try:
+        attack_name(kind())
+    except Exception as error:
+        raise declared.problem(f"cannot be made with its defaults: {type(error).__name__}: {error}") from error
+    return kind  # type: ignore[no-any-return]
+
+
+def _is_class_of_attacks(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Attack) and is_dataclass(thing)
+
+
+def further_attacks() -> tuple[list[tuple[str, Attack]], list[str]]:
+    """Return every attack that an installed package declares, behind the package, and what is wrong with the others."""
+    there, problems = [], []
+    for each in plugins("attacks"):
+        try:
+            if each.name in ATTACKS:
+                raise each.problem("has the name of an attack of miaudit, which it cannot take")
+            there.append((each.distribution, class_of(each)()))
+        except PlanError as error:
+            problems.append(str(error))
+    return there, problems
 
 
 def refuse_unknown(given: Iterable[str], known: Sequence[str], path: str) -> None:

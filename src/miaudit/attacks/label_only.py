@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -59,6 +60,7 @@ class LabelOnly(Attack):
     name: ClassVar[str] = "label-only"
     title: ClassVar[str] = "Label-only: how robust the right label is"
     paper: ClassVar[str] = "Choquette-Choo et al. 2021; Chen et al. 2020"
+    when: ClassVar[Mapping[str, str]] = {"": "the target answers labels only and may be asked often"}
     needs: ClassVar[frozenset[str]] = frozenset({"classes", "probes"})
 
     def __post_init__(self) -> None:

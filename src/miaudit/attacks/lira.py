@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -72,6 +72,12 @@ class LiRA(Attack):
     name: ClassVar[str] = "lira"
     title: ClassVar[str] = "LiRA: likelihood ratio of models with and without the record"
     paper: ClassVar[str] = "Carlini et al. 2022; Brännvall 2026; Du et al. 2026"
+    when: ClassVar[Mapping[str, str]] = {
+        "": "low false positive rates, from 5 shadow models on",
+        "offline": "low false positive rates, with no shadow model trained on audited records",
+        "per-example": "for comparison with the literature, from 64 shadow models on",
+        "proxy": "a model that fits its records closely, with no shadow model trained on audited records",
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -41,6 +42,7 @@ class LossTrace(Attack):
     name: ClassVar[str] = "loss-trace"
     title: ClassVar[str] = "Loss trace: how far the loss fell while the target was trained"
     paper: ClassVar[str] = "Pollock et al. 2025"
+    when: ClassVar[Mapping[str, str]] = {"": "boosted trees at hand, and no shadow models"}
     needs: ClassVar[frozenset[str]] = frozenset({"trace"})
 
     def __post_init__(self) -> None:

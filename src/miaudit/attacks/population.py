@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,6 +40,7 @@ class AttackP(Attack):
     name: ClassVar[str] = "attack-p"
     title: ClassVar[str] = "Attack-P: loss against that of other records"
     paper: ClassVar[str] = "Ye et al. 2022"
+    when: ClassVar[Mapping[str, str]] = {"": "no shadow models, and a false positive rate to aim at"}
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "population"})
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
@@ -72,6 +73,7 @@ class AttackR(Attack):
     name: ClassVar[str] = "attack-r"
     title: ClassVar[str] = "Attack-R: loss against models without the record"
     paper: ClassVar[str] = "Ye et al. 2022"
+    when: ClassVar[Mapping[str, str]] = {"": "a p-value for every record"}
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
@@ -59,6 +59,7 @@ class Quantile(Attack):
     name: ClassVar[str] = "quantile"
     title: ClassVar[str] = "Quantile regression: confidence against similar non-members"
     paper: ClassVar[str] = "Bertran et al. 2023"
+    when: ClassVar[Mapping[str, str]] = {"": "no shadow models, and records with telling features"}
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "population", "features"})
     learns: ClassVar[bool] = True
 

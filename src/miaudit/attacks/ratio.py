@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -61,6 +61,7 @@ class Ratio(Attack):
     name: ClassVar[str] = "ratio"
     title: ClassVar[str] = "Learned ratio, with shadows in the target's place"
     paper: ClassVar[str] = "this project; after Carlini et al. 2022 and Zarifzadeh et al. 2024"
+    when: ClassVar[Mapping[str, str]] = {"": "4 to 16 shadow models of either design"}
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "inside", "overlapping"})
     learns: ClassVar[bool] = True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -74,6 +74,10 @@ class RMIA(Attack):
     name: ClassVar[str] = "rmia"
     title: ClassVar[str] = "RMIA: probability against that of reference models"
     paper: ClassVar[str] = "Zarifzadeh et al. 2024; Lassila et al. 2025; Tao and Shokri 2026"
+    when: ClassVar[Mapping[str, str]] = {
+        "": "few shadow models, or none trained on audited records",
+        "online": "a second opinion beside LiRA",
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"likelihood", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:

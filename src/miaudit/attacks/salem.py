@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -58,6 +58,7 @@ class Salem(Attack):
     name: ClassVar[str] = "salem"
     title: ClassVar[str] = "ML-Leaks: one shadow model, largest probabilities"
     paper: ClassVar[str] = "Salem et al. 2019"
+    when: ClassVar[Mapping[str, str]] = {"": "a single shadow model"}
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "shadows", "inside"})
     learns: ClassVar[bool] = True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -72,6 +72,9 @@ class Shokri(Attack):
     name: ClassVar[str] = "shokri"
     title: ClassVar[str] = "Shadow training: a learned attack model for each class (2017)"
     paper: ClassVar[str] = "Shokri et al. 2017"
+    when: ClassVar[Mapping[str, str]] = {
+        "": "the attack of 2017, for comparison with the literature; also by labels alone"
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"classes", "shadows"})
     learns: ClassVar[bool] = True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -50,6 +50,10 @@ class Threshold(Attack):
     name: ClassVar[str] = "threshold"
     title: ClassVar[str] = "Threshold on a signal of the model, such as the loss"
     paper: ClassVar[str] = "Yeom et al. 2018; Song and Mittal 2021"
+    when: ClassVar[Mapping[str, str]] = {
+        "": "the baseline of every audit",
+        "modified_entropy per-class": "classes that differ in difficulty",
+    }
     needs: ClassVar[frozenset[str]] = frozenset()
 
     @property
@@ -109,6 +113,7 @@ class Gap(Attack):
     name: ClassVar[str] = "gap"
     title: ClassVar[str] = "Gap: a right prediction means member"
     paper: ClassVar[str] = "Yeom et al. 2018"
+    when: ClassVar[Mapping[str, str]] = {"": "the floor that every attack must beat; labels suffice"}
     needs: ClassVar[frozenset[str]] = frozenset({"classes"})
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:

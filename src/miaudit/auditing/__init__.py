@@ -24,8 +24,8 @@ from miaudit.auditing.measured import Measured
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Engine, taken
 from miaudit.errors import PlanError
-from miaudit.permissions import Permissions
 from miaudit.plan import PLANS
+from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
 from miaudit.shadows.guard import no_exits
 from miaudit.store import Store
@@ -110,7 +110,7 @@ def audit(
     jobs, address, device, dtype, time_limit
         How the work is done, as of `Engine`.
     allow_code, allow_pickle, env, trusted
-        With a plan: consent, as of `miaudit.permissions.Permissions`.
+        With a plan: consent, as of `miaudit.plan.permissions.Permissions`.
     train, test, minimum, threshold, delta
         With a model: as in the sections ``[shadows]`` and ``[figures]`` of a plan.
 

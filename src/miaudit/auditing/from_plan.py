@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from miaudit.data import (
 )
 from miaudit.documents import plain
 from miaudit.errors import PlanError
-from miaudit.permissions import Permissions
 from miaudit.plan import Plan, RecipePlan, plan_of
+from miaudit.plan.permissions import Permissions
+from miaudit.plugins import plugin
 from miaudit.recipes import (
     Encoded,
     Loadable,
@@ -39,10 +41,11 @@ from miaudit.recipes import (
     function_of_file,
     innermost,
     named_estimator,
+    recipe_of_plugin,
     standin,
 )
 from miaudit.seeds import child_seed
-from miaudit.targets import Target, as_target, connect, load_model
+from miaudit.targets import Endpoint, Target, as_target, connect, load_model
 from miaudit.targets.files import file_format, model_hashes
 from miaudit.targets.regression import RegressionTarget
 
@@ -79,12 +82,12 @@ def case_of_plan(
         refuse_unfit(plan)
     if engine is not None:
         engine.reach(plan.engine)
-    estimators = _estimators(plan, permissions)
+    estimators, endpoint = _estimators(plan, permissions), _endpoint(plan)
     dataset, split = _data(plan, data_folder)
     split = apart(dataset, split, plan.shadows, seed=plan.seed)
     recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
     _refuse_missing(plan.recipe, dataset, estimators.get("recipe"))
-    target = _target(plan, dataset, recipe, permissions)
+    target = _target(plan, dataset, recipe, permissions, estimators.get("target"), endpoint)
     options = plan.attack.model_dump(exclude={"estimator", "params"})
     shokri = shokri_of(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
     attacks = None if plan.attacks is None else chosen_attacks(plan.attacks, shokri)
@@ -190,8 +193,18 @@ def _reading(plan: Plan) -> dict[str, Any]:
 
 
 def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
-    """Return the estimators that a plan names, made before any record is read."""
+    """Return the estimators and plug-ins that a plan names, made before any record is read."""
     made, problems = {}, []
+    ways: tuple[tuple[str, str | None, dict[str, Any], Callable[[str, dict[str, Any]], Any]], ...] = (
+        ("recipe", plan.recipe.plugin, plan.recipe.params, partial(recipe_of_plugin, task=plan.recipe.task)),
+        ("target", plan.target.plugin, plan.target.params, lambda name, params: plugin("targets", name).make(params)),
+    )
+    for section, name, params, make in ways:
+        if name is not None:
+            try:
+                made[section] = make(name, params)
+            except PlanError as error:
+                problems += [(f"{section}.plugin", text) for _, text in error.problems]
     for section, of in (("recipe", plan.recipe), ("attack", plan.attack)):
         if of.estimator is not None:
             steps = [(step.class_, step.params) for step in getattr(of, "steps", ())]
@@ -205,7 +218,7 @@ def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
 
 
 def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
-    foreign = plan.function is not None or plan.service is not None
+    foreign = any(way is not None for way in (plan.function, plan.service, plan.plugin))
     encode = plan.encode is True if foreign else plan.encode is not False
     if plan.network is not None:
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plan.network.items()}
@@ -246,16 +259,23 @@ def _service(options: dict[str, Any]) -> ServiceRecipe:
         raise PlanError([("recipe.service", f"a value has the wrong type: {error}")]) from error
 
 
-def _target(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Permissions) -> Target | None:
+def _target(
+    plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Permissions, model: Any, endpoint: Endpoint | None
+) -> Target | None:
     if plan.target.file is not None:
         target = _target_file(plan, dataset, recipe, permissions)
         target.source = "given file"
         return target
-    return None if plan.target.url is None else _target_url(plan, dataset)
+    if plan.target.plugin is not None:
+        return _as_target(model, plan, dataset)
+    return None if endpoint is None else endpoint.for_classes(len(dataset.classes), dataset.classes)
 
 
 def _target_hashes(plan: Plan) -> dict[str, str]:
     """Return the hashes of the files of a target, and of the code that reads it: weights alone are not the model."""
+    if plan.target.plugin is not None:
+        declared = plugin("targets", plan.target.plugin)
+        return {f"target_plugin/{declared.distribution}": fingerprint(declared.load()).sha256}
     if plan.target.file is None:
         return {}
     path = Path(plan.target.file)
@@ -290,9 +310,13 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
             allow_pickle=permissions.allow_pickle,
             trusted=tuple(permissions.trusted),
         )
+    return _as_target(model, plan, dataset)
+
+
+def _as_target(model: Any, plan: Plan, dataset: Dataset) -> Target:
     return as_target(
         model,
-        classes=classes,
+        classes=len(dataset.classes),
         names=dataset.classes,
         description=plan.target.description,
         outputs=plan.target.outputs,
@@ -308,16 +332,17 @@ def _regression_file(path: Path, description: str | None, permissions: Permissio
     return RegressionTarget(model, description=description)
 
 
-def _target_url(plan: Plan, dataset: Dataset) -> Target:
-    assert plan.target.url is not None
+def _endpoint(plan: Plan) -> Endpoint | None:
+    """Return the server that a plan names, before any record is read; nothing is sent."""
+    if plan.target.url is None:
+        return None
     options = plan.target.http.model_dump()
     options["outputs"] = plan.target.outputs or options["outputs"]
     options["columns"] = plan.target.columns or options["columns"]
     if options["sign"] is not None:
         options["sign"] = function_of_file(options["sign"])
     try:
-        endpoint = connect(plan.target.url, **options, description=plan.target.description)
-        return endpoint.for_classes(len(dataset.classes), dataset.classes)
+        return connect(plan.target.url, **options, description=plan.target.description)
     except PlanError as error:
         raise PlanError(
             [(f"target.http.{path}" if path else "target", text) for path, text in error.problems]

@@ -34,7 +34,7 @@ from miaudit.errors import PoolError
 from miaudit.evidence import Population, Probes
 from miaudit.findings import Operating
 from miaudit.probes import Probed
-from miaudit.recipes import device_name
+from miaudit.recipes import device_name, innermost
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Progress
@@ -323,4 +323,5 @@ def _origin(case: Case, pool: ShadowPool, trained: _Trained, clock: Clock) -> Or
         "plan": case.document,
         **({"target": source} if source else {}),
     }
-    return Origin(clock, parts, trained.progress, tuple(job.name for job in pool.stored))
+    things = (innermost(case.recipe), *(case.attacks or ()))
+    return Origin(clock, parts, trained.progress, tuple(job.name for job in pool.stored), things)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from miaudit import __version__
+from miaudit.recipes.origin import package_version
 from miaudit.result import Cost, Provenance, ShadowCost
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.training import peak_memory
@@ -20,14 +21,18 @@ from miaudit.threads import usable_cores
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "pydantic", "safetensors", "torch")
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of miaudit, Python, and those libraries of figures and formats that are installed."""
+def versions(things: Iterable[Any] = ()) -> dict[str, str]:
+    """Return the versions of miaudit, Python, installed libraries of figures and formats, and packages that define things."""
     installed = {"miaudit": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             installed[package] = version(package)
         except PackageNotFoundError:
             continue
+    for thing in things:
+        package = type(thing).__module__.partition(".")[0]
+        if package not in installed and (own := package_version(package)) is not None:
+            installed[package] = own
     return installed
 
 
@@ -56,13 +61,15 @@ class Clock:
 class Origin:
     """The clock of an audit, what its shadow models cost, and of what it was made: seeds, hashes, recipe, plan, target.
 
-    ``stored`` names the models whose rows were found; none where nothing was trained.
+    ``stored`` names the models whose rows were found; none where nothing was trained. ``things`` are the recipe and attacks,
+    whose packages have versions.
     """
 
     clock: Clock
     parts: Mapping[str, Any]
     progress: Progress | None = None
     stored: tuple[str, ...] = ()
+    things: tuple[Any, ...] = ()
 
     def document(self) -> Provenance:
         """Return it as the provenance of a result that is finished now."""
@@ -70,7 +77,7 @@ class Origin:
         return Provenance.of(
             self.clock,
             seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
-            versions=versions(),
+            versions=versions(self.things),
             platform=system(),
             **self._cost(),
             **self.parts,

@@ -43,6 +43,8 @@ def refuse_unfit(plan: Plan) -> None:
     ]
     if target.url is not None:
         problems.append(("target.url", "endpoints are asked for classes; a regression is a file, or trained here"))
+    if target.plugin is not None:
+        problems.append(("target.plugin", "plug-ins are asked for classes; a regression is a file, or trained here"))
     problems += [
         (f"target.{key}", "belongs to targets that answer about classes; leave it out")
         for key in ("outputs", "columns", "module")

@@ -68,10 +68,12 @@ def score(
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
     options = {"threshold": operating.threshold, "delta": operating.delta, "unit": unit}
     hashes, plan = {"outputs": stored.sha256 or None}, {"call": "miaudit score", **options}
+    chosen = None if attacks is None else chosen_attacks(attacks, Shokri())
+    parts = {"seeds": {"root": seed}, "hashes": hashes, "plan": plan}
     measured = replace(
-        _measured(stored, seed, Origin(clock, {"seeds": {"root": seed}, "hashes": hashes, "plan": plan})),
+        _measured(stored, seed, Origin(clock, parts, things=chosen or ())),
         title=title or f"Membership inference audit of {stored.name}",
-        attacks=None if attacks is None else chosen_attacks(attacks, Shokri()),
+        attacks=chosen,
         operating=operating,
         unit=unit,
     )

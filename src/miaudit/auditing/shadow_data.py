@@ -20,8 +20,8 @@ from miaudit.data import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import MiauditError, PlanError, TimeLimitError
 from miaudit.files import read_npz, write_atomically
-from miaudit.permissions import Permissions
 from miaudit.plan import PLANS, SynthesisPlan
+from miaudit.plan.permissions import Permissions
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import form_of, recipe_name
@@ -76,7 +76,7 @@ def synthesize(
         As of `miaudit.audit`.
     work
         How a target that the recipe is to train is trained here, as of `miaudit.auditing.Engine`; and with a plan consent, as
-        of `miaudit.permissions.Permissions`.
+        of `miaudit.plan.permissions.Permissions`.
 
     Raises
     ------

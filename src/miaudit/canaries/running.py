@@ -24,8 +24,8 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.records import stack_records
 from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError, StoreError
-from miaudit.permissions import Permissions
 from miaudit.plan import PLANS, EnginePlan, section_of
+from miaudit.plan.permissions import Permissions
 from miaudit.recipes import Recipe, as_recipe
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import run_jobs
@@ -70,7 +70,7 @@ def run(
         As of `miaudit.audit`.
     work
         How the work is done, as of `miaudit.auditing.Engine`; and with a plan consent, as of
-        `miaudit.permissions.Permissions`.
+        `miaudit.plan.permissions.Permissions`.
 
     Raises
     ------

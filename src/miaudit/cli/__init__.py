@@ -25,8 +25,8 @@ from miaudit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from miaudit.permissions import Permissions
     from miaudit.plan import Plan
+    from miaudit.plan.permissions import Permissions
     from miaudit.result import Result
 
 _EXIT_CODES = """
@@ -269,6 +269,7 @@ def attacks(shadows: int | None, outputs: Any, design: Any, as_json: bool) -> No
     import json
 
     from miaudit.attacks import plan_attacks
+    from miaudit.attacks.choice import further_attacks
     from miaudit.cli.listing import attack_rows, print_attacks
 
     planned = None
@@ -285,6 +286,8 @@ def attacks(shadows: int | None, outputs: Any, design: Any, as_json: bool) -> No
         echo_json(json.dumps(attack_rows(planned), indent=2) + "\n")
     else:
         print_attacks(console(), planned)
+    for problem in further_attacks()[1]:
+        echo(problem, err=True)
 
 
 @main.command()

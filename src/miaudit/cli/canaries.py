@@ -16,7 +16,7 @@ from miaudit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from miaudit.permissions import Permissions
+    from miaudit.plan.permissions import Permissions
 
 
 @click.group()

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from miaudit.attacks import NAMED, USUAL, Attack, Planned, attack_name
+from miaudit.attacks.choice import further_attacks
 
 _TABLE_WIDTH = 120  # narrower consoles get a list
 _NEEDS = {
@@ -21,56 +22,41 @@ _NEEDS = {
     "probes": "many questions about each record",
     "trace": "losses after every stage of the target's training",
 }
-_WHEN = {
-    "attack-p": "no shadow models, and a false positive rate to aim at",
-    "attack-r": "a p-value for every record",
-    "calibration": "records that differ in difficulty; one shadow model does",
-    "gap": "the floor that every attack must beat; labels suffice",
-    "label-only": "the target answers labels only and may be asked often",
-    "lira": "low false positive rates, from 5 shadow models on",
-    "lira offline": "low false positive rates, with no shadow model trained on audited records",
-    "lira per-example": "for comparison with the literature, from 64 shadow models on",
-    "lira proxy": "a model that fits its records closely, with no shadow model trained on audited records",
-    "loss-trace": "boosted trees at hand, and no shadow models",
-    "quantile": "no shadow models, and records with telling features",
-    "ratio": "4 to 16 shadow models of either design",
-    "rmia": "few shadow models, or none trained on audited records",
-    "rmia online": "a second opinion beside LiRA",
-    "salem": "a single shadow model",
-    "shokri": "the attack of 2017, for comparison with the literature; also by labels alone",
-    "threshold": "the baseline of every audit",
-    "threshold modified_entropy per-class": "classes that differ in difficulty",
-}
 
 
 def attack_rows(planned: Sequence[Planned] | None = None) -> list[dict[str, Any]]:
     """Return every attack in its usual configurations as plain values, and those that run only where they are named.
+
+    The last are those that installed packages declare, which have the ``package``.
 
     Parameters
     ----------
     planned
         What would run of the usual ones; else ``runs``, ``reason`` and ``strongest`` are None.
     """
-    rows = []
     usual: Sequence[Planned | None] = planned or [None] * len(USUAL)
     plans = [*usual, *(None if planned is None else _not_named(each) for each in NAMED)]
-    for attack, plan in zip((*USUAL, *NAMED), plans, strict=True):
-        rows.append(
-            {
-                "name": attack_name(attack),
-                "title": attack.title,
-                "needs": sorted(attack.needs),
-                "least_shadows": attack.least_shadows,
-                "needs_text": needs_text(attack),
-                "use": _WHEN.get(attack_name(attack)) or _WHEN.get(attack.name, ""),
-                "paper": attack.paper,
-                "options": attack.options,
-                "runs": None if plan is None else plan.runs,
-                "reason": None if plan is None else plan.reason,
-                "strongest": None if plan is None else plan.strongest,
-            }
-        )
-    return rows
+    rows = [_row(attack, plan, None) for attack, plan in zip((*USUAL, *NAMED), plans, strict=True)]
+    further, _ = further_attacks()
+    return rows + [_row(each, None if planned is None else _not_named(each), package) for package, each in further]
+
+
+def _row(attack: Attack, plan: Planned | None, package: str | None) -> dict[str, Any]:
+    name = attack_name(attack)
+    return {
+        "name": name,
+        "title": attack.title,
+        "needs": sorted(attack.needs),
+        "least_shadows": attack.least_shadows,
+        "needs_text": needs_text(attack),
+        "use": attack.when.get(name.removeprefix(attack.name).strip(), attack.when.get("", "")),
+        "paper": attack.paper,
+        "package": package,
+        "options": attack.options,
+        "runs": None if plan is None else plan.runs,
+        "reason": None if plan is None else plan.reason,
+        "strongest": None if plan is None else plan.strongest,
+    }
 
 
 def _not_named(attack: Attack) -> Planned:

@@ -99,7 +99,7 @@ def permissions_options(command: Any) -> Any:
     def permitted(
         *, allow_code: bool, allow_pickle: bool, env: tuple[str, ...], trusted: tuple[str, ...], **options: Any
     ) -> Any:
-        from miaudit.permissions import Permissions
+        from miaudit.plan.permissions import Permissions
 
         return command(permissions=Permissions(allow_code, allow_pickle, env, trusted), **options)
 

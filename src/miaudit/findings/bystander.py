@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 
 from miaudit import signals, stats
 from miaudit.attacks import Attack, Scores
-from miaudit.errors import MiauditError
+from miaudit.attacks.attack import errors_of
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.claims import CONFIDENCE
 from miaudit.findings.unit import Sides, Unit
@@ -83,7 +83,7 @@ def bystander_figures(
         return _none(f"models trained on neither side were not asked for {' and '.join(unasked)}")
     try:
         rows = attack.scores_of(evidence, others, seed=attack_seed)
-    except MiauditError as error:
+    except errors_of(attack) as error:
         return _none(f"the attack could not be run on models trained on neither side: {error}")
     own = unit.judged(scores.score, member, seed=seed)
     like = alike(evidence, others, member)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.attacks import Attack, blind_auc, shuffle_membership
+from miaudit.attacks.attack import errors_of
 from miaudit.errors import MiauditError
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.claims import CONFIDENCE
@@ -45,7 +46,7 @@ def null_control(
         shuffled, truth = shuffle_membership(evidence, member, child_seed(seed, *shuffle), people=unit.people)
         try:
             scores = attack.run(shuffled, seed=child_seed(seed, *shuffle, "attack"))
-        except MiauditError:
+        except errors_of(attack):
             return None
         auc = unit.judged(scores.score, truth, seed=seed).interval(1 - 0.001 / attacks)
         intervals.append(Interval.of(auc))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit import stats
 from miaudit.attacks import Attack, Scores
+from miaudit.attacks.attack import checked, errors_of
 from miaudit.errors import MiauditError, PlanError
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
@@ -141,9 +142,10 @@ def run_attack(
         "unit": unit.name,
     }
     try:
-        scores = attack.run(evidence, seed=child_seed(seed, "attack", attack.name))
-    except MiauditError as error:
-        return Run(AttackResult(**common, status="failed", reason=str(error)), None)
+        scores = checked(attack, attack.run(evidence, seed=child_seed(seed, "attack", attack.name)), evidence.n)
+    except errors_of(attack) as error:
+        reason = str(error) if isinstance(error, MiauditError) else f"{type(error).__name__}: {error}"
+        return Run(AttackResult(**common, status="failed", reason=reason), None)
     records, persons = unit.records(scores.score, member), unit.persons(scores.score, member, seed=seed)
     draws = unit.independent(scores.score, member, seed=seed)
     counted = np.flatnonzero(unit.counted)

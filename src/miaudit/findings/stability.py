@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miaudit import stats
 from miaudit.attacks import Attack
-from miaudit.errors import MiauditError
+from miaudit.attacks.attack import errors_of
 from miaudit.evidence import Bools, Evidence
 from miaudit.result import Coverage, ShadowStability
 from miaudit.seeds import child_seed, generator
@@ -88,7 +88,7 @@ def halves(attack: Attack, evidence: Evidence, *, seed: int, splits: int = SPLIT
             for half in (order[: m // 2], order[m // 2 : 2 * (m // 2)]):
                 part = evidence.of_shadows(np.sort(half))
                 rows.append(attack.run(part, seed=child_seed(seed, "attack", attack.name)).score)
-    except MiauditError as error:
+    except errors_of(attack) as error:
         return Halves(np.empty((0, n)), f"a half of the shadow models is too little for it: {error}")
     return Halves(np.stack(rows))
 

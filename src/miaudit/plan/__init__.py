@@ -107,8 +107,10 @@ class SplitPlan(Section):
 class HTTPPlan(Section):
     """How the server at target.url is spoken to and reached, and what may be asked of it."""
 
-    format: Literal["v2", "instances", "mlflow", "sagemaker-csv", "sagemaker-json", "json"] | None = Field(
-        None, description="the wire format; must be given with a url"
+    format: str | None = Field(
+        None,
+        description="the wire format; must be given with a url: `v2`, `instances`, `mlflow`, `sagemaker-csv`, "
+        "`sagemaker-json`, `json`, or that of an installed package (docs/extending.md)",
     )
     model: str | None = Field(None, description="v2, instances: the model's name, where the url is the server's alone")
     version: str | None = Field(None, description="v2, instances: its version")
@@ -155,6 +157,8 @@ class TargetPlan(Section):
     module: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns the torch module of bare weights"
     )
+    plugin: str | None = Field(None, description="a target that an installed package declares; see docs/extending.md")
+    params: dict[str, Any] = Field({}, description="parameters of that plug-in")
     outputs: OutputsName | None = Field(
         None, description="what it answers; default: decided at first contact, and refused where that is not clear"
     )
@@ -177,15 +181,20 @@ class TargetPlan(Section):
     def _described_by_a_file(self) -> TargetPlan:
         if self.file is None and self.module:
             raise ValueError("module belongs to file, a trained model")
-        if self.file is None and self.url is None and (self.description or self.outputs or self.columns):
-            raise ValueError("description, outputs and columns belong to file or url, a model that exists already")
+        ways = [way for way in ("file", "url", "plugin") if getattr(self, way) is not None]
+        if not ways and (self.description or self.outputs or self.columns):
+            raise ValueError(
+                "description, outputs and columns belong to file, url or plugin, a model that exists already"
+            )
+        if self.params and self.plugin is None:
+            raise ValueError("params belong to plugin, a target that an installed package declares")
         for key in ("outputs", "columns"):
             if getattr(self, key) is not None and getattr(self.http, key) not in (None, getattr(self, key)):
                 raise ValueError(
                     f"{key} and http.{key} differ: {getattr(self, key)} and {getattr(self.http, key)}; give one"
                 )
-        if self.file is not None and self.url is not None:
-            raise ValueError("say where the target is in one way: file or url")
+        if len(ways) > 1:
+            raise ValueError(f"say where the target is in one way: {' or '.join(ways)}")
         if self.url is None and self.http.model_fields_set:
             raise ValueError("http belongs to url, the address of the server")
         if self.url is not None and self.http.format is None:
@@ -225,7 +234,8 @@ class RecipePlan(Section):
     standin: Literal["amazon-like", "google-like"] | None = Field(
         None, description="a local stand-in for one of the paper's two services"
     )
-    params: dict[str, Any] = Field({}, description="parameters of the classifier or the stand-in")
+    plugin: str | None = Field(None, description="a recipe that an installed package declares; see docs/extending.md")
+    params: dict[str, Any] = Field({}, description="parameters of the classifier, the stand-in or the plug-in")
     steps: list[Step] = Field([], description="transformers before it, in order")
     function: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns an estimator, a pipeline or a recipe"
@@ -236,16 +246,17 @@ class RecipePlan(Section):
     )
     encode: bool | None = Field(
         None,
-        description="put one-hot and scaling, as the columns need, before the model; default: unless a function or service",
+        description="put one-hot and scaling, as the columns need, before the model; default: unless a function, plug-in "
+        "or service",
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> RecipePlan:
-        ways = ("estimator", "standin", "function", "service", "network")
+        ways = ("estimator", "standin", "function", "service", "plugin", "network")
         if sum(getattr(self, way) is not None for way in ways) != 1:
             raise ValueError(f"say how models are trained in one way: {', '.join(ways[:-1])}, or {ways[-1]}")
-        if self.params and self.estimator is None and self.standin is None:
-            raise ValueError("params belong to estimator or standin")
+        if self.params and self.estimator is None and self.standin is None and self.plugin is None:
+            raise ValueError("params belong to estimator, standin or plugin")
         if self.steps and self.estimator is None:
             raise ValueError("steps belong to estimator")
         if "residual" in self.model_fields_set and self.task != "regression":
@@ -427,7 +438,7 @@ class Plan(Section):
                 f"split.outside asks the target about records of the population, and shadows.data = {self.shadows.data!r} "
                 'makes them up: leave outside out, or use data = "real"'
             )
-        given = "file" if self.target.file is not None else "url" if self.target.url is not None else None
+        given = next((way for way in ("file", "url", "plugin") if getattr(self.target, way) is not None), None)
         if given is not None and isinstance(self.split.members, int):
             raise ValueError(
                 f"target.{given} names a trained model, so its members are known and cannot be drawn: give split.members as a "

@@ -9,6 +9,7 @@ from miaudit.recipes.building import (
     innermost,
     named_estimator,
     placed,
+    recipe_of_plugin,
     shortened,
 )
 from miaudit.recipes.encoded import Encoded
@@ -53,6 +54,7 @@ __all__ = [
     "load_weights",
     "named_estimator",
     "placed",
+    "recipe_of_plugin",
     "save_weights",
     "shortened",
     "standin",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from miaudit.errors import PlanError
 from miaudit.libraries import require_torch
+from miaudit.plugins import plugin
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.parameters import refuse_parameters
@@ -144,6 +145,21 @@ def named_estimator(
     from sklearn.pipeline import make_pipeline
 
     return make_pipeline(*made)
+
+
+def recipe_of_plugin(name: str, params: dict[str, Any], *, task: Task = "classification") -> Recipe:
+    """Return the recipe that an installed package declares under a name.
+
+    Raises
+    ------
+    PlanError
+        If there is none, it cannot be made with these parameters, or is neither a recipe nor an estimator.
+    """
+    declared = plugin("recipes", name)
+    thing = declared.make(params)
+    if not isinstance(thing, Recipe) and not hasattr(thing, "get_params"):
+        raise declared.problem(f"returns a {type(thing).__name__}, which is neither a recipe nor an estimator")
+    return as_recipe(thing, task=task)
 
 
 def estimator_from_function(path: str) -> Any:

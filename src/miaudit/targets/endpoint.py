@@ -144,7 +144,7 @@ class Endpoint(Target):
         names = self._order or self._names
         parts = {
             "url": self.url,
-            "wire": {name: value for name, value in vars(self.wire).items() if value is not None},
+            "wire": {name: value for name, value in vars(self.wire).items() if value is not None} | self._package(),
             "classes": self.classes if names is None else [str(name) for name in names],
             **identity_of(self.connection, self.url),
         }
@@ -206,7 +206,11 @@ class Endpoint(Target):
 
     def facts(self) -> dict[str, Any]:
         """Return this run's counts, for the provenance of a result."""
-        return {"url": shown(self.url), "format": self.wire.format, **self.ledger.facts()}
+        return {"url": shown(self.url), "format": self.wire.format, **self._package(), **self.ledger.facts()}
+
+    def _package(self) -> dict[str, str]:
+        """Return the installed package that declares the wire format, if one does."""
+        return {} if self.wire.source is None else {"package": self.wire.source}
 
     def answer(self, X: Records) -> Outputs:
         """Return the target's answers to n records, asking only about those never answered before.
@@ -527,7 +531,7 @@ def connect(
         raise PlanError(problems)
     endpoint = Endpoint(
         url,
-        Wire(format, model, version, input, datatype, output, send, body, answer),  # type: ignore[arg-type]
+        Wire(format, model, version, input, datatype, output, send, body, answer),
         connection=Connection(
             dict(headers or {}), timeout, retries, patience, tuple(slow_down), proxy, ca, certificate, key, sign
         ),

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 from miaudit.data.records import Records
 from miaudit.errors import PlanError, TargetError
+from miaudit.plugins import plugin
 from miaudit.targets.wire import lists, template, v2
 from miaudit.targets.wire.rows import Answers
 
-FormatName = Literal["v2", "instances", "mlflow", "sagemaker-csv", "sagemaker-json", "json"]
+_CHOICES = ("model", "version", "input", "datatype", "send", "body", "answer")  # of a wire; ``output`` belongs to all
 
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "v2": ("model", "version", "input", "datatype"),
-    "instances": ("model", "version"),
-    "mlflow": ("send",),
-    "sagemaker-csv": (),
-    "sagemaker-json": ("send",),
-    "json": ("body", "answer"),
-}
+
+@dataclass(frozen=True)
+class Format:
+    """How servers of one kind are spoken to, as pure functions; a package declares one in the group ``miaudit.wire``.
+
+    Parameters
+    ----------
+    encode
+        From a `Wire` and n records to the body that asks about them.
+    decode
+        From a `Wire`, the body of an answer, n and the class names in order (or None) to answers: (n, classes) float64, or (n,)
+        labels. What it raises is told as a `TargetError`.
+    path
+        From a `Wire` to the path below a server's bare address; None: the url is always whole.
+    takes
+        Which options of `Wire` it reads, beside ``output``.
+    content_type
+        Type of what is sent, and what is asked for in return.
+    check
+        From a `Wire` to what is wrong with its options: pairs of an option and a sentence.
+    one_at_a_time
+        From a `Wire` to whether a request holds one record.
+    """
+
+    encode: Callable[[Wire, Records], bytes]
+    decode: Callable[[Wire, bytes, int, Sequence[str] | None], Answers]
+    path: Callable[[Wire], str] | None = None
+    takes: tuple[str, ...] = ()
+    content_type: str = "application/json"
+    check: Callable[[Wire], Sequence[tuple[str, str]]] = lambda wire: ()
+    one_at_a_time: Callable[[Wire], bool] = lambda wire: False
 
 
 @dataclass(frozen=True)
@@ -34,7 +57,8 @@ class Wire:
     ----------
     format
         ``v2`` (KServe, MLServer, Triton, Seldon), ``instances`` (TF Serving, KServe V1, Vertex AI), ``mlflow`` (also
-        Databricks and Azure ML), ``sagemaker-csv``, ``sagemaker-json``, or ``json`` (any other, by a template).
+        Databricks and Azure ML), ``sagemaker-csv``, ``sagemaker-json``, ``json`` (any other, by a template), or the name of a
+        format that an installed package declares.
     model, version
         Names in the path, for ``v2`` and ``instances``.
     input, datatype
@@ -49,10 +73,10 @@ class Wire:
     Raises
     ------
     PlanError
-        If an option does not belong to the format, or one is missing.
+        If there is no such format, an option does not belong to it, or one is missing.
     """
 
-    format: FormatName
+    format: str
     model: str | None = None
     version: str | None = None
     input: str | None = None
@@ -63,25 +87,29 @@ class Wire:
     answer: str | None = None
 
     def __post_init__(self) -> None:
-        if self.format not in get_args(FormatName):
-            raise PlanError([("format", f"must be one of {', '.join(get_args(FormatName))}; got {self.format!r}")])
-        own = _OPTIONS[self.format]
+        try:
+            own = self._format
+        except PlanError as error:
+            raise PlanError([("format", text) for _, text in error.problems]) from error
         problems = [
-            (name, f"does not belong to format {self.format!r}, which takes {', '.join((*own, 'output'))}")
-            for name in ("model", "version", "input", "datatype", "send", "body", "answer")
-            if getattr(self, name) is not None and name not in own
+            (name, f"does not belong to format {self.format!r}, which takes {', '.join((*own.takes, 'output'))}")
+            for name in _CHOICES
+            if getattr(self, name) is not None and name not in own.takes
         ]
-        if self.format == "json" and self.body is None:
-            problems.append(("body", 'missing: the JSON to send, with "$records" where the records go'))
-        allowed = {"mlflow": lists.MLFLOW_FORMS, "sagemaker-json": lists.SAGEMAKER_FORMS}.get(self.format, ())
-        if self.send is not None and allowed and self.send not in allowed:
-            problems.append(("send", f"must be one of {', '.join(allowed)}; got {self.send!r}"))
-        if self.datatype is not None and self.datatype not in v2.DATATYPES:
-            problems.append(("datatype", f"must be one of {', '.join(v2.DATATYPES)}; got {self.datatype!r}"))
+        problems += own.check(self)
         if problems:
             raise PlanError(problems)
         if self.body is not None:
             template.check(self.body)
+
+    @property
+    def _format(self) -> Format:
+        return FORMATS.get(self.format) or _declared(self.format)[0]
+
+    @property
+    def source(self) -> str | None:
+        """The package that declares the format, with its version; None for those of miaudit."""
+        return None if self.format in FORMATS else _declared(self.format)[1]
 
     def filled(self, value: Callable[[str, str], str]) -> Wire:
         """Return the wire with the variables in its body filled in, by ``value(name, where)``; for sending alone."""
@@ -92,61 +120,111 @@ class Wire:
     @property
     def content_type(self) -> str:
         """Type of what is sent, and what is asked for in return."""
-        return "text/csv" if self.format == "sagemaker-csv" else "application/json"
+        return self._format.content_type
 
     @property
     def one_at_a_time(self) -> bool:
         """Whether a request holds one record."""
-        return self.body is not None and template.takes_one(self.body)
+        return self._format.one_at_a_time(self)
 
     def encode(self, X: Records) -> bytes:
         """Return the body that asks about some records."""
-        body: bytes = _ENCODE[self.format](self, X)
-        return body
+        return self._format.encode(self, X)
 
     def decode(self, content: bytes, n: int, names: Sequence[str] | None = None) -> Answers:
         """Return the answers to n records; raise a TargetError for anything else."""
-        decode: Any = {
-            "v2": v2.decode,
-            "sagemaker-csv": lists.decode_sagemaker,
-            "sagemaker-json": lists.decode_sagemaker,
-        }
-        read = decode.get(self.format, lists.decode_list)
-        if self.format == "json":
-            read = partial(template.decode, answer=self.answer or "")
         try:
-            answers: Answers = read(content, n, output=self.output, names=names)
+            return self._format.decode(self, content, n, names)
         except TargetError:
             raise
         except Exception as error:  # whatever an answer holds, it is an answer that cannot be used
             raise TargetError(
                 f"the target's answer cannot be read ({type(error).__name__}); check url and format"
             ) from error
-        return answers
 
     def address(self, url: str) -> str:
         """Return where to send: the url itself, or below it if it is only a server's address."""
-        parts = urlsplit(url)
-        if parts.path not in ("", "/") or self.format == "json":
+        parts, path = urlsplit(url), self._format.path
+        if parts.path not in ("", "/") or path is None:
             return url
-        if self.format == "v2":
-            path = v2.path(self.model, self.version)
-        elif self.format == "instances":
-            if self.model is None:
-                raise PlanError("format instances needs the model's name where the url has no path: set model")
-            path = f"/v1/models/{self.model}{f'/versions/{self.version}' if self.version else ''}:predict"
-        else:
-            path = "/invocations"
-        return urlunsplit(parts._replace(path=path))
+        return urlunsplit(parts._replace(path=path(self)))
 
 
-_ENCODE: dict[str, Any] = {
-    "v2": lambda w, X: v2.encode(X, input=w.input or "input-0", output=w.output, datatype=w.datatype),
-    "instances": lambda w, X: lists.encode_instances(X),
-    "mlflow": lambda w, X: lists.encode_mlflow(X, send=w.send),
-    "sagemaker-csv": lambda w, X: lists.encode_sagemaker_csv(X),
-    "sagemaker-json": lambda w, X: lists.encode_sagemaker_json(X, send=w.send),
-    "json": lambda w, X: template.encode(X, body=w.body),
+@functools.lru_cache
+def _declared(name: str) -> tuple[Format, str]:
+    declared = plugin("wire", name, known=tuple(FORMATS))
+    form = declared.load()
+    if not isinstance(form, Format):
+        raise declared.problem(f"is a {type(form).__name__}, and must be a miaudit.targets.wire.Format")
+    return form, declared.distribution
+
+
+def _instances_path(wire: Wire) -> str:
+    if wire.model is None:
+        raise PlanError("format instances needs the model's name where the url has no path: set model")
+    return f"/v1/models/{wire.model}{f'/versions/{wire.version}' if wire.version else ''}:predict"
+
+
+def _one_of(name: str, allowed: Sequence[str]) -> Callable[[Wire], list[tuple[str, str]]]:
+    """Return the check that an option, where it is given, is one of some."""
+
+    def check(wire: Wire) -> list[tuple[str, str]]:
+        value = getattr(wire, name)
+        return (
+            [] if value is None or value in allowed else [(name, f"must be one of {', '.join(allowed)}; got {value!r}")]
+        )
+
+    return check
+
+
+def _body_given(wire: Wire) -> list[tuple[str, str]]:
+    return (
+        [] if wire.body is not None else [("body", 'missing: the JSON to send, with "$records" where the records go')]
+    )
+
+
+FORMATS: dict[str, Format] = {
+    "v2": Format(
+        lambda w, X: v2.encode(X, input=w.input or "input-0", output=w.output, datatype=w.datatype),
+        lambda w, content, n, names: v2.decode(content, n, output=w.output, names=names),
+        path=lambda w: v2.path(w.model, w.version),
+        takes=("model", "version", "input", "datatype"),
+        check=_one_of("datatype", tuple(v2.DATATYPES)),
+    ),
+    "instances": Format(
+        lambda w, X: lists.encode_instances(X),
+        lambda w, content, n, names: lists.decode_list(content, n, output=w.output, names=names),
+        path=_instances_path,
+        takes=("model", "version"),
+    ),
+    "mlflow": Format(
+        lambda w, X: lists.encode_mlflow(X, send=w.send),
+        lambda w, content, n, names: lists.decode_list(content, n, output=w.output, names=names),
+        path=lambda w: "/invocations",
+        takes=("send",),
+        check=_one_of("send", lists.MLFLOW_FORMS),
+    ),
+    "sagemaker-csv": Format(
+        lambda w, X: lists.encode_sagemaker_csv(X),
+        lambda w, content, n, names: lists.decode_sagemaker(content, n, output=w.output, names=names),
+        path=lambda w: "/invocations",
+        content_type="text/csv",
+    ),
+    "sagemaker-json": Format(
+        lambda w, X: lists.encode_sagemaker_json(X, send=w.send),
+        lambda w, content, n, names: lists.decode_sagemaker(content, n, output=w.output, names=names),
+        path=lambda w: "/invocations",
+        takes=("send",),
+        check=_one_of("send", lists.SAGEMAKER_FORMS),
+    ),
+    "json": Format(
+        lambda w, X: template.encode(X, body=w.body or ""),
+        lambda w, content, n, names: template.decode(content, n, answer=w.answer or "", output=w.output, names=names),
+        takes=("body", "answer"),
+        check=_body_given,
+        one_at_a_time=lambda w: template.takes_one(w.body or ""),
+    ),
 }
+"""The formats of miaudit, by name."""
 
-__all__ = ["Answers", "FormatName", "Wire"]
+__all__ = ["FORMATS", "Answers", "Format", "Wire"]

@@ -1,0 +1,202 @@
+"""A package with entry points, installed into a folder of the test: named in plans, listed, and refused in one line."""
+
+import http.server
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import miaudit
+from miaudit.attacks.choice import chosen_attacks, class_of, further_attacks
+from miaudit.attacks.shokri import Shokri
+from miaudit.cli import main
+from miaudit.errors import PlanError
+from miaudit.plugins import plugin, plugins
+from miaudit.recipes import fingerprint_of_recipe, recipe_of_plugin
+from miaudit.targets import as_target, connect
+from miaudit.targets.wire import Wire, _declared
+from miaudit.testing import check_attack, check_format, check_recipe, check_target
+
+PACKAGE = Path(__file__).parent / "plugins"
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    shutil.copytree(PACKAGE, folder)
+    monkeypatch.syspath_prepend(folder)
+    _declared.cache_clear()
+    yield folder
+    _declared.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("miaudit_example")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def plan(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    X = np.eye(3, 4)[y] + rng.normal(size=(300, 4))
+    np.savez(tmp_path / "records.npz", X=X, y=y)
+    return {
+        "data": {"path": str(tmp_path / "records.npz")},
+        "split": {"members": 60},
+        "recipe": {"plugin": "centroids", "params": {"sharpness": 4.0}, "encode": False},
+        "shadows": {"count": 2},
+        "attacks": ["margin", "threshold"],
+        "engine": {"jobs": 0},
+    }
+
+
+def test_what_the_package_declares_keeps_the_promises_of_its_kind(installed):
+    check_attack(plugin("attacks", "margin").load()())
+    check_recipe(recipe_of_plugin("centroids", {"sharpness": 4.0}))
+    X = np.random.default_rng(0).normal(size=(6, 2))
+    check_target(as_target(plugin("targets", "nearest-centre").make({"centres": [[0, 0], [1, 1]]}), classes=2), X)
+    pipes = plugin("wire", "pipes").load()
+    check_format(pipes, Wire("pipes", model="m"), X[:2], b"0.25|0.75\n0.5|0.5", np.array([[0.25, 0.75], [0.5, 0.5]]))
+
+
+def test_a_plan_names_an_attack_and_a_recipe_and_the_result_says_whose_they_are(installed, plan, tmp_path):
+    result = miaudit.audit(plan, out=tmp_path / "out")
+    assert [each.name for each in result.attacks][:2] == ["margin", "threshold"]
+    assert result.attack("margin").status == "ran"
+    assert result.provenance.versions["miaudit_example"] == "1.0"
+    plan["attacks"] = [{"name": "margin", "power": 3.0}]
+    odd = miaudit.audit(plan, out=tmp_path / "out")  # its models are those of the first run
+    cubed = odd.attack("margin power=3.0")
+    assert cubed.options["power"] == 3.0
+    assert odd.provenance.shadow_cost.trained_now == 0
+    assert cubed.auc.value == result.attack("margin").auc.value  # of the same order
+
+
+def test_an_attack_that_falls_over_while_it_runs_is_told_as_failed_and_the_others_run(installed, plan, tmp_path):
+    plan["attacks"] = [{"name": "margin", "fails": True}, "threshold"]
+    result = miaudit.audit(plan)
+    assert (result.attacks[0].status, result.attack("threshold").status) == ("failed", "ran")
+    assert result.attacks[0].reason == "ZeroDivisionError: as it was asked to"
+
+
+def test_a_plan_names_a_target(installed, plan, tmp_path):
+    (tmp_path / "members.txt").write_text("\n".join(map(str, range(60))))
+    (tmp_path / "nonmembers.txt").write_text("\n".join(map(str, range(60, 120))))
+    plan["split"] = {side: str(tmp_path / f"{side}.txt") for side in ("members", "nonmembers")}
+    plan["target"] = {"plugin": "nearest-centre", "params": {"centres": np.eye(3, 4).tolist()}, "description": "theirs"}
+    result = miaudit.audit(plan)
+    assert any(name.startswith("target_plugin/miaudit-example 1.0") for name in result.provenance.hashes)
+    plan["split"] = {"members": 60}
+    with pytest.raises(PlanError, match=r"target.plugin names a trained model"):
+        miaudit.audit(plan)
+
+
+class Pipes(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        rows = self.rfile.read(int(self.headers["Content-Length"])).decode().splitlines()
+        body = "\n".join("0.25|0.75" if float(row.split("|")[0]) > 0 else "0.5|0.5" for row in rows).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args): ...
+
+
+def test_a_server_is_spoken_to_in_a_format_of_the_package(installed):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pipes)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        target = connect(f"http://127.0.0.1:{server.server_port}", format="pipes", model="m", classes=2, contact=1)
+        X = np.array([[1.0, 2.0], [-1.0, 2.0]])
+        np.testing.assert_allclose(target.answer(X).values, [[0.25, 0.75], [0.5, 0.5]])
+        assert target.facts()["package"] == "miaudit-example 1.0"
+        target.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(PlanError, match=r"body: does not belong to format 'pipes', which takes model, output"):
+        Wire("pipes", body="{}")
+
+
+def test_the_list_of_attacks_has_those_of_packages_and_tells_of_broken_ones_in_one_line_each(installed):
+    outcome = CliRunner().invoke(main, ["attacks", "--json"])
+    rows = {row["name"]: row for row in json.loads(outcome.stdout)}
+    assert outcome.exit_code == 0
+    assert (rows["margin"]["package"], rows["margin"]["use"]) == ("miaudit-example 1.0", "an example")
+    assert rows["lira offline"]["package"] is None
+    assert rows["lira offline"]["use"] != rows["lira"]["use"]
+    lines = outcome.stderr.splitlines()
+    assert len(lines) == 3
+    assert all("of miaudit-example 1.0" in line for line in lines)
+    assert [name for name, _ in further_attacks()[0]] == ["miaudit-example 1.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        (
+            "not-there",
+            r"^attacks.0: the plug-in 'not-there' of miaudit-example 1.0 cannot be loaded: ModuleNotFoundError: .*$",
+        ),
+        (
+            "falls-over",
+            r"^attacks.0: the plug-in 'falls-over' of miaudit-example 1.0 .* RuntimeError: broken on purpose$",
+        ),
+        (
+            "no-attack",
+            r"^attacks.0: the plug-in 'no-attack' of .* must be a frozen dataclass derived from miaudit.attacks.Attack$",
+        ),
+        ("margim", r"^attacks.0: unknown attack 'margim'; did you mean 'margin'\?$"),
+    ],
+)
+def test_a_broken_plug_in_is_one_line_that_names_its_package(installed, name, problem):
+    with pytest.raises(PlanError, match=problem):
+        chosen_attacks([name], Shokri())
+
+
+def test_options_of_a_plug_in_are_checked_as_ours_are(installed):
+    with pytest.raises(PlanError, match=r"attacks.0.powr: unknown key; did you mean 'power'\?"):
+        chosen_attacks([{"name": "margin", "powr": 2}], Shokri())
+    with pytest.raises(PlanError, match=r"attacks.0.power: .*got 'much'"):
+        chosen_attacks([{"name": "margin", "power": "much"}], Shokri())
+    with pytest.raises(PlanError, match=r"'centroids' of miaudit-example 1.0 refuses its parameters {'sharp': 1}"):
+        recipe_of_plugin("centroids", {"sharp": 1})
+    with pytest.raises(PlanError, match=r"unknown format 'pipe'; did you mean 'pipes'\?"):
+        Wire("pipe")
+
+
+def test_two_packages_that_declare_one_name_are_both_named(installed, tmp_path):
+    second = installed / "other-2.0.dist-info"
+    shutil.copytree(installed / "miaudit_example-1.0.dist-info", second)
+    (second / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 2.0\n")
+    with pytest.raises(
+        PlanError, match=r"'margin' is declared by (miaudit-example 1.0 and by other 2.0|other 2.0 and by mia)"
+    ):
+        class_of(plugin("attacks", "margin"))
+
+
+def test_a_row_has_another_name_under_another_version_of_the_package(installed):
+    first = fingerprint_of_recipe(recipe_of_plugin("centroids", {}))
+    assert first.packages["miaudit_example"] == "1.0"
+    metadata = installed / "miaudit_example-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.0", "1.1"))
+    second = fingerprint_of_recipe(recipe_of_plugin("centroids", {}))
+    assert second.packages["miaudit_example"] == "1.1"
+    assert first.sha256 != second.sha256
+
+
+def test_nothing_of_a_package_is_imported_before_it_is_named(installed):
+    code = (
+        "import sys; import miaudit.cli\n"
+        "from miaudit.attacks.choice import chosen_attacks\n"
+        "from miaudit.attacks.shokri import Shokri\n"
+        "chosen_attacks(['lira', {'name': 'rmia', 'mode': 'online'}], Shokri())\n"
+        "assert not [name for name in sys.modules if name.startswith('miaudit_example')]\n"
+    )
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(installed)!r})\n{code}"], check=True)
+    assert [each.name for each in plugins("wire")] == ["pipes"]
