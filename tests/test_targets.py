@@ -79,15 +79,15 @@ def test_texts_of_numbers_are_refused_at_first_contact_with_what_to_do(form):
 def test_first_contact_compares_answers_of_any_type_of_number(dtype):
     rows = iter([[[1, 0, 0]] * 5, [[0, 1, 0]] * 5, [[1, 0, 0]]])
     contact = as_target(lambda X: np.array(next(rows), dtype), classes=3).make_contact(np.zeros((5, 4)))
-    assert contact["repeat_difference"] == 1.0
+    assert contact.repeat_difference == 1.0
 
 
 def test_two_of_minus_infinity_are_the_same_answer():
     logarithms = np.array([-np.inf, np.log(0.25), np.log(0.75)])
     target = as_target(lambda X: np.tile(logarithms, (len(X), 1)), classes=3)
-    assert target.make_contact(np.zeros((5, 4)))["deterministic"]
+    assert target.make_contact(np.zeros((5, 4))).deterministic
     target.confirm()
-    assert target.contact["unchanged"] is True
+    assert target.contact.unchanged is True
 
 
 PROBABILITIES = np.random.default_rng(1).dirichlet(np.ones(3), 60)

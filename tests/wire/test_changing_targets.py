@@ -239,4 +239,4 @@ def test_a_target_that_answers_in_an_order_of_its_own_is_refused(form):
     with pytest.raises(TargetError, match="does not answer in the order of the records"):
         as_target(moved, classes=4).make_contact(X)
     constant = as_target(lambda records: np.full((len(records), 4), 0.25), classes=4)
-    assert constant.make_contact(X)["deterministic"]
+    assert constant.make_contact(X).deterministic

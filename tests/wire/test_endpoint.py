@@ -56,8 +56,8 @@ def test_every_format_gives_the_models_own_answers(name):
         outputs = target.query(X)
     np.testing.assert_array_equal(outputs.values, probabilities(X))  # JSON keeps every digit
     assert (outputs.kind, outputs.capability) == ("probabilities", "probabilities")
-    assert target.contact["deterministic"]
-    assert target.contact["batch_consistent"]
+    assert target.contact.deterministic
+    assert target.contact.batch_consistent
     assert sum(script.answered.values()) == target.ledger.spent == target.queries
     assert sum(count > 1 for count in script.answered.values()) == 5  # the records of first contact, and no others
 
@@ -91,7 +91,7 @@ def test_what_the_target_answers_is_found_at_first_contact(script, kind, capabil
         target = target_of(url)
         outputs = target.query(X)
     assert (outputs.kind, outputs.capability, outputs.decimals) == (kind, capability, decimals)
-    assert target.contact["answers"] == kind
+    assert target.contact.answers == kind
     np.testing.assert_allclose(outputs.values, expected, atol=1e-12)
 
 
@@ -105,13 +105,13 @@ def test_a_randomised_target_and_one_that_heeds_its_batch_are_told():
     with serving(Script(noisy)) as url:
         target = target_of(url)
         target.query(X)
-    assert not target.contact["deterministic"]
-    assert 0 < target.contact["repeat_difference"] < 0.2
+    assert not target.contact.deterministic
+    assert 0 < target.contact.repeat_difference < 0.2
     with serving(Script(lambda r: probabilities(r - np.mean(r, axis=0)))) as url:
         target = target_of(url)
         target.query(X)
-    assert target.contact["deterministic"]
-    assert not target.contact["batch_consistent"]
+    assert target.contact.deterministic
+    assert not target.contact.batch_consistent
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_answers_are_kept_for_the_next_run(tmp_path):
         np.testing.assert_array_equal(again.query(X[:50]).values, probabilities(X[:50]).round(3))
         assert script.requests == asked + 1  # whether it is still the same model
         assert (again.queries, again.decimals) == (first.queries + 5, 3)
-        assert (again.contact["later"], again.contact["unchanged"]) == (1, True)
+        assert (again.contact.later, again.contact.unchanged) == (1, True)
         again.query(X)
         assert sum(script.answered.values()) == again.ledger.spent == len(X) + 11
         again.close()

@@ -28,6 +28,7 @@ from miaudit.shadows.pool import RowKeys, form_of
 from miaudit.shadows.training import Job, Trained, stored_alone
 from miaudit.store import Store
 from miaudit.targets import Outputs, Target
+from miaudit.targets.contact import Contact
 from miaudit.threads import one_thread
 
 Tell = Callable[[str, Progress | None], None]
@@ -101,7 +102,7 @@ def meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed 
     X, split = case.dataset.X, case.split
     others = split.population[~np.isin(split.population, outside)]
     probes = (others if len(others) >= target.probes else split.population)[: target.probes]
-    before = len(target.contact)
+    before = target.contact is not None
     if not before:
         known = [probes, split.members, split.nonmembers, outside]  # of a run that goes on, what was answered before
         target.make_contact(take_records(X, np.concatenate(known)))
@@ -132,7 +133,7 @@ def of_row(
 
 
 def _facts(
-    answer: Outputs, description: str, source: Source, queries: int, contact: dict[str, Any] | None = None
+    answer: Outputs, description: str, source: Source, queries: int, contact: Contact | None = None
 ) -> TargetFacts:
     return TargetFacts(
         description,
@@ -175,5 +176,6 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
             trace = np.stack(losses, axis=1) if losses else None
         queries = target.queries - before
         contact = target.confirm()
-    facts = _facts(answer, target.description, case.source, queries + contact["queries"], contact=dict(contact))
+    spent = queries + (0 if contact is None else contact.queries)
+    facts = _facts(answer, target.description, case.source, spent, contact=contact)
     return Asked(outputs, further, probes, facts, tuple(target.remarks), trace)

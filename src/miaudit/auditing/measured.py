@@ -17,6 +17,7 @@ from miaudit.evidence.answers import Type
 from miaudit.findings import OPERATING, Operating, UnitName
 from miaudit.shadows.pool import ShadowEvidence
 from miaudit.shadows.training import Failure
+from miaudit.targets.contact import Contact
 
 Source = Literal["trained here", "given object", "given file", "given url", "stored outputs"]
 Design = Literal["disjoint", "offline", "overlapping"]
@@ -37,7 +38,7 @@ class TargetFacts:
     capability: Capability
     decimals: int | None
     queries: int | None = None
-    contact: dict[str, Any] | None = None
+    contact: Contact | None = None
     errors: tuple[float, float] | None = None
 
 

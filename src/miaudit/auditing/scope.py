@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from miaudit.attacks import Attack
 from miaudit.auditing.measured import Measured
 from miaudit.data import Copies
 from miaudit.findings import Unit, question
 from miaudit.result import AttackResult
+from miaudit.targets.contact import Contact
 
 ANSWERED = {
     "logits": "a logit per class",
@@ -181,24 +181,24 @@ def _other_attacks(ran: Sequence[Attack]) -> list[str]:
     return []
 
 
-def oddities(contact: Mapping[str, Any] | None) -> list[str]:
+def oddities(contact: Contact | None) -> list[str]:
     """Return what first contact with an endpoint found that a reader must know of."""
     found = []
-    if contact and not contact["deterministic"]:
+    if contact and not contact.deterministic:
         found.append(
-            f"The target is randomised: asked twice about the same {contact['records']} records, its answers differ by up to "
-            f"{contact['repeat_difference']:.2g}. Every record was asked about once; an attacker who asks again and "
+            f"The target is randomised: asked twice about the same {contact.records} records, its answers differ by up to "
+            f"{contact.repeat_difference:.2g}. Every record was asked about once; an attacker who asks again and "
             "averages sees more than these attacks do."
         )
-    if contact and not contact["batch_consistent"]:
+    if contact and not contact.batch_consistent:
         found.append(
-            f"The target's answer to a record differs when it is asked alone (by up to {contact['batch_difference']:.2g}): it "
+            f"The target's answer to a record differs when it is asked alone (by up to {contact.batch_difference:.2g}): it "
             "depends on the other records of a request, or the target changes or is random. target.http.batch = 1 asks an "
             "endpoint about each record alone."
         )
-    if contact and contact["unchanged"] is None:
+    if contact and contact.unchanged is None:
         found.append(
-            f"Whether the target was one and the same model all the time is not known: {contact['unchanged_reason']}. "
+            f"Whether the target was one and the same model all the time is not known: {contact.unchanged_reason}. "
             "Members and non-members were asked about in a random order, so that a change would not tell them apart."
         )
     return found

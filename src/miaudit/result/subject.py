@@ -158,10 +158,10 @@ class ShadowsResult(Document):
 class Queries(Facts):
     """What synthesis asked the target: for ``records`` that were made, by climbs that ``failed`` or are ``unfinished``."""
 
-    total: Count
     records: Count | None = None
     failed: Count | None = None
     unfinished: Count | None = None
+    total: Count
     per_record: NonNegative | None = None
     per_record_with_failed: NonNegative | None = None
 
@@ -170,8 +170,8 @@ class ClassSynthesis(Facts):
     """Records of one class that were wanted and made, and what they took."""
 
     class_: str = Field(alias="class", serialization_alias="class")
-    made: Count
     wanted: Count | None = None
+    made: Count
     failed: Count | None = None
     queries_made: Count | None = None
     queries_failed: Count | None = None
@@ -189,17 +189,17 @@ class SynthesisResult(Facts):
     schema_version: Count
     method: Literal["model-based", "marginals", "noisy"]
     records: Count
-    wanted: Count
     options: dict[str, Any]
     seed: int
-    queries: Queries
-    per_class: list[ClassSynthesis]
-    classes_failed: list[str]
-    classes_short: list[str] = []
-    climbs: dict[str, Count] = {}
+    wanted: Count
     mean_confidence: Fraction | None = None
+    queries: Queries
+    climbs: dict[str, Count] = {}
     features_changed: Fraction | None = None
     source_records: Count | None = None
+    classes_failed: list[str]
+    classes_short: list[str] = []
+    per_class: list[ClassSynthesis]
     stopped: str | None
     sha256: str
     key: str | None = None

@@ -8,9 +8,10 @@ whenever a run is resumed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,32 @@ TRIES = 3
 """So many times are records asked about again before a target counts as another one."""
 
 
+@dataclass(frozen=True)
+class Contact:
+    """What first contact found of a target, and whether it answered the same when asked again; see the result's `Contact`."""
+
+    records: int
+    queries: int
+    answers: str | None
+    decimals: int | None
+    deterministic: bool
+    repeat_difference: float
+    batch_consistent: bool
+    batch_difference: float
+    later: int = 0
+    later_difference: float | None = None
+    unchanged: bool | None = None
+    unchanged_reason: str | None = "the records of first contact were not asked about again"
+    outputs: str | None = None
+    reason: str | None = None
+
+
+class Met(Protocol):
+    """A target that first contact was made with."""
+
+    contact: Contact | None
+
+
 def difference(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Return the largest difference of two answers; of labels, the share that differs."""
     if first.shape != second.shape or first.ndim not in (1, 2):
@@ -53,7 +80,7 @@ def _numbers(answers: NDArray[Any]) -> bool:
 
 def findings(
     first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any], *, answers: str | None, decimals: int | None
-) -> dict[str, Any]:
+) -> Contact:
     """Return what answers to a batch, to the same batch, and to its first record alone tell of a target.
 
     Raises
@@ -63,20 +90,16 @@ def findings(
     """
     _refuse_moved(first, again, alone)
     repeat, single = difference(first, again), difference(first[:1], alone[:1])
-    return {
-        "records": len(first),
-        "queries": 2 * len(first) + (0 if alone is first else 1),
-        "answers": answers,
-        "decimals": decimals,
-        "deterministic": repeat <= NOISE,
-        "repeat_difference": repeat,
-        "batch_consistent": single <= NOISE or repeat > NOISE,
-        "batch_difference": single,
-        "later": 0,
-        "later_difference": None,
-        "unchanged": None,
-        "unchanged_reason": "the records of first contact were not asked about again",
-    }
+    return Contact(
+        records=len(first),
+        queries=2 * len(first) + (0 if alone is first else 1),
+        answers=answers,
+        decimals=decimals,
+        deterministic=repeat <= NOISE,
+        repeat_difference=repeat,
+        batch_consistent=single <= NOISE or repeat > NOISE,
+        batch_difference=single,
+    )
 
 
 def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any]) -> None:
@@ -102,31 +125,29 @@ def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any])
     )
 
 
-def allowed(contact: Mapping[str, Any], first: NDArray[Any]) -> float:
+def allowed(contact: Contact, first: NDArray[Any]) -> float:
     """Return by how much later answers may differ from the first ones and be those of the same model."""
-    company = 0.0 if contact["batch_consistent"] else SPREADS * contact["batch_difference"]  # may be asked with others
+    company = 0.0 if contact.batch_consistent else SPREADS * contact.batch_difference  # may be asked with others
     return max(_noise(contact, first), company)
 
 
-def _noise(contact: Mapping[str, Any], first: NDArray[Any]) -> float:
+def _noise(contact: Contact, first: NDArray[Any]) -> float:
     """Return the same for answers to the same batch."""
     finite = np.abs(first[np.isfinite(first)]) if _numbers(first) else np.zeros(0)
     scale = max(1.0, float(finite.max(initial=0.0))) if _numbers(first) else 0.0
-    return max(SAME * scale, 0.0 if contact["deterministic"] else SPREADS * contact["repeat_difference"])
+    return max(SAME * scale, 0.0 if contact.deterministic else SPREADS * contact.repeat_difference)
 
 
-def repeated(
-    contact: dict[str, Any], first: NDArray[Any], ask: Callable[[], NDArray[Any]], *, since: str, advice: str
-) -> None:
-    """Ask again what was asked at first contact, and note in ``contact`` what came of it.
+def repeated(target: Met, first: NDArray[Any], ask: Callable[[], NDArray[Any]], *, since: str, advice: str) -> None:
+    """Ask again what was asked at first contact, and note in the target's ``contact`` what came of it.
 
     A target that answers otherwise is asked twice more. If it then answers as it did first, it was deterministic at first
     contact by luck, and is one that varies; if it never does, it is another one.
 
     Parameters
     ----------
-    contact
-        What first contact found; brought up to date.
+    target
+        Whose ``contact`` is brought up to date with every answer.
     first
         The first answers.
     ask
@@ -139,17 +160,19 @@ def repeated(
     TargetError
         If it is not the model that it was.
     """
-    most, off, varies = allowed(contact, first), 0.0, None
+    assert target.contact is not None
+    most, off, varies = allowed(target.contact, first), 0.0, None
     for _ in range(TRIES):
-        answers = ask()
-        contact["queries"] += len(first)
+        answers, contact = ask(), target.contact
         off = difference(first, answers)
-        contact["later_difference"] = max(off, contact["later_difference"] or 0.0)
+        largest = max(off, contact.later_difference or 0.0)
+        contact = replace(contact, queries=contact.queries + len(first), later_difference=largest)
+        target.contact = contact
         if off <= most:
             break
         varies = off
     else:
-        contact["unchanged"], contact["unchanged_reason"] = False, None
+        target.contact = replace(contact, unchanged=False, unchanged_reason=None)
         how = (
             "have another form"
             if off == float("inf")
@@ -162,21 +185,14 @@ def repeated(
             f"its answers {how}, where {most:.2g} is within its noise. Answers of two models make no figure. {advice}"
         )
     if varies is not None:
-        contact["deterministic"] = False
-        contact["repeat_difference"] = max(varies, contact["repeat_difference"])
-    contact["later"] += 1
-    vast = not contact["deterministic"] and most >= (
-        np.ptp(first) if _numbers(first) else 1.0
-    )  # hardly any differ by more
-    contact["unchanged"], contact["unchanged_reason"] = True, None
-    if vast:
-        contact |= {
-            "unchanged": None,
-            "unchanged_reason": "its answers vary so much that another model would not be noticed",
-        }
+        contact = replace(contact, deterministic=False, repeat_difference=max(varies, contact.repeat_difference))
+    reason = None
+    if not contact.deterministic and most >= (np.ptp(first) if _numbers(first) else 1.0):  # hardly any differ by more
+        reason = "its answers vary so much that another model would not be noticed"
     elif off > _noise(contact, first):
         reason = (
             f"asked again {since}, its answers differ by {off:.2g}, no more than those to a record alone and among others did "
             "at first contact; the other records of a request or a change of the target may be why"
         )
-        contact |= {"unchanged": None, "unchanged_reason": reason}
+    unchanged = True if reason is None else None
+    target.contact = replace(contact, later=contact.later + 1, unchanged=unchanged, unchanged_reason=reason)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -25,7 +26,7 @@ from miaudit.evidence.answers import Decision, Type, hint_of_name
 from miaudit.files import write_atomically
 from miaudit.targets.classes import class_columns
 from miaudit.targets.client import MOST_BYTES, Client, Connection, check_url, identity_of, shown
-from miaudit.targets.contact import ANEW, findings, repeated
+from miaudit.targets.contact import ANEW, Contact, findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
 from miaudit.targets.kept import LATE, record_keys, stacked
 from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
@@ -223,13 +224,13 @@ class Endpoint(Target):
             If the target fails or gives an unusable answer, or is another model than the one that gave earlier answers.
         """
         if not self.contact and n_records(X):
-            self.make_contact(X)
-            self.queries -= self.contact["records"]  # which are among the records asked about now
+            contact = self.make_contact(X)
+            self.queries -= contact.records  # which are among the records asked about now
             if self.resumed:
                 self._confirm(set(self._expected) or set(record_keys(X)), resumed=True)
         return super().answer(X)
 
-    def make_contact(self, X: Records) -> dict[str, Any]:
+    def make_contact(self, X: Records) -> Contact:
         """Ask about the first few of some records; of a target that was met in an earlier run, ask nothing.
 
         What is noted is said at `Target.make_contact`.
@@ -241,26 +242,27 @@ class Endpoint(Target):
         """
         if self.classes < 1:
             raise PlanError("say how many classes the data has, or their names: connect(..., classes=...)")
-        if self._recalled(X):
-            return self.contact
+        if (known := self._recalled(X)) is not None:
+            return known
         X = take_records(X, np.arange(min(self.probes, n_records(X))))
         before, first = self.queries, self._ask(X)
         super().answer(X)  # checks what came; asks nothing
         again = self._ask(X, b"again")
         alone = self._ask(take_records(X, [0]), b"alone") if self._batch > 1 else first
-        self.contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
-        self.contact |= {"outputs": self.outputs, "reason": None if self.decision is None else self.decision.reason}
-        self.queries = before + self.contact["queries"]
+        contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
+        reason = None if self.decision is None else self.decision.reason
+        self.contact = replace(contact, outputs=self.outputs, reason=reason)
+        self.queries = before + contact.queries
         self._contact_keys, self._first = record_keys(X), (X, first)
         self._note(verified=True)
         return self.contact
 
-    def _recalled(self, X: Records) -> bool:
+    def _recalled(self, X: Records) -> Contact | None:
         """Take up what an earlier run knew of the target, if it answered some of these records."""
-        known, state = self.ledger.fact("contact"), self.ledger.fact("state")
-        if known is None or state is None:
-            return False
-        if not _whole(known, state):
+        noted, state = self.ledger.fact("contact"), self.ledger.fact("state")
+        if noted is None or state is None:
+            return None
+        if not _whole(noted, state):
             raise StoreError(
                 f"what {self.ledger.folder} holds of the target is damaged, or of another version of this program: remove that "
                 "folder to ask again, or choose another --out"
@@ -272,38 +274,39 @@ class Endpoint(Target):
         if len(rows) < len(self._contact_keys):
             rows = [i for key, i in place.items() if self.ledger.has(key)][: self.probes]
         if not rows:
-            return False
+            return None
+        known = Contact(**noted)
         self._first = take_records(X, rows), stacked([self.ledger.known(ours[i]) for i in rows])
         self.contact, self.resumed = known, True
         if self._declared is None and self.decision is None:
-            self.decision = Decision(known.get("outputs") or known["answers"], known.get("reason") or "first contact")
+            self.decision = Decision(noted["outputs"], known.reason or "first contact")
             self._one = self.decision.type in ("labels", "score")
-        self._saw_decimals(known["decimals"])
-        self.queries += known["queries"]
+        self._saw_decimals(known.decimals)
+        self.queries += known.queries
         if state["mixed"]:
             raise TargetError(
                 f"the answers in {self.ledger.folder} are of two models: the target changed while it was asked. Remove that "
                 "folder, or choose another --out, and run again while the model stays as it is"
             )
-        return True
+        return known
 
     def _note(self, *, verified: bool, mixed: bool = False) -> None:
         """Keep what is known of the target, and how many answers there were when it was last seen to be the same."""
         if verified:
             self._verified = self._answered()
         keys = [key.hex() for key in self._contact_keys]
-        self.ledger.note("contact", self.contact)
+        self.ledger.note("contact", None if self.contact is None else asdict(self.contact))
         self.ledger.note("state", {"keys": keys, "verified": self._verified, "mixed": mixed})
 
     def _answered(self) -> int:
         """Return how many records were answered, not counting those that were asked again on purpose."""
         return sum(1 for _ in self.ledger.records())
 
-    def confirm(self, *, resumed: bool = False) -> dict[str, Any]:
+    def confirm(self, *, resumed: bool = False) -> Contact | None:
         """Ask the questions of first contact again, and see that the target is the model that it was then.
 
         After the other records nothing is asked if there were none since the last time. Where the budget is spent, or what
-        is left of it is needed for the records that are missing, that is noted: ``contact["unchanged"]`` is then None.
+        is left of it is needed for the records that are missing, that is noted: ``contact.unchanged`` is then None.
 
         Raises
         ------
@@ -315,29 +318,29 @@ class Endpoint(Target):
 
     def _confirm(self, needed: set[bytes], *, resumed: bool) -> None:
         answered, ledger = self._answered(), self.ledger
-        if self._first is None or (not resumed and answered == self._verified):
+        contact = self.contact
+        if self._first is None or contact is None or (not resumed and answered == self._verified):
             return
         (X, first), left = self._first, ledger.left
         n, missing = len(first), sum(not ledger.has(key) for key in needed)
-        self.contact["unchanged"] = None
-        self.contact["unchanged_reason"] = "the budget left no queries to ask the records of first contact again"
+        reason = "the budget left no queries to ask the records of first contact again"
+        self.contact = replace(contact, unchanged=None, unchanged_reason=reason)
         if left is not None and (left < n or missing <= left < missing + n):
             self._note(verified=False)
             return
-        before = self.contact["queries"]
         where = "" if ledger.folder is None else f": remove {ledger.folder} first, or choose another --out"
         try:
             repeated(
-                self.contact,
+                self,
                 first,
                 lambda: self._ask(X, os.urandom(8)),
                 since="before other records" if resumed else "at the end",
                 advice=f"Keep the model as it is while it is audited, and run again{where}",
             )
         finally:
-            self.queries += self.contact["queries"] - before
-            changed = self.contact["unchanged"] is False
-            done = self.contact["unchanged_reason"] is None and not changed
+            self.queries += self.contact.queries - contact.queries
+            changed = self.contact.unchanged is False
+            done = self.contact.unchanged_reason is None and not changed
             self._note(verified=done, mixed=changed and answered > self._verified)
 
     def _ask(self, X: Records, why: bytes = b"") -> NDArray[Any]:
@@ -556,14 +559,16 @@ def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:
 
 def _whole(known: Any, state: Any) -> bool:
     """Whether what a folder holds of a target has the form in which it was written."""
-    form = {"records": int, "queries": int, "answers": str, "deterministic": bool, "repeat_difference": float | int}
-    form |= {"batch_consistent": bool, "batch_difference": float | int, "later": int}
+    form: dict[str, Any] = {"records": int, "queries": int, "answers": str, "deterministic": bool, "later": int}
+    form |= {"batch_consistent": bool, "batch_difference": float | int, "repeat_difference": float | int}
+    form |= {"decimals": int | None, "later_difference": float | int | None, "unchanged": bool | None}
+    form |= {"unchanged_reason": str | None, "outputs": str, "reason": str | None}
     return (
         isinstance(known, dict)
         and isinstance(state, dict)
-        and all(isinstance(known.get(name), kind) for name, kind in form.items())
-        and known.get("outputs") in get_args(Type)
-        and {"decimals", "later_difference", "unchanged", "unchanged_reason"} <= known.keys()
+        and known.keys() == form.keys()
+        and all(isinstance(known[name], kind) for name, kind in form.items())
+        and known["outputs"] in get_args(Type)
         and isinstance(state.get("verified"), int)
         and isinstance(state.get("mixed"), bool)
         and isinstance(state.get("keys"), list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from miaudit.evidence.answers import (
 )
 from miaudit.seeds import generator
 from miaudit.targets.classes import class_columns, class_numbers, classes_of, trained_classes
-from miaudit.targets.contact import ANEW, findings, repeated
+from miaudit.targets.contact import ANEW, Contact, findings, repeated
 from miaudit.targets.form import array_of, columns_of_frame, texts_in_a_table
 from miaudit.targets.outputs import Outputs, Source
 from miaudit.targets.stages import Stages, stages_of
@@ -104,7 +105,7 @@ class Target:
         Seed of the order in which records are asked about; None: as they are given. An audit gives one, so that a model
         that changes while it is asked changes for members and non-members alike.
     contact
-        What first contact found; empty before it.
+        What first contact found; None before it.
     probes
         Records asked about at first contact.
     resumed
@@ -152,7 +153,7 @@ class Target:
         self.named = columns is not None
         self.stages: Stages | None = None
         self.order: int | None = None
-        self.contact: dict[str, Any] = {}
+        self.contact: Contact | None = None
         self.probes = 5
         self.resumed = False
         self._first: tuple[Any, NDArray[Any]] | None = None  # records of first contact, and the answers to them
@@ -305,17 +306,8 @@ class Target:
                 "the form the model was trained on"
             )
 
-    def make_contact(self, X: Any) -> dict[str, Any]:
+    def make_contact(self, X: Any) -> Contact:
         """Ask about the first few of some records and note what kind of target this is.
-
-        Returns
-        -------
-        dict
-            ``records`` and ``queries`` it took; ``answers``: probabilities, logits, topk or labels; ``decimals``;
-            ``deterministic``: whether the same batch asked twice got the same answers, and ``repeat_difference``, the
-            largest difference; ``batch_consistent`` and ``batch_difference``: whether a record asked alone got the
-            answer it got in the batch; ``later``, how often it was asked again since, ``later_difference``, and
-            ``unchanged``: whether it answered as at first; null where that is not known, with ``unchanged_reason``.
 
         Raises
         ------
@@ -330,7 +322,7 @@ class Target:
         if contact is not None:  # the wrapped target knows what it keeps
             self.resumed = bool(getattr(self._wrapped, "resumed", False))
             self.answer(take_records(X, rows))  # which are kept
-            self.contact = {**contact, "answers": self.kind, "decimals": self.decimals}
+            self.contact = replace(contact, answers=self.kind, decimals=self.decimals)
             return self.contact
         if known is not None:  # it keeps answers: see that those of an earlier run still hold
             before = np.asarray(known(X), bool)
@@ -340,8 +332,8 @@ class Target:
         first, again, alone = self._answer(X, 0), self._anew(X), self._anew(take_records(X, [0]))
         self._first = X, first
         if self.resumed:
-            self.contact = findings(self._anew(X), again, alone, answers=self.kind, decimals=self.decimals)
-            self.contact["queries"] += len(rows)
+            contact = findings(self._anew(X), again, alone, answers=self.kind, decimals=self.decimals)
+            self.contact = replace(contact, queries=contact.queries + len(rows))
         else:
             self.contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
         return self.contact
@@ -354,7 +346,7 @@ class Target:
         finally:
             ANEW.reset(token)
 
-    def confirm(self, *, resumed: bool = False) -> dict[str, Any]:
+    def confirm(self, *, resumed: bool = False) -> Contact | None:
         """Ask the questions of first contact again, see that the target is the model that it was, and return the contact.
 
         Parameters
@@ -367,14 +359,16 @@ class Target:
         TargetError
             If it is another model now.
         """
-        seen = {key: self.contact[key] for key in ("answers", "decimals") if key in self.contact}
-        self.contact |= (self._pass_on("confirm", resumed=resumed) or {}) | seen
-        if self._first is None:
+        contact = self._pass_on("confirm", resumed=resumed)
+        if contact is not None:
+            seen = self.contact or contact
+            self.contact = replace(contact, answers=seen.answers, decimals=seen.decimals)
+        if self._first is None or self.contact is None:
             return self.contact
         X, first = self._first
         try:
             repeated(
-                self.contact,
+                self,
                 first,
                 lambda: self._anew(X),
                 since="before other records" if resumed else "at the end",
@@ -383,8 +377,8 @@ class Target:
             )
         except BudgetError:
             reason = "the budget left no queries to ask the records of first contact again"
-            self.contact |= {"unchanged": None, "unchanged_reason": reason}
-        self.contact |= {"answers": self.kind, "decimals": self.decimals}
+            self.contact = replace(self.contact, unchanged=None, unchanged_reason=reason)
+        self.contact = replace(self.contact, answers=self.kind, decimals=self.decimals)
         return self.contact
 
     def _answer(self, X: Any, start: int) -> NDArray[Any]:
