@@ -18,19 +18,20 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 import miaudit
-from miaudit.auditing.case import case_of_model
+from miaudit.auditing import case_of_model
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.gathering import gather
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.stored import stored_outputs
-from miaudit.auditing.workers import workers_of
+from miaudit.auditing.workers import Workers
+from miaudit.canaries.running import sides_of_plan
 from miaudit.cli import main
 from miaudit.data import Dataset
 from miaudit.data.arrays import from_arrays
 from miaudit.data.disjoint import leave_out_copies
 from miaudit.data.split import given_split
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
-from miaudit.plan import EnginePlan
+from miaudit.plan import Plan
 from miaudit.recipes import Encoded, RegressorRecipe, is_regressor
 from miaudit.report.html import render
 from miaudit.signals import Residual
@@ -103,10 +104,8 @@ def test_stored_signals_of_a_regression_give_what_its_audit_gives(design: Any, t
     model = RandomForestRegressor(6, random_state=0).fit(X[:N], y[:N])
     attacks = ["lira", "lira offline", "calibration", "attack-p", "rmia", "ratio", "quantile"]
     parts = sides(X, y).values()
-    case = case_of_model(
-        model, *parts, recipe=None, shadows=6, seed=4, title="", attack={}, attacks=attacks, design=design
-    )
-    workers = workers_of(EnginePlan(), start=0.0, jobs=0)  # type: ignore[call-arg]
+    case = case_of_model(model, *parts, shadows=6, seed=4, attacks=attacks, design=design)
+    workers = Workers(0, None, None)
     measured = gather(case, Store(tmp_path), workers, clock=Clock(), tell=lambda text, progress: None)
     own, direct = measured.evidence
     population = own.population
@@ -225,6 +224,11 @@ def test_what_only_classifiers_do_is_refused_before_anything_is_trained(
     with pytest.raises(MiauditError, match=message):
         miaudit.audit(document, jobs=0, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_canaries_are_planted_in_data_of_classes(table: Path) -> None:
+    with pytest.raises(PlanError, match=r"recipe\.task: is a regression; canaries are planted in data of classes"):
+        sides_of_plan(Plan.of(plan(table)))
 
 
 @pytest.mark.parametrize(
