@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from inspect import getdoc
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from miaudit.attacks import ATTACKS
 from miaudit.data import NAMED
 from miaudit.plan import HTTPPlan, Plan, ServicePlan, Step
 from miaudit.plan.sections import Names, Section
@@ -17,7 +19,7 @@ from miaudit.recipes.network import PRESETS, Network
 PAGE = Path(__file__).with_name("plans.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table"}
-WORDS |= {Step: "table", ServicePlan: "table"}
+WORDS |= {Step: "table", ServicePlan: "table", Any: "import path"}
 NAMES = {"file": "path", "function": "`file.py:name`", "class": "import path", "scheduler": "text"}
 SECTIONS = {n: f.annotation for n, f in Plan.model_fields.items() if f.annotation in Section.__subclasses__()}
 SECTIONS |= {"http": HTTPPlan}
@@ -57,11 +59,33 @@ def _keys(model: Any) -> str:
 
 
 def _options(cls: Any) -> str:
+    return _table(("key", "type", "default", "meaning"), *_rows(cls))
+
+
+def _rows(cls: Any) -> list[tuple[str, ...]]:
     rows, kinds = [], {name: _kind(hint) for name, hint in get_type_hints(cls).items()}
     for heads, text in re.findall(r"^(\w[\w, ]*)\n((?:    .*\n?)+)", getdoc(cls) or "", re.MULTILINE):
         of = [(f"`{n}`", kinds[n], _toml(getattr(cls(), n))) for n in heads.split(", ") if n in kinds]
-        rows += [(*map(", ".join, zip(*of, strict=True)), " ".join(text.split()).replace("``", "`"))] if of else []
-    return _table(("key", "type", "default", "meaning"), *rows)
+        rows += (
+            [
+                (
+                    *map(", ".join, zip(*of, strict=True)),
+                    re.sub(r":\w+:(?=`)", "", " ".join(text.split())).replace("``", "`"),
+                )
+            ]
+            if of
+            else []
+        )
+    return rows
+
+
+def _attacks() -> str:
+    """Return the options of every attack that has some."""
+    rows = [("attack", "key", "type", "default", "meaning")]
+    for name, cls in ATTACKS.items():
+        own = _rows(cls) if fields(cls) else []  # type: ignore[arg-type]
+        rows += [(f"`{name}`" if i == 0 else "", *row) for i, row in enumerate(own)]
+    return _table(*rows)
 
 
 def tables() -> dict[str, str]:
@@ -75,7 +99,7 @@ def tables() -> dict[str, str]:
         files = f"{', '.join(f'`{file}`' for file in info.files)} ({info.layout})" if info.files else "-"
         named.append((f"`{name}`", info.description, files, options or "-"))
     made = {name: _keys(model) for name, model in {"plan": Plan, **SECTIONS, "step": Step}.items()}
-    made |= {"network": _options(Network)}
+    made |= {"network": _options(Network), "attacks": _attacks()}
     return made | {"presets": _table(*presets), "named": _table(*named)}
 
 

@@ -99,11 +99,10 @@ def test_a_target_that_saw_neither_side_comes_out_at_chance():
             nonmembers=side(order[300:]),
             population=side(POPULATION[300:]),
             shadows=2,
-            attack={"variant": "pooled"},
-            attacks=["shokri"],
+            attacks=[{"name": "shokri", "variant": "pooled"}],
             seed=seed,
         )
-        auc = result.attack("shokri").auc
+        auc = result.attack("shokri pooled").auc
         values.append(auc.value)
         excluded += not auc.low <= 0.5 <= auc.high
     assert abs(np.mean(values) - 0.5) < 4 * 0.0236 / np.sqrt(12)  # sd of an AUC of 300 against 300 at chance
@@ -266,7 +265,14 @@ def test_the_notebook_view_is_compact(whole):
         ({"shadows": 0}, PlanError, "shadows: must be a whole number from 1"),
         ({"jobs": -1}, PlanError, "jobs: must be a whole number from 0"),
         ({"population": side(POPULATION[:1])}, DataError, "population has 1"),
-        ({"attack": {"hiden": 3}}, PlanError, "hiden"),
+        ({"attack": {"hidden": 3}}, PlanError, r"attack: .* now: attacks=\[{'name': 'shokri', 'hidden': 3}\]"),
+        (
+            {"attacks": [{"name": "shokri", "hiden": 3}]},
+            PlanError,
+            r"attacks.0.hiden: unknown key; did you mean 'hidden'\?",
+        ),
+        ({"attacks": [{"name": "shokri", "hidden": "3"}]}, PlanError, r"attacks.0.hidden: .* valid integer; got '3'"),
+        ({"attacks": [{"name": "shokri", "hidden": 0}]}, PlanError, r"attacks.0.hidden: must be at least 1, got 0"),
         ({"recipe": 3}, PlanError, "does not say how"),
     ],
 )

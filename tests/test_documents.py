@@ -333,13 +333,12 @@ JSON = [name for name, kept in READ.items() if kept.file.endswith(".json")]
 PLAN = {
     "title": "a",
     "seed": 3,
-    "attacks": ["lira", {"name": "shokri", "epochs": 3}],
+    "attacks": ["lira", {"name": "shokri", "epochs": 3, "learning_rate": 0.1, "l2": 0.1}],
     "data": {"name": "digits", "options": {}, "slices": []},
     "split": {"members": 20, "nonmembers": 20, "outside": 3},
     "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": 3}, "steps": []},
     "shadows": {"count": 4, "train": 10, "test": 10},
     "synthesis": {"records": 5, "rate": 0.1},
-    "attack": {"epochs": 3, "learning_rate": 0.1, "l2": 0.1},
     "figures": {"delta": 1e-5},
     "engine": {"jobs": 0, "time_limit": 3.0},
 }

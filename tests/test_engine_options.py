@@ -24,9 +24,10 @@ PLAN: dict[str, Any] = {
     "split": {"members": 100},
     "recipe": {"network": {"hidden": [8], "epochs": 6}},
     "shadows": {"count": 10},
-    "attack": {"epochs": 2},
+    "attacks": [{"name": "shokri", "epochs": 2}],
 }
 TOML = """
+attacks = [{ name = "shokri", epochs = 2 }]
 [data]
 name = "digits"
 [split]
@@ -36,8 +37,6 @@ hidden = [8]
 epochs = 6
 [shadows]
 count = 10
-[attack]
-epochs = 2
 """
 
 

@@ -57,7 +57,7 @@ CALLS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "step": lambda folder: {
         "recipe": {"estimator": TREE, "steps": [{"class": "subprocess.Popen", "params": boom(folder)}]}
     },
-    "attack": lambda folder: {"attack": {"estimator": "subprocess.Popen", "params": boom(folder)}},
+    "attack": lambda folder: {"attacks": [{"name": "shokri", "estimator": "subprocess.Popen", "params": boom(folder)}]},
     "function of a file": lambda folder: {"recipe": {"function": str(folder / "own.py:build")}},
     "module": lambda folder: target(module=str(folder / "own.py:build")),
     "signature": lambda folder: url(sign=str(folder / "own.py:build")),

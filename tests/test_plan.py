@@ -97,8 +97,7 @@ def test_the_schema_of_plans_is_published():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"attack": {"params": {"a": 1}}}, "attack: params are those of estimator"),
-        ({"attack": {"hiden": 3}}, "attack.hiden: unknown key; did you mean 'hidden'?"),
+        ({"attack": {"hidden": 3}}, 'stand in the list of attacks now: attacks = [{ name = "shokri", hidden = 3 }]'),
         ({"shadows": {"count": 3, "minimum": 4}}, "minimum is 4, more than the 3 shadow models"),
         ({"data": {"name": "digits", "group": "g"}}, "group belong to files"),
         ({"data": {"path": "a.csv", "options": {"a": "b"}}}, "options belong to name"),

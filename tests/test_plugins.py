@@ -14,7 +14,6 @@ from click.testing import CliRunner
 
 import miaudit
 from miaudit.attacks.choice import chosen_attacks, class_of, further_attacks
-from miaudit.attacks.shokri import Shokri
 from miaudit.cli import main
 from miaudit.errors import PlanError
 from miaudit.plugins import plugin, plugins
@@ -156,14 +155,14 @@ def test_the_list_of_attacks_has_those_of_packages_and_tells_of_broken_ones_in_o
 )
 def test_a_broken_plug_in_is_one_line_that_names_its_package(installed, name, problem):
     with pytest.raises(PlanError, match=problem):
-        chosen_attacks([name], Shokri())
+        chosen_attacks([name])
 
 
 def test_options_of_a_plug_in_are_checked_as_ours_are(installed):
     with pytest.raises(PlanError, match=r"attacks.0.powr: unknown key; did you mean 'power'\?"):
-        chosen_attacks([{"name": "margin", "powr": 2}], Shokri())
+        chosen_attacks([{"name": "margin", "powr": 2}])
     with pytest.raises(PlanError, match=r"attacks.0.power: .*got 'much'"):
-        chosen_attacks([{"name": "margin", "power": "much"}], Shokri())
+        chosen_attacks([{"name": "margin", "power": "much"}])
     with pytest.raises(PlanError, match=r"'centroids' of miaudit-example 1.0 refuses its parameters {'sharp': 1}"):
         recipe_of_plugin("centroids", {"sharp": 1})
     with pytest.raises(PlanError, match=r"unknown format 'pipe'; did you mean 'pipes'\?"):
@@ -194,8 +193,7 @@ def test_nothing_of_a_package_is_imported_before_it_is_named(installed):
     code = (
         "import sys; import miaudit.cli\n"
         "from miaudit.attacks.choice import chosen_attacks\n"
-        "from miaudit.attacks.shokri import Shokri\n"
-        "chosen_attacks(['lira', {'name': 'rmia', 'mode': 'online'}], Shokri())\n"
+        "chosen_attacks(['lira', {'name': 'rmia', 'mode': 'online'}])\n"
         "assert not [name for name in sys.modules if name.startswith('miaudit_example')]\n"
     )
     subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(installed)!r})\n{code}"], check=True)

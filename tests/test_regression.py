@@ -236,7 +236,6 @@ def test_canaries_are_planted_in_data_of_classes(table: Path) -> None:
     [
         ({"outputs": "logits"}, "outputs: says of classes|outputs: .*has none"),
         ({"columns": ["a", "b"]}, "columns: .*has none"),
-        ({"attack": {"hidden": 8}}, "attack: .*has none"),
         ({"attacks": "gap"}, "gap cannot attack a regression"),
         ({"task": "sorting"}, "task: must be one of classification, regression"),
         ({"residual": "cubic"}, "residual: must be one of absolute, squared, log"),

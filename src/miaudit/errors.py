@@ -17,7 +17,8 @@ defect of miaudit, with which the command line ends in 70.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from miaudit.visible import visible
 
@@ -49,6 +50,32 @@ class PlanError(MiauditError):
         if len(lines) > 1:
             lines = [f"{len(lines)} problems in the plan", *(f"  {line}" for line in lines)]
         Exception.__init__(self, "\n".join(lines))
+
+    def within(self, path: str) -> list[tuple[str, str]]:
+        """Return the problems as those of a section, whose path is put before theirs."""
+        return [(".".join(part for part in (path, below) if part), text) for below, text in self.problems]
+
+
+@contextmanager
+def section(path: str, problems: list[tuple[str, str]] | None = None) -> Iterator[None]:
+    """Put the path of a section before those of the problems that a block finds.
+
+    Parameters
+    ----------
+    problems
+        A list that collects them; default: they are raised.
+
+    Raises
+    ------
+    PlanError
+        If the block does, and nothing collects its problems.
+    """
+    try:
+        yield
+    except PlanError as error:
+        if problems is None:
+            raise PlanError(error.within(path)) from error
+        problems += error.within(path)
 
 
 class DataError(MiauditError):

@@ -99,8 +99,7 @@ def test_an_audit_on_a_cluster_ends_with_the_document_of_a_local_one(tmp_path, c
             "split": {"members": 60, "nonmembers": 60},
             "recipe": {"estimator": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 5}},
             "shadows": {"count": 4},
-            "attack": {"epochs": 2},
-            "attacks": ["shokri", "threshold"],
+            "attacks": [{"name": "shokri", "epochs": 2}, "threshold"],
             **options.pop("plan", {}),
         }
         miaudit.audit(plan, out=tmp_path / name, **options)

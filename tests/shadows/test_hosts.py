@@ -20,6 +20,7 @@ pytestmark = pytest.mark.hosts
 
 PLAN = """
 seed = 3
+attacks = [{ name = "shokri", epochs = 2 }]
 [data]
 name = "digits"
 [split]
@@ -28,8 +29,6 @@ members = 100
 function = "patient.py:build"
 [shadows]
 count = 16
-[attack]
-epochs = 2
 """
 PATIENT = """
 import time

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, Shokri, attack_name
-from miaudit.errors import PlanError, nearest
+from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, attack_name
+from miaudit.errors import PlanError, nearest, section
 from miaudit.plugins import Plugin, plugin, plugins
 
 
-def shokri_of(options: Mapping[str, Any]) -> Shokri:
-    """Return the 2017 attack with these options, or raise a PlanError that names what is wrong with them."""
-    known = tuple(Shokri.__dataclass_fields__)
-    refuse_unknown(options, known, "attack")
-    try:
-        return Shokri(**options)
-    except TypeError as error:
-        raise PlanError([("attack", f"a value has the wrong type: {error}")]) from error
-
-
-def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack], shokri: Shokri) -> tuple[Attack, ...]:
+def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack]) -> tuple[Attack, ...]:
     """Return the attacks that a list of names, tables of a name and options, or attacks asks for.
 
     A name is that of an attack, of one of its usual configurations, such as ``lira offline``, or of an attack that an installed
-    package declares; ``shokri`` is the one given.
+    package declares.
 
     Raises
     ------
@@ -35,53 +26,46 @@ def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack], sh
         With every name and option that is not known and the nearest that is, or if an attack is asked for twice.
     """
     entries = [entries] if isinstance(entries, str) else entries
-    known = {attack_name(attack): attack for attack in (*USUAL, *NAMED)} | {
-        name: cls() for name, cls in ATTACKS.items()
-    }
-    known["shokri"] = shokri
-    found: list[Attack] = []
+    chosen: list[Attack] = []
     problems: list[tuple[str, str]] = []
     for i, entry in enumerate(entries):
-        path = f"attacks.{i}"
-        try:
-            attack = entry if isinstance(entry, Attack) else _chosen(entry, known, path)
-        except PlanError as error:
-            problems += [(where or path, what) for where, what in error.problems]
-            continue
-        if attack_name(attack) in map(attack_name, found):
-            problems.append((path, f"{attack_name(attack)} is in the list twice; leave one out, or change an option"))
-        found.append(attack)
+        with section(f"attacks.{i}", problems):
+            attack = entry if isinstance(entry, Attack) else _chosen(entry)
+            if attack_name(attack) in map(attack_name, chosen):
+                raise PlanError(f"{attack_name(attack)} is in the list twice; leave one out, or change an option")
+            chosen.append(attack)
     if problems:
         raise PlanError(problems)
-    return tuple(found)
+    return tuple(chosen)
 
 
-def _chosen(entry: str | Mapping[str, Any], known: Mapping[str, Attack], path: str) -> Attack:
-    if isinstance(entry, str):
-        name, names = entry, tuple(known)
-    elif isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-        name, names = entry["name"], tuple(ATTACKS)
-    else:
-        raise PlanError([(path, f"must be a name, or a table with a name and options; got {entry!r}")])
-    if isinstance(entry, str) and name in names:
-        return known[name]
-    kind = ATTACKS[name] if name in names else class_of(plugin("attacks", name, known=names))
-    options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
-    refuse_unknown(options, tuple(f.name for f in fields(kind)), path)  # type: ignore[arg-type]
+def _chosen(entry: str | Mapping[str, Any]) -> Attack:
+    names = {attack_name(attack): attack for attack in (*USUAL, *NAMED)}
+    if isinstance(entry, str) and entry in names:
+        return names[entry]
+    name = entry if isinstance(entry, str) else entry.get("name") if isinstance(entry, Mapping) else None
+    if not isinstance(name, str):
+        raise PlanError(f"must be a name, or a table with a name and options; got {entry!r}")
+    known = tuple(dict.fromkeys((*names, *ATTACKS))) if isinstance(entry, str) else tuple(ATTACKS)
+    kind = ATTACKS[name] if name in ATTACKS else class_of(plugin("attacks", name, known=known))
+    options = {} if isinstance(entry, str) else {key: _plain(value) for key, value in entry.items() if key != "name"}
+    refuse_unknown(options, [each.name for each in fields(kind)])  # type: ignore[arg-type]
+    hints, problems = get_type_hints(kind, include_extras=True), list[tuple[str, str]]()
+    for key, value in options.items():
+        try:
+            TypeAdapter(hints[key]).validate_python(value, strict=True)
+        except ValidationError as error:
+            problems += [(key, f"{each['msg'][0].lower()}{each['msg'][1:]}; got {value!r}") for each in error.errors()]
+    if problems:
+        raise PlanError(problems)
     try:
-        return TypeAdapter(kind).validate_python(options)
-    except ValidationError as error:
-        raise PlanError(
-            [
-                (
-                    ".".join(map(str, (path, *each["loc"]))),
-                    f"{each['msg'][0].lower()}{each['msg'][1:]}; got {each['input']!r}",
-                )
-                for each in error.errors()
-            ]
-        ) from None
+        return kind(**options)
     except PlanError as error:
-        raise PlanError([(path, text) for _, text in error.problems]) from None
+        raise PlanError([(path.removeprefix(f"{name}."), text) for path, text in error.problems]) from None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def class_of(declared: Plugin) -> type[Attack]:
@@ -121,12 +105,12 @@ def further_attacks() -> tuple[list[tuple[str, Attack]], list[str]]:
     return there, problems
 
 
-def refuse_unknown(given: Iterable[str], known: Sequence[str], path: str) -> None:
+def refuse_unknown(options: Iterable[str], known: Sequence[str]) -> None:
     """Raise a PlanError that lists every unknown key with the nearest known one."""
     problems = []
-    for key in given:
+    for key in options:
         if key not in known:
             hint = nearest(key, known, cutoff=0.5) or f"allowed here: {', '.join(known)}"
-            problems.append((f"{path}.{key}", f"unknown key; {hint}"))
+            problems.append((key, f"unknown key; {hint}"))
     if problems:
         raise PlanError(problems)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.threshold import best_threshold
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, section
 from miaudit.evidence import Bools, Evidence
 from miaudit.evidence.questions import Question, Votes, Walk
 
@@ -64,13 +64,11 @@ class LabelOnly(Attack):
     needs: ClassVar[frozenset[str]] = frozenset({"classes", "probes"})
 
     def __post_init__(self) -> None:
-        problems = []
+        problems: list[tuple[str, str]] = []
         if self.kind not in get_args(Kind):
             problems.append(("kind", f"must be one of {', '.join(get_args(Kind))}; got {self.kind!r}"))
-        try:
+        with section("", problems):
             Votes(self.queries, self.noise, self.mirror)  # the limits of both kinds
-        except PlanError as error:
-            problems += error.problems
         if problems:
             raise PlanError(problems)
 

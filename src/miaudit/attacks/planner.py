@@ -94,15 +94,15 @@ def attack_name(attack: Attack) -> str:
     return " ".join(words)
 
 
-def with_floors(attacks: Sequence[Attack] | None, shokri: Attack | None = None) -> list[Attack]:
+def with_floors(attacks: Sequence[Attack] | None) -> list[Attack]:
     """Return the attacks that were asked for, or all, in the order of a result.
 
-    The loss threshold and the gap attack stand beside any. ``shokri`` is the 2017 attack with the options it is to have.
+    The loss threshold and the gap attack stand beside any.
     """
-    shokri, floors = shokri or Shokri(), [Threshold(), Gap()]
+    floors = [Threshold(), Gap()]
     if attacks is not None:
         return [*attacks, *floors]
-    return [shokri, *floors, *(each for each in USUAL if not isinstance(each, Shokri))]
+    return [Shokri(), *floors, *(each for each in USUAL if not isinstance(each, Shokri))]
 
 
 def plan_attacks(

@@ -62,8 +62,6 @@ def audit(
         How to train shadow models; default: clones of the model, if it is a scikit-learn estimator.
     shadows
         Number of shadow models.
-    attack
-        Options of `miaudit.attacks.Shokri`.
     attacks
         Which attacks to run: names as `miaudit attacks` lists them, tables such as ``{"name": "lira", "variance":
         "pooled"}``, or attacks. Default: all that can be run. The loss threshold and the gap attack run beside any.

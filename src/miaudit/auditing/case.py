@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks import Attack, Shokri
+from miaudit.attacks import Attack
 from miaudit.data import Dataset, Split, leave_out_copies
 from miaudit.findings import UnitName
 from miaudit.plan import EnginePlan, FiguresPlan, ShadowPlan, SplitPlan, SynthesisPlan, section_of
@@ -48,7 +48,6 @@ class Case:
     figures: FiguresPlan = field(default_factory=lambda: section_of(FiguresPlan, {}))
     synthesis: SynthesisPlan = field(default_factory=lambda: section_of(SynthesisPlan, {}))
     engine: EnginePlan = field(default_factory=lambda: section_of(EnginePlan, {}))
-    shokri: Shokri = field(default_factory=Shokri)  # the 2017 attack with its options
     attacks: tuple[Attack, ...] | None = None  # None: all that can be run
     unit: UnitName | None = None  # what is counted; None: people where they are known
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)  # (n_records,) each

@@ -25,7 +25,7 @@ def conclude(measured: Measured) -> Result:
     evidence = measured.evidence.own
     with measured.origin.clock.stage("attacks"), one_thread():
         unit = _unit(measured)
-        planned = {_name(each.attack, measured): each for each in _planned(measured)}
+        planned = {attack_name(each.attack): each for each in _planned(measured)}
         correct = evidence.predicted == evidence.audited_labels if measured.of_classes else None
         blind = _blind(measured, unit)
         findings = _findings(measured, planned, blind, unit)
@@ -58,7 +58,7 @@ def _unit(measured: Measured) -> Unit:
 def _planned(measured: Measured) -> list[Planned]:
     """Return the attacks asked for, or all; the floors stand beside any. And which of them can be run."""
     own, direct = measured.evidence
-    attacks = with_floors(measured.attacks, measured.shokri)
+    attacks = with_floors(measured.attacks)
     asked = [question for each in measured.attacks or () for question in each.questions]
     return plan_attacks(
         measured.target.capability,
@@ -69,12 +69,8 @@ def _planned(measured: Measured) -> list[Planned]:
         trace=own.trace is not None,
         features=own.features is not None and own.population is not None and own.population.features is not None,
         probes={question.kind for question in asked if str(question) in measured.probes},
-        attacks=list({_name(each, measured): each for each in attacks}.values()),
+        attacks=list({attack_name(each): each for each in attacks}.values()),
     )
-
-
-def _name(attack: Attack, measured: Measured) -> str:
-    return "shokri" if attack == measured.shokri else attack_name(attack)  # its options may have a section of their own
 
 
 def _blind(measured: Measured, unit: Unit) -> BlindControl:

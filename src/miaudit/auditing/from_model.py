@@ -9,7 +9,7 @@ from inspect import Parameter
 from typing import Any, get_args
 
 from miaudit.attacks import Attack
-from miaudit.attacks.choice import chosen_attacks, shokri_of
+from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.case import Case, apart, odd_classes, order_taken
 from miaudit.auditing.regression import refuse_attacks
 from miaudit.data import Dataset, from_sides, given_split, groups_of_sides, near_names
@@ -18,7 +18,7 @@ from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, nearest
 from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
-from miaudit.plan import FiguresPlan, ShadowPlan, SplitPlan, section_of
+from miaudit.plan import FiguresPlan, ShadowPlan, SplitPlan, moved, section_of
 from miaudit.plan.sections import Section
 from miaudit.recipes import Task, as_recipe, is_regressor
 from miaudit.signals import ResidualForm
@@ -44,7 +44,6 @@ def case_of_model(
     shadows: int = 20,
     seed: int = 0,
     title: str = "Membership inference audit",
-    attack: Mapping[str, Any] | None = None,
     attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
     outputs: Type | None = None,
     columns: Sequence[Any] | None = None,
@@ -58,7 +57,7 @@ def case_of_model(
 
     Parameters
     ----------
-    model, members, nonmembers, population, recipe, shadows, seed, title, attack, attacks, outputs, columns, groups, unit
+    model, members, nonmembers, population, recipe, shadows, seed, title, attacks, outputs, columns, groups, unit
     task, residual
         As of `miaudit.audit`.
     options
@@ -76,18 +75,17 @@ def case_of_model(
     sections = _sections({"count": shadows} | options)
     sides = {"members": members, "nonmembers": nonmembers, "population": population}
     _refuse_missing_sides(sides)
-    shokri = shokri_of(attack or {})
-    chosen = None if attacks is None else chosen_attacks(attacks, shokri)
+    chosen = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
     if task == "regression":
-        _refuse_options(residual, outputs=outputs, columns=columns, attack=attack)
+        _refuse_options(residual, outputs=outputs, columns=columns)
         refuse_attacks(chosen, residual)
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
     labels: Labels = "values" if task == "regression" else "codes"
     dataset, index = _dataset(sides, names, groups, numbered=columns is not None, labels=labels)
     split = given_split(dataset, *index, by_group=False if unit == "record" else None)
     target = _target(model, dataset, names, outputs=outputs, columns=columns)
-    asked = {"seed": seed, "attack": attack or {}, "outputs": outputs, "unit": unit, "columns": columns}
+    asked = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
     asked |= {"task": task, "residual": residual} if task == "regression" else {}
     return Case(
         title=title,
@@ -98,7 +96,6 @@ def case_of_model(
         target=target,
         document=_document(asked, sections, chosen),
         **sections,
-        shokri=shokri,
         attacks=chosen,
         residual=residual,
         unit=unit,
@@ -123,7 +120,7 @@ def task_of(model: Any, recipe: Any, task: Task | None) -> Task:
 def _refuse_options(residual: Any, **options: Any) -> None:
     """Refuse options that say of classes what a regression has not."""
     problems = [
-        (name, "says how answers about classes are read, or attacked; a regression has none: leave it out")
+        (name, "says how answers about classes are read; a regression has none: leave it out")
         for name, value in options.items()
         if value
     ]
@@ -153,6 +150,8 @@ def _sections(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections of a plan that keywords are keys of."""
     known = signature().parameters
     for key in options:
+        if sentence := moved(key, options[key], call=True):
+            raise PlanError([(key, sentence)])
         if key not in known and key != "count":
             raise TypeError(f"miaudit.audit takes no {key!r}; {nearest(key, known) or f'it takes {sorted(known)}'}")
     return {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from miaudit.attacks.choice import chosen_attacks, refuse_unknown, shokri_of
+from miaudit.attacks.choice import chosen_attacks, refuse_unknown
 from miaudit.auditing.case import Case, apart, odd_classes, order_taken
 from miaudit.auditing.regression import refuse_attacks, refuse_unfit
 from miaudit.auditing.workers import Engine
@@ -25,7 +24,7 @@ from miaudit.data import (
     slices_of,
 )
 from miaudit.documents import plain
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, section
 from miaudit.plan import Plan, RecipePlan, plan_of
 from miaudit.plan.permissions import Permissions
 from miaudit.plugins import plugin
@@ -82,15 +81,13 @@ def case_of_plan(
         refuse_unfit(plan)
     if engine is not None:
         engine.reach(plan.engine)
+    attacks = None if plan.attacks is None else chosen_attacks(_with_estimators(plan.attacks, permissions))
     estimators, endpoint = _estimators(plan, permissions), _endpoint(plan)
     dataset, split = _data(plan, data_folder)
     split = apart(dataset, split, plan.shadows, seed=plan.seed)
     recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
     _refuse_missing(plan.recipe, dataset, estimators.get("recipe"))
     target = _target(plan, dataset, recipe, permissions, estimators.get("target"), endpoint)
-    options = plan.attack.model_dump(exclude={"estimator", "params"})
-    shokri = shokri_of(options | ({"estimator": estimators["attack"]} if "attack" in estimators else {}))
-    attacks = None if plan.attacks is None else chosen_attacks(plan.attacks, shokri)
     if plan.recipe.task == "regression":
         refuse_attacks(attacks, plan.recipe.residual)
     return Case(
@@ -106,7 +103,6 @@ def case_of_plan(
         figures=plan.figures,
         synthesis=plan.synthesis,
         engine=plan.engine,
-        shokri=shokri,
         attacks=attacks,
         residual=plan.recipe.residual,
         unit=plan.data.unit,
@@ -192,26 +188,32 @@ def _reading(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _with_estimators(entries: Sequence[str | dict[str, Any]], permissions: Permissions) -> list[Any]:
+    """Return the entries of ``attacks``, with estimators in the place of their import paths and parameters."""
+    made: list[Any] = list(entries)
+    for i, entry in enumerate(entries):
+        if isinstance(entry, dict) and isinstance(entry.get("estimator"), str):
+            options = {"params": {}, **entry}
+            path, params = options["estimator"], options.pop("params")
+            with section(f"attacks.{i}.estimator"):
+                made[i] = options | {"estimator": named_estimator(path, params, allow_code=permissions.allow_code)}
+    return made
+
+
 def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
     """Return the estimators and plug-ins that a plan names, made before any record is read."""
-    made, problems = {}, []
-    ways: tuple[tuple[str, str | None, dict[str, Any], Callable[[str, dict[str, Any]], Any]], ...] = (
-        ("recipe", plan.recipe.plugin, plan.recipe.params, partial(recipe_of_plugin, task=plan.recipe.task)),
-        ("target", plan.target.plugin, plan.target.params, lambda name, params: plugin("targets", name).make(params)),
-    )
-    for section, name, params, make in ways:
-        if name is not None:
-            try:
-                made[section] = make(name, params)
-            except PlanError as error:
-                problems += [(f"{section}.plugin", text) for _, text in error.problems]
-    for section, of in (("recipe", plan.recipe), ("attack", plan.attack)):
-        if of.estimator is not None:
-            steps = [(step.class_, step.params) for step in getattr(of, "steps", ())]
-            try:
-                made[section] = named_estimator(of.estimator, of.params, steps, allow_code=permissions.allow_code)
-            except PlanError as error:
-                problems += [(section, text) for _, text in error.problems]
+    made: dict[str, Any] = {}
+    problems: list[tuple[str, str]] = []
+    recipe, target = plan.recipe, plan.target
+    with section("recipe" if recipe.plugin is None else "recipe.plugin", problems):
+        if recipe.estimator is not None:
+            steps = [(step.class_, step.params) for step in recipe.steps]
+            made["recipe"] = named_estimator(recipe.estimator, recipe.params, steps, allow_code=permissions.allow_code)
+        elif recipe.plugin is not None:
+            made["recipe"] = recipe_of_plugin(recipe.plugin, recipe.params, task=recipe.task)
+    with section("target.plugin", problems):
+        if target.plugin is not None:
+            made["target"] = plugin("targets", target.plugin).make(target.params)
     if problems:
         raise PlanError(problems)
     return made
@@ -222,22 +224,18 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
     encode = plan.encode is True if foreign else plan.encode is not False
     if plan.network is not None:
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plan.network.items()}
-        refuse_unknown(options, ("preset", *Network.__dataclass_fields__), "recipe.network")
-        preset = options.pop("preset", None)
-        try:
-            recipe: Recipe = Network(**options) if preset is None else Network.preset(preset, **options)
-        except TypeError as error:
-            raise PlanError([("recipe.network", str(error).replace("Network.__init__() ", ""))]) from error
-        except PlanError as error:
-            problems = [(f"recipe.network.{path}" if path else "recipe.network", text) for path, text in error.problems]
-            raise PlanError(problems) from error
+        with section("recipe.network"):
+            refuse_unknown(options, ("preset", *Network.__dataclass_fields__))
+            recipe: Recipe = _network(**options)
         encode = encode and dataset.schema.shape is None
     elif plan.function is not None:
         recipe = as_recipe(estimator_from_function(plan.function), task=plan.task)
     elif plan.service is not None:
-        recipe = _service(plan.service.model_dump(exclude_unset=True))
+        with section("recipe.service"):
+            recipe = _service(plan.service.model_dump(exclude_unset=True))
     elif plan.standin is not None:
-        recipe = standin(plan.standin, plan.params)
+        with section("recipe.params"):
+            recipe = standin(plan.standin, plan.params)
     else:
         recipe = as_recipe(estimator, task=plan.task)
     if hasattr(recipe, "weight_shapes") and not encode:
@@ -246,17 +244,22 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
     return recipe if transformer is None else Encoded(recipe, transformer)
 
 
-def _service(options: dict[str, Any]) -> ServiceRecipe:
-    refuse_unknown(options, tuple(ServiceRecipe.__dataclass_fields__), "recipe.service")
-    if "train" not in options:
-        raise PlanError([("recipe.service.train", "missing: the address that starts a training")])
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+def _network(*, preset: str | None = None, **options: Any) -> Network:
     try:
-        return ServiceRecipe(**given)
-    except PlanError as error:
-        raise PlanError([(f"recipe.service.{path}".rstrip("."), text) for path, text in error.problems]) from error
+        return Network(**options) if preset is None else Network.preset(preset, **options)
+    except TypeError as error:
+        raise PlanError(str(error).replace("Network.__init__() ", "")) from error
+
+
+def _service(options: dict[str, Any]) -> ServiceRecipe:
+    refuse_unknown(options, tuple(ServiceRecipe.__dataclass_fields__))
+    if "train" not in options:
+        raise PlanError([("train", "missing: the address that starts a training")])
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    try:
+        return ServiceRecipe(**values)
     except (TypeError, AttributeError, ValueError, KeyError, OverflowError) as error:
-        raise PlanError([("recipe.service", f"a value has the wrong type: {error}")]) from error
+        raise PlanError(f"a value has the wrong type: {error}") from error
 
 
 def _target(

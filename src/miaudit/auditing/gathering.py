@@ -194,7 +194,6 @@ def _measured(
         shadows=_shadows(case, pool, trained),
         origin=_origin(case, pool, trained, clock),
         attacks=case.attacks,
-        shokri=case.shokri,
         operating=Operating(**case.figures.model_dump()),
         unit=case.unit,
         contents=dataset.take(audited).contents,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks import Attack, Shokri
+from miaudit.attacks import Attack
 from miaudit.auditing.provenance import Origin
 from miaudit.data import Copies, Features
 from miaudit.evidence import Bools, Capability, Ints, Probes
@@ -92,7 +92,6 @@ class Measured:
     shadows: ShadowFacts
     origin: Origin
     attacks: tuple[Attack, ...] | None = None  # what to run; None: all that can be
-    shokri: Shokri = field(default_factory=Shokri)  # the 2017 attack with the options it is to have
     operating: Operating = OPERATING
     unit: UnitName | None = None  # what is counted; None: people where the evidence knows them
     countable: Bools | None = None  # (n,) which records may be counted, None: all; others have copies on another side

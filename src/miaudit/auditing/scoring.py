@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from miaudit.attacks import Attack, Shokri
+from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
@@ -68,7 +68,7 @@ def score(
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
     options = {"threshold": operating.threshold, "delta": operating.delta, "unit": unit}
     hashes, plan = {"outputs": stored.sha256 or None}, {"call": "miaudit score", **options}
-    chosen = None if attacks is None else chosen_attacks(attacks, Shokri())
+    chosen = None if attacks is None else chosen_attacks(attacks)
     parts = {"seeds": {"root": seed}, "hashes": hashes, "plan": plan}
     measured = replace(
         _measured(stored, seed, Origin(clock, parts, things=chosen or ())),

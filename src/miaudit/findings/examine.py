@@ -237,5 +237,6 @@ def _nulls(trials: Sequence[Trial], member: Bools, seed: int, unit: Unit) -> lis
         for trial in learning
     ]
     return sorted(
-        (null for null in found if null is not None), key=lambda null: (null.at_chance, null.attack != "shokri")
+        (null for null in found if null is not None),
+        key=lambda null: (null.at_chance, null.attack.split()[0] != "shokri"),
     )

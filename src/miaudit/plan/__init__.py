@@ -334,33 +334,6 @@ class SynthesisPlan(Section):
         return self
 
 
-class AttackPlan(Section):
-    """Options of the 2017 attack."""
-
-    variant: Literal["per-class", "pooled"] = Field(
-        "per-class", description="one attack model per class, or one for all"
-    )
-    features: Literal["probabilities", "log-probabilities", "sorted"] = Field(
-        "probabilities", description="what the attack model reads; the paper's are the probabilities in class order"
-    )
-    min_rows: int = Field(50, ge=1, description="fewer shadow rows of a class on a side: the pooled model judges it")
-    estimator: ImportPath | None = Field(None, description="import path of a classifier in place of the built-in net")
-    params: dict[str, Any] = Field({}, description="parameters of that classifier")
-    hidden: int = Field(64, ge=1, description="ReLU units of the built-in net")
-    epochs: int = Field(30, ge=1, description="passes of its training")
-    batch: int = Field(128, ge=1, description="rows per update")
-    learning_rate: float = Field(0.005, gt=0, description="first rate of Adam, falling linearly to zero")
-    l2: float = Field(1e-3, ge=0, description="penalty on its weights")
-
-    @model_validator(mode="after")
-    def _params_have_an_owner(self) -> AttackPlan:
-        if self.params and self.estimator is None:
-            raise ValueError(
-                "params are those of estimator; the built-in net's keys stand beside them: hidden, epochs, ..."
-            )
-        return self
-
-
 class FiguresPlan(Section):
     """Where the threshold of PPV and epsilon comes from."""
 
@@ -407,7 +380,6 @@ class Plan(Section):
     recipe: RecipePlan
     shadows: ShadowPlan = ShadowPlan()  # type: ignore[call-arg]
     synthesis: SynthesisPlan = SynthesisPlan()  # type: ignore[call-arg]
-    attack: AttackPlan = AttackPlan()  # type: ignore[call-arg]
     figures: FiguresPlan = FiguresPlan()  # type: ignore[call-arg]
     attacks: list[str | dict[str, Any]] | None = Field(
         None, min_length=1, description="names, or tables of a name and options; default: all that can be run"
@@ -546,6 +518,8 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
     value = problem.get("input")
     if problem["type"] == "extra_forbidden":
         name, allowed = str(problem["loc"][-1]), _allowed(problem["loc"][:-1])
+        if len(problem["loc"]) == 1 and (sentence := moved(name, value)):
+            return path, sentence
         hint = nearest(name, allowed, cutoff=0.5) or f"allowed here: {', '.join(allowed)}"
         return path, f"unknown key; {hint}"
     if problem["type"] == "missing":
@@ -554,6 +528,17 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
     if problem["type"] == "value_error":
         return path, text
     return path, f"{text[0].lower()}{text[1:]}; got {value!r}"
+
+
+def moved(key: str, value: Any, *, call: bool = False) -> str | None:
+    """Return where the options of a former section, or keyword of a ``call``, are given now; None for any other key."""
+    if key != "attack":
+        return None
+    options = {"name": "shokri", **value} if isinstance(value, Mapping) else {"name": "shokri"}
+    table = (
+        repr(options) if call else f"{{ {', '.join(f'{name} = {json.dumps(of)}' for name, of in options.items())} }}"
+    )
+    return f"the options of the 2017 attack stand in the list of attacks now: attacks{'=' if call else ' = '}[{table}]"
 
 
 def _allowed(location: tuple[int | str, ...]) -> list[str]:

@@ -343,7 +343,7 @@ def _problems(path: str, check: Any) -> list[tuple[str, str]]:
     try:
         check()
     except PlanError as error:
-        return [(".".join(part for part in (path, below) if part), text) for below, text in error.problems]
+        return error.within(path)
     except TypeError as error:
         return [(path, str(error).replace("Wire.__init__() ", ""))]
     return []

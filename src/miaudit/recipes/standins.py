@@ -180,18 +180,12 @@ def standin(name: str, params: dict[str, Any]) -> Recipe:
     known = STANDINS[name].__dataclass_fields__
     unknown = sorted(params.keys() - known)
     if unknown:
-        raise PlanError(
-            [
-                (f"recipe.params.{key}", f"the {name} stand-in has no such knob; it has {', '.join(known) or 'none'}")
-                for key in unknown
-            ]
-        )
+        knobs = ", ".join(known) or "none"
+        raise PlanError([(key, f"the {name} stand-in has no such knob; it has {knobs}") for key in unknown])
     try:
         made: Recipe = STANDINS[name](**params)
-    except PlanError as error:
-        raise PlanError([(f"recipe.params.{path}", text) for path, text in error.problems]) from error
     except TypeError as error:
-        raise PlanError([("recipe.params", f"a value has the wrong type: {error}")]) from error
+        raise PlanError(f"a value has the wrong type: {error}") from error
     return made
 
 

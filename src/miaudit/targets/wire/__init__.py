@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from miaudit.data.records import Records
-from miaudit.errors import PlanError, TargetError
+from miaudit.errors import PlanError, TargetError, section
 from miaudit.plugins import plugin
 from miaudit.targets.wire import lists, template, v2
 from miaudit.targets.wire.rows import Answers
@@ -87,10 +87,8 @@ class Wire:
     answer: str | None = None
 
     def __post_init__(self) -> None:
-        try:
+        with section("format"):
             own = self._format
-        except PlanError as error:
-            raise PlanError([("format", text) for _, text in error.problems]) from error
         problems = [
             (name, f"does not belong to format {self.format!r}, which takes {', '.join((*own.takes, 'output'))}")
             for name in _CHOICES
