@@ -44,7 +44,8 @@ from miaudit.recipes import (
     standin,
 )
 from miaudit.seeds import child_seed
-from miaudit.targets import Endpoint, Target, as_target, connect, load_model
+from miaudit.targets import Endpoint, Target, as_target, load_model
+from miaudit.targets.endpoint import endpoint_of
 from miaudit.targets.files import file_format, model_hashes
 from miaudit.targets.regression import RegressionTarget
 
@@ -337,15 +338,13 @@ def _regression_file(path: Path, description: str | None, permissions: Permissio
 
 def _endpoint(plan: Plan) -> Endpoint | None:
     """Return the server that a plan names, before any record is read; nothing is sent."""
-    if plan.target.url is None:
+    own, http = plan.target, plan.target.http
+    if own.url is None:
         return None
-    options = plan.target.http.model_dump()
-    options["outputs"] = plan.target.outputs or options["outputs"]
-    options["columns"] = plan.target.columns or options["columns"]
-    if options["sign"] is not None:
-        options["sign"] = function_of_file(options["sign"])
+    http = http.model_copy(update={"outputs": own.outputs or http.outputs, "columns": own.columns or http.columns})
+    sign = None if http.sign is None else function_of_file(http.sign)
     try:
-        return connect(plan.target.url, **options, description=plan.target.description)
+        return endpoint_of(own.url, http, sign=sign, description=own.description)
     except PlanError as error:
         raise PlanError(
             [(f"target.http.{path}" if path else "target", text) for path, text in error.problems]

@@ -527,7 +527,8 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return path, text
-    return path, f"{text[0].lower()}{text[1:]}; got {value!r}"
+    shown = "" if "headers" in problem["loc"] else f"; got {value!r}"  # which may be a credential
+    return path, f"{text[0].lower()}{text[1:]}{shown}"
 
 
 def moved(key: str, value: Any, *, call: bool = False) -> str | None:

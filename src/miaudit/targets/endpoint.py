@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import inspect
 import json
 import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records, n_records, take_records
-from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError
+from miaudit.documents import plain
+from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError, nearest
 from miaudit.evidence.answers import Decision, Type, hint_of_name
 from miaudit.files import write_atomically
+from miaudit.plan import HTTPPlan, section_of
 from miaudit.targets.classes import class_columns
-from miaudit.targets.client import MOST_BYTES, Client, Connection, check_url, identity_of, shown
+from miaudit.targets.client import MOST_BYTES, Client, Connection, Sign, check_url, identity_of, shown
 from miaudit.targets.contact import ANEW, Contact, findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
 from miaudit.targets.kept import LATE, record_keys, stacked
@@ -53,40 +56,31 @@ class Endpoint(Target):
     """
 
     def __init__(
-        self,
-        url: str,
-        wire: Wire,
-        *,
-        connection: Connection,
-        limits: Limits,
-        batch: int,
-        concurrency: int,
-        probes: int,
-        columns: Sequence[str] | None,
-        kind: Type | None,
-        folder: str | Path | None,
-        description: str | None,
+        self, url: str, http: HTTPPlan, *, sign: Sign | None, folder: str | Path | None, description: str | None
     ) -> None:
         check_url(url)
+        wire, connection = _taken(Wire, http), _taken(Connection, http, sign=sign, slow_down=tuple(http.slow_down))
         held = [] if wire.body is None else body_problems(json.loads(wire.body))
         if held:
             raise PlanError(held)
         self.url = wire.address(url)
         name = wire.output or (wire.answer or "").rpartition(".")[2]
         hint = hint_of_name(name, f"its answers are named {name!r}")
-        super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=kind, hint=hint)
+        super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=http.outputs, hint=hint)
         self.source, self.named = "given url", True
         self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
         self.wire = wire
-        self.limits = limits
+        self.limits = _taken(Limits, http)
         self.tell: Callable[[str], None] = lambda text: None
         self.connection = connection
-        self._client = Client(self.url, content_type=wire.content_type, connection=connection, concurrency=concurrency)
+        self._client = Client(
+            self.url, content_type=wire.content_type, connection=connection, concurrency=http.concurrency
+        )
         self._filled = wire.filled(self._client.value)
-        self._batch = 1 if wire.one_at_a_time else batch
-        self._concurrency = concurrency
-        self.probes = probes
-        self._order = None if columns is None else tuple(str(name) for name in columns)
+        self._batch = 1 if wire.one_at_a_time else http.batch
+        self._concurrency = http.concurrency
+        self.probes = http.contact
+        self._order = None if http.columns is None else tuple(str(name) for name in http.columns)
         self._folder = None if folder is None else Path(folder)
         self._ledger: Ledger | None = None
         self._expected: list[bytes] = []
@@ -455,36 +449,11 @@ class Endpoint(Target):
 def connect(
     url: str,
     *,
-    format: str,
-    model: str | None = None,
-    version: str | None = None,
-    input: str | None = None,
-    datatype: str | None = None,
-    output: str | None = None,
-    send: str | None = None,
-    body: str | None = None,
-    answer: str | None = None,
     classes: int | Sequence[Any] | None = None,
-    columns: Sequence[str] | None = None,
-    outputs: Type | None = None,
-    batch: int = 100,
-    concurrency: int = 4,
-    contact: int = 5,
-    budget: int | None = None,
-    rate: float | None = None,
-    price: float | None = None,
-    headers: Mapping[str, str] | None = None,
-    timeout: float = 30.0,
-    retries: int = 5,
-    patience: float = 300.0,
-    slow_down: Sequence[int] = (),
-    proxy: str | None = None,
-    ca: str | None = None,
-    certificate: str | None = None,
-    key: str | None = None,
-    sign: Any = None,
+    sign: Sign | None = None,
     folder: str | Path | None = None,
     description: str | None = None,
+    **options: Any,
 ) -> Endpoint:
     """Return a target behind a URL, to be given to `miaudit.audit`. Nothing is sent yet.
 
@@ -492,29 +461,16 @@ def connect(
     ----------
     url
         Where to post; with formats that know their paths, a server's bare address will do.
-    format, model, version, input, datatype, output, send, body, answer
-        How the server is spoken to; see `miaudit.targets.wire.Wire`.
     classes
         Number or names of the data's classes; `miaudit.audit` says them itself.
-    columns
-        Class names in the order of the columns of the answers; default: the data's order.
-    outputs
-        What the target answers: probabilities, logits, log-probabilities, percent, score, topk or labels, as
-        `miaudit.evidence.answers.Type` has them; default: decided at first contact.
-    batch
-        Most records per request.
-    concurrency
-        Most requests at a time.
-    contact
-        Records asked about at first contact, twice each.
-    budget, rate, price
-        Most records that may be sent, most per second, and the price of 1,000; see `miaudit.targets.ledger.Limits`.
-    headers, timeout, retries, patience, slow_down, proxy, ca, certificate, key, sign
-        How the server is reached; see `miaudit.targets.client.Connection`.
+    sign
+        Adds headers to each attempt, such as a cloud's request signature.
     folder
         Where answers and log are kept; default: the audit's ``out``, or nowhere.
     description
         What to call it in a report.
+    options
+        How the server is spoken to and reached, and what may be asked of it: the keys of ``[target.http]`` in a plan.
 
     Raises
     ------
@@ -525,32 +481,61 @@ def connect(
     --------
     >>> target = connect("http://localhost:8080", format="v2", model="m", output="predict_proba")  # doctest: +SKIP
     """
-    problems = [
-        (name, f"must be at least 1, got {value}")
-        for name, value in (("batch", batch), ("concurrency", concurrency), ("contact", contact))
-        if value < 1
-    ]
-    if problems:
-        raise PlanError(problems)
-    endpoint = Endpoint(
-        url,
-        Wire(format, model, version, input, datatype, output, send, body, answer),
-        connection=Connection(
-            dict(headers or {}), timeout, retries, patience, tuple(slow_down), proxy, ca, certificate, key, sign
-        ),
-        limits=Limits(budget, rate, price),
-        batch=batch,
-        concurrency=concurrency,
-        probes=contact,
-        columns=columns,
-        kind=outputs,
-        folder=folder,
-        description=description,
-    )
+    for key in options:
+        if key not in _OPTIONS:
+            raise TypeError(f"connect takes no {key!r}; {nearest(key, _OPTIONS) or f'it takes {sorted(_OPTIONS)}'}")
+    if options.get("columns") is not None:
+        options["columns"] = [str(name) for name in options["columns"]]
+    http = section_of(HTTPPlan, plain({key: value for key, value in options.items() if value is not None}, "options"))
+    endpoint = endpoint_of(url, http, sign=sign, folder=folder, description=description)
     if classes is not None:
         names = None if isinstance(classes, int) else tuple(classes)
         endpoint.for_classes(classes if isinstance(classes, int) else len(classes), names)
     return endpoint
+
+
+def endpoint_of(
+    url: str,
+    http: HTTPPlan,
+    *,
+    sign: Sign | None = None,
+    folder: str | Path | None = None,
+    description: str | None = None,
+) -> Endpoint:
+    """Return the target behind a URL with the options of a plan; ``sign`` is the function that ``http.sign`` names.
+
+    Raises
+    ------
+    PlanError
+        With every problem of the options.
+    """
+    if http.format is None:
+        raise PlanError([("format", 'missing: how the server is spoken to, such as "v2" or "instances"')])
+    return Endpoint(url, http, sign=sign, folder=folder, description=description)
+
+
+_OPTIONS = {key: of for key, of in HTTPPlan.model_fields.items() if key != "sign"}
+
+
+def _signature() -> inspect.Signature:
+    """Return the signature of `connect` with the options that a plan declares: how it is shown, and completed."""
+    own = [each for each in inspect.signature(connect).parameters.values() if each.kind != each.VAR_KEYWORD]
+    further = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=of.get_default(), annotation=of.annotation)
+        for key, of in _OPTIONS.items()
+    ]
+    return inspect.Signature([own[0], *further, *own[1:]], return_annotation=Endpoint)
+
+
+connect.__signature__ = _signature()  # type: ignore[attr-defined]
+
+
+T = TypeVar("T", Wire, Connection, Limits)
+
+
+def _taken(kind: type[T], http: HTTPPlan, **others: Any) -> T:
+    """Return what has some of a plan's options as fields of the same names."""
+    return kind(**{each.name: getattr(http, each.name) for each in fields(kind)} | others)
 
 
 def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:
