@@ -66,16 +66,9 @@ def _rows(cls: Any) -> list[tuple[str, ...]]:
     rows, kinds = [], {name: _kind(hint) for name, hint in get_type_hints(cls).items()}
     for heads, text in re.findall(r"^(\w[\w, ]*)\n((?:    .*\n?)+)", getdoc(cls) or "", re.MULTILINE):
         of = [(f"`{n}`", kinds[n], _toml(getattr(cls(), n))) for n in heads.split(", ") if n in kinds]
-        rows += (
-            [
-                (
-                    *map(", ".join, zip(*of, strict=True)),
-                    re.sub(r":\w+:(?=`)", "", " ".join(text.split())).replace("``", "`"),
-                )
-            ]
-            if of
-            else []
-        )
+        if of:
+            meaning = re.sub(r":\w+:(?=`)", "", " ".join(text.split()).replace("``", "`"))
+            rows.append((*map(", ".join, zip(*of, strict=True)), meaning))
     return rows
 
 

@@ -44,6 +44,14 @@ def completed(fragment: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in WHOLE.items() if not (name == "split" and three_files)} | fragment
 
 
+def test_the_files_that_contributors_are_sent_to_are_there():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page[page.index("| to add or change |") : page.index("## Rules")]
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_.0-9]+)?|[a-z_]+\.py)`", table)) - {"tests/test_docs.py"}
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / "src" / "miaudit" / name).exists()] == []
+
+
 def prose(page: Path) -> str:
     return FENCED.sub("", page.read_text(encoding="utf-8"))
 
