@@ -84,3 +84,10 @@ def test_text_of_others_is_harmless(result):
     assert "[red]x[/red]" in text
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+def test_a_result_gives_its_screen_its_figures_and_its_page(result, tmp_path):
+    assert result.summary() == printed(result).rstrip("\n")
+    assert len(result.summary(full=True).splitlines()) > len(result.summary().splitlines())
+    assert result.report(tmp_path).read_text(encoding="utf-8").lower().startswith("<!doctype html")
+    assert repr(result) == str(result) == f"{result.title}\n{result.verdict}"

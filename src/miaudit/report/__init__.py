@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from miaudit.report.html import render, write
-from miaudit.report.screen import summary
+from miaudit.report.screen import printed, summary
 from miaudit.report.text import full
 
-__all__ = ["full", "render", "summary", "write"]
+__all__ = ["full", "printed", "render", "summary", "write"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from miaudit.report.plain import meaning, next_step
 from miaudit.report.text import as_figure, encodable, item, rate_at, say
+from miaudit.report.text import full as every_figure
 from miaudit.result import AttackResult, Result
 from miaudit.visible import visible
 
@@ -45,6 +48,13 @@ def summary(result: Result, console: Console) -> None:
         item(console, "Warning", warning, style="yellow")
     if (more := len(result.warnings) - _WARNINGS) > 0:
         item(console, "Warning", f"{more} more in the report", style="yellow")
+
+
+def printed(result: Result, *, full: bool = False, width: int = 80) -> str:
+    """Return the first screen as text, or with ``full`` all figures, in lines of at most ``width``."""
+    out = io.StringIO()
+    (every_figure if full else summary)(result, Console(file=out, width=width, no_color=True))
+    return out.getvalue().rstrip("\n")
 
 
 def _chosen(result: Result) -> list[tuple[AttackResult, str]]:

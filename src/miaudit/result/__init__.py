@@ -236,6 +236,18 @@ class Result(Document):
         except ValidationError as error:
             raise StoreError(f"{path} is not a miaudit result: {_problems(error)}") from error
 
+    def summary(self, *, full: bool = False, width: int = 80) -> str:
+        """Return what a run prints: a screen, or with ``full`` every attack and figure, in lines of at most ``width``."""
+        from miaudit.report import printed
+
+        return printed(self, full=full, width=width)
+
+    def report(self, folder: str | Path) -> Path:
+        """Write ``report.html`` into a folder and return its path."""
+        from miaudit.report import write
+
+        return write(self, folder)
+
     def _repr_html_(self) -> str:
         from miaudit.report.notebook import compact  # a result renders itself for whoever asks, and knows no rendering
 
@@ -243,6 +255,8 @@ class Result(Document):
 
     def __str__(self) -> str:
         return f"{self.title}\n{self.verdict}"
+
+    __repr__ = __str__  # all figures of a document would fill thousands of lines
 
 
 def _problems(error: ValidationError) -> str:
