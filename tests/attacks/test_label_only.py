@@ -6,7 +6,7 @@ import pytest
 from miaudit.attacks import Gap, LabelOnly
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Probes
-from miaudit.evidence.questions import Votes
+from miaudit.evidence.questions import Votes, Walk
 from miaudit.stats import auc, auc_interval
 from miaudit.testing import worlds
 
@@ -115,3 +115,35 @@ def test_refusals() -> None:
         evidence.replace(probes=Probes(shadow_votes=evidence.probes.shadow_votes))
     with pytest.raises(DataError, match="NaN"):
         evidence.replace(probes=Probes(distances=np.full(400, np.nan)))
+
+
+def test_evidence_keeps_answers_by_the_question_and_an_attack_reads_its_own() -> None:
+    world = worlds.gaussian(1.0, n=60, shadows=4, overlapping=True)
+    probes = world.evidence.probes
+    assert probes is not None
+    few, many, walk = Votes(4), Votes(8), Walk(50)
+    answers = {
+        str(few): Probes(votes=probes.votes[:, :4], shadow_votes=probes.shadow_votes[..., :4], queries=240),
+        str(many): Probes(votes=probes.votes, shadow_votes=probes.shadow_votes, queries=480),
+        str(walk): Probes(distances=probes.distances, queries=3000),
+    }
+    evidence = world.evidence.replace(probes=None, answers=answers)
+    assert evidence.of_questions(()) is evidence
+    for question in (few, many):
+        read = evidence.of_questions([question])
+        assert read.probes is not None
+        np.testing.assert_array_equal(read.probes.votes, answers[str(question)].votes)
+        np.testing.assert_array_equal(
+            LabelOnly(queries=question.queries).score(read),
+            LabelOnly().score(world.evidence.replace(probes=answers[str(question)])),
+        )
+    both = evidence.of_questions([few, walk]).probes
+    assert both is not None
+    assert (both.queries, both.votes is not None, both.distances is not None) == (3240, True, True)
+    part = evidence.of_shadows([3, 1]).of_questions([many]).probes
+    assert part is not None
+    np.testing.assert_array_equal(part.shadow_votes, probes.shadow_votes[[3, 1]])
+    with pytest.raises(DataError, match="not asked: votes queries=5"):
+        evidence.of_questions([Votes(5)])
+    with pytest.raises(DataError, match=r"probes\.votes must have shape"):
+        evidence.replace(answers={str(few): Probes(votes=probes.votes[1:])})

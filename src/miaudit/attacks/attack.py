@@ -226,6 +226,7 @@ def in_one_run(
         people=None if people is None else np.concatenate([people] * count),
         variants=None,
         probes=None,
+        answers=None,
         own=None,
         trace=None,
         bystanders=None,

@@ -11,7 +11,7 @@ from miaudit.attacks import Attack, Planned, attack_name, plan_attacks, with_flo
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.scope import mismatches, not_tested, threat_model, unlike_errors, unscored
 from miaudit.data import Copies
-from miaudit.evidence import Bools, Evidence, Ints, Probes
+from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.findings import Findings, Trial, Unit, accuracies, blind_control, examine, skipped, unit_of
 from miaudit.result import BlindControl, Failure, Interval, Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.threads import one_thread
@@ -68,7 +68,7 @@ def _planned(measured: Measured) -> list[Planned]:
         population=own.population is not None,
         trace=own.trace is not None,
         features=own.features is not None and own.population is not None and own.population.features is not None,
-        probes={question.kind for question in asked if str(question) in measured.probes},
+        probes={question.kind for question in asked if str(question) in (direct or own).answers},
         attacks=list({attack_name(each): each for each in attacks}.values()),
     )
 
@@ -118,19 +118,8 @@ def _findings(measured: Measured, planned: dict[str, Planned], blind: BlindContr
 
 def _read_by(attack: Attack, measured: Measured) -> Evidence:
     """Return the evidence that an attack reads, with what came of the questions that it names."""
-    evidence = measured.evidence.of(attack.needs)
-    if not attack.questions:
-        return evidence
-    own, direct = measured.evidence
-    probes = Probes()
-    for question in attack.questions:
-        answers = measured.probes[str(question)]
-        queries = probes.queries + answers.queries
-        if question.kind == "boundary":
-            probes = replace(probes, distances=answers.distances, queries=queries)
-        else:
-            probes = replace(probes, votes=answers.votes, shadow_votes=answers.shadow_votes, queries=queries)
-    return (direct or own).replace(probes=probes)
+    needs = attack.needs | ({"probes"} if attack.questions else set())
+    return measured.evidence.of(needs).of_questions(attack.questions)
 
 
 def _warnings(

@@ -185,7 +185,9 @@ def _measured(
     return Measured(
         title=case.title,
         seed=case.seed,
-        evidence=_evidence(case, asked, pool, outside, trained.shadows),
+        evidence=_evidence(case, asked, pool, outside, trained.shadows).with_answers(
+            _with_shadows(asked.probes, pool, trained.shadows)
+        ),
         member=member,
         classes=() if dataset.values is not None else dataset.classes,
         data=dataset.describe(),
@@ -198,7 +200,6 @@ def _measured(
         unit=case.unit,
         contents=dataset.take(audited).contents,
         records=records,
-        probes=_with_shadows(asked.probes, pool, trained.shadows),
         ids=audited if dataset.ids is None else dataset.ids[audited],
         slices={name: of[audited] for name, of in case.slices.items()},
         no_bystanders=no_bystanders,

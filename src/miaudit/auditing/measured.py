@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miaudit.attacks import Attack
 from miaudit.auditing.provenance import Origin
 from miaudit.data import Copies, Features
-from miaudit.evidence import Bools, Capability, Ints, Probes
+from miaudit.evidence import Bools, Capability, Ints
 from miaudit.evidence.answers import Type
 from miaudit.findings import OPERATING, Operating, UnitName
 from miaudit.shadows.pool import ShadowEvidence
@@ -98,7 +98,6 @@ class Measured:
     contents: Ints | None = None  # (n,) equal for records that are equal with their class
     records: Features | None = None  # (n, d) for the control without a model
     no_records: str | None = None  # why they are not at hand
-    probes: Mapping[str, Probes] = field(default_factory=dict)  # by the question
     ids: NDArray[Any] | None = None  # (n,)
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)  # (n,) each
     no_bystanders: str | None = None  # why no attack can be run on any

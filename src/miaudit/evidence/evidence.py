@@ -19,7 +19,7 @@ they lie one model at a time; what an attack needs of them is mostly one number 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit.errors import DataError
 from miaudit.evidence.answers import OFFERS
 from miaudit.evidence.checks import check_answers, check_beside, check_block, check_probes, check_signals, check_trace
+from miaudit.evidence.questions import Question
 from miaudit.evidence.rows import Answers, Bools, Floats, Ints, Population, Probes, Variants, some_models
 from miaudit.evidence.signal import Measure, Signal
 from miaudit.evidence.signal_rows import signal_population, signal_rows
@@ -68,7 +69,9 @@ class Evidence:
     features
         (n, ...) numbers the audited records consist of.
     probes
-        Answers to many questions about each record.
+        Answers to many questions about each record, as an attack reads them.
+    answers
+        The same by the text of each question, of whose answers :meth:`of_questions` takes those that an attack names.
     own
         The same shadows' answers to records of their own; only beside shadows that answered the audited records.
     people
@@ -98,6 +101,7 @@ class Evidence:
     variants: Variants | None
     features: NDArray[Any] | None  # (n, ...)
     probes: Probes | None
+    answers: Mapping[str, Probes]
     own: Evidence | None
     people: Ints | None  # (n_records,) or (n,)
     trace: Floats | None  # (n, stages)
@@ -119,6 +123,7 @@ class Evidence:
         variants: Variants | None = None,
         features: ArrayLike | None = None,
         probes: Probes | None = None,
+        answers: Mapping[str, Probes] | None = None,
         own: Evidence | None = None,
         people: ArrayLike | None = None,
         trace: ArrayLike | None = None,
@@ -132,8 +137,8 @@ class Evidence:
         features_ = None if features is None else np.asarray(features)
         check_answers(target_, shadows_, inside_, labels_, asked_)
         check_beside(target_, shadows_, asked_, population, variants, features_)
-        if probes is not None:
-            check_probes(probes, len(target_), inside_.shape)
+        for each in (*([] if probes is None else [probes]), *(answers or {}).values()):
+            check_probes(each, len(target_), inside_.shape)
         people_ = None if people is None else np.asarray(people)
         if people_ is not None and (
             people_.dtype.kind not in "iu" or people_.shape not in ((len(labels_),), (len(target_),))
@@ -164,6 +169,7 @@ class Evidence:
         object.__setattr__(self, "variants", variants)
         object.__setattr__(self, "features", features_)
         object.__setattr__(self, "probes", probes)
+        object.__setattr__(self, "answers", dict(answers or {}))
         object.__setattr__(self, "own", own)
         object.__setattr__(self, "people", None if people_ is None else people_.astype(np.int64, copy=False))
         object.__setattr__(self, "trace", trace_)
@@ -347,6 +353,23 @@ class Evidence:
         arguments = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         return Evidence(**{"shadows": arguments.pop("models"), **arguments} | changes)
 
+    def of_questions(self, questions: Sequence[Question]) -> Evidence:
+        """Return the same evidence with what came of some questions as its probes; itself where there are none.
+
+        Raises
+        ------
+        DataError
+            If one of them was not asked.
+        """
+        if not questions:
+            return self
+        if lacking := [str(question) for question in questions if str(question) not in self.answers]:
+            raise DataError(f"these questions were not asked: {'; '.join(lacking)}")
+        probes = Probes()
+        for question in questions:
+            probes = probes.beside(self.answers[str(question)])
+        return self.replace(probes=probes)
+
     def _part(self, index: Ints | slice, *, stand_in: int | None = None, **changes: Any) -> Evidence:
         """Return evidence of shadows of this one, which finds again what was computed of their rows."""
         return self.replace(**changes, _part_of=_Part(self, index, stand_in))
@@ -388,6 +411,7 @@ class Evidence:
             population=population,
             variants=variants,
             probes=probes,
+            answers={},
             trace=None,
             _part_of=_Part(self, index, model),
         )
@@ -407,6 +431,7 @@ class Evidence:
             stand_in=len(self.models) + bystander,
             target=answers,
             probes=None,
+            answers={},
             variants=None,
             trace=None,
             bystanders=None,
@@ -416,13 +441,6 @@ class Evidence:
         """Return the same evidence with the shadows of these numbers only, in their order."""
         index = np.asarray(chosen, np.int64)
         population, variants, probes = self.population, self.variants, self.probes
-        if probes is not None:
-            votes, distances = probes.shadow_votes, probes.shadow_distances
-            probes = replace(
-                probes,
-                shadow_votes=None if votes is None else votes[index],
-                shadow_distances=None if distances is None else distances[index],
-            )
         if population is not None and population.shadows is not None:
             population = replace(population, shadows=some_models(population.shadows, index))
         if variants is not None:
@@ -434,7 +452,8 @@ class Evidence:
             asked=None if self.asked is None else self.asked[index],
             population=population,
             variants=variants,
-            probes=probes,
+            probes=None if probes is None else probes.of_shadows(index),
+            answers={question: each.of_shadows(index) for question, each in self.answers.items()},
             own=None if self.own is None else self.own.of_shadows(index),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -126,6 +126,21 @@ class Probes:
     shadow_votes: Bools | None = None  # (m, r, q)
     shadow_distances: Floats | None = None  # (m, r)
     queries: int = 0
+
+    def beside(self, other: Probes) -> Probes:
+        """Return what came of these questions and of others of another kind; where both are of one kind, that of the others."""
+        names = ("votes", "distances", "shadow_votes", "shadow_distances")
+        both = {name: getattr(other if getattr(other, name) is not None else self, name) for name in names}
+        return Probes(**both, queries=self.queries + other.queries)
+
+    def of_shadows(self, index: Ints) -> Probes:
+        """Return what came of the target's questions, and of those to some of the shadows."""
+        votes, distances = self.shadow_votes, self.shadow_distances
+        return replace(
+            self,
+            shadow_votes=None if votes is None else votes[index],
+            shadow_distances=None if distances is None else distances[index],
+        )
 
     @property
     def answers(self) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import row_hashes
 from miaudit.errors import PoolError, StoreError
-from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Signal
+from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.probes import Probed
 from miaudit.recipes import GroupRecipe, Recipe, fingerprint_of_recipe
 from miaudit.seeds import child_seed, generator
@@ -381,7 +381,16 @@ class ShadowEvidence(NamedTuple):
 
     def of(self, needs: frozenset[str]) -> Evidence:
         """Return the form for an attack with such ``needs``."""
-        return self.direct if "overlapping" in needs and self.direct is not None else self.own
+        about_audited = bool(needs & {"overlapping", "probes"})
+        return self.direct if about_audited and self.direct is not None else self.own
+
+    def with_answers(self, answers: Mapping[str, Probes]) -> ShadowEvidence:
+        """Return the same with what came of questions about the audited records, by the question."""
+        if not answers:
+            return self
+        if self.direct is None:
+            return ShadowEvidence(self.own.replace(answers=answers), None)
+        return ShadowEvidence(self.own, self.direct.replace(answers=answers))
 
 
 class RecipeName(NamedTuple):
