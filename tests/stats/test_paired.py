@@ -8,6 +8,8 @@ from scipy.special import ndtri
 from scipy.stats import binom, hypergeom, norm
 from scipy.stats import t as student
 
+from miaudit import stats
+from miaudit.errors import DataError
 from miaudit.stats import auc_excess, detectable_auc, detectable_share, levels, more_above, precedence, ranks_of
 from miaudit.stats.paired import more_above_p
 
@@ -103,3 +105,28 @@ def test_counts_at_one_depth_are_those_of_sorted_records() -> None:
     assert more_above(ins[0], outs[0], ins[1:], outs[1:], rank) == pytest.approx(value)
     assert more_above(ins[0], outs[0], np.vstack([ins[:1], ins[2:]]), np.vstack([outs[:1], outs[2:]]), rank) == 1.0
     assert more_above(ins[0] - 9, outs[0], ins[1:], outs[1:], rank) == 1.0
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_interval_of_a_difference_of_two_models_covers_it(paired):
+    rng, covered = np.random.default_rng(5), 0
+    shift = 2**0.5 * ndtri(0.7), 2**0.5 * ndtri(0.6)
+    for _ in range(300):
+        records = rng.normal(size=(2, 80)) if paired else rng.normal(size=(2, 2, 80))
+        scores = [0.8 * (records if paired else records[i]) + 0.6 * rng.normal(size=(2, 80)) for i in (0, 1)]
+        for i in (0, 1):
+            scores[i][0] += shift[i]
+        if paired:
+            interval = stats.auc_difference(*scores[0], *scores[1]).interval(0.9)
+        else:
+            interval = stats.unpaired_difference(*(stats.auc_interval(*each, confidence=0.9) for each in scores))
+        covered += interval.low <= 0.1 <= interval.high
+    assert 0.9 - 3 * (0.09 / 300) ** 0.5 <= covered / 300 <= 0.96
+
+
+def test_a_model_does_not_differ_from_itself():
+    rng = np.random.default_rng(0)
+    ins, outs = rng.normal(1, 1, 30), rng.normal(0, 1, 40)
+    assert stats.auc_difference(ins, outs, ins, outs).interval() == (0.0, 0.0, 0.0)
+    with pytest.raises(DataError, match="same records"):
+        stats.auc_difference(ins, outs, ins, outs[1:])

@@ -12,6 +12,7 @@ import click
 from miaudit import __version__
 from miaudit.cli.canaries import canaries
 from miaudit.cli.ending import Commands
+from miaudit.cli.gate import diff, gate, show
 from miaudit.cli.options import (
     console,
     echo,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = """
 Exit codes: 0 done, 2 usage, plan or data error, 4 failure of the target or of the shadow models, or the time limit came
-first, 70 a defect of miaudit, 130 interrupted. 1 and 3 are left to gates: failed, inconclusive.
+first, 70 a defect of miaudit, 130 interrupted. Only gate and --gate end with 1, the gate failed, and 3, it does not tell.
 """
 
 
@@ -53,10 +54,16 @@ def main() -> None:
     default=0,
     help="Train so many models found in --out again and compare; one that differs is an error.",
 )
+@click.option(
+    "--gate", "policy", help="Judge the result by this policy, too, as `miaudit gate` does, and end with its exit code."
+)
 @permissions_options
+@click.pass_context
 def run(
+    ctx: click.Context,
     plan: Path,
     retrain: int,
+    policy: str | None,
     out: Path | None,
     engine: dict[str, Any],
     form: str | None,
@@ -70,9 +77,18 @@ def run(
     """
     from miaudit.plan import Plan
 
+    asked = None
+    if policy is not None:
+        from miaudit.gate import Policy
+
+        asked = Policy.load(policy)  # before anything is trained
     audited = Plan.load(plan)
     folder = out or Path("miaudit-out") / plan.stem
-    _carry_out(audited, folder, form, retrain=retrain, data=data, **engine, **vars(permissions))
+    result = _carry_out(audited, folder, form, retrain=retrain, data=data, **engine, **vars(permissions))
+    if asked is not None:
+        decision = asked.check(result)
+        show(decision, "text", folder, err=form == "json")
+        ctx.exit(decision.exit_code)
 
 
 @main.command()
@@ -87,13 +103,14 @@ def demo(out: Path | None, jobs: int | None, form: str | None) -> None:
     _carry_out(plan, out or Path("miaudit-demo"), form, jobs=jobs)
 
 
-def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
+def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> Result:
     from miaudit.auditing import audit
     from miaudit.cli.progress import telling
 
     with telling(console(stderr=True)) as tell:
         result = audit(plan, out=out, tell=tell, **options)
     _render(result, out, form)
+    return result
 
 
 def _render(result: Result, folder: Path, form: str | None) -> None:
@@ -301,3 +318,5 @@ def data() -> None:
 
 
 main.add_command(canaries)
+main.add_command(gate)
+main.add_command(diff)

@@ -135,6 +135,8 @@ def compared(own: Sides, others: Sequence[Sides], *, attacks: int, alike: bool |
         few=None if own.in_people is not None else _more_exposed(own, ins, outs, levels.few),
         tells_sides=excess.tells_sides(1 - 2 * levels.above),
         alike=alike,
+        deviation=excess.deviation,
+        freedom=excess.freedom,
     )
 
 

@@ -14,6 +14,7 @@ from miaudit.attacks import Attack, Scores
 from miaudit.attacks.attack import checked, errors_of
 from miaudit.errors import MiauditError, PlanError
 from miaudit.evidence import Bools, Evidence
+from miaudit.findings.basis import basis_of
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.unit import DEPENDENT, Sides, Unit, unit_of
 from miaudit.result import (
@@ -173,6 +174,7 @@ def run_attack(
             roc=Roc(fpr=curve.fpr[points].tolist(), tpr=curve.tpr[points].tolist()),
             power=None if leaks else power(*unit.size(member), attacks=attacks),
             missing=0 if scores.missing is None else int(scores.missing.sum()),
+            basis=basis_of(draws or records, independent=draws is not None),
             notes=[*notes, *scores.notes],
             **_of_draws(draws, operating, seed),
         ),

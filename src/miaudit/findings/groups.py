@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from miaudit import stats
 from miaudit.errors import PlanError
 from miaudit.evidence import Bools
+from miaudit.findings.basis import spread_of
 from miaudit.findings.claims import CONFIDENCE
 from miaudit.findings.unit import Unit, unit_of
 from miaudit.result import GroupFigures, Grouping, Interval
@@ -66,7 +67,11 @@ def group_figures(
                 attack=attack,
                 confidence=leaks[0].confidence,
                 groups=[
-                    GroupFigures.of(leak, auc=leak.auc or Interval.undefined(leak.reason))
+                    GroupFigures.of(
+                        leak,
+                        auc=leak.auc or Interval.undefined(leak.reason),
+                        spread=None if leak.spread is None else spread_of(leak.spread),
+                    )
                     for leak in sorted(leaks, key=lambda leak: (_natural(leak.group), leak.group))
                 ],
             )

@@ -16,6 +16,7 @@ from miaudit.documents import Document
 from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
 from miaudit.result.attack import AttackResult, highest, named_beforehand
+from miaudit.result.basis import AreaSpread, Basis, RankCounts
 from miaudit.result.beyond import Beyond, beyond_bystanders
 from miaudit.result.controls import BlindControl, BystanderControl, Controls, NullControl
 from miaudit.result.figures import (
@@ -57,7 +58,9 @@ from miaudit.result.wording import sentence
 __all__ = [
     "SCHEMA_VERSION",
     "Accusations",
+    "AreaSpread",
     "AttackResult",
+    "Basis",
     "Beyond",
     "BlindControl",
     "BystanderControl",
@@ -88,6 +91,7 @@ __all__ = [
     "Power",
     "PpvAtPrior",
     "Provenance",
+    "RankCounts",
     "Records",
     "Result",
     "Retrained",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from miaudit.documents import Count, Document, Fraction
+from miaudit.result.basis import Basis
 from miaudit.result.figures import (
     BystanderFigures,
     ClassMetrics,
@@ -50,7 +51,8 @@ class AttackResult(Document):
     ``missing`` counts records the attack could not score; they carry the median of the others.
     ``strongest`` marks the attack that the literature holds to be the strongest for what this audit had: what the target
     answers, how many shadow models there are, and what they were trained on. ``name`` is the attack's, with those of
-    its options that are not the default: unique in a result.
+    its options that are not the default: unique in a result. ``basis`` is what intervals at other levels are computed from,
+    of the scores that the verdict reads; null in older results.
     """
 
     name: str
@@ -83,6 +85,7 @@ class AttackResult(Document):
     epsilon: Epsilon | None = None
     power: Power | None = None
     missing: Count = 0
+    basis: Basis | None = None
     figures_reason: str | None = None
     caution: str | None = None
 

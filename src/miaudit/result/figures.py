@@ -184,7 +184,8 @@ class BystanderFigures(Document):
     records as reach down to the most surprising rank of the non-members are more members than on any bystander, and more than
     chance explains, likewise corrected; null where scores are no independent draws.
     ``tells_sides``: the attack tells the sides apart on bystanders, so that they differ in how hard they are. ``alike``: the
-    target answers non-members as bystanders do; null where they are too few to say.
+    target answers non-members as bystanders do; null where they are too few to say. ``deviation`` is the standard deviation of
+    ``less``, and ``freedom`` the degrees of freedom of its Student's t; null in older results.
     """
 
     models: Count
@@ -195,6 +196,8 @@ class BystanderFigures(Document):
     few: bool | None = None
     tells_sides: bool | None = None
     alike: bool | None = None
+    deviation: NonNegative | None = None
+    freedom: NonNegative | None = None
     reason: str | None = None
 
 

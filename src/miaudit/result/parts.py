@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from miaudit.documents import Count, Document, Fraction, Signed
+from miaudit.result.basis import AreaSpread
 from miaudit.result.figures import Bounded, Interval
 
 
 class GroupFigures(Document):
-    """What the headline attack finds in one group; null with a reason where a side is empty."""
+    """What the headline attack finds in one group; null with a reason where a side is empty.
+
+    ``spread`` is what gives the interval at other levels; null in older results.
+    """
 
     group: str
     members: Count
     nonmembers: Count
     auc: Interval
     above_chance: bool | None
+    spread: AreaSpread | None = None
 
 
 class Grouping(Document):

@@ -10,10 +10,11 @@ from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_int
 from miaudit.stats.binormal import Binormal, binormal
 from miaudit.stats.claims import Claims, Corrected, Levels, claims, levels
 from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
+from miaudit.stats.equivalence import auc_size, guesses_size, tpr_size
 from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
 from miaudit.stats.groups import GroupLeak, by_group
 from miaudit.stats.one_run import Guesses, epsilon_one_run, epsilon_one_run_fdp, mu_one_run_fdp, one_run_guesses
-from miaudit.stats.paired import Excess, auc_excess, more_above
+from miaudit.stats.paired import AreaDifference, Excess, auc_difference, auc_excess, more_above, unpaired_difference
 from miaudit.stats.people import (
     PersonScores,
     copies,
@@ -33,6 +34,7 @@ from miaudit.stats.precedence import (
     precedence,
     ranks_of,
 )
+from miaudit.stats.ranks import RankCounts, rank_counts, tpr_ends
 from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions, rate
 from miaudit.stats.roc import Roc, TnrAtFnr, TprAtFpr, roc, tnr_at_fnr, tpr_at_fpr
 from miaudit.stats.thresholds import (
@@ -50,6 +52,7 @@ from miaudit.stats.thresholds import (
 __all__ = [
     "FALSE_DISCOVERY_RATE",
     "Accusations",
+    "AreaDifference",
     "Binormal",
     "Bonferroni",
     "Certified",
@@ -68,6 +71,7 @@ __all__ = [
     "PersonScores",
     "Ppv",
     "Precedence",
+    "RankCounts",
     "Rate",
     "Roc",
     "Split",
@@ -78,9 +82,11 @@ __all__ = [
     "TprAtZeroFp",
     "accuse",
     "auc",
+    "auc_difference",
     "auc_excess",
     "auc_interval",
     "auc_score_interval",
+    "auc_size",
     "auc_spread",
     "benjamini_hochberg",
     "binormal",
@@ -106,6 +112,7 @@ __all__ = [
     "epsilon_one_run",
     "epsilon_one_run_fdp",
     "equal_counts",
+    "guesses_size",
     "levels",
     "more_above",
     "mu_from_epsilon",
@@ -118,6 +125,7 @@ __all__ = [
     "places",
     "ppv",
     "precedence",
+    "rank_counts",
     "ranks_of",
     "rate",
     "roc",
@@ -127,4 +135,7 @@ __all__ = [
     "tpr_at_zero_fp",
     "tpr_ceiling_dp",
     "tpr_ceiling_gdp",
+    "tpr_ends",
+    "tpr_size",
+    "unpaired_difference",
 ]

@@ -139,7 +139,7 @@ def auc_spread(
         return Spread(1.0, freedom, units)
     if units == 1:  # nothing tells how units differ
         return Spread(1.0 if people is None else np.inf, freedom, units)
-    return Spread(max(1.0, variance / _variance(value, n_in, n_out)), freedom, units)
+    return Spread(max(1.0, variance / newcombe_variance(value, n_in, n_out)), freedom, units)
 
 
 def placements(in_scores: ArrayLike, out_scores: ArrayLike) -> tuple[Scores, Scores]:
@@ -207,7 +207,7 @@ def auc_score_interval(
     exact = (alpha / 2) ** (1.0 / spread.units)
 
     def excess(t: float) -> float:
-        return (value - t) ** 2 - z2 * _variance(t, n_in, n_out)
+        return (value - t) ** 2 - z2 * newcombe_variance(t, n_in, n_out)
 
     low = 0.0 if value == 0.0 else exact if value == 1.0 else float(brentq(excess, 0.0, value))
     high = 1.0 if value == 1.0 else 1.0 - exact if value == 0.0 else float(brentq(excess, value, 1.0))
@@ -252,7 +252,7 @@ def _by_person(placements: Sequence[Scores], people: tuple[Ints, Ints]) -> tuple
     return min(units), variance, sum(variances) ** 2 / weighed if weighed else min(freedoms)
 
 
-def _variance(t: float, n_in: int, n_out: int) -> float:
+def newcombe_variance(t: float, n_in: int, n_out: int) -> float:
     """Variance of the area when it truly is t (Newcombe 2006, method 5)."""
     spread = ((n_in + n_out) / 2 - 1) * ((1 - t) / (2 - t) + t / (1 + t))
     return t * (1 - t) * (1 + spread) / (n_in * n_out)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit.errors import DataError
-from miaudit.stats.auc import Interval, auc_interval
+from miaudit.stats.auc import Interval, Spread, auc, auc_score_interval, auc_spread
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import TprAtFpr, sides, tpr_at_fpr
 
@@ -18,7 +18,8 @@ class GroupLeak:
     """What an attack finds in one group.
 
     ``confidence`` is the level of this group's intervals, corrected for the number of groups. The figures are None, with a
-    reason, where the group has no members or no non-members. ``above_chance``: the AUC's interval lies above 1/2.
+    reason, where the group has no members or no non-members. ``above_chance``: the AUC's interval lies above 1/2. ``spread`` is
+    what gives that interval at another level.
     """
 
     group: str
@@ -29,6 +30,7 @@ class GroupLeak:
     above_chance: bool | None
     confidence: float
     reason: str | None = None
+    spread: Spread | None = None
 
 
 def by_group(
@@ -93,9 +95,10 @@ def by_group(
             found.append(GroupLeak(str(name), len(ins), len(outs), None, None, None, each, reason))
             continue
         of = [None if p is None else p[g == name] for p, g in zip(people, (of_in, of_out), strict=True)]
-        area = auc_interval(ins, outs, in_people=of[0], out_people=of[1], confidence=each)
+        spread = auc_spread(ins, outs, in_people=of[0], out_people=of[1])
+        area = auc_score_interval(auc(ins, outs), len(ins), len(outs), confidence=each, spread=spread)
         rate = None if fpr is None else tpr_at_fpr(ins, outs, fpr, confidence=each)
-        found.append(GroupLeak(str(name), len(ins), len(outs), area, rate, area.low > 0.5, each))
+        found.append(GroupLeak(str(name), len(ins), len(outs), area, rate, area.low > 0.5, each, spread=spread))
     return tuple(found)
 
 

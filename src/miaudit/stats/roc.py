@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -134,6 +135,7 @@ class Cut(NamedTuple):
     left: float
 
 
+@lru_cache(maxsize=512)
 def cuts(n_out: int, fpr: float, confidence: float) -> tuple[Cut, Cut]:
     """Return the thresholds between which the one of the true rate ``fpr`` lies.
 

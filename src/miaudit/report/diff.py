@@ -1,0 +1,34 @@
+"""Two audits side by side, as lines for a terminal."""
+
+from __future__ import annotations
+
+from miaudit.gate import Comparison, FigureChange
+from miaudit.visible import visible
+
+
+def text(comparison: Comparison) -> str:
+    """Return a comparison as lines: figures that moved, those that did not, what cannot be compared, and what changed."""
+    pairing = "AUCs by the same records" if comparison.unpaired is None else f"unpaired: {comparison.unpaired}"
+    lines = [f"Before     {comparison.before}", f"After      {comparison.after}", f"Figures    {pairing}"]
+    moved = [each for each in comparison.figures if each.moved is not None]
+    still = [each for each in comparison.figures if each.moved is None and each.difference is not None]
+    lines += [f"  {each.moved:<10} {_figure(each)}" for each in moved]
+    lines += [f"  {'-':<10} {_figure(each)}" for each in still]
+    lines += [
+        f"  {'no figure':<10} {each.figure} of '{each.attack}': {each.reason}"
+        for each in comparison.figures
+        if each.difference is None
+    ]
+    if not moved and still:
+        lines.append("  no figure moved by more than chance explains, all of them taken together")
+    lines.append(
+        "  differences are of these two models on these records; another training of either may differ by more"
+    )
+    lines.append(f"Changes    {len(comparison.changes)}")
+    lines += [f"  {each.what}: {each.before or '-'} -> {each.after or '-'}" for each in comparison.changes]
+    return "\n".join(map(visible, lines)) + "\n"
+
+
+def _figure(each: FigureChange) -> str:
+    ends = f"{each.difference:+.3f} (95 % interval {each.low:+.3f} to {each.high:+.3f})"
+    return f"{each.figure} of '{each.attack}' {each.before:.3f} -> {each.after:.3f}: {ends}"

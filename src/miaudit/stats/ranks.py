@@ -1,0 +1,95 @@
+"""A ROC curve as counts by rank of the non-members: what bounds on the TPR at any rate and level are computed from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miaudit.errors import DataError, PlanError
+from miaudit.stats.rates import clopper_pearson
+from miaudit.stats.roc import cuts, roc
+
+_DENSE = 50  # ranks up to which each is kept
+_STEP = 0.02  # how far apart, as a share of the rank, they are from there on
+
+
+class RankCounts(NamedTuple):
+    """Members by rank of the non-members.
+
+    ``allowed``: above the loosest threshold with at most so many non-members. ``above``: that score higher than the non-member
+    of that rank, from the highest; they are one where scores are not tied.
+    """
+
+    ranks: NDArray[np.int64]  # (ranks,) rising, from 0 to all non-members
+    allowed: NDArray[np.int64]  # (ranks,)
+    above: NDArray[np.int64]  # (ranks,) 0 at rank 0
+
+
+def rank_counts(in_scores: ArrayLike, out_scores: ArrayLike) -> RankCounts:
+    """Count members at every rank of the non-members up to 50, and from there on at ranks 2 % apart.
+
+    Parameters
+    ----------
+    in_scores, out_scores
+        (n_in,) and (n_out,) scores of members and of non-members, higher = member.
+
+    Raises
+    ------
+    DataError
+        If a side is empty or holds NaN or infinity.
+    """
+    curve = roc(in_scores, out_scores)
+    n_out = curve.n_out
+    steps = int(np.log(max(n_out / _DENSE, 1.0)) / _STEP) + 2
+    apart = np.geomspace(_DENSE, max(n_out, _DENSE), steps).astype(np.int64)
+    ranks = np.unique(np.concatenate([np.arange(_DENSE), apart, [n_out]]))
+    ranks = ranks[ranks <= n_out]
+    allowed = curve.tp[np.searchsorted(curve.fp, ranks, side="right") - 1]
+    before = np.maximum(np.searchsorted(curve.fp, ranks, side="left") - 1, 0)
+    return RankCounts(ranks, allowed, curve.tp[before])
+
+
+def tpr_ends(
+    counts: RankCounts, n_in: int, fpr: float, *, low_error: float = 0.025, high_error: float = 0.025
+) -> tuple[float, float]:
+    """Return a lower and an upper bound on the TPR at a true FPR, each with an error of its own.
+
+    They are the ends of :func:`~miaudit.stats.tpr_at_fpr`, but for two things. Where counts are known at some ranks only, the
+    next known one is taken on the safe side. And of tied scores the upper end counts members strictly above its threshold: a
+    threshold with an FPR of at most ``fpr`` lies above it, whatever is tied there. An attacker who accuses some of the
+    tied by lot is not bounded so.
+
+    Parameters
+    ----------
+    counts
+        Of :func:`rank_counts`.
+    n_in
+        Members.
+    fpr
+        The false-positive rate, a fraction in [0, 1].
+    low_error, high_error
+        Probability, at most, that the TPR lies below the lower, or above the upper end; below 1/2.
+
+    Raises
+    ------
+    DataError
+        If there are fewer members than are counted, or none.
+    PlanError
+        If the rate or an error is out of range.
+    """
+    if not 0.0 <= fpr <= 1.0:
+        raise PlanError(f"fpr must be a fraction in [0, 1], got {fpr}; write 0.1 % as 0.001")
+    if n_in < 1 or n_in < counts.allowed.max(initial=0):
+        raise DataError(f"{counts.allowed.max(initial=0)} members are counted, of {n_in}")
+    n_out = int(counts.ranks[-1])
+    strict, loose = cuts(n_out, fpr, 1 - 2 * low_error)[0], cuts(n_out, fpr, 1 - 2 * high_error)[1]
+    low, high = 0.0, 1.0
+    if strict.rank >= 0:
+        count = counts.allowed[np.searchsorted(counts.ranks, strict.rank, side="right") - 1]
+        low = clopper_pearson(int(count), n_in, 1 - 2 * strict.left)[0]
+    if loose.rank <= n_out:
+        count = counts.above[np.searchsorted(counts.ranks, loose.rank, side="left")]
+        high = clopper_pearson(int(count), n_in, 1 - 2 * loose.left)[1]
+    return low, high
