@@ -9,18 +9,12 @@ from typing import Any
 
 from miaudit.attacks.choice import chosen_attacks, refuse_unknown
 from miaudit.auditing.case import Case, apart, odd_classes, order_taken
+from miaudit.auditing.records import records_of
 from miaudit.auditing.regression import refuse_attacks, refuse_unfit
 from miaudit.auditing.workers import Engine
 from miaudit.data import (
     Dataset,
-    Split,
-    draw_split,
     encoder,
-    given_split,
-    load,
-    load_named,
-    load_parts,
-    read_index,
     slices_of,
 )
 from miaudit.documents import plain
@@ -43,7 +37,6 @@ from miaudit.recipes import (
     recipe_of_plugin,
     standin,
 )
-from miaudit.seeds import child_seed
 from miaudit.targets import Endpoint, Target, as_target, load_model
 from miaudit.targets.endpoint import endpoint_of
 from miaudit.targets.files import file_format, model_hashes
@@ -84,7 +77,7 @@ def case_of_plan(
         engine.reach(plan.engine)
     attacks = None if plan.attacks is None else chosen_attacks(_with_estimators(plan.attacks, permissions))
     estimators, endpoint = _estimators(plan, permissions), _endpoint(plan)
-    dataset, split = _data(plan, data_folder)
+    dataset, split = records_of(plan, data_folder)
     split = apart(dataset, split, plan.shadows, seed=plan.seed)
     recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
     _refuse_missing(plan.recipe, dataset, estimators.get("recipe"))
@@ -126,67 +119,6 @@ def _refuse_missing(plan: RecipePlan, dataset: Dataset, estimator: Any) -> None:
             '(recipe.steps = [{class = "sklearn.impute.SimpleImputer"}]), fill the values in, state drop, or state categorical '
             "where a missing value is a category"
         )
-
-
-def _data(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Split]:
-    data, asked = plan.data, plan.split
-    if data.members is not None:
-        assert data.nonmembers is not None
-        files = [data.members, data.nonmembers, *([] if data.population is None else [data.population])]
-        dataset, parts = load_parts(files, **_reading(plan))
-        return dataset, given_split(
-            dataset,
-            *parts,
-            duplicates=asked.duplicates,
-            by_group=asked.by_group,
-            empty_population=data.population is None,
-        )
-    if data.name is not None:
-        dataset = load_named(data.name, data_folder, options=data.options, frame=data.frame)
-        if (dataset.values is None) == (plan.recipe.task == "regression"):
-            what = "are classes" if dataset.values is None else "are numbers to predict"
-            text = f"is {plan.recipe.task!r}, and the labels of {data.name!r} {what}; see data.options.label"
-            raise PlanError([("recipe.task", text)])
-    else:
-        assert data.path is not None
-        dataset = load(data.path, **_reading(plan))
-    members, nonmembers, population = asked.members, asked.nonmembers, asked.population
-    if isinstance(members, str) and isinstance(nonmembers, str) and not isinstance(population, int):
-        index = [None if path is None else read_index(path, len(dataset)) for path in (members, nonmembers, population)]
-        given = given_split(dataset, *index, duplicates=asked.duplicates, by_group=asked.by_group)  # type: ignore[arg-type]
-        return dataset, given
-    if isinstance(members, str) or isinstance(nonmembers, str) or isinstance(population, str):
-        raise PlanError(
-            "split: members, nonmembers and population are all counts, or all files of record numbers; got "
-            f"{members!r}, {nonmembers!r}, {population!r}"
-        )
-    assert members is not None
-    split = draw_split(
-        dataset,
-        members=members,
-        nonmembers=nonmembers,
-        population=population,
-        seed=child_seed(plan.seed, "split"),
-        by_group=asked.by_group,
-        duplicates=asked.duplicates,
-    )
-    return dataset, split
-
-
-def _reading(plan: Plan) -> dict[str, Any]:
-    data = plan.data
-    return {
-        "label": data.label,
-        "ids": data.ids,
-        "group": data.group,
-        "drop": tuple(data.drop),
-        "categorical": tuple(data.categorical),
-        "numeric": tuple(data.numeric),
-        "labels": "values" if plan.recipe.task == "regression" else data.labels,
-        "frame": data.frame,
-        "texts": tuple(data.texts),
-        "slices": tuple(data.slices),
-    }
 
 
 def _with_estimators(entries: Sequence[str | dict[str, Any]], permissions: Permissions) -> list[Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,37 +11,30 @@ from numpy.typing import NDArray
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
 from miaudit.auditing.case import Case
 from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
+from miaudit.auditing.evidence import evidence_of, with_shadows
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.regression import (
     capability_of,
     features_with_truth,
     mean_errors,
-    population_of,
-    residual_of,
-    residuals,
-    with_truth,
 )
 from miaudit.auditing.scope import oddities
 from miaudit.auditing.synthetic import on_synthetic
 from miaudit.auditing.workers import Workers
-from miaudit.data import Dataset, features
-from miaudit.data.records import densified, take_records
+from miaudit.data import features
+from miaudit.data.records import take_records
 from miaudit.documents import plain
 from miaudit.errors import PoolError
-from miaudit.evidence import Population, Probes
 from miaudit.findings import Operating
 from miaudit.probes import Probed
 from miaudit.recipes import device_name, innermost
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Progress
-from miaudit.shadows.pool import Retrained, ShadowEvidence, ShadowPool, training_oddities
+from miaudit.shadows.pool import Retrained, ShadowPool, training_oddities
 from miaudit.store import Store
-from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.threads import one_thread
-
-_MOST_CATEGORIES = 1000  # with a column each
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +176,8 @@ def _measured(
     return Measured(
         title=case.title,
         seed=case.seed,
-        evidence=_evidence(case, asked, pool, outside, trained.shadows).with_answers(
-            _with_shadows(asked.probes, pool, trained.shadows)
+        evidence=evidence_of(case, asked, pool, outside, trained.shadows).with_answers(
+            with_shadows(asked.probes, pool, trained.shadows)
         ),
         member=member,
         classes=() if dataset.values is not None else dataset.classes,
@@ -208,66 +199,6 @@ def _measured(
         target_warnings=(*oddities(asked.facts.contact), *asked.remarks),
         shadow_warnings=tuple(_shadow_warnings(case, pool, trained)),
     )
-
-
-def _evidence(
-    case: Case, asked: Asked, pool: ShadowPool, outside: NDArray[np.int64], shadows: Iterable[int]
-) -> ShadowEvidence:
-    dataset, audited = case.dataset, pool.draws.audited
-    n, about = len(audited), outside if asked.outside is not None else outside[:0]
-    numbers = _numbers(dataset, np.concatenate([audited, about]))
-    of_others = None if numbers is None else numbers[n:]
-    population = None
-    if dataset.values is not None:
-        residual, measure = residual_of(case.residual, pool, shadows)
-        if asked.outside is not None:
-            population = population_of(residual, asked.outside, dataset, outside, of_others)
-        return pool.evidence(
-            shadows,
-            residuals(residual, asked.outputs, dataset.values[audited]),
-            audited,
-            outside=population,
-            features=None if numbers is None else numbers[:n],
-            people=dataset.people,
-            residual=residual,
-            measure=measure,
-        )
-    if asked.outside is not None:
-        population = Population(asked.outside, dataset.y[outside], features=of_others)
-    top = answered_classes(asked.outputs) if asked.facts.capability == "topk" else None
-    evidence = pool.evidence(
-        shadows,
-        asked.outputs,
-        audited,
-        outside=population,
-        features=None if numbers is None else numbers[:n],
-        people=dataset.people,
-        alike=partial(reduce_alike, top=top, decimals=asked.facts.decimals),
-    )
-    return evidence if asked.trace is None else evidence._replace(own=evidence.own.replace(trace=asked.trace))
-
-
-def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """Return records as numbers for attacks that learn from them; None for sparse ones.
-
-    Texts have a column for each that there is, so where there are many they are hashed into a fixed number.
-    """
-    X, schema = take_records(dataset.X, index), dataset.schema
-    if schema.sparse:
-        return None
-    if sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
-        numbers = np.asarray(schema.encode(X))
-    else:
-        numbers = densified(features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers)
-    return numbers if dataset.values is None else with_truth(numbers, dataset.values[index])
-
-
-def _with_shadows(probes: dict[str, Probes], pool: ShadowPool, shadows: Iterable[int]) -> dict[str, Probes]:
-    """Return what came of the target's probes, with the votes of the shadow models on the same variants."""
-    return {
-        question: answers if answers.votes is None else replace(answers, shadow_votes=pool.probes(shadows, question))
-        for question, answers in probes.items()
-    }
 
 
 def _split(case: Case, draws: Draws) -> SplitFacts:

@@ -102,12 +102,7 @@ def synthesize(
 
 
 def make(
-    case: Case,
-    folder: Path,
-    *,
-    method: Method | None = None,
-    deadline: float | None = None,
-    tell: Tell = quiet,
+    case: Case, folder: Path, *, method: Method | None = None, deadline: float | None = None, tell: Tell = quiet
 ) -> tuple[Synthesis, TrainedTarget | None]:
     """Make the records, until a deadline by `time.monotonic`; return the target, too, if it had to be trained for them."""
     chosen = method or case.shadows.data.removeprefix("synthetic:")

@@ -1,0 +1,82 @@
+"""Evidence of an audit: the answers of the target and of its shadow models, in the forms that attacks read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.auditing.asking import Asked
+from miaudit.auditing.case import Case
+from miaudit.auditing.regression import population_of, residual_of, residuals, with_truth
+from miaudit.data import Dataset, features
+from miaudit.data.records import densified, take_records
+from miaudit.evidence import Population, Probes
+from miaudit.shadows.pool import ShadowEvidence, ShadowPool
+from miaudit.targets.seen import answered_classes, reduce_alike
+
+_MOST_CATEGORIES = 1000  # with a column each
+
+
+def evidence_of(
+    case: Case, asked: Asked, pool: ShadowPool, outside: NDArray[np.int64], shadows: Iterable[int]
+) -> ShadowEvidence:
+    """Return what attacks read of the answers to audited records and (p,) others; of a regression, its residuals."""
+    dataset, audited = case.dataset, pool.draws.audited
+    n, about = len(audited), outside if asked.outside is not None else outside[:0]
+    numbers = _numbers(dataset, np.concatenate([audited, about]))
+    of_audited, of_others = (None, None) if numbers is None else (numbers[:n], numbers[n:])
+    population = None
+    if dataset.values is not None:
+        residual, measure = residual_of(case.residual, pool, shadows)
+        if asked.outside is not None:
+            population = population_of(residual, asked.outside, dataset, outside, of_others)
+        return pool.evidence(
+            shadows,
+            residuals(residual, asked.outputs, dataset.values[audited]),
+            audited,
+            outside=population,
+            features=of_audited,
+            people=dataset.people,
+            residual=residual,
+            measure=measure,
+        )
+    if asked.outside is not None:
+        population = Population(asked.outside, dataset.y[outside], features=of_others)
+    top = answered_classes(asked.outputs) if asked.facts.capability == "topk" else None
+    evidence = pool.evidence(
+        shadows,
+        asked.outputs,
+        audited,
+        outside=population,
+        features=of_audited,
+        people=dataset.people,
+        alike=partial(reduce_alike, top=top, decimals=asked.facts.decimals),
+    )
+    return evidence if asked.trace is None else evidence._replace(own=evidence.own.replace(trace=asked.trace))
+
+
+def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Return records as numbers for attacks that learn from them; None for sparse ones.
+
+    Texts have a column for each that there is, so where there are many they are hashed into a fixed number.
+    """
+    X, schema = take_records(dataset.X, index), dataset.schema
+    if schema.sparse:
+        return None
+    if sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
+        numbers = np.asarray(schema.encode(X))
+    else:
+        numbers = densified(features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers)
+    return numbers if dataset.values is None else with_truth(numbers, dataset.values[index])
+
+
+def with_shadows(probes: dict[str, Probes], pool: ShadowPool, shadows: Iterable[int]) -> dict[str, Probes]:
+    """Return what came of the target's probes, with the votes of the shadow models on the same variants."""
+    return {
+        question: answers if answers.votes is None else replace(answers, shadow_votes=pool.probes(shadows, question))
+        for question, answers in probes.items()
+    }
