@@ -1,8 +1,9 @@
 """Modules that are a plain fully connected network, told from all others, so that they train as one. Needs torch.
 
-In groups they take half the time: 20 models 600-128-100 with tanh, 2,000 records, 10 epochs, batch 32, on one thread, train
-2.2 times as fast under SGD and 2.0 times under Adam as one at a time (medians of four pairs on a busy machine:
-``python bench/perceptron.py``). The gain falls with batch and width, to 1.2 for 600-1000-100 at batch 100.
+In groups they take half the time: 600-128-100 with tanh, 2,000 records, batch 32, on one thread, trains 2.2 times as fast
+under SGD and 2.0 times under Adam as one at a time (20 models x 10 epochs, medians of four pairs on a busy machine), and
+3.8 times under SGD on two threads. The gain falls with batch and width: 1.5 at batch 100, 1.3 for 600-1000-100 (8 models x 4
+epochs, three pairs, ``python bench/perceptron.py``).
 """
 
 from __future__ import annotations
