@@ -53,7 +53,7 @@ def _chosen(entry: str | Mapping[str, Any]) -> Attack:
     hints, problems = get_type_hints(kind, include_extras=True), list[tuple[str, str]]()
     for key, value in options.items():
         try:
-            TypeAdapter(hints[key]).validate_python(value, strict=True)
+            options[key] = TypeAdapter(hints[key]).validate_python(value, strict=True)
         except ValidationError as error:
             problems += [(key, f"{each['msg'][0].lower()}{each['msg'][1:]}; got {value!r}") for each in error.errors()]
     if problems:
