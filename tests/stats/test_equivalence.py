@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 from scipy.stats import binom
 
 from miaudit import stats
@@ -63,3 +64,17 @@ def test_more_tests_and_narrower_margins_need_more():
 def test_impossible_questions_are_refused(call):
     with pytest.raises(PlanError):
         call()
+
+
+def test_what_reaches_the_margin_is_seldom_shown_to_lie_below_it():
+    """The error of a pass, for an area at the margin and for a rate at it: at most 5 %."""
+    rng, n, shift = np.random.default_rng(3), 250, 2**0.5 * ndtri(0.6)
+    rate = ndtri(0.3) - ndtri(0.1)  # a shift by which the TPR at an FPR of 10 % is 30 %
+    passed = np.zeros(2)
+    for _ in range(TRIALS):
+        ins, outs = rng.normal(size=n), rng.normal(size=n)
+        passed += (
+            stats.auc_interval(ins + shift, outs, confidence=0.9).high < 0.6,
+            stats.tpr_ends(stats.rank_counts(ins + rate, outs), n, 0.1, high_error=0.05)[1] < 0.3,
+        )
+    assert (passed <= binom.isf(1e-3, TRIALS, 0.05)).all()
