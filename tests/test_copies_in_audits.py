@@ -104,7 +104,7 @@ def test_a_second_file_given_twice_is_refused_with_what_to_do():
     rng = np.random.default_rng(0)
     (X, y), (Z, c) = drawn(rng, N), drawn(rng, N)
     model = ExtraTreesClassifier(5, random_state=0).fit(X, y)
-    with pytest.raises(SplitError, match="give the other half as population"):
+    with pytest.raises(SplitError, match="leave the population out, and members and non-members serve"):
         miaudit.audit(model, members=(X, y), nonmembers=(Z, c), population=(Z, c), jobs=0)
     with pytest.raises(SplitError, match="the target was trained on them, so they are no non-members"):
         miaudit.audit(model, members=(X, y), nonmembers=(X + 1e-10, y), population=(Z, c), jobs=0)

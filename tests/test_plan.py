@@ -41,7 +41,7 @@ def test_a_small_plan_is_enough():
         ({"split": {}}, "split.members is missing"),
         ({"data": {}}, "data: say where the records come from in one way"),
         ({"data": {"name": "a", "path": "b"}}, "data: say where the records come from in one way"),
-        ({"data": {"members": "a.npz"}}, "data: members, nonmembers and population go together"),
+        ({"data": {"members": "a.npz"}}, "data: members and nonmembers go together"),
         ({"recipe": {}}, "recipe: say how models are trained in one way"),
         (
             {"recipe": {"function": "f.py:g", "params": {"a": 1}}},

@@ -344,7 +344,7 @@ def test_changed_options_or_data_never_find_old_records(folder):
 def test_without_a_population_only_what_needs_none_is_a_plan(folder):
     data = {"members": "a.npz", "nonmembers": "b.npz"}
     recipe = {"estimator": "sklearn.naive_bayes.BernoulliNB"}
-    for method in ("real", "synthetic:noisy", "synthetic:marginals"):
+    for method in ("synthetic:noisy", "synthetic:marginals"):
         with pytest.raises(PlanError, match="data.population is missing"):
             Plan.of({"data": data, "recipe": recipe, "shadows": {"data": method}})
     Plan.of({"data": data, "recipe": recipe, "shadows": {"data": "synthetic:model-based"}})

@@ -56,8 +56,9 @@ def audit(
         probabilities), or a `Plan`, or a dict or the path of a TOML file that holds one, or a `Case`.
     members, nonmembers, population
         With a model: pairs ``(X, y)`` of records it was trained on, of records of the same kind it was not trained
-        on, and of further records for the shadow models. X may be an array, a scipy sparse matrix, or a pandas or
-        polars frame: the form the model takes.
+        on, and of further records for the shadow models. Without a population the two sides serve: as many of each are
+        audited as the smaller has, and what is left of the larger is the population (docs/plans.md). X may be an array, a
+        scipy sparse matrix, or a pandas or polars frame: the form the model takes.
     recipe
         How to train shadow models; default: clones of the model, if it is a scikit-learn estimator.
     shadows
@@ -67,10 +68,12 @@ def audit(
         "pooled"}``, or attacks. Default: all that can be run. The loss threshold and the gap attack run beside any.
     design
         ``"disjoint"``: shadow models are trained on the population alone; ``"overlapping"``: each on a random half of
-        the audited records, too, so that the online attacks can be run.
+        the audited records, too, so that the online attacks can be run. Default: disjoint; overlapping without a population.
     outside
         How many records of the population the target is asked about beside the audited ones, for attacks that compare
         with them. Default: as many as members; 0: none. Each is a query.
+    holdout
+        Without a population: the share of the non-members that is set apart as one, where the audited records are not to serve.
     bystanders
         With a model, in the overlapping design: how many further models are trained on records of the population alone, to see
         whether members and non-members differ in how hard they are. Disjoint shadow models are such models themselves. 0: no
@@ -83,8 +86,8 @@ def audit(
         With a model: class names in the order of its columns and class numbers, where they have no names; then labels in y
         are these names, or their numbers from 0. Default: the order of the classes in y.
     groups
-        With a model, where people have many records: three arrays that name the person of each record of members, nonmembers
-        and population; the last may be None.
+        With a model, where people have many records: arrays that name the person of each record of members, nonmembers and
+        population; the last may be None.
     unit
         With a model: ``"person"`` or ``"record"``, what is counted and bounded; default: people where ``groups`` names them. A
         plan says it in ``data.unit``.

@@ -85,8 +85,8 @@ def target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) ->
     """Return the training of a target that does not exist yet."""
     asked = np.concatenate([case.split.members, case.split.nonmembers, outside])
     seed = child_seed(case.seed, "target")
-    key = RowKeys(case.dataset, case.recipe).key(case.split.members, asked, seed, probed)
-    return Job(key, "target", case.split.members, asked, seed, probed)
+    key = RowKeys(case.dataset, case.recipe).key(case.split.training, asked, seed, probed)
+    return Job(key, "target", case.split.training, asked, seed, probed)
 
 
 def stored_early(case: Case, job: Job, store: Store) -> bool:

@@ -1,4 +1,4 @@
-"""A Case of Python objects: a trained model, and three sets of records with their classes."""
+"""A Case of Python objects: a trained model, and two or three sets of records with their classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, get_args
 
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
-from miaudit.auditing.case import Case, apart, odd_classes, order_taken
+from miaudit.auditing.case import Case, odd_classes, order_taken
+from miaudit.auditing.own_population import divided
 from miaudit.auditing.regression import refuse_attacks
 from miaudit.data import Dataset, from_sides, given_split, groups_of_sides, near_names
 from miaudit.data.labels import Labels
@@ -28,7 +29,7 @@ from miaudit.targets.regression import RegressionTarget
 
 _SECTIONS: dict[str, tuple[type[Section], set[str]]] = {
     "shadows": (ShadowPlan, {*ShadowPlan.model_fields} - {"data"}),
-    "sides": (SplitPlan, {"outside"}),
+    "sides": (SplitPlan, {"outside", "holdout"}),
     "figures": (FiguresPlan, {*FiguresPlan.model_fields}),
 }
 """Keys of a plan's sections that are keywords of the same name."""
@@ -53,7 +54,7 @@ def case_of_model(
     residual: ResidualForm = "absolute",
     **options: Any,
 ) -> Case:
-    """Take a trained model and three sets of records with their classes, or with the numbers that a regression predicts.
+    """Take a trained model and its sets of records with their classes, or with the numbers that a regression predicts.
 
     Parameters
     ----------
@@ -61,8 +62,8 @@ def case_of_model(
     task, residual
         As of `miaudit.audit`.
     options
-        Of a plan's sections: ``design``, ``bystanders``, ``train``, ``test`` and ``minimum`` of ``[shadows]``, ``outside`` of
-        ``[split]``, and all of ``[figures]``; defaults are the plan's.
+        Of a plan's sections: ``design``, ``bystanders``, ``train``, ``test`` and ``minimum`` of ``[shadows]``, ``outside`` and
+        ``holdout`` of ``[split]``, and all of ``[figures]``; defaults are the plan's.
 
     Raises
     ------
@@ -73,8 +74,8 @@ def case_of_model(
         raise PlanError([("title", f"must be a text; got {title!a:.50} ({type(title).__name__})")])
     seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=1)
     sections = _sections({"count": shadows} | options)
-    sides = {"members": members, "nonmembers": nonmembers, "population": population}
-    _refuse_missing_sides(sides)
+    pairs = {"members": members, "nonmembers": nonmembers} | ({} if population is None else {"population": population})
+    _refuse_missing_sides(pairs)
     chosen = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
     if task == "regression":
@@ -82,8 +83,11 @@ def case_of_model(
         refuse_attacks(chosen, residual)
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
     labels: Labels = "values" if task == "regression" else "codes"
-    dataset, index = _dataset(sides, names, groups, numbered=columns is not None, labels=labels)
-    split = given_split(dataset, *index, by_group=False if unit == "record" else None)
+    dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, labels=labels)
+    by_group = False if unit == "record" else None
+    split = given_split(dataset, *index, by_group=by_group, empty_population=population is None)
+    split, *of_sides, notes = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
+    sections |= dict(zip(("shadows", "sides"), of_sides, strict=True))
     target = _target(model, dataset, names, outputs=outputs, columns=columns)
     asked = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
     asked |= {"task": task, "residual": residual} if task == "regression" else {}
@@ -91,7 +95,7 @@ def case_of_model(
         title=title,
         seed=seed,
         dataset=dataset,
-        split=apart(dataset, split, sections["shadows"], seed=seed),
+        split=split,
         recipe=as_recipe(model if recipe is None else recipe, classes=names, task=task),
         target=target,
         document=_document(asked, sections, chosen),
@@ -99,7 +103,7 @@ def case_of_model(
         attacks=chosen,
         residual=residual,
         unit=unit,
-        notes=(*odd_classes(dataset), *dataset.notes, *_nobody(groups), *order_taken(target, dataset)),
+        notes=(*notes, *odd_classes(dataset), *dataset.notes, *_nobody(groups), *order_taken(target, dataset)),
     )
 
 
@@ -173,13 +177,7 @@ def _document(asked: dict[str, Any], sections: dict[str, Any], attacks: Sequence
 def _refuse_missing_sides(sides: Mapping[str, Any]) -> None:
     missing = [name for name, side in sides.items() if side is None]
     if missing:
-        advice = (
-            "; the population is further records of the same kind for the shadow models: keep half of the "
-            "non-members for it, or make records (docs/synthesis.md)"
-            if "population" in missing
-            else ""
-        )
-        raise PlanError(f"to audit a model, give {', '.join(missing)} too: pairs (X, y) of records and classes{advice}")
+        raise PlanError(f"to audit a model, give {', '.join(missing)} too: pairs (X, y) of records and classes")
 
 
 def _dataset(
@@ -195,7 +193,7 @@ def _dataset(
 
 
 def _nobody(groups: Sequence[Any] | None) -> list[str]:
-    if groups is None or groups[2] is not None:
+    if groups is None or len(groups) < 3 or groups[2] is not None:
         return []
     return [
         "Nothing says whose the records of the population are. If some are of audited people, shadow models were trained "

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from miaudit.attacks.choice import chosen_attacks, refuse_unknown
-from miaudit.auditing.case import Case, apart, odd_classes, order_taken
+from miaudit.auditing.case import Case, odd_classes, order_taken
+from miaudit.auditing.own_population import divided
 from miaudit.auditing.records import records_of
 from miaudit.auditing.regression import refuse_attacks, refuse_unfit
 from miaudit.auditing.workers import Engine
@@ -78,7 +79,8 @@ def case_of_plan(
     attacks = None if plan.attacks is None else chosen_attacks(_with_estimators(plan.attacks, permissions))
     estimators, endpoint = _estimators(plan, permissions), _endpoint(plan)
     dataset, split = records_of(plan, data_folder)
-    split = apart(dataset, split, plan.shadows, seed=plan.seed)
+    split, shadows, sides, notes = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
+    plan = plan.model_copy(update={"shadows": shadows, "split": sides})
     recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
     _refuse_missing(plan.recipe, dataset, estimators.get("recipe"))
     target = _target(plan, dataset, recipe, permissions, estimators.get("target"), endpoint)
@@ -102,7 +104,7 @@ def case_of_plan(
         unit=plan.data.unit,
         slices=slices_of(dataset, plan.data.slices),
         hashes=_target_hashes(plan),
-        notes=(*odd_classes(dataset), *dataset.notes, *order_taken(target, dataset)),
+        notes=(*notes, *odd_classes(dataset), *dataset.notes, *order_taken(target, dataset)),
     )
 
 

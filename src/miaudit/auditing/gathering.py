@@ -210,6 +210,7 @@ def _split(case: Case, draws: Draws) -> SplitFacts:
         shadow_train=draws.train.shape[1],
         shadow_test=draws.test.shape[1],
         draws_sha256=draws.sha256,
+        population_from=case.split.population_from,
     )
 
 

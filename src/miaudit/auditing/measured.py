@@ -47,7 +47,7 @@ class SplitFacts:
     """Sizes and checks of the sides, as far as they are known: fields of the result's ``split``.
 
     ``copies`` is what the comparison of the records by value found, None where they were not at hand; ``compared`` names the
-    sides that were compared.
+    sides that were compared; ``population_from`` is the side that the population was taken from, where none was given.
     """
 
     population: int
@@ -58,6 +58,7 @@ class SplitFacts:
     shadow_train: int | None = None
     shadow_test: int | None = None
     draws_sha256: str | None = None
+    population_from: Literal["members", "nonmembers"] | None = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,13 @@ def records_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dat
     members, nonmembers, population = asked.members, asked.nonmembers, asked.population
     if isinstance(members, str) and isinstance(nonmembers, str) and not isinstance(population, int):
         index = [None if path is None else read_index(path, len(dataset)) for path in (members, nonmembers, population)]
-        given = given_split(dataset, *index, duplicates=asked.duplicates, by_group=asked.by_group)  # type: ignore[arg-type]
+        given = given_split(
+            dataset,
+            *index,  # type: ignore[arg-type]
+            duplicates=asked.duplicates,
+            by_group=asked.by_group,
+            empty_population=population is None,
+        )
         return dataset, given
     if isinstance(members, str) or isinstance(nonmembers, str) or isinstance(population, str):
         raise PlanError(

@@ -90,6 +90,17 @@ def _data(measured: Measured) -> str:
     if figures is not None and figures["method"] == "marginals":
         drawn = f"The shadow models were trained on {n:,} records drawn from them."
         return f"Knowledge of the data: the marginal of each feature. {drawn}"
+    if measured.split.population_from == "members":
+        return (
+            f"Knowledge of the data: {n:,} further members, which are in every shadow model's training set as in the target's, "
+            "and the audited records themselves, of which each shadow model is trained on a random half. An attacker who knows "
+            "other records of the training set so well is a strong one."
+        )
+    if measured.design == "overlapping" and not n:
+        return (
+            "Knowledge of the data: the audited records themselves: each shadow model is trained on a random half of them, and "
+            "on nothing else."
+        )
     audited = _apart(measured.split.copies)
     if measured.design == "overlapping":
         audited += " The audited records themselves, too: each shadow model is trained on a random half of them."

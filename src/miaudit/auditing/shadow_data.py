@@ -273,7 +273,7 @@ def _count(case: Case, options: SynthesisPlan, method: str) -> int:
 
 
 def _population(case: Case, why: str) -> Dataset:
-    if not len(case.split.population):
+    if not len(case.split.population) or case.split.population_from is not None:
         raise PlanError(f"the population is empty, and {why}; give data.population, or another method")
     return case.dataset.take(case.split.population)
 
@@ -287,7 +287,7 @@ def _target(case: Case, tell: Tell) -> tuple[Target, TrainedTarget | None]:
     if case.target is not None:
         return case.target, None
     tell("training the target", None)
-    members, began = case.split.members, time.perf_counter()
+    members, began = case.split.training, time.perf_counter()
     X, y = take_records(case.dataset.X, members), case.dataset.y[members]
     classes = len(case.dataset.classes)
     with one_thread():

@@ -121,7 +121,7 @@ def sides_of_plan(subject: Any, **reading: Any) -> Sides:
     case = case_of_plan(subject, **reading)
     if case.dataset.values is not None:
         raise PlanError([("recipe.task", "is a regression; canaries are planted in data of classes")])
-    members, nonmembers = (case.dataset.take(side) for side in (case.split.members, case.split.nonmembers))
+    members, nonmembers = (case.dataset.take(side) for side in (case.split.training, case.split.untrained))
     return Sides(case.recipe, members, nonmembers, case.engine)
 
 

@@ -175,10 +175,13 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
     DataError
         If a side has not one name per record, or names in another order than the records.
     """
+    if isinstance(groups, tuple | list) and len(groups) == 3 and len(sides) == 2 and groups[2] is None:
+        groups = groups[:2]  # no population, and so nobody in it
     if not isinstance(groups, tuple | list) or len(groups) != len(sides):
         raise PlanError(
-            "groups must be three arrays that name the person of each record: of members, of nonmembers and of population "
-            f"(which may be None); got {type(groups).__name__} of {len(groups) if hasattr(groups, '__len__') else 'no'} entries"
+            "groups must be an array for each side that names the person of each record: of members, of nonmembers and, where "
+            f"there is one, of population (which may be None); got {type(groups).__name__} of "
+            f"{len(groups) if hasattr(groups, '__len__') else 'no'} entries"
         )
     names: list[Any] = []
     for (side, (X, y)), of in zip(sides.items(), groups, strict=True):

@@ -165,8 +165,8 @@ def _check_left(split: Split, copies: Copies, need: int) -> None:
             f"({copies.same['members/population']} of members, {copies.same['nonmembers/population']} of non-members; "
             f"{copies.labelled['audited/population']} have the same class, too). Shadow models must not be trained on what is "
             f"audited, and {left} records are left, where {need} are needed, as many as the target is trained on. Give as "
-            "population records that are neither members nor non-members; where there are no others, keep a half of the "
-            "non-members for the audit and give the other half as population"
+            "population records that are neither members nor non-members; where there are no others, leave the population "
+            "out, and members and non-members serve (docs/plans.md)"
         )
 
 

@@ -45,6 +45,8 @@ class Split:
         their labels. Under ``"dropped"``, where copies were dropped: how many records were left out.
     copies
         What `~miaudit.data.copies.leave_out_copies` found; None before it compared the sides.
+    population_from
+        The side that the population was taken from where none was given; members of it are known to have been trained on.
     """
 
     members: Ints  # (n_members,)
@@ -53,6 +55,21 @@ class Split:
     group_name: str | None = None
     duplicates: Mapping[str, int] = field(default_factory=dict)
     copies: Copies | None = None
+    population_from: Literal["members", "nonmembers"] | None = None
+
+    @property
+    def training(self) -> Ints:
+        """Records that the target is trained on: the members, with those that are the population."""
+        return self._with_population("members")
+
+    @property
+    def untrained(self) -> Ints:
+        """The non-members, with those that are the population."""
+        return self._with_population("nonmembers")
+
+    def _with_population(self, side: str) -> Ints:
+        records: Ints = getattr(self, side)
+        return np.concatenate([records, self.population]) if self.population_from == side else records
 
     @property
     def sha256(self) -> str:

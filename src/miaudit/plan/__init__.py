@@ -27,6 +27,7 @@ from miaudit.plan.sections import (
     odd_values,
     texts_naming,
 )
+from miaudit.plan.ways import WITHOUT_POPULATION
 
 OutputsName = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
 """What a target answers, as `miaudit.evidence.answers.Type`."""
@@ -43,7 +44,9 @@ class DataPlan(Section):
     path: FilePath | None = Field(None, description="one .npz, .csv, .csv.gz or .parquet file with all records")
     members: FilePath | None = Field(None, description="a file with the records the target was trained on")
     nonmembers: FilePath | None = Field(None, description="a file with records of the same kind it was not trained on")
-    population: FilePath | None = Field(None, description="a file with further records, for the shadow models")
+    population: FilePath | None = Field(
+        None, description="a file with further records, for the shadow models; without one see split.holdout"
+    )
     label: str | None = Field(None, description="column or array with the class")
     ids: str | None = Field(None, description="column or array with an id for people to find a record again")
     group: str | None = Field(None, description="column or array with a group, such as a person with many rows")
@@ -72,7 +75,7 @@ class DataPlan(Section):
                 "nonmembers and population (three files)"
             )
         if sources[2] and None in sides[:2]:
-            raise ValueError("members, nonmembers and population go together: give all three files")
+            raise ValueError("members and nonmembers go together: give both files, and population where there is one")
         if self.name is not None:
             keys = ("label", "ids", "group", "drop", "categorical", "numeric", "texts")
             idle = [key for key in keys if getattr(self, key)]
@@ -99,6 +102,13 @@ class SplitPlan(Section):
         None,
         ge=0,
         description="population records the target is asked about beside the audited ones; default: as many as members",
+    )
+    holdout: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="without a population: the share of the non-members that is set apart as one; default: the audited records "
+        "serve, in the overlapping design",
     )
     by_group: bool | None = Field(None, description="keep every group on one side; default: where groups are known")
     duplicates: Literal["report", "drop"] = Field("report", description="what to do with identical records")
@@ -393,11 +403,11 @@ class Plan(Section):
                 "split.members is missing: how many records the target is trained on, or a file that lists them"
             )
         synthetic = self.shadows.data == "synthetic:model-based" or self.synthesis.marginals is not None
-        if self.data.members is not None and self.data.population is None and not synthetic:
+        made = self.shadows.data != "real" and not synthetic
+        if self.data.members is not None and self.data.population is None and made:
             raise ValueError(
-                "data.population is missing: a file with further records, for the shadow models to be trained on. Where there "
-                "are none, take half of the non-members out of their file for it, or set shadows.data = "
-                '"synthetic:model-based", which makes records from the answers of the target'
+                f"data.population is missing: shadows.data = {self.shadows.data!r} makes records of real "
+                f"ones. {WITHOUT_POPULATION}"
             )
         if self.data.members is not None and any(
             size is not None for size in (self.split.members, self.split.nonmembers, self.split.population)

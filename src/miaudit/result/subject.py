@@ -108,7 +108,8 @@ class SplitResult(Document):
     ``unit`` is what is counted, ``people`` how many there are on each audited side, where that is known, and
     ``copies_left_out`` the audited records that are exact copies of others on their side. Other sizes are of records.
     ``outside`` counts the records of the population the target was asked about beside the audited ones; they are
-    ``outside_apart`` if no shadow model was trained on them and all answered them.
+    ``outside_apart`` if no shadow model was trained on them and all answered them. ``population_from`` is the side that the
+    population was taken from, null where one was given or there is none.
     """
 
     members: Count
@@ -126,6 +127,7 @@ class SplitResult(Document):
     outside: Count = 0
     outside_apart: bool = False
     draws_sha256: str | None
+    population_from: Literal["members", "nonmembers"] | None = None
 
 
 class Failure(Document):

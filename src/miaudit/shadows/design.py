@@ -274,7 +274,7 @@ def _by_group(
     # Whole groups are dealt in random order: to the training set until it is full, then to the test set. The group
     # that fills a set may be cut, and its remaining records are then used by neither side.
     _, number = np.unique(groups, return_inverse=True)  # (p,)
-    rank = rng.permutation(number.max() + 1)[number]
+    rank = rng.permutation(number.max(initial=-1) + 1)[number]
     order = np.lexsort((rng.random(len(population)), rank))
     ranks = rank[order]
     first_test = int(np.searchsorted(ranks, ranks[train - 1], side="right")) if train else 0

@@ -1,0 +1,189 @@
+"""Audits without a population: further records come from the two sides themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.auditing.case import apart
+from miaudit.data import Copies, Dataset, Split, same_records
+from miaudit.data.records import take_records
+from miaudit.errors import PlanError, SplitError
+from miaudit.plan import ShadowPlan, SplitPlan
+from miaudit.plan.ways import WITHOUT_POPULATION
+from miaudit.seeds import child_seed, generator
+from miaudit.shadows.design import largest_group, whole_groups
+
+_LEAST_OUTSIDE = 100
+"""Non-members left over of which the target is asked; fewer tell attacks that compare with them too little."""
+
+
+class Divided(NamedTuple):
+    """The sides of an audit with the sections of the plan that fit them, and what a reader must know of them."""
+
+    split: Split
+    shadows: ShadowPlan
+    sides: SplitPlan
+    notes: tuple[str, ...] = ()
+
+
+def divided(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: SplitPlan, *, seed: int) -> Divided:
+    """Return the sides without copies across them, and with a population where real records are needed and none are given.
+
+    Without one, as many of each side are audited as the smaller has, in the overlapping design, and what is left of the
+    larger side is the population. Members that are left are in the training set of every shadow model as in the target's, so
+    that audited members and non-members are treated alike. With ``sides.holdout`` that share of the non-members is.
+
+    Raises
+    ------
+    PlanError
+        If the design needs a population, or a share is to be set apart beside one.
+    SplitError
+        If too few records are left.
+    """
+    if len(split.population) or shadows.data != "real":
+        if sides.holdout is not None:
+            raise PlanError([("holdout", "sets non-members apart where there is no population; leave it or that out")])
+        return Divided(apart(dataset, split, shadows, seed=seed), shadows, sides)
+    if sides.holdout is not None:
+        split, note = _held_out(dataset, split, sides.holdout, seed)
+        return Divided(apart(dataset, split, shadows, seed=seed), shadows, sides, (note,))
+    if "design" in shadows.model_fields_set and shadows.design == "disjoint":
+        raise PlanError(
+            f'design = "disjoint" trains shadow models on a population, and there is none. {WITHOUT_POPULATION}'
+        )
+    return _of_both_sides(dataset, split, shadows.model_copy(update={"design": "overlapping"}), sides, seed)
+
+
+def _held_out(dataset: Dataset, split: Split, share: float, seed: int) -> tuple[Split, str]:
+    nonmembers = split.nonmembers
+    people = _people(dataset, split, nonmembers)
+    chosen = whole_groups(
+        len(nonmembers), people, round(share * len(nonmembers)), generator(child_seed(seed, "holdout"))
+    )
+    population, audited = nonmembers[chosen], nonmembers[~chosen]
+    if not len(population) or not len(audited):
+        raise SplitError(
+            f"holdout = {share:g} sets {len(population)} of {len(nonmembers)} non-members apart and leaves {len(audited)} to "
+            "audit; give a share that leaves some of both"
+        )
+    m = len(split.members)
+    note = (
+        f"No population was given: {len(population):,} of {len(nonmembers):,} non-members were set apart as population and "
+        f"are not audited. {_cost((m, len(audited)), (m, len(nonmembers)))}"
+    )
+    return replace(split, nonmembers=audited, population=population, population_from="nonmembers"), note
+
+
+def _of_both_sides(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: SplitPlan, seed: int) -> Divided:
+    whole = apart(dataset, split, shadows, seed=seed)
+    m, n = len(whole.members), len(whole.nonmembers)
+    spare = 2 * (_largest(dataset, whole) - 1)  # records that fill up sets which whole groups leave incomplete
+    larger: Literal["members", "nonmembers"] = "members" if m > n else "nonmembers"
+    side = whole.members if m > n else whole.nonmembers
+    people = _people(dataset, whole, side)
+    chosen = whole_groups(len(side), people, min(m, n, len(side) - spare), generator(child_seed(seed, "audited")))
+    if not chosen.any():
+        raise SplitError(
+            f"no population was given, and of {len(side)} {larger} none can be audited beside records that fill up the sets "
+            f"of shadow models, for {spare // 2 + 1} records belong together. Give a population"
+        )
+    rest = side[~chosen]
+    audited = {"members": whole.members, "nonmembers": whole.nonmembers, larger: side[chosen]}
+    split = replace(
+        whole,
+        members=audited["members"],
+        nonmembers=audited["nonmembers"],
+        population=rest,
+        population_from=larger if len(rest) else None,
+    )
+    if len(rest):
+        split = apart(dataset, split, shadows, seed=seed)
+        split = replace(split, copies=_both(whole.copies or Copies(), split.copies or Copies()))
+    half = (len(split.members) + len(split.nonmembers)) // 2
+    most = half + len(split.population) - spare
+    train = min(m, most) if shadows.train is None else shadows.train
+    test = len(split.members) + len(split.nonmembers) - half if shadows.test is None else shadows.test
+    notes = (_taken(split, (m, n)), *(_fewer(train, m) if shadows.train is None else ()))
+    if larger == "members" and sides.outside and len(rest):
+        raise PlanError(
+            "split.outside asks the target about records it was not trained on, and without a population those that are left "
+            "are members: leave outside out, or give a population"
+        )
+    if larger == "members" or len(split.population) < _LEAST_OUTSIDE:
+        sides = sides.model_copy(update={"outside": 0})
+    return Divided(split, shadows.model_copy(update={"train": train, "test": test}), sides, notes)
+
+
+def _people(dataset: Dataset, split: Split, side: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the person of each of these records, None where records are parted one by one."""
+    return None if split.group_name is None or dataset.people is None else dataset.people[side]
+
+
+def _largest(dataset: Dataset, split: Split) -> int:
+    """Return how many audited records must be on one side of a shadow model together, at most."""
+    audited = np.concatenate([split.members, split.nonmembers])
+    people = _people(dataset, split, audited)
+    if people is not None:
+        return largest_group(people)
+    if (split.copies or Copies()).alike:
+        return 1
+    return largest_group(same_records(take_records(dataset.X, audited)))
+
+
+def _both(first: Copies, second: Copies) -> Copies:
+    """Return what the comparisons before and after the population was taken found."""
+    across = first if first.left_out.get("nonmembers") else second
+    pair = "members/nonmembers"
+    sides: set[str] = {*first.left_out, *second.left_out}
+    return replace(
+        second,
+        same={**second.same, pair: across.same.get(pair, 0)},
+        labelled={**second.labelled, pair: across.labelled.get(pair, 0)},
+        left_out={side: first.left_out.get(side, 0) + second.left_out.get(side, 0) for side in sides},
+        alike=first.alike or second.alike,
+        near=first.near + second.near,
+    )
+
+
+def _taken(split: Split, sizes: tuple[int, int]) -> str:
+    audited, rest = (len(split.members), len(split.nonmembers)), len(split.population)
+    if split.population_from is None:
+        return (
+            f"No population was given: each shadow model is trained on a random half of the {sum(audited):,} audited records "
+            "alone. There are no records outside the audit, so attacks that compare with some are skipped."
+        )
+    of = " and ".join(
+        f"{n:,} of {all_:,} {side}" for n, all_, side in zip(audited, sizes, ("members", "non-members"), strict=True)
+    )
+    role = (
+        "in every shadow model's training set, as in the target's"
+        if split.population_from == "members"
+        else "population"
+    )
+    name = "members" if split.population_from == "members" else "non-members"
+    return (
+        f"No population was given: {of} are audited, and {rest:,} other {name} serve as further records "
+        f"({role}). {_cost(audited, sizes)}"
+    )
+
+
+def _cost(audited: tuple[int, int], whole: tuple[int, int]) -> str:
+    """Say what fewer audited records cost, by the standard error of an AUC of 0.5 (Mann and Whitney 1947)."""
+    with_, without = (np.sqrt((a + b + 1) / (12 * a * b)) for a, b in (audited, whole))
+    return (
+        f"What this costs in power: the standard error of an AUC at chance is {with_:.4f}, with all of both sides audited it "
+        f"would be {without:.4f}."
+    )
+
+
+def _fewer(train: int, target: int) -> list[str]:
+    if train == target:
+        return []
+    return [
+        f"Shadow models are trained on {train:,} records, the target on {target:,}: without a population there are no more. "
+        "Models of fewer records may overfit more than the target."
+    ]
