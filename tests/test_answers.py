@@ -19,7 +19,7 @@ from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError, PlanError, TargetError
 from miaudit.evidence import answers
-from miaudit.evidence.answers import Decision, Hint, Type, count_decimals, decide, read
+from miaudit.evidence.answers import DECLARED, Decision, Hint, Type, count_decimals, decide, read
 from miaudit.plan import OutputsName
 from miaudit.targets import as_target
 
@@ -262,7 +262,8 @@ def test_decimals_are_those_of_float32_whatever_holds_them():
 
 
 def test_a_plan_names_the_types_that_there_are():
-    assert get_args(OutputsName) == get_args(Type)
+    assert get_args(OutputsName) == DECLARED
+    assert set(get_args(Type)) - set(DECLARED) == {"value"}  # which the task of a plan says
     assert Decision("percent", "").kind == "probabilities"
 
 
