@@ -21,10 +21,11 @@ from miaudit.auditing.from_model import case_of_model, signature
 from miaudit.auditing.from_plan import case_of_plan
 from miaudit.auditing.gathering import gather
 from miaudit.auditing.measured import Measured
+from miaudit.auditing.proposal import proposal
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Engine, taken
 from miaudit.errors import PlanError
-from miaudit.plan import PLANS
+from miaudit.plan import PLANS, Plan
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
 from miaudit.shadows.guard import no_exits
@@ -33,14 +34,19 @@ from miaudit.store import Store
 __all__ = ["Case", "Engine", "Measured", "audit", "case_of_model", "case_of_plan", "conclude", "gather"]
 
 
+Side = tuple[Any, Any] | str | PathLike[str]
+"""Records and their classes: a pair, or with the file of a model the path of a file."""
+
+
 @no_exits()
 def audit(
     subject: Any,
     /,
     *,
-    members: tuple[Any, Any] | None = None,
-    nonmembers: tuple[Any, Any] | None = None,
-    population: tuple[Any, Any] | None = None,
+    members: Side | None = None,
+    nonmembers: Side | None = None,
+    population: Side | None = None,
+    label: str | None = None,
     out: str | PathLike[str] | None = None,
     retrain: int = 0,
     data: str | PathLike[str] | None = None,
@@ -53,12 +59,16 @@ def audit(
     ----------
     subject
         A trained model (an object with ``predict_proba``, a torch module, or a function from records to
-        probabilities), or a `Plan`, or a dict or the path of a TOML file that holds one, or a `Case`.
+        probabilities), or a `Plan`, or a dict or the path of a TOML file that holds one, or a `Case`; or the path of a saved
+        scikit-learn model, with the paths of its files of records.
     members, nonmembers, population
         With a model: pairs ``(X, y)`` of records it was trained on, of records of the same kind it was not trained
         on, and of further records for the shadow models. Without a population the two sides serve: as many of each are
         audited as the smaller has, and what is left of the larger is the population (docs/plans.md). X may be an array, a
         scipy sparse matrix, or a pandas or polars frame: the form the model takes.
+    label
+        With paths of files: the column with the class, or the number to predict; default: the one obvious one. Further keywords
+        are then ``holdout``, ``shadows``, ``seed`` and ``title``; a plan takes all others.
     recipe
         How to train shadow models; default: clones of the model, if it is a scikit-learn estimator.
     shadows
@@ -138,7 +148,7 @@ def audit(
     tell = tell or quiet
     tell("loading", None)
     sides = {"members": members, "nonmembers": nonmembers, "population": population}
-    inputs |= {name: side for name, side in sides.items() if side is not None}
+    inputs |= {name: value for name, value in {**sides, "label": label}.items() if value is not None}
     case = _case(subject, inputs, data_folder=data, permissions=permissions, engine=engine)
     workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
     case = replace(case, recipe=recipe)
@@ -157,6 +167,12 @@ def audit(
 
 def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
     """Return the case that a call names; ``inputs`` are what only a model needs beside it, ``reading`` how a plan is read."""
+    if isinstance(subject, str | PathLike) and isinstance(inputs.get("members"), str | PathLike):
+        return case_of_plan(Plan.of(_proposed(subject, inputs, reading["permissions"])), **reading)
+    if "label" in inputs:
+        raise PlanError(
+            "label names a column of files; of Python objects the classes are y, and a plan names data.label"
+        )
     if not isinstance(subject, (Case, *PLANS)):
         sides = [inputs.pop(name, None) for name in ("members", "nonmembers", "population")]
         return case_of_model(subject, *sides, **inputs)
@@ -174,6 +190,19 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
             f"{what} says itself what to audit and where its records come from: leave out {', '.join(inputs)}"
         )
     return subject if isinstance(subject, Case) else case_of_plan(subject, **reading)
+
+
+def _proposed(model: str | PathLike[str], inputs: dict[str, Any], permissions: Permissions) -> dict[str, Any]:
+    """Return the content of the plan for the file of a model and its files of records."""
+    top = {name: inputs.pop(name) for name in ("seed", "title") if name in inputs}
+    keys = ("members", "nonmembers", "population", "label", "holdout", "shadows")
+    files = {name: inputs.pop(name) for name in keys if name in inputs}
+    if inputs or not isinstance(files.get("nonmembers"), str | PathLike):
+        raise PlanError(
+            f"{model} and members are paths of files here: give nonmembers as the path of a file, too, and leave out "
+            f"{', '.join(inputs) or 'nothing else'}, which a plan can say (docs/plans.md)"
+        )
+    return proposal(model, **files, permissions=permissions) | top
 
 
 def _signature() -> inspect.Signature:

@@ -12,6 +12,7 @@ from miaudit.auditing.case import Case, odd_classes, order_taken
 from miaudit.auditing.own_population import divided
 from miaudit.auditing.records import records_of
 from miaudit.auditing.regression import refuse_attacks, refuse_unfit
+from miaudit.auditing.saved import recipe_of_clones, saved_estimator
 from miaudit.auditing.workers import Engine
 from miaudit.data import (
     Dataset,
@@ -144,6 +145,9 @@ def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
         if recipe.estimator is not None:
             steps = [(step.class_, step.params) for step in recipe.steps]
             made["recipe"] = named_estimator(recipe.estimator, recipe.params, steps, allow_code=permissions.allow_code)
+        elif recipe.clone:
+            assert target.file is not None  # as the plan has checked
+            made["recipe"] = made["target"] = saved_estimator(Path(target.file), permissions)
         elif recipe.plugin is not None:
             made["recipe"] = recipe_of_plugin(recipe.plugin, recipe.params, task=recipe.task)
     with section("target.plugin", problems):
@@ -155,7 +159,7 @@ def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
 
 
 def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
-    foreign = any(way is not None for way in (plan.function, plan.service, plan.plugin))
+    foreign = plan.clone or any(way is not None for way in (plan.function, plan.service, plan.plugin))
     encode = plan.encode is True if foreign else plan.encode is not False
     if plan.network is not None:
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plan.network.items()}
@@ -168,6 +172,8 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
     elif plan.service is not None:
         with section("recipe.service"):
             recipe = _service(plan.service.model_dump(exclude_unset=True))
+    elif plan.clone:
+        recipe = recipe_of_clones(estimator, dataset, task=plan.task)
     elif plan.standin is not None:
         with section("recipe.params"):
             recipe = standin(plan.standin, plan.params)
@@ -201,7 +207,7 @@ def _target(
     plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Permissions, model: Any, endpoint: Endpoint | None
 ) -> Target | None:
     if plan.target.file is not None:
-        target = _target_file(plan, dataset, recipe, permissions)
+        target = _target_file(plan, dataset, recipe, permissions, model)
         target.source = "given file"
         return target
     if plan.target.plugin is not None:
@@ -224,12 +230,15 @@ def _target_hashes(plan: Plan) -> dict[str, str]:
     return hashes
 
 
-def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Permissions) -> Target:
+def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Permissions, model: Any) -> Target:
+    """Return the target in a file; ``model`` is what it holds, where it was read already."""
     assert plan.target.file is not None
     path, module = Path(plan.target.file), plan.target.module
     classes = len(dataset.classes)
     if dataset.values is not None:
         return _regression_file(path, plan.target.description, permissions)
+    if model is not None:
+        return _as_target(model, plan, dataset)
     inner = innermost(recipe)
     if module is None and isinstance(inner, Loadable) and file_format(path) in ("safetensors", "torch"):
         if inner is not recipe:
@@ -238,7 +247,7 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
                 "records as numbers, as the network takes them, and recipe.encode = false"
             )
         shape, allow_pickle = dataset.X.shape[1:], permissions.allow_pickle
-        model: Any = inner.loaded(path, classes=classes, shape=shape, allow_pickle=allow_pickle)
+        model = inner.loaded(path, classes=classes, shape=shape, allow_pickle=allow_pickle)
     else:
         model = load_model(
             path,

@@ -23,6 +23,7 @@ from miaudit.cli.options import (
     local_engine_options,
     out_option,
     permissions_options,
+    proposal_options,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +90,59 @@ def run(
         decision = asked.check(result)
         show(decision, "text", folder, err=form == "json")
         ctx.exit(decision.exit_code)
+
+
+@main.command("audit")
+@proposal_options
+@engine_options
+@form_options
+@permissions_options
+def audit_command(
+    proposed: dict[str, Any], out: Path | None, engine: dict[str, Any], form: str | None, permissions: Permissions
+) -> None:
+    """Audit the model in the file MODEL, trained on the records of TRAIN and not on those of TEST.
+
+    MODEL is a scikit-learn model or pipeline saved by skops, joblib or pickle; the records are CSV, Parquet or .npz files.
+    What a plan would say is guessed from them, shown, and written to plan.toml in the --out folder (default:
+    miaudit-out/NAME-OF-MODEL), so that the next audit is miaudit run on that plan.
+    """
+    from miaudit.plan import Plan
+
+    path, text = _proposed(proposed, out, permissions)
+    echo(text, err=True)
+    _carry_out(Plan.load(path), path.parent, form, **engine, **vars(permissions))
+
+
+@main.command()
+@proposal_options
+@permissions_options
+def init(proposed: dict[str, Any], out: Path | None, permissions: Permissions) -> None:
+    """Write the plan that miaudit audit would carry out, and run nothing but what reading MODEL runs."""
+    path, text = _proposed(proposed, out, permissions)
+    echo(text)
+    echo(f"plan: {path}", err=True)
+
+
+def _proposed(files: dict[str, Any], out: Path | None, permissions: Permissions) -> tuple[Path, str]:
+    """Write the plan that a model and its files propose, and return its path and its text."""
+    from miaudit.auditing.proposal import plan_text, proposal
+    from miaudit.cli.options import consents
+    from miaudit.errors import PlanError
+    from miaudit.files import write_atomically
+
+    model = files.pop("model")
+    folder = out or Path("miaudit-out") / model.stem
+    path = folder / "plan.toml"
+    content = proposal(model, files.pop("train"), files.pop("test"), permissions=permissions, **files)
+    text = plan_text(content, folder, f"miaudit run {path} --out {folder}{consents(permissions)}")
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise PlanError(
+            f"{path} holds another plan than the one proposed: run it with miaudit run, remove it, or name another folder "
+            "with --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.encode())
+    return path, text
 
 
 @main.command()

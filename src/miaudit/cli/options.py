@@ -14,6 +14,8 @@ from miaudit.visible import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from miaudit.plan.permissions import Permissions
+
 
 out_option = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the result and the rows."
@@ -106,6 +108,43 @@ def permissions_options(command: Any) -> Any:
     for option in reversed(_PERMISSIONS):
         permitted = option(permitted)
     return permitted
+
+
+_PROPOSAL = (
+    *(click.argument(name, type=click.Path(dir_okay=False, path_type=Path)) for name in ("model", "train", "test")),
+    click.option(
+        "--population",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Further records for the shadow models; default: TRAIN and TEST serve.",
+    ),
+    click.option(
+        "--holdout",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="Set this share of TEST apart for the shadow models instead.",
+    ),
+    click.option("--label", help="Column with the class, or the number to predict; default: the one obvious one."),
+    click.option("--shadows", type=click.IntRange(1), help="Number of shadow models [20]."),
+)
+
+
+def proposal_options(command: Any) -> Any:
+    """Add what every command that proposes a plan takes: a model and its files, handed on as ``proposed``, and ``out``."""
+    names = ("model", "train", "test", "population", "holdout", "label", "shadows")
+
+    @functools.wraps(command)
+    def proposing(**options: Any) -> Any:
+        return command(proposed={name: options.pop(name) for name in names}, **options)
+
+    for option in reversed((*_PROPOSAL, out_option)):
+        proposing = option(proposing)
+    return proposing
+
+
+def consents(permissions: Permissions) -> str:
+    """Return the options that give the same consent on another command line."""
+    flags = [f" --{name.replace('_', '-')}" for name in ("allow_code", "allow_pickle") if getattr(permissions, name)]
+    named = [f" --{name} {each}" for name in ("env", "trusted") for each in getattr(permissions, name)]
+    return "".join(flags + named)
 
 
 def echo(text: str, *, err: bool = False) -> None:

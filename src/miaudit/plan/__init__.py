@@ -250,20 +250,23 @@ class RecipePlan(Section):
     function: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns an estimator, a pipeline or a recipe"
     )
+    clone: bool = Field(
+        False, description="train clones of the scikit-learn model in target.file (skops, joblib or pickle)"
+    )
     network: dict[str, Any] | None = Field(None, description="a torch network: kind, hidden, epochs, ...")
     service: ServicePlan | None = Field(
         None, description="a service that trains: the address train, and further keys (docs/service.md)"
     )
     encode: bool | None = Field(
         None,
-        description="put one-hot and scaling, as the columns need, before the model; default: unless a function, plug-in "
-        "or service",
+        description="put one-hot and scaling, as the columns need, before the model; default: unless a function, plug-in, "
+        "service or clone",
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> RecipePlan:
-        ways = ("estimator", "standin", "function", "service", "plugin", "network")
-        if sum(getattr(self, way) is not None for way in ways) != 1:
+        ways = ("estimator", "standin", "function", "service", "plugin", "clone", "network")
+        if sum(getattr(self, way) not in (None, False) for way in ways) != 1:
             raise ValueError(f"say how models are trained in one way: {', '.join(ways[:-1])}, or {ways[-1]}")
         if self.params and self.estimator is None and self.standin is None and self.plugin is None:
             raise ValueError("params belong to estimator, standin or plugin")
@@ -420,6 +423,8 @@ class Plan(Section):
                 f"split.outside asks the target about records of the population, and shadows.data = {self.shadows.data!r} "
                 'makes them up: leave outside out, or use data = "real"'
             )
+        if self.recipe.clone and self.target.file is None:
+            raise ValueError("recipe.clone trains clones of the model in target.file, and there is none: name the file")
         given = next((way for way in ("file", "url", "plugin") if getattr(self.target, way) is not None), None)
         if given is not None and isinstance(self.split.members, int):
             raise ValueError(

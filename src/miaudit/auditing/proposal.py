@@ -1,0 +1,203 @@
+"""A plan proposed from what people have: a saved model, and the files of its training and its test records."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from miaudit.auditing.from_model import model_classes
+from miaudit.auditing.saved import saved_estimator
+from miaudit.data.cells import is_missing, is_number
+from miaudit.data.npz import open_npz
+from miaudit.data.tables import Cells, Table, read_table, suffix_of
+from miaudit.errors import DataError
+from miaudit.plan.permissions import Permissions
+from miaudit.recipes import is_regressor
+
+_LABELS = ("label", "labels", "target", "y", "class", "outcome")
+"""What a label column is called where nothing else tells which it is."""
+
+
+def proposal(
+    model: str | os.PathLike[str],
+    members: str | os.PathLike[str],
+    nonmembers: str | os.PathLike[str],
+    population: str | os.PathLike[str] | None = None,
+    *,
+    label: str | None = None,
+    holdout: float | None = None,
+    shadows: int | None = None,
+    permissions: Permissions | None = None,
+) -> dict[str, Any]:
+    """Return the content of a plan that audits a saved scikit-learn model, with what its file and the records' tell.
+
+    Shadow models are clones of the model. Records are frames where it was fitted on named columns, and columns that it was not
+    fitted on are dropped. The label is the one column that is left, or the one that is called so.
+
+    Parameters
+    ----------
+    model
+        A skops, joblib or pickle file.
+    members, nonmembers, population
+        Files of one kind: ``.csv``, ``.csv.gz``, ``.parquet`` or ``.npz``.
+    label
+        Column, or array of an ``.npz``, with the class or the number to predict.
+    holdout, shadows
+        As ``split.holdout`` and ``shadows.count`` of a plan.
+    permissions
+        Consent to read the model.
+
+    Raises
+    ------
+    PlanError, DataError
+        If the model says not how it was trained, or the files do not fit it or one another.
+    """
+    path = Path(model)
+    files = {"members": Path(members), "nonmembers": Path(nonmembers)}
+    files |= {} if population is None else {"population": Path(population)}
+    estimator = saved_estimator(path, permissions or Permissions())
+    data: dict[str, Any] = {side: str(file.absolute()) for side, file in files.items()}
+    if {suffix_of(file) for file in files.values()} == {".npz"}:
+        data["label"] = _array(list(files.values()), label)
+    else:
+        data |= _columns(estimator, list(files.values()), label)
+    recipe: dict[str, Any] = {"clone": True}
+    if is_regressor(estimator):
+        recipe["task"] = "regression"
+    elif _named_by_numbers(estimator):
+        data["labels"] = "names"
+    content: dict[str, Any] = {"title": f"Audit of {path.name}", "data": data}
+    content |= {} if holdout is None else {"split": {"holdout": holdout}}
+    content |= {"target": {"file": str(path.absolute())}, "recipe": recipe}
+    return content | ({} if shadows is None else {"shadows": {"count": shadows}})
+
+
+def plan_text(content: Mapping[str, Any], folder: Path, command: str) -> str:
+    """Return a proposed plan as TOML that lies in a folder, with paths relative to it, and the command that runs it."""
+    lines = [f"# Proposed by miaudit; every key is in docs/plans.md. To run it: {_line(command)}"]
+    lines += [f"{key} = {_toml(value)}" for key, value in content.items() if not isinstance(value, Mapping)]
+    for section, keys in content.items():
+        if isinstance(keys, Mapping):
+            lines += ["", f"[{section}]"]
+            paths = {"members", "nonmembers", "population"} if section == "data" else {"file"}
+            for key, value in keys.items():
+                of = os.path.relpath(value, folder.absolute()) if key in paths else value
+                lines.append(f"{key} = {_toml(of)}")
+    return "\n".join(lines) + "\n"
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _toml(value: Any) -> str:
+    """Return a text, number, truth or list of texts as TOML, whose texts are JSON's but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _named_by_numbers(estimator: Any) -> bool:
+    """Whether the model's classes are whole numbers other than 0, 1, 2, ..., which a plan reads as names."""
+    classes = np.asarray(model_classes(estimator) or ())
+    return classes.dtype.kind in "iu" and not np.array_equal(classes, np.arange(len(classes)))
+
+
+def _array(files: Sequence[Path], label: str | None) -> str:
+    held = {}
+    for file in files:
+        with open_npz(file) as arrays:
+            held[file] = [name for name in arrays.headers if name not in ("X", "X_packed", "n_features")]
+    return _label(held, list(held[files[0]]), label, "array")
+
+
+def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[str, Any]:
+    """Return the keys of ``[data]`` that say how tables are read for a model."""
+    tables = {file: read_table(file) for file in files}
+    fitted = _fitted_on(estimator)
+    first = tables[files[0]]
+    names = [name for name in first.columns if name not in first.index]
+    candidates = names if fitted is None else [name for name in names if name not in fitted]
+    label = _label({file: list(table.columns) for file, table in tables.items()}, candidates, label, "column", fitted)
+    features = [name for name in names if name != label]
+    if fitted is None:
+        _refuse_unfit(estimator, files[0], first, features)
+        return {"label": label}
+    lacking = [name for name in fitted if name not in features]
+    if lacking:
+        raise DataError(f"{files[0]} lacks columns that the model was fitted on: {lacking[:10]}")
+    ordered = [name for name in features if name in fitted]
+    if ordered != fitted:
+        i = next(i for i, pair in enumerate(zip(ordered, fitted, strict=True)) if pair[0] != pair[1])
+        raise DataError(
+            f"{files[0]} has the columns of the model in another order than it was fitted on, {ordered[i]!r} where it "
+            f"has {fitted[i]!r}: write the files in the order of the model's feature_names_in_"
+        )
+    further = [name for name in first.columns if name != label and name not in fitted and name not in first.index]
+    return {"label": label, "frame": True} | ({"drop": further} if further else {})
+
+
+def _fitted_on(estimator: Any) -> list[str] | None:
+    """Return the names of the columns that a model was fitted on; None where it was fitted on an array."""
+    try:
+        names = getattr(estimator, "feature_names_in_", None)
+    except Exception:  # a property of others
+        return None
+    listed = None if names is None else list(names)
+    return listed if listed and all(isinstance(name, str) for name in listed) else None
+
+
+def _label(
+    held: Mapping[Path, Sequence[str]],
+    candidates: Sequence[str],
+    label: str | None,
+    what: str,
+    fitted: Sequence[str] | None = None,
+) -> str:
+    """Return the name of the labels: as stated, the only one there is, or the one that is called so.
+
+    Raises
+    ------
+    DataError
+        If several may be it, or a file lacks it.
+    """
+    if label is None:
+        called = [name for name in candidates if name.lower() in _LABELS]
+        only = candidates if fitted is not None or what == "array" else ()
+        chosen = called if len(called) == 1 else only
+        if len(chosen) != 1:
+            why = "" if fitted is None else " that the model was not fitted on"
+            held_names = ", ".join(map(repr, candidates[:20])) or "none"
+            raise DataError(f"which {what} is the label? Name it with --label (label=); {what}s{why}: {held_names}")
+        label = chosen[0]
+    if fitted is not None and label in fitted:
+        raise DataError(f"the model was fitted on the column {label!r}, so it is a feature and no label; name another")
+    lacking = [str(file) for file, names in held.items() if label not in names]
+    if lacking:
+        raise DataError(f"{lacking[0]} has no {what} {label!r} with the labels; every file needs it")
+    return label
+
+
+def _refuse_unfit(estimator: Any, file: Path, table: Table, features: Sequence[str]) -> None:
+    """Refuse columns that are no array such as the model was fitted on."""
+    width = getattr(estimator, "n_features_in_", None)
+    if width is not None and width != len(features):
+        raise DataError(
+            f"{file} has {len(features)} columns beside the label, and the model was fitted on {width}: leave out those "
+            "that it was not fitted on"
+        )
+    texts = [name for name in features if _is_text(table.columns[name])]
+    if texts:
+        raise DataError(
+            f"{file}: columns {texts[:5]} hold texts, and the model was fitted on an array without column names, so how they "
+            "became numbers is not known; save a pipeline that was fitted on the frame, or write the numbers that it takes"
+        )
+
+
+def _is_text(cells: Cells) -> bool:
+    if isinstance(cells, np.ndarray):
+        return bool(cells.dtype.kind == "O")
+    return isinstance(cells, list) and not all(is_number(cell) or is_missing(cell) for cell in set(cells))

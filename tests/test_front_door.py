@@ -1,0 +1,220 @@
+"""From a saved model and two files to a verdict: the plan that is proposed, and what stands in its way."""
+
+from __future__ import annotations
+
+import tomllib
+
+import joblib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LinearRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
+
+import miaudit
+from miaudit.auditing.proposal import plan_text, proposal
+from miaudit.cli import main
+from miaudit.errors import DataError, PlanError
+from miaudit.plan import Plan
+from miaudit.plan.permissions import Permissions
+
+pd = pytest.importorskip("pandas")
+CONSENT = Permissions(allow_pickle=True)
+
+
+def people(n, seed):
+    rng = np.random.default_rng(seed)
+    age, work = rng.integers(18, 80, n), rng.choice(["private", "state", "none"], n)
+    rich = age + 20 * (work == "private") + rng.normal(0, 15, n) > 60
+    frame = pd.DataFrame({"age": age, "work": work, "hours": rng.integers(10, 60, n)})
+    return frame.assign(income=np.where(rich, ">50K", "<=50K"))
+
+
+def tree(**options):
+    columns = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["work"]), remainder="passthrough")
+    return make_pipeline(columns, DecisionTreeClassifier(random_state=0, **options))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("front")
+    train, test = people(150, 0), people(150, 1)
+    train.to_csv(folder / "train.csv", index=False)
+    test.to_csv(folder / "test.csv", index=False)
+    joblib.dump(tree().fit(train.drop(columns="income"), train["income"]), folder / "m.joblib")
+    return folder
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def proposed(folder, *files, model="m.joblib", **options):
+    paths = [folder / file for file in files or ("train.csv", "test.csv")]
+    return proposal(folder / model, *paths, permissions=CONSENT, **options)
+
+
+def write(folder, name, frame):
+    frame.to_csv(folder / name, index=False)
+    return name
+
+
+def test_one_command_goes_from_a_model_and_two_files_to_a_verdict_and_a_plan(folder, tmp_path):
+    files = [folder / name for name in ("m.joblib", "train.csv", "test.csv")]
+    audit = ["audit", *files, "--shadows", 8, "--out", tmp_path, "--allow-pickle", "--jobs", 0]
+    outcome = call(*audit)
+    assert outcome.exit_code == 0, outcome.output
+    result = miaudit.Result.load(tmp_path)
+    assert result.verdict_kind == "leak"  # a tree without a limit
+    assert "clone = true" in outcome.stderr
+    assert 'label = "income"' in outcome.stderr
+    again = call("run", tmp_path / "plan.toml", "--out", tmp_path, "--allow-pickle", "--jobs", 0)
+    assert again.exit_code == 0, again.output
+    assert miaudit.Result.load(tmp_path).attacks == result.attacks
+    assert "8 of 8" in again.stderr
+    assert call(*audit, "--holdout", 0.5).exit_code == 2  # another plan is there
+
+
+def test_a_plan_is_written_without_running_and_needs_consent_to_read_a_pickle(folder, tmp_path):
+    files = [folder / name for name in ("m.joblib", "train.csv", "test.csv")]
+    refused = call("init", *files, "--out", tmp_path / "no")
+    assert refused.exit_code == 2
+    assert "--allow-pickle" in refused.stderr
+    assert not (tmp_path / "no").exists()
+    outcome = call("init", *files, "--out", tmp_path, "--allow-pickle")
+    assert outcome.exit_code == 0
+    plan = Plan.load(tmp_path / "plan.toml")
+    assert (plan.recipe.clone, plan.data.frame, plan.data.label) == (True, True, "income")
+    assert f"miaudit run {tmp_path / 'plan.toml'} --out {tmp_path} --allow-pickle" in outcome.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.toml"]
+
+
+def test_python_guesses_alike(folder):
+    paths = {"members": folder / "train.csv", "nonmembers": folder / "test.csv"}
+    result = miaudit.audit(folder / "m.joblib", **paths, allow_pickle=True, shadows=2, seed=3, jobs=0)
+    assert (result.split.members, result.split.nonmembers) == (147, 145)  # without copies
+    with pytest.raises(PlanError, match="leave out design"):
+        miaudit.audit(folder / "m.joblib", **paths, allow_pickle=True, design="disjoint")
+    with pytest.raises(PlanError, match="label names a column of files"):
+        miaudit.audit(GaussianNB(), members=([[0]], [0]), nonmembers=([[1]], [1]), label="y")
+
+
+def test_columns_that_the_model_was_not_fitted_on_are_dropped(folder):
+    frames = [pd.read_csv(folder / name).assign(row=range(150)) for name in ("train.csv", "test.csv")]
+    names = [write(folder, f"wide_{i}.csv", frame) for i, frame in enumerate(frames)]
+    with pytest.raises(DataError, match="which column is the label.*not fitted on: 'income', 'row'"):
+        proposed(folder, *names)
+    assert proposed(folder, *names, label="income")["data"]["drop"] == ["row"]
+    called = [
+        write(folder, f"called_{i}.csv", frame.rename(columns={"income": "Class"})) for i, frame in enumerate(frames)
+    ]
+    assert proposed(folder, *called)["data"]["label"] == "Class"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="income"), "changed.csv has no column 'income' with the labels"),
+        (lambda frame: frame[["work", "age", "hours", "income"]], "their order differs"),
+        (lambda frame: frame.assign(row=1), "changed.csv has other columns than"),
+        (lambda frame: frame.drop(columns="age"), "changed.csv has other columns than"),
+    ],
+)
+def test_files_that_differ_are_an_error_of_one_sentence(folder, change, message):
+    name = write(folder, "changed.csv", change(pd.read_csv(folder / "test.csv")))
+    with pytest.raises(DataError, match=message) as error:
+        miaudit.auditing.case_of_plan(Plan.of(proposed(folder, "train.csv", name)), permissions=CONSENT)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda frame: frame[["work", "age", "hours", "income"]],
+            "in another order than it was fitted on, 'work' where",
+        ),
+        (lambda frame: frame.drop(columns="age"), "lacks columns that the model was fitted on: \\['age'\\]"),
+    ],
+)
+def test_files_that_do_not_fit_the_model_are_refused(folder, change, message):
+    names = [write(folder, f"changed_{n}", change(pd.read_csv(folder / n))) for n in ("train.csv", "test.csv")]
+    with pytest.raises(DataError, match=message):
+        proposed(folder, *names)
+    with pytest.raises(DataError, match="'age', so it is a feature"):
+        proposed(folder, label="age")
+
+
+def test_a_model_of_arrays_has_its_label_named_and_its_columns_counted(folder):
+    frame = pd.read_csv(folder / "train.csv").drop(columns="work")
+    joblib.dump(GaussianNB().fit(frame[["age", "hours"]].to_numpy(), frame["income"]), folder / "array.joblib")
+    name = write(folder, "numbers.csv", frame)
+    with pytest.raises(DataError, match="which column is the label"):
+        proposed(folder, name, name, model="array.joblib")
+    assert proposed(folder, name, name, model="array.joblib", label="income")["data"].get("frame") is None
+    with pytest.raises(DataError, match="3 columns beside the label, and the model was fitted on 2"):
+        proposed(folder, model="array.joblib", label="income")
+    texts = write(folder, "texts.csv", pd.read_csv(folder / "train.csv").drop(columns="hours"))
+    with pytest.raises(DataError, match=r"columns \['work'\] hold texts"):
+        proposed(folder, texts, texts, model="array.joblib", label="income")
+
+
+@pytest.mark.parametrize("classes", [[1, 2], [False, True], [0, 1], ["b", "a"]])
+def test_classes_are_read_as_the_model_names_them(tmp_path, classes):
+    rng = np.random.default_rng(0)
+    frames = [pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"]) for _ in range(2)]
+    frames = [frame.assign(label=np.array(classes)[(frame["a"] > 0).astype(int)]) for frame in frames]
+    model = DecisionTreeClassifier(max_depth=2, class_weight=dict(zip(classes, (1, 2), strict=True)))
+    joblib.dump(model.fit(frames[0][["a", "b"]], frames[0]["label"]), tmp_path / "m.joblib")
+    names = [write(tmp_path, f"{i}.csv", frame) for i, frame in enumerate(frames)]
+    of = miaudit.auditing.case_of_plan(Plan.of(proposed(tmp_path, *names)), permissions=CONSENT)
+    answers = of.target.answer(of.dataset.X).values.argmax(axis=1)
+    assert (answers == of.dataset.y).mean() > 0.95
+    assert of.recipe.fit(of.dataset.X, of.dataset.y, classes=2, seed=0)
+
+
+def test_a_regression_is_told_by_the_model_and_arrays_come_from_npz(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    joblib.dump(LinearRegression().fit(X, X[:, 0]), tmp_path / "m.joblib")
+    np.savez(tmp_path / "a.npz", X=X, y=X[:, 0])
+    np.savez(tmp_path / "b.npz", X=X + 1, y=X[:, 0])
+    content = proposed(tmp_path, "a.npz", "b.npz")
+    assert (content["data"]["label"], content["recipe"]) == ("y", {"clone": True, "task": "regression"})
+    assert miaudit.auditing.case_of_plan(Plan.of(content), permissions=CONSENT).dataset.values is not None
+
+
+def test_clones_need_a_file_that_says_how_it_was_trained(tmp_path, folder):
+    with pytest.raises(PlanError, match="clone trains clones of the model in target.file, and there is none"):
+        Plan.of({"data": {"members": "a.csv", "nonmembers": "b.csv"}, "recipe": {"clone": True}})
+    joblib.dump({"weights": [1]}, tmp_path / "m.joblib")
+    with pytest.raises(PlanError, match="holds a dict, which is no scikit-learn estimator"):
+        proposal(tmp_path / "m.joblib", folder / "train.csv", folder / "test.csv", permissions=CONSENT)
+
+
+def test_the_text_of_a_plan_holds_what_was_proposed(tmp_path):
+    odd = tmp_path / 'a "quoted" \x7f \\ name'
+    odd.mkdir()
+    content = {
+        "title": "line\nline é",
+        "data": {
+            "members": str(odd / "a.csv"),
+            "nonmembers": str(odd / "b.csv"),
+            "label": 'a"\U0001f600',
+            "drop": ["x", "y"],
+        },
+        "target": {"file": str(odd / "m.skops")},
+        "recipe": {"clone": True},
+        "split": {"holdout": 0.25},
+    }
+    text = plan_text(content, tmp_path / "out", "miaudit run\nx")
+    read = tomllib.loads(text)
+    assert read["data"]["label"] == content["data"]["label"]
+    assert read["data"]["members"] == '../a "quoted" \x7f \\ name/a.csv'
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "plan.toml").write_text(text, encoding="utf-8")
+    assert Plan.load(tmp_path / "out" / "plan.toml").data.drop == ["x", "y"]
