@@ -6,17 +6,21 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import miaudit
+from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks, class_of, further_attacks
 from miaudit.cli import main
 from miaudit.errors import PlanError
-from miaudit.plugins import plugin, plugins
+from miaudit.plugins import Plugin, plugin, plugins
 from miaudit.recipes import fingerprint_of_recipe, recipe_of_plugin
 from miaudit.targets import as_target, connect
 from miaudit.targets.wire import Wire, _declared
@@ -158,11 +162,51 @@ def test_a_broken_plug_in_is_one_line_that_names_its_package(installed, name, pr
         chosen_attacks([name])
 
 
+@dataclass(frozen=True)
+class Lacking(Attack):
+    name: ClassVar[str] = "lacking"
+    needs: ClassVar[frozenset[str]] = frozenset({"classes"})
+    when: ClassVar[None] = None
+
+    def run(self, evidence, *, seed=0): ...
+
+
+@dataclass(frozen=True)
+class Asking(Attack):
+    name: ClassVar[str] = "asking"
+
+    @property
+    def questions(self):
+        raise RuntimeError("on purpose")
+
+    def run(self, evidence, *, seed=0): ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        (Lacking, "'lacking' of an unknown package must have title, paper, when as miaudit.attacks.Attack describes"),
+        (Asking, "'asking' of an unknown package cannot be made with its defaults: RuntimeError: on purpose"),
+    ],
+)
+def test_an_attack_that_keeps_no_promise_is_named_before_anything_reads_it(kind, problem):
+    entry = EntryPoint(kind.name, f"{__name__}:{kind.__name__}", "miaudit.attacks")
+    with pytest.raises(PlanError, match=f"^the plug-in {problem}$"):
+        class_of(Plugin(entry))
+
+
 def test_options_of_a_plug_in_are_checked_as_ours_are(installed):
     with pytest.raises(PlanError, match=r"attacks.0.powr: unknown key; did you mean 'power'\?"):
         chosen_attacks([{"name": "margin", "powr": 2}])
     with pytest.raises(PlanError, match=r"attacks.0.power: .*got 'much'"):
         chosen_attacks([{"name": "margin", "power": "much"}])
+    margin = (
+        r"^attacks.0: the plug-in 'margin' of miaudit-example 1.0 cannot be made with the options {'power': -1.0}: "
+    )
+    with pytest.raises(PlanError, match=margin + "ValueError: power must be above 0$"):
+        chosen_attacks([{"name": "margin", "power": -1.0}])
+    with pytest.raises(PlanError, match="'pipes' of miaudit-example 1.0 cannot write the records: ValueError"):
+        Wire("pipes").encode(np.array([["a"]]))
     with pytest.raises(PlanError, match=r"'centroids' of miaudit-example 1.0 refuses its parameters {'sharp': 1}"):
         recipe_of_plugin("centroids", {"sharp": 1})
     with pytest.raises(PlanError, match=r"unknown format 'pipe'; did you mean 'pipes'\?"):

@@ -6,11 +6,13 @@ A package declares them in its metadata, in the groups ``miaudit.attacks``, ``mi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from miaudit.errors import PlanError, nearest
+from miaudit.errors import MiauditError, PlanError, nearest
 
 Kind = Literal["attacks", "recipes", "targets", "wire"]
 
@@ -40,10 +42,8 @@ class Plugin:
         PlanError
             If that fails.
         """
-        try:
+        with self.blamed("cannot be loaded"):
             return self.entry.load()
-        except (Exception, SystemExit) as error:
-            raise self.problem(f"cannot be loaded: {type(error).__name__}: {error}") from error
 
     def make(self, params: dict[str, Any]) -> Any:
         """Return what the class or function that is declared returns when it is called with parameters.
@@ -56,12 +56,18 @@ class Plugin:
         maker = self.load()
         if not callable(maker):
             raise self.problem(f"is a {type(maker).__name__}, and must be a class or a function")
-        try:
+        with self.blamed(f"refuses its parameters {params}"):
             return maker(**params)
-        except PlanError:
+
+    @contextmanager
+    def blamed(self, what: str) -> Iterator[None]:
+        """Turn what code of the package raises into its `problem`; errors of miaudit stay as they are."""
+        try:
+            yield
+        except MiauditError:
             raise
-        except Exception as error:
-            raise self.problem(f"refuses its parameters {params}: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise self.problem(f"{what}: {type(error).__name__}: {error}") from error
 
     def problem(self, what: str) -> PlanError:
         """Return the error of this plug-in, in one line."""

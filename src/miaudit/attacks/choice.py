@@ -13,6 +13,16 @@ from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, attack_name
 from miaudit.errors import PlanError, nearest, section
 from miaudit.plugins import Plugin, plugin, plugins
 
+_PROMISES: dict[str, type] = {
+    **dict.fromkeys(("title", "paper"), str),
+    **dict.fromkeys(("needs", "demands"), frozenset),
+    "when": Mapping,
+    "questions": tuple,
+    "least_shadows": int,
+    "options": dict,
+}
+"""Of what type the attributes of an attack are."""
+
 
 def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack]) -> tuple[Attack, ...]:
     """Return the attacks that a list of names, tables of a name and options, or attacks asks for.
@@ -47,19 +57,27 @@ def _chosen(entry: str | Mapping[str, Any]) -> Attack:
     if not isinstance(name, str):
         raise PlanError(f"must be a name, or a table with a name and options; got {entry!r}")
     known = tuple(dict.fromkeys((*names, *ATTACKS))) if isinstance(entry, str) else tuple(ATTACKS)
-    kind = ATTACKS[name] if name in ATTACKS else class_of(plugin("attacks", name, known=known))
     options = {} if isinstance(entry, str) else {key: _plain(value) for key, value in entry.items() if key != "name"}
+    if name in ATTACKS:
+        return _made(ATTACKS[name], name, options)
+    declared = plugin("attacks", name, known=known)
+    kind = class_of(declared)
+    with declared.blamed(f"cannot be made with the options {options}"):
+        return _made(kind, name, options)
+
+
+def _made(kind: type[Attack], name: str, options: dict[str, Any]) -> Attack:
     refuse_unknown(options, [each.name for each in fields(kind)])  # type: ignore[arg-type]
-    hints, problems = get_type_hints(kind, include_extras=True), list[tuple[str, str]]()
+    hints, values, problems = get_type_hints(kind, include_extras=True), dict[str, Any](), list[tuple[str, str]]()
     for key, value in options.items():
         try:
-            options[key] = TypeAdapter(hints[key]).validate_python(value, strict=True)
+            values[key] = TypeAdapter(hints[key]).validate_python(value, strict=True)
         except ValidationError as error:
             problems += [(key, f"{each['msg'][0].lower()}{each['msg'][1:]}; got {value!r}") for each in error.errors()]
     if problems:
         raise PlanError(problems)
     try:
-        return kind(**options)
+        return kind(**values)
     except PlanError as error:
         raise PlanError([(path.removeprefix(f"{name}."), text) for path, text in error.problems]) from None
 
@@ -81,10 +99,12 @@ def class_of(declared: Plugin) -> type[Attack]:
         raise declared.problem("must be a frozen dataclass derived from miaudit.attacks.Attack")
     if getattr(kind, "name", None) != declared.name:
         raise declared.problem(f"is of the name {getattr(kind, 'name', None)!r}; both must be the same")
-    try:
-        attack_name(kind())
-    except Exception as error:
-        raise declared.problem(f"cannot be made with its defaults: {type(error).__name__}: {error}") from error
+    with declared.blamed("cannot be made with its defaults"):
+        attack = kind()
+        attack_name(attack)
+        lacking = [key for key, of in _PROMISES.items() if not isinstance(getattr(attack, key, None), of)]
+    if lacking:
+        raise declared.problem(f"must have {', '.join(lacking)} as miaudit.attacks.Attack describes")
     return kind  # type: ignore[no-any-return]
 
 

@@ -22,6 +22,10 @@ class Margin(Attack):
     when: ClassVar[dict[str, str]] = {"": "an example"}
     needs: ClassVar[frozenset[str]] = frozenset({"classes", "probabilities"})
 
+    def __post_init__(self):
+        if self.power <= 0:
+            raise ValueError("power must be above 0")
+
     def run(self, evidence, *, seed=0):
         if self.fails:
             raise ZeroDivisionError("as it was asked to")

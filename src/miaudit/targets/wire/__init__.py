@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from miaudit.data.records import Records
 from miaudit.errors import PlanError, TargetError, section
-from miaudit.plugins import plugin
+from miaudit.plugins import Plugin, plugin
 from miaudit.targets.wire import lists, template, v2
 from miaudit.targets.wire.rows import Answers
 
@@ -94,7 +95,8 @@ class Wire:
             for name in _CHOICES
             if getattr(self, name) is not None and name not in own.takes
         ]
-        problems += own.check(self)
+        with self._blamed("cannot check its options"):
+            problems += own.check(self)
         if problems:
             raise PlanError(problems)
         if self.body is not None:
@@ -104,10 +106,14 @@ class Wire:
     def _format(self) -> Format:
         return FORMATS.get(self.format) or _declared(self.format)[0]
 
+    def _blamed(self, what: str) -> AbstractContextManager[None]:
+        """Name the package, if one declares the format, in what its functions raise."""
+        return nullcontext() if self.format in FORMATS else _declared(self.format)[1].blamed(what)
+
     @property
     def source(self) -> str | None:
         """The package that declares the format, with its version; None for those of miaudit."""
-        return None if self.format in FORMATS else _declared(self.format)[1]
+        return None if self.format in FORMATS else _declared(self.format)[1].distribution
 
     def filled(self, value: Callable[[str, str], str]) -> Wire:
         """Return the wire with the variables in its body filled in, by ``value(name, where)``; for sending alone."""
@@ -127,7 +133,8 @@ class Wire:
 
     def encode(self, X: Records) -> bytes:
         """Return the body that asks about some records."""
-        return self._format.encode(self, X)
+        with self._blamed("cannot write the records"):
+            return self._format.encode(self, X)
 
     def decode(self, content: bytes, n: int, names: Sequence[str] | None = None) -> Answers:
         """Return the answers to n records; raise a TargetError for anything else."""
@@ -145,16 +152,17 @@ class Wire:
         parts, path = urlsplit(url), self._format.path
         if parts.path not in ("", "/") or path is None:
             return url
-        return urlunsplit(parts._replace(path=path(self)))
+        with self._blamed("cannot say the path"):
+            return urlunsplit(parts._replace(path=path(self)))
 
 
 @functools.lru_cache
-def _declared(name: str) -> tuple[Format, str]:
+def _declared(name: str) -> tuple[Format, Plugin]:
     declared = plugin("wire", name, known=tuple(FORMATS))
     form = declared.load()
     if not isinstance(form, Format):
         raise declared.problem(f"is a {type(form).__name__}, and must be a miaudit.targets.wire.Format")
-    return form, declared.distribution
+    return form, declared
 
 
 def _instances_path(wire: Wire) -> str:
