@@ -301,6 +301,24 @@ def test_what_a_plan_or_a_case_says_is_said_nowhere_else(forest, form):
         miaudit.audit(subject, shadows=3, members=side(MEMBERS))
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"data": "folder", "allow_code": True}, "^data, allow_code: belong to a plan"),
+        ({"residual": "log"}, 'residual: belongs to task="regression"'),
+        ({"retrain": 1.5, "out": "never"}, "retrain: must be a whole number"),
+        ({"unit": "people"}, "must be one of person, record"),
+        ({"unit": "person"}, "nothing says whose the records are"),
+    ],
+)
+def test_what_cannot_be_heeded_is_refused_before_the_model_is_asked(forest, options, problem):
+    def never(X):
+        raise AssertionError
+
+    with pytest.raises(PlanError, match=problem):
+        quick(never, recipe=forest, **options)
+
+
 def test_an_option_that_nobody_takes_is_refused_with_the_nearest(forest):
     with pytest.raises(TypeError, match="takes no 'shadow'; did you mean 'shadows'"):
         quick(forest, shadow=3)

@@ -161,6 +161,8 @@ def test_the_same_run_from_python(tmp_path: Path) -> None:
         run(ExtraTreesClassifier(10), Canaries(100), records=records, seed=1, jobs=0, out=tmp_path / "c")
     with pytest.raises(PlanError, match="records"):
         run(ExtraTreesClassifier(10), Canaries(100), out=tmp_path / "d")
+    with pytest.raises(PlanError, match="allow_code: belong to a plan"):
+        run(ExtraTreesClassifier(10), Canaries(100), records=records, out=tmp_path / "d", allow_code=True)
     with pytest.raises(PlanError, match="says itself"):
         run(tmp_path / "p.toml", Canaries(100), records=records, out=tmp_path / "d")
 

@@ -18,12 +18,13 @@ from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.from_model import case_of_model, signature
-from miaudit.auditing.from_plan import case_of_plan
+from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.gathering import gather
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.proposal import proposal
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Engine, taken
+from miaudit.documents import whole
 from miaudit.errors import PlanError
 from miaudit.plan import PLANS, Plan
 from miaudit.plan.permissions import Permissions
@@ -140,10 +141,8 @@ def audit(
     >>> result = miaudit.audit(model, members=(X1, y1), nonmembers=(X2, y2), population=(X3, y3))  # doctest: +SKIP
     """
     clock = Clock()
-    if retrain < 0 or (retrain and out is None):
-        raise PlanError(
-            f"retrain={retrain} compares rows that lie in a folder: give a number from 0, and out= that folder"
-        )
+    if whole(retrain, "retrain", least=0) and out is None:
+        raise PlanError(f"retrain={retrain} compares rows that lie in a folder: give out= that folder")
     (engine, permissions), inputs = taken(options, Engine, Permissions)
     tell = tell or quiet
     tell("loading", None)
@@ -173,6 +172,8 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
         raise PlanError(
             "label names a column of files; of Python objects the classes are y, and a plan names data.label"
         )
+    if not isinstance(subject, PLANS):
+        refuse_reading(reading["data_folder"], reading["permissions"])
     if not isinstance(subject, (Case, *PLANS)):
         sides = [inputs.pop(name, None) for name in ("members", "nonmembers", "population")]
         return case_of_model(subject, *sides, **inputs)

@@ -81,6 +81,8 @@ def case_of_model(
     if task == "regression":
         _refuse_options(residual, outputs=outputs, columns=columns)
         refuse_attacks(chosen, residual)
+    elif residual != "absolute":
+        raise PlanError([("residual", f'belongs to task="regression"; got {residual!r} for a classifier')])
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
     labels: Labels = "values" if task == "regression" else "codes"
     dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, labels=labels)

@@ -109,6 +109,15 @@ def case_of_plan(
     )
 
 
+def refuse_reading(data_folder: Any, permissions: Permissions) -> None:
+    """Refuse what says how a plan is read, where there is none."""
+    idle = [name for name, value in {"data": data_folder, **vars(permissions)}.items() if value]
+    if idle:
+        raise PlanError(
+            f"{', '.join(idle)}: belong to a plan, which is read with them, and none was given; leave them out"
+        )
+
+
 def _refuse_missing(plan: RecipePlan, dataset: Dataset, estimator: Any) -> None:
     """Refuse missing values where what is trained is known to take none."""
     columns = [column.name for column in dataset.schema.columns if column.missing and column.kind != "categorical"]

@@ -26,7 +26,7 @@ from miaudit.data import features
 from miaudit.data.records import take_records
 from miaudit.documents import plain
 from miaudit.errors import PoolError
-from miaudit.findings import Operating
+from miaudit.findings import Operating, unit_of
 from miaudit.probes import Probed
 from miaudit.recipes import device_name, innermost
 from miaudit.seeds import child_seed
@@ -70,6 +70,7 @@ def gather(
         How many models whose rows were found to train again and to compare.
     """
     _check_documents(case)
+    _check_unit(case)
     store.sweep()
     if case.shadows.data != "real":
         with clock.stage("synthesis"):
@@ -107,6 +108,13 @@ def _check_documents(case: Case) -> None:
         },
         "the audit",
     )
+
+
+def _check_unit(case: Case) -> None:
+    """Refuse a unit that cannot be counted before anything is asked or trained."""
+    members, nonmembers, people = case.split.members, case.split.nonmembers, case.dataset.people
+    audited = np.concatenate([members, nonmembers])
+    unit_of(np.arange(len(audited)) < len(members), people=None if people is None else people[audited], name=case.unit)
 
 
 def _train(

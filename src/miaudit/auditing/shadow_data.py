@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case, TrainedTarget
-from miaudit.auditing.from_plan import case_of_plan
+from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.workers import Engine, taken
 from miaudit.data import Dataset
 from miaudit.data.records import take_records
@@ -93,6 +93,8 @@ def synthesize(
         raise PlanError(f"synthesize trains one model, in this process; leave out {', '.join(unknown) or 'address'}")
     tell("loading", None)
     ours = isinstance(subject, PLANS)
+    if not ours:
+        refuse_reading(data, permissions)
     case = case_of_plan(subject, data_folder=data, permissions=permissions) if ours else subject
     here = case.engine.model_copy(update={"kind": "local", "address": None})
     workers, recipe = engine.start(here, case.recipe, began=began)
@@ -106,6 +108,8 @@ def make(
 ) -> tuple[Synthesis, TrainedTarget | None]:
     """Make the records, until a deadline by `time.monotonic`; return the target, too, if it had to be trained for them."""
     chosen = method or case.shadows.data.removeprefix("synthetic:")
+    if method is not None and method not in get_args(Method):
+        raise PlanError([("method", f"must be one of {', '.join(get_args(Method))}; got {method!r}")])
     if chosen not in get_args(Method):
         raise PlanError(
             'shadows.data is "real", so there is nothing to make: set it to "synthetic:model-based", '

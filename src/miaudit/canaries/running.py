@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from miaudit.auditing import Engine, case_of_plan
 from miaudit.auditing.asking import Tell, quiet
+from miaudit.auditing.from_plan import refuse_reading
 from miaudit.auditing.workers import Workers, taken
 from miaudit.canaries.bound import AUDIT, CanaryAudit, bound_epsilon, check_coins, write_audit
 from miaudit.canaries.folder import SEALED, load_planted, save_planted, seal_of
@@ -93,6 +94,7 @@ def run(
             raise PlanError("a plan says itself where its records come from: leave out records and sources")
         sides = sides_of_plan(subject, data_folder=data, permissions=permissions, engine=engine)
     else:
+        refuse_reading(data, permissions)
         sides = _sides(subject, records, sources)
     workers, recipe = engine.start(sides.engine, sides.recipe, began=began)
     plain({"recipe": [recipe.name, recipe.describe()]}, "the canary audit")
