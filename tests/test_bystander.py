@@ -25,6 +25,7 @@ from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError
 from miaudit.findings import Trial, examine, unit_of
 from miaudit.findings.bystander import alike, bystanders_of, compared
+from miaudit.findings.verdict import verdict_of
 from miaudit.report import full, render
 from miaudit.result import (
     AttackResult,
@@ -35,6 +36,7 @@ from miaudit.result import (
     Interval,
     beyond_bystanders,
 )
+from miaudit.result.wording import sentence
 from miaudit.testing import worlds
 
 PASSED = BlindControl(method="trees", auc=Interval(value=0.5, low=0.45, high=0.55), confounded=False)
@@ -544,3 +546,36 @@ def test_targets_that_answer_labels_are_compared_by_their_right_answers(surer):
     e = world.evidence.replace(target=world.evidence.audited_labels if surer else world.evidence.predicted)
     others = [e.of_bystander(j) for j in range(8)]
     assert alike(e, others, world.member) is not surer
+
+
+def test_one_record_on_a_side_has_no_spread_and_is_a_document():
+    rng = np.random.default_rng(0)
+    member, nobody = np.array([True, False, False]), np.zeros((4, 3), bool)
+    signal = {"signal_target": rng.normal(size=3), "signal_shadows": rng.normal(size=(4, 3)), "inside": nobody}
+    result = score(stored_outputs(signal | {"member": member}))
+    assert result.verdict_kind == "inconclusive"
+    assert {a.bystander.deviation for a in result.attacks if a.status == "ran"} == {None}
+    assert json.loads(result.to_json())["controls"]["bystander"]["models"] == 4
+
+
+def test_an_auc_that_may_be_chance_is_not_said_to_be_explained():
+    """The leading attack has 0.71 on the target and 0.52 on bystanders: a difference that may be chance is not explained."""
+    shown, lead = (attack_result(f"attack {a}", a, 0.52, alike=True, tells=False) for a in (0.80, 0.71))
+    figures = lead.bystander.model_copy(update={"above": False})
+    lead = lead.model_copy(update={"strongest": True, "bystander": figures})
+    verdict = verdict_of([lead, shown], None, PASSED, 60, 60)
+    text = sentence(verdict, [lead, shown], None, PASSED)
+    assert (
+        "not shown to be above what it finds on models trained on neither side once corrected; 'attack 0.8' tells"
+        in text
+    )
+    assert "explain" not in text
+
+
+def test_bystanders_that_answered_no_variants_are_not_said_to_be_missing():
+    rng, member, labels = np.random.default_rng(0), np.arange(40) < 20, np.arange(40) % 3
+    answers = {"target": (40,), "shadows": (4, 40), "bystanders": (5, 40)}
+    answers |= {"variants_target": (2, 40), "variants_shadows": (2, 4, 40)}
+    stored = {key: rng.dirichlet(np.ones(3), size) for key, size in answers.items()}
+    stored |= {"member": member, "labels": labels, "inside": rng.random((4, 40)) < 0.5}
+    assert "answered each record once" in score(stored_outputs(stored)).controls.bystander.reason

@@ -141,7 +141,7 @@ def test_a_leak_that_only_another_attack_sees_says_what_the_one_named_beforehand
     loud = shifted(1.0, seed=1)[0]
     text = of_scores([quiet, loud], member, strongest=0).verdict
     assert text.startswith("Membership leaks. The attack 'attack 0', named beforehand, has AUC 0.")
-    assert "not above chance once corrected; 'attack 1' tells members from non-members with AUC 0." in text
+    assert "not shown to be above chance once corrected; 'attack 1' tells members from non-members with AUC 0." in text
     assert "97.5 % interval, corrected for all attacks" in text
     assert "the highest of 2 attacks" in text
 

@@ -159,6 +159,17 @@ def test_a_small_leak_passes_a_policy_that_bears_it_and_is_told(noise):
     assert Policy.load("aisvs-11.2.5").check(result).outcome == "fail"
 
 
+def test_nothing_passes_beside_an_attack_that_is_the_wrong_way_round(noise):
+    """Its AUC of 0.2 lies below every margin; turned round it is one of 0.8."""
+    document = without(json.loads(noise.to_json()), "verdict_kind", "leak")
+    attack = document["attacks"][0]
+    attack |= {"auc": {"value": 0.2, "low": 0.18, "high": 0.22}, "below_chance": True}
+    attack["bystander"]["below"] = True
+    decision = Policy.load("release").check(Result.model_validate(document))
+    assert decision.outcome == "inconclusive"
+    assert [check.name for check in decision.those("inconclusive")] == [f"direction: {attack['name']}"]
+
+
 def test_a_record_that_could_not_be_scored_counts_as_told(noise):
     document = without(json.loads(noise.to_json()), "attacks.5.missing", 600)
     decision = own().check(Result.model_validate(document))

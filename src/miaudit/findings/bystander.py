@@ -6,6 +6,7 @@ how hard they are, and what it finds on the target is a leak only as far as it f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +31,7 @@ LEAST_SPREAD = 3
 _FLOOR = 1e-3  # of a probability: what is rarer is no sign of another training
 
 NONE = "no model that was trained on none of the audited records answered them"
+_ONCE = "models trained on neither side answered each record once, and attacks read several variants of it"
 
 
 def bystanders_of(evidence: Evidence, *, most: int = MOST) -> list[Evidence]:
@@ -77,7 +79,7 @@ def bystander_figures(
     """
     others = [] if reason else bystanders_of(evidence)
     if not others:
-        return _none(reason or NONE)
+        return _none(reason or (NONE if evidence.bystanders is None else _ONCE))
     unasked = _unasked(attack, others[0])
     if unasked:
         return _none(f"models trained on neither side were not asked for {' and '.join(unasked)}")
@@ -135,7 +137,7 @@ def compared(own: Sides, others: Sequence[Sides], *, attacks: int, alike: bool |
         few=None if own.in_people is not None else _more_exposed(own, ins, outs, levels.few),
         tells_sides=excess.tells_sides(1 - 2 * levels.above),
         alike=alike,
-        deviation=excess.deviation,
+        deviation=excess.deviation if math.isfinite(excess.deviation) else None,
         freedom=excess.freedom,
     )
 

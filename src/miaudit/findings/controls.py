@@ -154,7 +154,7 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
         if beats and result.name not in beyond:
             beats = False
             notes.append(
-                "It finds no more than models trained on neither side explain, at a level corrected for all attacks."
+                "It is not shown to find more than on models trained on neither side, at a level corrected for all attacks."
             )
         if baseline is not None and auc.value < baseline:
             beats = False

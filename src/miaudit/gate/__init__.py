@@ -41,8 +41,9 @@ __all__ = [
 class Policy(Document):
     """What may be released: limits on the ends of intervals, and what the audit must have tried.
 
-    ``confidence`` is one minus the error of all failures together, and of each upper end. ``leak``: a verdict of a leak fails,
-    however small. ``evidence`` is what a pass must rest on; the other tables are limits, of which there is at least one.
+    ``confidence`` is one minus the error of all limits' failures together, and of each upper end. ``leak``: a verdict of a leak
+    fails, however small, with the verdict's own error of 5 %. ``evidence`` is what a pass must rest on; the other tables are
+    limits, of which there is at least one.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]

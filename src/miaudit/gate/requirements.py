@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from miaudit.gate.decision import Check, Outcome
 from miaudit.gate.limits import Control, EvidenceNeeded
-from miaudit.result import SCHEMA_VERSION, Result
+from miaudit.result import SCHEMA_VERSION, Result, beyond_bystanders
 
 _SOUND = ("leak", "none detected")
 CONTROLS: dict[Control, str] = {
@@ -37,7 +37,7 @@ def required(result: Result, needed: EvidenceNeeded, *, leak: bool) -> list[Chec
     leak
         Whether a verdict of a leak fails.
     """
-    checks = [_verdict(result, leak=leak), *_attacks(result, needed)]
+    checks = [_verdict(result, leak=leak), *_turned(result), *_attacks(result, needed)]
     return checks + [_control(result, control) for control in needed.controls]
 
 
@@ -58,6 +58,14 @@ def _verdict(result: Result, *, leak: bool) -> Check:
         if kind == "leak" and leak and controls_hold(result):
             outcome = "fail"
     return Check(limit="verdict", outcome=outcome, sentence=sentence)
+
+
+def _turned(result: Result) -> Iterator[Check]:
+    """Refuse a pass where an attack ranks members below non-members, whose limits would be on the other side."""
+    ran = [attack for attack in result.attacks if attack.status == "ran" and attack.area is not None]
+    for attack in beyond_bystanders(ran).below:
+        sentence = f"'{attack.name}' ranks members below non-members: whoever turns its score round may tell them"
+        yield _check("direction", False, sentence, attack.name)
 
 
 def _attacks(result: Result, needed: EvidenceNeeded) -> Iterator[Check]:

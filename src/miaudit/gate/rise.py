@@ -48,7 +48,11 @@ def check_rise(bench: Bench, baseline: Result | None, limit: RiseLimit) -> Itera
             sentence = f"the AUC of '{name}' cannot be compared with the baseline: {why}"
             yield Check(outcome="inconclusive", sentence=sentence, **fields)
             continue
-        how = "on the same records" if pair.scores is not None else f"unpaired: {unpaired or 'records lack scores'}"
+        how = (
+            "on the same records"
+            if pair.scores is not None
+            else f"unpaired: {unpaired or 'scores of single records do not tell'}"
+        )
         subject = f"the AUC of '{name}' less that of the baseline is {ends.value:+.3f} ({how})"
         outcome: Outcome
         counts = bench.sound and (not differ or bench.stands(pair.after))

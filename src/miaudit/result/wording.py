@@ -63,7 +63,9 @@ def _leak_of_some(verdict: Verdict, ran: Sequence[AttackResult], n: str) -> str:
     of_all = f" of {len(ran)} attacks" if len(ran) > 1 else ""
     area = f"; '{lead.name}', named beforehand, has {_area(lead)}" if lead is not None else ""
     than = "that on models trained on neither side" if any(r.above_chance for r in ran) else "chance"
-    chance = f"no AUC{of_all} is above {than}{area}" if of_all else f"its AUC is not above {than}"
+    chance = (
+        f"no AUC{of_all} is shown to be above {than}{area}" if of_all else f"its AUC is not shown to be above {than}"
+    )
     whose = "people" if verdict.n.unit == "person" else "records"
     return (
         f"Membership of some {whose} leaks: {_few(_of(ran, verdict.few), lead)}; {chance}; {n}."
@@ -89,9 +91,9 @@ def _leak(verdict: Verdict, ran: Sequence[AttackResult], n: str) -> str:
     which = f"the highest of {len(ran)} attacks" if loudest is top else f"the highest of {len(above)} above {than}"
     exposed = f"; {_few(few, lead)}" if few else ""
     if lead not in above:
-        own = "no more than models trained on neither side explain" if lead.checked else "not above chance"
+        own = "what it finds on models trained on neither side" if lead.checked else "chance"
         return (
-            f"The attack '{lead.name}', named beforehand, has {_area(lead)}, {own} once corrected; "
+            f"The attack '{lead.name}', named beforehand, has {_area(lead)}, not shown to be above {own} once corrected; "
             f"'{loudest.name}' {'tells members from non-members with' if loudest.above_chance else 'has'} "
             f"{_corrected(loudest)}, {which}{exposed}; {n}."
         )
@@ -159,7 +161,7 @@ def _hard_sides(verdict: Verdict, ran: Sequence[AttackResult], n: str) -> str:
 def _explained(result: AttackResult) -> str:
     figures = result.bystander
     more = figures is not None and (figures.below if result.below_chance else figures.above)
-    return "" if more else ", no more than that explains"
+    return "" if more else ", not shown to lie beyond that"
 
 
 def _unlike(unexplained: Sequence[AttackResult]) -> str:
