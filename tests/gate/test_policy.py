@@ -245,6 +245,7 @@ def test_canaries_that_no_policy_asks_for_are_refused(noise):
         ('name = "x"\n[auc]\nmargin = 0.6\nmaximum = 0.7\n', "auc.maximum"),
         ('name = "x"\n[[tpr]]\nfpr = 0.1\nmargin = 10\n', "no attack exceeds it"),
         ('name = "x"\n[[tpr]]\nfpr = 0.1\nmargin = 3\n[[tpr]]\nfpr = 0.1\nmargin = 4\n', "twice"),
+        ('name = "x"\n[auc]\nmargin = 0.6\n[named]\nmargin = 0.05\nprecision = 0.55\n', "too near to guessing"),
         ("name = ", "is not TOML"),
     ],
 )

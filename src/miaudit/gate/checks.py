@@ -12,11 +12,10 @@ import numpy as np
 from miaudit import stats
 from miaudit.gate.decision import Check, Outcome
 from miaudit.gate.ends import Ends, Errors, area_ends, attack_area, excess_low, rate_ends
-from miaudit.gate.limits import AreaLimit, NamedLimit, RateLimit, SliceLimit
+from miaudit.gate.limits import GRID, AreaLimit, NamedLimit, RateLimit, SliceLimit
 from miaudit.gate.requirements import controls_hold
 from miaudit.result import AttackResult, Beyond, Result, beyond_bystanders
 
-_GRID = 8  # steps of rates between which the share that can be named is looked for
 _OLD = "the result does not hold what intervals at other levels need, as it is of an older miaudit: audit again"
 _PEOPLE = "records of one person are no independent draws, so that no bound holds for their rates: count people"
 
@@ -90,10 +89,10 @@ def check_named(bench: Bench, limit: NamedLimit) -> Iterator[Check]:
     intersection-union test over all rates, of which a grid is looked at and the curve's rise does the rest. One rate of the
     grid at which the lower end is above that line shows that more can be.
     """
-    gain = limit.precision / (1 - limit.precision)
-    rates = limit.margin ** np.linspace(2, 0, 2 * _GRID + 1) / gain  # the lower half only says how far below the margin
-    errors = bench.errors(len(bench.ran) * (_GRID + 1))
-    first = rates[_GRID:]
+    gain = limit.gain
+    rates = limit.margin ** np.linspace(2, 0, 2 * GRID + 1) / gain  # the lower half only says how far below the margin
+    errors = bench.errors(len(bench.ran) * (GRID + 1))
+    first = rates[GRID:]
     size = stats.tpr_size(first[1], gain * first[0], tests=len(bench.ran) or 1, confidence=1 - bench.error)
     what = f"share of the members that can be named with {100 * limit.precision:g} % right"
     for attack in bench.ran:
@@ -109,7 +108,7 @@ def _named_ends(attack: AttackResult, gain: float, rates: np.ndarray, errors: Er
     ends = [each for each in at if each is not None]
     if basis is None or basis.curve is None or len(ends) < len(rates):
         return None
-    over = zip(ends[_GRID:], rates[_GRID:], strict=True)
+    over = zip(ends[GRID:], rates[GRID:], strict=True)
     shown = [each.low for each, rate in over if each.low >= gain * rate * (1 - 1e-12)]
     held = [after.high < gain * rate for after, rate in zip(ends[1:], rates[:-1], strict=True)]
     from_here = next((i for i in range(len(held)) if all(held[i:])), None)

@@ -10,6 +10,8 @@ from miaudit.documents import Document
 
 Control = Literal["shuffled", "records", "bystanders"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+GRID = 8
+"""Steps of rates, from a margin to 1, between which the share that can be named is looked for."""
 
 
 class EvidenceNeeded(Document):
@@ -72,6 +74,19 @@ class NamedLimit(Document):
 
     margin: Share
     precision: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
+
+    @property
+    def gain(self) -> float:
+        """TPR over FPR at which this precision is reached at even odds."""
+        return self.precision / (1 - self.precision)
+
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> Self:
+        if self.gain <= self.margin ** (-1 / GRID):
+            least = 1 / (1 + self.margin ** (1 / GRID))
+            problem = f"precision is {self.precision:g}, too near to guessing to be judged"
+            raise ValueError(f"{problem}: it must exceed {least:.3f} for a margin of {self.margin:g}")
+        return self
 
 
 class SliceLimit(AreaLimit):
