@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from miaudit.shadows import training
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.engine import in_groups
 from miaudit.shadows.pool import ShadowPool
+from miaudit.shadows.processes import death
 from miaudit.shadows.training import Job
 from miaudit.store import Store
 
@@ -250,6 +252,23 @@ def test_a_killed_worker_costs_only_the_row_in_flight(tmp_path):
     assert scar.exists()
     assert len(rows) == 4
     assert (tmp_path / "s" / "journal.jsonl").read_text().count("worker died") == 1
+
+
+@pytest.mark.parametrize(
+    ("signal_", "how"), [(signal.SIGALRM, "killed by SIGALRM"), (signal.SIGKILL, "as when memory runs out")]
+)
+def test_how_a_worker_died_is_reported_though_another_thread_collects_its_exit_code(signal_, how):
+    """The executor's own thread waits for the worker too, and may have its code a moment before it writes it down."""
+    process = multiprocessing.get_context("spawn").Process(target=signal.pause)
+    process.start()
+    os.kill(process.pid, signal_)
+    os.waitpid(process.pid, 0)
+    writing = threading.Timer(0.1, setattr, (process._popen, "returncode", -signal_))
+    writing.start()
+    assert death(process) == (-signal_, how)
+    writing.join()
+    process._popen.returncode = None
+    assert death(process) == (None, "how is not known")
 
 
 def test_workers_killed_while_they_start_do_not_hang_the_run(tmp_path):

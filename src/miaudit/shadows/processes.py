@@ -48,6 +48,8 @@ ATTEMPTS = 3
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
+SECONDS_FOR_EXIT_CODE = 1.0
+
 
 class Watch:
     """When a model that is still in training is to be told of."""
@@ -143,7 +145,7 @@ def train_in_processes(
                 elif isinstance(error, BrokenProcessPool):
                     worker.shutdown(wait=False)
                     idle.append(start_worker())
-                    code, how = _death(processes.pop(worker, None))
+                    code, how = death(processes.pop(worker, None))
                     for job in group:  # from now on alone, so that one model cannot take others down
                         store.note("worker died", name=job.name, attempt=attempts[job.key], how=how)
                         if store.has(job.key):
@@ -164,20 +166,24 @@ def train_in_processes(
         lifeline.close()
 
 
-def _death(process: Any) -> tuple[int | None, str]:
-    """Return the exit code of a worker that died, and how to say it."""
-    code = None
+def death(process: Any) -> tuple[int | None, str]:
+    """Return the exit code of a worker that died, None where it cannot be had, and how to say it."""
+    code, end = None, time.monotonic() + SECONDS_FOR_EXIT_CODE
     if process is not None:
         with suppress(Exception):
             process.join(5)
-            code = process.exitcode
+            # The executor's own thread may have collected the code just before us: until it has noted it, there is none.
+            while (code := process.exitcode) is None and time.monotonic() < end:
+                time.sleep(0.01)
+    if code is None:
+        return code, "how is not known"
     if code == CLOSED:
         return code, "its code closed descriptors that it had not opened, which ended the worker"
-    if code is not None and code < 0 and code != -signal.SIGKILL:
+    if code == -signal.SIGKILL:
+        return code, "as when memory runs out"
+    if code < 0:
         return code, f"killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"by signal {-code}"
-    if code is not None and code > 0:
-        return code, f"with exit code {code}"
-    return code, "as when memory runs out"
+    return code, f"with exit code {code}"
 
 
 _Found = News  # what a task of a worker returns
