@@ -34,9 +34,10 @@ _WITHIN = re.compile(
 )
 _HARMLESS = re.compile(
     r"(?:content|accept)-(?:type|encoding|language|charset|length)|accept|user-agent|authority|host|(?:x-amz-)?date|authors?"
-    r"|signature[_-]?name|(?:\w+[_-])?tokens?[_-](?:type|ids?|count|limit)\w*|tokenizer\w*|(?:max|min|num|top|stop|pad|eos|bos)\w*tokens?",
+    r"|signature[_-]?name|(?:x-)?(?:model|serving)[_-]signature|(?:x-)?(?:sort|primary|partition|foreign|idempotency)[_-]?keys?|(?:\w+[_-])?tokens?[_-](?:type|ids?|count|limit)\w*|tokenizer\w*|(?:max|min|num|top|stop|pad|eos|bos)\w*tokens?",
     re.IGNORECASE,
 )
+_SWITCH = re.compile("true|false|null|none|yes|no|on|off|[0-9]", re.IGNORECASE)
 _SHAPES = re.compile(
     r"(?i:\b(?:bearer|basic|digest|token|apikey|negotiate|hmac|sharedaccesssignature|aws4-hmac-sha256)\s+(?!env:)\S{4,})"
     r"|eyJ[A-Za-z0-9_-]{8,}\.|\b(?:sk|pk|rk|hf|xox[a-z]|gh[pousr]|glpat|dapi|github_pat)[-_]?(?=\w*\d)\w{16,}"
@@ -162,15 +163,20 @@ def _in_clear(name: str, value: str) -> bool:
     """Whether a value under a name is a credential, or holds one; variables in it are marked."""
     if not value or value in _PLACES:
         return False
-    own = is_credential(value) or (_MARK not in value and names_credential(name))
+    own = is_credential(value) or (_MARK not in value and _secret(name, value))
     return own or _within(value) is not None
+
+
+def _secret(name: str, value: str) -> bool:
+    """Whether a value under a name may be a secret: no switch is one, as in ``refresh=true``."""
+    return names_credential(name) and _SWITCH.fullmatch(value) is None
 
 
 def _within(text: str) -> str | None:
     """Return the name of the first credential in clear that a text holds in a pair or as a login, at any depth, or None."""
     for reading in _readings(text):
         for name, value in _pairs(reading):
-            clear = is_credential(value) or (_MARK not in value and names_credential(name))
+            clear = is_credential(value) or (_MARK not in value and _secret(name, value))
             if clear and value and value not in _PLACES:
                 return name
         for match in _LOGIN.finditer(reading):
