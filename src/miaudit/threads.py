@@ -38,7 +38,7 @@ def one_thread(*, ends_with_us: bool = False) -> Iterator[None]:
     finally:
         for name, value in environment.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)  # code of a recipe may have removed it
             else:
                 os.environ[name] = value
         if torch := sys.modules.get("torch"):
