@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
 from miaudit import auditing
-from miaudit.errors import DataError, MiauditError, PlanError, TargetError
+from miaudit.errors import DataError, MiauditError, PlanError, TargetError, TimeLimitError
 from miaudit.result import Result
 
 X, Y = load_digits(return_X_y=True)
@@ -317,6 +317,13 @@ def test_what_cannot_be_heeded_is_refused_before_the_model_is_asked(forest, opti
 
     with pytest.raises(PlanError, match=problem):
         quick(never, recipe=forest, **options)
+
+
+def test_a_time_limit_without_a_folder_says_that_nothing_was_kept(forest, tmp_path):
+    with pytest.raises(TimeLimitError, match=r"are missing\. Nothing was kept: give out="):
+        quick(forest, time_limit=1e-6)
+    with pytest.raises(TimeLimitError, match="Run the same command again"):
+        quick(forest, time_limit=1e-6, out=tmp_path / "out")
 
 
 def test_an_option_that_nobody_takes_is_refused_with_the_nearest(forest):

@@ -89,6 +89,10 @@ def in_groups(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, workers: in
     return groups
 
 
+GO_ON = ". Run the same command again to go on"
+"""What to do where the time limit came first, and the store stays."""
+
+
 def run_jobs(
     jobs: Sequence[Job],
     dataset: Dataset,
@@ -180,7 +184,7 @@ def run_jobs(
     if done + len(failures) < len(missing):
         raise TimeLimitError(
             f"the time limit ended the run with {found + done} of {len(jobs)} models in the store; "
-            f"{len(missing) - done - len(failures)} are missing. Run the same command again to go on"
+            f"{len(missing) - done - len(failures)} are missing{GO_ON}"
         )
     order = {job.name: i for i, job in enumerate(jobs)}
     return sorted(failures, key=lambda failure: order[failure.name])

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import row_hashes
-from miaudit.errors import PoolError, StoreError
+from miaudit.errors import PoolError, StoreError, TimeLimitError
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.probes import Probed
 from miaudit.recipes import GroupRecipe, Recipe, fingerprint_of_recipe
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import Draws
-from miaudit.shadows.engine import Progress, run_jobs
+from miaudit.shadows.engine import GO_ON, Progress, run_jobs
 from miaudit.shadows.training import TWICE, Failure, Job
 from miaudit.store import Row, Store, content_key
 
@@ -128,16 +128,16 @@ class ShadowPool:
         new = {job.key for job in early}
         everyone = [*also, *jobs, *self.bystander_plan]
         stored = [job for job in everyone if self.store.has(job.key) and job.key not in new]
-        failures = run_jobs(
-            everyone,
-            self.dataset,
-            self.recipe,
-            self.store,
-            workers=workers,
-            cluster=cluster,
-            deadline=deadline,
-            tell=tell,
-        )
+        how: dict[str, Any] = {"workers": workers, "cluster": cluster, "deadline": deadline, "tell": tell}
+        try:
+            failures = run_jobs(everyone, self.dataset, self.recipe, self.store, **how)
+        except TimeLimitError as error:
+            if self.kept:
+                raise
+            text = str(error).removesuffix(GO_ON)
+            raise TimeLimitError(
+                f"{text}. Nothing was kept: give out= a folder, and the next call goes on there"
+            ) from None
         self.stored[:] = [job for job in stored if job.key not in self.store.damaged]
         others = {job.name for job in also}
         for failure in failures:
