@@ -123,3 +123,15 @@ def test_values_of_other_parameters_are_other_keys() -> None:
     assert len({signals.Loss(), signals.Loss(2.0), signals.Phi(), signals.Phi(1e-3), signals.Hinge()}) == 5
     np.testing.assert_array_equal(signals.Loss(2.0)(P, Y), signals.loss(P, Y, temperature=2.0))
     np.testing.assert_array_equal(signals.Phi(1e-3)(P, Y), signals.phi(P, Y, floor=1e-3))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(DataError, match="temperature must be"):
+        signals.loss(np.array([[0.5, 0.5]]), np.array([0]), temperature=temperature)
+
+
+@pytest.mark.parametrize("options", [{"form": "cubic"}, {"scale": 0.0}, {"scale": float("nan")}])
+def test_a_residual_of_no_form_or_scale_is_refused(options):
+    with pytest.raises(DataError, match="a residual has"):
+        signals.Residual(**options)

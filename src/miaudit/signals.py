@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,6 +91,8 @@ def loss(probabilities: ArrayLike, labels: ArrayLike, *, temperature: float = 1.
     logits had been divided by T: p_k^(1/T), made to sum to one again (Zarifzadeh et al. 2024 use T = 2). Other
     parameters and errors as for :func:`confidence`.
     """
+    if not 0 < temperature < np.inf:
+        raise DataError(f"temperature must be a number above 0, got {temperature}")
     if temperature == 1.0:
         return -np.log(np.maximum(confidence(probabilities, labels), FLOOR))
 
@@ -314,6 +316,11 @@ class Residual:
 
     form: ResidualForm = "absolute"
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.form not in get_args(ResidualForm) or not 0 < self.scale < np.inf:
+            forms = ", ".join(get_args(ResidualForm))
+            raise DataError(f"a residual has a form of {forms} and a scale above 0; got {self.form!r} and {self.scale}")
 
     def __call__(self, answers: NDArray[Any], labels: NDArray[Any], /) -> Numbers:
         """Return (r,) numbers."""
