@@ -28,7 +28,7 @@ class RankCounts(Document):
     """Members by rank of the non-members, a ROC curve in counts (`miaudit.stats.rank_counts`).
 
     ``allowed`` members are above the loosest threshold with at most ``ranks`` non-members, ``above`` score higher than the
-    non-member of that rank, from the highest. Some ranks are left out.
+    non-member of that rank, from the highest, with ties broken by lot. Some ranks are left out.
     """
 
     ranks: list[Count]
@@ -43,8 +43,6 @@ class RankCounts(Document):
             raise ValueError("ranks rise")
         if any(a > b for counts in (self.allowed, self.above) for a, b in pairwise(counts)):
             raise ValueError("members above falling thresholds do not become fewer")
-        if any(fewer > more for fewer, more in zip(self.above, self.allowed, strict=True)):
-            raise ValueError("no more members lie above a rank than above the loosest threshold it allows")
         return self
 
 

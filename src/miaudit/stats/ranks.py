@@ -19,7 +19,8 @@ class RankCounts(NamedTuple):
     """Members by rank of the non-members.
 
     ``allowed``: above the loosest threshold with at most so many non-members. ``above``: that score higher than the non-member
-    of that rank, from the highest; they are one where scores are not tied.
+    of that rank, from the highest, where ties are broken by lot: their expected number, rounded up. They are one where scores
+    are not tied.
     """
 
     ranks: NDArray[np.int64]  # (ranks,) rising, from 0 to all non-members
@@ -47,8 +48,12 @@ def rank_counts(in_scores: ArrayLike, out_scores: ArrayLike) -> RankCounts:
     ranks = np.unique(np.concatenate([np.arange(_DENSE), apart, [n_out]]))
     ranks = ranks[ranks <= n_out]
     allowed = curve.tp[np.searchsorted(curve.fp, ranks, side="right") - 1]
-    before = np.maximum(np.searchsorted(curve.fp, ranks, side="left") - 1, 0)
-    return RankCounts(ranks, allowed, curve.tp[before])
+    # of a members and b non-members with one score, a * r / (b + 1) are expected above the r-th of the latter
+    after = np.searchsorted(curve.fp, ranks, side="left")
+    before = np.maximum(after - 1, 0)
+    tied_in, tied_out = curve.tp[after] - curve.tp[before], curve.fp[after] - curve.fp[before]
+    by_lot = -(-tied_in * (ranks - curve.fp[before]) // (tied_out + 1))
+    return RankCounts(ranks, allowed, curve.tp[before] + by_lot)
 
 
 def tpr_ends(
@@ -57,9 +62,8 @@ def tpr_ends(
     """Return a lower and an upper bound on the TPR at a true FPR, each with an error of its own.
 
     They are the ends of :func:`~miaudit.stats.tpr_at_fpr`, but for two things. Where counts are known at some ranks only, the
-    next known one is taken on the safe side. And of tied scores the upper end counts members strictly above its threshold: a
-    threshold with an FPR of at most ``fpr`` lies above it, whatever is tied there. An attacker who accuses some of the
-    tied by lot is not bounded so.
+    next known one is taken on the safe side. And the upper end is that of an attacker who may break ties by lot, and so reaches
+    rates between thresholds.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ from miaudit.targets.credentials import (
     variable,
     without_login,
 )
-from miaudit.targets.deadline import bounded
+from miaudit.targets.deadline import GO_ON, bounded
 from miaudit.targets.strike import Strike
 from miaudit.targets.wire.rows import excerpt
 
@@ -352,7 +352,7 @@ class Client:
             raise TimeLimitError(
                 "the time limit came while the target was asked"
                 + (f", which asks to wait {_seconds(wait)}" if wait else "")
-                + "; every answer is kept, run again to go on"
+                + f"; {GO_ON}"
             )
 
     def _signed(self, method: str, body: bytes) -> Mapping[str, str]:

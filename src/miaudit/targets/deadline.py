@@ -11,6 +11,8 @@ from typing import Any
 
 from miaudit.libraries import network_pools
 
+GO_ON = "every answer is kept where the audit has a folder (out): run it again to go on there"
+
 _PIECE = 16_384  # bytes written at a time, so that a server that reads slowly is noticed
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from miaudit.data.records import Records, column_names, kind_of, row_hashes, take_records
 from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError
 from miaudit.targets.contact import ANEW
+from miaudit.targets.deadline import GO_ON
 from miaudit.targets.form import array_of
 from miaudit.targets.ledger import Ledger, Limits
 
@@ -47,7 +48,7 @@ def stacked(answers: Sequence[Any]) -> NDArray[Any]:
     return np.array(answers, dtype=np.float64 if any(isinstance(answer, float) for answer in answers) else np.int64)
 
 
-LATE = "the time limit came while the target was asked; every answer is kept, run again to go on"
+LATE = f"the time limit came while the target was asked; {GO_ON}"
 
 
 class Kept:

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import BudgetError, PlanError, StoreError, TimeLimitError
+from miaudit.targets.deadline import GO_ON
 
 RECORD = 24
 """Bytes that name a record; what follows them says why it was asked again."""
@@ -310,8 +311,7 @@ class Ledger:
                     return
                 if self.deadline is not None and now + wait >= self.deadline:
                     raise TimeLimitError(
-                        f"the time limit comes before the target may be asked again, in {wait:.0f} s; every answer is kept, "
-                        "run again to go on"
+                        f"the time limit comes before the target may be asked again, in {wait:.0f} s; {GO_ON}"
                     )
             time.sleep(min(wait, 0.5))
 
