@@ -198,7 +198,7 @@ def test_a_credential_is_refused_at_any_depth(holder, name, secret, wrappings):
         "https://h/endpoints/0123456789abcdef0123456789abcdef?user=ann@example.org&to=mailto:ann@example.org",
         "https://h/token/refresh/v1=2?at=12:30&state=cm93PTE",
         "https://h/keys/list/models:predict?order=name:asc&scope=urn:a:b",
-        "https://h/predict?private=true&refresh=1&cookies=no&sort_key=age&partition-key=region",
+        "https://h/predict?private=true&refresh=on&cookies=no&sort_key=age&partition-key=region",
     ],
 )
 def test_ordinary_addresses_and_variables_in_them_are_left_alone(address):
@@ -207,7 +207,7 @@ def test_ordinary_addresses_and_variables_in_them_are_left_alone(address):
 
 def test_a_switch_under_the_name_of_a_credential_is_none_and_a_value_of_its_shape_is_one_under_any_name():
     assert not header_problems({"X-Session-Affinity": "true", "X-Partition-Key": "region", "X-Auth-Required": "false"})
-    assert not body_problems({"refresh": "false", "sort_keys": "age", "model_signature": "predict", "session": 1})
+    assert not body_problems({"refresh": "false", "sort_keys": "age", "model_signature": "predict", "session": True})
     assert query_problem("https://h/p?sort_key=ghp_abcdefghij0123456789")
     assert query_problem("https://h/p?refresh=trueish")
 

@@ -37,7 +37,7 @@ _HARMLESS = re.compile(
     r"|signature[_-]?name|(?:x-)?(?:model|serving)[_-]signature|(?:x-)?(?:sort|primary|partition|foreign|idempotency)[_-]?keys?|(?:\w+[_-])?tokens?[_-](?:type|ids?|count|limit)\w*|tokenizer\w*|(?:max|min|num|top|stop|pad|eos|bos)\w*tokens?",
     re.IGNORECASE,
 )
-_SWITCH = re.compile("true|false|null|none|yes|no|on|off|[0-9]", re.IGNORECASE)
+_SWITCH = re.compile("true|false|null|none|yes|no|on|off", re.IGNORECASE)
 _SHAPES = re.compile(
     r"(?i:\b(?:bearer|basic|digest|token|apikey|negotiate|hmac|sharedaccesssignature|aws4-hmac-sha256)\s+(?!env:)\S{4,})"
     r"|eyJ[A-Za-z0-9_-]{8,}\.|\b(?:sk|pk|rk|hf|xox[a-z]|gh[pousr]|glpat|dapi|github_pat)[-_]?(?=\w*\d)\w{16,}"
