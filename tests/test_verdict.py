@@ -255,6 +255,11 @@ def test_no_attack_is_exempt_from_its_controls(attack):
     assert floor.beats_controls
     assert other.beats_controls is False
     assert "By AUC it finds less than the loss threshold" in other.notes[-1]
+    upside_down = results[1].model_copy(update={"below_chance": True, "above_chance": False})
+    low = Interval(value=0.2, low=0.15, high=0.25)
+    below = results[0].model_copy(update={"auc": low, "above_chance": False})
+    for pair in ([results[0], upside_down], [below, results[1].model_copy(update={"auc": low})]):
+        assert not any("finds less" in note for note in judged(pair, PASSED)[1].notes)
 
 
 def test_attacks_are_attacks():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,8 @@ def test_too_few_shadows_end_the_run_with_exit_code_4(tmp_path):
     with pytest.raises(PoolError, match=r"of 12 shadow models could be trained, at least 12 are needed.*converge") as e:
         shadows.run(workers=0, minimum=12)
     assert e.value.exit_code == 4
+    assert f"Tracebacks are in {tmp_path / 'journal.jsonl'}; what was trained is kept in {tmp_path}" in str(e.value)
+    assert "Tracebacks" not in shadows._more(replace(shadows.failures[0], traceback=""))  # of a worker that was killed
     assert shadows.run(workers=0, minimum=2)
 
 

@@ -156,7 +156,8 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
             notes.append(
                 "It is not shown to find more than on models trained on neither side, at a level corrected for all attacks."
             )
-        if baseline is not None and auc.value < baseline:
+        # where scores are upside down, "finds less" would say nothing of whoever turns them round
+        if baseline is not None and max(auc.value, 0.5) < baseline and not result.below_chance:
             beats = False
             notes.append(
                 f"By AUC it finds less than the loss threshold, which needs no shadow models ({auc.value:.3f} against "

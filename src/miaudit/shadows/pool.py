@@ -197,7 +197,9 @@ class ShadowPool:
     def _more(self, failure: Failure | None) -> str:
         """Return where to read more of a failure, to end a sentence with."""
         if self.kept:
-            return f". Tracebacks are in {self.store.folder / 'journal.jsonl'}; what was trained is kept"
+            traced = failure is not None and failure.traceback
+            where = f". Tracebacks are in {self.store.folder / 'journal.jsonl'}" if traced else ""
+            return f"{where}; what was trained is kept in {self.store.folder}"
         where = (
             "" if failure is None or not failure.traceback else f". It was raised at: {_last_frame(failure.traceback)}"
         )

@@ -396,7 +396,7 @@ class Target:
             raise
         except Exception as error:
             raise TargetError(
-                f"the target failed on {n} records, after {start} others: {type(error).__name__}: {error}; check "
+                f"the model failed on {n} records, after {start} others: {type(error).__name__}: {error}; check "
                 f"that the records have the form the model was trained on{self.advice}{texts_in_a_table(X)}"
             ) from error
         if answer.ndim in (1, 2) and answer.shape[0] != n:
