@@ -23,7 +23,7 @@ def changed(result, change):
     return Result.model_validate(document)
 
 
-@pytest.mark.parametrize("width", [30, 40, 78, 79, 140])
+@pytest.mark.parametrize("width", [30, 40, 76, 80, 140])
 def test_no_line_is_too_long_or_ends_in_blanks(result, width):
     lines = printed(result, width).splitlines()
     assert all(len(line) <= width for line in lines)
@@ -31,7 +31,7 @@ def test_no_line_is_too_long_or_ends_in_blanks(result, width):
     flat = " ".join(" ".join(lines).split())
     for attack in result.attacks:
         low, high = (f"{end:.3f}" for end in (attack.auc.low, attack.auc.high))
-        ends = f"{low[1:]}-{high[1:]}" if width >= 79 else f"{low}-{high}"
+        ends = f"{low[1:]}-{high[1:]}" if width >= 80 else f"{low}-{high}"
         assert f"{attack.auc.value:.3f} ({ends})" in flat
 
 
@@ -91,3 +91,16 @@ def test_a_result_gives_its_screen_its_figures_and_its_page(result, tmp_path):
     assert len(result.summary(full=True).splitlines()) > len(result.summary().splitlines())
     assert result.report(tmp_path).read_text(encoding="utf-8").lower().startswith("<!doctype html")
     assert repr(result) == str(result) == f"{result.title}\n{result.verdict}"
+
+
+def test_figures_of_people_are_whole_and_said_to_be_theirs(result):
+    def of_people(document):
+        document["split"]["unit"] = "person"
+        for attack in document["attacks"]:
+            attack["person"] = {"auc": attack["auc"], "tpr_at_fpr": attack["tpr_at_fpr"], "n": 100, "members": 50}
+
+    text = printed(changed(result, of_people))
+    assert "\u2026" not in text
+    assert "figures are per person" in text
+    for attack in result.attacks:
+        assert f"({attack.auc.low:.3f}-{attack.auc.high:.3f})".replace("0.", ".") in text

@@ -5,17 +5,13 @@ from __future__ import annotations
 import io
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from miaudit.report.plain import meaning, next_step
 from miaudit.report.text import as_figure, encodable, item, rate_at, say
 from miaudit.report.text import full as every_figure
 from miaudit.result import AttackResult, Result
-from miaudit.visible import visible
 
 _ROWS = 5
-_FIGURES_WIDTH = 59  # of the table beside the names; where both find no room, one line per figure
 _FPRS = (0.1, 0.01)
 _WARNINGS = 2
 
@@ -77,21 +73,21 @@ def _chosen(result: Result) -> list[tuple[AttackResult, str]]:
 
 
 def _print_attacks(rows: list[tuple[AttackResult, str]], result: Result, console: Console) -> None:
-    per_person = " per person" if result.split.unit == "person" else ""
-    headers = [f"AUC{per_person} (95 %)", *(f"TPR at FPR {100 * fpr:g} %" for fpr in _FPRS)]
+    """Print a table, or where it finds no room one line per figure."""
+    headers = ["AUC (95 %)", *(f"TPR at FPR {100 * fpr:g} %" for fpr in _FPRS)]
     names = [attack.name + (f" ({role})" if role else "") for attack, role in rows]
     figures = [
         [as_figure(attack.of_unit.auc), *(rate_at(attack.of_unit.tpr_at_fpr, fpr) for fpr in _FPRS)]
         for attack, _ in rows
     ]
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    if max(len(visible(name)) for name in names) + _FIGURES_WIDTH <= console.width:
-        table.add_column("attack", no_wrap=True)
-        for header in headers:
-            table.add_column(header, justify="right", no_wrap=True)
-        for name, cells in zip(names, figures, strict=True):
-            table.add_row(Text(encodable(name, console)), *(Text(cell.inline(short=True, digits=3)) for cell in cells))
-        console.print(table)
+    table = [["attack", *headers]]
+    for name, cells in zip(names, figures, strict=True):
+        table.append([encodable(name, console), *(cell.inline(short=True, digits=3) for cell in cells)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    if sum(widths) + len(headers) <= console.width:
+        for style, (name, *texts) in zip(("bold", *[""] * len(rows)), table, strict=True):
+            columns = (text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))
+            say(console, " ".join([name.ljust(widths[0]), *columns]), style=style)
     else:
         for name, cells in zip(names, figures, strict=True):
             say(console, name, style="bold")
@@ -99,7 +95,7 @@ def _print_attacks(rows: list[tuple[AttackResult, str]], result: Result, console
                 say(console, f"  {header} {cell.inline()}")
     shown = {attack.name for attack, _ in rows}
     others = [attack.name for attack in result.attacks if attack.status == "ran" and attack.name not in shown]
-    notes = []
+    notes = ["figures are per person"] if result.split.unit == "person" else []
     if any(cell.mark == "*" for cells in figures for cell in cells):
         notes.append("* too few non-members, or tied scores, to resolve this rate")
     if others:
