@@ -19,11 +19,22 @@ def reduce_alike(answers: NDArray[np.float32], *, top: int | None = None, decima
         Round to so many decimals.
     """
     for rows in answers:  # one model at a time bounds what partition copies
-        if top is not None and top < rows.shape[1]:
-            least = np.partition(rows, -top, axis=1)[:, -top, None]  # (r, 1)
-            rows[rows < least] = 0
+        if top is not None:
+            rows[~largest(rows, top)] = 0
         if decimals is not None:
             np.round(rows, decimals, out=rows)
+
+
+def largest(answers: NDArray[np.floating], k: int) -> NDArray[np.bool_]:
+    """Return (n, classes) which are the k largest of each of (n, classes) answers; of those that tie, the first."""
+    if k >= answers.shape[1]:
+        return np.ones(answers.shape, bool)
+    keep: NDArray[np.bool_] = answers >= np.partition(answers, -k, axis=1)[:, -k, None]
+    tied = np.flatnonzero(keep.sum(axis=1) > k)
+    order = np.argsort(-answers[tied], axis=1, kind="stable")[:, :k]
+    keep[tied] = False
+    keep[tied[:, None], order] = True
+    return keep
 
 
 def answered_classes(answers: NDArray[np.floating]) -> int:
