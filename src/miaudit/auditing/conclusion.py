@@ -17,6 +17,10 @@ from miaudit.result import BlindControl, Failure, Interval, Result, ShadowsResul
 from miaudit.threads import one_thread
 
 _REGRESSION = "it is a regression, which has errors in their place"
+_NO_REPEATS = (
+    "Attacks were not run again on shuffled memberships and on halves of the shadow models: a fault in the set-up would not "
+    "have shown, and how far ranks depend on the shadow models is not known."
+)
 _NO_CLASSES = "the answers are one number a record, which says nothing of classes"
 
 
@@ -113,6 +117,7 @@ def _findings(measured: Measured, planned: dict[str, Planned], blind: BlindContr
         unit=unit,
         caveats=(measured.split.copies or Copies()).caveats(),
         no_bystanders=measured.no_bystanders,
+        repeats=measured.repeats,
     )
 
 
@@ -144,6 +149,7 @@ def _warnings(
         *unlike,
         *unscored(findings.attacks),
         *measured.shadow_warnings,
+        *([] if measured.repeats else [_NO_REPEATS]),
     ]
 
 

@@ -102,6 +102,9 @@ class Measured:
     ids: NDArray[Any] | None = None  # (n,)
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)  # (n,) each
     no_bystanders: str | None = None  # why no attack can be run on any
+    repeats: bool = (
+        True  # whether attacks that learn are run again, on shuffled memberships and on halves of the shadow models
+    )
     synthesis: dict[str, Any] | None = None  # figures of the synthetic records that were the population
     warnings: tuple[str, ...] = ()
     target_warnings: tuple[str, ...] = ()

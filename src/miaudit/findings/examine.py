@@ -87,6 +87,7 @@ def examine(
     unit: Unit | None = None,
     caveats: Sequence[str] = (),
     no_bystanders: str | None = None,
+    repeats: bool = True,
 ) -> Findings:
     """Run all attacks, each beside its controls, and draw the conclusions.
 
@@ -116,6 +117,9 @@ def examine(
         What else a reader of the figures must know, as sentences: they end the verdict.
     no_bystanders
         Why no attack is to be run on bystanders; default: each is where the evidence has any.
+    repeats
+        Whether attacks that learn are run again, on shuffled memberships and on halves of the shadow models: without it
+        there is neither control nor stability.
     """
     unit = unit or unit_of(member)
     count = max(1, len(trials))
@@ -136,9 +140,10 @@ def examine(
         )
         runs.append(_beside_bystanders(run, trial, member, unit, seed=seed, attacks=count, reason=no_bystanders))
     results = [*judged([run.result for run in runs], blind), *skipped]
-    nulls = _nulls(
-        [trial for trial, run in zip(trials, runs, strict=True) if run.scores is not None], member, seed, unit
-    )
+    nulls: list[NullControl] = []
+    if repeats:
+        measured = [trial for trial, run in zip(trials, runs, strict=True) if run.scores is not None]
+        nulls = _nulls(measured, member, seed, unit)
     null = nulls[0] if nulls else None
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
     lead, reason, top = headline_of(results)
@@ -154,7 +159,8 @@ def examine(
         scores = ran[lead][1].scores
         assert scores is not None
         groups = group_figures(lead, scores.score, member, named, unit=unit)
-        stability, risk = _stability(lead, ran, member, seed)
+        if repeats:
+            stability, risk = _stability(lead, ran, member, seed)
         accusations, risk["accused"] = accusations_of(lead, scores, member, unit, seed=seed)
     bystander = bystander_control(results, lead)
     inside, outside = unit.size(member)
