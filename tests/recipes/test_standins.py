@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 
 from miaudit import audit
+from miaudit.attacks import Threshold
+from miaudit.auditing.case import Case
+from miaudit.auditing.scope import unlike_choices
+from miaudit.data import draw_split, from_arrays
 from miaudit.errors import PlanError
-from miaudit.plan import Plan
-from miaudit.recipes import AmazonLike, GoogleLike, standin
+from miaudit.plan import Plan, ShadowPlan
+from miaudit.recipes import AmazonLike, Encoded, EstimatorRecipe, GoogleLike, choice_of, standin
 
 RNG = np.random.default_rng(3)
 BITS = RNG.integers(0, 2, (80, 12)).astype(np.float64)
@@ -69,6 +76,53 @@ def test_google_like_takes_the_learner_that_holds_out_best():
     corners = GoogleLike().fit(X, ((np.abs(X[:, :2]) > 0.6).sum(axis=1) == 1).astype(np.int64), classes=2, seed=0)
     names = type(line.estimator).__name__, type(corners.estimator).__name__
     assert names == ("LogisticRegression", "RandomForestClassifier")
+    assert (choice_of(line), choice_of(corners)) == ("logistic regression", "random forest")
+    assert choice_of(Encoded(GoogleLike(), StandardScaler()).fit(X, (X @ np.ones(6) > 0) * 1, classes=2, seed=0)) == (
+        "logistic regression"
+    )
+
+
+def test_models_that_were_given_other_settings_than_the_target_are_counted():
+    """A search of scikit-learn settles on other parameters for each model, as labels are noise."""
+    y = np.random.default_rng(0).integers(0, 2, len(BITS))
+    search = GridSearchCV(KNeighborsClassifier(), {"n_neighbors": [1, 2, 3, 4, 5, 6]}, cv=2)
+    dataset = from_arrays(np.random.default_rng(1).normal(size=(160, 3)), np.concatenate([y, 1 - y]))
+    case = Case(
+        title="noise",
+        seed=0,
+        dataset=dataset,
+        split=draw_split(dataset, members=40, nonmembers=40, seed=0),
+        recipe=EstimatorRecipe(search),
+        target=None,
+        document={},
+        shadows=ShadowPlan(count=4),
+        attacks=(Threshold(),),
+    )
+    result = audit(case, jobs=0)
+    warning = next(each for each in result.warnings if "chooses what it trains" in each)
+    assert "the target got n_neighbors = " in warning
+    assert "of 4 shadow models got something else" in warning
+
+
+@pytest.mark.parametrize(
+    ("target", "shadows", "said"),
+    [
+        (None, [None, None], None),
+        ("a", ["a", "a", None], None),
+        (None, ["a", "a"], None),
+        (
+            "a",
+            ["a", "b", "b"],
+            "the target got a, and 2 of 3 shadow models got something else (2 of them: b; 1 of them: a)",
+        ),
+        (None, ["a", "b"], "what the target got is not known"),
+        ("a", list("bcdefg"), "; 2 further choices"),
+    ],
+)
+def test_a_warning_counts_choices_unlike_the_target(target, shadows, said):
+    warnings = unlike_choices(target, shadows)
+    assert len(warnings) == (said is not None)
+    assert said is None or said in warnings[0]
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

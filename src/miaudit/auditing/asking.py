@@ -25,7 +25,7 @@ from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import RowKeys, form_of
-from miaudit.shadows.training import Job, Trained, stored_alone
+from miaudit.shadows.training import CHOICE, Job, Trained, stored_alone
 from miaudit.store import Store
 from miaudit.targets import Outputs, Target
 from miaudit.targets.contact import Contact
@@ -49,6 +49,7 @@ class Asked:
     facts: TargetFacts
     remarks: tuple[str, ...] = ()
     trace: NDArray[Any] | None = None  # (n, stages), where an attack asked for reads it
+    choice: str | None = None  # what the training of a target that was trained here chose among learners or settings
 
 
 @contextmanager
@@ -129,6 +130,7 @@ def of_row(
         answers[n:] if len(answers) > n and not labels else None,
         probes,
         _facts(said, case.recipe.name, "trained here", spent),
+        choice=facts.get(CHOICE),
     )
 
 

@@ -19,7 +19,7 @@ from miaudit.auditing.regression import (
     features_with_truth,
     mean_errors,
 )
-from miaudit.auditing.scope import oddities
+from miaudit.auditing.scope import oddities, unlike_choices
 from miaudit.auditing.synthetic import on_synthetic
 from miaudit.auditing.workers import Workers
 from miaudit.data import features
@@ -33,6 +33,7 @@ from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import Retrained, ShadowPool, training_oddities
+from miaudit.shadows.training import CHOICE
 from miaudit.store import Store
 from miaudit.threads import one_thread
 
@@ -240,6 +241,7 @@ def _shadows(case: Case, pool: ShadowPool, trained: _Trained) -> ShadowFacts:
 
 def _shadow_warnings(case: Case, pool: ShadowPool, trained: _Trained) -> list[str]:
     warnings, drawn = training_oddities(pool.unknown, trained.shadows, trained.progress), pool.draws.train.shape[1]
+    warnings += unlike_choices(trained.asked.choice, [facts.get(CHOICE) for facts in trained.shadows.values()])
     if pool.apart is not None and pool.apart.shape[1] < drawn:
         warnings.append(
             f"Bystanders were trained on {pool.apart.shape[1]} records, all that the population has, shadow models on "

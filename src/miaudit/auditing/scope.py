@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from miaudit.attacks import Attack
@@ -232,6 +233,30 @@ def mismatches(
             "members are the records it was trained on."
         )
     return found
+
+
+def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[str]:
+    """Return the warning of a recipe that chooses what it trains, where the models were not all given the same.
+
+    ``target`` and ``shadows`` are what was chosen for each; None where nothing was, or it is not known.
+    """
+    counts = Counter(choice for choice in shadows if choice is not None)
+    if target is None and len(counts) < 2:
+        return []
+    others = sum(number for choice, number in counts.items() if choice != target)
+    if not others:
+        return []
+    shown = "; ".join(f"{number} of them: {choice}" for choice, number in counts.most_common(4))
+    shown += f"; {len(counts) - 4} further choices" if len(counts) > 4 else ""
+    if target is None:
+        return [
+            f"The recipe chooses what it trains, and the {counts.total()} shadow models did not all get the same ({shown}); "
+            "what the target got is not known. Shadows unlike the target weaken the attack and may understate the leak."
+        ]
+    return [
+        f"The recipe chooses what it trains: the target got {target}, and {others} of {counts.total()} shadow models got "
+        f"something else ({shown}). Shadows unlike the target weaken the attack and may understate the leak."
+    ]
 
 
 def unlike_errors(

@@ -17,13 +17,24 @@ from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
-from miaudit.recipes.recipe import GroupRecipe, Loadable, Model, Placeable, Recipe, Shortenable, Wrapping
+from miaudit.recipes.recipe import (
+    Choosing,
+    GroupRecipe,
+    Loadable,
+    Model,
+    Placeable,
+    Recipe,
+    Shortenable,
+    Wrapping,
+    choice_of,
+)
 from miaudit.recipes.regressor import RegressorRecipe, is_regressor
 from miaudit.recipes.service import ServiceModel, ServiceRecipe
 from miaudit.recipes.standins import AmazonLike, GoogleLike, standin
 
 __all__ = [
     "AmazonLike",
+    "Choosing",
     "Encoded",
     "EstimatorRecipe",
     "Fingerprint",
@@ -44,6 +55,7 @@ __all__ = [
     "Task",
     "Wrapping",
     "as_recipe",
+    "choice_of",
     "device_name",
     "estimator_from_function",
     "fingerprint",

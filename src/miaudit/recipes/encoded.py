@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miaudit.data.records import stack_records, take_records
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe, joined
-from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
+from miaudit.recipes.recipe import GroupRecipe, Model, Recipe, choice_of
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,11 @@ class EncodedModel:
 
     encoder: Any
     model: Model
+
+    @property
+    def choice(self) -> str | None:
+        """What the training of the model behind the encoder chose."""
+        return choice_of(self.model)
 
     def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:
         """Return (n, classes) probabilities."""

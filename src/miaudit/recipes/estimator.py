@@ -95,13 +95,23 @@ class EstimatorModel:
     """A fitted estimator whose columns are put in class order; a class it never saw has probability 0.
 
     ``names`` are the labels it was trained with; or, where it was trained on the codes 0, 1, ... of the classes it saw
-    (``coded``), the numbers of those classes.
+    (``coded``), the numbers of those classes. ``learner`` is the name of the estimator where it won over others.
     """
 
     estimator: Any
     classes: int
     names: tuple[Any, ...] | None = None
     coded: bool = False
+    learner: str | None = None
+
+    @property
+    def choice(self) -> str | None:
+        """The learner that won, or the parameters that a search of scikit-learn (``best_params_``) settled on."""
+        steps = getattr(self.estimator, "steps", None)
+        best = getattr(steps[-1][1] if steps else self.estimator, "best_params_", None)
+        if self.learner is not None or not isinstance(best, dict) or not best:
+            return self.learner
+        return ", ".join(f"{name} = {value}" for name, value in sorted(best.items()))[:200]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return (n, classes) probabilities."""

@@ -20,6 +20,22 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Choosing(Protocol):
+    """A trained model whose training chose among learners or settings by its own records, so that two may differ."""
+
+    @property
+    def choice(self) -> str | None:
+        """What was chosen, in a few words; None where nothing was."""
+        ...
+
+
+def choice_of(model: object) -> str | None:
+    """Return what a model's training chose among learners or settings; None where it chose nothing, or does not say."""
+    choice = model.choice if isinstance(model, Choosing) else None
+    return choice if isinstance(choice, str) else None  # a model of others may call something else by this name
+
+
+@runtime_checkable
 class Recipe(Protocol):
     """How to train one model; never changed by training, and deterministic given the seed."""
 

@@ -19,7 +19,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import PoolError
 from miaudit.evidence import Floats
-from miaudit.recipes import GroupRecipe, Model, Recipe, fingerprint_of_recipe, shortened
+from miaudit.recipes import GroupRecipe, Model, Recipe, choice_of, fingerprint_of_recipe, shortened
 from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
 from miaudit.seeds import child_seed
 from miaudit.shadows.guard import ModelError, contained
@@ -39,6 +39,9 @@ TOGETHER = 4096
 
 TWICE = "difference when trained twice"
 """Fact of a row: the most that answers of its model changed when it was trained a second time from the same seed."""
+
+CHOICE = "choice"
+"""Fact of a row: what the model's training chose among learners or settings, where it chose."""
 
 TWICE_SECONDS = 5.0
 """A model that took longer is not trained twice to see whether it comes out the same."""
@@ -228,6 +231,7 @@ def _ask(
     try:
         with contained():
             outputs, right, probes, decision = _answers(job, model, dataset, recipe)
+            choice = choice_of(model)
             if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
                 again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
                 difference = float(np.abs(again - outputs).max(initial=0.0))
@@ -244,6 +248,8 @@ def _ask(
     }
     if difference is not None:
         facts[TWICE] = difference
+    if choice is not None:
+        facts[CHOICE] = choice
     arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
     for question, found in probes.items():
         arrays[question] = found.answers
