@@ -64,8 +64,8 @@ class Facts(Document):
     @model_serializer(mode="wrap")
     def _known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields = type(self).model_fields
-        known = {name for key in self.model_fields_set for name in (key, fields[key].serialization_alias)}
-        return {key: value for key, value in handler(self).items() if key in known}
+        names = {name for key in self.model_fields_set for name in (key, fields[key].serialization_alias)}
+        return {key: value for key, value in handler(self).items() if key in names}
 
 
 def _held(value: Any) -> Any:

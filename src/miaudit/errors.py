@@ -112,7 +112,7 @@ class TimeLimitError(MiauditError):
     exit_code = 4
 
 
-def nearest(name: str, known: Collection[str], *, cutoff: float = 0.6) -> str:
+def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:
     """Return the question whether the nearest of the known names was meant; nothing if none is near."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else ""

@@ -79,7 +79,7 @@ def plugins(kind: Kind) -> list[Plugin]:
     return sorted((Plugin(entry) for entry in entry_points(group=f"miaudit.{kind}")), key=lambda each: each.name)
 
 
-def plugin(kind: Kind, name: str, *, known: tuple[str, ...] = ()) -> Plugin:
+def plugin(kind: Kind, name: str, *, choices: tuple[str, ...] = ()) -> Plugin:
     """Return the plug-in of a name.
 
     Parameters
@@ -98,7 +98,7 @@ def plugin(kind: Kind, name: str, *, known: tuple[str, ...] = ()) -> Plugin:
         return own[0]
     if own:
         raise PlanError(f"{name!r} is declared by {' and by '.join(each.distribution for each in own)}; uninstall one")
-    names = (*known, *(each.name for each in there))
+    names = (*choices, *(each.name for each in there))
     hint = nearest(name, names, cutoff=0.4) or f"known are {', '.join(names)}" if names else "no package declares any"
     what = {"attacks": "attack", "recipes": "recipe", "targets": "target", "wire": "format"}[kind]
     raise PlanError(f"unknown {what} {name!r}; {hint}")

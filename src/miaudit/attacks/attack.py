@@ -216,12 +216,12 @@ def in_one_run(
     if not others:
         return []
     n, count = evidence.n, len(others)
-    asked = np.broadcast_to(np.arange(n), evidence.inside.shape) if evidence.asked is None else evidence.asked
+    records = np.broadcast_to(np.arange(n), evidence.inside.shape) if evidence.asked is None else evidence.asked
     people, features = evidence.audited_people, evidence.features
     together = evidence.replace(
         target=np.concatenate([other.target for other in others]),
         labels=np.concatenate([*[evidence.audited_labels] * count, evidence.labels[n:]]),
-        asked=np.where(asked < n, asked, asked + (count - 1) * n),
+        asked=np.where(records < n, records, records + (count - 1) * n),
         features=None if features is None else np.concatenate([features] * count),
         people=None if people is None else np.concatenate([people] * count),
         variants=None,
@@ -238,20 +238,20 @@ LABELS_ONLY = "the target answers labels only; the shadows' answers were reduced
 """What an attack that learns from whole answers says where there are none to judge."""
 
 
-def shadow_rows(evidence: Evidence, wanted: Ints) -> Floats:
-    """Return (k, c) answers of shadows, in the order of ``wanted``; as label vectors where the target answers labels.
+def shadow_rows(evidence: Evidence, positions: Ints) -> Floats:
+    """Return (k, c) answers of shadows, in the order of ``positions``; as label vectors where the target answers labels.
 
-    ``wanted`` are (k,) positions among the m * r rows. One shadow is read at a time, and of it no more is kept.
+    ``positions`` are (k,) among the m * r rows. One shadow is read at a time, and of it no more is kept.
     """
     models, (m, r) = evidence.models, evidence.inside.shape
-    model, row = np.divmod(wanted, r)
+    model, row = np.divmod(positions, r)
     order = np.argsort(model, kind="stable")
     ends = np.searchsorted(model[order], np.arange(m + 1))
-    found = np.empty((len(wanted), evidence.classes), models.dtype)
+    rows = np.empty((len(positions), evidence.classes), models.dtype)
     for i in np.flatnonzero(np.diff(ends)):
         here = order[ends[i] : ends[i + 1]]
-        found[here] = models[int(i)][row[here]]
-    return found if evidence.target.ndim == 2 else label_vectors(found, evidence.classes)
+        rows[here] = models[int(i)][row[here]]
+    return rows if evidence.target.ndim == 2 else label_vectors(rows, evidence.classes)
 
 
 def shadow_sides(evidence: Evidence) -> Bools:

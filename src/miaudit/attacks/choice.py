@@ -56,11 +56,11 @@ def _chosen(entry: str | Mapping[str, Any]) -> Attack:
     name = entry if isinstance(entry, str) else entry.get("name") if isinstance(entry, Mapping) else None
     if not isinstance(name, str):
         raise PlanError(f"must be a name, or a table with a name and options; got {entry!r}")
-    known = tuple(dict.fromkeys((*names, *ATTACKS))) if isinstance(entry, str) else tuple(ATTACKS)
+    names_allowed = tuple(dict.fromkeys((*names, *ATTACKS))) if isinstance(entry, str) else tuple(ATTACKS)
     options = {} if isinstance(entry, str) else {key: _plain(value) for key, value in entry.items() if key != "name"}
     if name in ATTACKS:
         return _made(ATTACKS[name], name, options)
-    declared = plugin("attacks", name, known=known)
+    declared = plugin("attacks", name, choices=names_allowed)
     kind = class_of(declared)
     with declared.blamed(f"cannot be made with the options {options}"):
         return _made(kind, name, options)
@@ -125,12 +125,12 @@ def further_attacks() -> tuple[list[tuple[str, Attack]], list[str]]:
     return there, problems
 
 
-def refuse_unknown(options: Iterable[str], known: Sequence[str]) -> None:
+def refuse_unknown(options: Iterable[str], names: Sequence[str]) -> None:
     """Raise a PlanError that lists every unknown key with the nearest known one."""
     problems = []
     for key in options:
-        if key not in known:
-            hint = nearest(key, known, cutoff=0.5) or f"allowed here: {', '.join(known)}"
+        if key not in names:
+            hint = nearest(key, names, cutoff=0.5) or f"allowed here: {', '.join(names)}"
             problems.append((key, f"unknown key; {hint}"))
     if problems:
         raise PlanError(problems)

@@ -208,16 +208,16 @@ def class_proxy(rows: ArrayLike, inside: ArrayLike, labels: ArrayLike, target: A
     """
     of_members = np.asarray(inside, bool)
     values, label = np.asarray(rows, np.float64)[of_members], np.asarray(labels)[of_members]
-    t, asked = np.asarray(target, np.float64), np.asarray(classes)
+    t, classes_of = np.asarray(target, np.float64), np.asarray(classes)
     if not len(values):
         raise DataError(
             "no shadow model was trained on a record it answered, so nothing stands for models with the record"
         )
     n, mean, squares = (np.empty(len(t)) for _ in range(3))
-    for each in np.unique(asked):
+    for each in np.unique(classes_of):
         own = values[label == each]
         own = values if len(own) < _LEAST_OF_CLASS else own
-        of = asked == each
+        of = classes_of == each
         n[of], mean[of], squares[of] = len(own), own.mean() - t[of], ((own - own.mean()) ** 2).sum()
     return Side(n, mean, squares)
 

@@ -98,8 +98,8 @@ def fit(
     groups = [by_size[i : i + width] for i in range(0, len(by_size), width)]
 
     def train(group: list[int]) -> None:
-        trained = _fit_group([load(i) for i in group], [generators[i] for i in group], training)
-        for i, net in zip(group, trained, strict=True):
+        group_nets = _fit_group([load(i) for i in group], [generators[i] for i in group], training)
+        for i, net in zip(group, group_nets, strict=True):
             nets[i] = net
 
     # one BLAS thread per worker: the matrices are too small for more, and results must not depend on the machine
@@ -193,12 +193,12 @@ def _ones(n: int) -> Array:
 
 def _batches(generator: np.random.Generator, n: int, batch: int) -> Iterator[NDArray[np.int64]]:
     """Yield row numbers, ``batch`` at a time, from an endless stream of permutations of 0..n-1."""
-    held = generator.permutation(n)
+    rows = generator.permutation(n)
     while True:
-        while len(held) < batch:
-            held = np.concatenate([held, generator.permutation(n)])
-        yield held[:batch]
-        held = held[batch:]
+        while len(rows) < batch:
+            rows = np.concatenate([rows, generator.permutation(n)])
+        yield rows[:batch]
+        rows = rows[batch:]
 
 
 def _workers() -> int:

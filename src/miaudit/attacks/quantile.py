@@ -74,7 +74,7 @@ class Quantile(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Learn on the population and judge the audited records; the seed draws the components of wide records."""
         require(self, evidence)
-        population, inputs, known = self._learned_from(evidence, seed)
+        population, inputs, answers = self._learned_from(evidence, seed)
         tail = self.alpha if self.head == "quantile" else _LEVELS[0]
         p, least = len(population.labels), int(np.ceil(_TAIL / tail))
         if p < least:
@@ -82,15 +82,15 @@ class Quantile(Attack):
                 f"quantile with the {self.head} head needs a population of at least {least} records, {_TAIL} beyond its "
                 f"outermost quantile; got {p}"
             )
-        said = _signal(evidence, population)
+        signal = _signal(evidence, population)
         with threadpool_limits(1):
-            mean, spread = self._usual(evidence, inputs, known, seed)
-            score = (said - mean) / spread
+            mean, spread = self._usual(evidence, inputs, answers, seed)
+            score = (signal - mean) / spread
             held_out = np.empty(p)
             for fold in np.array_split(generator(seed, "folds").permutation(p), _FOLDS):
                 rest = np.setdiff1d(np.arange(p), fold)
-                mean, spread = self._expected(inputs[0][rest], known[rest], inputs[0][fold], evidence.classes, seed)
-                held_out[fold] = (known[fold] - mean) / spread
+                mean, spread = self._expected(inputs[0][rest], answers[rest], inputs[0][fold], evidence.classes, seed)
+                held_out[fold] = (answers[fold] - mean) / spread
         rank = int(np.ceil((1 - self.alpha) * (p + 1)))  # of the conformal cut among the population's scores
         if rank > p:
             least = int(np.ceil(1 / self.alpha)) - 1
@@ -100,9 +100,9 @@ class Quantile(Attack):
 
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
         """Judge all others' answers by what is learned from the target's on the population; see :meth:`Attack.scores_of`."""
-        population, inputs, known = self._learned_from(evidence, seed)
+        population, inputs, answers = self._learned_from(evidence, seed)
         with threadpool_limits(1):
-            mean, spread = self._usual(evidence, inputs, known, seed)
+            mean, spread = self._usual(evidence, inputs, answers, seed)
         return [np.asarray((_signal(other, population) - mean) / spread, np.float64) for other in others]
 
     def _learned_from(self, evidence: Evidence, seed: int) -> tuple[Population, list[Array], Array]:
@@ -116,30 +116,32 @@ class Quantile(Attack):
             return population, x, evidence.measure(population.target, population.labels)
         labels = (population.labels, evidence.audited_labels)
         floor = signals.resolution([population.target, evidence.target])
-        known = signals.hinge(population.target, population.labels, floor=floor)
-        return population, [_with_class(c, y) for c, y in zip(x, labels, strict=True)], known
+        answers = signals.hinge(population.target, population.labels, floor=floor)
+        return population, [_with_class(c, y) for c, y in zip(x, labels, strict=True)], answers
 
-    def _usual(self, evidence: Evidence, inputs: list[Array], known: Array, seed: int) -> tuple[Array, Array | float]:
+    def _usual(self, evidence: Evidence, inputs: list[Array], answers: Array, seed: int) -> tuple[Array, Array | float]:
         """Return what is usual for the audited records, and its spread; learned once, for target and bystanders."""
-        learned = partial(self._expected, inputs[0], known, inputs[1], evidence.classes, seed)
+        learned = partial(self._expected, inputs[0], answers, inputs[1], evidence.classes, seed)
         return evidence.once((self, seed), learned)
 
-    def _expected(self, x: Array, known: Array, asked: Array, classes: int, seed: int) -> tuple[Array, Array | float]:
-        """Learn from records x and what the target says of them, ``known``, what is usual for others, and its spread."""
+    def _expected(
+        self, x: Array, answers: Array, audited: Array, classes: int, seed: int
+    ) -> tuple[Array, Array | float]:
+        """Learn from records x and what the target says of them, ``answers``, what is usual for others, and its spread."""
         categorical = (
             [0] if 1 < classes <= 255 else None
         )  # the most that trees take as categories; 1: there is no class
         levels = (1 - self.alpha,) if self.head == "quantile" else _LEVELS
-        fitted = np.sort([self._quantile(level, x, known, asked, categorical, seed) for level in levels], axis=0)
+        fitted = np.sort([self._quantile(level, x, answers, audited, categorical, seed) for level in levels], axis=0)
         if self.head == "quantile":
             return np.asarray(fitted[0], np.float64), 1.0
         z = ndtri(np.array(levels))  # symmetric about 0, so mean and slope are those of a least-squares line
         mu, sigma = fitted.mean(axis=0), z @ fitted / (z @ z)
-        least_sigma = max(1e-3 * float(known.std()), signals.FLOOR)
+        least_sigma = max(1e-3 * float(answers.std()), signals.FLOOR)
         return np.asarray(mu, np.float64), np.maximum(sigma, least_sigma)
 
     def _quantile(
-        self, level: float, x: Array, y: Array, asked: Array, categorical: list[int] | None, seed: int
+        self, level: float, x: Array, y: Array, audited: Array, categorical: list[int] | None, seed: int
     ) -> Array:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -153,7 +155,7 @@ class Quantile(Attack):
             early_stopping=False,
             random_state=child_seed(seed, "quantile"),
         )
-        return np.asarray(model.fit(x, y).predict(asked), np.float64)
+        return np.asarray(model.fit(x, y).predict(audited), np.float64)
 
 
 def _signal(evidence: Evidence, population: Population) -> Array:

@@ -126,10 +126,10 @@ class Learned(NamedTuple):
     models: int
     overlapping: bool
 
-    def log_odds(self, asked: Sequence[Evidence], *, trees: int, seed: int) -> list[Array]:
+    def log_odds(self, targets: Sequence[Evidence], *, trees: int, seed: int) -> list[Array]:
         """Learn from the rows, and return the log-odds of each target's records."""
         features = []
-        for each in asked:
+        for each in targets:
             target, shadows = _logs(each)
             everyone = np.ones(each.inside.shape, bool)
             features.append(_features(target, shadows, each.inside, everyone, both=self.overlapping))
@@ -212,13 +212,13 @@ def _mean_of_exp(logs: NDArray[np.floating], of: Bools) -> Array:
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
-def _log_odds(x: Array, y: Bools, asked: Array, *, trees: int, seed: int) -> Array:
+def _log_odds(x: Array, y: Bools, targets: Array, *, trees: int, seed: int) -> Array:
     """(n,) mean of two learners' log-odds; a lacking number counts as the mean of the rows learned from."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
     mean, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-    x, asked = (np.nan_to_num((each - mean) / np.maximum(spread, 1e-9)) for each in (x, asked))
+    x, targets = (np.nan_to_num((each - mean) / np.maximum(spread, 1e-9)) for each in (x, targets))
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(x, y)
     boosted = HistGradientBoostingClassifier(
         max_iter=trees,
@@ -229,4 +229,4 @@ def _log_odds(x: Array, y: Bools, asked: Array, *, trees: int, seed: int) -> Arr
         early_stopping=False,
         random_state=seed,
     ).fit(x, y)
-    return np.asarray((linear.decision_function(asked) + boosted.decision_function(asked)) / 2, np.float64)
+    return np.asarray((linear.decision_function(targets) + boosted.decision_function(targets)) / 2, np.float64)

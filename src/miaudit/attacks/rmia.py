@@ -219,15 +219,15 @@ def by_record(signal: NDArray[np.floating], own: Evidence) -> tuple[NDArray[np.f
 
     Returns (m, n) signals, memberships, and which of the n records each of the m shadows answered.
     """
-    asked = np.arange(own.n)[None].repeat(len(signal), axis=0) if own.asked is None else own.asked  # (m, r)
-    numbers, place = np.unique(asked, return_inverse=True)
-    place = place.reshape(asked.shape)
-    said = np.zeros((len(asked), len(numbers)), signal.dtype)
-    inside, answered = np.zeros((2, *said.shape), bool)
+    records = np.arange(own.n)[None].repeat(len(signal), axis=0) if own.asked is None else own.asked  # (m, r)
+    numbers, place = np.unique(records, return_inverse=True)
+    place = place.reshape(records.shape)
+    signals_of = np.zeros((len(records), len(numbers)), signal.dtype)
+    inside, answered = np.zeros((2, *signals_of.shape), bool)
     for i, at in enumerate(place):
-        said[i, at] = signal[i]
+        signals_of[i, at] = signal[i]
         inside[i, at], answered[i, at] = own.inside[i], True
-    return said, inside, answered
+    return signals_of, inside, answered
 
 
 def tune_a(shadows: NDArray[np.floating], inside: Bools, answered: Bools | None = None) -> tuple[float, int]:
@@ -255,15 +255,15 @@ def tune_a(shadows: NDArray[np.floating], inside: Bools, answered: Bools | None 
     for row, without in zip(shadows, outside, strict=True):
         total += np.where(without, np.exp(row, dtype=np.float64), 0.0)
     for row, member, without in zip(shadows, inside, outside, strict=True):
-        left = count - without
-        known = (left > 0) & (member | without)
-        if used == _STAND_INS or not (member & known).any() or not (without & known).any():
+        others = count - without
+        comparable = (others > 0) & (member | without)
+        if used == _STAND_INS or not (member & comparable).any() or not (without & comparable).any():
             continue
-        said = row.astype(np.float64)
-        out = np.maximum(total - np.where(without, np.exp(said), 0.0), 0.0)[known] / left[known]
+        logs = row.astype(np.float64)
+        out = np.maximum(total - np.where(without, np.exp(logs), 0.0), 0.0)[comparable] / others[comparable]
         for i, a in enumerate(_TRIED):
-            score = said[known] - np.log(np.maximum(offline_mean(out, a), signals.FLOOR))
-            areas[i] += auc(score[member[known]], score[~member[known]])
+            score = logs[comparable] - np.log(np.maximum(offline_mean(out, a), signals.FLOOR))
+            areas[i] += auc(score[member[comparable]], score[~member[comparable]])
         used += 1
     best = areas >= areas.max() - 1e-9 * max(used, 1)
     return (_TRIED[int(np.argmax(best))], used) if used else (_DEFAULT_A, 0)

@@ -204,10 +204,10 @@ class Shokri(Attack):
         notes = []
         pooled = [m.label for m in models if m.model == "pooled"]
         if self.variant == "per-class" and pooled:
-            shown = ", ".join(map(str, pooled[:10])) + (f" and {len(pooled) - 10} more" if len(pooled) > 10 else "")
+            labels = ", ".join(map(str, pooled[:10])) + (f" and {len(pooled) - 10} more" if len(pooled) > 10 else "")
             notes.append(
                 f"{len(pooled)} of {len(models)} classes have fewer than {self.min_rows} shadow rows of either side "
-                f"and were judged by the pooled attack model: {shown}"
+                f"and were judged by the pooled attack model: {labels}"
             )
         if pooled and n_rows > _POOLED_ROWS:
             notes.append(f"the pooled attack model learned from {_POOLED_ROWS} rows drawn from {n_rows}")
@@ -223,13 +223,13 @@ class Shokri(Attack):
 def _parts(labels: Ints, sizes: Ints) -> list[list[int]]:
     """Divide classes, in their order, into parts of at most ``_BLOCK_BYTES`` of answers, or of a single class."""
     parts: list[list[int]] = []
-    held = 0
+    size = 0
     for label in labels.tolist():
-        if not parts or held + int(sizes[label]) > _BLOCK_BYTES:
+        if not parts or size + int(sizes[label]) > _BLOCK_BYTES:
             parts.append([])
-            held = 0
+            size = 0
         parts[-1].append(label)
-        held += int(sizes[label])
+        size += int(sizes[label])
     return parts
 
 

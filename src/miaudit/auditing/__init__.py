@@ -151,15 +151,15 @@ def audit(
     case = _case(subject, inputs, data_folder=data, permissions=permissions, engine=engine)
     workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
     case = replace(case, recipe=recipe)
-    kept, ours = out is not None, isinstance(subject, PLANS)  # who gave an object closes it
+    keep, ours = out is not None, isinstance(subject, PLANS)  # who gave an object closes it
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-")) if out is None else out)
-        stack.enter_context(opened(case, folder if kept else None, workers.deadline, tell, ours=ours))
+        stack.enter_context(opened(case, folder if keep else None, workers.deadline, tell, ours=ours))
         clock.seconds["load"] = time.perf_counter() - clock.began
-        measured = gather(case, Store(folder), workers, clock=clock, tell=tell, kept=kept, retrain=retrain)
+        measured = gather(case, Store(folder), workers, clock=clock, tell=tell, kept=keep, retrain=retrain)
         tell("attacking", None)
         result = conclude(measured)
-        if kept:
+        if keep:
             result.save(folder)
     return result
 

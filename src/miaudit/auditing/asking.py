@@ -84,18 +84,18 @@ def probed_by(case: Case, draws: Draws) -> Probed | None:
 
 def target_job(case: Case, outside: NDArray[np.int64], probed: Probed | None) -> Job:
     """Return the training of a target that does not exist yet."""
-    asked = np.concatenate([case.split.members, case.split.nonmembers, outside])
+    records = np.concatenate([case.split.members, case.split.nonmembers, outside])
     seed = child_seed(case.seed, "target")
-    key = RowKeys(case.dataset, case.recipe).key(case.split.training, asked, seed, probed)
-    return Job(key, "target", case.split.training, asked, seed, probed)
+    key = RowKeys(case.dataset, case.recipe).key(case.split.training, records, seed, probed)
+    return Job(key, "target", case.split.training, records, seed, probed)
 
 
 def stored_early(case: Case, job: Job, store: Store) -> bool:
     """Store the row of a target that synthesis trained, so that it is not trained again; whether that was done."""
-    trained = case.trained
-    if trained is None or trained.form != form_of(case.dataset.X) or store.get(job.key) is not None:
+    target = case.trained
+    if target is None or target.form != form_of(case.dataset.X) or store.get(job.key) is not None:
         return False
-    return isinstance(stored_alone(job, trained.model, trained.seconds, case.dataset, case.recipe, store), Trained)
+    return isinstance(stored_alone(job, target.model, target.seconds, case.dataset, case.recipe, store), Trained)
 
 
 def meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None, say: Tell) -> None:
@@ -105,10 +105,10 @@ def meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed 
     probes = (others if len(others) >= target.probes else split.population)[: target.probes]
     before = target.contact is not None
     if not before:
-        known = [probes, split.members, split.nonmembers, outside]  # of a run that goes on, what was answered before
-        target.make_contact(take_records(X, np.concatenate(known)))
-    asked = [split.members, split.nonmembers, *([] if target.kind == "labels" else [outside])]
-    first = (take_records(X, np.concatenate(part)) for part in (asked,))  # taken only by a target that heeds it
+        everyone = np.concatenate([probes, split.members, split.nonmembers, outside])
+        target.make_contact(take_records(X, everyone))  # of a run that goes on, what was answered before
+    records = [split.members, split.nonmembers, *([] if target.kind == "labels" else [outside])]
+    first = (take_records(X, np.concatenate(part)) for part in (records,))  # taken only by a target that heeds it
     parts = itertools.chain(first, () if probed is None else probed.variants(case.dataset))
     estimate = target.expect(parts, further=0 if probed is None else probed.steps)
     if estimate is not None:
@@ -118,18 +118,18 @@ def meet(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed 
 
 
 def of_row(
-    answers: NDArray[Any], facts: Mapping[str, Any], n: int, case: Case, spent: int, probes: dict[str, Probes]
+    answers: NDArray[Any], facts: Mapping[str, Any], n: int, case: Case, queries: int, probes: dict[str, Probes]
 ) -> Asked:
     """Return what a target that was trained here answered, read as if it had been given."""
-    known = facts.get("answers")
-    decision = decide(answers, classes=len(case.dataset.classes)) if known is None else Decision(**known)
-    said = Outputs(answers, decision.kind, len(case.dataset.classes), decision.type, decision.reason)
+    kind = facts.get("answers")
+    decision = decide(answers, classes=len(case.dataset.classes)) if kind is None else Decision(**kind)
+    outputs = Outputs(answers, decision.kind, len(case.dataset.classes), decision.type, decision.reason)
     labels = decision.kind == "labels"
     return Asked(
         answers[:n].argmax(axis=1) if labels else answers[:n],
         answers[n:] if len(answers) > n and not labels else None,
         probes,
-        _facts(said, case.recipe.name, "trained here", spent),
+        _facts(outputs, case.recipe.name, "trained here", queries),
         choice=facts.get(CHOICE),
     )
 
@@ -158,8 +158,8 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
             None,
             "labels",
         )  # of one that was never asked, the audited records tell what it answers
-        asked = [*audited, outside] if together else audited
-        answer = target.answer(take_records(X, np.concatenate(asked)))
+        records = [*audited, outside] if together else audited
+        answer = target.answer(take_records(X, np.concatenate(records)))
         outputs: NDArray[Any]
         further: NDArray[Any] | None = None
         if answer.kind == "labels":
@@ -178,6 +178,6 @@ def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed |
             trace = np.stack(losses, axis=1) if losses else None
         queries = target.queries - before
         contact = target.confirm()
-    spent = queries + (0 if contact is None else contact.queries)
-    facts = _facts(answer, target.description, case.source, spent, contact=contact)
+    total = queries + (0 if contact is None else contact.queries)
+    facts = _facts(answer, target.description, case.source, total, contact=contact)
     return Asked(outputs, further, probes, facts, tuple(target.remarks), trace)

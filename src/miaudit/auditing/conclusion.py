@@ -63,7 +63,7 @@ def _planned(measured: Measured) -> list[Planned]:
     """Return the attacks asked for, or all; the floors stand beside any. And which of them can be run."""
     own, direct = measured.evidence
     attacks = with_floors(measured.attacks)
-    asked = [question for each in measured.attacks or () for question in each.questions]
+    questions = [question for each in measured.attacks or () for question in each.questions]
     return plan_attacks(
         measured.target.capability,
         shadows=len(own.models),
@@ -72,7 +72,7 @@ def _planned(measured: Measured) -> list[Planned]:
         population=own.population is not None,
         trace=own.trace is not None,
         features=own.features is not None and own.population is not None and own.population.features is not None,
-        probes={question.kind for question in asked if str(question) in (direct or own).answers},
+        probes={question.kind for question in questions if str(question) in (direct or own).answers},
         attacks=list({attack_name(each): each for each in attacks}.values()),
     )
 
@@ -154,13 +154,13 @@ def _warnings(
 
 
 def _target(measured: Measured, correct: Bools | None, unit: Unit) -> TargetResult:
-    known: object = None if correct is None else accuracies(correct, measured.member, unit)
+    accuracy: object = None if correct is None else accuracies(correct, measured.member, unit)
     classes = len(measured.classes) if measured.of_classes else None
     figures: dict[str, Any] = {}
     if not measured.of_classes:
         reason = _NO_CLASSES if measured.target.errors is None else _REGRESSION
         figures = {"train_accuracy": None, "test_accuracy": None, "accuracy_reason": reason}
-    return TargetResult.of(measured.target, known, classes=classes, **figures, **_errors(measured.target.errors))
+    return TargetResult.of(measured.target, accuracy, classes=classes, **figures, **_errors(measured.target.errors))
 
 
 def _split(measured: Measured, unit: Unit) -> SplitResult:

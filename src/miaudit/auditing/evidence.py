@@ -22,21 +22,21 @@ _MOST_CATEGORIES = 1000  # with a column each
 
 
 def evidence_of(
-    case: Case, asked: Asked, pool: ShadowPool, outside: NDArray[np.int64], shadows: Iterable[int]
+    case: Case, answers: Asked, pool: ShadowPool, outside: NDArray[np.int64], shadows: Iterable[int]
 ) -> ShadowEvidence:
     """Return what attacks read of the answers to audited records and (p,) others; of a regression, its residuals."""
     dataset, audited = case.dataset, pool.draws.audited
-    n, about = len(audited), outside if asked.outside is not None else outside[:0]
+    n, about = len(audited), outside if answers.outside is not None else outside[:0]
     numbers = _numbers(dataset, np.concatenate([audited, about]))
     of_audited, of_others = (None, None) if numbers is None else (numbers[:n], numbers[n:])
     population = None
     if dataset.values is not None:
         residual, measure = residual_of(case.residual, pool, shadows)
-        if asked.outside is not None:
-            population = population_of(residual, asked.outside, dataset, outside, of_others)
+        if answers.outside is not None:
+            population = population_of(residual, answers.outside, dataset, outside, of_others)
         return pool.evidence(
             shadows,
-            residuals(residual, asked.outputs, dataset.values[audited]),
+            residuals(residual, answers.outputs, dataset.values[audited]),
             audited,
             outside=population,
             features=of_audited,
@@ -44,19 +44,19 @@ def evidence_of(
             residual=residual,
             measure=measure,
         )
-    if asked.outside is not None:
-        population = Population(asked.outside, dataset.y[outside], features=of_others)
-    top = answered_classes(asked.outputs) if asked.facts.capability == "topk" else None
+    if answers.outside is not None:
+        population = Population(answers.outside, dataset.y[outside], features=of_others)
+    top = answered_classes(answers.outputs) if answers.facts.capability == "topk" else None
     evidence = pool.evidence(
         shadows,
-        asked.outputs,
+        answers.outputs,
         audited,
         outside=population,
         features=of_audited,
         people=dataset.people,
-        alike=partial(reduce_alike, top=top, decimals=asked.facts.decimals),
+        alike=partial(reduce_alike, top=top, decimals=answers.facts.decimals),
     )
-    return evidence if asked.trace is None else evidence._replace(own=evidence.own.replace(trace=asked.trace))
+    return evidence if answers.trace is None else evidence._replace(own=evidence.own.replace(trace=answers.trace))
 
 
 def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:

@@ -91,8 +91,8 @@ def case_of_model(
     split, *of_sides, notes = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
     sections |= dict(zip(("shadows", "sides"), of_sides, strict=True))
     target = _target(model, dataset, names, outputs=outputs, columns=columns)
-    asked = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
-    asked |= {"task": task, "residual": residual} if task == "regression" else {}
+    choices = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
+    choices |= {"task": task, "residual": residual} if task == "regression" else {}
     return Case(
         title=title,
         seed=seed,
@@ -100,7 +100,7 @@ def case_of_model(
         split=split,
         recipe=as_recipe(model if recipe is None else recipe, classes=names, task=task),
         target=target,
-        document=_document(asked, sections, chosen),
+        document=_document(choices, sections, chosen),
         **sections,
         attacks=chosen,
         residual=residual,
@@ -154,21 +154,23 @@ def signature() -> inspect.Signature:
 
 def _sections(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections of a plan that keywords are keys of."""
-    known = signature().parameters
+    parameters = signature().parameters
     for key in options:
         if sentence := moved(key, options[key], call=True):
             raise PlanError([(key, sentence)])
-        if key not in known and key != "count":
-            raise TypeError(f"miaudit.audit takes no {key!r}; {nearest(key, known) or f'it takes {sorted(known)}'}")
+        if key not in parameters and key != "count":
+            raise TypeError(
+                f"miaudit.audit takes no {key!r}; {nearest(key, parameters) or f'it takes {sorted(parameters)}'}"
+            )
     return {
         name: section_of(kind, {key: value for key, value in plain(options, "options").items() if key in keys})
         for name, (kind, keys) in _SECTIONS.items()
     }
 
 
-def _document(asked: dict[str, Any], sections: dict[str, Any], attacks: Sequence[Attack] | None) -> dict[str, Any]:
+def _document(choices: dict[str, Any], sections: dict[str, Any], attacks: Sequence[Attack] | None) -> dict[str, Any]:
     """Return what was asked for, as the provenance of the result says it."""
-    document: dict[str, Any] = {"call": "miaudit.audit", **asked}
+    document: dict[str, Any] = {"call": "miaudit.audit", **choices}
     for section in sections.values():
         document |= section.model_dump(exclude={"data"})
     document |= {"shadows": document.pop("count")}

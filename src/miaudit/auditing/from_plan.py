@@ -135,36 +135,38 @@ def _refuse_missing(plan: RecipePlan, dataset: Dataset, estimator: Any) -> None:
 
 def _with_estimators(entries: Sequence[str | dict[str, Any]], permissions: Permissions) -> list[Any]:
     """Return the entries of ``attacks``, with estimators in the place of their import paths and parameters."""
-    made: list[Any] = list(entries)
+    attacks: list[Any] = list(entries)
     for i, entry in enumerate(entries):
         if isinstance(entry, dict) and isinstance(entry.get("estimator"), str):
             options = {"params": {}, **entry}
             path, params = options["estimator"], options.pop("params")
             with section(f"attacks.{i}.estimator"):
-                made[i] = options | {"estimator": named_estimator(path, params, allow_code=permissions.allow_code)}
-    return made
+                attacks[i] = options | {"estimator": named_estimator(path, params, allow_code=permissions.allow_code)}
+    return attacks
 
 
 def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
     """Return the estimators and plug-ins that a plan names, made before any record is read."""
-    made: dict[str, Any] = {}
+    models: dict[str, Any] = {}
     problems: list[tuple[str, str]] = []
     recipe, target = plan.recipe, plan.target
     with section("recipe" if recipe.plugin is None else "recipe.plugin", problems):
         if recipe.estimator is not None:
             steps = [(step.class_, step.params) for step in recipe.steps]
-            made["recipe"] = named_estimator(recipe.estimator, recipe.params, steps, allow_code=permissions.allow_code)
+            models["recipe"] = named_estimator(
+                recipe.estimator, recipe.params, steps, allow_code=permissions.allow_code
+            )
         elif recipe.clone:
             assert target.file is not None  # as the plan has checked
-            made["recipe"] = made["target"] = saved_estimator(Path(target.file), permissions)
+            models["recipe"] = models["target"] = saved_estimator(Path(target.file), permissions)
         elif recipe.plugin is not None:
-            made["recipe"] = recipe_of_plugin(recipe.plugin, recipe.params, task=recipe.task)
+            models["recipe"] = recipe_of_plugin(recipe.plugin, recipe.params, task=recipe.task)
     with section("target.plugin", problems):
         if target.plugin is not None:
-            made["target"] = plugin("targets", target.plugin).make(target.params)
+            models["target"] = plugin("targets", target.plugin).make(target.params)
     if problems:
         raise PlanError(problems)
-    return made
+    return models
 
 
 def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:

@@ -39,7 +39,7 @@ from miaudit.threads import one_thread
 
 
 @dataclass(frozen=True, eq=False)
-class _Trained:
+class _Answers:
     """What came of one training: the target's answers, and the facts of each shadow model by number."""
 
     asked: Asked
@@ -89,11 +89,11 @@ def gather(
         apart=apart,
     )
     with clock.stage("shadows"):
-        trained = _train(case, pool, outside, probed, workers, tell, retrain)
+        models = _train(case, pool, outside, probed, workers, tell, retrain)
     if pool.apart is not None and not pool.bystanders:
         no_bystanders = f"none of {len(pool.apart)} bystanders could be trained"
     with one_thread():
-        return _measured(case, pool, outside, trained, clock, no_bystanders)
+        return _measured(case, pool, outside, models, clock, no_bystanders)
 
 
 def _check_documents(case: Case) -> None:
@@ -126,31 +126,31 @@ def _train(
     workers: Workers,
     tell: Tell,
     retrain: int,
-) -> _Trained:
+) -> _Answers:
     """Ask the target, or train it as a row like any other, and train the shadow models."""
     own = [] if case.target is not None else [target_job(case, outside, probed)]
     early = [job for job in own if stored_early(case, job, pool.store)]
-    asked: Asked | None = None
+    answers: Asked | None = None
     if case.target is not None:
         tell("asking the target", None)
         meet(case.target, case, outside, probed, tell)
-        asked = ask(case.target, case, outside, probed)
+        answers = ask(case.target, case, outside, probed)
     what = "training the target and shadow models" if own else "training shadow models"
-    seen: list[Progress] = []
+    last: list[Progress] = []
 
     def note(progress: Progress) -> None:
         progress = replace(progress, found=progress.found - len(early), done=progress.done + len(early))
-        seen[:] = [progress]
+        last[:] = [progress]
         tell(what, progress)
 
     shadows = pool.run(**workers.options, minimum=case.minimum, also=own, tell=note, early=early)
-    if asked is None:
-        asked = _of_target(case, pool, own[0].key, probed)
+    if answers is None:
+        answers = _of_target(case, pool, own[0].key, probed)
     retrained: Retrained | None = None
     if retrain:
         tell("training stored models again", None)
         retrained = pool.retrain(retrain, seed=case.seed, **workers.options)
-    return _Trained(asked, shadows, seen[0], retrained)
+    return _Answers(answers, shadows, last[0], retrained)
 
 
 def _of_target(case: Case, pool: ShadowPool, key: str, probed: Probed | None) -> Asked:
@@ -160,41 +160,41 @@ def _of_target(case: Case, pool: ShadowPool, key: str, probed: Probed | None) ->
         raise PoolError(f"the target's row is gone from {pool.store.folder}; run the audit again")
     answers = row.arrays["outputs"]
     probes = {} if probed is None else probed.read(row.arrays, row.facts)
-    spent = len(answers) + sum(each.queries for each in probes.values())
-    return of_row(answers, row.facts, len(pool.draws.audited), case, spent, probes)
+    queries = len(answers) + sum(each.queries for each in probes.values())
+    return of_row(answers, row.facts, len(pool.draws.audited), case, queries, probes)
 
 
 def _measured(
     case: Case,
     pool: ShadowPool,
     outside: NDArray[np.int64],
-    trained: _Trained,
+    models: _Answers,
     clock: Clock,
     no_bystanders: str | None,
 ) -> Measured:
-    dataset, asked, audited = case.dataset, trained.asked, pool.draws.audited
+    dataset, answers, audited = case.dataset, models.asked, pool.draws.audited
     member = np.arange(len(audited)) < len(case.split.members)
     synthesis = 0 if case.synthetic is None else case.synthetic["queries"]["total"]
-    target = replace(asked.facts, queries=(asked.facts.queries or 0) + synthesis)
+    target = replace(answers.facts, queries=(answers.facts.queries or 0) + synthesis)
     records = features(take_records(dataset.X, audited), dataset.schema)
     if dataset.values is not None:
         truth = dataset.values[audited]
         records = features_with_truth(records, truth)
-        errors = mean_errors(asked.outputs, truth, member)
+        errors = mean_errors(answers.outputs, truth, member)
         target = replace(target, capability=capability_of(case.residual), errors=errors)
     return Measured(
         title=case.title,
         seed=case.seed,
-        evidence=evidence_of(case, asked, pool, outside, trained.shadows).with_answers(
-            with_shadows(asked.probes, pool, trained.shadows)
+        evidence=evidence_of(case, answers, pool, outside, models.shadows).with_answers(
+            with_shadows(answers.probes, pool, models.shadows)
         ),
         member=member,
         classes=() if dataset.values is not None else dataset.classes,
         data=dataset.describe(),
         target=target,
         split=_split(case, pool.draws),
-        shadows=_shadows(case, pool, trained),
-        origin=_origin(case, pool, trained, clock),
+        shadows=_shadows(case, pool, models),
+        origin=_origin(case, pool, models, clock),
         attacks=case.attacks,
         operating=Operating(**case.figures.model_dump()),
         unit=case.unit,
@@ -205,8 +205,8 @@ def _measured(
         no_bystanders=no_bystanders,
         synthesis=case.synthetic,
         warnings=case.warnings,
-        target_warnings=(*oddities(asked.facts.contact), *asked.remarks),
-        shadow_warnings=tuple(_shadow_warnings(case, pool, trained)),
+        target_warnings=(*oddities(answers.facts.contact), *answers.remarks),
+        shadow_warnings=tuple(_shadow_warnings(case, pool, models)),
     )
 
 
@@ -223,10 +223,10 @@ def _split(case: Case, draws: Draws) -> SplitFacts:
     )
 
 
-def _shadows(case: Case, pool: ShadowPool, trained: _Trained) -> ShadowFacts:
+def _shadows(case: Case, pool: ShadowPool, models: _Answers) -> ShadowFacts:
     figure = "accuracy" if case.dataset.values is None else "error"
     train, test = (
-        float(np.mean([each[f"{side}_{figure}"] for each in trained.shadows.values()])) for side in ("train", "test")
+        float(np.mean([each[f"{side}_{figure}"] for each in models.shadows.values()])) for side in ("train", "test")
     )
     return ShadowFacts(
         recipe=case.recipe.name,
@@ -239,13 +239,13 @@ def _shadows(case: Case, pool: ShadowPool, trained: _Trained) -> ShadowFacts:
     )
 
 
-def _shadow_warnings(case: Case, pool: ShadowPool, trained: _Trained) -> list[str]:
-    warnings, drawn = training_oddities(pool.unknown, trained.shadows, trained.progress), pool.draws.train.shape[1]
-    warnings += unlike_choices(trained.asked.choice, [facts.get(CHOICE) for facts in trained.shadows.values()])
-    if pool.apart is not None and pool.apart.shape[1] < drawn:
+def _shadow_warnings(case: Case, pool: ShadowPool, models: _Answers) -> list[str]:
+    warnings, size = training_oddities(pool.unknown, models.shadows, models.progress), pool.draws.train.shape[1]
+    warnings += unlike_choices(models.asked.choice, [facts.get(CHOICE) for facts in models.shadows.values()])
+    if pool.apart is not None and pool.apart.shape[1] < size:
         warnings.append(
             f"Bystanders were trained on {pool.apart.shape[1]} records, all that the population has, shadow models on "
-            f"{drawn}: they may show less than they would of sides that differ in how hard they are."
+            f"{size}: they may show less than they would of sides that differ in how hard they are."
         )
     if pool.failures:
         warnings.append(
@@ -254,11 +254,11 @@ def _shadow_warnings(case: Case, pool: ShadowPool, trained: _Trained) -> list[st
     return warnings
 
 
-def _origin(case: Case, pool: ShadowPool, trained: _Trained, clock: Clock) -> Origin:
+def _origin(case: Case, pool: ShadowPool, models: _Answers, clock: Clock) -> Origin:
     source = {} if case.target is None else case.target.facts()
     parts = {
         "device": device_name(case.recipe),
-        "retrained": None if trained.retrained is None else trained.retrained,
+        "retrained": None if models.retrained is None else models.retrained,
         "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
         "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": pool.draws.sha256, **case.hashes},
         "recipe": plain(case.recipe.describe(), "recipe"),
@@ -266,4 +266,4 @@ def _origin(case: Case, pool: ShadowPool, trained: _Trained, clock: Clock) -> Or
         **({"target": source} if source else {}),
     }
     things = (innermost(case.recipe), *(case.attacks or ()))
-    return Origin(clock, parts, trained.progress, tuple(job.name for job in pool.stored), things)
+    return Origin(clock, parts, models.progress, tuple(job.name for job in pool.stored), things)

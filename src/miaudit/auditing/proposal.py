@@ -107,11 +107,11 @@ def _named_by_numbers(estimator: Any) -> bool:
 
 
 def _array(files: Sequence[Path], label: str | None) -> str:
-    held = {}
+    arrays_of = {}
     for file in files:
         with open_npz(file) as arrays:
-            held[file] = [name for name in arrays.headers if name not in ("X", "X_packed", "n_features")]
-    return _label(held, list(held[files[0]]), label, "array")
+            arrays_of[file] = [name for name in arrays.headers if name not in ("X", "X_packed", "n_features")]
+    return _label(arrays_of, list(arrays_of[files[0]]), label, "array")
 
 
 def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _fitted_on(estimator: Any) -> list[str] | None:
 
 
 def _label(
-    held: Mapping[Path, Sequence[str]],
+    names_of: Mapping[Path, Sequence[str]],
     candidates: Sequence[str],
     label: str | None,
     what: str,
@@ -175,7 +175,7 @@ def _label(
         label = chosen[0]
     if fitted is not None and label in fitted:
         raise DataError(f"the model was fitted on the column {label!r}, so it is a feature and no label; name another")
-    lacking = [str(file) for file, names in held.items() if label not in names]
+    lacking = [str(file) for file, names in names_of.items() if label not in names]
     if lacking:
         raise DataError(f"{lacking[0]} has no {what} {label!r} with the labels; every file needs it")
     return label

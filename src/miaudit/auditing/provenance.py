@@ -76,7 +76,7 @@ class Origin:
         seconds = self.clock.seconds | {"total": time.perf_counter() - self.clock.began}
         return Provenance.of(
             self.clock,
-            seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
+            seconds={stage: round(duration, 2) for stage, duration in seconds.items()},
             versions=versions(self.things),
             platform=system(),
             **self._cost(),

@@ -13,7 +13,7 @@ from miaudit.seeds import child_seed
 
 def records_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Split]:
     """Load the records that a plan names, and draw or read who is a member, who is not, and whom shadows may use."""
-    data, asked = plan.data, plan.split
+    data, options = plan.data, plan.split
     if data.members is not None:
         assert data.nonmembers is not None
         files = [data.members, data.nonmembers, *([] if data.population is None else [data.population])]
@@ -21,8 +21,8 @@ def records_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dat
         return dataset, given_split(
             dataset,
             *parts,
-            duplicates=asked.duplicates,
-            by_group=asked.by_group,
+            duplicates=options.duplicates,
+            by_group=options.by_group,
             empty_population=data.population is None,
         )
     if data.name is not None:
@@ -34,17 +34,17 @@ def records_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dat
     else:
         assert data.path is not None
         dataset = load(data.path, **_reading(plan))
-    members, nonmembers, population = asked.members, asked.nonmembers, asked.population
+    members, nonmembers, population = options.members, options.nonmembers, options.population
     if isinstance(members, str) and isinstance(nonmembers, str) and not isinstance(population, int):
         index = [None if path is None else read_index(path, len(dataset)) for path in (members, nonmembers, population)]
-        given = given_split(
+        split_of_files = given_split(
             dataset,
             *index,  # type: ignore[arg-type]
-            duplicates=asked.duplicates,
-            by_group=asked.by_group,
+            duplicates=options.duplicates,
+            by_group=options.by_group,
             empty_population=population is None,
         )
-        return dataset, given
+        return dataset, split_of_files
     if isinstance(members, str) or isinstance(nonmembers, str) or isinstance(population, str):
         raise PlanError(
             "split: members, nonmembers and population are all counts, or all files of record numbers; got "
@@ -57,8 +57,8 @@ def records_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dat
         nonmembers=nonmembers,
         population=population,
         seed=child_seed(plan.seed, "split"),
-        by_group=asked.by_group,
-        duplicates=asked.duplicates,
+        by_group=options.by_group,
+        duplicates=options.duplicates,
     )
     return dataset, split
 

@@ -34,14 +34,14 @@ def threat_model(measured: Measured, unit: Unit) -> list[str]:
     else:
         knowledge = [_access(measured), _training(measured), _data(measured)]
     return [
-        question(unit.name, known=measured.known),
+        question(unit.name, answer_kind=measured.known),
         *knowledge,
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
     ]
 
 
 def _access(measured: Measured) -> str:
-    questions = [sum(asked.queries for asked in each.questions) for each in measured.attacks or ()]
+    questions = [sum(question.queries for question in each.questions) for each in measured.attacks or ()]
     probing, outside = max(questions, default=0), measured.outside
     further = f"; {outside:,} further records of the population were asked about" if outside else ""
     often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
@@ -89,8 +89,8 @@ def _data(measured: Measured) -> str:
             f"{n:,} records made from {figures['queries']['total']:,} answers of the target."
         )
     if figures is not None and figures["method"] == "marginals":
-        drawn = f"The shadow models were trained on {n:,} records drawn from them."
-        return f"Knowledge of the data: the marginal of each feature. {drawn}"
+        source = f"The shadow models were trained on {n:,} records drawn from them."
+        return f"Knowledge of the data: the marginal of each feature. {source}"
     if measured.split.population_from == "members":
         return (
             f"Knowledge of the data: {n:,} further members, which are in every shadow model's training set as in the target's, "
@@ -116,12 +116,12 @@ def _data(measured: Measured) -> str:
 
 def _stored_data(measured: Measured) -> str:
     """Say what was compared by value: never what shadow models were trained on, which the file does not hold."""
-    trained = "what the shadow models were trained on is taken on trust to hold no copy of an audited record"
+    trust = "what the shadow models were trained on is taken on trust to hold no copy of an audited record"
     if measured.split.copies is None:
-        return f"Knowledge of the data: the file holds no features, so records were not compared by value; {trained}."
+        return f"Knowledge of the data: the file holds no features, so records were not compared by value; {trust}."
     return (
         f"Knowledge of the data: {measured.split.compared} were compared by value, and copies left out (those with rounding, "
-        f"noise or a few changed columns only as far as they stand out from chance); {trained}."
+        f"noise or a few changed columns only as far as they stand out from chance); {trust}."
     )
 
 
@@ -146,19 +146,19 @@ def _apart(copies: Copies | None) -> str:
 def not_tested(measured: Measured, ran: Sequence[Attack]) -> list[str]:
     """Return what the attacks that ran leave open."""
     if measured.stored:
-        left = [
+        gaps = [
             "Whether the stored answers, and who is said to be a member, are true.",
             "Attacks marked as skipped, for lack of what their reasons name.",
             "Attackers who ask the model themselves, see weights or gradients, or may change the training data.",
         ]
     else:
-        left = [
+        gaps = [
             *_other_attacks(ran),
             _OTHER_ACCESS.get("value" if measured.known == "value" else measured.target.capability, _IN_PART),
             "Attackers who may change the training data, and records made to be worst cases (canaries).",
         ]
     return [
-        *left,
+        *gaps,
         "Other leaks: attribute inference, reconstruction, property inference, and what all members of the population share.",
         "Other training runs: the figures are of this one target; their intervals cover the choice of records, not the seed.",
     ]
@@ -195,44 +195,44 @@ def _other_attacks(ran: Sequence[Attack]) -> list[str]:
 
 def oddities(contact: Contact | None) -> list[str]:
     """Return what first contact with an endpoint found that a reader must know of."""
-    found = []
+    warnings = []
     if contact and not contact.deterministic:
-        found.append(
+        warnings.append(
             f"The target is randomised: asked twice about the same {contact.records} records, its answers differ by up to "
             f"{contact.repeat_difference:.2g}. Every record was asked about once; an attacker who asks again and "
             "averages sees more than these attacks do."
         )
     if contact and not contact.batch_consistent:
-        found.append(
+        warnings.append(
             f"The target's answer to a record differs when it is asked alone (by up to {contact.batch_difference:.2g}): it "
             "depends on the other records of a request, or the target changes or is random. target.http.batch = 1 asks an "
             "endpoint about each record alone."
         )
     if contact and contact.unchanged is None:
-        found.append(
+        warnings.append(
             f"Whether the target was one and the same model all the time is not known: {contact.unchanged_reason}. "
             "Members and non-members were asked about in a random order, so that a change would not tell them apart."
         )
-    return found
+    return warnings
 
 
 def mismatches(
     train: float, test: float, shadow_train: float | None, shadow_test: float | None, *, trained_here: bool = False
 ) -> list[str]:
     """Return what can be seen, by their accuracies, of a target and shadows that were not trained alike."""
-    found = []
+    warnings = []
     for what, ours, theirs in (("training", train, shadow_train), ("test", test, shadow_test)):
         if theirs is not None and abs(ours - theirs) > 0.1:
-            found.append(
+            warnings.append(
                 f"The target's {what} accuracy is {ours:.3f}, the shadow models' is {theirs:.3f}: they do not seem to be "
                 "trained alike (recipe, size or records differ), which weakens the attack and may understate the leak."
             )
     if not trained_here and train + 0.02 < test:
-        found.append(
+        warnings.append(
             f"The target does better on the non-members ({test:.3f}) than on the members ({train:.3f}): check that the "
             "members are the records it was trained on."
         )
-    return found
+    return warnings
 
 
 def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[str]:
@@ -263,20 +263,20 @@ def unlike_errors(
     target: tuple[float, float], shadows: tuple[float, float] | None, *, trained_here: bool = False
 ) -> list[str]:
     """Return the same by the mean absolute errors of a regression on both sides."""
-    found = []
+    warnings = []
     for what, ours, theirs in zip(("training", "other"), target, shadows or (), strict=False):
         if max(ours, theirs) > 1.25 * min(ours, theirs) and max(ours, theirs) > 0.02 * max(target):
-            found.append(
+            warnings.append(
                 f"The target's mean absolute error on {what} records is {ours:.4g}, the shadow models' is {theirs:.4g}: they "
                 "do not seem to be trained alike (recipe, size or records differ), which weakens the attack and may understate "
                 "the leak."
             )
     if not trained_here and target[0] > 1.1 * target[1]:
-        found.append(
+        warnings.append(
             f"The target errs more on the members ({target[0]:.4g}) than on the non-members ({target[1]:.4g}): check that the "
             "members are the records it was trained on."
         )
-    return found
+    return warnings
 
 
 def unscored(attacks: Sequence[AttackResult]) -> list[str]:

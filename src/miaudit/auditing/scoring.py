@@ -85,9 +85,9 @@ def score(
 
 def _measured(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
     """Return what a file holds as what was measured; what it does not tell is None."""
-    kept, copies = _copies(stored, seed)
+    mask, copies = _copies(stored, seed)
     if copies is not None and copies.left_out.get("population"):
-        stored = _with_population(stored, kept[len(stored.member) :])
+        stored = _with_population(stored, mask[len(stored.member) :])
     own, population = stored.own, stored.own.population
     compared = "members and non-members"
     if population is not None and population.features is not None:
@@ -116,7 +116,7 @@ def _measured(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
         ),
         shadows=ShadowFacts("unknown: only the answers are at hand", len(own.models), *stored.shadow_accuracy),
         origin=origin,
-        countable=kept[: len(stored.member)],
+        countable=mask[: len(stored.member)],
         contents=stored.contents,
         records=None if own.features is None else Features(own.features, 0),
         no_records="the file holds no features",
@@ -157,8 +157,8 @@ def _copies(stored: StoredOutputs, seed: int) -> tuple[Bools, Copies | None]:
         seed=child_seed(seed, "copies"),
     )
     check_audited(copies, int(member.sum()), int((~member).sum()))
-    kept = keep[: len(member)]
-    kept[member], kept[~member] = masks[0], masks[1]
+    sides = keep[: len(member)]
+    sides[member], sides[~member] = masks[0], masks[1]
     if theirs is not None:
         keep[len(member) :] = masks[2]
     return keep, copies

@@ -118,15 +118,15 @@ def make(
     options = case.synthesis
     domain, classes = Domain.of(case.dataset), case.dataset.classes
     key = _key(case, chosen, domain)
-    found = Synthesis.load(folder, domain, classes)
-    if found is not None and found.figures.get("key") == key and _whole(found, options):
-        return found, None
+    earlier = Synthesis.load(folder, domain, classes)
+    if earlier is not None and earlier.figures.get("key") == key and _whole(earlier, options):
+        return earlier, None
     seed = child_seed(case.seed, "synthesis")
     n = _count(case, options, chosen)
-    trained: TrainedTarget | None = None
+    model: TrainedTarget | None = None
     if chosen == "noisy":
         source = _population(case, "noisy copies are made of real records")
-        made = from_noise(source, domain, n, rate=options.rate, noise=options.noise, seed=seed)
+        records = from_noise(source, domain, n, rate=options.rate, noise=options.noise, seed=seed)
     elif chosen == "marginals":
         by_class = options.labels == "class-conditional"
         if options.marginals is not None:
@@ -135,19 +135,19 @@ def make(
             source = _population(case, "there is no table in synthesis.marginals, so it is taken from real records")
             table = Marginals.of(source, domain, by_class=by_class)
         tell("drawing records from marginals", None)
-        target, trained = (None, None) if by_class else _target(case, tell)
-        made = from_marginals(table, n, seed=seed, target=target)
+        target, model = (None, None) if by_class else _target(case, tell)
+        records = from_marginals(table, n, seed=seed, target=target)
     else:
-        wanted = np.full(len(classes), n // len(classes)) + (np.arange(len(classes)) < n % len(classes))
-        return _climb(case, folder, domain, wanted, key=key, seed=seed, deadline=deadline, tell=tell)
-    return _kept(made, folder, key), trained
+        counts = np.full(len(classes), n // len(classes)) + (np.arange(len(classes)) < n % len(classes))
+        return _climb(case, folder, domain, counts, key=key, seed=seed, deadline=deadline, tell=tell)
+    return _kept(records, folder, key), model
 
 
 def _climb(
     case: Case,
     folder: Path,
     domain: Domain,
-    wanted: NDArray[np.int64],
+    counts: NDArray[np.int64],
     *,
     key: str,
     seed: int,
@@ -155,9 +155,9 @@ def _climb(
     tell: Tell,
 ) -> tuple[Synthesis, TrainedTarget | None]:
     options, classes = case.synthesis, case.dataset.classes
-    climbs = Climbs(domain, wanted, _climbing(options), seed=seed, state=_state(folder, key))
-    target, trained = _target(case, tell)
-    tell(f"making {wanted.sum():,} records from the target's answers: {_foreseen(climbs, target, options)}", None)
+    climbs = Climbs(domain, counts, _climbing(options), seed=seed, state=_state(folder, key))
+    target, model = _target(case, tell)
+    tell(f"making {counts.sum():,} records from the target's answers: {_foreseen(climbs, target, options)}", None)
     began, saved = time.perf_counter(), [time.monotonic()]
 
     def keep() -> None:
@@ -166,7 +166,7 @@ def _climb(
 
     def look() -> None:
         done = int(climbs.made.sum())
-        progress = Progress(int(wanted.sum()), 0, done, 0, 0, time.perf_counter() - began)
+        progress = Progress(int(counts.sum()), 0, done, 0, 0, time.perf_counter() - began)
         tell("making records from the target's answers", progress)
         if time.monotonic() - saved[0] > SECONDS_BETWEEN_STATES:
             keep()
@@ -176,10 +176,10 @@ def _climb(
         finished = climbs.run(answers, max_queries=options.max_queries, tell=look)
     except BaseException as error:
         keep()
-        made = _kept(from_climbs(climbs, classes), folder, key, stopped=f"{type(error).__name__}: {error}")
+        records = _kept(from_climbs(climbs, classes), folder, key, stopped=f"{type(error).__name__}: {error}")
         if isinstance(error, MiauditError):
             error.args = (
-                f"{error}. {_so_far(climbs, len(made.y))} are kept in {folder}; the same command goes on from there",
+                f"{error}. {_so_far(climbs, len(records.y))} are kept in {folder}; the same command goes on from there",
             )
         raise
     stopped = None
@@ -189,7 +189,7 @@ def _climb(
         keep()
         stopped = f"synthesis.max_queries = {options.max_queries} were spent"
     tell("records made", None)
-    return _kept(from_climbs(climbs, classes), folder, key, stopped=stopped, max_queries=options.max_queries), trained
+    return _kept(from_climbs(climbs, classes), folder, key, stopped=stopped, max_queries=options.max_queries), model
 
 
 def _in_time(answers: Callable[[Any], Any], deadline: float | None) -> Callable[[Any], Any]:
@@ -202,22 +202,22 @@ def _in_time(answers: Callable[[Any], Any], deadline: float | None) -> Callable[
 
 
 def _so_far(climbs: Climbs, records: int) -> str:
-    wanted = int(climbs.wanted.sum())
-    rate = f" (at this rate all would take about {climbs.queries * wanted / records:,.0f})" if records else ""
-    return f"{records} of {wanted} records were made with {climbs.queries} queries{rate} and"
+    total = int(climbs.wanted.sum())
+    rate = f" (at this rate all would take about {climbs.queries * total / records:,.0f})" if records else ""
+    return f"{records} of {total} records were made with {climbs.queries} queries{rate} and"
 
 
 def _foreseen(climbs: Climbs, target: Target, options: SynthesisPlan) -> str:
     """Say what climbing will cost: as much as in the paper, and at most."""
     most = min(climbs.most_queries, options.max_queries or climbs.most_queries)
     usual = min(PAPER_QUERIES * int(climbs.wanted.sum()), most)
-    told = f"about {usual:,} queries if they take as many as in the paper, {most:,} at most"
+    sentence = f"about {usual:,} queries if they take as many as in the paper, {most:,} at most"
     facts = target.facts()
     if (price := facts.get("price_per_1000")) is not None:
-        told += f", cost {usual * price / 1000:,.2f} and {most * price / 1000:,.2f}"
+        sentence += f", cost {usual * price / 1000:,.2f} and {most * price / 1000:,.2f}"
     if (budget := facts.get("budget")) is not None:
-        told += f"; the budget has {max(0, budget - facts['spent_over_all_runs']):,} left"
-    return told
+        sentence += f"; the budget has {max(0, budget - facts['spent_over_all_runs']):,} left"
+    return sentence
 
 
 def _climbing(options: SynthesisPlan) -> Climbing:
@@ -227,10 +227,10 @@ def _climbing(options: SynthesisPlan) -> Climbing:
         raise PlanError([(f"synthesis.{name}", text) for name, text in error.problems]) from error
 
 
-def _kept(made: Synthesis, folder: Path, key: str, **figures: Any) -> Synthesis:
-    made = replace(made, figures={**made.figures, "key": key, **figures})
-    made.save(folder)
-    return made
+def _kept(records: Synthesis, folder: Path, key: str, **figures: Any) -> Synthesis:
+    records = replace(records, figures={**records.figures, "key": key, **figures})
+    records.save(folder)
+    return records
 
 
 def _state(folder: Path, key: str) -> dict[str, NDArray[Any]] | None:
@@ -241,9 +241,9 @@ def _state(folder: Path, key: str) -> dict[str, NDArray[Any]] | None:
         return None
 
 
-def _whole(found: Synthesis, options: SynthesisPlan) -> bool:
+def _whole(earlier: Synthesis, options: SynthesisPlan) -> bool:
     """Whether nothing is left to do: finished, or stopped by the same number of queries."""
-    figures = found.figures
+    figures = earlier.figures
     return figures["stopped"] is None or ("max_queries" in figures and figures["max_queries"] == options.max_queries)
 
 
@@ -296,5 +296,5 @@ def _target(case: Case, tell: Tell) -> tuple[Target, TrainedTarget | None]:
     classes = len(case.dataset.classes)
     with one_thread():
         model = trained_alone(case.recipe, X, y, classes=classes, seed=child_seed(case.seed, "target"))
-    trained = TrainedTarget(model, time.perf_counter() - began, form_of(case.dataset.X))
-    return as_target(model, classes=classes, description=case.recipe.name), trained
+    target = TrainedTarget(model, time.perf_counter() - began, form_of(case.dataset.X))
+    return as_target(model, classes=classes, description=case.recipe.name), target

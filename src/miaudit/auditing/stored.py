@@ -129,42 +129,42 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
         )
     _check_sides(member)
     declared = _declared(arrays)
-    told = _of_target(arrays, labels, declared)
-    width = told.width
+    facts = _of_target(arrays, labels, declared)
+    width = facts.width
     names = _class_names(arrays, width)
-    answers = {key: _of_shadows(arrays, key, told, declared) for key in SHADOWS if key in arrays}
+    answers = {key: _of_shadows(arrays, key, facts, declared) for key in SHADOWS if key in arrays}
     inside = _truths(arrays["inside"], "inside") if "inside" in arrays else np.empty((0, n), bool)
     answers.setdefault("shadows", np.empty((0, n, width), np.float32))
     for key in ("population_target", "variants_target"):
         if key in arrays:
-            answers[key], seen = _further(arrays, key, told)
-            told = replace(told, seen=seen)
-    asked = _whole(arrays["asked"], "asked") if "asked" in arrays else None
-    variants = _variants(answers) if asked is None else None
+            answers[key], decimals = _further(arrays, key, facts)
+            facts = replace(facts, seen=decimals)
+    records = _whole(arrays["asked"], "asked") if "asked" in arrays else None
+    variants = _variants(answers) if records is None else None
     beside: dict[str, Any] = {"features": _numbers(arrays, "features"), "population": _population(arrays, answers)}
     beside["bystanders"] = answers.get("bystanders")
     people = _people(arrays, n, len(labels))
     beside["trace"] = _trace(arrays, n)
     shadows = answers["shadows"]
-    own = Evidence(told.values, shadows, inside, labels, asked=asked, variants=variants, people=people, **beside)
+    own = Evidence(facts.values, shadows, inside, labels, asked=records, variants=variants, people=people, **beside)
     accuracy = _shadow_accuracy(own)
-    _reduce(answers, told)
+    _reduce(answers, facts)
     rest, direct = _direct(own)
     return StoredOutputs(
         own=rest,
         direct=direct,
         member=member,
         classes=names,
-        kind=told.decision.kind,
-        capability=told.capability,
-        type=told.decision.type,
-        reason=told.decision.reason,
-        decimals=told.decimals,
+        kind=facts.decision.kind,
+        capability=facts.capability,
+        type=facts.decision.type,
+        reason=facts.decision.reason,
+        decimals=facts.decimals,
         shadow_accuracy=accuracy,
         ids=_column(arrays, "ids", n),
         contents=None if own.features is None else _contents(own.features, labels[:n]),
         slices={key[len(SLICE) :]: _slice(arrays, key, n) for key in arrays if key.startswith(SLICE)},
-        warnings=tuple(_odd(told.values, shadows)),
+        warnings=tuple(_odd(facts.values, shadows)),
         name=name,
         sha256=sha256,
     )
@@ -177,14 +177,14 @@ def _of_signals(arrays: _Arrays, name: str, sha256: str) -> StoredOutputs:
         raise DataError(f"member must be {ARRAYS['member']}; its shape is {member.shape}")
     _check_sides(member)
     inside = _truths(arrays["inside"], "inside") if "inside" in arrays else None
-    asked = _whole(arrays["asked"], "asked") if "asked" in arrays else None
-    records = len(member) if asked is None else max(len(member), int(asked.max(initial=0)) + 1)
+    own_records = _whole(arrays["asked"], "asked") if "asked" in arrays else None
+    records = len(member) if own_records is None else max(len(member), int(own_records.max(initial=0)) + 1)
     beside = {key: _numbers(arrays, key) for key in ("features", "population_features")}
     people = _people(arrays, len(member), records)
     for key in ("signal_target", "signal_shadows", "population_target", "population_shadows", "bystanders"):
         if key in arrays:
             _check_finite(arrays[key], key)
-    evidence = signal_evidence(arrays, len(member), inside=inside, asked=asked, people=people, **beside)
+    evidence = signal_evidence(arrays, len(member), inside=inside, records=own_records, people=people, **beside)
     own, direct = _direct(evidence)
     measure = evidence.measure
     assert measure is not None
@@ -262,7 +262,7 @@ def _declared(arrays: _Arrays) -> Type | None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Told:
+class _OfTarget:
     """The target's answers as evidence holds them, and what they were taken for."""
 
     values: NDArray[Any]  # (n, classes) float32, or (n,) labels
@@ -279,7 +279,7 @@ class _Told:
         return capability_of(self.decision.kind, self.decimals)
 
 
-def _of_target(arrays: _Arrays, labels: NDArray[np.int64], declared: Type | None) -> _Told:
+def _of_target(arrays: _Arrays, labels: NDArray[np.int64], declared: Type | None) -> _OfTarget:
     """Decide what the target's answers are, and read them."""
     values = arrays["target"]
     if values.ndim == 2 and values.shape[1] == 1:
@@ -291,9 +291,9 @@ def _of_target(arrays: _Arrays, labels: NDArray[np.int64], declared: Type | None
     with _named("target"):
         decision = decide(values, classes=width, declared=declared, say=SAY)
         if decision.type == "labels":
-            return _Told(_labels(values, width), decision, width, -1)
-        held, seen = read(values, decision, say=SAY)
-    return _Told(_as_held(held, decision), decision, width, seen)
+            return _OfTarget(_labels(values, width), decision, width, -1)
+        outputs, decimals = read(values, decision, say=SAY)
+    return _OfTarget(_as_held(outputs, decision), decision, width, decimals)
 
 
 def _labels(values: NDArray[Any], width: int) -> NDArray[np.int64]:
@@ -327,36 +327,36 @@ def _as_held(values: NDArray[Any], decision: Decision) -> NDArray[np.float32]:
     return (softmax(values) if decision.kind == "logits" else values).astype(np.float32)
 
 
-def _further(arrays: _Arrays, key: str, told: _Told) -> tuple[NDArray[np.float32], int]:
+def _further(arrays: _Arrays, key: str, facts: _OfTarget) -> tuple[NDArray[np.float32], int]:
     """Return the target's answers to other records, of the type of those to the audited ones, and the most decimals so far."""
     values = arrays[key]
-    if told.decision.kind == "labels":
+    if facts.decision.kind == "labels":
         raise DataError(f"{key} serves no attack on a target that answers labels only; leave it out")
-    flat = _rows(values, key, told.width, one=arrays["target"].ndim == 1)
+    flat = _rows(values, key, facts.width, one=arrays["target"].ndim == 1)
     with _named(key):
-        held, seen = read(flat, told.decision, decimals=told.seen, say=SAY)
-    return _as_held(held, told.decision).reshape(*_shape(values, key), told.width), seen
+        outputs, decimals = read(flat, facts.decision, decimals=facts.seen, say=SAY)
+    return _as_held(outputs, facts.decision).reshape(*_shape(values, key), facts.width), decimals
 
 
-def _of_shadows(arrays: _Arrays, key: str, told: _Told, declared: Type | None) -> NDArray[np.float32]:
+def _of_shadows(arrays: _Arrays, key: str, facts: _OfTarget, declared: Type | None) -> NDArray[np.float32]:
     """Return shadows' answers as probabilities: of the declared kind, or else of the one that all of them say.
 
     A target may show less than its shadows do (its largest probabilities, a score, labels), so these kinds are the target's
     alone.
     """
-    values, score = arrays[key], told.decision.type == "score"
-    rows = _rows(values, key, told.width, one=score)
-    held = np.empty((*_shape(values, key), told.width), np.float32)
+    values, score = arrays[key], facts.decision.type == "score"
+    rows = _rows(values, key, facts.width, one=score)
+    outputs = np.empty((*_shape(values, key), facts.width), np.float32)
     if not len(rows):
-        return held
+        return outputs
     kind = None if declared in ("topk", "labels") or (score and rows.ndim == 2) else declared
     with _named(key):
-        decision = decide(rows[:: -(-len(rows) // _ROWS)], classes=told.width, declared=kind, say=SAY)
-        flat = held.reshape(-1, told.width)
+        decision = decide(rows[:: -(-len(rows) // _ROWS)], classes=facts.width, declared=kind, say=SAY)
+        flat = outputs.reshape(-1, facts.width)
         for start in range(0, len(rows), _ROWS):
             part = slice(start, start + _ROWS)
             flat[part] = _as_held(read(rows[part], decision, say=SAY)[0], decision)
-    return held
+    return outputs
 
 
 def _shape(values: NDArray[Any], key: str) -> tuple[int, ...]:
@@ -409,13 +409,13 @@ def _shadow_accuracy(evidence: Evidence) -> tuple[float | None, float | None]:
     return (float(np.mean(train)) if train else None, float(np.mean(test)) if test else None)
 
 
-def _reduce(answers: _Arrays, told: _Told) -> None:
+def _reduce(answers: _Arrays, facts: _OfTarget) -> None:
     """Reduce shadows' answers in place to what the target shows, as an audit of the model does."""
-    top = answered_classes(told.values) if told.capability == "topk" else None
+    top = answered_classes(facts.values) if facts.capability == "topk" else None
     for key in SHADOWS:
         if key in answers:
             for block in answers[key].reshape(-1, *answers[key].shape[-2:]):
-                reduce_alike(block[None], top=top, decimals=told.decimals)
+                reduce_alike(block[None], top=top, decimals=facts.decimals)
 
 
 def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
@@ -446,8 +446,8 @@ def _direct(evidence: Evidence) -> tuple[Evidence, Evidence | None]:
     # audited records that no shadow was trained on would teach what out looks like twice over
     keep = np.nonzero(further)[1].reshape(m, -1)
     rows = (models, keep)
-    asked = np.asarray(evidence.asked)[rows]
-    own = evidence.replace(shadows=evidence.shadows[rows], inside=evidence.inside[rows], asked=asked)
+    records = np.asarray(evidence.asked)[rows]
+    own = evidence.replace(shadows=evidence.shadows[rows], inside=evidence.inside[rows], asked=records)
     return own, direct.replace(own=own)
 
 
@@ -481,12 +481,12 @@ def _variants(answers: _Arrays) -> Variants | None:
 
 
 def _odd(target: NDArray[Any], shadows: NDArray[Any]) -> list[str]:
-    found = []
+    warnings = []
     if len(target) > 1 and (target == target[0]).all():
-        found.append("The target gave all audited records the same answer: no attack can tell them apart by it.")
+        warnings.append("The target gave all audited records the same answer: no attack can tell them apart by it.")
     if shadows.size and (shadows == shadows[:1, :1]).all():
-        found.append("The shadow models gave all records the same answer: nothing can be learned from them.")
-    return found
+        warnings.append("The shadow models gave all records the same answer: nothing can be learned from them.")
+    return warnings
 
 
 def _class_names(arrays: _Arrays, width: int) -> tuple[str, ...]:

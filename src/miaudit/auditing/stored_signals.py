@@ -20,7 +20,7 @@ def signal_evidence(
     n: int,
     *,
     inside: Bools | None,
-    asked: Ints | None,
+    records: Ints | None,
     people: Ints | None,
     features: NDArray[Any] | None,
     population_features: NDArray[Any] | None,
@@ -37,10 +37,10 @@ def signal_evidence(
         raise DataError(
             f"signal_target must be {SIGNALS['signal_target']}, for the {n} records of member; its shape is {target.shape}"
         )
-    rows = "(m, r)" if asked is not None else "(m, n)" if target.ndim == 1 else "(m, n, q)"
+    rows = "(m, r)" if records is not None else "(m, n)" if target.ndim == 1 else "(m, n, q)"
     if shadows is None:
         shadows, inside = np.empty((0, *target.shape)), np.empty((0, n), bool)
-    if shadows.ndim != target.ndim + 1 or (asked is None and shadows.shape[1:] != target.shape):
+    if shadows.ndim != target.ndim + 1 or (records is None and shadows.shape[1:] != target.shape):
         raise DataError(
             f"signal_shadows must be {rows} signals beside a signal_target of shape {target.shape}; its shape is "
             f"{shadows.shape}"
@@ -52,7 +52,7 @@ def signal_evidence(
         np.zeros(shadows.shape[:2], bool) if inside is None else inside,
         name=_name(arrays),
         log_likelihood=_declared(arrays),
-        asked=asked,
+        asked=records,
         features=features,
         population_features=population_features,
         people=people,

@@ -28,21 +28,21 @@ def on_synthetic(case: Case, folder: Path, *, deadline: float | None = None, tel
     MiauditError
         As `miaudit.auditing.shadow_data.synthesize` does.
     """
-    made, trained = make(case, folder, deadline=deadline, tell=tell)
-    n, new = len(case.dataset), len(made.y)
+    records, target = make(case, folder, deadline=deadline, tell=tell)
+    n, new = len(case.dataset), len(records.y)
     if not new:
         raise PoolError(
             "no record could be made in any class, so there is nothing to train shadow models on; lower "
             "synthesis.conf_min, raise synthesis.iter_max or max_queries, or use another kind of shadow data"
         )
-    dataset = _joined(case.dataset, made.dataset())
+    dataset = _joined(case.dataset, records.dataset())
     duplicates = {pair: count for pair, count in case.split.duplicates.items() if "population" not in pair}
     split = replace(case.split, population=np.arange(n, n + new), duplicates=duplicates)
     copies = case.split.copies or Copies()
-    if made.figures["method"] == "model-based":  # no record of the population had a part in it
+    if records.figures["method"] == "model-based":  # no record of the population had a part in it
         of_audited = {"members/nonmembers": copies.same.get("members/nonmembers", 0)}
         split = replace(split, copies=replace(copies, same=of_audited, left_out={**copies.left_out, "population": 0}))
-    elif made.figures["method"] == "noisy":  # noise may leave a record as it was, or make it another
+    elif records.figures["method"] == "noisy":  # noise may leave a record as it was, or make it another
         split = leave_out_copies(dataset, split, need=2, seed=child_seed(case.seed, "copies"))
         split = replace(split, copies=_both(copies, split.copies or Copies()))
     return replace(
@@ -50,25 +50,27 @@ def on_synthetic(case: Case, folder: Path, *, deadline: float | None = None, tel
         dataset=dataset,
         split=split,
         slices={name: np.concatenate([of, np.full(new, "synthetic")]) for name, of in case.slices.items()},
-        synthetic=made.figures,
-        trained=trained,
-        notes=(*case.notes, *_warnings(made)),
+        synthetic=records.figures,
+        trained=target,
+        notes=(*case.notes, *_warnings(records)),
     )
 
 
-def _both(real: Copies, made: Copies) -> Copies:
+def _both(real: Copies, synthetic: Copies) -> Copies:
     """Return what was found among the real records, and then among those made of them."""
-    lost = {side: real.left_out.get(side, 0) + count for side, count in made.left_out.items()} or real.left_out
-    pairs = {*real.same, *made.same}
+    lost = {side: real.left_out.get(side, 0) + count for side, count in synthetic.left_out.items()} or real.left_out
+    pairs = {*real.same, *synthetic.same}
 
     def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
         return {pair: one.get(pair, 0) + (other.get(pair, 0) if "population" in pair else 0) for pair in pairs}
 
-    return Copies(added(real.same, made.same), added(real.labelled, made.labelled), lost, real.alike or made.alike)
+    return Copies(
+        added(real.same, synthetic.same), added(real.labelled, synthetic.labelled), lost, real.alike or synthetic.alike
+    )
 
 
-def _joined(real: Dataset, made: Dataset) -> Dataset:
-    new = len(made)
+def _joined(real: Dataset, synthetic: Dataset) -> Dataset:
+    new = len(synthetic)
     ids = groups = None
     if real.ids is not None:
         ids = np.concatenate([real.ids.astype(object), np.array([f"synthetic {i}" for i in range(new)], dtype=object)])
@@ -77,18 +79,18 @@ def _joined(real: Dataset, made: Dataset) -> Dataset:
         groups = np.concatenate([real.groups.astype(str).astype(object), names])
     return replace(
         real,
-        X=stack_records([real.X, made.X]),
-        y=np.concatenate([real.y, made.y]),
+        X=stack_records([real.X, synthetic.X]),
+        y=np.concatenate([real.y, synthetic.y]),
         ids=ids,
         groups=groups,
         _hashes={},
     )
 
 
-def _warnings(made: Synthesis) -> list[str]:
-    figures, found = made.figures, []
+def _warnings(synthesis: Synthesis) -> list[str]:
+    figures, warnings = synthesis.figures, []
     if figures["stopped"] is not None:
-        found.append(
+        warnings.append(
             f"Synthesis was stopped ({figures['stopped']}): {figures['records']} of {figures['wanted']} records were made."
         )
     for classes, what in (
@@ -97,8 +99,8 @@ def _warnings(made: Synthesis) -> list[str]:
     ):
         if classes:
             named = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
-            found.append(
-                f"Synthesis made {what} for {len(classes)} of {len(made.classes)} classes ({named}): the attack knows little "
-                "about them, and their leak may be understated."
+            warnings.append(
+                f"Synthesis made {what} for {len(classes)} of {len(synthesis.classes)} classes ({named}): the attack knows "
+                "little about them, and their leak may be understated."
             )
-    return found
+    return warnings

@@ -71,7 +71,7 @@ class CanaryAudit:
 
     def summary(self) -> str:
         """Return it in a few lines for people."""
-        auc, found = self.auc, self.tpr_at_fpr[0]
+        auc, point = self.auc, self.tpr_at_fpr[0]
         copies = "" if self.copies == 1 else f", {self.copies} copies each"
         lines = [
             f"{self.canaries} {self.kind} canaries, {self.included} of them trained on by coin flip{copies}",
@@ -88,8 +88,8 @@ class CanaryAudit:
         else:
             lines.append(f"no bound for a Gaussian trade-off curve: {self.epsilon_gaussian_reason}")
         lines += [
-            f"AUC on the canaries {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}], TPR at FPR {found['fpr']:g} "
-            f"{found['tpr']:.3f} [{found['low']:.3f}, {found['high']:.3f}]",
+            f"AUC on the canaries {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}], TPR at FPR {point['fpr']:g} "
+            f"{point['tpr']:.3f} [{point['low']:.3f}, {point['high']:.3f}]",
             f"accuracy on the training data {self.training_accuracy:.3f}, on included canaries "
             f"{self.canary_accuracy['included']:.3f}, on the others {self.canary_accuracy['held_out']:.3f}",
             *(f"warning: {text}" for text in self.warnings),
@@ -163,20 +163,20 @@ def bound_epsilon(
     score = _score(canaries, planted)
     if references:
         score = score - np.mean([_score(answers, planted) for answers in references], axis=0)
-    held = score[~inside]
+    others = score[~inside]
     guesses = stats.one_run_guesses(
-        score[inside], held, k_in=options.k_in, k_out=options.k_out, seed=child_seed(planted.seed, "ties")
+        score[inside], others, k_in=options.k_in, k_out=options.k_out, seed=child_seed(planted.seed, "ties")
     )
     m, r, v = guesses
     correct = canaries.labels == planted.canaries.y
     accuracy = training.labels == planted.training.y
-    auc = stats.auc_interval(score[inside], held, confidence=options.confidence)
-    points = [stats.tpr_at_fpr(score[inside], held, fpr, confidence=options.confidence) for fpr in FPRS]
+    auc = stats.auc_interval(score[inside], others, confidence=options.confidence)
+    points = [stats.tpr_at_fpr(score[inside], others, fpr, confidence=options.confidence) for fpr in FPRS]
     gaussian: list[float | None] = [None, None]
     curve: stats.Binormal | None = None
     no_gaussian: str | None = "at delta 0 a Gaussian curve has no finite epsilon"
     if options.delta > 0:
-        curve = stats.binormal(score[inside], held, seed=child_seed(planted.seed, "binormal"))
+        curve = stats.binormal(score[inside], others, seed=child_seed(planted.seed, "binormal"))
         no_gaussian = curve.reason
     if no_gaussian is None:
         gaussian[:] = [stats.epsilon_one_run_fdp(m, r, c, options.delta, options.confidence) for c in (v, r)]
@@ -241,7 +241,7 @@ def audit_folder(
         If the model plainly was not trained on this data; the coins are not spent then, and the right model can be audited.
     """
     folder = Path(folder)
-    planted, stated = load_planted(folder, seal=seal)
+    planted, choices = load_planted(folder, seal=seal)
     path = folder / AUDIT
     if path.exists():
         try:
@@ -255,7 +255,7 @@ def audit_folder(
                 "a new folder and train again"
             )
     audit = audit_canaries(planted, model, references=references, accept_weak=accept_weak)
-    write_audit(folder, audit, fingerprint=fingerprint, seal=stated)
+    write_audit(folder, audit, fingerprint=fingerprint, seal=choices)
     return audit
 
 

@@ -100,10 +100,10 @@ def run(
     plain({"recipe": [recipe.name, recipe.describe()]}, "the canary audit")
     planted, seal = _planted(sides.records, options or Canaries(), sides.sources, seed, Path(out))
     check_coins(planted)
-    trained = _train(planted, recipe, references, Path(out), workers, tell)
-    check = check_ordinary(planted, trained.training.labels)
+    answers = _train(planted, recipe, references, Path(out), workers, tell)
+    check = check_ordinary(planted, answers.training.labels)
     audit = bound_epsilon(
-        planted, trained.training, trained.canaries, trained.references, check=check, queries=trained.queries
+        planted, answers.training, answers.canaries, answers.references, check=check, queries=answers.queries
     )
     write_audit(Path(out), audit, fingerprint=f"{recipe.name}, trained here", seal=seal)
     return audit
@@ -156,7 +156,7 @@ def _planted(
 
 
 @dataclass(frozen=True, eq=False)
-class _Trained:
+class _Answers:
     """What the model said of its training data and of the canaries, and the references of the canaries."""
 
     training: Outputs
@@ -165,16 +165,16 @@ class _Trained:
     queries: int
 
 
-def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, workers: Workers, tell: Tell) -> _Trained:
+def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, workers: Workers, tell: Tell) -> _Answers:
     n, m = len(planted.training), len(planted.canaries)
     together = _together(planted)
     keys, store = RowKeys(together, recipe), Store(folder)
     store.sweep()
     ordinary, canaries = planted.of_records, np.arange(n, n + m)
 
-    def job(name: str, train: NDArray[np.int64], asked: NDArray[np.int64], *path: str | int) -> Job:
+    def job(name: str, train: NDArray[np.int64], records: NDArray[np.int64], *path: str | int) -> Job:
         seed = child_seed(planted.seed, *path)
-        return Job(keys.key(train, asked, seed), name, train, asked, seed)
+        return Job(keys.key(train, records, seed), name, train, records, seed)
 
     work = [
         job("target", np.arange(n), np.arange(n + m), "target"),
@@ -195,7 +195,7 @@ def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, work
             f"{store.folder / 'journal.jsonl'}; what else was trained is kept, and no canary was scored"
         )
     target, *others = _answers(work, store)
-    return _Trained(_part(target, slice(0, n)), _part(target, slice(n, None)), others, len(target.values))
+    return _Answers(_part(target, slice(0, n)), _part(target, slice(n, None)), others, len(target.values))
 
 
 def _together(planted: Planted) -> Dataset:

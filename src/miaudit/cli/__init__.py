@@ -78,16 +78,16 @@ def run(
     """
     from miaudit.plan import Plan
 
-    asked = None
+    limits = None
     if policy is not None:
         from miaudit.gate import Policy
 
-        asked = Policy.load(policy)  # before anything is trained
+        limits = Policy.load(policy)  # before anything is trained
     audited = Plan.load(plan)
     folder = out or Path("miaudit-out") / plan.stem
     result = _carry_out(audited, folder, form, retrain=retrain, data=data, **engine, **vars(permissions))
-    if asked is not None:
-        decision = asked.check(result)
+    if limits is not None:
+        decision = limits.check(result)
         show(decision, "text", folder, err=form == "json")
         ctx.exit(decision.exit_code)
 
@@ -290,11 +290,11 @@ def synthesize_command(
 
     folder = out or Path("miaudit-out") / plan.stem
     with telling(console(stderr=True)) as tell:
-        made = synthesize(plan, folder, method=method, data=data, tell=tell, **engine, **vars(permissions))
+        records = synthesize(plan, folder, method=method, data=data, tell=tell, **engine, **vars(permissions))
     if as_json:
-        echo_json(json.dumps(made.figures, indent=2, allow_nan=False) + "\n")
+        echo_json(json.dumps(records.figures, indent=2, allow_nan=False) + "\n")
     else:
-        for line in made.summary():
+        for line in records.summary():
             echo(line)
     echo(f"records: {folder / 'synthesis.npz'}", err=as_json)
 

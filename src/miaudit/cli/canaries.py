@@ -72,15 +72,15 @@ def plant(
         from miaudit.canaries.running import sides_of_plan
 
         sides = sides_of_plan(source, data_folder=data, permissions=permissions)
-        made = planted(sides.records, what, sources=sides.sources, seed=seed)
+        records = planted(sides.records, what, sources=sides.sources, seed=seed)
     else:
         from miaudit.data import load
 
-        made = planted(load(source, label=label, frame=frame), what, seed=seed)
-    seal = save_planted(made, out)
+        records = planted(load(source, label=label, frame=frame), what, seed=seed)
+    seal = save_planted(records, out)
     echo(
-        f"{out}: train once, on all {len(made.training)} records of the training file; {what.count} canaries, guesses fixed "
-        f"at {what.k_in} in and {what.k_out} out\nseal: {seal}"
+        f"{out}: train once, on all {len(records.training)} records of the training file; {what.count} canaries, guesses "
+        f"fixed at {what.k_in} in and {what.k_out} out\nseal: {seal}"
     )
 
 
@@ -124,7 +124,7 @@ def audit_canaries(
     from miaudit.targets.files import model_hashes
 
     planted, _ = load_planted(folder, seal=seal)
-    trained = load_model(
+    under_audit = load_model(
         model,
         names=planted.training.classes,
         module=None if module is None else function_of_file(module),
@@ -133,9 +133,9 @@ def audit_canaries(
     )
     fingerprint = " ".join(model_hashes(model).values())
     names = planted.training.classes
-    target = as_target(trained, classes=len(names), names=names, outputs=outputs)
-    found = audit_folder(folder, target, fingerprint=fingerprint, seal=seal, accept_weak=accept_weak)
-    echo_json(found.to_json()) if as_json else echo(found.summary())
+    target = as_target(under_audit, classes=len(names), names=names, outputs=outputs)
+    bound = audit_folder(folder, target, fingerprint=fingerprint, seal=seal, accept_weak=accept_weak)
+    echo_json(bound.to_json()) if as_json else echo(bound.summary())
 
 
 @canaries.command("run")
@@ -165,7 +165,7 @@ def run_canaries(
 
     what = Canaries(**options)
     with telling(console(stderr=True)) as tell:
-        found = run(
+        bound = run(
             plan,
             what,
             out=out,
@@ -176,4 +176,4 @@ def run_canaries(
             **engine,
             **vars(permissions),
         )
-    echo_json(found.to_json()) if as_json else echo(found.summary())
+    echo_json(bound.to_json()) if as_json else echo(bound.summary())

@@ -47,10 +47,10 @@ def gate(
     from miaudit.gate import CanaryFigures, Policy
     from miaudit.result import Result
 
-    asked = Policy.load(policy)
+    limits = Policy.load(policy)
     figures = None if canaries is None else CanaryFigures.load(canaries)
     earlier = None if baseline is None else Result.load(baseline)
-    decision = asked.check(Result.load(folder), baseline=earlier, canaries=figures)
+    decision = limits.check(Result.load(folder), baseline=earlier, canaries=figures)
     show(decision, "json" if as_json else form, folder)
     ctx.exit(decision.exit_code)
 

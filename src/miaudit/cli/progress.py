@@ -47,24 +47,24 @@ def telling(console: Console) -> Iterator[Tell]:
 
 
 def _lines(console: Console) -> Tell:
-    shown: dict[str, Any] = {"text": "", "at": 0.0, "done": -1, "estimated": False}
+    line: dict[str, Any] = {"text": "", "at": 0.0, "done": -1, "estimated": False}
 
     def tell(text: str, progress: Progress | None) -> None:
         now = time.monotonic()
         _tell_waiting(console, progress)
-        if text != shown["text"]:
-            shown.update(text=text, at=0.0, done=-1)
+        if text != line["text"]:
+            line.update(text=text, at=0.0, done=-1)
             if progress is None or progress.total == 1:
                 _line(console, f"{text} ...")
         if progress is None or progress.total == 1:
             return
-        if progress.estimate is not None and not shown["estimated"]:
-            shown["estimated"] = True
+        if progress.estimate is not None and not line["estimated"]:
+            line["estimated"] = True
             _line(console, f"{text}: {_foreseen(progress.estimate)}")
         ready = progress.found + progress.done + progress.failed
         last = ready == progress.total
-        if ready != shown["done"] and (last or now - shown["at"] >= SECONDS_BETWEEN_LINES):
-            shown.update(at=now, done=ready)
+        if ready != line["done"] and (last or now - line["at"] >= SECONDS_BETWEEN_LINES):
+            line.update(at=now, done=ready)
             _line(console, f"{text}: {ready} of {progress.total}{_details(progress)}")
 
     return tell
@@ -89,11 +89,11 @@ def _details(progress: Progress) -> str:
         parts.append(f"{progress.damaged} damaged, trained again")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
-    left = progress.total - progress.found - progress.done - progress.failed
-    if left and progress.done:
+    rest = progress.total - progress.found - progress.done - progress.failed
+    if rest and progress.done:
         rate = (progress.done + progress.failed) / progress.seconds
-        parts += [f"{rate:.2g}/s", f"{_clock(left / rate)} left"]
-    elif not left and progress.done:
+        parts += [f"{rate:.2g}/s", f"{_clock(rest / rate)} left"]
+    elif not rest and progress.done:
         parts.append(_truth(progress))
     return f" ({', '.join(parts)})" if parts else ""
 
@@ -135,12 +135,12 @@ def _bar(console: Console) -> Iterator[Tell]:
     with Display(*columns, console=console, transient=True) as display:
         task = display.add_task("loading", total=None, details="")
 
-        shown = {"estimated": False}
+        state = {"estimated": False}
 
         def tell(text: str, progress: Progress | None) -> None:
             _tell_waiting(display.console, progress)
-            if progress is not None and progress.estimate is not None and progress.total > 1 and not shown["estimated"]:
-                shown["estimated"] = True
+            if progress is not None and progress.estimate is not None and progress.total > 1 and not state["estimated"]:
+                state["estimated"] = True
                 _line(display.console, f"{text}: {_foreseen(progress.estimate)}")
             if progress is None:
                 display.update(task, description=visible(text), total=None, completed=0, details="")

@@ -73,17 +73,17 @@ class Copies:
 
     def caveats(self) -> list[str]:
         """Return what a verdict must say of records that stayed although they have copies on another side."""
-        said = []
+        sentences = []
         if self.shared:
-            said.append(
+            sentences.append(
                 f"{self.shared:,} non-members have the same values as a member, and no attack can tell these apart."
             )
         if self.trained:
-            said.append(
+            sentences.append(
                 f"{self.trained:,} records that shadow models may be trained on have the same values as an audited one, which "
                 "may hide a leak."
             )
-        return said
+        return sentences
 
     def sentences(self, members: int, nonmembers: int, population: int, *, label: str | None = "class") -> list[str]:
         """Return what became of records on two sides, of which so many are left; ``label``: what a record has beside itself."""
@@ -94,38 +94,38 @@ class Copies:
         def alike(before: str, sides: str, verb: str) -> str:
             return "" if label is None else f"{before}{labelled.get(sides, 0):,} {verb} {label}, too"
 
-        said = []
+        lines = []
         if self.near:
-            said.append(
+            lines.append(
                 f"{self.near:,} records are copies of a record on another side up to rounding or noise, or but for at most "
                 f"{CHANGED} columns (or twelfths of them): such pairs are more than {BEYOND} times as frequent as pairs within "
                 "the sides explain."
             )
         if lost.get("population"):
-            said.append(
+            lines.append(
                 f"{lost['population']:,} records of the population are copies of audited records "
                 f"({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of non-members"
                 f"{alike('; ', 'audited/population', 'have the same')}) and were left out of it, since an attack "
                 f"must not learn from what is audited: {population:,} are left. The figures can be used."
             )
         if lost.get("nonmembers"):
-            said.append(
+            lines.append(
                 f"{lost['nonmembers']:,} non-members are copies of members"
                 f"{alike(' (', 'members/nonmembers', 'with the same')}{')' if label else ''}. The target was trained on them, "
                 f"so they were left out, and so were the {lost['members']:,} members they copy: {members:,} members and "
                 f"{nonmembers:,} non-members are audited. The figures can be used."
             )
         if self.shared:
-            said.append(
+            lines.append(
                 f"{self.shared:,} non-members have the same values as a member, {chance}. No attack can tell these apart, so "
                 f"the figures understate how well others are told. {twice}"
             )
         if self.trained:
-            said.append(
+            lines.append(
                 f"{self.trained:,} records of the population have the same values as an audited record, {chance}. Shadow "
                 f"models are trained on them, which may hide a leak. {twice}"
             )
-        return said
+        return lines
 
 
 def same_records(X: Records, sides: Ints | None = None) -> Ints:

@@ -78,13 +78,13 @@ def _refuse_bomb(path: Path, raw: IO[bytes]) -> None:
     """Estimate what the whole file takes from its beginning, so that a packed one is not read until memory is full."""
     packed = os.fstat(raw.fileno()).st_size
     text = _unpacked(path, raw).read(_FIRST)
-    read = raw.tell() if is_packed(path) else len(text)
+    length_read = raw.tell() if is_packed(path) else len(text)
     raw.seek(0)
-    if len(text) < _FIRST or not read:
+    if len(text) < _FIRST or not length_read:
         return
     rows = text.count(b"\n") or text.count(b"\r") or 1
     cells = text.count(b",") + rows
-    scale = packed / read
+    scale = packed / length_read
     if is_packed(path):
         length = int.from_bytes(_tail(raw), "little")  # the true length, if it is below 4 GiB
         estimate = len(text) * scale

@@ -52,8 +52,8 @@ def leave_out_copies(dataset: Dataset, split: Split, *, need: int = 1, seed: int
     X = take_records(dataset.X, np.concatenate(sides))
     keep, copies = apart_by_value(X, [dataset.y[side] for side in sides], seed=seed)
     _check_left(split, copies, need)
-    kept = [side[mask] for side, mask in zip(sides, keep, strict=True)]
-    return replace(split, members=kept[0], nonmembers=kept[1], population=kept[2], copies=copies)
+    rest = [side[mask] for side, mask in zip(sides, keep, strict=True)]
+    return replace(split, members=rest[0], nonmembers=rest[1], population=rest[2], copies=copies)
 
 
 def apart_by_value(X: Records, labels: Sequence[Ints], *, seed: int = 0) -> tuple[list[NDArray[np.bool_]], Copies]:
@@ -145,12 +145,12 @@ def check_audited(copies: Copies, members: int, nonmembers: int) -> None:
     """
     for name, size in (("members", members), ("nonmembers", nonmembers)):
         lost = copies.left_out.get(name, 0)
-        left = size - lost
-        if lost and (not left or (left < _FEW_LEFT and lost > left)):
+        rest = size - lost
+        if lost and (not rest or (rest < _FEW_LEFT and lost > rest)):
             raise SplitError(
                 f"{copies.same['members/nonmembers']} of the {nonmembers} non-members are copies of members "
                 f"({copies.labelled['members/nonmembers']} with the same class, too): the target was trained on them, so they "
-                f"are no non-members. {left} {name} are left without them, too few to audit. Give as non-members records "
+                f"are no non-members. {rest} {name} are left without them, too few to audit. Give as non-members records "
                 "that the target was not trained on"
             )
 
@@ -158,13 +158,13 @@ def check_audited(copies: Copies, members: int, nonmembers: int) -> None:
 def _check_left(split: Split, copies: Copies, need: int) -> None:
     check_audited(copies, len(split.members), len(split.nonmembers))
     total, gone = len(split.population), copies.left_out.get("population", 0)
-    left = total - gone
-    if gone and (not left or 20 * gone > total) and left < need:
+    rest = total - gone
+    if gone and (not rest or 20 * gone > total) and rest < need:
         raise SplitError(
             f"{gone} of the {total} records of the population are copies of audited records "
             f"({copies.same['members/population']} of members, {copies.same['nonmembers/population']} of non-members; "
             f"{copies.labelled['audited/population']} have the same class, too). Shadow models must not be trained on what is "
-            f"audited, and {left} records are left, where {need} are needed, as many as the target is trained on. Give as "
+            f"audited, and {rest} records are left, where {need} are needed, as many as the target is trained on. Give as "
             "population records that are neither members nor non-members; where there are no others, leave the population "
             "out, and members and non-members serve (docs/plans.md)"
         )
@@ -187,7 +187,7 @@ def _dealt_at_random(codes: Sequence[Ints], pair: tuple[int, int], rng: np.rando
         return int(both.sum()), int(apart.sum()), int(records[both].sum()), int(records[apart].sum())
 
     chance = np.array([counts(rng.permutation(pooled)) for _ in range(_DEALS)])  # (deals, 4)
-    seen, mean = np.array(counts(pooled)), chance.mean(axis=0)
-    odd = (seen > chance.max(axis=0)) & (seen > mean + 5 * chance.std(axis=0))
-    matters = (seen - mean)[2:].max() > _NEGLIGIBLE * min(len(codes[a]), len(codes[b]))
+    observation, mean = np.array(counts(pooled)), chance.mean(axis=0)
+    odd = (observation > chance.max(axis=0)) & (observation > mean + 5 * chance.std(axis=0))
+    matters = (observation - mean)[2:].max() > _NEGLIGIBLE * min(len(codes[a]), len(codes[b]))
     return not (odd.any() and matters)

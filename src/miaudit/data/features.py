@@ -205,7 +205,7 @@ def _of_cells(cells: list[Any]) -> Iterator[Floats]:
 def _of_texts(texts: Sequence[str | None]) -> Iterator[Floats]:
     often = Counter(texts)
     place = {text: i for i, text in enumerate(sorted(text for text in often if text is not None))}
-    numbers = [[] if text is None else [float(found) for found in _NUMBER.findall(text)[:_NUMBERS]] for text in texts]
+    numbers = [[] if text is None else [float(number) for number in _NUMBER.findall(text)[:_NUMBERS]] for text in texts]
     yield _column(0 if text is None else often[text] for text in texts)
     yield _column(-1 if text is None else place[text] for text in texts)
     yield _column(-1 if text is None else len(text) for text in texts)
@@ -228,10 +228,10 @@ def _dates(texts: Sequence[str | None]) -> list[datetime | None] | None:
 
 def _date(text: str, form: str | None) -> datetime | None:
     try:
-        found = datetime.fromisoformat(text) if form is None else datetime.strptime(text, form)
+        date = datetime.fromisoformat(text) if form is None else datetime.strptime(text, form)
     except ValueError:
         return None
-    return found.replace(tzinfo=None)
+    return date.replace(tzinfo=None)
 
 
 def _stamp(cell: Any) -> datetime | None:

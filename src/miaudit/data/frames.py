@@ -31,7 +31,7 @@ def read_frame(path: Path, *, texts: Collection[str] = (), records: int) -> Any:
         If pandas is not there or cannot read it, or reads one column as numbers and texts.
     """
     pandas = _pandas()
-    with within_memory(path), warnings.catch_warnings(record=True) as seen:
+    with within_memory(path), warnings.catch_warnings(record=True) as notices:
         warnings.simplefilter("always")
         try:
             with path.open("rb") as file:
@@ -46,7 +46,7 @@ def read_frame(path: Path, *, texts: Collection[str] = (), records: int) -> Any:
             raise
         except Exception as error:  # of a library, on a file of anybody
             raise DataError(f"{path} cannot be read by pandas {pandas.__version__}: {error}") from error
-    mixed = [str(warning.message) for warning in seen if issubclass(warning.category, pandas.errors.DtypeWarning)]
+    mixed = [str(warning.message) for warning in notices if issubclass(warning.category, pandas.errors.DtypeWarning)]
     if mixed:
         raise DataError(
             f"{path}: pandas {pandas.__version__} reads parts of a column as numbers and parts as texts ({mixed[0]}); "

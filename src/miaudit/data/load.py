@@ -275,9 +275,9 @@ def _frames(
     for name in features:
         types = [str(frame[name].dtype) for frame in frames]
         if len(set(types)) > 1:
-            read = ", ".join(f"{kind} in {path.name}" for kind, path in zip(types, files, strict=True))
+            types_of = ", ".join(f"{kind} in {path.name}" for kind, path in zip(types, files, strict=True))
             notes.append(
-                f"Column {name!r}: pandas reads {read}; models were handed {stacked[name].dtype}, with the same values."
+                f"Column {name!r}: pandas reads {types_of}; models were handed {stacked[name].dtype}, with the same values."
             )
     return stacked
 
@@ -324,18 +324,18 @@ def _read_npz(
     packed = f"{records}_packed"
     with open_npz(path) as file:
         has = file.headers
-        wanted = {"y": label, "ids": ids, "groups": group}
+        names = {"y": label, "ids": ids, "groups": group}
         source = packed if packed in has else records
-        for array in (source, *wanted.values()):
+        for array in (source, *names.values()):
             if array is not None and array not in has:
                 raise DataError(f"{path} has no array {array!r}; it has {', '.join(has)}. Name the right one")
-        needed = [array for array in (source, *wanted.values(), *slices) if array in has]
+        needed = [array for array in (source, *names.values(), *slices) if array in has]
         n = {array: has[array].shape[:1] for array in needed}  # an array without axes has no length
         if len(set(n.values())) > 1:
             lengths = ", ".join(f"{array} {length[0] if length else 'none'}" for array, length in n.items())
             raise DataError(f"{path}: arrays must have one value for each record; their lengths differ: {lengths}")
         file.require_room(needed)
-        part: dict[str, Any] = {key: file[array] for key, array in wanted.items() if array is not None}
+        part: dict[str, Any] = {key: file[array] for key, array in names.items() if array is not None}
         # a slice that is no array may be a column of the records: slices_of looks there
         part["slices"] = {array: vector(file[array], array) for array in slices if array in has}
         for array in ("classes", "feature_names"):

@@ -93,14 +93,14 @@ def load_named(
 
 
 def _folder(info: NamedInfo, folder: Path_ | None) -> Path:
-    given = folder if folder is not None else os.environ.get(FOLDER_VARIABLE)
-    if not given:
+    place = folder if folder is not None else os.environ.get(FOLDER_VARIABLE)
+    if not place:
         raise DataError(
             f"data set {info.name!r}: no folder to look in; set {FOLDER_VARIABLE} or name one. {_wanted(info)}"
         )
-    if not Path(given).is_dir():
-        raise DataError(f"data set {info.name!r}: there is no folder {given}. {_wanted(info)}")
-    return Path(given)
+    if not Path(place).is_dir():
+        raise DataError(f"data set {info.name!r}: there is no folder {place}. {_wanted(info)}")
+    return Path(place)
 
 
 def _wanted(info: NamedInfo) -> str:

@@ -347,10 +347,10 @@ def check_finite(X: Records, what: str = "records", *, missing: bool = False) ->
 
 def _not_finite(what: str, count: int, row: int, column: str, missing: bool) -> DataError:
     kinds = "infinite" if missing else "NaN, infinite or missing"
-    wanted = "finite, or missing" if missing else "there and finite"
+    rule = "finite, or missing" if missing else "there and finite"
     values = "1 value that is" if count == 1 else f"{count} values that are"
     return DataError(
-        f"{what}: {values} {kinds}, first in record {row} (counted from 0), {column}; every value must be {wanted}: fill "
+        f"{what}: {values} {kinds}, first in record {row} (counted from 0), {column}; every value must be {rule}: fill "
         "them in, or leave these records or columns out"
     )
 

@@ -128,27 +128,27 @@ class Schema:
             if stated:
                 raise DataError(f"kinds were stated for columns {list(stated)}, but records of {X.shape[1:]} have none")
             return cls((_pixels(X),), shape=tuple(int(size) for size in X.shape[1:]))
-        found = column_names(X) or list(names or (f"x{i}" for i in range(X.shape[1])))
-        if len(found) != X.shape[1]:
-            raise DataError(f"{len(found)} names were given for {X.shape[1]} columns; give one per column")
+        all_names = column_names(X) or list(names or (f"x{i}" for i in range(X.shape[1])))
+        if len(all_names) != X.shape[1]:
+            raise DataError(f"{len(all_names)} names were given for {X.shape[1]} columns; give one per column")
         if (
-            repeated := sorted({name for name in found if found.count(name) > 1})
-            if len(set(found)) < len(found)
+            repeated := sorted({name for name in all_names if all_names.count(name) > 1})
+            if len(set(all_names)) < len(all_names)
             else []
         ):
             raise DataError(f"column names appear more than once: {repeated[:5]}; give every column its own name")
         stated = dict(stated or {})
         for name in stated:
-            if name not in found:
-                raise DataError(unknown_column(name, found))
+            if name not in all_names:
+                raise DataError(unknown_column(name, all_names))
         if kind_of(X) == "sparse":
             if stated:
                 raise DataError(f"kinds cannot be stated for a sparse matrix (columns {list(stated)}); make it dense")
-            return cls(tuple(_sparse_columns(X, found)), sparse=True)
+            return cls(tuple(_sparse_columns(X, all_names)), sparse=True)
         if kind_of(X) == "array" and X.dtype.kind != "O":
-            columns = list(_matrix_columns(X, found))
+            columns = list(_matrix_columns(X, all_names))
             for name in stated:
-                i = found.index(name)
+                i = all_names.index(name)
                 columns[i] = infer_column(name, X[:, i], cast(ColumnKind, stated[name]))
             return cls(tuple(columns))
         declared = [getattr(dtype, "categories", None) for dtype in X.dtypes] if kind_of(X) == "pandas" else None
@@ -160,7 +160,7 @@ class Schema:
                     cast("ColumnKind | None", stated.get(name)),
                     declared=None if declared is None else declared[i],
                 )
-                for i, name in enumerate(found)
+                for i, name in enumerate(all_names)
             )
         )
 
@@ -280,8 +280,8 @@ class Schema:
                 start += 1 + column.missing
                 continue
             codes = _codes(values, column)
-            known = np.flatnonzero(codes >= 0)
-            out[known, start + codes[known]] = 1
+            rows = np.flatnonzero(codes >= 0)
+            out[rows, start + codes[rows]] = 1
             start += len(column.categories)
         return out
 
@@ -366,11 +366,11 @@ def flat(X: NDArray[Any], scale: float = 1.0) -> NDArray[np.float32]:
     return np.asarray(X, dtype=np.float32).reshape(len(X), -1) / np.float32(scale)
 
 
-def unknown_column(name: str, known: Sequence[str]) -> str:
+def unknown_column(name: str, names: Sequence[str]) -> str:
     """Return the sentence for a column name that is not there, with the nearest one that is."""
-    near = nearest(name, known)
+    near = nearest(name, names)
     hint = f"; {near}" if near else "."
-    alone = known[0] if len(known) == 1 else ""
+    alone = names[0] if len(names) == 1 else ""
     for mark, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if mark in alone or alone.startswith("sep="):
             return (
@@ -378,7 +378,7 @@ def unknown_column(name: str, known: Sequence[str]) -> str:
                 "the file with a line of column names first and commas between cells"
             )
     return (
-        f"there is no column {name!r}{hint} The columns are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
+        f"there is no column {name!r}{hint} The columns are {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
     )
 
 
@@ -407,8 +407,10 @@ def infer_column(
                 f"column {name!r} holds values of type {type(odd).__name__}, such as {odd!a:.60}; numbers and texts are "
                 "read: convert or drop it"
             ) from None
-        known = _ordered(there) or [""]
-        return Column(name, "categorical", tuple(str(value) for value in known), values=tuple(known), missing=missing)
+        categories = _ordered(there) or [""]
+        return Column(
+            name, "categorical", tuple(str(value) for value in categories), values=tuple(categories), missing=missing
+        )
     if numbers is None:
         raise DataError(f"column {name!r} is stated to be {kind} but holds texts; state it categorical, or correct it")
     numbers = numbers[~absent]
@@ -491,13 +493,13 @@ def _number_columns(
 
 def _codes(values: NDArray[Any], column: Column) -> NDArray[np.int64]:
     """Return (n,) numbers of the categories, -1 for one that is not known."""
-    known = column.values or ()
-    if values.dtype.kind in "biuf" and not any(isinstance(value, str) for value in known):
-        numbers, found = np.asarray(known, dtype=np.float64), values.astype(np.float64)
-        found = np.where(np.isnan(found), np.inf, found)  # no number, and so no category
-        place = np.searchsorted(numbers, found).clip(max=len(numbers) - 1)
-        return np.where(numbers[place] == found, place, -1).astype(np.int64)
-    number = {value: i for i, value in enumerate(known)}
+    levels = column.values or ()
+    if values.dtype.kind in "biuf" and not any(isinstance(value, str) for value in levels):
+        numbers, cells = np.asarray(levels, dtype=np.float64), values.astype(np.float64)
+        cells = np.where(np.isnan(cells), np.inf, cells)  # no number, and so no category
+        place = np.searchsorted(numbers, cells).clip(max=len(numbers) - 1)
+        return np.where(numbers[place] == cells, place, -1).astype(np.int64)
+    number = {value: i for i, value in enumerate(levels)}
     return np.fromiter((number.get(value, -1) for value in values.tolist()), dtype=np.int64, count=len(values))
 
 

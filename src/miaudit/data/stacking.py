@@ -109,10 +109,10 @@ def _joined_categories(pandas: Any, frames: list[Any], i: int, names: Sequence[s
             f"{label} has ordered categories that differ between {', '.join(names)}: their common order is not known; give "
             "all sides the same categories in the same order"
         )
-    known = list(dict.fromkeys(category for each in series for category in each.cat.categories))
+    categories = list(dict.fromkeys(category for each in series for category in each.cat.categories))
     joined = []
     for frame, each in zip(frames, series, strict=True):
         copy = frame.copy(deep=False)
-        copy.isetitem(i, each.cat.set_categories(known))
+        copy.isetitem(i, each.cat.set_categories(categories))
         joined.append(copy)
     return joined

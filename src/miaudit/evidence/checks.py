@@ -105,8 +105,8 @@ def check_signals(target: Any, shadows: Any, measure: Measure) -> None:
         raise DataError(f"signals are one number per answer, (n, 1); got {target.shape} and {shadows.shape}")
     if not measure.log_likelihood:
         return
-    held = (target,) if isinstance(shadows, Answers) else (target, *shadows)  # others are read when they are asked for
-    highest = max(float(rows.max(initial=-np.inf)) for rows in held)
+    arrays = (target,) if isinstance(shadows, Answers) else (target, *shadows)  # others are read when asked for
+    highest = max(float(rows.max(initial=-np.inf)) for rows in arrays)
     if highest > _ROUNDING:
         raise DataError(
             f"log-likelihoods are at most 0, the logarithm of a probability or of a density relative to its maximum; got "

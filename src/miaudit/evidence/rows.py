@@ -59,12 +59,9 @@ class Answers:
 
 def some_models(models: Floats | Answers, index: Ints) -> Answers:
     """Return some of the models; nothing is copied."""
-    read = (
-        models.read
-        if isinstance(models, Answers)
-        else [partial(models.__getitem__, int(i)) for i in range(len(models))]
-    )
-    return Answers(tuple(read[i] for i in index), models.shape[1], models.shape[2])
+    every = range(len(models))
+    rows = models.read if isinstance(models, Answers) else [partial(models.__getitem__, int(i)) for i in every]
+    return Answers(tuple(rows[i] for i in index), models.shape[1], models.shape[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +142,7 @@ class Probes:
     @property
     def answers(self) -> NDArray[Any]:
         """The target's votes, or distances where there are no votes."""
-        found = self.distances if self.votes is None else self.votes
-        if found is None:
+        values = self.distances if self.votes is None else self.votes
+        if values is None:
             raise DataError("these probes hold neither votes nor distances of the target")
-        return found
+        return values

@@ -36,13 +36,13 @@ def accusations_of(
     if accusations.reason is not None:
         return _none(name, q, unit, accusations.reason), accused
     judged = np.ones(len(draws.inside), bool), ~accusations.apart_out
-    for side, called, known in zip(sides, (accusations.named_in, accusations.named_out), judged, strict=True):
+    for side, called, p_values in zip(sides, (accusations.named_in, accusations.named_out), judged, strict=True):
         of = (
             np.arange(len(called))
             if unit.name == "record" or unit.people is None
             else stats.numbered(unit.people[side])
         )
-        accused[np.flatnonzero(side)[known[of]]] = called[of][known[of]]
+        accused[np.flatnonzero(side)[p_values[of]]] = called[of][p_values[of]]
     return Accusations.of(accusations, attack=name, unit=unit.name), accused
 
 

@@ -152,17 +152,17 @@ def bystander_control(results: Sequence[AttackResult], lead: str | None) -> Byst
     """Return what bystanders say of the sides, by the attack that leads, or else by the first that could be run on them."""
     ran = [r for r in results if r.bystander is not None]
     checked = [r for r in ran if r.checked]
-    shown = next((r for r in checked if r.name == lead), checked[0] if checked else None)
-    if shown is None:
+    result = next((r for r in checked if r.name == lead), checked[0] if checked else None)
+    if result is None:
         reasons = [r.bystander.reason for r in ran if r.bystander is not None and r.bystander.reason]
         return BystanderControl(auc=None, reason=reasons[0] if reasons else "no attack could be measured")
-    figures = shown.bystander
+    figures = result.bystander
     assert figures is not None
     unchecked = [r.name for r in ran if not r.checked]
     return BystanderControl.of(
         figures.auc,
         auc=figures.auc.value,
-        attack=shown.name,
+        attack=result.name,
         models=figures.models,
         tell_sides=[r.name for r in checked if r.bystander is not None and r.bystander.tells_sides],
         unchecked=unchecked,

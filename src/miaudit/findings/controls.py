@@ -115,9 +115,9 @@ def blind_control(
     else:
         confounded, reason = not blind.low <= 0.5 <= blind.high, None
         what = "people" if unit.name == "person" else "records"
-        seen = 0.5 + (blind.high - blind.low) / 2  # the least that would have stood out
-        if not confounded and seen > _WEAK:
-            reason = f"so few {what} show no difference of the sides below an AUC of about {min(seen, 1.0):.2f}"
+        detectable = 0.5 + (blind.high - blind.low) / 2  # the least that would have stood out
+        if not confounded and detectable > _WEAK:
+            reason = f"so few {what} show no difference of the sides below an AUC of about {min(detectable, 1.0):.2f}"
         elif not confounded and unread:
             reason = f"it cannot read {', '.join(unread[:5])}{', ...' if len(unread) > 5 else ''}"
     return BlindControl(

@@ -238,11 +238,11 @@ def _stability(
 def _nulls(trials: Sequence[Trial], member: Bools, seed: int, unit: Unit) -> list[NullControl]:
     """Run what learns from memberships of shadow rows on shuffled ones: broken ones first, then the 2017 attack's."""
     learning = [trial for trial in trials if trial.attack.least_shadows]
-    found = [
+    nulls = [
         null_control(trial.attack, trial.evidence, member, seed=seed, name=trial.name, attacks=len(learning), unit=unit)
         for trial in learning
     ]
     return sorted(
-        (null for null in found if null is not None),
+        (null for null in nulls if null is not None),
         key=lambda null: (null.at_chance, null.attack.split()[0] != "shokri"),
     )

@@ -47,7 +47,7 @@ def group_figures(
     counted = unit.counted
     sides = unit.records(score, member)
     level = 1 - (1 - CONFIDENCE) / max(1, len(slices))
-    found = []
+    figures = []
     for column, values in slices.items():
         if len(values) != len(member):
             raise PlanError(f"slices: {column!r} has {len(values)} values for {len(member)} audited records")
@@ -61,7 +61,7 @@ def group_figures(
             out_people=sides.out_people,
             confidence=level,
         )
-        found.append(
+        figures.append(
             Grouping(
                 column=column,
                 attack=attack,
@@ -76,7 +76,7 @@ def group_figures(
                 ],
             )
         )
-    return found
+    return figures
 
 
 def _natural(name: str) -> float:

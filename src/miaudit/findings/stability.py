@@ -36,16 +36,16 @@ class Halves:
     def summary(self, attack: str) -> ShadowStability:
         """Return the rank agreement between the two halves of every split."""
         pairs = [stats.spearman(*self.scores[i : i + 2]) for i in range(0, len(self.scores), 2)]
-        known = [value for value in pairs if value is not None]
+        values = [value for value in pairs if value is not None]
         reason = self.reason
-        if reason is None and not known:
+        if reason is None and not values:
             reason = "the attack ranks nobody: all records have one score"
         return ShadowStability(
             attack=attack,
             scorings=len(self.scores),
-            spearman=float(np.mean(known)) if known else None,
-            low=min(known, default=None),
-            high=max(known, default=None),
+            spearman=float(np.mean(values)) if values else None,
+            low=min(values, default=None),
+            high=max(values, default=None),
             reason=reason,
         )
 
@@ -100,10 +100,10 @@ def agreement(scores: dict[str, Floats]) -> list[tuple[str, str, float | None]]:
 
 def coverages(scores: Sequence[Floats], member: Bools, *, shares: Sequence[float] = SHARES) -> list[Coverage]:
     """Return who is among the first by every attack and by any, for each share of the records."""
-    found = []
+    points = []
     for share in shares:
         both = stats.coverage(np.stack(scores), share)
-        found.append(
+        points.append(
             Coverage(
                 share=share,
                 records=both.size,
@@ -113,7 +113,7 @@ def coverages(scores: Sequence[Floats], member: Bools, *, shares: Sequence[float
                 members_in_any=int((both.in_any & member).sum()),
             )
         )
-    return found
+    return points
 
 
 def ranks_finely(score: Floats, *, share: float = _TOP) -> bool:

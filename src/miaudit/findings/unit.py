@@ -30,9 +30,9 @@ DEPENDENT = "records of one person are no independent draws, so that no exact bo
 _UNEQUAL = 0.8  # share of the records that figures per person rest on, below which a reader is told
 
 
-def question(unit: UnitName, *, known: Literal["class", "value"] | None = "class") -> str:
+def question(unit: UnitName, *, answer_kind: Literal["class", "value"] | None = "class") -> str:
     """Return what an audit asks, as a sentence; ``known``: what is known of a record beside itself."""
-    return _QUESTION[unit].replace("{known}", "" if known is None else _KNOWN[unit, known])
+    return _QUESTION[unit].replace("{known}", "" if answer_kind is None else _KNOWN[unit, answer_kind])
 
 
 class Sides(NamedTuple):

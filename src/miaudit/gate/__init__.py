@@ -76,12 +76,12 @@ class Policy(Document):
         PlanError
             If there is none, or it is no policy.
         """
-        known = built_in()
-        if str(name) in known:
-            return cls.of_text(known[str(name)], str(name))
+        policies = built_in()
+        if str(name) in policies:
+            return cls.of_text(policies[str(name)], str(name))
         path = Path(name)
         if path.suffix != ".toml":
-            hint = nearest(str(name), known) or f"built in are {', '.join(known)}"
+            hint = nearest(str(name), policies) or f"built in are {', '.join(policies)}"
             raise PlanError(f"no policy {str(name)!r}: {hint}; or give the path of a .toml file")
         try:
             text = path.read_text(encoding="utf-8")
@@ -190,8 +190,8 @@ def _remarks(bench: Bench, policy: Policy) -> list[str]:
         for attack in bench.ran
         if attack.missing
     ]
-    left = [name for control, name in CONTROLS.items() if control not in policy.evidence.controls]
-    remarks += [f"The policy does not ask for {name}." for name in left]
+    controls = [name for control, name in CONTROLS.items() if control not in policy.evidence.controls]
+    remarks += [f"The policy does not ask for {name}." for name in controls]
     skipped: dict[str, list[str]] = {}
     for attack in bench.result.attacks:
         if attack.status == "skipped":

@@ -109,16 +109,16 @@ def _named_ends(attack: AttackResult, gain: float, rates: np.ndarray, errors: Er
     if basis is None or basis.curve is None or len(ends) < len(rates):
         return None
     over = zip(ends[GRID:], rates[GRID:], strict=True)
-    shown = [each.low for each, rate in over if each.low >= gain * rate * (1 - 1e-12)]
-    held = [after.high < gain * rate for after, rate in zip(ends[1:], rates[:-1], strict=True)]
-    from_here = next((i for i in range(len(held)) if all(held[i:])), None)
+    lows = [each.low for each, rate in over if each.low >= gain * rate * (1 - 1e-12)]
+    below = [after.high < gain * rate for after, rate in zip(ends[1:], rates[:-1], strict=True)]
+    from_here = next((i for i in range(len(below)) if all(below[i:])), None)
     high = 1.0 if from_here is None else float(gain * rates[from_here]) * (1 - 1e-12)  # below it, not at it
     shares = [
         tp / basis.members
         for fp, tp in zip(basis.curve.ranks, basis.curve.allowed, strict=True)
         if tp / basis.members >= gain * fp / basis.nonmembers
     ]
-    return Ends(max(shares, default=0.0), max(shown, default=0.0), high)
+    return Ends(max(shares, default=0.0), max(lows, default=0.0), high)
 
 
 def check_slices(bench: Bench, limit: SliceLimit) -> Iterator[Check]:
@@ -183,8 +183,8 @@ def _judged(
     fields: dict[str, Any] = {"limit": name, "about": of or (None if attack is None else attack.name), "margin": margin}
     fields |= {"beyond": beyond, "low_error": errors.low, "high_error": errors.high}
     if ends is None:
-        held = attack is not None and attack.basis is not None
-        return Check(**fields, outcome="inconclusive", sentence=f"{subject}: {_PEOPLE if held else _OLD}")
+        complete = attack is not None and attack.basis is not None
+        return Check(**fields, outcome="inconclusive", sentence=f"{subject}: {_PEOPLE if complete else _OLD}")
     fields |= {"value": ends.value, "low": ends.low, "high": ends.high}
     outcome, rest, needed = _outcome(bench, ends, beyond, margin, counts)
     if needed and size is not None:

@@ -79,13 +79,13 @@ class Pair(NamedTuple):
             excess = stats.auc_difference(*self.scores[2:], *self.scores[:2])
             low, high = (excess.interval(1 - 2 * error) for error in errors)
             return Ends(excess.value, low.low, high.high)
-        found = []
+        excesses = []
         for error in errors:
             earlier, later = (_ends(each, fpr, Errors(error, error)) for each in (self.before, self.after))
             if earlier is None or later is None:
                 return None
-            found.append(stats.unpaired_difference(stats.Interval(*later), stats.Interval(*earlier)))
-        return Ends(found[0].value, found[0].low, found[1].high)
+            excesses.append(stats.unpaired_difference(stats.Interval(*later), stats.Interval(*earlier)))
+        return Ends(excesses[0].value, excesses[0].low, excesses[1].high)
 
 
 def _ends(attack: AttackResult, fpr: float | None, errors: Errors) -> Ends | None:
@@ -105,10 +105,10 @@ def compare(before: Result, after: Result) -> Comparison:
         design, so that attackers know other things.
     """
     refuse_unlike(before, after)
-    found, unpaired = pairs(before, after)
-    tests = max(1, len(found) * (1 + len(FPRS)))
+    by_name, unpaired = pairs(before, after)
+    tests = max(1, len(by_name) * (1 + len(FPRS)))
     figures: list[FigureChange] = []
-    for name, pair in found.items():
+    for name, pair in by_name.items():
         if isinstance(pair, str):
             figures.append(FigureChange(figure="auc", attack=name, before=None, after=None, reason=pair))
             continue
@@ -140,17 +140,17 @@ def pairs(before: Result, after: Result) -> tuple[dict[str, Pair | str], str | N
     """Return every attack of either audit as a pair, or why it has none; and why records could not be paired, if so."""
     rows, unpaired = _same_records(before, after)
     sides = [{a.name: a for a in each.attacks if a.status == "ran" and a.area is not None} for each in (before, after)]
-    found: dict[str, Pair | str] = {}
+    by_name: dict[str, Pair | str] = {}
     for name in dict.fromkeys((*sides[1], *sides[0])):
         old, new = sides[0].get(name), sides[1].get(name)
         if old is None or new is None:
-            found[name] = f"it has figures in the {'later' if old is None else 'earlier'} audit only"
+            by_name[name] = f"it has figures in the {'later' if old is None else 'earlier'} audit only"
         elif old.options != new.options:
-            found[name] = "it was run with other options"
+            by_name[name] = "it was run with other options"
         else:
             scores = None if rows is None else _scores(before, after, old, new, rows)
-            found[name] = Pair(old, new, scores)
-    return found, unpaired
+            by_name[name] = Pair(old, new, scores)
+    return by_name, unpaired
 
 
 class _Rows(NamedTuple):
@@ -206,11 +206,11 @@ def _scores(
 
 
 def _figure(name: str, pair: Pair, fpr: float | None, tests: int) -> FigureChange:
-    plain, held = (pair.difference(fpr, Errors(error / 2, error / 2)) for error in (_ERROR, _ERROR / tests))
+    plain, corrected = (pair.difference(fpr, Errors(error / 2, error / 2)) for error in (_ERROR, _ERROR / tests))
     ends = [_ends(each, fpr, Errors(_ERROR / 2, _ERROR / 2)) for each in (pair.before, pair.after)]
     old, new = (None if each is None else each.value for each in ends)
     change = FigureChange(figure="auc" if fpr is None else f"tpr at {fpr:g}", attack=name, before=old, after=new)
-    if plain is None or held is None:
+    if plain is None or corrected is None:
         return change.model_copy(update={"reason": "a result does not hold what its interval needs"})
     return change.model_copy(
         update={
@@ -218,7 +218,7 @@ def _figure(name: str, pair: Pair, fpr: float | None, tests: int) -> FigureChang
             "low": plain.low,
             "high": plain.high,
             "paired": pair.scores is not None and fpr is None,
-            "moved": "rose" if held.low > 0 else "fell" if held.high < 0 else None,
+            "moved": "rose" if corrected.low > 0 else "fell" if corrected.high < 0 else None,
         }
     )
 

@@ -28,7 +28,7 @@ def check_rise(bench: Bench, baseline: Result | None, limit: RiseLimit) -> Itera
         yield Check(limit="rise", outcome="inconclusive", sentence=sentence)
         return
     refuse_unlike(baseline, bench.result)
-    found, unpaired = pairs(baseline, bench.result)
+    by_name, unpaired = pairs(baseline, bench.result)
     if not controls_hold(baseline):
         sentence = "a control failed in the baseline, so that its figures say nothing of its model"
         yield Check(limit="rise", outcome="inconclusive", sentence=sentence)
@@ -39,7 +39,7 @@ def check_rise(bench: Bench, baseline: Result | None, limit: RiseLimit) -> Itera
     if not then:
         yield Check(limit="rise", outcome="inconclusive", sentence="no attack of the baseline has figures")
     for name in then:
-        pair = found[name]
+        pair = by_name[name]
         ends = None if isinstance(pair, str) else pair.difference(None, errors)
         fields: dict[str, Any] = {"limit": "rise", "about": name, "beyond": limit.beyond, "margin": limit.margin}
         fields |= {"low_error": errors.low, "high_error": errors.high}

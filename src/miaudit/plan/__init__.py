@@ -406,8 +406,8 @@ class Plan(Section):
                 "split.members is missing: how many records the target is trained on, or a file that lists them"
             )
         synthetic = self.shadows.data == "synthetic:model-based" or self.synthesis.marginals is not None
-        made = self.shadows.data != "real" and not synthetic
-        if self.data.members is not None and self.data.population is None and made:
+        synthetic_data = self.shadows.data != "real" and not synthetic
+        if self.data.members is not None and self.data.population is None and synthetic_data:
             raise ValueError(
                 f"data.population is missing: shadows.data = {self.shadows.data!r} makes records of real "
                 f"ones. {WITHOUT_POPULATION}"
@@ -425,10 +425,10 @@ class Plan(Section):
             )
         if self.recipe.clone and self.target.file is None:
             raise ValueError("recipe.clone trains clones of the model in target.file, and there is none: name the file")
-        given = next((way for way in ("file", "url", "plugin") if getattr(self.target, way) is not None), None)
-        if given is not None and isinstance(self.split.members, int):
+        source = next((way for way in ("file", "url", "plugin") if getattr(self.target, way) is not None), None)
+        if source is not None and isinstance(self.split.members, int):
             raise ValueError(
-                f"target.{given} names a trained model, so its members are known and cannot be drawn: give split.members as a "
+                f"target.{source} names a trained model, so its members are known and cannot be drawn: give split.members as a "
                 "file of record numbers, or data.members as a file of records"
             )
         return self
@@ -542,8 +542,8 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return path, text
-    shown = "" if "headers" in problem["loc"] else f"; got {value!r}"  # which may be a credential
-    return path, f"{text[0].lower()}{text[1:]}{shown}"
+    seen_value = "" if "headers" in problem["loc"] else f"; got {value!r}"  # which may be a credential
+    return path, f"{text[0].lower()}{text[1:]}{seen_value}"
 
 
 def moved(key: str, value: Any, *, call: bool = False) -> str | None:

@@ -61,19 +61,19 @@ def boundary_distance(
     n, d = X.shape
     walk = _Walk(ask, X, labels, np.broadcast_to(low, d), np.broadcast_to(high, d), np.zeros(n, dtype=np.int64))
     rng = generator(seed, "boundary")
-    said = walk.ask_each(np.arange(n), X)
+    answers = walk.ask_each(np.arange(n), X)
     distance = np.zeros(n)
-    right = np.flatnonzero(said == labels)
-    other, found = _starts(walk, right, said, min(_STARTS, queries - 1), rng)
-    distance[right[~found]] = np.linalg.norm(walk.high - walk.low)
-    rows, far = right[found], other[found]  # records that walk, and a point with another label for each
+    right = np.flatnonzero(answers == labels)
+    other, crossed = _starts(walk, right, answers, min(_STARTS, queries - 1), rng)
+    distance[right[~crossed]] = np.linalg.norm(walk.high - walk.low)
+    rows, far = right[crossed], other[crossed]  # records that walk, and a point with another label for each
     halvings = min(_HALVINGS, max(0, queries - int(walk.asked.max(initial=0))))
     far = walk.to_boundary(rows, far, halvings)
     best = np.linalg.norm(far - X[rows], axis=1)
     points = float(np.clip(queries / 8, 10, 100))
     for step in range(1, queries):
-        left = queries - int(walk.asked.max(initial=0))
-        around = min(int(points * np.sqrt(step)), left - _SHRINKS - _HALVINGS)
+        budget = queries - int(walk.asked.max(initial=0))
+        around = min(int(points * np.sqrt(step)), budget - _SHRINKS - _HALVINGS)
         if around < 10 or not len(rows):
             break
         now = np.linalg.norm(far - X[rows], axis=1)
@@ -124,10 +124,10 @@ class _Walk(NamedTuple):
             directions = rng.normal(size=(len(rows[part]), points, d))  # (k, points, d)
             directions /= np.linalg.norm(directions, axis=2, keepdims=True)
             centre = at[part][:, None]
-            asked = np.clip(centre + radius[part][:, None, None] * directions, self.low, self.high)
-            moved = (asked - centre) / np.maximum(radius[part], 1e-300)[:, None, None]  # as far as the box let them
+            cloud = np.clip(centre + radius[part][:, None, None] * directions, self.low, self.high)
+            moved = (cloud - centre) / np.maximum(radius[part], 1e-300)[:, None, None]  # as far as the box let them
             about = np.repeat(rows[part], points)
-            other = self.differs(about, asked.reshape(-1, d)).reshape(-1, points)
+            other = self.differs(about, cloud.reshape(-1, d)).reshape(-1, points)
             sign = np.where(other, 1.0, -1.0)
             mean = sign.mean(axis=1, keepdims=True)
             weight = np.where(np.abs(mean) == 1, sign, sign - mean)  # the baseline, unless all agree
@@ -149,26 +149,26 @@ class _Walk(NamedTuple):
         return reached
 
 
-def _starts(walk: _Walk, rows: Ints, said: Ints, tries: int, rng: np.random.Generator) -> tuple[Floats, Bools]:
+def _starts(walk: _Walk, rows: Ints, answers: Ints, tries: int, rng: np.random.Generator) -> tuple[Floats, Bools]:
     """Return a point of another label for each of ``rows``, and whether one was found: a record, or a random point."""
     X, labels = walk.X, walk.labels
-    start, found = X[rows].copy(), np.zeros(len(rows), dtype=bool)
+    start, crossed = X[rows].copy(), np.zeros(len(rows), dtype=bool)
     squares = (X**2).sum(axis=1)
     size = max(1, _VALUES // max(len(X), 1))
     for begin in range(0, len(rows), size):
         part = rows[begin : begin + size]
         gap = squares[None, :] - 2 * X[part] @ X.T  # (k, n), less the record's own square
-        gap[said[None, :] == labels[part, None]] = np.inf
+        gap[answers[None, :] == labels[part, None]] = np.inf
         nearest = gap.argmin(axis=1)
         here = np.isfinite(gap[np.arange(len(part)), nearest])
-        found[begin : begin + size] = here
+        crossed[begin : begin + size] = here
         start[begin : begin + size][here] = X[nearest[here]]
     for _ in range(tries):
-        missing = np.flatnonzero(~found)
+        missing = np.flatnonzero(~crossed)
         if not len(missing):
             break
         points = rng.uniform(walk.low, walk.high, size=(len(missing), X.shape[1]))
         other = walk.differs(rows[missing], points)
         start[missing[other]] = points[other]
-        found[missing[other]] = True
-    return start, found
+        crossed[missing[other]] = True
+    return start, crossed

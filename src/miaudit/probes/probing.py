@@ -56,11 +56,11 @@ class Probed:
 
     def read(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> dict[str, Probes]:
         """Return what :meth:`ask` gave, from a model's stored row."""
-        found = {}
+        probes = {}
         for question in self.questions:
             name, text = "votes" if question.kind == "votes" else "distances", str(question)
-            found[text] = Probes(**{name: arrays[text]}, queries=facts[f"queries of {text}"])
-        return found
+            probes[text] = Probes(**{name: arrays[text]}, queries=facts[f"queries of {text}"])
+        return probes
 
     def check(self, dataset: Dataset) -> None:
         """Refuse what cannot be asked about such records, before any model is trained.
@@ -114,7 +114,7 @@ def probe(target: Target, X: Records, labels: Ints, schema: Schema, question: Qu
 
 
 def _votes(target: Target, X: Records, labels: Ints, schema: Schema, question: Votes, seed: int) -> Bools:
-    votes = [target.answer(asked).labels == labels for asked in _variants(X, schema, question, seed)]
+    votes = [target.answer(records).labels == labels for records in _variants(X, schema, question, seed)]
     return np.stack(votes, axis=1)  # (n, queries)
 
 

@@ -52,8 +52,8 @@ def variant(X: Records, schema: Schema, *, level: float, rng: np.random.Generato
         values = column_values(X, i)
         if column.kind == "categorical":
             again = rng.random(len(values)) < level
-            drawn = values[rng.integers(0, len(values), len(values))]
-            columns.append(np.where(again, drawn, values).astype(values.dtype))
+            draws = values[rng.integers(0, len(values), len(values))]
+            columns.append(np.where(again, draws, values).astype(values.dtype))
         else:
             numbers = values.astype(np.float64)[:, None]
             varied = _numbers(numbers, (column,), numbers.std(axis=0), level, rng)[:, 0]
@@ -121,8 +121,8 @@ def _like(X: Records, columns: list[NDArray[Any]]) -> Records:
     """Return the columns in the form of X, every column of the type it had."""
     kind = kind_of(X)
     if kind == "pandas":
-        made = {name: sys.modules["pandas"].Series(values) for name, values in zip(X.columns, columns, strict=True)}
-        return sys.modules["pandas"].DataFrame(made).astype(dict(X.dtypes))
+        series = {name: sys.modules["pandas"].Series(values) for name, values in zip(X.columns, columns, strict=True)}
+        return sys.modules["pandas"].DataFrame(series).astype(dict(X.dtypes))
     if kind == "polars":
         polars = sys.modules["polars"]
         return polars.DataFrame(

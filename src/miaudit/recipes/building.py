@@ -137,14 +137,14 @@ def named_estimator(
     PlanError
         If a path is no class of estimators or needs consent, or a class refuses a parameter.
     """
-    made = [made_estimator(*each, allow_code=allow_code) for each in (*steps, (path, params))]
-    for each in made:
+    estimators = [made_estimator(*each, allow_code=allow_code) for each in (*steps, (path, params))]
+    for each in estimators:
         refuse_parameters(each)
-    if len(made) == 1:
-        return made[0]
+    if len(estimators) == 1:
+        return estimators[0]
     from sklearn.pipeline import make_pipeline
 
-    return make_pipeline(*made)
+    return make_pipeline(*estimators)
 
 
 def recipe_of_plugin(name: str, params: dict[str, Any], *, task: Task = "classification") -> Recipe:
@@ -195,11 +195,11 @@ def function_of_file(path: str) -> Callable[..., Any]:
         sys.path.insert(0, str(source.parent))
     try:
         module = importlib.import_module(source.stem)
-        found = Path(module.__file__ or "").resolve()
+        path_of = Path(module.__file__ or "").resolve()
     except Exception as error:
         raise PlanError(f"{source} cannot be imported: {type(error).__name__}: {error}") from error
-    if found != source.resolve():
-        raise PlanError(f"the name {source.stem} of {source} is taken by {found}; give the file another name")
+    if path_of != source.resolve():
+        raise PlanError(f"the name {source.stem} of {source} is taken by {path_of}; give the file another name")
     function = getattr(module, name, None)
     if not callable(function):
         raise PlanError(f"{source} has no function {name!r}")

@@ -79,7 +79,7 @@ class Encoded:
             group = [i for i, each in enumerate(encoded) if each.shape[1:] == width]
             if isinstance(self.recipe, GroupRecipe):
                 ends = np.cumsum([len(indices[i]) for i in group])
-                trained = self.recipe.fit_many(
+                inner = self.recipe.fit_many(
                     stack_records([encoded[i] for i in group]),
                     np.concatenate([y[indices[i]] for i in group]),
                     indices=np.split(np.arange(ends[-1]), ends[:-1]),
@@ -87,8 +87,8 @@ class Encoded:
                     seeds=[seeds[i] for i in group],
                 )
             else:
-                trained = [self.recipe.fit(encoded[i], y[indices[i]], classes=classes, seed=seeds[i]) for i in group]
-            for i, model in zip(group, trained, strict=True):
+                inner = [self.recipe.fit(encoded[i], y[indices[i]], classes=classes, seed=seeds[i]) for i in group]
+            for i, model in zip(group, inner, strict=True):
                 models[i] = EncodedModel(encoders[i], model)
         return [model for model in models if model is not None]
 

@@ -82,9 +82,9 @@ class EstimatorRecipe:
 
         model = single_threaded(seeded(clone(self.estimator), seed))
         if _needs_codes(model):
-            seen, codes = np.unique(y, return_inverse=True)
+            classes_seen, codes = np.unique(y, return_inverse=True)
             model.fit(X, codes)
-            return EstimatorModel(model, classes, tuple(seen.tolist()), coded=True)
+            return EstimatorModel(model, classes, tuple(classes_seen.tolist()), coded=True)
         labels = y if self.classes is None else np.asarray(self.classes)[y]
         model.fit(X, labels)
         return EstimatorModel(model, classes, self.classes)
@@ -193,4 +193,4 @@ def libraries_of(estimator: Any) -> dict[str, str]:
             modules.add(type(value).__module__.split(".")[0])
     packages = {"numpy", "scipy", "scikit-learn"} | (modules - {"sklearn", "__main__", "builtins"})
     versions = {package: package_version(package) for package in sorted(packages)}
-    return {package: found for package, found in versions.items() if found is not None}
+    return {package: version for package, version in versions.items() if version is not None}

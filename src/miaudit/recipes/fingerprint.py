@@ -39,10 +39,10 @@ def fingerprint(thing: Any, *, cloned: bool = False) -> Fingerprint:
         Whether models are trained by scikit-learn's clones of it: then an estimator is its parameters, but for
         ``random_state``, and not what it learned.
     """
-    found = Findings()
-    digest = Walk(found).digest(thing, cloned)
-    unknown = tuple(sorted(found.unknown))
-    return Fingerprint(digest, dict(sorted(found.packages.items())), unknown, tuple(found.generators.values()))
+    findings = Findings()
+    digest = Walk(findings).digest(thing, cloned)
+    unknown = tuple(sorted(findings.unknown))
+    return Fingerprint(digest, dict(sorted(findings.packages.items())), unknown, tuple(findings.generators.values()))
 
 
 def fingerprint_of_recipe(recipe: Any) -> Fingerprint:
@@ -54,8 +54,8 @@ def fingerprint_of_recipe(recipe: Any) -> Fingerprint:
     own = getattr(recipe, "fingerprint", None)
     if not callable(own):
         return fingerprint(None if ours else recipe)
-    found: Fingerprint = own()
-    return found if ours else joined(found, fingerprint(type(recipe)))
+    name: Fingerprint = own()
+    return name if ours else joined(name, fingerprint(type(recipe)))
 
 
 def joined(*parts: Fingerprint) -> Fingerprint:

@@ -28,15 +28,15 @@ def is_heap(kind: type) -> bool:
 
 def is_where_it_says(kind: type) -> bool:
     """Whether a class is the one of its name in its module: one made by ``exec`` may say that it is a builtin."""
-    found: Any = sys.modules.get(str(kind.__module__))
+    thing: Any = sys.modules.get(str(kind.__module__))
     for step in kind.__qualname__.split("."):
-        found = getattr(found, step, None)
-    return found is kind
+        thing = getattr(thing, step, None)
+    return thing is kind
 
 
 def attributes(thing: Any) -> dict[str, Any]:
     """Return what an instance holds in its ``__dict__`` and slots."""
-    found = dict(getattr(thing, "__dict__", {}))
+    values = dict(getattr(thing, "__dict__", {}))
     for kind in type(thing).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else tuple(slots):
@@ -44,5 +44,5 @@ def attributes(thing: Any) -> dict[str, Any]:
                 f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
             )
             if name not in ("__dict__", "__weakref__") and hasattr(thing, mangled):
-                found[name] = getattr(thing, mangled)
-    return found
+                values[name] = getattr(thing, mangled)
+    return values

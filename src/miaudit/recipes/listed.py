@@ -52,13 +52,13 @@ def made_estimator(path: str, params: dict[str, Any], *, allow_code: bool = Fals
     if cls.__module__.startswith("sklearn."):
         _refuse_nested(path, params)
     try:
-        made = cls(**params)
-        made.get_params()
-        getattr(made, "__sklearn_tags__", lambda: None)()  # asks the estimators inside
-        hasattr(made, "predict_proba")
+        estimator = cls(**params)
+        estimator.get_params()
+        getattr(estimator, "__sklearn_tags__", lambda: None)()  # asks the estimators inside
+        hasattr(estimator, "predict_proba")
     except Exception as error:
         raise PlanError(f"{path} refuses its parameters {params}: {type(error).__name__}: {error}") from error
-    return made
+    return estimator
 
 
 def _refuse_nested(path: str, params: dict[str, Any]) -> None:
@@ -134,10 +134,10 @@ def _check_params(path: str, cls: type, params: dict[str, Any]) -> None:
     problems = [f"{name} {_REACHES_OUT[name]}" for name in params if name in _REACHES_OUT]
     if str(params.get("input", "content")) != "content":
         problems.append(f"input = {params['input']!r} has it open the files that records name")
-    known = _signature(cls)
-    if known is not None:
+    parameters = _signature(cls)
+    if parameters is not None:
         further = _FURTHER.get(cls.__module__.split(".")[0], frozenset())
-        problems += [f"{name} is passed on unread" for name in params if name not in known | further]
+        problems += [f"{name} is passed on unread" for name in params if name not in parameters | further]
     if problems:
         raise PlanError(
             f"{path}: {'; '.join(problems)}; leave it out, or, if you trust this plan, run with --allow-code (in Python, "

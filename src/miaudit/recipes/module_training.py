@@ -62,8 +62,8 @@ def built(build: Callable[[], Any], *, seed: int) -> torch.nn.Module:
         raise PlanError(f"the function that builds the module returned a {type(module).__name__}; return an nn.Module")
     kinds = {parameter.dtype for parameter in module.parameters()}
     if kinds != {torch.float32}:
-        found = ", ".join(sorted(map(str, kinds))) or "no parameters"
-        raise PlanError(f"a module must have parameters, all of torch.float32; got {found}")
+        names = ", ".join(sorted(map(str, kinds))) or "no parameters"
+        raise PlanError(f"a module must have parameters, all of torch.float32; got {names}")
     return module
 
 
@@ -86,7 +86,7 @@ def train_modules(
                 continue
         models[model] = train_module(recipe, take_records(X, index), y[index], classes=classes, seed=seed)
     if plain is not None and together:
-        trained = _train_together(
+        each_weights = _train_together(
             plain,
             recipe,
             X,
@@ -95,7 +95,7 @@ def train_modules(
             seeds=[seeds[model] for model in together],
             modules=list(together.values()),
         )
-        models |= zip(together, trained, strict=True)
+        models |= zip(together, each_weights, strict=True)
     return [models[model] for model in range(len(seeds))]
 
 

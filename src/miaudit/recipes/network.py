@@ -312,7 +312,7 @@ class Network:
             train, width = single.train_single, 1
         tensors: list[list[NDArray[np.float32]]] = [[] for _ in members]
         for group in _groups([len(index) for index in members], width):
-            trained = train(
+            models = train(
                 self,
                 records,
                 labels,
@@ -327,7 +327,7 @@ class Network:
                     for model in group
                 ],
             )
-            for model, arrays in zip(group, trained, strict=True):
+            for model, arrays in zip(group, models, strict=True):
                 tensors[model] = arrays
         return [
             NetworkModel(
@@ -453,29 +453,29 @@ def load_weights(recipe: Network, path: str | Path, *, classes: int, shape: tupl
         arrays = load_file(Path(path))
     except (OSError, SafetensorError) as error:
         raise PlanError(f"cannot read weights from {path}: {error}. Give a .safetensors file.") from error
-    found = {name: array.astype(np.float32) for name, array in arrays.items() if not name.startswith("standardize.")}
+    weights = {name: array.astype(np.float32) for name, array in arrays.items() if not name.startswith("standardize.")}
     ordered = sorted(
-        found, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+        weights, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
     )
     names = [name for name in ordered if name.endswith("weight")] + [n for n in ordered if not n.endswith("weight")]
     layers = len(names) // 2
     names = [name for pair in zip(names[:layers], names[layers:], strict=False) for name in pair]
-    wanted = [size for weight in recipe.weight_shapes(shape, classes) for size in (weight, weight[:1])]
-    if len(found) != len(wanted):
+    sizes = [size for weight in recipe.weight_shapes(shape, classes) for size in (weight, weight[:1])]
+    if len(weights) != len(sizes):
         raise PlanError(
-            f"{path} holds {len(found)} arrays ({', '.join(ordered)}) where {recipe.name} with {classes} classes has "
-            f"{len(wanted)}, a weight and a bias for each layer. Name the recipe the file was trained with."
+            f"{path} holds {len(weights)} arrays ({', '.join(ordered)}) where {recipe.name} with {classes} classes has "
+            f"{len(sizes)}, a weight and a bias for each layer. Name the recipe the file was trained with."
         )
-    pairs = list(zip(names, wanted, strict=True))
+    pairs = list(zip(names, sizes, strict=True))
     problems = [
-        (f"{path}: {name}", f"shape {found[name].shape}, but {recipe.name} on records {shape} has {size}")
+        (f"{path}: {name}", f"shape {weights[name].shape}, but {recipe.name} on records {shape} has {size}")
         for name, size in pairs
-        if found[name].shape != size
+        if weights[name].shape != size
     ]
     if problems:
         raise PlanError(problems)
     mean, scale = _statistics(arrays, recipe, path, _full(shape))
-    tensors = tuple(found[name] for name in names)
+    tensors = tuple(weights[name] for name in names)
     return NetworkModel(recipe=recipe, classes=classes, shape=_full(shape), tensors=tensors, mean=mean, scale=scale)
 
 

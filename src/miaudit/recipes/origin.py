@@ -57,8 +57,8 @@ def origin(name: str) -> Origin:
     path = Path(str(place))
     if not _is_installed(path):
         return Origin("python" if _is_standard(path) else "own", name, spec=spec)
-    found = package_version(top)
-    return Origin("own", name, spec=spec) if found is None else Origin("installed", name, top, found)
+    version = package_version(top)
+    return Origin("own", name, spec=spec) if version is None else Origin("installed", name, top, version)
 
 
 def package_version(package: str) -> str | None:
@@ -109,7 +109,7 @@ class Names:
 @functools.lru_cache(maxsize=4096)
 def names_of(code: CodeType) -> Names:
     """Return what code and all that is defined within it names."""
-    read: set[str] = set()
+    names: set[str] = set()
     attributes: set[str] = set()
     texts: set[str] = set()
     imports: set[tuple[int, str, tuple[str, ...]]] = set()
@@ -117,23 +117,23 @@ def names_of(code: CodeType) -> Names:
         constants: list[Any] = []
         for step in dis.get_instructions(part):
             if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_CLASSDEREF"):
-                read.add(str(step.argval))
+                names.add(str(step.argval))
             elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM", "LOAD_SUPER_ATTR"):
                 attributes.add(str(step.argval))
             elif step.opname == "IMPORT_NAME":
-                level, wanted = constants[-2:] if len(constants) > 1 else (0, ())
+                level, members = constants[-2:] if len(constants) > 1 else (0, ())
                 level = level if isinstance(level, int) else 0
-                imports.add((level, str(step.argval), wanted if isinstance(wanted, tuple) else ()))
+                imports.add((level, str(step.argval), members if isinstance(members, tuple) else ()))
             if step.opname in ("LOAD_CONST", "LOAD_SMALL_INT", "RETURN_CONST"):
                 constants.append(step.argval)
         texts.update(constant for constant in part.co_consts if isinstance(constant, str))
-    dynamic = (read & (_BUILTIN | _LOADERS)) | (attributes & _LOADERS)
-    return Names(*map(frozenset, (read, attributes, imports, texts, dynamic)))  # type: ignore[arg-type]
+    dynamic = (names & (_BUILTIN | _LOADERS)) | (attributes & _LOADERS)
+    return Names(*map(frozenset, (names, attributes, imports, texts, dynamic)))  # type: ignore[arg-type]
 
 
 def imported(names: Names, package: str, whence: Callable[[str], Origin] = origin) -> Iterator[str]:
     """Yield the full names of the modules that code imports, wherever in it; ``package`` is that of the code."""
-    for level, name, wanted in sorted(names.imports):
+    for level, name, members in sorted(names.imports):
         full = name
         if level:
             with suppress(ImportError, ValueError):
@@ -141,7 +141,7 @@ def imported(names: Names, package: str, whence: Callable[[str], Origin] = origi
         steps = full.strip(".").split(".")
         for end in range(1, len(steps) + 1):
             yield ".".join(steps[:end])
-        for part in wanted:
+        for part in members:
             if part != "*" and whence(full).kind == "own" and _spec(f"{full}.{part}") is not None:
                 yield f"{full}.{part}"
 

@@ -39,8 +39,8 @@ class Perceptron:
 
     def takes(self, shape: tuple[int, ...], classes: int) -> bool:
         """Whether records of this shape and so many classes fit; if not, the module itself will say so."""
-        known = self.flattens or len(shape) == 1
-        return known and math.prod(shape) == self.inputs and classes == self.classes
+        flat = self.flattens or len(shape) == 1
+        return flat and math.prod(shape) == self.inputs and classes == self.classes
 
 
 def as_perceptron(recipe: ModuleRecipe, module: nn.Module) -> Perceptron | None:

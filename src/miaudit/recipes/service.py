@@ -148,11 +148,11 @@ class ServiceRecipe:
 
     def describe(self) -> dict[str, Any]:
         """Return what decides a model: the service's addresses, the parameters and the bodies; no header is in it."""
-        told = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _HOW_ONLY}
+        facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _HOW_ONLY}
         return {
             "recipe": "service",
             "version": 1,
-            **{key: list(value) if isinstance(value, tuple) else value for key, value in told.items()},
+            **{key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()},
         }
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> ServiceModel:
@@ -330,12 +330,12 @@ def _refuse_variables(url: str, address: str) -> None:
 
 def _at(answer: Any, path: str, url: str) -> str:
     """Return what stands at a path with dots in an answer, as a text."""
-    found = answer
+    value = answer
     for step in path.split("."):
-        if not isinstance(found, dict) or step not in found:
+        if not isinstance(value, dict) or step not in value:
             raise TargetError(f"{shown(url)} answers without {path!r}: {json.dumps(answer)[:200]}")
-        found = found[step]
-    return str(found)
+        value = value[step]
+    return str(value)
 
 
 def _problems(path: str, check: Any) -> list[tuple[str, str]]:

@@ -188,16 +188,16 @@ def standin(name: str, params: dict[str, Any]) -> Recipe:
     PlanError
         If it has no such knob, or a value is out of range.
     """
-    known = STANDINS[name].__dataclass_fields__
-    unknown = sorted(params.keys() - known)
+    parameters = STANDINS[name].__dataclass_fields__
+    unknown = sorted(params.keys() - parameters)
     if unknown:
-        knobs = ", ".join(known) or "none"
+        knobs = ", ".join(parameters) or "none"
         raise PlanError([(key, f"the {name} stand-in has no such knob; it has {knobs}") for key in unknown])
     try:
-        made: Recipe = STANDINS[name](**params)
+        recipe: Recipe = STANDINS[name](**params)
     except TypeError as error:
         raise PlanError(f"a value has the wrong type: {error}") from error
-    return made
+    return recipe
 
 
 def _dense(X: Any) -> NDArray[np.float64]:

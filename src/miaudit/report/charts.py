@@ -59,8 +59,8 @@ def roc_chart(curves: Sequence[tuple[str, Roc]], *, log: bool, floor: float = 1e
     parts = [*frame.grid(marks, marks), _line("chance", pixel((low, low)), pixel((1.0, 1.0)))]
     for i, (_, roc) in enumerate(curves):
         points = list(zip(roc.fpr, roc.tpr, strict=True))
-        drawn = _spaced(pixel(p) for p in (_from_floor(points, floor) if log else points))
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in drawn)
+        pixels = _spaced(pixel(p) for p in (_from_floor(points, floor) if log else points))
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
         parts.append(Markup('<polyline class="curve c{}" points="{}"/>').format(i % STYLES, path))
     parts.extend(frame.axis_titles("False positive rate", "True positive rate"))
     return frame.svg(key + ("-log" if log else "-lin"), title, desc, parts)
@@ -200,12 +200,12 @@ def _from_floor(points: Sequence[_Point], floor: float) -> Iterator[_Point]:
 
 def _spaced(points: Iterator[_Point], apart: float = 0.7) -> list[_Point]:
     """Drop points nearer than ``apart`` pixels to the last one kept; both ends stay."""
-    kept: list[_Point] = []
+    line: list[_Point] = []
     last: _Point | None = None
     for point in points:
         last = point
-        if not kept or math.dist(point, kept[-1]) >= apart:
-            kept.append(point)
-    if last is not None and kept[-1] != last:
-        kept.append(last)
-    return kept
+        if not line or math.dist(point, line[-1]) >= apart:
+            line.append(point)
+    if last is not None and line[-1] != last:
+        line.append(last)
+    return line

@@ -59,8 +59,8 @@ def markdown(decision: Decision) -> str:
     rows = [check for outcome in _ORDER for check in decision.those(outcome)[:_MOST]]
     if rows:
         lines += ["| outcome | check | finding |", "|---|---|---|", *map(_row, rows), ""]
-    left = sum(max(0, len(decision.those(outcome)) - _MOST) for outcome in _ORDER)
-    lines += [f"{left} more did not pass.", ""] if left else []
+    rest = sum(max(0, len(decision.those(outcome)) - _MOST) for outcome in _ORDER)
+    lines += [f"{rest} more did not pass.", ""] if rest else []
     lines += [text for needed in _needed(decision) for text in (needed, "")]
     passes = decision.those("pass")
     if passes:

@@ -93,8 +93,8 @@ def _print_attacks(rows: list[tuple[AttackResult, str]], result: Result, console
             say(console, name, style="bold")
             for header, cell in zip(headers, cells, strict=True):
                 say(console, f"  {header} {cell.inline()}")
-    shown = {attack.name for attack, _ in rows}
-    others = [attack.name for attack in result.attacks if attack.status == "ran" and attack.name not in shown]
+    by_name = {attack.name for attack, _ in rows}
+    others = [attack.name for attack in result.attacks if attack.status == "ran" and attack.name not in by_name]
     notes = ["figures are per person"] if result.split.unit == "person" else []
     if any(cell.mark == "*" for cells in figures for cell in cells):
         notes.append("* too few non-members, or tied scores, to resolve this rate")

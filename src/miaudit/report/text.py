@@ -112,9 +112,9 @@ def _shadow_accuracy(result: Result) -> str:
 
 def _from_store(result: Result) -> str:
     cost, again = result.provenance.shadow_cost, result.provenance.retrained
-    found = None if cost is None else cost.from_store
+    count = None if cost is None else cost.from_store
     checked = f", {len(again.models)} of them trained again and found the same" if again else ""
-    return f"; {found} models were found in the folder{checked}" if found else ""
+    return f"; {count} models were found in the folder{checked}" if count else ""
 
 
 def _audited(split: SplitResult) -> str:
@@ -180,12 +180,12 @@ def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
         )
     for grouping in result.groups:
         above = [group.group for group in grouping.groups if group.above_chance]
-        shown = ", ".join(above[:_SHOWN_GROUPS]) + (", ..." if len(above) > _SHOWN_GROUPS else "")
+        names = ", ".join(above[:_SHOWN_GROUPS]) + (", ..." if len(above) > _SHOWN_GROUPS else "")
         lines.append(
             (
                 "Groups",
                 f"by {grouping.column}: {len(above)} of {len(grouping.groups)} above chance after correction"
-                + (f" ({shown})" if above else "")
+                + (f" ({names})" if above else "")
                 + mark,
             )
         )

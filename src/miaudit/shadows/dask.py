@@ -155,15 +155,15 @@ def _packages(description: Any) -> set[str]:
     """Return the packages whose versions a recipe's description holds."""
     if not isinstance(description, Mapping):
         return set()
-    found = set(description.get("libraries", ())) | ({"torch"} & set(description))
-    return found.union(*map(_packages, description.values()))
+    names = set(description.get("libraries", ())) | ({"torch"} & set(description))
+    return names.union(*map(_packages, description.values()))
 
 
 def _versions(packages: set[str]) -> dict[str, str]:
-    found = {"python": ".".join(map(str, sys.version_info[:2]))}
+    versions = {"python": ".".join(map(str, sys.version_info[:2]))}
     for package in sorted(packages | {"miaudit"}):
-        found[package] = package_version(package) or "missing"
-    return found
+        versions[package] = package_version(package) or "missing"
+    return versions
 
 
 def _loose_modules() -> list[Any]:
@@ -243,7 +243,7 @@ class _Run:
         for address in self.client.nthreads():
             self.news.put(_Came(address))
         self.waiting = deque([list(jobs)])
-        told = False
+        warned = False
         while self.waiting or self.tasks:
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 return
@@ -253,9 +253,9 @@ class _Run:
                 raise _lost(self.address, self.store)
             self._assign()
             yield from self._late()
-            if not self.workers and not told:
+            if not self.workers and not warned:
                 self.store.note("waiting for workers", address=self.address)
-            told = not self.workers
+            warned = not self.workers
         self._see_rows()
 
     def _late(self) -> Iterator[News]:
@@ -324,8 +324,8 @@ class _Run:
             for key, content in answer.rows.items():
                 self.store.put_packed(key, content)
             each_model = [each for each in answer.outcomes if not isinstance(each, Apart)]
-            trained = {job.key for job, each in zip(group, each_model, strict=True) if isinstance(each, Trained)}
-            self.written |= trained - set(answer.rows)
+            keys = {job.key for job, each in zip(group, each_model, strict=True) if isinstance(each, Trained)}
+            self.written |= keys - set(answer.rows)
             yield answer.outcomes
 
     def _died(self, group: list[Job]) -> Iterator[News]:
@@ -477,9 +477,9 @@ def _numbers(small: NDArray[Any]) -> NDArray[np.int64]:
 def _opened(parcel: _Parcel) -> Recipe | _Refused:
     import cloudpickle
 
-    found = _versions(set(parcel.versions) - {"python"})
-    other = [f"{name} {found[name]} (the program has {parcel.versions[name]})" for name in found
-             if found[name] != parcel.versions[name]]  # fmt: skip
+    versions = _versions(set(parcel.versions) - {"python"})
+    other = [f"{name} {versions[name]} (the program has {parcel.versions[name]})" for name in versions
+             if versions[name] != parcel.versions[name]]  # fmt: skip
     if other:  # rows are named by the program's versions, so they must be made with them
         return _Refused(f"other versions: {', '.join(other)}")
     try:

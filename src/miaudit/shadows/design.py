@@ -69,7 +69,7 @@ class Draws:
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
         """(m, r) was the record of this row in the shadow's training set."""
-        return np.stack([np.isin(asked, train) for asked, train in zip(self.asked, self.train, strict=True)])
+        return np.stack([np.isin(records, train) for records, train in zip(self.asked, self.train, strict=True)])
 
     @property
     def sha256(self) -> str:
@@ -260,11 +260,11 @@ def whole_groups(n: int, groups: NDArray[Any] | None, most: int, rng: np.random.
         chosen[rng.permutation(n)[:most]] = True
         return chosen
     _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    taken, left = np.zeros(len(sizes), dtype=bool), most
+    taken, room = np.zeros(len(sizes), dtype=bool), most
     for group in rng.permutation(len(sizes)):
-        if sizes[group] <= left:
+        if sizes[group] <= room:
             taken[group] = True
-            left -= sizes[group]
+            room -= sizes[group]
     return np.asarray(taken[number])
 
 

@@ -133,7 +133,7 @@ def run_jobs(
     damaged = len(store.damaged)
     missing = [job for job in jobs if store.get(job.key) is None]
     damaged = len(store.damaged) - damaged
-    found, failures, done = len(jobs) - len(missing), list[Failure](), 0
+    stored, failures, done = len(jobs) - len(missing), list[Failure](), 0
     estimate: Cost | None = None
     actual: Cost | None = None
 
@@ -143,8 +143,8 @@ def run_jobs(
 
     def told() -> None:
         if tell is not None:
-            spent = time.perf_counter() - began
-            progress = Progress(len(jobs), found, done, len(failures), damaged, spent, estimate, actual, processes)
+            seconds = time.perf_counter() - began
+            progress = Progress(len(jobs), stored, done, len(failures), damaged, seconds, estimate, actual, processes)
             why = apart[0].error if apart else None
             tell(replace(progress, apart=sum(each.models for each in apart), why_apart=why, waiting=waiting))
 
@@ -171,19 +171,19 @@ def run_jobs(
             store.note("group failed and was trained one by one", models=group.models, error=group.error)
             apart.append(group)
         waiting = next((each for each in outcome if isinstance(each, Waiting)), None)
-        trained = [each for each in outcome if isinstance(each, Trained)]
-        done += len(trained)
-        peak = max([peak, *(each.peak_bytes for each in trained)])
-        if estimate is None and (seen := [each for each in outcome if isinstance(each, Trained | Calibrated)]):
-            seconds = seen[0].seconds * len(missing) / at_once
-            estimate = Cost(len(missing), seconds, seen[0].peak_bytes * at_once, rows_bytes)
+        models = [each for each in outcome if isinstance(each, Trained)]
+        done += len(models)
+        peak = max([peak, *(each.peak_bytes for each in models)])
+        if estimate is None and (samples := [each for each in outcome if isinstance(each, Trained | Calibrated)]):
+            seconds = samples[0].seconds * len(missing) / at_once
+            estimate = Cost(len(missing), seconds, samples[0].peak_bytes * at_once, rows_bytes)
         if done + len(failures) == len(missing):
             written = sum(store.path(job.key).stat().st_size for job in jobs if store.has(job.key))
             actual = Cost(done, time.perf_counter() - began, peak * at_once, written)
         told()
     if done + len(failures) < len(missing):
         raise TimeLimitError(
-            f"the time limit ended the run with {found + done} of {len(jobs)} models in the store; "
+            f"the time limit ended the run with {stored + done} of {len(jobs)} models in the store; "
             f"{len(missing) - done - len(failures)} are missing{GO_ON}"
         )
     order = {job.name: i for i, job in enumerate(jobs)}

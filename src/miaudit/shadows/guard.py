@@ -176,8 +176,8 @@ def _left_behind(copy: int, forked: bool, threads: set[threading.Thread] | None)
     if threads is None:  # others may start threads beside this one
         return None
     pools = pool_threads()
-    left = [each for each in set(threading.enumerate()) - threads if not each.daemon and each not in pools]
-    for each in left:
+    remains = [each for each in set(threading.enumerate()) - threads if not each.daemon and each not in pools]
+    for each in remains:
         each.join(THREAD_SECONDS)
         if each.is_alive():
             left_threads.append(each)
@@ -203,8 +203,8 @@ def _descriptors() -> dict[int, tuple[int, int]]:
         numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
     except OSError:
         return {}
-    found = {number: _identity(number) for number in numbers}
-    return {number: identity for number, identity in found.items() if identity is not None}
+    identities = {number: _identity(number) for number in numbers}
+    return {number: identity for number, identity in identities.items() if identity is not None}
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:

@@ -84,10 +84,10 @@ class ShadowPool:
         """One job per shadow; the first may be trained twice, to see whether it comes out the same."""
         keys = self._keys
         jobs = []
-        for i, (train, asked) in enumerate(zip(self.draws.train, self.draws.asked, strict=True)):
+        for i, (train, records) in enumerate(zip(self.draws.train, self.draws.asked, strict=True)):
             seed = child_seed(self.seed, "shadow", i)
-            key, twice = keys.key(train, asked, seed, self.probed), self.twice and i == 0
-            jobs.append(Job(key, f"shadow {i}", train, asked, seed, self.probed, twice=twice))
+            key, twice = keys.key(train, records, seed, self.probed), self.twice and i == 0
+            jobs.append(Job(key, f"shadow {i}", train, records, seed, self.probed, twice=twice))
         return jobs
 
     @cached_property
@@ -169,8 +169,8 @@ class ShadowPool:
         StoreError
             If a row does not come out again.
         """
-        drawn = generator(seed, "retrain").permutation(len(self.stored))[:count]
-        jobs = [self.stored[i] for i in sorted(drawn)]
+        sample = generator(seed, "retrain").permutation(len(self.stored))[:count]
+        jobs = [self.stored[i] for i in sorted(sample)]
         tolerance = TOLERANCE_IN_GROUPS if isinstance(self.recipe, GroupRecipe) else TOLERANCE
         with TemporaryDirectory(prefix="miaudit-") as folder:
             fresh = Store(folder)
@@ -254,8 +254,8 @@ class ShadowPool:
         bystanders: Answers | None = None
         if self.bystanders:
             bystanders = self._stored(self.bystanders, slice(0, n), *reading)
-        asked, inside = draws.asked[numbers], draws.inside[numbers]  # (m, r)
-        order = np.concatenate([audited, np.setdiff1d(asked[:, own], audited)])  # the evidence's records axis
+        records, inside = draws.asked[numbers], draws.inside[numbers]  # (m, r)
+        order = np.concatenate([audited, np.setdiff1d(records[:, own], audited)])  # the evidence's records axis
         position = np.full(len(self.dataset), -1, dtype=np.int64)
         position[order] = np.arange(len(order))
         beside: dict[str, Any] = {"population": outside, "features": features, "measure": measure}
@@ -265,7 +265,7 @@ class ShadowPool:
             rows,
             inside[:, own],
             labels[order],
-            asked=position[asked[:, own]],
+            asked=position[records[:, own]],
             people=None if people is None else people[order],
             bystanders=about if bystanders is None and n and not overlapping else bystanders,
             **beside,
@@ -285,13 +285,13 @@ class ShadowPool:
             If a row is not there, or was damaged since it was trained.
         """
         numbers = list(shadows)
-        held = np.empty((len(numbers), self.draws.asked.shape[1], self.dataset.width), dtype=np.float32)
-        for place, number in zip(held, numbers, strict=True):
+        outputs = np.empty((len(numbers), self.draws.asked.shape[1], self.dataset.width), dtype=np.float32)
+        for place, number in zip(outputs, numbers, strict=True):
             row = self.store.get(self.plan[number].key)
             if row is None:
                 raise StoreError(f"the row of shadow {number} is gone from {self.store.folder}; run the audit again")
             place[:] = row.arrays["outputs"]
-        return held
+        return outputs
 
     def probes(self, shadows: Iterable[int], question: str) -> NDArray[Any]:
         """Return what came of probing trained shadows: (m, n, q) votes, or (m, n) distances.
@@ -301,13 +301,13 @@ class ShadowPool:
         StoreError
             If a row is not there, or was damaged since it was trained.
         """
-        jobs, found = self.plan, []
+        jobs, rows = self.plan, []
         for number in shadows:
             row = self.store.get(jobs[number].key)
             if row is None or question not in row.arrays:
                 raise StoreError(f"the row of shadow {number} is gone from {self.store.folder}; run the audit again")
-            found.append(row.arrays[question])
-        return np.stack(found)
+            rows.append(row.arrays[question])
+        return np.stack(rows)
 
     def errors(self, shadows: Iterable[int]) -> tuple[float, float]:
         """Return the mean absolute and the mean squared error of a regression's shadows on records not trained on."""
@@ -448,12 +448,12 @@ class RowKeys:
             **({} if dataset.values is None else {"task": "regression"}),
         }
 
-    def key(self, train: NDArray[np.int64], asked: NDArray[np.int64], seed: int, probed: Probed | None = None) -> str:
+    def key(self, train: NDArray[np.int64], records: NDArray[np.int64], seed: int, probed: Probed | None = None) -> str:
         """Return the name of the row of a model trained on ``train`` with ``seed``, asked about ``asked``, and probed."""
         parts: dict[str, Any] = {
             **self._common,
             "train": self._hash(train),
-            "asked": self._hash(asked),
+            "asked": self._hash(records),
             "seed": seed,
         }
         if probed is not None:

@@ -70,8 +70,10 @@ class Watch:
 def long_training(waiting: Waiting) -> str:
     """Return the sentence about a model that has been training for long."""
     minutes = waiting.seconds / 60
-    spent = f"{minutes:.0f} minutes" if minutes >= 2 else f"{waiting.seconds:.0f} seconds"
-    return f"{waiting.name} has been training for {spent}; --time-limit ends a run that hangs, and keeps finished rows"
+    duration = f"{minutes:.0f} minutes" if minutes >= 2 else f"{waiting.seconds:.0f} seconds"
+    return (
+        f"{waiting.name} has been training for {duration}; --time-limit ends a run that hangs, and keeps finished rows"
+    )
 
 
 def is_late(deadline: float | None) -> bool:

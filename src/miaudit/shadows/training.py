@@ -180,11 +180,11 @@ def _generators(recipe: Recipe) -> tuple[Any, ...]:
     """Return the random generators that a recipe reaches; torch is loaded where it will be, so that it can be seeded."""
     global _reached
     if _reached is None or _reached[0] is not recipe:
-        found = fingerprint_of_recipe(recipe)
-        if "torch" in found.packages:
+        fingerprint = fingerprint_of_recipe(recipe)
+        if "torch" in fingerprint.packages:
             with suppress(ImportError):
                 import torch  # noqa: F401
-        _reached = (recipe, found.generators)
+        _reached = (recipe, fingerprint.generators)
     return _reached[1]
 
 
@@ -251,9 +251,9 @@ def _ask(
     if choice is not None:
         facts[CHOICE] = choice
     arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
-    for question, found in probes.items():
-        arrays[question] = found.answers
-        facts[f"queries of {question}"] = found.queries
+    for question, answers in probes.items():
+        arrays[question] = answers.answers
+        facts[f"queries of {question}"] = answers.queries
     store.put(job.key, arrays, facts)
     return Trained(seconds, peak_memory())
 

@@ -159,11 +159,11 @@ def accuse(
     n_in, n_out = len(inside), len(outside)
     apart = np.zeros(n_out, bool)
     apart[np.random.default_rng(np.random.SeedSequence(seed)).permutation(n_out)[: n_out // 2]] = True
-    held = int(apart.sum())
+    agreement = int(apart.sum())
     named_in, named_out, reason = np.zeros(n_in, bool), np.zeros(n_out, bool), None
-    if not held or n_in + n_out - held > q * n_in * (held + 1) * (1 + 1e-12):
+    if not agreement or n_in + n_out - agreement > q * n_in * (agreement + 1) * (1 + 1e-12):
         reason = (
-            f"{held} non-members set apart are too few: not even all {n_in} members above all of them would be a list of "
+            f"{agreement} non-members set apart are too few: not even all {n_in} members above all of them would be a list of "
             f"which at most {100 * q:g} % are wrong"
         )
     else:

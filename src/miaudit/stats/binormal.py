@@ -103,8 +103,8 @@ def _other_curves(area: float, n_in: int, n_out: int, rng: np.random.Generator) 
     """Return draws of scores with this area whose curve is not Gaussian: a share surely told, and randomised response."""
 
     def exposed(m: int) -> tuple[Floats, Floats]:
-        told = rng.random((m, n_in)) < 2 * area - 1
-        return rng.random((m, n_in)) + told, rng.random((m, n_out))
+        certain = rng.random((m, n_in)) < 2 * area - 1
+        return rng.random((m, n_in)) + certain, rng.random((m, n_out))
 
     def answered(m: int) -> tuple[Floats, Floats]:
         right = rng.random((m, n_in)) < area, rng.random((m, n_out)) >= area

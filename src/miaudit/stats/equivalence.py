@@ -87,11 +87,11 @@ def tpr_size(fpr: float, margin: float, *, tests: int = 1, confidence: float = 0
     )  # not at the top: it takes half a second, and workers that train do without
 
     def enough(n: int) -> bool:
-        rank, left = cuts(n, fpr, 2 * level - 1)[1]
+        rank, below = cuts(n, fpr, 2 * level - 1)[1]
         if rank > n:
             return False
         most = (
-            int(binom.ppf(left, n, margin)) - 1
+            int(binom.ppf(below, n, margin)) - 1
         )  # members above the rank from whose exact upper end the margin is out of reach
         return most >= 0 and bool(betabinom.cdf(most, n, rank, n - rank + 1) >= each)
 

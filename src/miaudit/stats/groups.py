@@ -87,19 +87,19 @@ def by_group(
     names = np.union1d(of_in, of_out)
     both = len(np.intersect1d(of_in, of_out))
     each = 1.0 - (1.0 - checked_confidence(confidence)) / max(both, 1)
-    found = []
+    leaks = []
     for name in names:
         ins, outs = inside[of_in == name], outside[of_out == name]
         if not len(ins) or not len(outs):
             reason = "there are no members here" if not len(ins) else "there are no non-members here"
-            found.append(GroupLeak(str(name), len(ins), len(outs), None, None, None, each, reason))
+            leaks.append(GroupLeak(str(name), len(ins), len(outs), None, None, None, each, reason))
             continue
         of = [None if p is None else p[g == name] for p, g in zip(people, (of_in, of_out), strict=True)]
         spread = auc_spread(ins, outs, in_people=of[0], out_people=of[1])
         area = auc_score_interval(auc(ins, outs), len(ins), len(outs), confidence=each, spread=spread)
         rate = None if fpr is None else tpr_at_fpr(ins, outs, fpr, confidence=each)
-        found.append(GroupLeak(str(name), len(ins), len(outs), area, rate, area.low > 0.5, each, spread=spread))
-    return tuple(found)
+        leaks.append(GroupLeak(str(name), len(ins), len(outs), area, rate, area.low > 0.5, each, spread=spread))
+    return tuple(leaks)
 
 
 def _groups(name: str, groups: ArrayLike, n: int) -> NDArray[np.generic]:

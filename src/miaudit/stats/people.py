@@ -84,12 +84,12 @@ def person_scores(
     own = [numbered(each) for each in people]
     counts = [np.bincount(each) for each in own]
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    kept = [
+    of_people = [
         _first(each, least, rng) for each, least in zip(own, equal_counts(counts[0], counts[1]), strict=True)
     ]  # (n_in,), (n_out,) bool
-    z = _normal_scores(np.concatenate([s[k] for s, k in zip(scores, kept, strict=True)]))
-    parts = np.split(z, [int(kept[0].sum())])
-    of = [each[k] for each, k in zip(own, kept, strict=True)]
+    z = _normal_scores(np.concatenate([s[k] for s, k in zip(scores, of_people, strict=True)]))
+    parts = np.split(z, [int(of_people[0].sum())])
+    of = [each[k] for each, k in zip(own, of_people, strict=True)]
     rho = _correlation(parts, of)
     sums = []
     for part, person in zip(parts, of, strict=True):
@@ -102,13 +102,13 @@ def equal_counts(in_counts: ArrayLike, out_counts: ArrayLike) -> tuple[Ints, Int
     """Return how many records each person counts with: at most as many as the person of that rank on the other side."""
     counts = [np.asarray(in_counts, np.int64), np.asarray(out_counts, np.int64)]
     falling = [-np.sort(-each) for each in counts]
-    found = []
+    parts = []
     for own, other in ((0, 1), (1, 0)):
         place = np.empty(len(counts[own]), np.int64)
         place[np.argsort(-counts[own], kind="stable")] = np.arange(len(place))
         there = ((2 * place + 1) * len(falling[other])) // (2 * len(place))
-        found.append(np.minimum(counts[own], falling[other][there]))
-    return found[0], found[1]
+        parts.append(np.minimum(counts[own], falling[other][there]))
+    return parts[0], parts[1]
 
 
 def cut_by_person(people: ArrayLike, size: int, rng: np.random.Generator) -> Bools:
@@ -162,13 +162,13 @@ def copies(contents: ArrayLike, people: ArrayLike | None, member: ArrayLike) -> 
     person = np.arange(len(content)) if people is None else numbered(people)
     order = np.lexsort((content, person))
     ends = np.flatnonzero(np.append(np.diff(person[order]), 1)) + 1
-    seen: dict[bytes, list[int]] = {}
+    rows_of: dict[bytes, list[int]] = {}
     for rows in np.split(order, ends[:-1]):
-        seen.setdefault(content[rows].tobytes(), []).append(int(person[rows[0]]))
+        rows_of.setdefault(content[rows].tobytes(), []).append(int(person[rows[0]]))
     side = np.zeros((int(person.max(initial=-1)) + 1, 2), bool)
     side[person, truth.astype(int)] = True
     further = np.zeros(len(side), bool)
-    for same in seen.values():
+    for same in rows_of.values():
         if len(same) > 1 and not side[same].any(axis=0).all():
             further[same[1:]] = True
     return np.asarray(further[person])

@@ -112,11 +112,11 @@ def detectable_tpr(n_in: int, n_out: int, fpr: float, *, confidence: float = 0.9
         raise PlanError(f"fpr must lie between 0 and 1, both excluded, got {fpr}; write 0.1 % as 0.001")
     from scipy.stats import binom  # not at the top: it takes half a second, and workers that train do without
 
-    rank, left = cuts(n_out, fpr, confidence)[0]  # non-members above the threshold of the interval's low end
+    rank, most = cuts(n_out, fpr, confidence)[0]  # non-members above the threshold of the interval's low end
     if rank < 0:
         reason = f"{n_out} non-members cannot bound an FPR by {fpr:g}"
         return Detectable(None, n_in, n_out, confidence, power, reason)
-    least = int(binom.isf(left, n_in, fpr)) + 1  # members found from which their exact low end is above fpr
+    least = int(binom.isf(most, n_in, fpr)) + 1  # members found from which their exact low end is above fpr
     if least > n_in:
         reason = f"{n_in} members cannot show a TPR above {fpr:g}, not even if all are found"
         return Detectable(None, n_in, n_out, confidence, power, reason)

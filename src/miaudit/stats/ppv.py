@@ -79,16 +79,16 @@ def ppv(
                 f"rank must lie between fp and the number of non-members, {fp} <= rank < {n_out}, got {rank}"
             )
         fpr_high, fpr = clopper_pearson(rank, n_out, each)[1], (fp + 1) / (n_out + 1)
-    found = []
+    values = []
     for prior in priors:
         if not 0.0 < prior < 1.0:
             raise PlanError(f"a prior must lie between 0 and 1, both excluded, got {prior}; write 1 % as 0.01")
         low, high = _share(prior, tpr_low, fpr_high), _share(prior, tpr_high, fpr_low)
         if tp + fp:
-            found.append(Ppv(float(prior), _share(prior, tpr, fpr), low, high))
+            values.append(Ppv(float(prior), _share(prior, tpr, fpr), low, high))
         else:
-            found.append(Ppv(float(prior), None, low, high, "no record was called a member"))
-    return tuple(found)
+            values.append(Ppv(float(prior), None, low, high, "no record was called a member"))
+    return tuple(values)
 
 
 def _share(prior: float, tpr: float, fpr: float) -> float:

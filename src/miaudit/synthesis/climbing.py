@@ -114,19 +114,19 @@ class Climbs:
     def __init__(
         self,
         domain: Domain,
-        wanted: NDArray[np.int64],
+        counts: NDArray[np.int64],
         options: Climbing,
         *,
         seed: int,
         state: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self.domain, self.options, self.seed = domain, options, seed
-        self.wanted = np.asarray(wanted, dtype=np.int64)  # (classes,)
+        self.wanted = np.asarray(counts, dtype=np.int64)  # (classes,)
         classes = len(self.wanted)
-        found = dict(state or {})
+        arrays = dict(state or {})
 
         def taken(name: str, dtype: Any, *shape: int) -> NDArray[Any]:
-            return np.array(found.get(name, np.zeros(shape, dtype=dtype)), dtype=dtype)
+            return np.array(arrays.get(name, np.zeros(shape, dtype=dtype)), dtype=dtype)
 
         # per class
         self.launched, self.made, self.failed = (taken(n, np.int64, classes) for n in ("launched", "made", "failed"))
@@ -189,16 +189,16 @@ class Climbs:
         bool
             Whether the climbs are finished; if not, the budget came first.
         """
-        told = time.monotonic()
+        last = time.monotonic()
         while not self.finished:
             self._launch()
-            left = len(self._klass) if max_queries is None else min(len(self._klass), max_queries - self.queries)
-            if left < 1:
+            width = len(self._klass) if max_queries is None else min(len(self._klass), max_queries - self.queries)
+            if width < 1:
                 return False
-            self._round(ask, left)
-            if time.monotonic() - told > seconds_between:
+            self._round(ask, width)
+            if time.monotonic() - last > seconds_between:
                 tell()
-                told = time.monotonic()
+                last = time.monotonic()
         return True
 
     def records(self) -> dict[str, NDArray[Any]]:
@@ -245,33 +245,33 @@ class Climbs:
 
     def _round(self, ask: Ask, count: int) -> None:
         """Take the first ``count`` climbs one step further."""
-        options, asked = self.options, slice(0, count)
-        answers = ask(self._x[asked])  # (count, classes); an error here leaves everything as it was
-        klass = self._klass[asked]
+        options, part = self.options, slice(0, count)
+        answers = ask(self._x[part])  # (count, classes); an error here leaves everything as it was
+        klass = self._klass[part]
         confidence = np.asarray(answers[np.arange(count), klass], dtype=np.float64)
         right = answers.argmax(axis=1) == klass
-        self._step[asked] += 1
-        best = self._best[asked]
+        self._step[part] += 1
+        best = self._best[part]
         accepted = confidence >= best if options.accept == ">=" else confidence > best
-        draw = uniforms(bases(self._key[asked], self._step[asked]), _ACCEPT)
+        draw = uniforms(bases(self._key[part], self._step[part]), _ACCEPT)
         chance = confidence if options.select == "current" else best
         taken = accepted & right & (confidence > options.conf_min) & (draw < chance)
 
         moved = np.flatnonzero(accepted)
         self._best_x[moved] = self._x[moved]
         self._best[moved] = confidence[moved]
-        rejected = np.where(accepted, 0, self._rejected[asked] + 1)
+        rejected = np.where(accepted, 0, self._rejected[part] + 1)
         over = rejected > options.rej_max if options.halve == "after" else rejected >= max(options.rej_max, 1)
         least = min(options.k_min, self.domain.width)
-        self._k[asked] = np.where(over, np.maximum(least, -(-self._k[asked] // 2)), self._k[asked])
-        self._rejected[asked] = np.where(over, 0, rejected)
+        self._k[part] = np.where(over, np.maximum(least, -(-self._k[part] // 2)), self._k[part])
+        self._rejected[part] = np.where(over, 0, rejected)
 
-        lost = ~taken & (self._step[asked] >= options.iter_max)
+        lost = ~taken & (self._step[part] >= options.iter_max)
         self._count(np.flatnonzero(taken), np.flatnonzero(lost), confidence)
         self._propose(np.flatnonzero(~taken & ~lost))
         if taken.any() or lost.any():
             stay = np.ones(len(self._klass), dtype=bool)
-            stay[asked] = ~taken & ~lost
+            stay[part] = ~taken & ~lost
             for name in (*_UNDER_WAY, "key"):
                 setattr(self, f"_{name}", getattr(self, f"_{name}")[stay])
 
@@ -328,13 +328,13 @@ def distinct(base: Words, k: int, width: int, scratch: NDArray[np.bool_]) -> NDA
     i = np.arange(k)[:, None]
     last = width - k + i  # (k, 1)
     feature = np.floor(uniforms(base, _FIRST + i) * (last + 1)).astype(np.int64)  # (k, g)
-    seen, rows = scratch.reshape(-1), np.arange(len(base)) * width
+    first_rows, rows = scratch.reshape(-1), np.arange(len(base)) * width
     for number in range(k):
         place = rows + feature[number]
-        again = seen[place]
+        again = first_rows[place]
         if again.any():
             feature[number][again] = last[number, 0]
             place = rows + feature[number]
-        seen[place] = True
-    seen[rows + feature] = False
+        first_rows[place] = True
+    first_rows[rows + feature] = False
     return feature

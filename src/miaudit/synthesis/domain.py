@@ -91,8 +91,8 @@ class Domain:
         """Return values uniform over the possible ones of each feature, from numbers uniform on [0, 1)."""
         low, high = self._low[feature], self._high[feature]
         stepped = low + np.floor(u * (high - low + 1))
-        drawn = np.where(self._stepped[feature], stepped, low + u * (high - low))
-        return np.asarray(np.minimum(drawn, high))
+        draws = np.where(self._stepped[feature], stepped, low + u * (high - low))
+        return np.asarray(np.minimum(draws, high))
 
     def changed(
         self, feature: NDArray[np.integer[Any]], u: NDArray[np.float64], old: NDArray[Any]

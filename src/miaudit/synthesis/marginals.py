@@ -89,11 +89,11 @@ class Marginals:
             raise DataError(f'{path} has no object "marginals"; see the form in docs/synthesis.md')
         problems: list[tuple[str, str]] = []
         shares = _shares(content.get("shares", {}), classes, problems)
-        wanted = classes if by_class else (ALL,)
+        parts = classes if by_class else (ALL,)
         unknown = [name for name in content["marginals"] if name not in (*classes, ALL)]
         problems += [(f"marginals.{name}", f"no such class; there are {', '.join(classes[:10])}") for name in unknown]
         rows = []
-        for name, share in zip(wanted, shares if by_class else [1.0], strict=True):
+        for name, share in zip(parts, shares if by_class else [1.0], strict=True):
             table = content["marginals"].get(name)
             if table is None and share == 0 and by_class:
                 table = {column.name: _placeholder(column) for column in domain.columns}
@@ -158,30 +158,30 @@ def _quantile(
     return np.asarray(np.minimum(low + (place - before) * (high - low), high))
 
 
-def _shares(given: Any, classes: Sequence[str], problems: list[tuple[str, str]]) -> NDArray[np.float64]:
-    if not given:
+def _shares(table: Any, classes: Sequence[str], problems: list[tuple[str, str]]) -> NDArray[np.float64]:
+    if not table:
         return np.full(len(classes), 1 / len(classes))
-    return _distribution(given, classes, "shares", "class", problems)
+    return _distribution(table, classes, "shares", "class", problems)
 
 
 def _distribution(
-    given: Any, names: Sequence[str], where: str, what: str, problems: list[tuple[str, str]]
+    table: Any, names: Sequence[str], where: str, what: str, problems: list[tuple[str, str]]
 ) -> NDArray[np.float64]:
     """Return the shares of ``names`` in an object, 0 where left out."""
     out = np.zeros(len(names))
-    if not isinstance(given, Mapping):
-        problems.append((where, f"got {given!r}; expected an object with a share for each {what}"))
+    if not isinstance(table, Mapping):
+        problems.append((where, f"got {table!r}; expected an object with a share for each {what}"))
         return out
-    unknown = [name for name in given if name not in names]
+    unknown = [name for name in table if name not in names]
     if unknown:
         problems.append((where, f"no {what} is called {unknown[0]!r}; there are {', '.join(names[:10])}"))
         return out
-    wrong = {name: share for name, share in given.items() if not _is_number(share) or not 0 <= share <= 1}
+    wrong = {name: share for name, share in table.items() if not _is_number(share) or not 0 <= share <= 1}
     if wrong:
         name, share = next(iter(wrong.items()))
         problems.append((f"{where}.{name}", f"got {share!r}; a share is a number from 0 to 1"))
         return out
-    for name, share in given.items():
+    for name, share in table.items():
         out[names.index(name)] = share
     if abs(out.sum() - 1) > _SUM:
         problems.append((where, f"the shares sum to {out.sum():.6g}; they must sum to 1"))
@@ -193,35 +193,35 @@ def _read(
     table: Mapping[str, Any], domain: Domain, where: str, problems: list[tuple[str, str]]
 ) -> list[NDArray[np.float64]]:
     names = domain.names()
-    known = set(names)
-    problems += [(f"{where}.{name}", "no such column in the data") for name in table if name not in known]
-    found = []
+    known_names = set(names)
+    problems += [(f"{where}.{name}", "no such column in the data") for name in table if name not in known_names]
+    columns = []
     for name, column in zip(names, domain.columns, strict=True):
-        path, given = f"{where}.{name}", table.get(name)
+        path, entry = f"{where}.{name}", table.get(name)
         row = np.zeros(1)
-        if given is None:
+        if entry is None:
             problems.append((path, "missing: every column needs its marginal"))
         elif column.kind == "binary":
-            if not _is_number(given) or not 0 <= given <= 1:
-                problems.append((path, f"got {given!r}; a binary column has the share of ones, from 0 to 1"))
+            if not _is_number(entry) or not 0 <= entry <= 1:
+                problems.append((path, f"got {entry!r}; a binary column has the share of ones, from 0 to 1"))
             else:
-                row = np.array([float(given)])
+                row = np.array([float(entry)])
         elif column.kind == "categorical":
-            row = _distribution(given, column.categories or (), path, "category", problems)
+            row = _distribution(entry, column.categories or (), path, "category", problems)
         else:
-            row = _quantiles(given, column, path, problems)
-        found.append(row)
-    return found
+            row = _quantiles(entry, column, path, problems)
+        columns.append(row)
+    return columns
 
 
-def _quantiles(given: Any, column: Column, path: str, problems: list[tuple[str, str]]) -> NDArray[np.float64]:
-    if not isinstance(given, list) or len(given) < 2 or not all(map(_is_number, given)) or sorted(given) != given:
-        problems.append((path, f"got {str(given)[:60]}; a numeric column has two or more quantiles in rising order"))
+def _quantiles(table: Any, column: Column, path: str, problems: list[tuple[str, str]]) -> NDArray[np.float64]:
+    if not isinstance(table, list) or len(table) < 2 or not all(map(_is_number, table)) or sorted(table) != table:
+        problems.append((path, f"got {str(table)[:60]}; a numeric column has two or more quantiles in rising order"))
         return np.zeros(2)
     low, high = column.low or 0.0, column.high or 0.0
-    if given[0] < low or given[-1] > high:
-        problems.append((path, f"quantiles run from {given[0]} to {given[-1]}, outside the range {low} to {high}"))
-    return np.array(given, dtype=np.float64)
+    if table[0] < low or table[-1] > high:
+        problems.append((path, f"quantiles run from {table[0]} to {table[-1]}, outside the range {low} to {high}"))
+    return np.array(table, dtype=np.float64)
 
 
 def _resampled(row: NDArray[np.float64], width: int) -> NDArray[np.float64]:

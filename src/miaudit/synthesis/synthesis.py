@@ -85,8 +85,8 @@ class Synthesis:
             arrays = read_npz(Path(folder) / "synthesis.npz")
             X, y = arrays["X"], arrays["y"]
             coded = X.ndim == 2 and not (isinstance(domain.like, np.ndarray) and domain.like.dtype.kind != "O")
-            made = cls(X.astype(domain.dtype) if coded else domain.values(X), y, domain, classes, figures)
-            return made if figures["sha256"] == made.sha256 else None
+            records = cls(X.astype(domain.dtype) if coded else domain.values(X), y, domain, classes, figures)
+            return records if figures["sha256"] == records.sha256 else None
         except (OSError, ValueError, KeyError, TypeError, IndexError, DataError):
             return None
 
@@ -158,35 +158,35 @@ def asking(target: Target, domain: Domain) -> Ask:
 def from_climbs(climbs: Climbs, classes: tuple[str, ...]) -> Synthesis:
     """Return the records that climbs have made so far, with success, queries and confidence of each class."""
     records = climbs.records()
-    made, wanted = climbs.made, climbs.wanted
+    counts, goals = climbs.made, climbs.wanted
     unfinished = climbs.queries - int(climbs.made_queries.sum() + climbs.failed_queries.sum())
-    confidence = np.bincount(records["klass"], records["confidence"], minlength=len(wanted))  # (classes,) sums
-    n, failed, spent = int(made.sum()), int(climbs.failed.sum()), int(climbs.made_queries.sum())
+    confidence = np.bincount(records["klass"], records["confidence"], minlength=len(goals))  # (classes,) sums
+    n, failed, queries = int(counts.sum()), int(climbs.failed.sum()), int(climbs.made_queries.sum())
     figures = {
         "options": asdict(climbs.options),
         "seed": climbs.seed,
-        "wanted": int(wanted.sum()),
+        "wanted": int(goals.sum()),
         "mean_confidence": float(records["confidence"].mean()) if n else None,
         "queries": {
-            "records": spent,
+            "records": queries,
             "failed": int(climbs.failed_queries.sum()),
             "unfinished": unfinished,
             "total": climbs.queries,
-            "per_record": spent / n if n else None,
+            "per_record": queries / n if n else None,
             "per_record_with_failed": climbs.queries / n if n else None,
         },
         "climbs": {"made": n, "failed": failed, "unfinished": int(climbs.launched.sum()) - n - failed},
-        "classes_failed": [name for name, got, asked in zip(classes, made, wanted, strict=True) if asked and not got],
-        "classes_short": [name for name, got, asked in zip(classes, made, wanted, strict=True) if 0 < got < asked],
+        "classes_failed": [name for name, got, goal in zip(classes, counts, goals, strict=True) if goal and not got],
+        "classes_short": [name for name, got, goal in zip(classes, counts, goals, strict=True) if 0 < got < goal],
         "per_class": [
             {
                 "class": name,
-                "wanted": int(wanted[c]),
-                "made": int(made[c]),
+                "wanted": int(goals[c]),
+                "made": int(counts[c]),
                 "failed": int(climbs.failed[c]),
                 "queries_made": int(climbs.made_queries[c]),
                 "queries_failed": int(climbs.failed_queries[c]),
-                "mean_confidence": float(confidence[c] / made[c]) if made[c] else None,
+                "mean_confidence": float(confidence[c] / counts[c]) if counts[c] else None,
             }
             for c, name in enumerate(classes)
         ],
@@ -218,12 +218,12 @@ def from_marginals(marginals: Marginals, n: int, *, seed: int, target: Target | 
                 "marginals of all classes tell no record's class: give a target to ask, or marginals by class"
             )
         y = target.answer(marginals.domain.records(values)).labels.astype(np.int64)
-    asked = 0 if target is None else n
+    queries = 0 if target is None else n
     figures = {
         "options": {"labels": "class-conditional" if target is None else "target"},
         "seed": seed,
         "wanted": n,
-        "queries": {"total": asked, "per_record": asked / n},
+        "queries": {"total": queries, "per_record": queries / n},
     }
     return _synthesis("marginals", values, y, marginals.domain, marginals.classes, figures)
 

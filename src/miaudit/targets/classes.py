@@ -23,25 +23,27 @@ def classes_of(model: Any) -> list[Any] | None:
         If it is no list of labels, as that of a model with several outputs.
     """
     try:
-        seen = model.classes_
+        classes = model.classes_
     except AttributeError:
         return None
     try:
-        labels = np.asarray(seen)
+        labels = np.asarray(classes)
     except ValueError:
         labels = np.empty((0, 0))
     if labels.ndim == 2 and len(labels) == 1:
         labels = labels[0]
     if labels.ndim != 1 or not len(labels):
         raise PlanError(
-            f"the model's classes_ is {str(seen)[:80]}, not one list of labels: a model with several outputs is audited one "
+            f"the model's classes_ is {str(classes)[:80]}, not one list of labels: a model with several outputs is audited one "
             "output at a time; give a function that returns the answers of one"
         )
     plain: list[Any] = labels.tolist()
     return plain
 
 
-def class_columns(seen: Any, classes: int, names: Sequence[Any] | None, *, coded: bool = True) -> NDArray[np.int64]:
+def class_columns(
+    own_names: Any, classes: int, names: Sequence[Any] | None, *, coded: bool = True
+) -> NDArray[np.int64]:
     """Return the class number of each of a model's columns.
 
     Parameters
@@ -61,7 +63,7 @@ def class_columns(seen: Any, classes: int, names: Sequence[Any] | None, *, coded
         If a label of the model is not a class of the data, or stands there twice, or is the number of a named class and
         ``coded`` is false.
     """
-    labels = np.asarray(seen).tolist()
+    labels = np.asarray(own_names).tolist()
     numbers = _numbers(labels, classes, names, coded)
     if numbers is None:
         own = [str(name) for name in (names or range(classes))]
@@ -83,9 +85,9 @@ def trained_classes(model: Any, name: str) -> list[Any] | None:
     PlanError
         If it is not fitted, or no classifier.
     """
-    seen = classes_of(model)
-    if seen is not None or not hasattr(model, "get_params"):
-        return seen
+    own = classes_of(model)
+    if own is not None or not hasattr(model, "get_params"):
+        return own
     from sklearn.base import is_clusterer, is_outlier_detector, is_regressor
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted

@@ -320,12 +320,12 @@ class Client:
             return _Reply(content=content)
         reservation.refused(status, time.monotonic() - began)
         text = excerpt(self.redacted(content.decode("utf-8", "replace")))
-        problem, asked = f"{self.shown} answers status {status}: {text}", retry_after(headers.get("retry-after"))
-        if self._means_slow_down(status, asked):
-            return _Reply(problem=problem, wait=asked, slow_down=True)
+        problem, wait = f"{self.shown} answers status {status}: {text}", retry_after(headers.get("retry-after"))
+        if self._means_slow_down(status, wait):
+            return _Reply(problem=problem, wait=wait, slow_down=True)
         if status < 500:
             raise TargetError(f"{problem}; {self.redacted(_hint(status, headers.get('location')))}")
-        return _Reply(problem=problem, wait=asked)
+        return _Reply(problem=problem, wait=wait)
 
     def _content(self, response: Any, most: int, *, whole: bool) -> bytes:
         """Return the decompressed content; of one that is too large, an error or the first part."""
@@ -370,8 +370,8 @@ class Client:
             )
         return added
 
-    def _means_slow_down(self, status: int, asked: float | None) -> bool:
-        return status in SLOW_DOWN or status in self._options.slow_down or (status == 503 and asked is not None)
+    def _means_slow_down(self, status: int, wait: float | None) -> bool:
+        return status in SLOW_DOWN or status in self._options.slow_down or (status == 503 and wait is not None)
 
     def _backoff(self, attempt: int) -> float:
         """Return seconds between half and all of a wait that doubles."""

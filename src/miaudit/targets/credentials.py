@@ -100,7 +100,7 @@ def query_problem(url: str) -> str | None:
     It is looked for in the login, the path and its parameters, the query and the fragment, and in what any of them hold: an
     address, a query, JSON, base64, each encoded as often as may be. A variable counts only where it is filled in, as it stands.
     """
-    kept = "and plans and results are kept: put it into an environment variable and write"
+    advice = "and plans and results are kept: put it into an environment variable and write"
     parts = urlsplit(ENV.sub(_MARK, url))
     if "@" in parts.netloc:
         return (
@@ -110,9 +110,9 @@ def query_problem(url: str) -> str | None:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     place = next((name for name, value in pairs if _in_clear(name, value)), None) or _within(ENV.sub(_MARK, url))
     if place is not None:
-        return f"url holds a credential ({printable(place)}), {kept} {printable(place)}=env:VARIABLE, or send it by headers"
+        return f"url holds a credential ({printable(place)}), {advice} {printable(place)}=env:VARIABLE, or send it by headers"
     if any(_SHAPES.search(text) for text in _readings(parts.path)) or any(map(is_credential, parts.query.split("&"))):
-        return f"url holds a credential in its path or its query, {kept} env:VARIABLE in its place"
+        return f"url holds a credential in its path or its query, {advice} env:VARIABLE in its place"
     if parts.fragment:
         return "url has a fragment (what follows #), which is never sent: leave it out"
     return None
@@ -199,15 +199,15 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 def _readings(text: str) -> list[str]:
     """Return a text as it is, and decoded: percent signs, code points in JSON, wide letters, base64 of plain text."""
-    readings, seen = [text], {text}
+    readings, texts = [text], {text}
     for reading in readings:  # grows
         codes = re.sub(r"\\+u00([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), reading)
         new = [unquote(reading), reading.replace("+", " "), codes, unicodedata.normalize("NFKC", reading)]
         codes64 = {code for run in _BASE64.findall(reading) for code in (run, *run.split("/"))}
         new += [plain for code in sorted(codes64) if (plain := _decoded(code)) is not None]
         for other in new:
-            if other not in seen and len(readings) < _MOST_READINGS:
-                seen.add(other)
+            if other not in texts and len(readings) < _MOST_READINGS:
+                texts.add(other)
                 readings.append(other)
     return readings
 

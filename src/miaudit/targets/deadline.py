@@ -31,10 +31,10 @@ class Deadline(threading.local):
         """
         import httpcore2
 
-        left = self.at - time.monotonic()
-        if left <= 0:
+        seconds = self.at - time.monotonic()
+        if seconds <= 0:
             raise httpcore2.ReadTimeout("the time for one request is over")
-        return left if timeout is None else min(left, timeout)
+        return seconds if timeout is None else min(seconds, timeout)
 
 
 class _Stream:

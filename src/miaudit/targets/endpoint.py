@@ -60,9 +60,9 @@ class Endpoint(Target):
     ) -> None:
         check_url(url)
         wire, connection = _taken(Wire, http), _taken(Connection, http, sign=sign, slow_down=tuple(http.slow_down))
-        held = [] if wire.body is None else body_problems(json.loads(wire.body))
-        if held:
-            raise PlanError(held)
+        problems = [] if wire.body is None else body_problems(json.loads(wire.body))
+        if problems:
+            raise PlanError(problems)
         self.url = wire.address(url)
         name = wire.output or (wire.answer or "").rpartition(".")[2]
         hint = hint_of_name(name, f"its answers are named {name!r}")
@@ -236,8 +236,8 @@ class Endpoint(Target):
         """
         if self.classes < 1:
             raise PlanError("say how many classes the data has, or their names: connect(..., classes=...)")
-        if (known := self._recalled(X)) is not None:
-            return known
+        if (earlier := self._recalled(X)) is not None:
+            return earlier
         X = take_records(X, np.arange(min(self.probes, n_records(X))))
         before, first = self.queries, self._ask(X)
         super().answer(X)  # checks what came; asks nothing
@@ -269,20 +269,20 @@ class Endpoint(Target):
             rows = [i for key, i in place.items() if self.ledger.has(key)][: self.probes]
         if not rows:
             return None
-        known = Contact(**noted)
+        contact = Contact(**noted)
         self._first = take_records(X, rows), stacked([self.ledger.known(ours[i]) for i in rows])
-        self.contact, self.resumed = known, True
+        self.contact, self.resumed = contact, True
         if self._declared is None and self.decision is None:
-            self.decision = Decision(noted["outputs"], known.reason or "first contact")
+            self.decision = Decision(noted["outputs"], contact.reason or "first contact")
             self._one = self.decision.type in ("labels", "score")
-        self._saw_decimals(known.decimals)
-        self.queries += known.queries
+        self._saw_decimals(contact.decimals)
+        self.queries += contact.queries
         if state["mixed"]:
             raise TargetError(
                 f"the answers in {self.ledger.folder} are of two models: the target changed while it was asked. Remove that "
                 "folder, or choose another --out, and run again while the model stays as it is"
             )
-        return known
+        return contact
 
     def _note(self, *, verified: bool, mixed: bool = False) -> None:
         """Keep what is known of the target, and how many answers there were when it was last seen to be the same."""
@@ -311,15 +311,15 @@ class Endpoint(Target):
         return self.contact
 
     def _confirm(self, needed: set[bytes], *, resumed: bool) -> None:
-        answered, ledger = self._answered(), self.ledger
+        answers, ledger = self._answered(), self.ledger
         contact = self.contact
-        if self._first is None or contact is None or (not resumed and answered == self._verified):
+        if self._first is None or contact is None or (not resumed and answers == self._verified):
             return
-        (X, first), left = self._first, ledger.left
+        (X, first), budget = self._first, ledger.left
         n, missing = len(first), sum(not ledger.has(key) for key in needed)
         reason = "the budget left no queries to ask the records of first contact again"
         self.contact = replace(contact, unchanged=None, unchanged_reason=reason)
-        if left is not None and (left < n or missing <= left < missing + n):
+        if budget is not None and (budget < n or missing <= budget < missing + n):
             self._note(verified=False)
             return
         where = "" if ledger.folder is None else f": remove {ledger.folder} first, or choose another --out"
@@ -335,7 +335,7 @@ class Endpoint(Target):
             self.queries += self.contact.queries - contact.queries
             changed = self.contact.unchanged is False
             done = self.contact.unchanged_reason is None and not changed
-            self._note(verified=done, mixed=changed and answered > self._verified)
+            self._note(verified=done, mixed=changed and answers > self._verified)
 
     def _ask(self, X: Records, why: bytes = b"") -> NDArray[Any]:
         """Return answers, asking for those not kept; one asked again on purpose is kept beside the first, by the reason."""
@@ -352,10 +352,10 @@ class Endpoint(Target):
         work = iter(_chunks(missing, self._batch))
         lock = threading.Lock()
         failures: list[BaseException] = []
-        done, told = 0, time.monotonic()
+        done, last = 0, time.monotonic()
 
         def ask_on() -> None:
-            nonlocal done, told
+            nonlocal done, last
             while True:
                 with lock:
                     rows = next(work, None)
@@ -370,8 +370,8 @@ class Endpoint(Target):
                     return
                 with lock:
                     done += len(rows)
-                    if time.monotonic() - told > 2:
-                        told = time.monotonic()
+                    if time.monotonic() - last > 2:
+                        last = time.monotonic()
                         self.tell(f"asking the target: {done:,} of {len(missing):,} records")
 
         threads = min(self._concurrency, -(-len(missing) // self._batch))
@@ -432,16 +432,16 @@ class Endpoint(Target):
         ledger = self.ledger
         now = sum(ledger.has(keys[i]) for i in missing)
         needed = set(self._expected) or set(keys)
-        left, further = sum(not ledger.has(key) for key in needed), self._further_left()
+        rest, further = sum(not ledger.has(key) for key in needed), self._further_left()
         where = "" if ledger.folder is None else f" in {ledger.folder}"
         least = (
-            ledger.spent + left + (2 * len(self._contact_keys) if self._expected else 0)
+            ledger.spent + rest + (2 * len(self._contact_keys) if self._expected else 0)
         )  # it is seen to be the same
         more = f", and up to {further:,} more" if further else ""
         enough = f" ({least + further:,} is enough)" if further else ""
         return BudgetError(
-            f"{error}: {now:,} records were answered now, and {len(needed) - left:,} of {len(needed):,} in all; they are "
-            f"kept{where}. {left:,} are missing{more}: to {'finish' if self._expected else 'have them'}, run again with a "
+            f"{error}: {now:,} records were answered now, and {len(needed) - rest:,} of {len(needed):,} in all; they are "
+            f"kept{where}. {rest:,} are missing{more}: to {'finish' if self._expected else 'have them'}, run again with a "
             f"budget of at least {least:,}{enough}"
         )
 
@@ -542,18 +542,18 @@ def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _whole(known: Any, state: Any) -> bool:
+def _whole(facts: Any, state: Any) -> bool:
     """Whether what a folder holds of a target has the form in which it was written."""
     form: dict[str, Any] = {"records": int, "queries": int, "answers": str, "deterministic": bool, "later": int}
     form |= {"batch_consistent": bool, "batch_difference": float | int, "repeat_difference": float | int}
     form |= {"decimals": int | None, "later_difference": float | int | None, "unchanged": bool | None}
     form |= {"unchanged_reason": str | None, "outputs": str, "reason": str | None}
     return (
-        isinstance(known, dict)
+        isinstance(facts, dict)
         and isinstance(state, dict)
-        and known.keys() == form.keys()
-        and all(isinstance(known[name], kind) for name, kind in form.items())
-        and known["outputs"] in get_args(Type)
+        and facts.keys() == form.keys()
+        and all(isinstance(facts[name], kind) for name, kind in form.items())
+        and facts["outputs"] in get_args(Type)
         and isinstance(state.get("verified"), int)
         and isinstance(state.get("mixed"), bool)
         and isinstance(state.get("keys"), list)

@@ -100,14 +100,18 @@ def columns_of_frame(
 
 
 def _check_order(answer: Any, X: Any) -> None:
-    own, asked = getattr(answer, "index", None), getattr(X, "index", None)
-    if own is None or callable(own) or callable(asked) or not own.is_unique:
+    own, own_index = getattr(answer, "index", None), getattr(X, "index", None)
+    if own is None or callable(own) or callable(own_index) or not own.is_unique:
         return
-    if asked is None:  # records without an index are numbered
+    if own_index is None:  # records without an index are numbered
         numbers = np.arange(len(own))
         moved = own.dtype.kind in "iu" and not (own == numbers).all() and bool((np.sort(own) == numbers).all())
     else:
-        moved = len(own) == len(asked) and not own.equals(asked) and own.sort_values().equals(asked.sort_values())
+        moved = (
+            len(own) == len(own_index)
+            and not own.equals(own_index)
+            and own.sort_values().equals(own_index.sort_values())
+        )
     if moved:
         raise TargetError(
             "the target answered a frame whose index has another order than the records'; keep their order"

@@ -269,8 +269,8 @@ class Ledger:
             If it allows none of them.
         """
         with self._lock:
-            left = self.left
-            granted = len(records) if left is None else min(len(records), left)
+            budget = self.left
+            granted = len(records) if budget is None else min(len(records), budget)
             if granted == 0:
                 raise BudgetError(f"the budget of {self.limits.budget:,} queries is spent ({self.spent:,} sent)")
             self.spent += granted
@@ -425,7 +425,7 @@ def _read_log(path: Path) -> tuple[int, int]:
     """Return the records spent and the last request's number; a line cut short by a crash is passed over."""
     if not path.exists():
         return 0, 0
-    spent, last = 0, 0
+    queries, last = 0, 0
     with path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
             try:
@@ -436,8 +436,8 @@ def _read_log(path: Path) -> tuple[int, int]:
             if type(records) is not int or type(request) is not int or not 0 <= records < 2**53 > request:
                 continue
             last = max(last, request)
-            spent += records if event == "send" else -records if event == "refused" else 0
-    return spent, last
+            queries += records if event == "send" else -records if event == "refused" else 0
+    return queries, last
 
 
 def _end_line(log: int) -> None:

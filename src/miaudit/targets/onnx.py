@@ -196,8 +196,8 @@ class OnnxModel:
         return in_batches(self._ask, X, self._input.batch)
 
     def _ask(self, X: Any) -> Any:
-        wanted = self.wanted if self._label is None else [*self.wanted, self._label]
-        answers = self._input.run(wanted, X)
+        names = self.wanted if self._label is None else [*self.wanted, self._label]
+        answers = self._input.run(names, X)
         first = answers[0]
         if isinstance(first, list):
             return self._from_maps(first)
@@ -210,12 +210,12 @@ class OnnxModel:
 
     def _from_maps(self, answers: list[dict[Any, float]]) -> NDArray[Any]:
         """From ZipMap: a dict from label to number for each record."""
-        seen = list(answers[0]) if answers else []
+        keys = list(answers[0]) if answers else []
         try:
-            columns = class_columns(seen, len(self._names), self._names, coded=self._coded)
+            columns = class_columns(keys, len(self._names), self._names, coded=self._coded)
         except PlanError as error:
             raise TargetError(str(error)) from None
-        return self._in_order(np.array([[answer[label] for label in seen] for answer in answers]), columns)
+        return self._in_order(np.array([[answer[label] for label in keys] for answer in answers]), columns)
 
     def _in_order(self, values: NDArray[Any], columns: Any) -> NDArray[Any]:
         """Return columns in class order; a class that the model does not know is improbable."""
@@ -295,7 +295,7 @@ def _fitted(records: NDArray[Any], to: Any) -> NDArray[Any]:
     """Return records as the type of an input, which must have their shape."""
     shape = to.shape
     fits = len(shape) == records.ndim and all(
-        not isinstance(size, int) or size == given for size, given in zip(shape[1:], records.shape[1:], strict=True)
+        not isinstance(size, int) or size == width for size, width in zip(shape[1:], records.shape[1:], strict=True)
     )
     if shape and not fits:
         raise TargetError(

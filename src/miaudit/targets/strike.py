@@ -60,11 +60,11 @@ class Strike:
                     cut[i : i + _PART] = [True] * _PART
         if not any(cut):
             return text
-        kept = [
+        rest = [
             STRUCK if (out and not cut[i - 1]) or (out and i == 0) else "" if out else text[i]
             for i, out in enumerate(cut)
         ]
-        return "".join(kept)
+        return "".join(rest)
 
 
 def _forms(secret: str) -> set[str]:

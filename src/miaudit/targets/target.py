@@ -317,15 +317,15 @@ class Target:
             If an answer is unusable.
         """
         self._check_width(X)
-        rows, known = np.arange(min(self.probes, n_records(X))), getattr(self._wrapped, "known", None)
+        rows, earlier = np.arange(min(self.probes, n_records(X))), getattr(self._wrapped, "known", None)
         contact = self._pass_on("make_contact", X)
         if contact is not None:  # the wrapped target knows what it keeps
             self.resumed = bool(getattr(self._wrapped, "resumed", False))
             self.answer(take_records(X, rows))  # which are kept
             self.contact = replace(contact, answers=self.kind, decimals=self.decimals)
             return self.contact
-        if known is not None:  # it keeps answers: see that those of an earlier run still hold
-            before = np.asarray(known(X), bool)
+        if earlier is not None:  # it keeps answers: see that those of an earlier run still hold
+            before = np.asarray(earlier(X), bool)
             self.resumed = bool(before.any())
             rows = np.flatnonzero(before)[: self.probes] if self.resumed and not before[rows].all() else rows
         X = take_records(X, rows)
@@ -361,8 +361,8 @@ class Target:
         """
         contact = self._pass_on("confirm", resumed=resumed)
         if contact is not None:
-            seen = self.contact or contact
-            self.contact = replace(contact, answers=seen.answers, decimals=seen.decimals)
+            at_first = self.contact or contact
+            self.contact = replace(contact, answers=at_first.answers, decimals=at_first.decimals)
         if self._first is None or self.contact is None:
             return self.contact
         X, first = self._first
@@ -386,12 +386,12 @@ class Target:
         n = n_records(X)
         self.queries += n
         try:
-            given = self._ask(X)
-            if isinstance(given, Outputs):
-                given.refuse_odd(n, self.classes, self._declared, self.decision)
-                self._read, self.decision = True, given.decision
-                return given.values
-            answer = array_of(given)
+            outputs = self._ask(X)
+            if isinstance(outputs, Outputs):
+                outputs.refuse_odd(n, self.classes, self._declared, self.decision)
+                self._read, self.decision = True, outputs.decision
+                return outputs.values
+            answer = array_of(outputs)
         except MiauditError:
             raise
         except Exception as error:
@@ -404,7 +404,7 @@ class Target:
                 f"the target was asked about {n} records and answered {answer.shape[0]}; it must answer all"
                 f"{texts_in_a_table(X, answer.shape[0])}"
             )
-        named = columns_of_frame(given, X, self.classes, self._names, coded=self._coded)
+        named = columns_of_frame(outputs, X, self.classes, self._names, coded=self._coded)
         if named is not None:
             self._columns = named if self._place is None else self._place[named]
         width = self.classes if self._columns is None else len(self._columns)
@@ -519,12 +519,12 @@ def as_target(
         if len(order) != classes:
             raise PlanError([("columns", f"got {len(order)} names; all {classes} classes of the data are needed")])
         names, coded = tuple(columns), True
-    seen = trained_classes(model, _name(model))
-    own = order if seen is None else class_columns(seen, classes, names, coded=coded)
+    own_classes = trained_classes(model, _name(model))
+    own = order if own_classes is None else class_columns(own_classes, classes, names, coded=coded)
     target = Target(
         ask,
         classes=classes,
-        columns=own if seen is None or order is None else order[own],
+        columns=own if own_classes is None or order is None else order[own],
         names=names,
         width=_width(model),
         description=description or _name(model),

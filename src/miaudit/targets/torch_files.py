@@ -156,14 +156,14 @@ def _of_program(program: Any) -> Hint | None:
     """Return what the operation says that makes an exported program's answer."""
     node = next(each for each in reversed(list(program.graph.nodes)) if each.op == "output")
     while node is not None:
-        made = [each for each in node.all_input_nodes if each.op == "call_function"]
-        if node.op == "output" and len(made) != 1:
+        calls = [each for each in node.all_input_nodes if each.op == "call_function"]
+        if node.op == "output" and len(calls) != 1:
             return None
         if node.op != "output":
             name = str(node.target).removeprefix("aten.").lstrip("_")
             if not name.startswith(("view", "reshape", "squeeze", "unsqueeze", "clone", "_to_copy", "to.", "alias")):
                 return hint_of_operation(name)
-        node = made[0] if made else None
+        node = calls[0] if calls else None
     return None
 
 
@@ -206,13 +206,13 @@ def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Pat
             if name in weights and weights[name].shape != tensor.shape
         ],
     }
-    told = [
+    sentences = [
         f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         for what, names in problems.items()
         if names
     ]
-    if told:
-        raise PlanError(f"the weights of {path} do not fit the module {type(module).__name__}: {'; '.join(told)}")
+    if sentences:
+        raise PlanError(f"the weights of {path} do not fit the module {type(module).__name__}: {'; '.join(sentences)}")
     module.load_state_dict(dict(weights), strict=not tied)
     return module.eval()
 
@@ -228,8 +228,8 @@ def named_tensors(content: Any, path: Path) -> dict[str, Any]:
     import torch
 
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        held = f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise PlanError(f"{path} holds {held}, not one tensor per name; save module.state_dict() alone")
+        contents = f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise PlanError(f"{path} holds {contents}, not one tensor per name; save module.state_dict() alone")
     return dict(content)
 
 

@@ -122,8 +122,8 @@ class TorchQuestion:
         if whole:
             return torch.as_tensor(cast(dense, np.int64, "the torch module"), device=first.device)
         if real.dtype == torch.bfloat16:
-            given = torch.as_tensor(dense)
-            inputs = given.to(torch.bfloat16)
+            tensor = torch.as_tensor(dense)
+            inputs = tensor.to(torch.bfloat16)
             check_rounding(dense, inputs.double().numpy(), "the torch module", "bfloat16")
         else:
             inputs = torch.as_tensor(cast(dense, str(real.dtype).removeprefix("torch."), "the torch module"))
@@ -171,11 +171,11 @@ def watched(module: Any, ask: Callable[[], Any]) -> tuple[int, Hint | None]:
     """
     import torch
 
-    seen: list[tuple[Any, str]] = []  # every answer is held, so that none is taken for another that lay in its place
+    answers: list[tuple[Any, str]] = []  # every answer is held, so that none is taken for another that lay in its place
 
     def note(layer: Any, _: Any, answer: Any) -> None:
         if isinstance(answer, torch.Tensor):
-            seen.append((answer, type(layer).__name__))
+            answers.append((answer, type(layer).__name__))
 
     leaves = [part for part in module.modules() if not any(True for _ in part.children())]
     hooks = [each.register_forward_hook(note) for each in leaves if not isinstance(each, torch.jit.ScriptModule)]
@@ -185,8 +185,8 @@ def watched(module: Any, ask: Callable[[], Any]) -> tuple[int, Hint | None]:
     finally:
         for hook in hooks:
             hook.remove()
-    last = next((layer for tensor, layer in reversed(seen) if tensor is answer), "")
-    return sum(each.numel() * each.element_size() for each, _ in seen), _LAYERS.get(last) or _of_derivative(answer)
+    last = next((layer for tensor, layer in reversed(answers) if tensor is answer), "")
+    return sum(each.numel() * each.element_size() for each, _ in answers), _LAYERS.get(last) or _of_derivative(answer)
 
 
 def _of_derivative(answer: Any) -> Hint | None:

@@ -52,7 +52,7 @@ def reports(scores: Scores, member: Bools, labels: Ints, *, seed: int, people: I
     ins, outs = score[member], score[~member]
     of: dict[str, Any] = {} if people is None else {"in_people": people[member], "out_people": people[~member]}
     groups = stats.by_group(ins, outs, labels[member], labels[~member], **of)
-    found = {
+    verdicts = {
         "AUC": stats.auc_interval(ins, outs, **of).low > 0.5,
         "AUC by group, corrected": any(bool(g.above_chance) for g in groups),
     }
@@ -60,34 +60,34 @@ def reports(scores: Scores, member: Bools, labels: Ints, *, seed: int, people: I
         person = stats.person_scores(ins, outs, people[member], people[~member], seed=child_seed(seed, "people"))
         units = np.concatenate(person[:2])
         of_people = np.arange(len(units)) < len(person.inside)
-        found["AUC of people"] = stats.auc_interval(*person[:2]).low > 0.5
-        return found | {f"{name}, people": leak for name, leak in _of_draws(units, of_people, seed).items()}
-    found |= _of_draws(score, member, seed)
+        verdicts["AUC of people"] = stats.auc_interval(*person[:2]).low > 0.5
+        return verdicts | {f"{name}, people": leak for name, leak in _of_draws(units, of_people, seed).items()}
+    verdicts |= _of_draws(score, member, seed)
     coins = generator(seed, "coins").random(len(score)) < 0.5
-    found |= {name: bound > 0 for name, bound in one_run_bounds(score, coins, seed=seed).items()}
+    verdicts |= {name: bound > 0 for name, bound in one_run_bounds(score, coins, seed=seed).items()}
     if scores.decision is None:
-        return found
-    told = stats.decisions(scores.decision, member)
-    counts = (told.tp, told.fn, told.fp, told.tn)
-    found |= {
-        "precision of decisions": (told.precision.low or 0.0) > told.members / told.n,
-        "accuracy of decisions": (told.accuracy.low or 0.0) > max(told.members / told.n, 1 - told.members / told.n),
+        return verdicts
+    rates = stats.decisions(scores.decision, member)
+    counts, share = (rates.tp, rates.fn, rates.fp, rates.tn), rates.members / rates.n
+    verdicts |= {
+        "precision of decisions": (rates.precision.low or 0.0) > share,
+        "accuracy of decisions": (rates.accuracy.low or 0.0) > max(share, 1 - share),
         "PPV of decisions": any(each.low > each.prior for each in stats.ppv(*counts)),
         "epsilon of decisions": stats.epsilon_from_rates(*counts, delta=DELTA) > 0,
     }
-    return found
+    return verdicts
 
 
 def _of_draws(score: NDArray[np.float64], member: Bools, seed: int) -> dict[str, bool]:
     """Say of the statistics that need independent scores whether they report a leak."""
     ins, outs = score[member], score[~member]
-    found = {f"TPR at {100 * f:g} % FPR": stats.tpr_at_fpr(ins, outs, f).low > f for f in RATES}
+    verdicts = {f"TPR at {100 * f:g} % FPR": stats.tpr_at_fpr(ins, outs, f).low > f for f in RATES}
     zero = stats.tpr_at_zero_fp(ins, outs)
-    found["TPR at 0 false positives"] = zero.low > zero.fpr_high
-    found["any claim of a verdict, one attack"] = stats.claims(ins, outs).any
-    found |= {name: bound > 0 for name, bound in certified_bounds(score, member, seed=seed).items()}
-    found["PPV at the point of the largest bound"] = _ppv_above_prior(ins, outs)
-    return found
+    verdicts["TPR at 0 false positives"] = zero.low > zero.fpr_high
+    verdicts["any claim of a verdict, one attack"] = stats.claims(ins, outs).any
+    verdicts |= {name: bound > 0 for name, bound in certified_bounds(score, member, seed=seed).items()}
+    verdicts["PPV at the point of the largest bound"] = _ppv_above_prior(ins, outs)
+    return verdicts
 
 
 def certified_bounds(score: NDArray[np.float64], member: Bools, *, seed: int) -> dict[str, float]:
@@ -156,23 +156,23 @@ def reports_of_peers(scores: Scores, member: Bools, *, seed: int) -> dict[str, b
     score = scores.score
     ins, outs = score[member], score[~member]
     curve = stats.roc(ins, outs)
-    found = {
+    verdicts = {
         "AUC > 1/2, no interval": stats.auc(ins, outs) > 0.5,
         "largest TPR - FPR over all thresholds > 0": bool((curve.tpr - curve.fpr).max() > 0),
     }
     for rate in (0.01, 0.001):
         best = float(curve.tpr[curve.fpr <= rate].max())
-        found[f"TPR at {100 * rate:g} % FPR above it, no interval"] = best > rate
+        verdicts[f"TPR at {100 * rate:g} % FPR above it, no interval"] = best > rate
     best = int(np.argmax(curve.tpr - curve.fpr))
     counts = int(curve.tp[best]), int(curve.n_out - curve.fp[best])
     low = stats.clopper_pearson(sum(counts), curve.n_in + curve.n_out)[0]
-    found["accuracy at the best threshold, exact interval"] = low > max(curve.n_in, curve.n_out) / (
+    verdicts["accuracy at the best threshold, exact interval"] = low > max(curve.n_in, curve.n_out) / (
         curve.n_in + curve.n_out
     )
-    found["epsilon at the best threshold, exact bounds"] = bool((_bounds(curve) > 0).any())
+    verdicts["epsilon at the best threshold, exact bounds"] = bool((_bounds(curve) > 0).any())
     coins = generator(seed, "coins").random(len(score)) < 0.5
-    found["epsilon of one run, best numbers of guesses"] = _one_run_by_search(score, coins, child_seed(seed, "ties"))
-    return found
+    verdicts["epsilon of one run, best numbers of guesses"] = _one_run_by_search(score, coins, child_seed(seed, "ties"))
+    return verdicts
 
 
 def most_allowed(trials: int, cells: int, *, level: float = 0.05, error: float = 0.001) -> int:
@@ -228,7 +228,7 @@ def _one_run_by_search(score: NDArray[np.float64], coins: Bools, seed: int) -> b
     k = np.arange(0, m // 2 + 1, round(m**0.5))
     right_out = np.append(0, np.cumsum(~rising))[k]  # (k,) right among the k lowest, called "out"
     right_in = np.append(0, np.cumsum(rising[::-1]))[k]
-    made, right = k[:, None] + k, right_in[:, None] + right_out
+    guesses, right = k[:, None] + k, right_in[:, None] + right_out
     # the bound at delta = 0 lies above 0 where so many right guesses are unlikely for a fair coin
-    made, right = made[made > 0], right[made > 0]
-    return bool(np.any(binom.sf(right - 1, made, 0.5) < 0.05))
+    guesses, right = guesses[guesses > 0], right[guesses > 0]
+    return bool(np.any(binom.sf(right - 1, guesses, 0.5) < 0.05))

@@ -36,12 +36,12 @@ def changing(
     sides = np.concatenate([np.flatnonzero(member), np.flatnonzero(~member)])
     answers = np.concatenate([evidence.target[sides], population.target])
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,)))
-    at, asked = generator.uniform(0.2, 0.5) * len(answers), 0
+    at, count = generator.uniform(0.2, 0.5) * len(answers), 0
 
     def ask(records: NDArray[Any]) -> NDArray[np.float64]:
-        nonlocal asked
-        place = asked + np.arange(len(records))
-        asked += len(records)
+        nonlocal count
+        place = count + np.arange(len(records))
+        count += len(records)
         sure = 3 - 2 * place / len(answers) if drift else np.where(place < at, 3.0, 1.0)
         powers = answers[records[:, 0]] ** sure[:, None]
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -31,18 +31,20 @@ def check_attack(attack: Attack) -> None:
         there is none.
     """
     overlapping = "overlapping" in attack.needs
-    told = worlds.memoriser(overlapping=overlapping)
-    before = [array.copy() for array in (told.evidence.target, told.evidence.shadows, told.evidence.inside)]
-    scores = _run(attack, told)
-    after = [told.evidence.target, told.evidence.shadows, told.evidence.inside]
+    world = worlds.memoriser(overlapping=overlapping)
+    before = [array.copy() for array in (world.evidence.target, world.evidence.shadows, world.evidence.inside)]
+    scores = _run(attack, world)
+    after = [world.evidence.target, world.evidence.shadows, world.evidence.inside]
     _require(
         all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)), f"{attack.name} changed the evidence"
     )
-    again = _run(attack, told)
+    again = _run(attack, world)
     _require(np.array_equal(scores.score, again.score), f"{attack.name} gives other scores under the same seed")
-    _require(np.array_equal(attack.score(told.evidence), scores.score), f"{attack.name}.score is not the score of .run")
-    _same_in_any_order(attack, told, scores)
-    area = auc(scores.score[told.member], scores.score[~told.member])
+    _require(
+        np.array_equal(attack.score(world.evidence), scores.score), f"{attack.name}.score is not the score of .run"
+    )
+    _same_in_any_order(attack, world, scores)
+    area = auc(scores.score[world.member], scores.score[~world.member])
     _require(
         area > 0.7,
         f"{attack.name} has area {area:.3f} on a model that memorises; members must score higher (0.7 asked)",

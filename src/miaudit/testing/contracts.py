@@ -37,7 +37,7 @@ def check_recipe(recipe: Recipe, X: Any = None, y: NDArray[np.int64] | None = No
     _require(isinstance(name, str) and bool(name), f"a recipe's name must be a text, got {name!r}")
     X, y = _easy() if X is None or y is None else (X, y)
     X_before, y_before = copy.deepcopy(X), y.copy()
-    told = json.dumps(recipe.describe(), sort_keys=True, allow_nan=False)
+    description = json.dumps(recipe.describe(), sort_keys=True, allow_nan=False)
     generators = (random.getstate(), _state())
     answers = np.asarray(recipe.fit(X, y, classes=3, seed=7).predict_proba(X))
     _require((random.getstate(), _state()) == generators, f"{name} draws from a global random generator, or seeds it")
@@ -53,7 +53,8 @@ def check_recipe(recipe: Recipe, X: Any = None, y: NDArray[np.int64] | None = No
     _probabilities(unseen, 1, 3, f"{name}, of a class it never saw and one record,")
     after = json.dumps(recipe.describe(), sort_keys=True, allow_nan=False)
     _require(
-        told == after, f"{name} describes itself otherwise after training, so that its rows would not be found again"
+        description == after,
+        f"{name} describes itself otherwise after training, so that its rows would not be found again",
     )
     if isinstance(recipe, GroupRecipe):
         everyone, most = np.arange(len(y)), np.arange(len(y))[: -len(y) // 4]

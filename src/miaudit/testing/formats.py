@@ -44,24 +44,24 @@ def check_format(form: Format, wire: Wire, X: NDArray[Any], reply: bytes, answer
     _require(np.array_equal(X, before), "encode changes the records")
     choices = {field.name for field in fields(Wire)} - {"format"}
     _require(set(form.takes) <= choices, f"takes names {sorted(set(form.takes) - choices)}, which no wire has")
-    read = np.asarray(form.decode(wire, reply, n, None))
+    values = np.asarray(form.decode(wire, reply, n, None))
     _require(
-        read.shape == np.shape(answers), f"decode gives answers of shape {read.shape}; {np.shape(answers)} is right"
+        values.shape == np.shape(answers), f"decode gives answers of shape {values.shape}; {np.shape(answers)} is right"
     )
-    same = np.allclose(read, answers) if read.dtype.kind == "f" else np.array_equal(read, answers)
+    same = np.allclose(values, answers) if values.dtype.kind == "f" else np.array_equal(values, answers)
     _require(bool(same), "decode gives other answers than the reply holds")
-    for content, asked in ((reply, n + 1), (reply, n - 1), (b"", n), (b"\xff{[", n)):
+    for content, count in ((reply, n + 1), (reply, n - 1), (b"", n), (b"\xff{[", n)):
         try:
-            form.decode(wire, content, asked, None)
+            form.decode(wire, content, count, None)
         except TargetError:
             continue
         except Exception as error:
             _require(
                 content is not reply,
-                f"decode must raise a TargetError for a reply to {n} records of {asked}: {error!r}",
+                f"decode must raise a TargetError for a reply to {n} records of {count}: {error!r}",
             )
             continue
-        raise AssertionError(f"decode takes {content[:20]!r} for the answers to {asked} records")
+        raise AssertionError(f"decode takes {content[:20]!r} for the answers to {count} records")
 
 
 def _require(holds: bool, sentence: str) -> None:

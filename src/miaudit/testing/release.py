@@ -62,7 +62,7 @@ def assert_no_leak(
     from miaudit.gate import Policy
     from miaudit.report.decision import text
 
-    asked = policy if isinstance(policy, Policy) else Policy.load(policy)
+    limits = policy if isinstance(policy, Policy) else Policy.load(policy)
     if population is None:
         X, y = nonmembers
         order = generator(seed, "population of a test").permutation(len(y))
@@ -76,7 +76,7 @@ def assert_no_leak(
         seed=seed,
         **{"jobs": 0, **options},
     )
-    decision = asked.check(result)
+    decision = limits.check(result)
     if decision.outcome != "pass":
         raise AssertionError(text(decision))
     return decision

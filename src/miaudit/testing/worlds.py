@@ -35,10 +35,10 @@ class World(NamedTuple):
 
 def constant(*, n: int = 400, classes: int = 5, shadows: int = 6, seed: int = 0, overlapping: bool = False) -> World:
     """Every model says the same about everybody: every attack has an area of exactly 1/2."""
-    said = np.arange(1, classes + 1) / (classes * (classes + 1) / 2)
+    probabilities = np.arange(1, classes + 1) / (classes * (classes + 1) / 2)
 
     def answer(labels: Ints, inside: Bools, generator: np.random.Generator) -> NDArray[np.float64]:
-        return np.tile(said, (len(labels), 1))
+        return np.tile(probabilities, (len(labels), 1))
 
     return _world(answer, n, classes, shadows, seed, overlapping)
 
@@ -51,9 +51,9 @@ def memoriser(*, n: int = 400, classes: int = 5, shadows: int = 6, seed: int = 0
 
     def answer(labels: Ints, inside: Bools, generator: np.random.Generator) -> NDArray[np.float64]:
         other = (labels + generator.integers(1, classes, len(labels))) % classes
-        said = np.where(inside | (generator.random(len(labels)) < 0.5), labels, other)
+        votes = np.where(inside | (generator.random(len(labels)) < 0.5), labels, other)
         top = np.where(inside, 0.999, generator.uniform(0.5, 0.95, len(labels)))
-        return _one_class(said, top, classes)
+        return _one_class(votes, top, classes)
 
     return _world(answer, n, classes, shadows, seed, overlapping)
 
@@ -191,10 +191,10 @@ def bystander(
 
         trees = ExtraTreesClassifier(10, random_state=int(generator.integers(2**31))).fit(x, y)
 
-        def answers(asked: NDArray[np.float64]) -> NDArray[np.float64]:
-            said = np.zeros((len(asked), classes))
-            said[:, trees.classes_] = trees.predict_proba(asked)
-            return said
+        def answers(points: NDArray[np.float64]) -> NDArray[np.float64]:
+            rows = np.zeros((len(points), classes))
+            rows[:, trees.classes_] = trees.predict_proba(points)
+            return rows
 
         return answers
 
@@ -208,12 +208,12 @@ def bystander(
     target = model(x[member], y[member]) if leaking else model(away_x, away)
     population_x = drawn(far)
     if overlapping:
-        inside, asked, all_labels = generator.random((shadows, 2 * half)) < 0.5, None, y
+        inside, records, all_labels = generator.random((shadows, 2 * half)) < 0.5, None, y
         models = [model(x[row], y[row]) for row in inside]
         rows = [each(x) for each in models]
     else:
         inside = np.tile(np.arange(2 * half) < half, (shadows, 1))
-        asked = 2 * half + np.arange(shadows * 2 * half).reshape(shadows, -1)
+        records = 2 * half + np.arange(shadows * 2 * half).reshape(shadows, -1)
         own_y = [labels_of(2 * half) for _ in range(shadows)]
         own_x = [drawn(each) for each in own_y]
         models = [model(xs[:half], ys[:half]) for xs, ys in zip(own_x, own_y, strict=True)]
@@ -224,14 +224,14 @@ def bystander(
         target(population_x), far, shadows=np.stack([each(population_x) for each in models]), features=population_x
     )
     said, answers = target(x), np.stack(rows)
-    row_labels = np.broadcast_to(y, inside.shape) if asked is None else all_labels[asked]
+    row_labels = np.broadcast_to(y, inside.shape) if records is None else all_labels[records]
     probes = _probes(said, answers, y, row_labels)
     if overlapping:
         theirs = [labels_of(half) for _ in range(8)]
         apart = [model(drawn(each), each) for each in theirs]
     evidence = Evidence(
         *(said, answers, inside, all_labels),
-        asked=asked,
+        asked=records,
         population=population,
         features=x,
         probes=probes,
@@ -287,12 +287,12 @@ def people(
     target = answer(of, labels, member)
     if overlapping:
         inside = (generator.random((shadows, 2 * half)) < 0.5)[:, of]
-        asked, all_people, all_labels = None, of, labels
+        numbers, all_people, all_labels = None, of, labels
         rows = np.stack([answer(of, labels, each) for each in inside])
     else:
         far, theirs = crowd()  # one crowd of other people, whom every shadow divides anew
         inside = np.stack([generator.permutation(2 * half) < half for _ in range(shadows)])[:, far]
-        asked = np.tile(len(labels) + np.arange(len(far)), (shadows, 1))
+        numbers = np.tile(len(labels) + np.arange(len(far)), (shadows, 1))
         all_people, all_labels = np.concatenate([of, 2 * half + far]), np.concatenate([labels, theirs])
         rows = np.stack([answer(far, theirs, each) for each in inside])
     outside, their_labels = crowd()
@@ -302,10 +302,10 @@ def people(
         shadows=np.stack([answer(outside, their_labels, nowhere) for _ in range(shadows)]),
         features=mixed(outside, 3, (1 + correlation) / 2) + their_labels[:, None] * [1.0, 0.0, 0.0],
     )
-    probes = _probes(target, rows, labels, all_labels if asked is None else all_labels[asked])
+    probes = _probes(target, rows, labels, all_labels if numbers is None else all_labels[numbers])
     evidence = Evidence(
         *(target, rows, inside, all_labels),
-        asked=asked,
+        asked=numbers,
         population=population,
         features=mixed(of, 3, (1 + correlation) / 2) + labels[:, None] * [1.0, 0.0, 0.0],
         probes=probes,
@@ -357,10 +357,10 @@ def signal(
     return World(evidence, member)
 
 
-def _one_class(said: Ints, top: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
+def _one_class(votes: Ints, top: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
     """(n, classes): ``top`` at the class said, the rest shared equally."""
     out = np.repeat((1.0 - top)[:, None] / (classes - 1), classes, axis=1)
-    out[np.arange(len(said)), said] = top
+    out[np.arange(len(votes)), votes] = top
     return out
 
 
@@ -382,10 +382,10 @@ def _world(
     member = generator.random(2 * half) < 0.5 if coins else order < round(members * 2 * half)
     target = answer(labels, member, generator)
     if overlapping:
-        asked, all_labels = None, labels
+        records, all_labels = None, labels
         inside = generator.random((shadows, 2 * half)) < 0.5
     else:
-        asked = len(labels) + np.arange(shadows * 2 * half).reshape(shadows, -1)
+        records = len(labels) + np.arange(shadows * 2 * half).reshape(shadows, -1)
         all_labels = np.tile(labels, shadows + 1)
         inside = generator.random((shadows, 2 * half)) < 0.5 if coins else np.tile(member, (shadows, 1))
     rows = np.stack([answer(labels, row, generator) for row in inside])
@@ -397,13 +397,13 @@ def _world(
         features=_features(labels, generator),
     )
     features = _features(labels, generator)
-    probes = _probes(target, rows, labels, all_labels if asked is None else all_labels[asked])
+    probes = _probes(target, rows, labels, all_labels if records is None else all_labels[records])
     evidence = Evidence(
         target,
         rows,
         inside,
         all_labels,
-        asked=asked,
+        asked=records,
         population=population,
         features=features,
         probes=probes,

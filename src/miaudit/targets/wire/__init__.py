@@ -158,7 +158,7 @@ class Wire:
 
 @functools.lru_cache
 def _declared(name: str) -> tuple[Format, Plugin]:
-    declared = plugin("wire", name, known=tuple(FORMATS))
+    declared = plugin("wire", name, choices=tuple(FORMATS))
     form = declared.load()
     if not isinstance(form, Format):
         raise declared.problem(f"is a {type(form).__name__}, and must be a miaudit.targets.wire.Format")

@@ -146,9 +146,9 @@ def decode_sagemaker(
 
 
 def _number(text: str) -> int | float | str:
-    for form, read in ((_WHOLE, int), (_FLOAT, float)):
+    for form, convert in ((_WHOLE, int), (_FLOAT, float)):
         if form.fullmatch(text.strip()):
-            return read(text)
+            return convert(text)
     return text
 
 

@@ -393,20 +393,22 @@ def _of_lists(labels: Sequence[Any], scores: Sequence[Any], names: Sequence[str]
 
 
 def _by_name(pairs: Sequence[tuple[str, Any]], names: Sequence[str] | None) -> list[Any]:
-    given = [name for name, _ in pairs]
+    names_there = [name for name, _ in pairs]
     if names is None:
-        raise TargetError(f"the target names its classes ({excerpt(str(given[:5]))}); give the classes' names in order")
-    if len(set(given)) < len(given):
-        raise TargetError(f"the target names a class twice in one answer: {excerpt(str(sorted(given)[:5]))}")
+        raise TargetError(
+            f"the target names its classes ({excerpt(str(names_there[:5]))}); give the classes' names in order"
+        )
+    if len(set(names_there)) < len(names_there):
+        raise TargetError(f"the target names a class twice in one answer: {excerpt(str(sorted(names_there)[:5]))}")
     number = {str(name): i for i, name in enumerate(names)}
-    if not all(name in number for name in given):
+    if not all(name in number for name in names_there):
         number = {str(i): i for i in range(len(names))}
-    if not all(name in number for name in given):
+    if not all(name in number for name in names_there):
         number = {f"LABEL_{i}": i for i in range(len(names))}  # of transformers' models whose classes have no names
-    unknown = [name for name in given if name not in number]
+    unknown = [name for name in names_there if name not in number]
     if unknown:
         by_name = {str(name) for name in names}
-        unknown = [name for name in given if name not in by_name]
+        unknown = [name for name in names_there if name not in by_name]
         raise TargetError(
             f"the target answers classes the data does not have: {[name[:40] for name in unknown[:5]]}; the data's are "
             f"{list(names[:10])}"

@@ -115,10 +115,10 @@ def decode(
     TargetError
         If there is nothing at that path, or it does not hold one answer per record.
     """
-    found = _at(from_bytes(content), [step for step in answer.split(".") if step], answer)
-    if n == 1 and not (isinstance(found, list) and len(found) == 1):
-        found = [found]  # the one answer itself
-    return answers_of(found, n, output=output, names=names)
+    value = _at(from_bytes(content), [step for step in answer.split(".") if step], answer)
+    if n == 1 and not (isinstance(value, list) and len(value) == 1):
+        value = [value]  # the one answer itself
+    return answers_of(value, n, output=output, names=names)
 
 
 def _at(value: Any, steps: Sequence[str], whole: str) -> Any:

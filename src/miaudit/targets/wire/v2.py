@@ -144,15 +144,15 @@ def decode(content: bytes, n: int, *, output: str | None = None, names: Sequence
     outputs = answer.get("outputs") if isinstance(answer, dict) else None
     if not isinstance(outputs, list) or not all(isinstance(item, dict) for item in outputs):
         raise TargetError(f"the target's answer is no V2 inference response: {said_error(answer)}")
-    found = [item for item in outputs if output is None or item.get("name") == output]
-    if len(found) != 1:
+    tensors = [item for item in outputs if output is None or item.get("name") == output]
+    if len(tensors) != 1:
         there = [item.get("name") for item in outputs]
         raise TargetError(
             f"the target answers the outputs {there}; "
             + (f"{output!r} is not among them: " if output is not None else "")
             + "set output to the one with the probabilities"
         )
-    return _tensor(found[0], n)
+    return _tensor(tensors[0], n)
 
 
 def _tensor(item: dict[str, Any], n: int) -> Answers:
@@ -164,8 +164,8 @@ def _tensor(item: dict[str, Any], n: int) -> Answers:
         there = "no list" if flat is None else f"{len(flat)} values"
         raise TargetError(f"the target's output {item.get('name')!r} has shape {shape} but holds {there}")
     if not shape or shape[0] != n:
-        answered = shape[0] if shape else "no"
-        raise TargetError(f"the target was asked about {n} records and answered {answered}; it must answer all")
+        count = shape[0] if shape else "no"
+        raise TargetError(f"the target was asked about {n} records and answered {count}; it must answer all")
     if datatype == "BYTES":
         if math.prod(shape[1:]) != 1 or not all(isinstance(value, str) for value in flat):
             raise TargetError(f"the target answers texts of shape {shape}; expected one label per record")
