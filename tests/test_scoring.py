@@ -47,7 +47,12 @@ def test_a_whole_audit_from_a_file_alone(leaky, tmp_path):
     file = stored(tmp_path / "bank.npz", **leaky, ids=[f"c{i}" for i in range(400)], slice_sex=["f", "m"] * 200)
     done = command(file, "--out", tmp_path / "audit", "--json")
     assert done.exit_code == 0, done.output
-    assert {path.name for path in (tmp_path / "audit").iterdir()} == {"result.json", "records.csv", "report.html"}
+    assert {path.name for path in (tmp_path / "audit").iterdir()} == {
+        "result.json",
+        "records.csv",
+        "report.html",
+        "seal.json",
+    }
     result = Result.load(tmp_path / "audit")
     assert json.loads(done.stdout) == json.loads(result.to_json())
     assert result.verdict.startswith("Membership leaks. The attack '")

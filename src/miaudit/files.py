@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import lzma
 import math
@@ -24,6 +25,8 @@ UNREADABLE = (
     *(lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 """What reading an archive of arrays raises where the file is damaged, encrypted, or no such archive."""
+PRIVATE = 0o600
+"""Mode of files that only their owner may read and write."""
 
 
 def read_json(path: Path) -> Any:
@@ -77,7 +80,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files into a folder, made if missing: all of them or, on an error, none.
 
     Every file is written and synced under a temporary name before the first one takes its place; then the folder is
-    synced.
+    synced. Only their owner may read them: most hold answers about people, or say who is a member.
 
     Raises
     ------
@@ -87,11 +90,11 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     staged: dict[Path, Path] = {}
     with explained(folder):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             for name, content in files.items():
                 temporary = folder / f"{name}.{uuid4().hex[:8]}.tmp"
                 staged[temporary] = folder / name
-                with temporary.open("xb") as file:
+                with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -106,6 +109,19 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, which nobody but their owner may enter; one that there is stays."""
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 (hex) of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

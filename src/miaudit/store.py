@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import StoreError
-from miaudit.files import explained, read_json, write_atomically
+from miaudit.files import PRIVATE, explained, private_folder, read_json, write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -70,7 +70,7 @@ class Store:
         self.folder = Path(folder)
         self.damaged: list[str] = []
         with explained(self.folder):
-            (self.folder / "rows").mkdir(parents=True, exist_ok=True)
+            private_folder(self.folder / "rows")
         self._check_version()
 
     def _check_version(self) -> None:
@@ -144,7 +144,7 @@ class Store:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise StoreError(f"{path} is a link or no file, and the journal is a file of its own; remove it")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        with explained(self.folder), os.fdopen(os.open(path, flags, 0o644), "a", encoding="utf-8") as file:
+        with explained(self.folder), os.fdopen(os.open(path, flags, PRIVATE), "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def part(self, key: str, name: str, start: int, end: int) -> NDArray[Any]:

@@ -29,6 +29,7 @@ from miaudit.errors import PlanError
 from miaudit.plan import PLANS, Plan
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
+from miaudit.result.seal import seal
 from miaudit.shadows.guard import no_exits
 from miaudit.store import Store
 
@@ -110,8 +111,8 @@ def audit(
     seed, title
         Root of all random draws; heading of the result.
     out
-        Folder for ``result.json``, ``records.csv`` and the rows of the shadow models, which are found again by the
-        next audit there. Default: nothing is kept.
+        Folder for ``result.json``, ``records.csv``, ``seal.json`` and the rows of the shadow models, which are found again by
+        the next audit there. Default: nothing is kept.
     data
         With a plan: the folder of the named data sets; default: the environment's MIAUDIT_DATA.
     retrain
@@ -161,6 +162,8 @@ def audit(
         result = conclude(measured)
         if keep:
             result.save(folder)
+    if kept:
+        seal(folder)  # when the target has closed its files
     return result
 
 

@@ -16,9 +16,11 @@ from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetF
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
+from miaudit.documents import plain
 from miaudit.evidence import Bools, Population
 from miaudit.findings import OPERATING, Operating, UnitName
 from miaudit.result import Result
+from miaudit.result.seal import seal
 from miaudit.seeds import child_seed
 from miaudit.shadows.pool import ShadowEvidence
 
@@ -50,7 +52,7 @@ def score(
     attacks
         As of `miaudit.audit`.
     out
-        Folder to write ``result.json`` and ``records.csv`` to; none: nothing is written.
+        Folder to write ``result.json``, ``records.csv`` and ``seal.json`` to; none: nothing is written.
 
     Returns
     -------
@@ -66,9 +68,11 @@ def score(
     """
     clock = Clock()
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
-    options = {"threshold": operating.threshold, "delta": operating.delta, "unit": unit}
-    hashes, plan = {"outputs": stored.sha256 or None}, {"call": "miaudit score", **options}
+    options: dict[str, Any] = {"threshold": operating.threshold, "delta": operating.delta, "unit": unit}
     chosen = None if attacks is None else chosen_attacks(attacks)
+    options["attacks"] = None if chosen is None else [{"name": each.name, **each.options} for each in chosen]
+    hashes = {"outputs": stored.sha256 or None}
+    plan = dict(plain({"call": "miaudit score", **options}, "options"))
     parts = {"seeds": {"root": seed}, "hashes": hashes, "plan": plan}
     measured = replace(
         _measured(stored, seed, Origin(clock, parts, things=chosen or ())),
@@ -80,6 +84,7 @@ def score(
     result = conclude(measured)
     if out is not None:
         result.save(out)
+        seal(out)
     return result
 
 

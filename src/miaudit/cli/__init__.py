@@ -12,6 +12,7 @@ import click
 from miaudit import __version__
 from miaudit.cli.canaries import canaries
 from miaudit.cli.ending import Commands
+from miaudit.cli.evidence import clean, verify
 from miaudit.cli.gate import diff, gate, show
 from miaudit.cli.options import (
     console,
@@ -140,7 +141,6 @@ def _proposed(files: dict[str, Any], out: Path | None, permissions: Permissions)
             f"{path} holds another plan than the one proposed: run it with miaudit run, remove it, or name another folder "
             "with --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.encode())
     return path, text
 
@@ -164,7 +164,14 @@ def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> Resul
     with telling(console(stderr=True)) as tell:
         result = audit(plan, out=out, tell=tell, **options)
     _render(result, out, form)
+    _show_seal(out)
     return result
+
+
+def _show_seal(folder: Path) -> None:
+    from miaudit.result.seal import Seal
+
+    echo(f"seal: {Seal.load(folder).value} (keep it elsewhere: miaudit verify {folder} --seal ...)", err=True)
 
 
 def _render(result: Result, folder: Path, form: str | None) -> None:
@@ -255,6 +262,7 @@ def score(
     chosen = attacks or None
     result = scored(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=chosen, out=folder)
     _render(result, folder, form)
+    _show_seal(folder)
 
 
 @main.command("synthesize")
@@ -302,11 +310,17 @@ def synthesize_command(
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @form_options
-def report(folder: Path, form: str | None) -> None:
+@click.option("--share", is_flag=True, help="Write FOLDER/share instead: no record, no small slice, no path of yours.")
+def report(folder: Path, form: str | None, share: bool) -> None:
     """Render the report again from FOLDER/result.json."""
     from miaudit.result import Result
 
     result = Result.load(folder)
+    if share:
+        from miaudit.report.share import shared
+
+        result, folder = shared(result), folder / "share"
+        result.save(folder)
     _render(result, folder, form)
 
 
@@ -374,3 +388,5 @@ def data() -> None:
 main.add_command(canaries)
 main.add_command(gate)
 main.add_command(diff)
+main.add_command(verify)
+main.add_command(clean)

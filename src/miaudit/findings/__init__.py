@@ -4,6 +4,7 @@ from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import OPERATING, Operating, Run, balanced, run_attack, skipped
+from miaudit.findings.recount import recount, uncountable
 from miaudit.findings.unit import Unit, UnitName, accuracies, question, unit_of
 from miaudit.findings.verdict import verdict_of
 
@@ -25,8 +26,10 @@ __all__ = [
     "null_control",
     "power",
     "question",
+    "recount",
     "run_attack",
     "skipped",
+    "uncountable",
     "unit_of",
     "verdict_of",
 ]

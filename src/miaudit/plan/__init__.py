@@ -465,6 +465,17 @@ class Plan(Section):
         return cls._checked(content, {"folder": path.resolve().parent})
 
     @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Plan:
+        """Return the plan that a result was made by, from its provenance, which holds every default, too.
+
+        Raises
+        ------
+        PlanError
+            As `Plan.of` does.
+        """
+        return cls.of(_without_defaults(cls, document))
+
+    @classmethod
     def _checked(cls, content: Mapping[str, Any], context: dict[str, Any] | None) -> Plan:
         if problems := list(odd_values(content)):
             raise PlanError(problems)
@@ -481,6 +492,22 @@ class Plan(Section):
     def schema_text(cls) -> str:
         """Return the JSON schema of plans."""
         return json.dumps(cls.model_json_schema(), indent=2) + "\n"
+
+
+def _without_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a section that are not its defaults, and likewise of those within it."""
+    kept: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        key, default = field.alias or name, field.get_default(call_default_factory=True)
+        value, own = values.get(key, default), field.annotation
+        if isinstance(value, Mapping) and isinstance(own, type) and issubclass(own, BaseModel):
+            value = _without_defaults(own, value)
+            default = {}
+        if value != default:
+            kept[key] = value
+    return kept | {
+        key: value for key, value in values.items() if key not in {f.alias or n for n, f in kind.model_fields.items()}
+    }
 
 
 PLANS = (Plan, Mapping, str, PathLike)

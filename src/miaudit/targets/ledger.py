@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import BudgetError, PlanError, StoreError, TimeLimitError
+from miaudit.files import PRIVATE, private_folder
 from miaudit.targets.deadline import GO_ON
 
 RECORD = 24
@@ -145,8 +146,11 @@ class Ledger:
 
     def _open(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             _refuse_links(folder)
+            os.close(
+                os.open(folder / "answers.sqlite", os.O_RDWR | os.O_CREAT, PRIVATE)
+            )  # SQLite gives its others this mode
             self._base = sqlite3.connect(folder / "answers.sqlite", check_same_thread=False, timeout=1.0)
             self._closing = weakref.finalize(self, self._base.close)
             self._base.execute("PRAGMA locking_mode = EXCLUSIVE")  # held until the process ends, however it ends
@@ -162,7 +166,7 @@ class Ledger:
                 _check_row(record, answer)
             self.spent, self._number = _read_log(folder / "queries.jsonl")
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-            self._log = os.open(folder / "queries.jsonl", flags, 0o644)
+            self._log = os.open(folder / "queries.jsonl", flags, PRIVATE)
             _end_line(self._log)
         except sqlite3.OperationalError as error:
             self.close()

@@ -1,0 +1,81 @@
+"""`miaudit verify` and `miaudit clean`: whether a folder holds what was measured, and what of it goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from miaudit.cli.options import echo, echo_json, permissions_options
+
+if TYPE_CHECKING:
+    from miaudit.plan.permissions import Permissions
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--seal", metavar="HEX", help="The seal that the run printed: it also finds a forgery that agrees with itself."
+)
+@click.option(
+    "--outputs", type=click.Path(dir_okay=False, path_type=Path), help="The file, where miaudit score audited one."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was compared as JSON.")
+@permissions_options
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    folder: Path,
+    seal: str | None,
+    outputs: Path | None,
+    data: Path | None,
+    as_json: bool,
+    permissions: Permissions,
+) -> None:
+    """See whether the audit in FOLDER is as it was made; exit 2 where it is not.
+
+    Compares the hashes in seal.json, counts figures again from records.csv, and runs all attacks again on the stored answers,
+    where the plan's records are at hand. Nothing is written, trained or sent.
+    """
+    from dataclasses import asdict
+
+    from miaudit.auditing.verification import verify as verified
+
+    done = verified(folder, seal=seal, outputs=outputs, data=data, permissions=permissions)
+    if as_json:
+        echo_json(json.dumps(asdict(done), indent=2) + "\n")
+    else:
+        echo(f"Verify     {'not as it was made' if done.problems else 'no change found'}: {folder}")
+        for name, texts in (("differs", done.problems), ("compared", done.compared), ("note", done.remarks)):
+            for text in texts:
+                echo(f"{name:<10} {text}")
+        echo(f"{'seal':<10} {done.seal or 'none'}")
+    ctx.exit(2 if done.problems else 0)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--yes", is_flag=True, help="Remove without asking.")
+def clean(folder: Path, yes: bool) -> None:
+    """Remove from the audit in FOLDER what holds records' ids, memberships or answers; result.json and the seal stay.
+
+    The page is written again without single records. Without the rows the audit cannot be run again from the store, nor
+    verified but for the hash of its result.
+    """
+    from miaudit.report import write
+    from miaudit.result import Result
+    from miaudit.result.cleaning import clean as cleaned
+    from miaudit.result.cleaning import personal_files
+
+    result = Result.load(folder)
+    files = personal_files(folder)
+    for name in files:
+        echo(f"remove     {name}", err=True)
+    if not yes and files:
+        click.confirm(f"Remove these {len(files)} files and folders from {folder}?", abort=True, err=True)
+    cleaned(folder)
+    page = write(result.model_copy(update={"records": type(result.records)()}), folder)
+    echo(f"removed {len(files)} files and folders; {page} shows no single record")

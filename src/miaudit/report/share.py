@@ -1,0 +1,64 @@
+"""A result that may be handed on: figures of many records, and nothing about single ones."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from miaudit.result import AttackResult, Failure, Grouping, OperatingPoint, Records, Result
+
+T = TypeVar("T")
+LEAST = 10
+"""Records on either side below which a class or a slice is left out."""
+_REMOVED = "removed before it was shared"
+
+
+def shared(result: Result, *, least: int = LEAST) -> Result:
+    """Return a result without records, small slices, and texts that may quote data or name places of whoever ran it.
+
+    Removed are the table of records, classes and slices of fewer than ``least`` members or non-members (and one more where only
+    one is so small, as its size would be what is missing of the total), messages of models that failed, the plan, recipe and
+    address, and the digits of thresholds, which are scores of single records, beyond the second.
+    """
+    groups = [_grouping(each, least) for each in result.groups]
+    left = sum(len(each.groups) for each in result.groups) - sum(len(each.groups) for each in groups)
+    note = f"Made to be shared: without records, and without {left} classes and slices, those of fewer than {least} a side."
+    failures = [Failure(shadow=each.shadow, error=_REMOVED, traceback=None) for each in result.shadows.failures]
+    target = {"description": "a model behind an address"} if result.target.source == "given url" else {}
+    return result.model_copy(
+        update={
+            "warnings": [*result.warnings, note],
+            "target": result.target.model_copy(update=target),
+            "shadows": result.shadows.model_copy(update={"failures": failures}),
+            "groups": [each for each in groups if each.groups],
+            "attacks": [_attack(each, least) for each in result.attacks],
+            "provenance": result.provenance.model_copy(update={"plan": {}, "target": {}, "recipe": None}),
+            "records": Records(),
+        }
+    )
+
+
+def _grouping(grouping: Grouping, least: int) -> Grouping:
+    sizes = [min(each.members, each.nonmembers) for each in grouping.groups]
+    return grouping.model_copy(update={"groups": _large(grouping.groups, sizes, least)})
+
+
+def _attack(attack: AttackResult, least: int) -> AttackResult:
+    sizes = [min(each.members, each.n - each.members) for each in attack.per_class]
+    update: dict[str, Any] = {"per_class": _large(attack.per_class, sizes, least)}
+    if attack.operating_point is not None:
+        update["operating_point"] = _coarse(attack.operating_point)
+    if attack.epsilon is not None:
+        point = _coarse(attack.epsilon.operating_point)
+        update["epsilon"] = attack.epsilon.model_copy(update={"operating_point": point})
+    return attack.model_copy(update=update)
+
+
+def _large(parts: list[T], sizes: list[int], least: int) -> list[T]:
+    small = {i for i, size in enumerate(sizes) if size < least}
+    if len(small) == 1:  # whose size is the total less that of the others
+        small |= set(sorted(range(len(sizes)), key=sizes.__getitem__)[:2])
+    return [part for i, part in enumerate(parts) if i not in small]
+
+
+def _coarse(point: OperatingPoint) -> OperatingPoint:
+    return point.model_copy(update={"threshold": float(f"{point.threshold:.1e}")})
