@@ -162,7 +162,7 @@ def audit(
         result = conclude(measured)
         if keep:
             result.save(folder)
-    if kept:
+    if keep:
         seal(folder)  # when the target has closed its files
     return result
 
