@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 import miaudit
 from miaudit.errors import DataError, PlanError, SplitError
-from miaudit.report import html, text
+from miaudit.report import render, text
 
 PEOPLE, RECORDS = 40, 10  # of each audited side
 
@@ -54,7 +54,7 @@ def test_people_given_as_objects_are_counted(tmp_path):
     assert attack.person.auc.value > attack.auc.value
     again = miaudit.Result.load(tmp_path)
     assert again.attack("threshold").person == attack.person
-    page = html.render(result)
+    page = render(result)
     assert "Person by person" in page
     assert "40 people who are members and 40 who are not. The verdict reads these figures." in page
     assert "how likely an accused person is a member" in page

@@ -33,7 +33,7 @@ from miaudit.data.split import given_split
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.plan import Plan
 from miaudit.recipes import Encoded, RegressorRecipe, is_regressor
-from miaudit.report.html import render
+from miaudit.report import render
 from miaudit.signals import Residual
 from miaudit.store import Store
 from miaudit.targets.regression import RegressionTarget

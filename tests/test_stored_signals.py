@@ -15,7 +15,7 @@ from miaudit.attacks import LiRA
 from miaudit.auditing.stored import read_outputs, stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
-from miaudit.report.html import render
+from miaudit.report import render
 from miaudit.testing import worlds
 
 N, M = 120, 10

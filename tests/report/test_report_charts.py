@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miaudit.report import charts
-from miaudit.result import Interval, Roc
+from miaudit.report import charts, marks
+from miaudit.report.page import cells
+from miaudit.result import Interval, Roc, RocBand
 
 
 def box(svg):
@@ -78,9 +79,38 @@ def test_bars_count_the_figures(values):
     assert counts.tolist() == np.bincount(exact, minlength=20).tolist()
 
 
-def test_a_strip_places_the_interval_and_an_undefined_one_is_empty():
-    svg = charts.strip(Interval(value=0.75, low=0.5, high=1.0), name="a <b>")
-    assert '<line class="range" x1="65.0" y1="11" x2="125.0"' in svg
-    assert 'cx="95.0"' in svg
-    assert "a &lt;b&gt;: AUC 0.750, from 0.500 to 1.000" in svg
-    assert charts.strip(Interval(value=None, low=None, high=None, reason="x"), name="a") == ""
+def test_a_dot_places_its_interval_and_an_undefined_one_is_only_its_lines():
+    scale = marks.Scale(0.0, 1.0)
+    svg = marks.dot(0.75, 0.5, 1.0, scale=scale, label="a <b>", references=[(0.5, "half")])
+    assert '<line class="range" x1="50.00%" x2="97.00%"' in svg
+    assert 'cx="73.50%"' in svg
+    assert '<line class="half" x1="50.00%" x2="50.00%"' in svg
+    assert "a &lt;b&gt;" in svg
+    assert "circle" not in marks.dot(None, None, None, scale=scale, label="a")
+    assert cells.strip(Interval(value=None, low=None, high=None, reason="x"), name="a") == ""
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_row_keeps_the_order_of_figures_and_stays_inside(one, other):
+    scale = marks.Scale.of_areas([one])
+    low, high = scale.at(min(one, other)), scale.at(max(one, other))
+    assert 3 <= low <= high <= 97
+    assert scale.ticks[0] <= max(0.4, one)
+    assert scale.ticks[-1] == 1
+
+
+def test_every_person_is_one_cell():
+    svg = marks.people(["accused"] * 30 + ["perhaps"] * 5 + ["left"] * 65, label="30 of 100")
+    cells_of = {kind: path.count("M") for kind, path in re.findall(r'<path class="(\w+)" d="([^"]*)"', svg)}
+    assert cells_of == {"accused": 30, "perhaps": 5, "left": 65}
+
+
+def test_the_band_of_the_first_curve_is_drawn_between_its_ends():
+    band = RocBand(fpr=[0.001, 0.01, 1.0], low=[0.0, 0.1, 1.0], high=[0.5, 0.6, 1.0])
+    svg = charts.roc_chart([("a", Roc(fpr=ROC.fpr, tpr=ROC.tpr, band=band)), ("b", ROC)], log=True)
+    left, right, bottom, top = box(svg)
+    (shape,) = re.findall(r'<polygon class="band c0" points="([^"]*)"', svg)
+    drawn = np.array([[float(v) for v in pair.split(",")] for pair in shape.split()])
+    across, up = ((drawn - (left, bottom)) / (right - left, top - bottom)).T
+    assert across == pytest.approx([0, 1 / 3, 1, 1, 1 / 3, 0], abs=1e-3)
+    assert up == pytest.approx([1 + math.log10(h) / 3 for h in (0.5, 0.6, 1, 1, 0.1, 0.001)], abs=1e-3)

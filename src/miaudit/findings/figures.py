@@ -28,6 +28,7 @@ from miaudit.result import (
     PointMetrics,
     PpvAtPrior,
     Roc,
+    RocBand,
     TnrAtFnr,
     TprAtFpr,
     TprAtZeroFp,
@@ -36,6 +37,7 @@ from miaudit.seeds import child_seed, generator
 
 DELTA = 1e-5
 ROC_POINTS = 200
+BAND_POINTS = 24
 NO_GAUSSIAN = (
     "it assumes a Gaussian trade-off curve, which is known of some mechanisms and not of the records of one training; a "
     "canary audit gives it where the canaries' scores do not speak against such a curve"
@@ -171,7 +173,11 @@ def run_attack(
             else PersonFigures(
                 **_rates(persons), n=len(persons.inside) + len(persons.outside), members=len(persons.inside)
             ),
-            roc=Roc(fpr=curve.fpr[points].tolist(), tpr=curve.tpr[points].tolist()),
+            roc=Roc(
+                fpr=curve.fpr[points].tolist(),
+                tpr=curve.tpr[points].tolist(),
+                band=None if unit.dependent else _band(records),
+            ),
             power=None if leaks else power(*unit.size(member), attacks=attacks),
             missing=0 if scores.missing is None else int(scores.missing.sum()),
             basis=basis_of(draws or records, independent=draws is not None),
@@ -200,6 +206,13 @@ def _rates(of: Sides, *, reason: str | None = None) -> dict[str, Any]:
         "tpr_at_fpr": [TprAtFpr.of(stats.tpr_at_fpr(ins, outs, fpr, confidence=CONFIDENCE), **bounds) for fpr in FPRS],
         "tnr_at_fnr": [TnrAtFnr.of(stats.tnr_at_fnr(ins, outs, fnr, confidence=CONFIDENCE), **bounds) for fnr in FPRS],
     }
+
+
+def _band(of: Sides) -> RocBand:
+    """Return intervals of the TPR from the smallest rate that the non-members show, to 1, evenly on a logarithmic scale."""
+    rates = np.geomspace(1 / len(of.outside), 1.0, BAND_POINTS).clip(0.0, 1.0)
+    ends = [stats.tpr_at_fpr(of.inside, of.outside, float(fpr), confidence=CONFIDENCE) for fpr in rates]
+    return RocBand(fpr=rates.tolist(), low=[each.low for each in ends], high=[each.high for each in ends])
 
 
 def skipped(attack: Attack, *, name: str, reason: str) -> AttackResult:

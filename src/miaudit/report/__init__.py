@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miaudit.report.html import render, write
+from miaudit.report.page import render, write
 from miaudit.report.screen import printed, summary
 from miaudit.report.text import full
 

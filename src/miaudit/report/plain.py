@@ -165,6 +165,39 @@ def next_step(result: Result) -> str:
     return _power(result)
 
 
+def next_steps(result: Result) -> list[str]:
+    """Return the three things to do next, as sentences, the most urgent first."""
+    gate = "Hold the next release to a limit that you set: miaudit gate DIR --policy release."
+    first = next_step(result)
+    first = f"{first[:1].upper()}{first[1:]}."
+    match result.verdict_kind:
+        case "leak" | None:
+            gap, outputs = result.target.gap, result.target.outputs
+            over = gap is not None and gap > _OVERFITTED
+            train = (
+                f"Train with less overfitting (the gap of the accuracies is {gap:.2f}): regularise, stop earlier, use more "
+                "data; differential privacy bounds what any record can give away."
+                if over
+                else "Regularise the training, or train with differential privacy, which bounds what any record can give away."
+            )
+            less = "Look at the most exposed records below: must they be in the training data?"
+            if outputs not in ("signal", "value", "labels"):
+                less = "Answer with less than a probability for every class, and audit that: labels may still tell."
+            return [train, less, f"Audit again. {gate}"]
+        case "none detected":
+            open_ = "Read what was not tested, below: another attacker may find more."
+            return [first, open_, gate]
+        case "confounded":
+            return [first, "Until then, draw no conclusion about the model from any figure of this page.", gate]
+        case "broken":
+            return [first, "Repeat the audit; if the control fails again, report it as a fault of the audit.", gate]
+        case "inverted":
+            turned = "If the set-up is right, treat it as a leak: whoever turns the score round has it."
+            return [first, turned, f"Audit again. {gate}"]
+    shadows = 'More shadow models, and shadows.design = "overlapping", make the attacks sharper.'
+    return [first, shadows, f"Audit again. {gate}"]
+
+
 def _power(result: Result) -> str:
     quiet = next((a for a in result.attacks if a.power is not None and a.power.auc is not None), None)
     more = 'more records, more shadow models and shadows.design = "overlapping" show smaller ones'

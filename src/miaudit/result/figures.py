@@ -130,11 +130,31 @@ class TnrAtFnr(Bounded):
     reason: str | None = None
 
 
+class RocBand(Document):
+    """The interval of the TPR at each of some rates, every one at the result's confidence by itself (pointwise)."""
+
+    fpr: list[Fraction]
+    low: list[Fraction]
+    high: list[Fraction]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if not len(self.fpr) == len(self.low) == len(self.high):
+            raise ValueError(
+                f"a band has as many low and high as fpr; got {len(self.low)}, {len(self.high)} and {len(self.fpr)}"
+            )
+        return self
+
+
 class Roc(Document):
-    """Points of the ROC curve, tied scores moving together; thinned for drawing, end points kept."""
+    """Points of the ROC curve, tied scores moving together; thinned for drawing, end points kept.
+
+    ``band`` is null in older results, and where no exact bound holds.
+    """
 
     fpr: list[Fraction]
     tpr: list[Fraction]
+    band: RocBand | None = None
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:

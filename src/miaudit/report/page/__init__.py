@@ -1,0 +1,28 @@
+"""The page: one self-contained HTML file, a rendering of the result and of nothing else.
+
+It has three layers: one screen for everyone (`first`), one for the engineer (`engineer`), and all else, folded by section
+(`templates/parts`, one file a section). No request leaves the page: a content security policy forbids it, and allows the one
+script inside, which sorts, searches and unfolds. Without scripts all of it can be read. The same result gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from miaudit.files import write_files
+from miaudit.report.page.rendering import render
+from miaudit.result import Result
+
+__all__ = ["render", "write"]
+
+
+def write(result: Result, folder: str | Path) -> Path:
+    """Write the page to ``folder/report.html``, whole or not at all, and return its path.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written or the disk is full; an earlier page is then unchanged.
+    """
+    write_files(Path(folder), {"report.html": render(result).encode()})
+    return Path(folder) / "report.html"

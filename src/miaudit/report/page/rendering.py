@@ -1,0 +1,135 @@
+"""The views of all sections put into the templates."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from miaudit.report import charts, marks
+from miaudit.report.page import cells
+from miaudit.report.page.engineer import drawn_curves, engineer_of, floor_of
+from miaudit.report.page.exposed import exposed_of
+from miaudit.report.page.first import first_of
+from miaudit.report.plain import accuracies, bystanders, what_shows, who_is_named
+from miaudit.result import AttackResult, Result
+from miaudit.result.estimate import high_end, low_end, rounded
+from miaudit.visible import visible
+
+FOLD_GROUPS = 12  # more groups of one column are folded
+FOLD_CLASSES = 30  # a longer per-class table is folded under its chart
+_CHART_CLASSES = 10  # fewer classes than this are read faster from the table
+_OPEN_WARNINGS = 320  # characters up to which warnings are not folded
+
+PARTS = (
+    *("threat", "asked", "records", "target", "shadows", "attacks", "roc", "low-fpr", "worth", "classes", "groups"),
+    *("exposed", "stability", "controls", "not-tested", "reading", "provenance"),
+)
+"""Sections of the third layer, in order; each has a template of its name."""
+
+
+def render(result: Result) -> str:
+    """Return the report of a result as one HTML page, without external resources, readable without scripts."""
+    label = labels(result.attacks)
+    script = Markup((files("miaudit.report") / "templates" / "script.js").read_text(encoding="utf-8"))
+    page = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            r=result,
+            first=first_of(result),
+            engineer=engineer_of(result, label),
+            exposed=exposed_of(result),
+            warnings_open=sum(map(len, result.warnings)) <= _OPEN_WARNINGS,
+            script=script,
+            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+            parts=[name for name in PARTS if _applies(name, result)],
+            label=label,
+            **_everything(result, label),
+        )
+    )
+    return visible(page, lines=True)
+
+
+def labels(attacks: list[AttackResult]) -> Callable[[AttackResult], str]:
+    """Return what to call an attack: its title, and its name too where another attack has the same title."""
+    titles = [attack.title for attack in attacks]
+    return lambda attack: attack.title if titles.count(attack.title) == 1 else f"{attack.title} ({attack.name})"
+
+
+def _applies(part: str, result: Result) -> bool:
+    match part:
+        case "worth":
+            return bool(_worth(result))
+        case "groups":
+            return bool(result.groups)
+        case "stability":
+            return result.stability is not None
+    return True
+
+
+def _everything(result: Result, label: Callable[[AttackResult], str]) -> dict[str, Any]:
+    """Return what the third layer shows."""
+    ran = [attack for attack in result.attacks if attack.status == "ran"]
+    curves = [(label(attack), attack.roc) for attack in drawn_curves(result) if attack.roc is not None]
+    return {
+        "accuracies": accuracies(result.target),
+        "bystanders": bystanders(result),
+        "ran": ran,
+        "not_run": [attack for attack in result.attacks if attack.status != "ran"],
+        "lead": result.lead,
+        "what_shows": what_shows,
+        "who_is_named": who_is_named,
+        "by_person": result.split.unit == "person",
+        "of_people": [attack for attack in ran if attack.person is not None],
+        "curves": [name for name, _ in curves],
+        "undrawn": sum(attack.roc is not None and bool(attack.roc.fpr) for attack in ran) - len(curves),
+        "roc_log": charts.roc_chart(curves, log=True, floor=floor_of(result)) if curves else None,
+        "roc_linear": charts.roc_chart(curves, log=False) if curves else None,
+        "fprs": sorted({point.fpr for attack in ran for point in attack.tpr_at_fpr}, reverse=True),
+        "fnrs": sorted({point.fnr for attack in ran for point in attack.tnr_at_fnr}, reverse=True),
+        "by_class": sorted((attack for attack in ran if attack.per_class), key=_accuracy, reverse=True),
+        "zero_fp": any(attack.tpr_at_zero_fp is not None for attack in ran),
+        "quiet": [attack for attack in ran if attack.power is not None],
+        "worth": _worth(result),
+        "fold_groups": FOLD_GROUPS,
+        "fold_classes": FOLD_CLASSES,
+        "class_chart": _class_chart,
+        "confidence": f"{100 * (ran[0].confidence if ran else 0.95):g} %",
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("miaudit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(figure=cells.figure, facts=cells.facts, note=cells.note, span=cells.span, why=cells.why)
+    environment.globals.update(strip=cells.strip, swatch=marks.swatch)
+    environment.globals.update(low_end=low_end, high_end=high_end, rounded=rounded)
+    environment.filters.update(count=lambda n: f"{n:,}", words=cells.words, percent=cells.percent, block=cells.block)
+    return environment
+
+
+def _worth(result: Result) -> list[AttackResult]:
+    return [a for a in result.attacks if a.status == "ran" and a.operating_point is not None and a.epsilon is not None]
+
+
+def _class_chart(attack: AttackResult, key: str) -> Markup | None:
+    if len(attack.per_class) < _CHART_CLASSES:
+        return None
+    values = [row.precision for row in attack.per_class if row.precision is not None]
+    title = f"Precision per class, {attack.title}"
+    return charts.histogram(values, title=title, axis="Precision (dashed: guessing)", key=key)
+
+
+def _accuracy(attack: AttackResult) -> float:
+    return (attack.pooled.accuracy if attack.pooled else None) or 0.0
