@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from miaudit.auditing import audit as audit
+    from miaudit.auditing import forecast as forecast
     from miaudit.auditing.scoring import score as score
     from miaudit.data.dataset import Dataset as Dataset
     from miaudit.errors import MiauditError as MiauditError
@@ -26,10 +27,11 @@ _HOME = {
     "Plan": "miaudit.plan",
     "Result": "miaudit.result",
     "audit": "miaudit.auditing",
+    "forecast": "miaudit.auditing",
     "score": "miaudit.auditing.scoring",
 }
 
-__all__ = ["Dataset", "Evidence", "MiauditError", "Plan", "Result", "audit", "score"]
+__all__ = ["Dataset", "Evidence", "MiauditError", "Plan", "Result", "audit", "forecast", "score"]
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -17,23 +18,25 @@ from typing import Any
 from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
+from miaudit.auditing.cost import foresee
 from miaudit.auditing.from_model import case_of_model, signature
 from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.gathering import gather
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.proposal import proposal
 from miaudit.auditing.provenance import Clock
-from miaudit.auditing.workers import Engine, taken
+from miaudit.auditing.workers import Engine, Workers, taken
 from miaudit.documents import whole
 from miaudit.errors import PlanError
 from miaudit.plan import PLANS, Plan
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
+from miaudit.result.forecast import Forecast
 from miaudit.result.seal import seal
 from miaudit.shadows.guard import no_exits
 from miaudit.store import Store
 
-__all__ = ["Case", "Engine", "Measured", "audit", "case_of_model", "case_of_plan", "conclude", "gather"]
+__all__ = ["Case", "Engine", "Measured", "audit", "case_of_model", "case_of_plan", "conclude", "forecast", "gather"]
 
 
 Side = tuple[Any, Any] | str | PathLike[str]
@@ -141,30 +144,97 @@ def audit(
     --------
     >>> result = miaudit.audit(model, members=(X1, y1), nonmembers=(X2, y2), population=(X3, y3))  # doctest: +SKIP
     """
-    clock = Clock()
     if whole(retrain, "retrain", least=0) and out is None:
         raise PlanError(f"retrain={retrain} compares rows that lie in a folder: give out= that folder")
-    (engine, permissions), inputs = taken(options, Engine, Permissions)
     tell = tell or quiet
-    tell("loading", None)
-    sides = {"members": members, "nonmembers": nonmembers, "population": population}
-    inputs |= {name: value for name, value in {**sides, "label": label}.items() if value is not None}
-    case = _case(subject, inputs, data_folder=data, permissions=permissions, engine=engine)
-    workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
-    case = replace(case, recipe=recipe)
-    keep, ours = out is not None, isinstance(subject, PLANS)  # who gave an object closes it
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-")) if out is None else out)
-        stack.enter_context(opened(case, folder if keep else None, workers.deadline, tell, ours=ours))
-        clock.seconds["load"] = time.perf_counter() - clock.began
-        measured = gather(case, Store(folder), workers, clock=clock, tell=tell, kept=keep, retrain=retrain)
+    sides = {"members": members, "nonmembers": nonmembers, "population": population, "label": label}
+    keep = out is not None
+    with _begun(subject, sides, options, out=out, data=data, tell=tell) as (case, store, workers, clock):
+        measured = gather(case, store, workers, clock=clock, tell=tell, kept=keep, retrain=retrain)
         tell("attacking", None)
         result = conclude(measured)
         if keep:
-            result.save(folder)
+            result.save(store.folder)
     if keep:
-        seal(folder)  # when the target has closed its files
+        seal(store.folder)  # when the target has closed its files
     return result
+
+
+@no_exits()
+def forecast(
+    subject: Any,
+    /,
+    *,
+    members: Side | None = None,
+    nonmembers: Side | None = None,
+    population: Side | None = None,
+    label: str | None = None,
+    out: str | PathLike[str] | None = None,
+    data: str | PathLike[str] | None = None,
+    tell: Tell | None = None,
+    **options: Any,
+) -> Forecast:
+    """Say what an audit will cost, and the smallest leak that it would show, before it is run.
+
+    One model is trained, of a network only an epoch; with ``out`` its row is kept there, and the audit goes on from it. The
+    attacks are tried on guesses in place of answers. The target is not asked.
+
+    Parameters
+    ----------
+    subject, members, nonmembers, population, label, out, data, tell, options
+        As of `audit`.
+
+    Returns
+    -------
+    Forecast
+        Queries, money, seconds, memory, disk, and the smallest leak; printed, it is a few lines.
+
+    Raises
+    ------
+    MiauditError
+        As of `audit`; and where records for the shadow models are yet to be made from the target's answers.
+
+    Examples
+    --------
+    >>> print(miaudit.forecast(model, members=(X1, y1), nonmembers=(X2, y2)))  # doctest: +SKIP
+    """
+    sides = {"members": members, "nonmembers": nonmembers, "population": population, "label": label}
+    tell = tell or quiet
+    with _begun(subject, sides, options, out=out, data=data, tell=tell, dry=True) as (case, store, workers, clock):
+        return foresee(case, store, workers, clock=clock, tell=tell, ours=isinstance(subject, PLANS))
+
+
+@contextmanager
+def _begun(
+    subject: Any,
+    sides: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    out: str | PathLike[str] | None,
+    data: str | PathLike[str] | None,
+    tell: Tell,
+    dry: bool = False,
+) -> Iterator[tuple[Case, Store, Workers, Clock]]:
+    """Yield what an audit works on: a case whose target is open, where rows lie, and what trains."""
+    clock = Clock()
+    (engine, permissions), inputs = taken(options, Engine, Permissions)
+    tell("loading", None)
+    inputs |= {name: value for name, value in sides.items() if value is not None}
+    case = _case(subject, inputs, data_folder=data, permissions=permissions, engine=engine)
+    workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
+    case = replace(case, recipe=recipe)
+    ours = isinstance(subject, PLANS)  # who gave an object closes it
+    with ExitStack() as stack:
+        if out is None:  # workers that a dry run ends may still be writing to it
+            out_ = stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-", ignore_cleanup_errors=dry))
+        folder = Path(out_ if out is None else out)
+        if not dry:
+            stack.enter_context(opened(case, folder if out is not None else None, workers.deadline, tell, ours=ours))
+        elif ours:  # answers that are kept there are counted, and none is asked for
+            there = folder if (folder / "target").is_dir() else None
+            stack.enter_context(opened(case, there, workers.deadline, tell, ours=ours))
+        clock.seconds["load"] = time.perf_counter() - clock.began
+        yield case, Store(folder), workers, clock
 
 
 def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
@@ -209,13 +279,14 @@ def _proposed(model: str | PathLike[str], inputs: dict[str, Any], permissions: P
     return proposal(model, **files, permissions=permissions) | top
 
 
-def _signature() -> inspect.Signature:
-    """Return the signature of `audit` with the options that others declare: how it is shown, and completed."""
-    own = [each for each in inspect.signature(audit).parameters.values() if each.kind != each.VAR_KEYWORD]
+def _signature(function: Callable[..., Any], of: Any) -> inspect.Signature:
+    """Return a function's signature with the options that others declare: how it is shown, and completed."""
+    own = [each for each in inspect.signature(function).parameters.values() if each.kind != each.VAR_KEYWORD]
     others = (signature(), inspect.signature(Engine), inspect.signature(Permissions))
     further = {each.name: each.replace(kind=each.KEYWORD_ONLY) for of in others for each in of.parameters.values()}
     shown = [each for name, each in further.items() if name not in {"model", *(each.name for each in own)}]
-    return inspect.Signature([*own, *shown], return_annotation=Result)
+    return inspect.Signature([*own, *shown], return_annotation=of)
 
 
-audit.__signature__ = _signature()  # type: ignore[attr-defined]
+audit.__signature__ = _signature(audit, Result)  # type: ignore[attr-defined]
+forecast.__signature__ = _signature(forecast, Forecast)  # type: ignore[attr-defined]

@@ -81,19 +81,32 @@ def gather(
     if kept:
         save_draws(case, draws, outside, store, apart)
     probed = probed_by(case, draws)
-    pool = ShadowPool(
-        *(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows")),
-        probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
-        twice=True,
-        kept=kept,
-        apart=apart,
-    )
+    pool = pool_of(case, draws, store, probed, apart, kept=kept)
     with clock.stage("shadows"):
         models = _train(case, pool, outside, probed, workers, tell, retrain)
     if pool.apart is not None and not pool.bystanders:
         no_bystanders = f"none of {len(pool.apart)} bystanders could be trained"
     with one_thread():
         return _measured(case, pool, outside, models, clock, no_bystanders)
+
+
+def pool_of(
+    case: Case,
+    draws: Draws,
+    store: Store,
+    probed: Probed | None,
+    apart: NDArray[np.int64] | None,
+    *,
+    kept: bool,
+) -> ShadowPool:
+    """Return the shadow models of a case, and the bystanders trained on ``apart``, as rows of a store."""
+    return ShadowPool(
+        *(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows")),
+        probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
+        twice=True,
+        kept=kept,
+        apart=apart,
+    )
 
 
 def _check_documents(case: Case) -> None:

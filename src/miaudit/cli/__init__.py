@@ -16,6 +16,7 @@ from miaudit.cli.evidence import clean, verify
 from miaudit.cli.gate import diff, gate, show
 from miaudit.cli.options import (
     console,
+    dry_run_option,
     echo,
     echo_json,
     engine_options,
@@ -59,6 +60,7 @@ def main() -> None:
 @click.option(
     "--gate", "policy", help="Judge the result by this policy, too, as `miaudit gate` does, and end with its exit code."
 )
+@dry_run_option
 @permissions_options
 @click.pass_context
 def run(
@@ -70,6 +72,7 @@ def run(
     engine: dict[str, Any],
     form: str | None,
     data: Path | None,
+    dry_run: bool,
     permissions: Permissions,
 ) -> None:
     """Carry out the audit that PLAN describes, or finish one that was cut short.
@@ -79,6 +82,8 @@ def run(
     """
     from miaudit.plan import Plan
 
+    if dry_run and (retrain or policy is not None):
+        raise click.UsageError("--dry-run makes no result, which --retrain and --gate are about: leave them out")
     limits = None
     if policy is not None:
         from miaudit.gate import Policy
@@ -86,6 +91,9 @@ def run(
         limits = Policy.load(policy)  # before anything is trained
     audited = Plan.load(plan)
     folder = out or Path("miaudit-out") / plan.stem
+    if dry_run:
+        _forecast(audited, folder, form, data=data, **engine, **vars(permissions))
+        return
     result = _carry_out(audited, folder, form, retrain=retrain, data=data, **engine, **vars(permissions))
     if limits is not None:
         decision = limits.check(result)
@@ -97,9 +105,15 @@ def run(
 @proposal_options
 @engine_options
 @form_options
+@dry_run_option
 @permissions_options
 def audit_command(
-    proposed: dict[str, Any], out: Path | None, engine: dict[str, Any], form: str | None, permissions: Permissions
+    proposed: dict[str, Any],
+    out: Path | None,
+    engine: dict[str, Any],
+    form: str | None,
+    dry_run: bool,
+    permissions: Permissions,
 ) -> None:
     """Audit the model in the file MODEL, trained on the records of TRAIN and not on those of TEST.
 
@@ -111,7 +125,7 @@ def audit_command(
 
     path, text = _proposed(proposed, out, permissions)
     echo(text, err=True)
-    _carry_out(Plan.load(path), path.parent, form, **engine, **vars(permissions))
+    (_forecast if dry_run else _carry_out)(Plan.load(path), path.parent, form, **engine, **vars(permissions))
 
 
 @main.command()
@@ -172,6 +186,21 @@ def _show_seal(folder: Path) -> None:
     from miaudit.result.seal import Seal
 
     echo(f"seal: {Seal.load(folder).value} (keep it elsewhere: miaudit verify {folder} --seal ...)", err=True)
+
+
+def _forecast(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
+    from miaudit.auditing import forecast
+    from miaudit.cli.progress import telling
+    from miaudit.report.text import item, say
+
+    with telling(console(stderr=True)) as tell:
+        costs = forecast(plan, out=out, tell=tell, **options)
+    if form == "json":
+        echo_json(costs.model_dump_json(indent=2) + "\n")
+        return
+    say(console(), costs.title, style="bold")
+    for word, sentence in costs.lines():
+        item(console(), word, sentence)
 
 
 def _render(result: Result, folder: Path, form: str | None) -> None:

@@ -23,6 +23,11 @@ out_option = click.option(
 jobs_option = click.option(
     "--jobs", type=click.IntRange(0), help="Processes that train; default: one per core; 0: this one."
 )
+dry_run_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what the audit will cost and the smallest leak it would show, and stop: one model is trained, nobody asked.",
+)
 address_option = click.option(
     "--address", help="Train on a Dask cluster: the address of its scheduler, as tcp://10.0.0.1:8786."
 )

@@ -7,12 +7,12 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from miaudit.data.dataset import Dataset
-from miaudit.errors import TimeLimitError
+from miaudit.errors import PoolError, TimeLimitError
 from miaudit.recipes import GroupRecipe, Recipe
 from miaudit.shadows.processes import SECONDS_BETWEEN_LOOKS, Watch, is_late, long_training, train_in_processes
 from miaudit.shadows.training import (
@@ -175,7 +175,9 @@ def run_jobs(
         done += len(models)
         peak = max([peak, *(each.peak_bytes for each in models)])
         if estimate is None and (samples := [each for each in outcome if isinstance(each, Trained | Calibrated)]):
-            seconds = samples[0].seconds * len(missing) / at_once
+            others = (at_once - 1) * len(groups[0])  # which the other workers have finished about now
+            left = len(missing) - (done + len(failures) + others if done else 0)
+            seconds = time.perf_counter() - began + samples[0].seconds * max(left, 0) / at_once
             estimate = Cost(len(missing), seconds, samples[0].peak_bytes * at_once, rows_bytes)
         if done + len(failures) == len(missing):
             written = sum(store.path(job.key).stat().st_size for job in jobs if store.has(job.key))
@@ -190,6 +192,54 @@ def run_jobs(
     return sorted(failures, key=lambda failure: order[failure.name])
 
 
+def cost_of(
+    jobs: Sequence[Job],
+    dataset: Dataset,
+    recipe: Recipe,
+    store: Store,
+    *,
+    workers: int,
+    cluster: str | None = None,
+    deadline: float | None = None,
+) -> Cost | None:
+    """Return what training these jobs will take, by the first of them; None where another machine trains.
+
+    Parameters
+    ----------
+    jobs
+        What is missing, one at least. The first is trained, or a group with it, and its row kept; of a recipe that can be
+        shortened an epoch is.
+    dataset, recipe, store, workers, cluster, deadline
+        As of `run_jobs`.
+
+    Raises
+    ------
+    PoolError
+        If it cannot be trained.
+    TimeLimitError
+        If the deadline passed first.
+    """
+    if cluster is not None or getattr(recipe, "remote", False):
+        return None
+    here = workers < 1 or not _other_processes_can_read(recipe)
+    groups = in_groups(jobs, dataset, recipe, 1 if here else workers)
+    at_once = 1 if here else min(max(workers, 1), len(groups))
+    crew, began = _train_here if here else train_in_processes, time.perf_counter()
+    with closing(crew([groups[0]] * 2, dataset, recipe, store, 1, deadline)) as outcomes:  # of two groups one is tried
+        for outcome in outcomes:
+            if failure := next((each for each in outcome if isinstance(each, Failure)), None):
+                raise PoolError(f"the {failure.name} could not be trained: {failure.error}")
+            first = next((each for each in outcome if isinstance(each, Trained | Calibrated)), None)
+            if first is not None:
+                break
+        else:
+            raise TimeLimitError("the time limit came before the first model was trained; nothing can be foreseen")
+    tried = len(groups[0]) * first.seconds if isinstance(first, Trained) else 0.0
+    start = max(time.perf_counter() - began - tried * (1 + any(job.twice for job in groups[0])), 0.0)
+    rows = sum(4 * len(job.asked) * dataset.width for job in jobs)
+    return Cost(len(jobs), start + first.seconds * len(jobs) / at_once, first.peak_bytes * at_once, rows)
+
+
 def _train_here(
     groups: Sequence[list[Job]],
     dataset: Dataset,
@@ -197,7 +247,7 @@ def _train_here(
     store: Store,
     workers: int,
     deadline: float | None,
-) -> Iterator[News]:
+) -> Generator[News, None, None]:
     """Train in this process; a thread beside it does the telling, so that a model that hangs is told of."""
     watch = Watch()
     with one_thread():

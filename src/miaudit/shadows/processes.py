@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -88,7 +88,7 @@ def train_in_processes(
     store: Store,
     workers: int,
     deadline: float | None,
-) -> Iterator[News]:
+) -> Generator[News, None, None]:
     """Train in so many processes; yield what became of each group, and of a model that has been training for long."""
     context = multiprocessing.get_context("spawn")
     lifeline, ours = context.Pipe(duplex=False)  # workers end when our end closes, also when we are killed

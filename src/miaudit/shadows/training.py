@@ -74,7 +74,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model whose row is in the store: how long it took, and the most memory its process has held so far."""
+    """A model whose row is in the store: how long training and asking it took, and the most memory its process held so far."""
 
     seconds: float
     peak_bytes: int
@@ -227,11 +227,12 @@ def _ask(
     *,
     alone: bool = False,
 ) -> Outcome:
-    difference = None
+    difference, began = None, time.perf_counter()
     try:
         with contained():
             outputs, right, probes, decision = _answers(job, model, dataset, recipe)
             choice = choice_of(model)
+            asking = time.perf_counter() - began
             if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
                 again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
                 difference = float(np.abs(again - outputs).max(initial=0.0))
@@ -255,7 +256,7 @@ def _ask(
         arrays[question] = answers.answers
         facts[f"queries of {question}"] = answers.queries
     store.put(job.key, arrays, facts)
-    return Trained(seconds, peak_memory())
+    return Trained(seconds + asking, peak_memory())
 
 
 def _answers(

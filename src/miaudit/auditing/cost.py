@@ -1,0 +1,259 @@
+"""What an audit will cost and can show, before it is run: one model trained, attacks tried on guesses, nothing asked.
+
+The attacks are tried on the real records and on answers of models that guess, for two small numbers of records, and the
+seconds extrapolated: what they take hardly depends on what models answer, and follows the number of records in a line.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.auditing.asking import Tell, probed_by, target_job
+from miaudit.auditing.case import Case
+from miaudit.auditing.conclusion import conclude
+from miaudit.auditing.drawing import bystanders_of, draws_of
+from miaudit.auditing.gathering import gather, pool_of
+from miaudit.auditing.provenance import Clock
+from miaudit.auditing.synthetic import on_synthetic
+from miaudit.auditing.workers import Workers
+from miaudit.data.records import n_records, take_records
+from miaudit.errors import MiauditError, PlanError
+from miaudit.evidence.answers import softmax
+from miaudit.findings import unit_of
+from miaudit.findings.claims import power
+from miaudit.probes import Probed
+from miaudit.result import Result
+from miaudit.result.forecast import Forecast, Queries
+from miaudit.seeds import child_seed, generator
+from miaudit.shadows.engine import Cost, cost_of
+from miaudit.shadows.training import peak_memory
+from miaudit.store import Store
+from miaudit.targets.kept import record_keys
+from miaudit.targets.ledger import Estimate, Ledger
+
+_PILOTS = (100, 500)
+"""Records a side of the two trials of the attacks."""
+
+
+def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: Tell, ours: bool) -> Forecast:
+    """Return what `gather` and `conclude` will take of this case, and the smallest leak they would show.
+
+    One model is trained (of a network only an epoch), and its row is kept. The target is not asked.
+
+    Parameters
+    ----------
+    case, store, workers, clock, tell
+        As of `gather`.
+    ours
+        Whether the target was made for this case, so that it may take note of what will be asked.
+
+    Raises
+    ------
+    PlanError
+        If the shadow models' records are to be made from the target's answers.
+    PoolError
+        If the first model cannot be trained.
+    """
+    case = _with_population(case, store)
+    draws, outside = draws_of(case)
+    probed = probed_by(case, draws)
+    pool = pool_of(case, draws, store, probed, bystanders_of(case)[0], kept=True)
+    own = [] if case.target is not None else [target_job(case, outside, probed)]
+    jobs = [*own, *pool.plan, *pool.bystander_plan]
+    missing = [job for job in jobs if not store.has(job.key)]
+    tell("training one model", None)
+    cost = cost_of(missing, case.dataset, case.recipe, store, **workers.options) if missing else Cost(0, 0.0, 0, 0)
+    tell("trying the attacks on guesses", None)
+    pilots = _pilots(case)
+    last = pilots[-1]
+    n = min(len(case.split.members), len(case.split.nonmembers))
+    seconds = {"load": clock.seconds["load"]}
+    notes = list(_notes(case))
+    if cost is None:
+        notes.append("What training takes is not known: it is another machine's, and none of it was tried.")
+    else:
+        seconds["shadows"] = cost.seconds
+    queries = None if case.target is None else _queries(case, outside, probed, ours=ours)
+    if queries is not None and queries.seconds is not None:
+        seconds["target"] = queries.seconds
+    rows = sum(4 * len(job.asked) * case.dataset.width for job in jobs)
+    seconds["attacks"] = _line([(each.records, each.seconds) for each in pilots], n)
+    ran = [attack for attack in last.result.attacks if attack.status == "ran"]
+    counted = len(ran) + len([attack for attack in case.attacks or () if attack.questions])
+    return Forecast(
+        title=case.title,
+        unit=last.result.split.unit,
+        **dict(zip(("members", "nonmembers"), _sizes(case), strict=True)),
+        models=len(missing),
+        stored=len(jobs) - len(missing),
+        queries=queries,
+        seconds={stage: round(spent, 1) for stage, spent in seconds.items()},
+        peak_bytes=None if cost is None else cost.peak_bytes + peak_memory(),
+        disk_bytes=rows + round(_line([(each.records, float(each.written)) for each in pilots], n)),
+        attacks=counted,
+        power=_power(case, last.result, counted),
+        notes=notes,
+    )
+
+
+def _with_population(case: Case, store: Store) -> Case:
+    """Return the case with the records its shadow models are trained on, where making them asks nobody."""
+    asks = case.shadows.data == "synthetic:model-based" or (
+        case.shadows.data == "synthetic:marginals" and case.synthesis.labels == "target"
+    )
+    if asks:
+        raise PlanError(
+            "shadow models are trained on records made from the target's answers, and what that takes only making them "
+            "tells: make them first (miaudit synthesize), and give them as data.population"
+        )
+    return case if case.shadows.data == "real" else on_synthetic(case, store.folder)
+
+
+def _notes(case: Case) -> list[str]:
+    target = case.target
+    if target is None:
+        return []
+    where = "a server" if target.source == "given url" else "a model"
+    return [f"The target was not asked: what {where} takes to answer is not in the time."]
+
+
+def _queries(case: Case, outside: NDArray[np.int64], probed: Probed | None, *, ours: bool) -> Queries:
+    """Return what the target will be asked: the records, those of first contact twice and again, and variants."""
+    target, X = case.target, case.dataset.X
+    assert target is not None
+    records = np.concatenate([case.split.members, case.split.nonmembers])
+    if target.kind != "labels":
+        records = np.concatenate([records, outside])
+    parts = [take_records(X, records), *([] if probed is None else probed.variants(case.dataset))]
+    further, limits = 0 if probed is None else probed.steps, getattr(target, "limits", None)
+    contact = 3 * target.probes + 1  # twice at first contact, one alone, and again at the end
+    estimate: Estimate | None = target.expect(iter(parts), further=further) if ours else None
+    if estimate is None and limits is not None:
+        estimate = Ledger(None, limits).estimate([key for part in parts for key in record_keys(part)], further=further)
+    if estimate is None:
+        return Queries(to_send=sum(map(n_records, parts)) + contact, further=further)
+    price, rate = (getattr(limits, name, None) for name in ("price", "rate"))
+    to_send = estimate.to_ask + contact
+    return Queries(
+        to_send=to_send,
+        further=further,
+        cached=estimate.cached,
+        cost=None if price is None else (to_send + further) * price / 1000,
+        seconds=None if rate is None else to_send / rate,
+        affordable=estimate.affordable,
+    )
+
+
+@dataclass(frozen=True)
+class _Pilot:
+    """What came of the attacks on so many records a side: the seconds they took, and the bytes written."""
+
+    records: int
+    seconds: float
+    written: int
+    result: Result
+
+
+def _pilots(case: Case) -> list[_Pilot]:
+    """Try the attacks on guesses about some of the records; the first time is thrown away, for libraries are loaded in it."""
+    n = min(len(case.split.members), len(case.split.nonmembers))
+    sizes = sorted({min(n, size) for size in _PILOTS})
+    return [_pilot(case, size / n, size) for size in (sizes[0], *sizes)][1:]
+
+
+def _pilot(case: Case, share: float, size: int) -> _Pilot:
+    rng = generator(child_seed(case.seed, "pilot"), "records")
+    sides: dict[str, Any] = {
+        name: np.sort(rng.permutation(side)[: max(1, round(share * len(side)))]) if len(side) else side
+        for name, side in ((name, getattr(case.split, name)) for name in ("members", "nonmembers", "population"))
+    }
+    shadows = {name: max(2, round(share * of)) for name in ("train", "test") if (of := getattr(case.shadows, name))}
+    outside = {"outside": round(share * case.sides.outside)} if case.sides.outside else {}
+    small = replace(
+        case,
+        split=replace(case.split, **sides),
+        shadows=case.shadows.model_copy(update={**shadows, "data": "real", "minimum": None}),
+        sides=case.sides.model_copy(update=outside),
+        recipe=_Guesses(
+            labels=case.target is not None and case.target.kind == "labels", values=case.dataset.values is not None
+        ),
+        target=None,
+        trained=None,
+        attacks=None if case.attacks is None else tuple(each for each in case.attacks if not each.questions),
+    )
+    with tempfile.TemporaryDirectory(prefix="miaudit-") as folder:
+        clock, began = Clock(), time.perf_counter()
+        try:
+            measured = gather(
+                small, Store(folder), Workers(0, None, None), clock=clock, tell=lambda *_: None, kept=False
+            )
+            result = conclude(measured)
+            result.save(folder)
+            result.report(folder)
+        except MiauditError as error:
+            raise PlanError(f"what the attacks take cannot be tried on {size} records a side: {error}") from error
+        seconds = time.perf_counter() - began - clock.seconds["shadows"]
+        written = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
+    return _Pilot(size, seconds, written, result)
+
+
+def _line(points: list[tuple[int, float]], n: int) -> float:
+    """Return the value at n of the line through the last two points; that of the last one where it does not rise."""
+    (x, y), (before, lower) = points[-1], points[-2] if len(points) > 1 else points[-1]
+    slope = 0.0 if x == before else max(0.0, (y - lower) / (x - before))
+    return y + slope * (n - x)
+
+
+def _sizes(case: Case) -> tuple[int, int]:
+    audited = np.concatenate([case.split.members, case.split.nonmembers])
+    people, member = case.dataset.people, np.arange(len(audited)) < len(case.split.members)
+    return unit_of(member, people=None if people is None else people[audited], name=case.unit).size(member)
+
+
+def _power(case: Case, result: Result, attacks: int) -> Any:
+    beside = [a.bystander.models for a in result.attacks if a.status == "ran" and a.bystander is not None and a.checked]
+    sizes = _sizes(case)
+    return power(*sizes, attacks=max(1, attacks), bystanders=min(beside, default=0)) if min(sizes) else None
+
+
+@dataclass(frozen=True)
+class _Guesses:
+    """A recipe of models that know nothing: they answer by their seed."""
+
+    labels: bool = False
+    values: bool = False
+    name: str = "guesses"
+
+    def describe(self) -> dict[str, Any]:
+        return {"recipe": self.name}
+
+    def fit(self, X: Any, y: NDArray[Any], *, classes: int, seed: int) -> Any:
+        spread = (float(np.mean(y)), float(np.std(y))) if self.values else (0.0, 1.0)
+        return (_Labels if self.labels or self.values else _Guess)(
+            np.random.default_rng(seed), classes, *spread, self.values
+        )
+
+
+@dataclass(frozen=True)
+class _Labels:
+    rng: np.random.Generator
+    classes: int
+    mean: float
+    sd: float
+    values: bool
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        n = n_records(X)
+        return self.rng.normal(self.mean, self.sd, n) if self.values else self.rng.integers(self.classes, size=n)
+
+
+class _Guess(_Labels):
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        return softmax(self.rng.normal(0.0, 2.0, (n_records(X), self.classes)))

@@ -1,0 +1,109 @@
+"""What an audit will cost and can show, said beforehand, held to what it then took."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
+
+import miaudit
+from miaudit.auditing.cost import _line
+from miaudit.cli import main
+from miaudit.errors import PlanError, PoolError
+from miaudit.findings.claims import power
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(600, 6)).round(3)
+Y = (X[:, 0] + rng.normal(size=600) > 0).astype(int)
+SIDES = {"members": (X[:150], Y[:150]), "nonmembers": (X[150:300], Y[150:300]), "population": (X[300:], Y[300:])}
+TREE = DecisionTreeClassifier(random_state=0).fit(X[:150], Y[:150])
+
+
+class Counted:
+    """A model that counts its questions."""
+
+    classes_ = TREE.classes_
+
+    def __init__(self):
+        self.asked = 0
+
+    def predict_proba(self, records):
+        self.asked += len(records)
+        return TREE.predict_proba(records)
+
+
+def test_the_target_is_not_asked_and_the_audit_asks_what_was_foreseen(tmp_path):
+    model, options = (
+        Counted(),
+        {"recipe": DecisionTreeClassifier(), "shadows": 3, "jobs": 0, "seed": 3, "attacks": ["rmia"]},
+    )
+    foreseen = miaudit.forecast(model, **SIDES, **options)
+    assert model.asked == 0
+    assert (foreseen.models, foreseen.stored, foreseen.members, foreseen.nonmembers) == (3, 0, 150, 150)
+    result = miaudit.audit(model, **SIDES, **options, out=tmp_path)
+    assert model.asked == foreseen.queries.to_send == result.target.queries
+    assert foreseen.attacks == sum(attack.status == "ran" for attack in result.attacks)
+    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    written += result.report(tmp_path).stat().st_size
+    assert written / 2 < foreseen.disk_bytes < 2 * written
+    assert set(foreseen.seconds) == {"load", "shadows", "attacks"}
+    assert "target was not asked" in foreseen.notes[0]
+
+
+def test_the_smallest_leak_is_that_of_the_verdict():
+    foreseen = miaudit.forecast(TREE, **SIDES, shadows=4, jobs=0, attacks="rmia")
+    assert foreseen.attacks == 3  # the threshold and the gap run beside it
+    assert foreseen.power == power(150, 150, attacks=3, bystanders=4)
+
+
+def test_a_forecast_by_a_plan_keeps_the_model_it_trains_and_prints_or_gives_a_document(tmp_path):
+    np.savez(tmp_path / "all.npz", X=X, y=Y)
+    plan = '[data]\npath = "all.npz"\n[split]\nmembers = 100\n[recipe]\nestimator = "sklearn.tree.DecisionTreeClassifier"\n'
+    (tmp_path / "plan.toml").write_text('attacks = ["rmia"]\n' + plan + "[shadows]\ncount = 4\n")
+    arguments = ["run", str(tmp_path / "plan.toml"), "--dry-run", "--out", str(tmp_path / "out"), "--jobs", "0"]
+    text = CliRunner().invoke(main, arguments)
+    assert text.exit_code == 0, text.stderr
+    for word in ("Audits", "Trains    5 models", "nobody: the target is trained here", "MiB on disk", "an AUC from 0."):
+        assert word in text.stdout
+    document = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    assert (document["models"], document["stored"], document["queries"]) == (4, 1, None)
+    assert not (tmp_path / "out" / "result.json").exists()
+    refused = CliRunner().invoke(main, [*arguments, "--gate", "release"])
+    assert refused.exit_code == 2
+    assert "--dry-run" in refused.stderr
+
+
+def test_seconds_follow_a_model_that_is_slow_to_answer():
+    class Slow(DecisionTreeClassifier):
+        def predict_proba(self, records, **options):
+            time.sleep(0.05)
+            return super().predict_proba(records, **options)
+
+    began = time.perf_counter()
+    foreseen = miaudit.forecast(TREE, **SIDES, recipe=Slow(random_state=0), shadows=30, jobs=0, attacks="gap")
+    assert foreseen.seconds["shadows"] >= 30 * 0.05
+    assert time.perf_counter() - began < 30 + foreseen.seconds["shadows"]  # one model is tried
+
+
+def test_what_cannot_be_foreseen_is_refused():
+    with pytest.raises(PoolError, match="shadow 0 could not be trained"):
+        miaudit.forecast(TREE, **SIDES, recipe=KNeighborsClassifier(10**6), shadows=2, jobs=0)
+    plan = {
+        "data": {"name": "digits"},
+        "split": {"members": 100},
+        "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"},
+        "shadows": {"data": "synthetic:model-based"},
+    }
+    with pytest.raises(PlanError, match="miaudit synthesize"):
+        miaudit.forecast(plan, jobs=0)
+
+
+def test_the_line_through_two_trials_never_falls():
+    assert _line([(100, 1.0), (500, 2.0)], 900) == 3.0
+    assert _line([(100, 3.0), (500, 2.0)], 900) == 2.0
+    assert _line([(80, 1.5)], 80) == 1.5
