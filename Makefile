@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Tests are compiled once, also where the shell asks Python to keep no compiled files.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow test-browser test-hosts test-servers gpu lint clean
+.PHONY: demo test test-slow test-browser test-hosts test-servers test-trainers gpu lint clean
 
 demo: .venv/demo ## install, audit a model on bundled data, print the summary and the path of the report
 	$(BIN)/miaudit demo
@@ -26,6 +26,9 @@ test-hosts: .venv/dev ## an audit over three hosts in network namespaces; needs 
 
 test-servers: .venv/dev .venv-servers/ready ## audits of models behind MLServer, LitServe and MLflow
 	$(BIN)/python -m pytest -m servers
+
+test-trainers: .venv-trainers/ready ## shadow models trained by Lightning and CatBoost
+	.venv-trainers/bin/python -m pytest -p no:xdist tests/trainers -m "trainers or not trainers"
 
 gpu: .venv/dev ## tests and bench that need an NVIDIA GPU, and a torch built for it in .venv
 	$(BIN)/python -m pytest -m gpu
@@ -51,5 +54,10 @@ lint: .venv/dev ## style and types
 	.venv-servers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
+.venv-trainers/ready: tests/trainers/requirements.txt pyproject.toml constraints.txt
+	test -x .venv-trainers/bin/python || $(PYTHON) -m venv .venv-trainers
+	.venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement $< --editable .
+	touch $@
+
 clean:
-	rm -rf .venv .venv-servers .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out
+	rm -rf .venv .venv-servers .venv-trainers .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out

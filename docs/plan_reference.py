@@ -20,7 +20,7 @@ PAGE = Path(__file__).with_name("plans.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table"}
 WORDS |= {Step: "table", ServicePlan: "table", Any: "import path"}
-NAMES = {"file": "path", "function": "`file.py:name`", "class": "import path", "scheduler": "text"}
+NAMES = {"file": "path", "function": "`file.py:name`", "class": "import path", "scheduler": "text", "command": "text"}
 SECTIONS = {n: f.annotation for n, f in Plan.model_fields.items() if f.annotation in Section.__subclasses__()}
 SECTIONS |= {"http": HTTPPlan}
 

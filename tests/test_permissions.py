@@ -59,6 +59,11 @@ CALLS: dict[str, Callable[[Path], dict[str, Any]]] = {
     },
     "attack": lambda folder: {"attacks": [{"name": "shokri", "estimator": "subprocess.Popen", "params": boom(folder)}]},
     "function of a file": lambda folder: {"recipe": {"function": str(folder / "own.py:build")}},
+    "training function": lambda folder: {"recipe": {"train": str(folder / "own.py:build")}},
+    "prediction": lambda folder: {"recipe": {"train": "a.py:b", "predict": str(folder / "own.py:build")}},
+    "command": lambda folder: {
+        "recipe": {"command": f"touch {folder / 'trace'} {{records}} {{answers}}", "folder": str(folder)}
+    },
     "module": lambda folder: target(module=str(folder / "own.py:build")),
     "signature": lambda folder: url(sign=str(folder / "own.py:build")),
     "scheduler": lambda folder: {"engine": {"kind": "dask", "address": "tcp://127.0.0.1:9"}},

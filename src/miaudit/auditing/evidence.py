@@ -27,7 +27,7 @@ def evidence_of(
     """Return what attacks read of the answers to audited records and (p,) others; of a regression, its residuals."""
     dataset, audited = case.dataset, pool.draws.audited
     n, about = len(audited), outside if answers.outside is not None else outside[:0]
-    numbers = _numbers(dataset, np.concatenate([audited, about]))
+    numbers = numbers_of(dataset, np.concatenate([audited, about]))
     of_audited, of_others = (None, None) if numbers is None else (numbers[:n], numbers[n:])
     population = None
     if dataset.values is not None:
@@ -59,7 +59,7 @@ def evidence_of(
     return evidence if answers.trace is None else evidence._replace(own=evidence.own.replace(trace=answers.trace))
 
 
-def _numbers(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:
+def numbers_of(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """Return records as numbers for attacks that learn from them; None for sparse ones.
 
     Texts have a column for each that there is, so where there are many they are hashed into a fixed number.

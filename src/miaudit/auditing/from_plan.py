@@ -25,11 +25,13 @@ from miaudit.plan import Plan, RecipePlan, plan_of
 from miaudit.plan.permissions import Permissions
 from miaudit.plugins import plugin
 from miaudit.recipes import (
+    CommandRecipe,
     Encoded,
     Loadable,
     Network,
     Recipe,
     ServiceRecipe,
+    TrainingRecipe,
     as_recipe,
     estimator_from_function,
     fingerprint,
@@ -170,7 +172,8 @@ def _estimators(plan: Plan, permissions: Permissions) -> dict[str, Any]:
 
 
 def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
-    foreign = plan.clone or any(way is not None for way in (plan.function, plan.service, plan.plugin))
+    others = (plan.function, plan.train, plan.command, plan.service, plan.plugin)
+    foreign = plan.clone or any(way is not None for way in others)
     encode = plan.encode is True if foreign else plan.encode is not False
     if plan.network is not None:
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plan.network.items()}
@@ -180,6 +183,13 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
         encode = encode and dataset.schema.shape is None
     elif plan.function is not None:
         recipe = as_recipe(estimator_from_function(plan.function), task=plan.task)
+    elif plan.train is not None:
+        with section("recipe"):
+            predict = None if plan.predict is None else function_of_file(plan.predict)
+            recipe = TrainingRecipe(function_of_file(plan.train), predict, tuple(plan.files))
+    elif plan.command is not None:
+        with section("recipe"):
+            recipe = CommandRecipe(plan.command, plan.folder or ".", tuple(plan.files), plan.timeout)
     elif plan.service is not None:
         with section("recipe.service"):
             recipe = _service(plan.service.model_dump(exclude_unset=True))

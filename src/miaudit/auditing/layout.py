@@ -52,6 +52,9 @@ OF_SIGNALS = "signal_target"
 
 SLICE = "slice_"
 
+DRAW = "draw_"
+"""Begins the names of arrays of `miaudit draws` that say who is to be trained on what; scoring passes them over."""
+
 _TOGETHER = [
     ("shadows", "inside"),
     ("signal_shadows", "inside"),
@@ -68,7 +71,7 @@ _TOGETHER = [
 
 
 def check_names_of(arrays: Collection[str]) -> None:
-    """Refuse arrays that are not known, that lack another beside them, or that are not of one layout.
+    """Refuse arrays that are not known, that lack another beside them, or that are not of one layout; pass over draws.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def check_names_of(arrays: Collection[str]) -> None:
     signals = any(key in arrays for key in SIGNALS if key not in ARRAYS)
     table, other = (SIGNALS, ARRAYS) if signals else (ARRAYS, SIGNALS)
     for key in arrays:
-        if key in table or (key.startswith(SLICE) and len(key) > len(SLICE)):
+        if key in table or key.startswith(DRAW) or (key.startswith(SLICE) and len(key) > len(SLICE)):
             continue
         if key in other:
             raise DataError(

@@ -294,6 +294,35 @@ def score(
     _show_seal(folder)
 
 
+@main.command()
+@click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; default: NAME-OF-PLAN-draws.npz."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@click.option("--json", "as_json", is_flag=True, help="Print names and shapes of the arrays as JSON.")
+def draws(plan: Path, out: Path | None, data: Path | None, as_json: bool) -> None:
+    """Write who is trained on what in the audit of PLAN, for shadow models that are trained elsewhere.
+
+    The .npz file lists each shadow model's training records, the records it answers and its seed. With the answers beside
+    them, miaudit score audits (docs/training-code.md). Nothing is trained or run.
+    """
+    import json
+
+    from miaudit.auditing.export import draws as exported
+
+    path = out or Path(f"{plan.stem}-draws.npz")
+    arrays = exported(plan, path, data=data)
+    if as_json:
+        echo_json(json.dumps({name: list(array.shape) for name, array in arrays.items()}, indent=2) + "\n")
+    else:
+        shadows, train = arrays["draw_train"].shape
+        echo(
+            f"{shadows} shadow models of {train:,} training records each, {arrays['draw_asked'].shape[1]:,} answers each"
+        )
+    echo(f"draws: {path}", err=as_json)
+
+
 @main.command("synthesize")
 @click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
 @out_option

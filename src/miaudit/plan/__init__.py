@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from miaudit.errors import PlanError, nearest
 from miaudit.plan.sections import (
+    Command,
     FilePath,
     FunctionPath,
     ImportPath,
@@ -250,6 +251,23 @@ class RecipePlan(Section):
     function: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns an estimator, a pipeline or a recipe"
     )
+    train: FunctionPath | None = Field(
+        None,
+        description="file.py:name of your training function, train(X, y, seed) -> model; see docs/training-code.md",
+    )
+    predict: FunctionPath | None = Field(
+        None,
+        description="train: file.py:name of predict(model, X) -> answers; default: the model is asked as a target is",
+    )
+    command: Command | None = Field(
+        None,
+        description="a command that trains and answers, with {records}, {seed} and {answers}; see docs/training-code.md",
+    )
+    folder: FilePath | None = Field(None, description="command: where it is run; default: the plan's folder")
+    timeout: float | None = Field(None, gt=0, description="command: seconds after which a model counts as failed")
+    files: list[FilePath] = Field(
+        [], description="train, command: further files that decide the model, such as first weights"
+    )
     clone: bool = Field(
         False, description="train clones of the scikit-learn model in target.file (skops, joblib or pickle)"
     )
@@ -259,15 +277,28 @@ class RecipePlan(Section):
     )
     encode: bool | None = Field(
         None,
-        description="put one-hot and scaling, as the columns need, before the model; default: unless a function, plug-in, "
-        "service or clone",
+        description="put one-hot and scaling, as the columns need, before the model; default: unless a function, train, "
+        "command, plug-in, service or clone",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_the_plan(cls, content: Any) -> Any:
+        if isinstance(content, Mapping) and content.get("command") is not None and content.get("folder") is None:
+            return {**content, "folder": "."}
+        return content
 
     @model_validator(mode="after")
     def _one_kind(self) -> RecipePlan:
-        ways = ("estimator", "standin", "function", "service", "plugin", "clone", "network")
+        ways = ("estimator", "standin", "function", "train", "command", "service", "plugin", "clone", "network")
         if sum(getattr(self, way) not in (None, False) for way in ways) != 1:
             raise ValueError(f"say how models are trained in one way: {', '.join(ways[:-1])}, or {ways[-1]}")
+        of_code = {"predict": ["train"], "folder": ["command"], "timeout": ["command"], "files": ["train", "command"]}
+        for key, owners in of_code.items():
+            if getattr(self, key) and all(getattr(self, owner) is None for owner in owners):
+                raise ValueError(f"{key} belongs to {' or '.join(owners)}")
+        if self.encode and (self.train or self.command):
+            raise ValueError("encode is not for train and command, which get records as they are: encode them there")
         if self.params and self.estimator is None and self.standin is None and self.plugin is None:
             raise ValueError("params belong to estimator, standin or plugin")
         if self.steps and self.estimator is None:

@@ -20,6 +20,7 @@ from miaudit.plan.sections import Kind
 _VARIABLE = re.compile(r"(?<![A-Za-z0-9_-])env:([A-Za-z_][A-Za-z0-9_]*)")
 _CODE: dict[Kind, str] = {
     "function": "is a function of a file, which runs with your rights",
+    "command": "is a command, which runs with your rights",
     "scheduler": "is a Dask scheduler, which sends this program pickles, and they run with your rights",
 }
 
@@ -31,7 +32,7 @@ class Permissions:
     Parameters
     ----------
     allow_code
-        To run what a plan names: functions of files, estimators of packages that are not listed, a Dask scheduler.
+        To run what a plan names: functions of files, commands, estimators of packages that are not listed, a Dask scheduler.
     allow_pickle
         To read a model file that can run code of its author.
     env

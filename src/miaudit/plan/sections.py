@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 
-Kind = Literal["file", "function", "class", "scheduler"]
+Kind = Literal["file", "function", "class", "scheduler", "command"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ FunctionPath = Annotated[str, BeforeValidator(_as_text), AfterValidator(_in_fold
 """``file.py:name``, a function of a file, which is code; the file is relative to the plan's folder."""
 ImportPath = Annotated[str, Names("class")]
 """``package.module.Class``, a class of an installed package."""
+Command = Annotated[str, Names("command")]
+"""Of a shell, which is code."""
 SchedulerAddress = Annotated[str, Names("scheduler")]
 """Of a Dask scheduler, which sends this program pickles."""
 

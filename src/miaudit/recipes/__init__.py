@@ -12,13 +12,16 @@ from miaudit.recipes.building import (
     recipe_of_plugin,
     shortened,
 )
+from miaudit.recipes.command import CommandRecipe
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe
+from miaudit.recipes.function import TrainingRecipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
 from miaudit.recipes.recipe import (
     Choosing,
+    Foreseeing,
     GroupRecipe,
     Loadable,
     Model,
@@ -35,9 +38,11 @@ from miaudit.recipes.standins import AmazonLike, GoogleLike, standin
 __all__ = [
     "AmazonLike",
     "Choosing",
+    "CommandRecipe",
     "Encoded",
     "EstimatorRecipe",
     "Fingerprint",
+    "Foreseeing",
     "GoogleLike",
     "GroupRecipe",
     "Loadable",
@@ -53,6 +58,7 @@ __all__ = [
     "ServiceRecipe",
     "Shortenable",
     "Task",
+    "TrainingRecipe",
     "Wrapping",
     "as_recipe",
     "choice_of",

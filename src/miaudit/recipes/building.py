@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from miaudit.errors import PlanError
 from miaudit.libraries import require_torch
 from miaudit.plugins import plugin
 from miaudit.recipes.estimator import EstimatorRecipe
+from miaudit.recipes.function import TrainingRecipe
 from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.parameters import refuse_parameters
 from miaudit.recipes.recipe import Placeable, Recipe, Shortenable, Wrapping
@@ -23,7 +26,7 @@ Task = Literal["classification", "regression"]
 
 
 def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task = "classification") -> Recipe:
-    """Return a recipe: the thing itself if it is one, or a recipe that trains clones of an estimator.
+    """Return a recipe: the thing itself if it is one, or a recipe that trains clones of an estimator, or calls a function.
 
     Of a regression the models must have ``predict``, which answers (n,) numbers.
 
@@ -49,9 +52,12 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
         recipe: Recipe = RegressorRecipe(thing) if task == "regression" else EstimatorRecipe(thing, classes)
         refuse_parameters(thing)
         return recipe
+    if inspect.isroutine(thing) or isinstance(thing, functools.partial):
+        return TrainingRecipe(thing)
     raise PlanError(
         f"shadow models must be trained as the target was, and a {type(thing).__name__} does not say how: give recipe= a "
-        "scikit-learn estimator, or miaudit.recipes.Network(...) or ModuleRecipe(...) for a torch network"
+        "scikit-learn estimator, your own training function train(X, y, seed) -> model, or miaudit.recipes.Network(...) or "
+        "ModuleRecipe(...) for a torch network"
     )
 
 

@@ -69,6 +69,15 @@ class GroupRecipe(Recipe, Protocol):
 
 
 @runtime_checkable
+class Foreseeing(Recipe, Protocol):
+    """A recipe that trains and answers in one step, so that it must know what will be asked."""
+
+    def fit_for(self, X: Any, y: NDArray[np.int64], asked: Any, *, classes: int, seed: int) -> Any:
+        """Train one model, and return what answers the records ``asked``, as a target does."""
+        ...
+
+
+@runtime_checkable
 class Placeable(Recipe, Protocol):
     """A recipe whose models can be trained on a GPU, or in another type of numbers."""
 

@@ -19,7 +19,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import PoolError
 from miaudit.evidence import Floats
-from miaudit.recipes import GroupRecipe, Model, Recipe, choice_of, fingerprint_of_recipe, shortened
+from miaudit.recipes import Foreseeing, GroupRecipe, Model, Recipe, choice_of, fingerprint_of_recipe, shortened
 from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
 from miaudit.seeds import child_seed
 from miaudit.shadows.guard import ModelError, contained
@@ -210,10 +210,15 @@ def _fitted(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe) -> Sequence[M
         if not type(recipe).__module__.startswith("miaudit."):  # others may change what they are given
             X, y = take_records(X, np.arange(len(y))), y.copy()
         return recipe.fit_many(X, y, indices=indices, classes=classes, seeds=seeds)
-    return [
-        recipe.fit(take_records(dataset.X, job.train), dataset.truth[job.train], classes=classes, seed=job.seed)
-        for job in jobs
-    ]
+    models = []
+    for job in jobs:
+        X, y = take_records(dataset.X, job.train), dataset.truth[job.train]
+        if isinstance(recipe, Foreseeing):
+            asked = take_records(dataset.X, job.asked)
+            models.append(recipe.fit_for(X, y, asked, classes=classes, seed=job.seed))
+        else:
+            models.append(recipe.fit(X, y, classes=classes, seed=job.seed))
+    return models
 
 
 def _ask(
