@@ -197,7 +197,7 @@ def test_every_wrong_key_is_told(folder):
         assert said in str(caught.value)
     with pytest.raises(PlanError, match=r"recipe\.service\.statsu: unknown key; did you mean 'status'"):
         audit(plan("http://127.0.0.1:1", folder, statsu="x"))
-    with pytest.raises(PlanError, match=r"recipe\.service\.headers\.authorization: looks like a credential"):
+    with pytest.raises(PlanError, match=r"recipe\.service\.headers\.authorization: is named like a credential"):
         audit(plan("http://127.0.0.1:1", folder, headers={"authorization": "abc"}))
     with pytest.raises(PlanError, match=r"recipe\.service\.train: url must be an address"):
         audit(plan("ftp://a", folder))

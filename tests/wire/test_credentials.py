@@ -438,3 +438,19 @@ def test_a_value_of_a_variable_that_no_header_can_have_is_refused(monkeypatch):
     monkeypatch.setenv("TOK", "a\r\nX-B: c")
     with pytest.raises(PlanError, match="TOK of headers.X-A holds characters"):
         connect("http://127.0.0.1:9/x", format="instances", headers={"X-A": "env:TOK"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ({"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}, None),
+        ({"X-Key-Version": "3"}, None),
+        ({"X-Api-Key": "abc"}, "is named like a credential"),
+        ({"X-Deployment": "Bearer abcdefgh"}, "looks like a credential"),
+        ({"X-Version": "Bearer abcdefgh"}, "looks like a credential"),
+    ],
+)
+def test_what_is_like_a_credential_is_said(headers, problem):
+    problems = header_problems(headers)
+    assert [problem] * len(problems) == [text[: len(problem or "")] for _, text in problems]
+    assert bool(problems) == (problem is not None)

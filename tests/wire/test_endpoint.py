@@ -364,7 +364,7 @@ def test_a_log_cut_short_by_a_crash_is_read_as_far_as_it_goes(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"headers": {"X-Api-Key": "abc"}}, "headers.X-Api-Key: looks like a credential.*env:VARIABLE"),
+        ({"headers": {"X-Api-Key": "abc"}}, "headers.X-Api-Key: is named like a credential.*env:VARIABLE"),
         ({"headers": {"Authorization": "Bearer env:NOT_THERE"}}, "NOT_THERE, which is not set"),
         ({"url": "ftp://host"}, "must be an address"),
         ({"url": "http://me:pw@host/x"}, "holds a user or a password"),
@@ -429,3 +429,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with serving(Script(probabilities)) as url, pytest.raises(StoreError, match="cannot keep answers"):
         target_of(url, folder=tmp_path / "file").query(X)
+
+
+@pytest.mark.parametrize(
+    ("headers", "sentence"),
+    [({"Retry-After": "0.02"}, "asks to wait, waiting"), ({}, "does not say how long to wait, waiting")],
+)
+def test_a_wait_is_told(headers, sentence, monkeypatch):
+    monkeypatch.setattr("miaudit.targets.client._TOLD_WAIT", 0.0)
+    monkeypatch.setattr("miaudit.targets.client._FIRST_WAIT", 0.01)
+    texts = []
+    with serving(Script(probabilities, statuses=[(429, headers)])) as url:
+        target = target_of(url)
+        target.open(None, None, texts.append)
+        target.answer(X[:2])
+        target.close()
+    assert sentence in texts[0]
+    assert "status 429" in texts[0]

@@ -47,6 +47,7 @@ MOST_BYTES = 16 * 2**20
 """Most bytes of an answer, after decompression, unless a client is told that its answers are larger."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds of backoff
+_TOLD_WAIT = 5.0  # seconds: a longer wait is told
 _ERROR_BYTES = 64 * 1024  # read of an answer that is no answer
 _LOGGERS = ("httpx2", *(f"httpcore2{part}" for part in ("", ".http11", ".http2", ".connection", ".proxy", ".socks")))
 _PUBLIC = re.compile(r"(?:x-amz-)?date|host|accept.*|content-.*|user-agent|x-amz-content-sha256", re.IGNORECASE)
@@ -177,6 +178,7 @@ class Client:
         self.shown = shown(url)
         self.deadline: float | None = None
         self.most_bytes = most_bytes
+        self.tell: Callable[[str], None] = lambda text: None
         self._options = connection
         self._random = random.Random()
         self._lock = threading.Lock()
@@ -243,6 +245,11 @@ class Client:
         """Close the connections."""
         self._closing()
 
+    def refuse_closed(self) -> None:
+        """Raise a TargetError where it was closed: nothing can be sent any more."""
+        if not self._closing.alive:
+            raise TargetError(f"{self.shown} was closed, and cannot be asked any more: connect to it again")
+
     def get(self, reservation: Reservation) -> bytes:
         """Return the content of the answer to a GET, with the failures and attempts of `post`."""
         return self._sent("GET", None, reservation)
@@ -263,6 +270,7 @@ class Client:
         return self._sent("POST", body, reservation)
 
     def _sent(self, method: str, body: bytes | None, reservation: Reservation) -> bytes:
+        self.refuse_closed()
         failures, slowed, waited = 0, 0, 0.0
         while True:
             self._check_time(0.0)
@@ -277,11 +285,15 @@ class Client:
                 waited += wait
                 if waited > self._options.patience:
                     raise TargetError(
-                        f"{reply.problem}; it asks to wait, and {_seconds(waited)} in all is more than patience = "
+                        f"{reply.problem}; {_of_wait(reply.wait)}, and {_seconds(waited)} in all is more than patience = "
                         f"{self._options.patience:g}. What was answered is kept: run again later, or lower rate and "
                         "concurrency"
                     )
                 self._check_time(wait)
+                if wait >= _TOLD_WAIT:
+                    self.tell(
+                        f"the target answers status {reply.status}: {_of_wait(reply.wait)}, waiting {_seconds(wait)}"
+                    )
                 reservation.wait(wait)
                 continue
             floor, failures = self._backoff(failures), failures + 1
@@ -322,7 +334,7 @@ class Client:
         text = excerpt(self.redacted(content.decode("utf-8", "replace")))
         problem, wait = f"{self.shown} answers status {status}: {text}", retry_after(headers.get("retry-after"))
         if self._means_slow_down(status, wait):
-            return _Reply(problem=problem, wait=wait, slow_down=True)
+            return _Reply(problem=problem, wait=wait, slow_down=True, status=status)
         if status < 500:
             raise TargetError(f"{problem}; {self.redacted(_hint(status, headers.get('location')))}")
         return _Reply(problem=problem, wait=wait)
@@ -387,6 +399,12 @@ class _Reply:
     problem: str = ""
     wait: float | None = None
     slow_down: bool = False
+    status: int | None = None
+
+
+def _of_wait(wait: float | None) -> str:
+    """Say whether a server that means "slow down" says for how long."""
+    return "it asks to wait" if wait is not None else "it asks for fewer requests, and does not say how long to wait"
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:

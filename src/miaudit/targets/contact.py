@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +54,11 @@ class Contact:
     unchanged_reason: str | None = "the records of first contact were not asked about again"
     outputs: str | None = None
     reason: str | None = None
+
+    def anew(self, queries: int) -> Contact:
+        """Return the same before anything was asked again, when it had taken so many queries."""
+        fresh = {each.name: each.default for each in fields(self) if each.name.startswith(("later", "unchanged"))}
+        return replace(self, queries=queries, **fresh)
 
 
 class Met(Protocol):

@@ -33,7 +33,7 @@ _WITHIN = re.compile(
     "auth|apikey|accesskey|token|secret|cookie|passw|passphrase|passcode|signature|credential|jwt|session|bearer"
 )
 _HARMLESS = re.compile(
-    r"(?:content|accept)-(?:type|encoding|language|charset|length)|accept|user-agent|authority|host|(?:x-amz-)?date|authors?"
+    r"(?:content|accept)-(?:type|encoding|language|charset|length)|accept|user-agent|traceparent|[\w-]*version|authority|host|(?:x-amz-)?date|authors?"
     r"|signature[_-]?name|(?:x-)?(?:model|serving)[_-]signature|(?:x-)?(?:sort|primary|partition|foreign|idempotency)[_-]?keys?|(?:\w+[_-])?tokens?[_-](?:type|ids?|count|limit)\w*|tokenizer\w*|(?:max|min|num|top|stop|pad|eos|bos)\w*tokens?",
     re.IGNORECASE,
 )
@@ -45,7 +45,7 @@ _SHAPES = re.compile(
     r"|\bbot\d{6,}:[\w-]{20,}|/services/T\w+/B\w+/\w{16,}"
 )
 _RUN = re.compile(r"[A-Za-z0-9+=]{20,}")
-_CLEAR = 'looks like a credential, and plans and results are kept: put it into an environment variable and write "env:VARIABLE"'
+_ADVICE = "and plans and results are kept: put it into an environment variable and write"
 _PLACES = {
     f"${place}"
     for place in ("record", "records", "object", "objects", "columns", "name", "labels", "classes", "seed", "params")
@@ -86,8 +86,7 @@ def header_problems(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     return [
         (
             f"headers.{name}",
-            "looks like a credential, and plans and results are kept: put it into an environment variable and write "
-            f'{name} = "env:VARIABLE" (or "Bearer env:VARIABLE")',
+            f'{_likeness(value)}, {_ADVICE} {name} = "env:VARIABLE" (or "Bearer env:VARIABLE")',
         )
         for name, value in headers.items()
         if _in_clear(name, ENV.sub(_MARK, value))
@@ -100,7 +99,6 @@ def query_problem(url: str) -> str | None:
     It is looked for in the login, the path and its parameters, the query and the fragment, and in what any of them hold: an
     address, a query, JSON, base64, each encoded as often as may be. A variable counts only where it is filled in, as it stands.
     """
-    advice = "and plans and results are kept: put it into an environment variable and write"
     parts = urlsplit(ENV.sub(_MARK, url))
     if "@" in parts.netloc:
         return (
@@ -110,9 +108,9 @@ def query_problem(url: str) -> str | None:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     place = next((name for name, value in pairs if _in_clear(name, value)), None) or _within(ENV.sub(_MARK, url))
     if place is not None:
-        return f"url holds a credential ({printable(place)}), {advice} {printable(place)}=env:VARIABLE, or send it by headers"
+        return f"url holds a credential ({printable(place)}), {_ADVICE} {printable(place)}=env:VARIABLE, or send it by headers"
     if any(_SHAPES.search(text) for text in _readings(parts.path)) or any(map(is_credential, parts.query.split("&"))):
-        return f"url holds a credential in its path or its query, {advice} env:VARIABLE in its place"
+        return f"url holds a credential in its path or its query, {_ADVICE} env:VARIABLE in its place"
     if parts.fragment:
         return "url has a fragment (what follows #), which is never sent: leave it out"
     return None
@@ -138,7 +136,7 @@ def body_problems(template: Any, path: str = "body", name: str = "") -> list[tup
         for key, value in template.items():
             here = f"{path}.{STRUCK if is_credential(str(key)) else printable(str(key))}"
             problems += (
-                [(here, _CLEAR)]
+                [(here, _clear(str(key)))]
                 if is_credential(str(key))
                 else body_problems(value, here, _named(template, str(key), name))
             )
@@ -147,8 +145,20 @@ def body_problems(template: Any, path: str = "body", name: str = "") -> list[tup
         for i, value in enumerate(template):
             problems += body_problems(value, f"{path}.{i}", template[0] if pair and i else name)
     elif (isinstance(template, str) or number) and _in_clear(name, ENV.sub(_MARK, str(template))):
-        problems.append((path, _CLEAR))
+        problems.append((path, _clear(str(template))))
     return problems
+
+
+def _clear(value: str) -> str:
+    return f'{_likeness(value)}, {_ADVICE} "env:VARIABLE"'
+
+
+def _likeness(value: str) -> str:
+    """Say what of a value is like a credential: its own form, or that of what it holds; else it is its name alone."""
+    text = ENV.sub(_MARK, value)
+    return (
+        "looks like a credential" if is_credential(text) or _within(text) is not None else "is named like a credential"
+    )
 
 
 def _named(template: Mapping[str, Any], key: str, name: str) -> str:
@@ -163,8 +173,13 @@ def _in_clear(name: str, value: str) -> bool:
     """Whether a value under a name is a credential, or holds one; variables in it are marked."""
     if not value or value in _PLACES:
         return False
-    own = is_credential(value) or (_MARK not in value and _secret(name, value))
+    own = _has_form(name, value) or (_MARK not in value and _secret(name, value))
     return own or _within(value) is not None
+
+
+def _has_form(name: str, value: str) -> bool:
+    """Whether a value has the form of a credential; digits and letters, however many, are none under a harmless name."""
+    return _SHAPES.search(value) is not None if _HARMLESS.fullmatch(name) else is_credential(value)
 
 
 def _secret(name: str, value: str) -> bool:
@@ -176,7 +191,7 @@ def _within(text: str) -> str | None:
     """Return the name of the first credential in clear that a text holds in a pair or as a login, at any depth, or None."""
     for reading in _readings(text):
         for name, value in _pairs(reading):
-            clear = is_credential(value) or (_MARK not in value and _secret(name, value))
+            clear = _has_form(name, value) or (_MARK not in value and _secret(name, value))
             if clear and value and value not in _PLACES:
                 return name
         for match in _LOGIN.finditer(reading):

@@ -76,12 +76,13 @@ class Endpoint(Target):
         self._client = Client(
             self.url, content_type=wire.content_type, connection=connection, concurrency=http.concurrency
         )
+        self._client.tell = lambda text: self.tell(text)
         self._filled = wire.filled(self._client.value)
         self._batch = 1 if wire.one_at_a_time else http.batch
         self._concurrency = http.concurrency
         self.probes = http.contact
         self._order = None if http.columns is None else tuple(str(name) for name in http.columns)
-        self._folder = None if folder is None else Path(folder)
+        self._folder, self._place_given = None if folder is None else Path(folder), folder is not None
         self._ledger: Ledger | None = None
         self._expected: list[bytes] = []
         self._contact_keys: list[bytes] = []
@@ -122,12 +123,39 @@ class Endpoint(Target):
             self._ledger.deadline = at
 
     def open(self, folder: Path | None, deadline: float | None, tell: Callable[[str], None]) -> None:
-        """Keep answers and log below a folder, unless they are kept elsewhere already; end at the deadline."""
+        """Keep answers and log below a folder, unless `connect` was given another; end at the deadline.
+
+        What was answered before is not asked about again: it is taken into the folder, and the counts begin at none.
+
+        Raises
+        ------
+        TargetError
+            If it was closed.
+        """
+        self._client.refuse_closed()
         self.tell, self.deadline = tell, deadline
-        if folder is not None and self._folder is None and self._ledger is None:
-            if Path(folder).is_symlink():
-                raise StoreError(f"{folder} is a link, and answers are kept in a folder of their own; remove it")
-            self._folder = folder
+        self.queries, self.remarks = 0, []
+        if self.contact is not None:
+            self.contact = self.contact.anew(2 * self.contact.records + (self._batch > 1))
+        if not self._place_given and folder != self._folder:
+            self._move(folder)
+        if self._ledger is not None:
+            self._ledger.begin()
+
+    def _move(self, folder: Path | None) -> None:
+        """Keep answers in another folder from now on: those that lie there, or else those of before."""
+        if folder is not None and Path(folder).is_symlink():
+            raise StoreError(f"{folder} is a link, and answers are kept in a folder of their own; remove it")
+        before, self._folder, self._ledger = self._ledger, folder, None
+        if before is None:
+            return
+        if len(self.ledger):  # of an earlier run, whose contact they belong to
+            self.contact = None
+            return
+        self.ledger.take(before)
+        before.close()
+        if self.contact is not None:
+            self._note(verified=False)
 
     @property
     def identity(self) -> str:
@@ -236,6 +264,9 @@ class Endpoint(Target):
         """
         if self.classes < 1:
             raise PlanError("say how many classes the data has, or their names: connect(..., classes=...)")
+        if self.contact is not None:  # of an audit before
+            self.resumed = True
+            return self.contact
         if (earlier := self._recalled(X)) is not None:
             return earlier
         X = take_records(X, np.arange(min(self.probes, n_records(X))))

@@ -70,6 +70,7 @@ class Kept:
     def open(self, folder: Path | None, deadline: float | None, tell: Callable[[str], None]) -> None:
         """End at the deadline; answers are kept where `keep` was told to."""
         self.ledger.deadline = deadline
+        self.ledger.begin()
 
     def facts(self) -> dict[str, Any]:
         """Return this run's counts, for the provenance of a result."""

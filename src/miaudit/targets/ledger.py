@@ -194,6 +194,17 @@ class Ledger:
                 os.close(self._log)
             self._base = self._log = None
 
+    def begin(self) -> None:
+        """Count from now on: what was sent before was another run's."""
+        self.sent = self.refused = self.lost = self.requests = 0
+
+    def take(self, other: Ledger) -> None:
+        """Take up the answers of another ledger, and what they cost the budget."""
+        with other._lock:
+            answers = {record: _unpacked(answer) for record, answer in other._answers.items() if not self.has(record)}
+        self.put(list(answers), list(answers.values()))
+        self.spent = max(self.spent, other.spent)
+
     def known(self, record: bytes) -> NDArray[Any] | str | int | float | None:
         """Return the answer to a record, or None if it never came."""
         packed = self._answers.get(record)

@@ -218,7 +218,9 @@ class Target:
             raise TypeError(f"{cls.__name__} defines query, which an audit does not call; let it define answer")
 
     def open(self, folder: Path | None, deadline: float | None, tell: Callable[[str], None]) -> None:
-        """Begin; this and the other hooks are described in `miaudit.targets.outputs`."""
+        """Begin, also what was audited before; this and the other hooks are described in `miaudit.targets.outputs`."""
+        self.queries, self.contact, self._first, self.resumed = 0, None, None, False
+        self.remarks = []
         self._pass_on("open", folder, deadline, tell)
 
     def expect(self, parts: Iterable[Any], *, further: int = 0) -> Any:
