@@ -57,7 +57,9 @@ class Contact:
 
     def anew(self, queries: int) -> Contact:
         """Return the same before anything was asked again, when it had taken so many queries."""
-        fresh = {each.name: each.default for each in fields(self) if each.name.startswith(("later", "unchanged"))}
+        fresh: dict[str, Any] = {
+            each.name: each.default for each in fields(self) if each.name.startswith(("later", "unchanged"))
+        }
         return replace(self, queries=queries, **fresh)
 
 
