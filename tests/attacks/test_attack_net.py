@@ -94,3 +94,17 @@ def test_extreme_inputs_stay_finite() -> None:
 def test_small_classes_get_enough_steps() -> None:
     assert Training(epochs=10, batch=100, min_steps=7).steps(1000) == 100
     assert Training(epochs=10, batch=100, min_steps=7).steps(9) == 7
+
+
+def test_large_networks_see_a_bounded_number_of_rows_and_depend_on_no_other() -> None:
+    training = Training(hidden=4, epochs=30, batch=64)
+    assert training.steps(20_000) == 30 * 20_000 // 64
+    assert training.steps(40_000) == training.steps(400_000) == -(-1_000_000 // 512)
+    assert training.steps(2_000_000) == -(-2_000_000 // 512)  # every row once
+    data = {n: make(n, 3, n) for n in (20_001, 300, 20_500)}
+    sizes = list(data)
+    short = Training(hidden=4, epochs=1, batch=64)
+    together = fit(lambda i: data[sizes[i]], sizes, seeds(3), short)
+    for i, n in enumerate(sizes):
+        alone = fit(lambda _, n=n: data[n], [n], [seeds(3)[i]], short)[0]
+        np.testing.assert_array_equal(parameters(alone), parameters(together[i]))

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import norm, rankdata
 
 from miaudit import signals
-from miaudit.attacks import AttackP, AttackR, Calibration, Quantile, Salem
+from miaudit.attacks import AttackP, AttackR, Calibration, Quantile, Salem, quantile
 from miaudit.attacks.population import share
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Evidence, Population, Variants
-from miaudit.stats import auc, auc_interval
+from miaudit.stats import auc, auc_interval, spearman
 from miaudit.testing import worlds
 from miaudit.testing.worlds import World
 
@@ -218,6 +218,17 @@ def test_quantiles_see_past_the_record(head: str) -> None:
     assert value.high < norm.cdf(2 / np.sqrt(2)) + 0.02
     assert scores.decision[~world.member].mean() == pytest.approx(0.05, abs=0.03)
     assert scores.decision[world.member].mean() > 0.4
+
+
+@pytest.mark.parametrize("head", ["gaussian", "quantile"])
+def test_quantiles_learn_from_some_of_a_very_large_population(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = regressed(1)
+    attack = Quantile(head, alpha=0.05, trees=20)
+    every = attack.score(world.evidence)
+    monkeypatch.setattr(quantile, "_MOST_ROWS", 1000)
+    scores = attack.run(world.evidence)
+    assert scores.decision[~world.member].mean() == pytest.approx(0.05, abs=0.03)
+    assert spearman(scores.score, every) > 0.95
 
 
 @pytest.mark.parametrize("head", ["quantile", pytest.param("gaussian", marks=pytest.mark.slow)])

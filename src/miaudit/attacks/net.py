@@ -24,6 +24,10 @@ Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
 
 _GROUP = 10  # models trained together: fewer, and threads wait for the interpreter; more, and caches are too small
 _SPREAD = 1e-4  # inputs that vary less than this are left as they are
+_LARGE, _LONGER = 20_000, 8  # rows above which a network's batches are longer, and how many times
+_MOST_SEEN = (
+    1_000_000  # rows that a network sees, counted with repetition: a large one learns no more from further epochs
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Training:
     """How a network is trained: Adam, learning rate falling linearly to zero.
 
     Every row is seen ``epochs`` times, in batches cut from a stream of fresh permutations, so that all batches are
-    full; there are at least ``min_steps`` of them, for the sake of small classes.
+    full; there are at least ``min_steps`` of them, for the sake of small classes. A network of more than 20,000 rows takes
+    batches eight times as long, and sees a million rows with repetition, or each of its rows once where it has more.
     """
 
     hidden: int = 64
@@ -41,9 +46,16 @@ class Training:
     l2: float = 1e-3
     min_steps: int = 150
 
+    def batch_of(self, n: int) -> int:
+        """Return the rows of a batch for a network with n rows."""
+        return self.batch * (_LONGER if n > _LARGE else 1)
+
     def steps(self, n: int) -> int:
         """Return the number of steps for a network with n rows."""
-        return max(self.min_steps, -(-self.epochs * n // self.batch))
+        rows = self.epochs * n
+        if n > _LARGE:
+            rows = min(rows, max(n, _MOST_SEEN))
+        return max(self.min_steps, -(-rows // self.batch_of(n)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +107,10 @@ def fit(
     by_size = sorted(range(len(sizes)), key=lambda i: -sizes[i])  # like sizes together, longest first
     workers = _workers()
     width = min(_GROUP, max(1, -(-len(sizes) // workers)))  # a group for each worker, where there are few networks
-    groups = [by_size[i : i + width] for i in range(0, len(by_size), width)]
+    alike = [
+        [i for i in by_size if (sizes[i] > _LARGE) is large] for large in (True, False)
+    ]  # with batches of one length
+    groups = [each[i : i + width] for each in alike for i in range(0, len(each), width)]
 
     def train(group: list[int]) -> None:
         group_nets = _fit_group([load(i) for i in group], [generators[i] for i in group], training)
@@ -109,9 +124,9 @@ def fit(
 
 
 def _fit_group(data: list[Rows], generators: list[np.random.Generator], training: Training) -> list[Net]:
-    """Train networks together; their sizes must not rise along the list."""
-    models, d, hidden, batch = len(data), data[0][0].shape[1], training.hidden, training.batch
+    """Train networks together; their sizes must not rise along the list, and their batches are of one length."""
     sizes = [len(x) for x, _ in data]
+    models, d, hidden, batch = len(data), data[0][0].shape[1], training.hidden, training.batch_of(sizes[0])
     starts = np.concatenate([[0], np.cumsum(sizes)])
     inputs = np.empty((starts[-1], d + 1), np.float32)  # the last column is 1: it carries the bias
     inputs[:, -1] = 1.0

@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 _LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _TAIL = 10  # population records beyond the outermost quantile that is fitted
 _MOST_COLUMNS = 64
+_MOST_ROWS = 20_000  # of the population that the trees learn from
 _FOLDS = 2  # of the population, for scores of records that were not learned from
 _BLOCK = 2048  # records made float64 at a time
 
@@ -36,7 +37,8 @@ class Quantile(Attack):
     it was not trained on. *Gaussian head*: five quantiles (10 % to 90 %), put in rising order where they cross
     (Chernozhukov et al. 2010), and a normal laid through them; the score is (s - mu) / sigma. The paper's own head
     learns mu and sigma by likelihood with a network; ours needs none. *Quantile head*: the quantile at 1 - alpha
-    itself; the score is s less it. Records of more than 64 numbers are reduced to their leading principal components.
+    itself; the score is s less it. Records of more than 64 numbers are reduced to their leading principal components. Of a
+    population of more than 20,000 records, 20,000 drawn by the seed are used.
 
     Either way a record is called a member above the conformal cut at alpha: the (1 - alpha)(p + 1)-th of the p population
     records' scores, each by trees that did not learn from it (cross-conformal prediction, Vovk 2015), where the paper cuts
@@ -71,15 +73,19 @@ class Quantile(Attack):
                 f"quantile needs 0 < alpha < 0.5 and at least one tree; got {self.alpha!r} and {self.trees!r}"
             )
 
+    @property
+    def _least(self) -> int:
+        """Population records that the head needs."""
+        return int(np.ceil(_TAIL / (self.alpha if self.head == "quantile" else _LEVELS[0])))
+
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Learn on the population and judge the audited records; the seed draws the components of wide records."""
         require(self, evidence)
         population, inputs, answers = self._learned_from(evidence, seed)
-        tail = self.alpha if self.head == "quantile" else _LEVELS[0]
-        p, least = len(population.labels), int(np.ceil(_TAIL / tail))
-        if p < least:
+        p = len(answers)
+        if p < self._least:
             raise DataError(
-                f"quantile with the {self.head} head needs a population of at least {least} records, {_TAIL} beyond its "
+                f"quantile with the {self.head} head needs a population of at least {self._least} records, {_TAIL} beyond its "
                 f"outermost quantile; got {p}"
             )
         signal = _signal(evidence, population)
@@ -111,12 +117,16 @@ class Quantile(Attack):
         assert population is not None
         assert evidence.features is not None
         assert population.features is not None
-        x = _columns(population.features, evidence.features, seed)
+        some = np.arange(len(population.labels))
+        most = max(_MOST_ROWS, self._least)
+        if len(some) > most:
+            some = np.sort(generator(seed, "quantile rows").choice(len(some), most, replace=False))
+        x = _columns(population.features[some], evidence.features, seed)
         if evidence.measure is not None:
-            return population, x, evidence.measure(population.target, population.labels)
-        labels = (population.labels, evidence.audited_labels)
+            return population, x, evidence.measure(population.target[some], population.labels[some])
+        labels = (population.labels[some], evidence.audited_labels)
         floor = signals.resolution([population.target, evidence.target])
-        answers = signals.hinge(population.target, population.labels, floor=floor)
+        answers = signals.hinge(population.target[some], population.labels[some], floor=floor)
         return population, [_with_class(c, y) for c, y in zip(x, labels, strict=True)], answers
 
     def _usual(self, evidence: Evidence, inputs: list[Array], answers: Array, seed: int) -> tuple[Array, Array | float]:

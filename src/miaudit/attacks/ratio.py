@@ -18,13 +18,14 @@ from miaudit.attacks.moments import Side, resolved_rows, sides, signal_rows
 from miaudit.attacks.rmia import by_record, offline_mean
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence import Bools, Evidence
-from miaudit.seeds import child_seed
+from miaudit.seeds import child_seed, generator
 from miaudit.signals import Floored, Loss, Upright
 
 Array = NDArray[np.float64]
 
 _TEMPERATURE = 2.0  # as of RMIA
 _LINES = (0.3, 0.6, 0.9)  # slopes of RMIA's offline line, of which the learner picks
+_MOST_ROWS = 50_000  # learned from: more change the two learners by less than their seed does
 _PRIOR = 4.0  # a record's own spread counts as much as the pooled one from so many references on
 
 
@@ -37,7 +38,7 @@ class Ratio(Attack):
     without the record and, where there are any, with it; and the ratios that LiRA (nig) and RMIA make of these. What is learned
     from these rows, whose memberships are the attacker's own draws, scores the target's answers, with all shadows as
     references. The score is the mean of two log-odds: of a logistic regression, which is safe on few records, and of small
-    gradient-boosted trees.
+    gradient-boosted trees. Of more than 50,000 rows, 50,000 drawn by the seed are learned from.
 
     Overlapping shadows stand in on the audited records, and the score decides at even odds. Shadows trained on no
     audited record stand in on their own records, where others answered them without having been trained on them; as for
@@ -78,17 +79,17 @@ class Ratio(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Learn on stand-ins and score the target; the seed is that of the trees."""
-        learned = self._learned(require(self, evidence))
+        learned = self._learned(require(self, evidence), seed)
         score = learned.log_odds([evidence], trees=self.trees, seed=seed)[0]
         notes = (f"learned on {learned.models} shadow models in the target's place, {len(learned.y)} rows",)
         return Scores(score, score > 0 if learned.overlapping else None, notes)
 
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
         """Score each other model by what is learned once; see :meth:`Attack.scores_of`."""
-        return self._learned(require(self, evidence)).log_odds(others, trees=self.trees, seed=seed)
+        return self._learned(require(self, evidence), seed).log_odds(others, trees=self.trees, seed=seed)
 
-    def _learned(self, evidence: Evidence) -> Learned:
-        """Return the rows of stand-ins."""
+    def _learned(self, evidence: Evidence, seed: int) -> Learned:
+        """Return the rows of stand-ins; of very many, some drawn by the seed."""
         _, shadows = _logs(evidence)
         everyone = np.ones(evidence.inside.shape, bool)
         overlapping = bool(stand_ins(evidence, most=1))
@@ -104,6 +105,9 @@ class Ratio(Attack):
                 "ratio needs rows of shadow models in the target's place: at least 20 of records they were trained on and 20 "
                 f"of others, each answered by another shadow, too; got {int(y.sum())} and {int((~y).sum())}"
             )
+        if len(y) > _MOST_ROWS:
+            some = np.sort(generator(seed, "ratio rows").choice(len(y), _MOST_ROWS, replace=False))
+            x, y = x[some], y[some]
         return Learned(x, y, len(rows), overlapping)
 
     def _on_their_own(self, own: Evidence | None) -> list[tuple[Array, Bools]]:

@@ -166,7 +166,6 @@ class Shokri(Attack):
             lambda _: (self._encode(rows, labels[chosen]), inside[chosen]),
             [len(chosen)],
             [generator(seed, "pooled")],
-            batch=self.batch * (8 if len(chosen) > 20_000 else 1),
         )[0]
 
     def _train(
@@ -174,15 +173,13 @@ class Shokri(Attack):
         load: Callable[[int], Rows],
         sizes: list[int],
         generators: list[np.random.Generator],
-        *,
-        batch: int | None = None,
     ) -> list[Judge]:
         if self.estimator is not None:
             return [_fit_estimator(self.estimator, *load(i), rng=generators[i]) for i in range(len(sizes))]
         training = Training(
             hidden=self.hidden,
             epochs=self.epochs,
-            batch=batch or self.batch,
+            batch=self.batch,
             learning_rate=self.learning_rate,
             l2=self.l2,
         )

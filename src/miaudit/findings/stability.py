@@ -95,7 +95,8 @@ def halves(attack: Attack, evidence: Evidence, *, seed: int, splits: int = SPLIT
 
 def agreement(scores: dict[str, Floats]) -> list[tuple[str, str, float | None]]:
     """Return Spearman's rank correlation of every two attacks."""
-    return [(one, two, stats.spearman(scores[one], scores[two])) for one, two in combinations(scores, 2)]
+    correlations = stats.rank_correlations(np.stack(list(scores.values())))
+    return [(*pair, value) for pair, value in zip(combinations(scores, 2), correlations, strict=True)]
 
 
 def coverages(scores: Sequence[Floats], member: Bools, *, shares: Sequence[float] = SHARES) -> list[Coverage]:

@@ -5,7 +5,7 @@ or by simulation; docs/statistics.md says which one holds when.
 """
 
 from miaudit.stats.accusations import FALSE_DISCOVERY_RATE, Accusations, accuse, benjamini_hochberg, conformal_p_values
-from miaudit.stats.agreement import Coverage, coverage, places, spearman
+from miaudit.stats.agreement import Coverage, coverage, places, rank_correlations, spearman
 from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_interval, auc_spread
 from miaudit.stats.binormal import Binormal, binormal
 from miaudit.stats.claims import Claims, Corrected, Levels, claims, levels
@@ -125,6 +125,7 @@ __all__ = [
     "places",
     "ppv",
     "precedence",
+    "rank_correlations",
     "rank_counts",
     "ranks_of",
     "rate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -38,12 +39,20 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float | None:
     DataError
         If lengths differ, there are fewer than two records, or a score is not finite.
     """
-    a, b = _scores(np.stack(_pair(first, second)))
-    if a.min() == a.max() or b.min() == b.max():
-        return None
-    x, y = _ranks(a), _ranks(b)
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+    return rank_correlations(np.stack(_pair(first, second)))[0]
+
+
+def rank_correlations(scores: ArrayLike) -> list[float | None]:
+    """Return Spearman's correlation of every two of (k, n) scorings, in the order of ``itertools.combinations``.
+
+    Each scoring is ranked once; see :func:`spearman`.
+    """
+    ranks = [None if row.min() == row.max() else _ranks(row) for row in _scores(np.asarray(scores, np.float64))]
+    centred = [None if row is None else row - row.mean() for row in ranks]
+    return [
+        None if x is None or y is None else float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+        for x, y in combinations(centred, 2)
+    ]
 
 
 def places(scores: ArrayLike) -> NDArray[np.int64]:

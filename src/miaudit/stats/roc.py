@@ -120,7 +120,7 @@ def roc(in_scores: ArrayLike, out_scores: ArrayLike) -> Roc:
     """
     inside, outside = sides(in_scores, out_scores)
     scores = np.concatenate([inside, outside])
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)  # ties in any order: only the last of each run is read
     falling = scores[order]
     last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))  # last of each run of ties
     tp = np.append(0, np.cumsum(order < len(inside))[last]).astype(np.int64)
