@@ -19,10 +19,11 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from miaudit.errors import DataError, PlanError  # noqa: E402
+from miaudit.errors import DataError, PlanError, TargetError  # noqa: E402
 from miaudit.recipes import GroupRecipe, ModuleRecipe, as_recipe, estimator_from_function  # noqa: E402
 from miaudit.recipes.training import Generators  # noqa: E402
 from miaudit.seeds import child_seed  # noqa: E402
+from miaudit.targets import as_target  # noqa: E402
 
 CLASSES = 3
 
@@ -230,3 +231,141 @@ def test_what_cannot_be_trained_is_explained(images: Any) -> None:
 def test_importing_the_recipe_does_not_import_torch() -> None:
     code = "import sys, miaudit.recipes.module; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def smooth(answers: Any, labels: Any) -> Any:
+    return nn.functional.cross_entropy(answers, labels, label_smoothing=0.1)
+
+
+def wide(name: str, leaf: Any) -> bool:
+    return name.endswith("weight") and leaf.dim() > 1
+
+
+def flipped(records: Any) -> Any:
+    return records.flip(-1) if torch.rand(()) < 0.5 else records
+
+
+class Pair(nn.Module):
+    """Answers a tuple of the logits and what lies before them, or with ``named`` a dict."""
+
+    def __init__(self, named: bool = False) -> None:
+        super().__init__()
+        self.named = named
+        self.body, self.head = nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), nn.Linear(10, CLASSES)
+
+    def forward(self, x: Any) -> Any:
+        features = self.body(x)
+        logits = self.head(features)
+        return {"features": features, "logits": logits} if self.named else (logits, features)
+
+
+SMALL = ModuleRecipe(convolutional, learning_rate=0.05, epochs=3, batch=16)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"loss": smooth}, {"label_smoothing": 0.1}, id="loss"),
+        pytest.param({"optimizer": torch.optim.SGD}, {}, id="optimizer"),
+        pytest.param(
+            {"optimizer": functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True)},
+            {"momentum": 0.9, "nesterov": True},
+            id="nesterov",
+        ),
+        pytest.param({"weight_decay": 0.1, "decay": "weights"}, {"weight_decay": 0.1, "decay": wide}, id="decay"),
+        pytest.param(
+            {"weight_decay": 0.1, "decay": "weights", "optimizer": torch.optim.SGD},
+            {"weight_decay": 0.1, "decay": "weights"},
+            id="groups",
+        ),
+        pytest.param({"class_weights": (2.0, 2.0, 2.0)}, {}, id="class weights"),
+        pytest.param({"clip": 1e9}, {}, id="clip"),
+    ],
+)
+def test_two_ways_to_say_it_train_the_same_module(images: Any, one: Any, other: Any) -> None:
+    two = [replace(SMALL, **each).fit(*images, classes=CLASSES, seed=4) for each in (one, other)]
+    for mine, theirs in zip(*map(weights, two), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clip": 0.01},
+        {"warmup": 1.5},
+        {"augment": flipped},
+        {"label_smoothing": 0.3},
+        {"class_weights": "balanced"},
+        {"weight_decay": 0.1, "decay": "weights"},
+        {"validation": 0.2},
+        {"loss": nn.MultiMarginLoss},
+    ],
+)
+def test_every_option_makes_another_model_of_another_name_and_the_same_twice(images: Any, change: Any) -> None:
+    recipe = replace(SMALL, **change)
+    one, two, plain = (each.fit(*images, classes=CLASSES, seed=4) for each in (recipe, recipe, SMALL))
+    assert all((mine == theirs).all() for mine, theirs in zip(weights(one), weights(two), strict=True))
+    assert any((mine != theirs).any() for mine, theirs in zip(weights(one), weights(plain), strict=True))
+    assert json.dumps(recipe.describe()) != json.dumps(SMALL.describe())
+
+
+def test_the_rate_rises_and_falls() -> None:
+    recipe = replace(SMALL, schedule="cosine", warmup=1, epochs=3)
+    rates = [recipe.rate(update, 4) for update in range(12)]
+    assert rates[:4] == pytest.approx([0.0125, 0.025, 0.0375, 0.05])
+    assert rates[4] == pytest.approx(0.05)
+    assert np.diff(rates[4:]).max() < 0
+    assert rates[11] < 0.05 * 0.05
+
+
+def test_early_stopping_keeps_the_best_epoch(images: Any) -> None:
+    recipe = replace(SMALL, epochs=60, validation=0.3, patience=2, learning_rate=0.3)
+    stopped = recipe.fit(*images, classes=CLASSES, seed=1)
+    longer = replace(recipe, patience=60).fit(*images, classes=CLASSES, seed=1)
+    worst = [float(np.mean(each.predict_proba(images[0]).argmax(1) == images[1])) for each in (stopped, longer)]
+    assert min(worst) > 0.4
+    with pytest.raises(PlanError, match="sets 0 of 97 records apart"):
+        replace(SMALL, validation=0.001).fit(*images, classes=CLASSES, seed=1)
+
+
+def test_answers_in_tuples_and_dicts_are_read(images: Any) -> None:
+    plain = SMALL.fit(*images, classes=CLASSES, seed=3)
+    for build in (Pair, functools.partial(Pair, True)):
+        model = replace(SMALL, build=build).fit(*images, classes=CLASSES, seed=3)
+        assert model.predict_proba(images[0]).shape == plain.predict_proba(images[0]).shape
+        if build is Pair:
+            with pytest.raises(TargetError, match="name it logits"):
+                as_target(model.module, classes=CLASSES).answer(images[0])
+        else:
+            assert as_target(model.module, classes=CLASSES).answer(images[0]).kind == "logits"
+
+
+def tokens() -> nn.Module:
+    return nn.Sequential(nn.EmbeddingBag(50, 8), nn.Linear(8, 2))
+
+
+def test_tokens_stay_whole_numbers() -> None:
+    X = np.random.default_rng(0).integers(0, 50, (80, 6))
+    y = (X[:, 0] > 25).astype(int)
+    model = ModuleRecipe(tokens, optimizer="adam", learning_rate=0.05, epochs=40).fit(X, y, classes=2, seed=0)
+    assert (model.predict_proba(X).argmax(1) == y).mean() > 0.9
+
+
+def test_a_notebook_cell_may_define_the_module() -> None:
+    code = """
+    import numpy as np, miaudit
+    from torch import nn
+    from miaudit.recipes import ModuleRecipe
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__(); self.layer = nn.Linear(4, 2)
+        def forward(self, x): return self.layer(x)
+    def train(X, y, seed): return ModuleRecipe(Net, epochs=2).fit(X, y, classes=2, seed=seed).module
+    X = np.random.default_rng(0).normal(size=(300, 4)).astype("f4"); y = (X[:, 0] > 0).astype(int)
+    sides = dict(members=(X[:60], y[:60]), nonmembers=(X[60:120], y[60:120]), population=(X[120:], y[120:]))
+    for recipe in (ModuleRecipe(Net, epochs=2), train):
+        result = miaudit.audit(Net(), **sides, recipe=recipe, shadows=2, attacks=["attack-p"], jobs=2)
+        print(result.shadows.trained, [w for w in result.warnings if "read" in w or "reproducible" in w])
+    """
+    ran = subprocess.run([sys.executable], input=textwrap.dedent(code), capture_output=True, text=True, check=False)
+    assert ran.stdout.splitlines() == ["2 []", "2 []"], ran.stderr

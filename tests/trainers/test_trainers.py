@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for name in ("train", "lightning_train", "catboost_train"):
+    for name in ("net", "train", "lightning_train", "catboost_train"):
         sys.modules.pop(name, None)
 
 
@@ -60,6 +60,14 @@ def check_function(folder: Path, section: str, name: str, **options: bool) -> No
 
 def test_the_function_of_the_page_trains(folder):
     check_function(folder, "A function", "train")
+
+
+def test_the_module_of_the_page_trains(folder):
+    (folder / "net.py").write_text(block("A torch module", "python"))
+    (folder / "plan.toml").write_text(
+        function_plan("net").replace('train = "net.py:train"', 'function = "net.py:recipe"')
+    )
+    assert audit(folder / "plan.toml", allow_code=True, jobs=0).shadows.train_accuracy > 0.8
 
 
 @pytest.mark.trainers

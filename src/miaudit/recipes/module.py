@@ -6,7 +6,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,9 +22,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_ADDED = {
+    *("device", "loss", "label_smoothing", "class_weights", "nesterov", "decay", "warmup", "clip", "augment"),
+    *("validation", "patience"),
+}
+"""Options that rows made without them do not name."""
+
+_ENDS = {"Softmax": "softmax", "Softmax2d": "softmax", "LogSoftmax": "log-softmax"}
+
+
 @dataclass(frozen=True)
 class ModuleRecipe:
-    """Train what ``build()`` returns, a ``torch.nn.Module``, on cross-entropy.
+    """Train what ``build()`` returns, a ``torch.nn.Module``, on cross-entropy or a loss of your own.
 
     A module that is nothing but a small fully connected network trains in groups as `Network` does (``fit_many``), from
     its own first weights to the same answers but for rounding: linear layers with tanh, ReLU or
@@ -40,12 +49,16 @@ class ModuleRecipe:
     build
         Called without arguments; returns a new, untrained module that takes a float32 batch ``(m, *shape of a record)``
         and answers with logits ``(m, classes)``, or with probabilities, if it ends in a softmax: then the cross-entropy
-        is taken of their logarithm. Give a function of a module or file (``functools.partial`` of one will
-        do): worker processes import it by its name.
+        is taken of their logarithm, and `describe` says so. Whole numbers stay whole for a module with an embedding. An
+        answer with ``logits``, as of transformers, is read there; of a tuple or dict the one tensor of that shape. Give a
+        function of a module or file (``functools.partial`` of one will do): worker processes import it by its name. One of a
+        script or notebook cell trains in this process.
     optimizer
-        "sgd", "adam" or "adamw"; the last two with the usual constants (0.9, 0.999, 1e-8).
+        "sgd", "adam" or "adamw", the last two with the usual constants (0.9, 0.999, 1e-8); or a function that is called with
+        parameter groups and ``lr`` and returns an optimiser of torch, such as ``torch.optim.RMSprop`` or a
+        ``functools.partial`` of one.
     learning_rate
-        Of the first update.
+        Of the first update; with ``warmup`` of the first one after it.
     schedule
         "constant"; "cosine": falls along half a cosine to 0 after the last update; "steps": times ``gamma`` after each
         of the epochs in ``milestones``.
@@ -54,7 +67,7 @@ class ModuleRecipe:
     momentum
         Of "sgd", without dampening.
     weight_decay
-        As ``torch.optim`` has it, on every parameter.
+        As ``torch.optim`` has it, on every parameter that ``decay`` names.
     epochs, batch
         Passes over the records, and records in an update. The last update of a pass takes what is left over; a single
         record left over joins the update before it, because batch normalisation cannot work on one.
@@ -67,6 +80,30 @@ class ModuleRecipe:
     device
         "cuda" trains and answers on an NVIDIA GPU; a plan sets it by `engine.device`. First weights are drawn on the
         processor either way, dropout on the device; rows made on a GPU have other names.
+    loss
+        ``loss(answers, labels)`` returns the mean loss of a batch; a class, such as ``torch.nn.MultiMarginLoss``, is called for
+        one. Default: cross-entropy.
+    label_smoothing
+        Of the cross-entropy, from 0 and below 1.
+    class_weights
+        Of the cross-entropy: a number for each class; or "balanced", by the inverse of how often a class is in the training
+        set.
+    nesterov
+        Whether "sgd" looks ahead by its momentum.
+    decay
+        Which parameters ``weight_decay`` shrinks: "all"; "weights", those with two axes or more, so no biases and no scales of
+        normalisations; or a function of the parameter's name and itself that says whether.
+    warmup
+        Epochs, or a part of one, in which the rate rises along a line from near 0.
+    clip
+        Largest norm of the gradient of an update; None: any.
+    augment
+        ``augment(records)`` returns a batch in another form, such as flipped images, while training; it may draw from torch's
+        global generator, which is seeded.
+    validation, patience
+        Early stopping: this share of the training records is drawn and set apart, and training ends after so many epochs
+        without a lower loss on it; the weights of the best epoch stay. The records set apart were handed over for training,
+        and count as members. 0: none.
 
     Raises
     ------
@@ -75,7 +112,7 @@ class ModuleRecipe:
     """
 
     build: Callable[[], Any]
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] | Callable[..., Any] = "sgd"
     learning_rate: float = 0.1
     schedule: Literal["constant", "cosine", "steps"] = "constant"
     milestones: tuple[int, ...] = ()
@@ -87,6 +124,16 @@ class ModuleRecipe:
     standardize: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
+    loss: Callable[[Any, Any], Any] | None = None
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | Literal["balanced"] | None = None
+    nesterov: bool = False
+    decay: Literal["all", "weights"] | Callable[[str, Any], bool] = "all"
+    warmup: float = 0.0
+    clip: float | None = None
+    augment: Callable[[Any], Any] | None = None
+    validation: float = 0.0
+    patience: int = 5
 
     def __post_init__(self) -> None:
         problems: list[tuple[str, str]] = []
@@ -98,7 +145,8 @@ class ModuleRecipe:
         object.__setattr__(self, "milestones", tuple(self.milestones))
         instance = hasattr(self.build, "forward") and not isinstance(self.build, type)
         need("build", callable(self.build) and not instance, "a function that builds the module")
-        need("optimizer", self.optimizer in ("sgd", "adam", "adamw"), '"sgd", "adam" or "adamw"')
+        known = self.optimizer in ("sgd", "adam", "adamw") or callable(self.optimizer)
+        need("optimizer", known, '"sgd", "adam" or "adamw", or a function of parameters and lr')
         need("schedule", self.schedule in ("constant", "cosine", "steps"), '"constant", "cosine" or "steps"')
         need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
         need("device", self.device in ("cpu", "cuda"), '"cpu" or "cuda"')
@@ -109,8 +157,28 @@ class ModuleRecipe:
         need("epochs", isinstance(self.epochs, int) and self.epochs >= 1, "a whole number from 1")
         need("batch", isinstance(self.batch, int) and self.batch >= 1, "a whole number from 1")
         need("milestones", bool(self.milestones) == (self.schedule == "steps"), 'epochs, with schedule "steps" only')
+        if isinstance(self.class_weights, list | tuple | np.ndarray):
+            object.__setattr__(self, "class_weights", tuple(map(float, self.class_weights)))
+        weights = self.class_weights
+        positive = isinstance(weights, tuple) and min(weights, default=0.0) >= 0 and max(weights, default=0.0) > 0
+        need(
+            "class_weights", weights in (None, "balanced") or positive, '"balanced", or a number from 0 for each class'
+        )
+        need("loss", self.loss is None or callable(self.loss), "a function of answers and labels")
+        need("label_smoothing", 0 <= self.label_smoothing < 1, "a number from 0 and below 1")
+        need("decay", self.decay in ("all", "weights") or callable(self.decay), '"all", "weights" or a function')
+        need("warmup", self.warmup == 0 or 0 < self.warmup < self.epochs, "epochs from 0, fewer than epochs")
+        need("clip", self.clip is None or 0 < self.clip < math.inf, "a number above 0")
+        need("augment", self.augment is None or callable(self.augment), "a function of a batch of records")
+        need("validation", 0 <= self.validation < 1, "a share from 0 and below 1")
+        need("patience", isinstance(self.patience, int) and self.patience >= 1, "a whole number from 1")
+        need(
+            "nesterov", not self.nesterov or bool(self.momentum and self.optimizer == "sgd"), 'with "sgd" and momentum'
+        )
+        if self.loss is not None and (self.label_smoothing or weights is not None):
+            problems.append(("loss", "has label_smoothing and class_weights of its own; leave them out"))
         if self.optimizer != "sgd" and self.momentum:
-            problems.append(("momentum", f'got {self.momentum!r} with optimizer "{self.optimizer}"; use "sgd"'))
+            problems.append(("momentum", f'got {self.momentum!r} with optimizer {self.optimizer!r}; use "sgd"'))
         if problems:
             raise PlanError(problems)
 
@@ -121,8 +189,11 @@ class ModuleRecipe:
 
     def rate(self, update: int, updates_of_an_epoch: int) -> float:
         """Return the learning rate of an update; the first has number 0."""
+        warm, all_ = round(self.warmup * updates_of_an_epoch), self.epochs * updates_of_an_epoch
+        if update < warm:
+            return self.learning_rate * (update + 1) / warm
         if self.schedule == "cosine":
-            return self.learning_rate * (1 + math.cos(math.pi * update / (self.epochs * updates_of_an_epoch))) / 2
+            return self.learning_rate * (1 + math.cos(math.pi * (update - warm) / (all_ - warm))) / 2
         epoch = update // updates_of_an_epoch
         return self.learning_rate * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
 
@@ -133,9 +204,9 @@ class ModuleRecipe:
         that they reach, by the plain attributes of each part, and by the weights it starts from with seed 0.
         """
         settings = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-            if key != "build" and (key, value) != ("device", "cpu")
+            key: describe_parameter(value) if callable(value) else list(value) if isinstance(value, tuple) else value
+            for key, value in vars(self).items()
+            if key != "build" and (key not in _ADDED or value != getattr(type(self), key))
         }
         return {
             "recipe": "module",
@@ -152,7 +223,13 @@ class ModuleRecipe:
 
         kinds = {type(part) for part in built(self.build, seed=0).modules()}
         own = sorted((kind for kind in kinds if not kind.__module__.startswith("torch.")), key=lambda kind: repr(kind))
-        return joined(fingerprint(self.build), *map(fingerprint, own))
+        functions = [each for each in (self.loss, self.augment, self.optimizer, self.decay) if callable(each)]
+        return joined(fingerprint(self.build), *map(fingerprint, own), *map(fingerprint, functions))
+
+    @property
+    def plain(self) -> bool:
+        """Whether it trains as a `Network` can."""
+        return all(getattr(self, key) == getattr(type(self), key) for key in _ADDED - {"device"})
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> ModuleModel:
         """Train one module.
@@ -183,7 +260,7 @@ class ModuleRecipe:
 
     def shortened(self) -> tuple[ModuleRecipe, int]:
         """Return the recipe with one epoch, and its number of epochs."""
-        return replace(self, epochs=1), self.epochs
+        return replace(self, epochs=1, warmup=0.0), self.epochs
 
     def loaded(self, path: Path, *, classes: int, shape: tuple[int, ...], allow_pickle: bool) -> ModuleModel:
         """Return the module with the weights in a file.
@@ -282,4 +359,6 @@ def _describe_module(build: Callable[[], Any]) -> dict[str, Any]:
         digest.update(tensor.detach().contiguous().numpy().tobytes())
     kinds = {type(part) for part in module.modules() if not type(part).__module__.startswith("torch.")}
     codes = sorted(fingerprint(kind).sha256 for kind in kinds)
-    return {"parts": parts, "weights": digest.hexdigest(), "code": codes}
+    last = _ENDS.get(type(list(module.modules())[-1]).__name__)
+    note = {} if last is None else {"ends in": f"a {last}: the cross-entropy is of the logarithm of its answers"}
+    return {"parts": parts, "weights": digest.hexdigest(), "code": codes, **note}

@@ -9,24 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from miaudit.data.records import take_records
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence.answers import decide
+from miaudit.recipes.descent import Descent, Patience, logarithm, loss_of
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.perceptron import Perceptron, as_perceptron, linear_layers
-from miaudit.recipes.sequential import autocast, batch_of, flattened
-from miaudit.recipes.training import Generators, Records, Statistics, Update, checked_labels, device_of
+from miaudit.recipes.sequential import autocast, batch_of
+from miaudit.recipes.training import Generators, Records, Statistics, checked_labels, device_of
 from miaudit.seeds import child_seed
-from miaudit.targets.torch_modules import evaluating, watched
+from miaudit.targets.torch_modules import answer_of, evaluating, watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK = 512  # records answered together: bounds memory
 _SHOWN = 32  # records by whose answers a module is told that ends in no layer of torch's own
-_LEAST = 1e-30  # probability below which logarithms are cut off, as in `miaudit.signals`
 
 _global_generator = threading.RLock()
 
@@ -145,34 +144,64 @@ def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: in
     affine = records.affine(statistics)
     order = Generators.of(seed).order
     module = built(recipe.build, seed=seed).to(device)
-    theta, gradient = flattened([leaf for leaf in module.parameters() if leaf.requires_grad])
-    update = Update([theta], optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    descent, loss_function = Descent(recipe, module), loss_of(recipe, labels, classes)
     whole = _looks_up(module, X) and not recipe.standardize
     first = batch_of(records, torch.arange(min(_SHOWN, len(labels)), device=device), affine)
-    shares = ends_in_probabilities(module, _shaped(first, shape, whole))
+    shares = ends_in_probabilities(module, _shaped(first, shape, whole), classes)
+    apart, rest = _parted(recipe, len(labels), seed)
+
+    def loss_on(part: torch.Tensor) -> torch.Tensor:
+        inputs = _shaped(batch_of(records, part, affine), shape, whole)
+        inputs = recipe.augment(inputs) if recipe.augment is not None and module.training else inputs
+        answers = answer_of(module(inputs), len(part), classes)
+        if answers.shape != (len(part), classes):
+            raise PlanError(
+                f"{recipe.name} answers {len(part)} records with {tuple(answers.shape)} values; expected "
+                f"logits of shape ({len(part)}, {classes}), one for each class"
+            )
+        return loss_function(answers, labels[part], shares)
+
     module.train()
+    patience = Patience(module, recipe.patience)
     number = 0
     with _seeded(child_seed(seed, "dropout")):
         for _ in range(recipe.epochs):
-            parts = list(torch.randperm(len(labels), generator=order).to(device).split(recipe.batch))
-            if len(parts) > 1 and len(parts[-1]) == 1:
-                parts[-2:] = [torch.cat(parts[-2:])]
+            parts = _batches(rest, order, recipe.batch, device)
             for part in parts:
-                gradient.zero_()
+                descent.zero()
                 with torch.enable_grad(), autocast(recipe.dtype, device):
-                    answers = module(_shaped(batch_of(records, part, affine), shape, whole))
-                    if answers.shape != (len(part), classes):
-                        raise PlanError(
-                            f"{recipe.name} answers {len(part)} records with {tuple(answers.shape)} values; expected "
-                            f"logits of shape ({len(part)}, {classes}), one for each class"
-                        )
-                    loss = functional.cross_entropy(_logarithm(answers) if shares else answers, labels[part])
+                    loss = loss_on(part)
                 loss.backward()
                 with torch.no_grad():
-                    update.step([gradient], recipe.rate(number, len(parts)))
+                    descent.step(recipe.rate(number, len(parts)))
                 number += 1
+            if len(apart):
+                with evaluating(module), torch.no_grad():
+                    losses = [float(loss_on(part)) * len(part) for part in apart.to(device).split(_CHUNK)]
+                if patience.over(sum(losses) / len(apart)):
+                    break
+    patience.restore()
     module.eval()
     return ModuleModel(recipe, module, classes, shape, statistics)
+
+
+def _parted(recipe: ModuleRecipe, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the records set apart for early stopping, and the others."""
+    if not recipe.validation:
+        return torch.arange(0), torch.arange(n)
+    count = round(recipe.validation * n)
+    if not 0 < count < n - 1:
+        raise PlanError([("validation", f"sets {count} of {n} records apart; give a share that leaves some of both")])
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(child_seed(seed, "validation")))
+    return order[:count].sort().values, order[count:].sort().values
+
+
+def _batches(rest: torch.Tensor, order: torch.Generator, batch: int, device: torch.device) -> list[torch.Tensor]:
+    """Return the records of each update of an epoch; a single one that is left over joins the update before it."""
+    parts = list(rest[torch.randperm(len(rest), generator=order)].to(device).split(batch))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def logits_of(
@@ -189,13 +218,13 @@ def logits_of(
             rows = batch_of(records, torch.arange(part.shape[0], device=there), records.affine(statistics))
             if start == 0:
                 with torch.inference_mode(mode=False):
-                    shares = ends_in_probabilities(module, _shaped(rows[:_SHOWN].clone(), shape, whole))
-            own = module(_shaped(rows, shape, whole))
-            answers[start : start + _CHUNK] = (_logarithm(own) if shares else own).cpu().numpy()
+                    shares = ends_in_probabilities(module, _shaped(rows[:_SHOWN].clone(), shape, whole), classes)
+            own = answer_of(module(_shaped(rows, shape, whole)), part.shape[0], classes)
+            answers[start : start + _CHUNK] = (logarithm(own) if shares else own).cpu().numpy()
     return answers
 
 
-def ends_in_probabilities(module: Any, rows: torch.Tensor) -> bool:
+def ends_in_probabilities(module: Any, rows: torch.Tensor, classes: int) -> bool:
     """Return whether a module answers probabilities, told by its last layer, or else by its answers to some records.
 
     Cross-entropy is taken of logits: a module that ends in a softmax would be put through a second one.
@@ -206,9 +235,9 @@ def ends_in_probabilities(module: Any, rows: torch.Tensor) -> bool:
         If it ends in a sigmoid, so that its answers are neither.
     """
     with evaluating(module), torch.random.fork_rng(devices=[]), torch.no_grad():
-        own = module(rows).float().cpu().numpy()
+        own = answer_of(module(rows), len(rows), classes).float().cpu().numpy()
     try:
-        hint = watched(module, lambda: module(rows[:1]))[1]
+        hint = watched(module, lambda: answer_of(module(rows[:1]), 1, classes))[1]
     except Exception:  # one record alone may not do
         hint = None
     if hint is not None and hint.type is None:
@@ -222,11 +251,6 @@ def ends_in_probabilities(module: Any, rows: torch.Tensor) -> bool:
         return decide(own, classes=own.shape[-1]).kind == "probabilities"
     except (DataError, ValueError, IndexError):
         return False  # of another shape, which training tells
-
-
-def _logarithm(probabilities: torch.Tensor) -> torch.Tensor:
-    """Return log-probabilities, whose softmax are the probabilities again."""
-    return probabilities.float().clamp_min(_LEAST).log()
 
 
 def _looks_up(module: torch.nn.Module, X: Any) -> bool:

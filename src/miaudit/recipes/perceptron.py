@@ -50,7 +50,9 @@ def as_perceptron(recipe: ModuleRecipe, module: nn.Module) -> Perceptron | None:
     of which the same ``nn.Dropout`` may stand; ``nn.Flatten`` may come first, and ``nn.LogSoftmax`` last, which cross-
     entropy does not feel. All of it in ``nn.Sequential``, nested or not, by exact class and without hooks.
     """
-    if recipe.optimizer == "adamw" or recipe.schedule != "constant" or recipe.dtype != "float32":
+    if not recipe.plain or recipe.optimizer not in ("sgd", "adam"):
+        return None
+    if recipe.schedule != "constant" or recipe.dtype != "float32":
         return None
     if any(hooked(part) for part in module.modules()):
         return None

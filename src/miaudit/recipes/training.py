@@ -256,16 +256,22 @@ class Update:
         float32 parameters, which ``step`` changes in place.
     optimizer
         "sgd", "adam" or "adamw", the last two with the usual constants (0.9, 0.999, 1e-8).
-    momentum
+    momentum, nesterov
         Of SGD, without dampening.
     weight_decay
         As torch has it: this times theta is added to the gradient; under "adamw" theta shrinks by rate times this.
     """
 
     def __init__(
-        self, thetas: Sequence[torch.Tensor], *, optimizer: str, momentum: float = 0.0, weight_decay: float = 0.0
+        self,
+        thetas: Sequence[torch.Tensor],
+        *,
+        optimizer: str,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
     ) -> None:
-        self._thetas = list(thetas)
+        self._thetas, self._nesterov = list(thetas), nesterov
         self._optimizer, self._momentum, self._weight_decay = optimizer, momentum, weight_decay
         if optimizer != "sgd":
             self._adam = adam(thetas, weight_decay=weight_decay, decoupled=optimizer == "adamw")
@@ -281,8 +287,11 @@ class Update:
             for theta, gradient in zip(self._thetas, gradients, strict=True):
                 gradient.add_(theta, alpha=self._weight_decay)
         if self._momentum:
-            pairs = zip(self._velocities, gradients, strict=True)
-            gradients = [velocity.mul_(self._momentum).add_(gradient) for velocity, gradient in pairs]
+            pairs = list(zip(self._velocities, gradients, strict=True))
+            ahead = [velocity.mul_(self._momentum).add_(gradient) for velocity, gradient in pairs]
+            if self._nesterov:
+                ahead = [gradient.add_(velocity, alpha=self._momentum) for velocity, gradient in pairs]
+            gradients = ahead
         for theta, gradient in zip(self._thetas, gradients, strict=True):
             theta.add_(gradient, alpha=-rate)
 

@@ -78,7 +78,7 @@ class TorchQuestion:
         import torch
 
         with evaluating(self._module), torch.no_grad():
-            return array_of(self._tensor(self._forward(densified(X))))
+            return array_of(self._tensor(self._forward(densified(X)), n_records(X)))
 
     def hint(self) -> Hint | None:
         """Return what its last layer says of its answers, once it was asked."""
@@ -129,27 +129,55 @@ class TorchQuestion:
             inputs = torch.as_tensor(cast(dense, str(real.dtype).removeprefix("torch."), "the torch module"))
         return inputs.to(first.device)
 
-    def _tensor(self, answer: Any) -> Any:
-        if hasattr(answer, "logits") and not hasattr(answer, "detach"):  # as transformers answer
+    def _tensor(self, answer: Any, records: int) -> Any:
+        if hasattr(answer, "logits") or (isinstance(answer, dict) and "logits" in answer):  # as transformers answer
             self._hint = self._hint or _NAMED
-            return answer.logits
-        if isinstance(answer, tuple | list) and len(answer) == 1:
-            return answer[0]
-        if isinstance(answer, tuple | list | dict):
-            raise TargetError(
-                f"the torch module answered a {type(answer).__name__} of {len(answer)}, not one tensor; give a function that "
-                "returns the classes' numbers"
-            )
-        return answer
+        return answer_of(answer, records)
 
     def _watch(self, dense: NDArray[Any]) -> None:
         """Ask about one record, and note what its layers answer, and which is the last."""
         try:
-            size, hint = watched(self._module, lambda: self._tensor(self._forward(dense, watched=True)))
+            size, hint = watched(self._module, lambda: self._tensor(self._forward(dense, watched=True), len(dense)))
         except Exception:
             size, hint = 0, None  # asking will say what is wrong
         self._hint = hint or self._hint
         self._bytes = max(size or UNSEEN * dense.nbytes, dense.nbytes)
+
+
+def answer_of(answer: Any, records: int, classes: int | None = None) -> Any:
+    """Return the one tensor of class answers in what a module answered: itself, its ``logits``, or that of a tuple or dict.
+
+    Raises
+    ------
+    TargetError
+        If there is none, or several.
+    """
+    import torch
+
+    if isinstance(answer, torch.Tensor):
+        return answer
+    if isinstance(getattr(answer, "logits", None), torch.Tensor):
+        return answer.logits
+    if isinstance(answer, dict) and isinstance(answer.get("logits"), torch.Tensor):
+        return answer["logits"]
+    parts = (
+        list(answer.values()) if isinstance(answer, dict) else list(answer) if isinstance(answer, tuple | list) else []
+    )
+    fitting = [
+        each
+        for each in parts
+        if isinstance(each, torch.Tensor)
+        and each.dim() == 2
+        and len(each) == records
+        and classes in (None, each.shape[1])
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    what = [tuple(each.shape) if isinstance(each, torch.Tensor) else type(each).__name__ for each in parts]
+    raise TargetError(
+        f"the module answered a {type(answer).__name__} of {what or 'no tensors'}, of which {len(fitting)} may be the answers "
+        f"about {classes or 'the'} classes; let it answer one tensor, or name it logits"
+    )
 
 
 @contextmanager
