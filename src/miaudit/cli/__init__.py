@@ -27,6 +27,7 @@ from miaudit.cli.options import (
     permissions_options,
     proposal_options,
 )
+from miaudit.cli.reproduce import reproduce
 
 if TYPE_CHECKING:
     from miaudit.plan import Plan
@@ -448,3 +449,4 @@ main.add_command(gate)
 main.add_command(diff)
 main.add_command(verify)
 main.add_command(clean)
+main.add_command(reproduce)

@@ -1,6 +1,7 @@
 """From scores to findings: figures of each attack, controls, groups, stability, and one sentence for all."""
 
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
+from miaudit.findings.classes import ClassRow, ClassTable, Correlation, Figure
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import OPERATING, Operating, Run, balanced, run_attack, skipped
@@ -12,6 +13,10 @@ __all__ = [
     "CONFIDENCE",
     "FPRS",
     "OPERATING",
+    "ClassRow",
+    "ClassTable",
+    "Correlation",
+    "Figure",
     "Findings",
     "Operating",
     "Run",

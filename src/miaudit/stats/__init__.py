@@ -6,8 +6,10 @@ or by simulation; docs/statistics.md says which one holds when.
 
 from miaudit.stats.accusations import FALSE_DISCOVERY_RATE, Accusations, accuse, benjamini_hochberg, conformal_p_values
 from miaudit.stats.agreement import Coverage, coverage, places, rank_correlations, spearman
+from miaudit.stats.answers import Histograms, histograms, true_class, uncertainty
 from miaudit.stats.auc import Interval, Spread, auc, auc_interval, auc_score_interval, auc_spread
 from miaudit.stats.binormal import Binormal, binormal
+from miaudit.stats.by_class import Distribution, Undefined, distribution, percentiles
 from miaudit.stats.claims import Claims, Corrected, Levels, claims, levels
 from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_from_rates, mu_from_rates
 from miaudit.stats.equivalence import auc_size, guesses_size, tpr_size
@@ -61,10 +63,12 @@ __all__ = [
     "Coverage",
     "Decisions",
     "Detectable",
+    "Distribution",
     "Excess",
     "Explicit",
     "GroupLeak",
     "Guesses",
+    "Histograms",
     "Interval",
     "Levels",
     "OperatingPoint",
@@ -80,6 +84,7 @@ __all__ = [
     "TnrAtFnr",
     "TprAtFpr",
     "TprAtZeroFp",
+    "Undefined",
     "accuse",
     "auc",
     "auc_difference",
@@ -105,6 +110,7 @@ __all__ = [
     "detectable_exposed",
     "detectable_share",
     "detectable_tpr",
+    "distribution",
     "epsilon_ceiling",
     "epsilon_credible",
     "epsilon_from_mu",
@@ -113,6 +119,7 @@ __all__ = [
     "epsilon_one_run_fdp",
     "equal_counts",
     "guesses_size",
+    "histograms",
     "levels",
     "more_above",
     "mu_from_epsilon",
@@ -121,6 +128,7 @@ __all__ = [
     "numbered",
     "on_both_sides",
     "one_run_guesses",
+    "percentiles",
     "person_scores",
     "places",
     "ppv",
@@ -138,5 +146,7 @@ __all__ = [
     "tpr_ceiling_gdp",
     "tpr_ends",
     "tpr_size",
+    "true_class",
+    "uncertainty",
     "unpaired_difference",
 ]

@@ -1,0 +1,130 @@
+"""Reproduce: run what a table or figure needs and is not there yet, and lay it beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+from miaudit.auditing.workers import Engine
+from miaudit.errors import PlanError
+from miaudit.files import write_files
+from miaudit.paper.comparison import Comparison, compare, markdown
+from miaudit.paper.experiments import experiments
+from miaudit.paper.outcomes import Outcome, Tell, load, measure, place
+from miaudit.paper.published import Experiment
+from miaudit.paper.records import missing
+from miaudit.paper.settings import SETTINGS, Scale, Setting
+
+
+class Reproduction(NamedTuple):
+    """Comparisons in the order asked for, the outcomes behind them by setting, and what could not be run with the reason."""
+
+    comparisons: list[Comparison]
+    outcomes: dict[str, list[Outcome]]
+    left_out: dict[str, str]
+
+
+def reproduce(
+    names: Sequence[str],
+    out: str | PathLike[str],
+    *,
+    scale: Scale = "quick",
+    seeds: int = 1,
+    shadows: int | None = None,
+    rows: Sequence[str] = (),
+    engine: Engine | None = None,
+    data: str | PathLike[str] | None = None,
+    tell: Tell = lambda *_: None,
+) -> Reproduction:
+    """Measure what tables and figures of the paper need, as far as it is not in ``out``, and compare.
+
+    Parameters
+    ----------
+    names
+        As `miaudit.paper.EXPERIMENTS` has them; empty: all.
+    out
+        Folder: trained models' rows, one outcome for each setting, scale and seed, and a comparison for each name.
+    scale, seeds
+        ``"quick"`` or ``"paper"``; seeds 0, 1, ... so many.
+    shadows
+        How many shadow models in place of the scale's; comparisons say so.
+    rows
+        Only settings whose names begin with one of these; empty: all.
+    engine, data, tell
+        How the work is done, the folder of the named data sets, and whom to tell.
+
+    Raises
+    ------
+    PlanError
+        If there is no such table or figure, or nothing is left to run by ``rows``.
+    """
+    if seeds < 1:
+        raise PlanError(f"seeds must be at least 1, got {seeds}")
+    folder, wanted = Path(out), experiments(tuple(names))
+    settings = _settings(wanted, rows)
+    left_out: dict[str, str] = {}
+    outcomes: dict[str, list[Outcome]] = {}
+    for group in _groups(settings):
+        reason = missing(group[0], data)
+        if reason is not None:
+            left_out |= {setting.name: reason for setting in group}
+            continue
+        for seed in range(seeds):
+            have = {s.name: _stored(folder, s, scale, seed, shadows) for s in group}
+            todo = [setting for setting in group if have[setting.name] is None]
+            options = {"scale": scale, "seed": seed, "shadows": shadows, "data": data, "tell": tell}
+            fresh = measure(todo, folder, engine=engine or Engine(), **options) if todo else []  # type: ignore[arg-type]
+            fresh = [load(outcome.save(folder / "outcomes")) for outcome in fresh]
+            for outcome in [*(each for each in have.values() if each is not None), *fresh]:
+                outcomes.setdefault(outcome.setting, []).append(outcome)
+    comparisons = [compare(experiment, outcomes, left_out) for experiment in wanted]
+    for comparison in comparisons:
+        document = comparison.model_dump_json(indent=1) + "\n"
+        page = f"# {comparison.title}\n\nOurs / the paper's.\n\n{markdown(comparison)}\n" + "".join(
+            f"* {choice}\n" for choice in comparison.choices
+        )
+        write_files(folder, {f"{comparison.name}.json": document.encode(), f"{comparison.name}.md": page.encode()})
+    return Reproduction(comparisons, outcomes, left_out)
+
+
+def stored(folder: Path) -> dict[str, list[Outcome]]:
+    """Return the outcomes in a folder by setting, those of the paper's scale where there are any, in the order of seeds."""
+    by_setting: dict[str, list[Outcome]] = {}
+    for path in sorted(folder.glob("*.json")):
+        outcome = load(path)
+        by_setting.setdefault(outcome.setting, []).append(outcome)
+    chosen = {}
+    for name, each in by_setting.items():
+        scale = "paper" if any(outcome.scale == "paper" for outcome in each) else "quick"
+        chosen[name] = sorted((outcome for outcome in each if outcome.scale == scale), key=lambda outcome: outcome.seed)
+    return chosen
+
+
+def _settings(wanted: Sequence[Experiment], rows: Sequence[str]) -> list[Setting]:
+    named = dict.fromkeys(row.setting for experiment in wanted for row in experiment.rows if row.setting is not None)
+    chosen = [SETTINGS[name] for name in named if not rows or name.startswith(tuple(rows))]
+    if not chosen:
+        raise PlanError(
+            f"no setting begins with {', '.join(rows)}; there are {', '.join(named)}"
+            if rows
+            else "nothing to run: there are no data at hand for any row; see miaudit reproduce --list"
+        )
+    return chosen
+
+
+def _groups(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Return settings that share their models together."""
+    groups: dict[str, list[Setting]] = {}
+    for setting in settings:
+        groups.setdefault(setting.models, []).append(setting)
+    return list(groups.values())
+
+
+def _stored(folder: Path, setting: Setting, scale: Scale, seed: int, shadows: int | None) -> Outcome | None:
+    path = place(folder / "outcomes", setting.name, scale, seed)
+    if not path.exists():
+        return None
+    outcome = load(path)
+    return outcome if outcome.shadows == setting.sized(scale, shadows).shadows else None
