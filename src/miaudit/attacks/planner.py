@@ -45,7 +45,7 @@ USUAL: tuple[Attack, ...] = (
     Ratio(),
 )
 """Every attack in its usual configurations, from floors to the strongest kinds."""
-NAMED: tuple[Attack, ...] = (LiRA("proxy"), LossTrace(), LossTrace("fall"))
+NAMED: tuple[Attack, ...] = (AttackP(per_class=True), LiRA("proxy"), LossTrace(), LossTrace("fall"))
 """Attacks that run only where they are named, beside the usual ones: each more makes every verdict's level stricter."""
 _LACKS = {
     "shadows": "there are no shadow models",

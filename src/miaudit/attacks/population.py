@@ -15,6 +15,7 @@ from miaudit.evidence import Evidence, Ints
 from miaudit.signals import Loss, Upright
 
 Array = NDArray[np.float64]
+_LEAST_OF_CLASS = 20  # records of a class, below which it has no thresholds of its own
 
 
 def share(count: Array | Ints, total: Array | int, statistic: Array) -> Array:
@@ -35,13 +36,29 @@ class AttackP(Attack):
     One minus the score is a p-value where population and non-members are alike: calling a member where the score is
     at least 1 - f has a false-positive rate of about f. Needs no shadow models. Our deviations: equal losses count half
     (whole in the paper), and equal counts are parted by the loss itself, so the ranking is that of the loss.
+
+    Parameters
+    ----------
+    per_class
+        Count among the records of the same class, so that each class has thresholds of its own (Song and Mittal 2021 set them
+        on shadow models); all records where the population has fewer than 20 of the class.
     """
+
+    per_class: bool = False
 
     name: ClassVar[str] = "attack-p"
     title: ClassVar[str] = "Attack-P: loss against that of other records"
     paper: ClassVar[str] = "Ye et al. 2022"
-    when: ClassVar[Mapping[str, str]] = {"": "no shadow models, and a false positive rate to aim at"}
+    when: ClassVar[Mapping[str, str]] = {
+        "": "no shadow models, and a false positive rate to aim at",
+        "per-class": "no shadow models, and classes that differ in difficulty",
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "population"})
+
+    @property
+    def demands(self) -> frozenset[str]:
+        """Answers about classes, where each has thresholds of its own."""
+        return self.needs | ({"classes"} if self.per_class else set())
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the share of the population; nothing is drawn, the seed plays no part."""
@@ -49,15 +66,26 @@ class AttackP(Attack):
         assert evidence.population is not None
         signal = evidence.measure or Upright(Loss())
         loss = -signal(evidence.target, evidence.audited_labels)
-        others = np.sort(-signal(evidence.population.target, evidence.population.labels))
-        below = (np.searchsorted(others, loss, side="left") + np.searchsorted(others, loss, side="right")) / 2
+        others, labels = -signal(evidence.population.target, evidence.population.labels), evidence.population.labels
+        below = _below(others, loss)  # (n,) the share of the population with less loss
+        for label in np.unique(labels) if self.per_class else ():
+            if (of_class := labels == label).sum() >= _LEAST_OF_CLASS:
+                audited = evidence.audited_labels == label
+                below[audited] = _below(others[of_class], loss[audited])
         # by its logarithm, which tells losses near 0 apart where the count has used up the digits
         finer = -np.log(np.maximum(loss, 1e-300)) if evidence.measure is None else -loss
-        return Scores(share(len(others) - below, len(others), finer))
+        return Scores(share(len(others) * (1 - below), len(others), finer))
 
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
         """Judge all others' answers by the target's on the population, which leaves the ranking that of the loss."""
         return in_one_run(self, evidence, others, seed=seed)
+
+
+def _below(others: Array, loss: Array) -> Array:
+    """(n,) The share of others that lies below each loss, equal ones half."""
+    others = np.sort(others)
+    sides = (np.searchsorted(others, loss, side=side) for side in ("left", "right"))
+    return np.asarray(sum(sides) / (2 * len(others)), np.float64)
 
 
 @dataclass(frozen=True)

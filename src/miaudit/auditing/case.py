@@ -69,7 +69,8 @@ class Case:
     @property
     def minimum(self) -> int:
         """How few shadow models are enough."""
-        return self.shadows.minimum or max(1, (self.shadows.count + 1) // 2)
+        count = self.shadows.count
+        return self.shadows.minimum or min(count, max(1, (count + 1) // 2))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -88,6 +89,8 @@ class Sizes(NamedTuple):
 def shadow_sizes(split: Split, shadows: ShadowPlan) -> Sizes:
     """Return what shadow models are trained and tested on: what is asked for, or as much as the target, or what there is."""
     members, room = len(split.members), len(split.population)
+    if not shadows.count:
+        return Sizes(0, 0)
     there = f"The population has {room} records"
     if shadows.design == "overlapping":
         room += members + len(split.nonmembers)
@@ -110,7 +113,7 @@ def apart(dataset: Dataset, split: Split, shadows: ShadowPlan, *, seed: int) -> 
     need = members if train is None and test is None else (train or members) + (test or train or members)
     if shadows.design == "overlapping":
         need = 0 if train is None and test is None else need - members - len(split.nonmembers)
-    need = need if shadows.data == "real" else 0
+    need = need if shadows.data == "real" and shadows.count else 0
     return leave_out_copies(dataset, split, need=need, seed=child_seed(seed, "copies"))
 
 

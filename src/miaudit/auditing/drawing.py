@@ -30,14 +30,16 @@ def draws_of(case: Case) -> tuple[Draws, NDArray[np.int64]]:
     audited = np.concatenate([case.split.members, case.split.nonmembers])
     population = case.split.population
     groups = case.dataset.groups if case.split.group_name is not None else None
-    overlapping = case.shadows.design == "overlapping"
+    overlapping = case.shadows.design == "overlapping" and case.shadows.count > 0
     if overlapping and groups is None and not (case.split.copies or Copies()).alike:
         groups = _twins(case.dataset, audited)
     train, test, _ = case.sizes
     sizes: dict[str, Any] = {"train": train, "test": test, "groups": groups}
     need = overlapping_sizes(audited, **sizes)[1] if overlapping else train + test
     most = case.sides.outside
-    if most is None:  # records that were made are no sample of what the target did not see
+    if most is None and not case.shadows.count:
+        most = len(population)  # which nothing else needs
+    elif most is None:  # records that were made are no sample of what the target did not see
         most = len(case.split.members) if case.shadows.data == "real" else 0
     seed = child_seed(case.seed, "outside")
     fewer = any(
@@ -52,6 +54,8 @@ def draws_of(case: Case) -> tuple[Draws, NDArray[np.int64]]:
 
 def bystanders_of(case: Case) -> tuple[NDArray[np.int64] | None, str | None]:
     """Return (b, k) records that bystanders are trained on where shadows are none themselves, or why there are none."""
+    if case.shadows.count == 0:
+        return None, "there are no shadow models"
     if case.shadows.bystanders == 0:
         return None, "shadows.bystanders is 0"
     if case.shadows.design == "disjoint":

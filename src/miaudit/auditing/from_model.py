@@ -72,7 +72,7 @@ def case_of_model(
     """
     if not isinstance(title, str):
         raise PlanError([("title", f"must be a text; got {title!a:.50} ({type(title).__name__})")])
-    seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=1)
+    seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=0)
     sections = _sections({"count": shadows} | options)
     pairs = {"members": members, "nonmembers": nonmembers} | ({} if population is None else {"population": population})
     _refuse_missing_sides(pairs)

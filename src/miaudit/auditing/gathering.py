@@ -154,7 +154,8 @@ def _train(
     def note(progress: Progress) -> None:
         progress = replace(progress, found=progress.found - len(early), done=progress.done + len(early))
         last[:] = [progress]
-        tell(what, progress)
+        if progress.total:
+            tell(what, progress)
 
     shadows = pool.run(**workers.options, minimum=case.minimum, also=own, tell=note, early=early)
     if answers is None:
@@ -239,14 +240,15 @@ def _split(case: Case, draws: Draws) -> SplitFacts:
 def _shadows(case: Case, pool: ShadowPool, models: _Answers) -> ShadowFacts:
     figure = "accuracy" if case.dataset.values is None else "error"
     train, test = (
-        float(np.mean([each[f"{side}_{figure}"] for each in models.shadows.values()])) for side in ("train", "test")
+        float(np.mean(values)) if (values := [each[f"{side}_{figure}"] for each in models.shadows.values()]) else None
+        for side in ("train", "test")
     )
     return ShadowFacts(
         recipe=case.recipe.name,
         asked=case.shadows.count,
         train_accuracy=train if figure == "accuracy" else None,
         test_accuracy=test if figure == "accuracy" else None,
-        errors=(train, test) if figure == "error" else None,
+        errors=(train, test) if figure == "error" and train is not None and test is not None else None,
         failures=tuple(pool.failures),
         data=case.shadows.data,
     )

@@ -51,6 +51,8 @@ def divided(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: SplitPla
     if sides.holdout is not None:
         split, note = _held_out(dataset, split, sides.holdout, seed)
         return Divided(apart(dataset, split, shadows, seed=seed), shadows, sides, (note,))
+    if not shadows.count:  # nothing is trained, so no record is needed for it
+        return Divided(apart(dataset, split, shadows, seed=seed), shadows, sides)
     if "design" in shadows.model_fields_set and shadows.design == "disjoint":
         raise PlanError(
             f'design = "disjoint" trains shadow models on a population, and there is none. {WITHOUT_POPULATION}'

@@ -19,6 +19,9 @@ from miaudit.errors import DataError
 from miaudit.plan.permissions import Permissions
 from miaudit.recipes import is_regressor
 
+QUICK = ("threshold", "gap", "attack-p", "attack-p per-class", "quantile")
+"""The attacks that need no shadow models, for a first look; the latter three need records outside the audit."""
+QUICK_HOLDOUT = 0.3
 _LABELS = ("label", "labels", "target", "y", "class", "outcome")
 """What a label column is called where nothing else tells which it is."""
 
@@ -32,6 +35,7 @@ def proposal(
     label: str | None = None,
     holdout: float | None = None,
     shadows: int | None = None,
+    attacks: Sequence[str] | None = None,
     permissions: Permissions | None = None,
 ) -> dict[str, Any]:
     """Return the content of a plan that audits a saved scikit-learn model, with what its file and the records' tell.
@@ -47,8 +51,8 @@ def proposal(
         Files of one kind: ``.csv``, ``.csv.gz``, ``.parquet`` or ``.npz``.
     label
         Column, or array of an ``.npz``, with the class or the number to predict.
-    holdout, shadows
-        As ``split.holdout`` and ``shadows.count`` of a plan.
+    holdout, shadows, attacks
+        As ``split.holdout``, ``shadows.count`` and ``attacks`` of a plan.
     permissions
         Consent to read the model.
 
@@ -72,6 +76,7 @@ def proposal(
     elif _named_by_numbers(estimator):
         data["labels"] = "names"
     content: dict[str, Any] = {"title": f"Audit of {path.name}", "data": data}
+    content |= {} if attacks is None else {"attacks": list(attacks)}
     content |= {} if holdout is None else {"split": {"holdout": holdout}}
     content |= {"target": {"file": str(path.absolute())}, "recipe": recipe}
     return content | ({} if shadows is None else {"shadows": {"count": shadows}})

@@ -23,6 +23,13 @@ ANSWERED = {
 }
 """What a record is answered with, by what the target can be attacked with."""
 
+_NOBODY = "Knowledge of the data: the audited records alone."
+_NO_SHADOWS = "No shadow models."
+_FULL = (
+    "What shadow models add: attacks that compare each record with models trained with and without it (LiRA, RMIA), which find "
+    "more, most of all at low false-positive rates; and the control on models trained on neither side, without which sides "
+    "that differ in how hard they are look like a leak."
+)
 _STAGES = ", and for loss-trace the model itself, which answers after each stage of its training"
 _TRACE = ", and the model's losses over its training for attacks that read them"
 
@@ -71,6 +78,8 @@ def _stored_access(measured: Measured) -> str:
 
 
 def _training(measured: Measured) -> str:
+    if not measured.evidence.own.models:
+        return _NO_SHADOWS
     same = measured.target.source == "trained here"
     recipe = "the same training recipe as the target's" if same else "a recipe believed to be the target's"
     return f"Knowledge of the training: {recipe}."
@@ -78,11 +87,17 @@ def _training(measured: Measured) -> str:
 
 def _stored_training(measured: Measured) -> str:
     m = len(measured.evidence.own.models)
-    return f"Knowledge of the training: {m} shadow models' answers, as stored." if m else "No shadow models."
+    return f"Knowledge of the training: {m} shadow models' answers, as stored." if m else _NO_SHADOWS
 
 
 def _data(measured: Measured) -> str:
     n, figures = measured.split.population, measured.synthesis
+    if not measured.evidence.own.models:
+        return (
+            f"Knowledge of the data: {n:,} records of the same population, {_apart(measured.split.copies)}"
+            if n
+            else _NOBODY
+        )
     if figures is not None and figures["method"] == "model-based":
         return (
             "Knowledge of the data: the format of a record alone. The shadow models were trained on "
@@ -153,7 +168,7 @@ def not_tested(measured: Measured, ran: Sequence[Attack]) -> list[str]:
         ]
     else:
         gaps = [
-            *_other_attacks(ran),
+            *(_other_attacks(ran) if measured.evidence.own.models else [_FULL]),
             _OTHER_ACCESS.get("value" if measured.known == "value" else measured.target.capability, _IN_PART),
             "Attackers who may change the training data, and records made to be worst cases (canaries).",
         ]

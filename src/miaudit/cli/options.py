@@ -134,13 +134,21 @@ _PROPOSAL = (
 
 def proposal_options(command: Any) -> Any:
     """Add what every command that proposes a plan takes: a model and its files, handed on as ``proposed``, and ``out``."""
-    names = ("model", "train", "test", "population", "holdout", "label", "shadows")
+    return _proposing(command, ("model", "train", "test", "population", "holdout", "label", "shadows"))
+
+
+def quick_options(command: Any) -> Any:
+    """Add the same without what is for shadow models alone."""
+    return _proposing(command, ("model", "train", "test", "population", "holdout", "label"))
+
+
+def _proposing(command: Any, names: tuple[str, ...]) -> Any:
 
     @functools.wraps(command)
     def proposing(**options: Any) -> Any:
         return command(proposed={name: options.pop(name) for name in names}, **options)
 
-    for option in reversed((*_PROPOSAL, out_option)):
+    for option in reversed((*_PROPOSAL[: len(names)], out_option)):
         proposing = option(proposing)
     return proposing
 

@@ -311,7 +311,7 @@ class RecipePlan(Section):
 class ShadowPlan(Section):
     """The shadow models."""
 
-    count: int = Field(20, ge=1, description="how many")
+    count: int = Field(20, ge=0, description="how many; 0: none, and only the attacks that need none (docs/quick.md)")
     data: Literal["real", "synthetic:model-based", "synthetic:marginals", "synthetic:noisy"] = Field(
         "real", description="what they are trained on: the population, or records made as synthesis says"
     )

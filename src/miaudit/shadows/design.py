@@ -69,7 +69,8 @@ class Draws:
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
         """(m, r) was the record of this row in the shadow's training set."""
-        return np.stack([np.isin(records, train) for records, train in zip(self.asked, self.train, strict=True)])
+        rows = [np.isin(records, train) for records, train in zip(self.asked, self.train, strict=True)]
+        return np.array(rows, bool).reshape(self.asked.shape)
 
     @property
     def sha256(self) -> str:
@@ -119,7 +120,9 @@ def draw_disjoint(
             one, two = _by_group(population, groups[population], train, test, rng)
             trains.append(one)
             tests.append(two)
-    return Draws(np.stack(trains).astype(np.int64), np.stack(tests).astype(np.int64))
+    sizes = zip((trains, tests), (train, test), strict=True)  # also of no shadow models
+    of_training, of_test = (np.array(sets, np.int64).reshape(shadows, size) for sets, size in sizes)
+    return Draws(of_training, of_test)
 
 
 def draw_overlapping(

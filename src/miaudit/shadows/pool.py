@@ -270,7 +270,7 @@ class ShadowPool:
             bystanders=about if bystanders is None and n and not overlapping else bystanders,
             **beside,
         )
-        if not n:
+        if not n or not numbers:
             return ShadowEvidence(theirs, None)
         beside |= {"own": None if overlapping else theirs, "people": None if people is None else people[audited]}
         beside["bystanders"] = bystanders
