@@ -29,11 +29,13 @@ SECTIONS = [
     "target",
     "shadows",
     "attacks",
+    "scores",
     "roc",
     "low-fpr",
     "classes",
     "groups",
     "exposed",
+    "factors",
     "controls",
     "not-tested",
     "reading",
@@ -159,10 +161,31 @@ def test_a_long_class_table_is_folded_under_its_chart_and_the_page_stays_small(m
     assert len(text.encode()) < 350_000
     page = read_page(text)
     in_details = re.search(r'<section id="classes".*?</section>', text, re.S).group()
-    assert (
-        in_details.index("Number of classes") < in_details.index("<details><summary>All") < in_details.index("<table>")
-    )
+    long = '<details class="long"><summary>All'
+    assert in_details.index("Number of classes") < in_details.index(long) < in_details.index("<table>")
     assert sum(row[0].startswith("place") for row in page.rows["classes"]) == 300
+
+
+def test_ten_thousand_classes_of_300_characters_leave_a_page_that_can_be_sent(make_result):
+    result = make_result(10)
+    names = [f"{'n' * 290} {k}" for k in range(10_000)]
+    rows = result.attacks[0].per_class
+    classes = [rows[k % 10].model_copy(update={"class_": name}) for k, name in enumerate(names)]
+    groups = [result.groups[0].groups[k % 10].model_copy(update={"group": name}) for k, name in enumerate(names)]
+    attacks = [attack.model_copy(update={"per_class": classes}) for attack in result.attacks]
+    many = {"attacks": attacks, "groups": [result.groups[0].model_copy(update={"groups": groups})]}
+    text = render(result.model_copy(update=many))
+    assert len(text.encode()) < 1_500_000
+    assert "9,400 more classes are in result.json" in text
+    assert "9,700 more are in result.json" in text
+
+
+def test_an_older_result_says_what_it_lacks(result, read_page):
+    page = read_page(render(changed(result, groups=[])))
+    assert "This result has no counts of scores" in page.sections["scores"]
+    assert "This result does not say" in page.sections["factors"]
+    assert "This result has no figures of slices" in page.sections["slices"]
+    assert "The table of records is not in this result" in page.sections["exposed"]
 
 
 def test_the_page_fetches_nothing(result):

@@ -41,7 +41,10 @@ def test_a_saved_result_comes_back_equal_with_its_records(result, tmp_path):
 
 def test_the_table_has_one_row_per_record_and_the_columns_of_the_contract(result, tmp_path):
     lines = result.save(tmp_path).with_name("records.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "id,class,member,shokri,shokri_in,threshold,threshold_in,gap,gap_in"
+    assert (
+        lines[0]
+        == "id,class,member,shokri,shokri_in,threshold,threshold_in,gap,gap_in,risk_rank,risk_low,risk_high,accused"
+    )
     assert len(lines) == 2401
     first = result.records[0]
     assert lines[1].startswith(f"r0,{first['class']},1,{first['shokri']!r},{int(first['shokri_in'])},")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from miaudit import stats
 from miaudit.attacks import Scores
 from miaudit.evidence import Bools
+from miaudit.findings.claims import CONFIDENCE
 from miaudit.findings.unit import DEPENDENT, Unit
 from miaudit.result import Accusations
 from miaudit.seeds import child_seed
@@ -43,7 +44,10 @@ def accusations_of(
             else stats.numbered(unit.people[side])
         )
         accused[np.flatnonzero(side)[p_values[of]]] = called[of][p_values[of]]
-    return Accusations.of(accusations, attack=name, unit=unit.name), accused
+    counts = stats.rank_counts(draws.inside, draws.outside)
+    share = stats.nameable(counts, len(draws.inside), 1 - q, confidence=CONFIDENCE)
+    ends = {"share": share.value, "share_low": share.low, "share_high": share.high}
+    return Accusations.of(accusations, attack=name, unit=unit.name, **ends), accused
 
 
 def _none(name: str, q: float, unit: Unit, reason: str) -> Accusations:

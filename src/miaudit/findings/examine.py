@@ -13,10 +13,12 @@ from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.accusations import accusations_of
+from miaudit.findings.answers import answer_columns
 from miaudit.findings.bystander import bystander_control, bystander_figures
 from miaudit.findings.caution import caution_of
 from miaudit.findings.claims import power
 from miaudit.findings.controls import judged, null_control
+from miaudit.findings.factors import factors_of
 from miaudit.findings.figures import OPERATING, Operating, Run, run_attack
 from miaudit.findings.groups import group_figures
 from miaudit.findings.headline import headline_of
@@ -28,6 +30,7 @@ from miaudit.result import (
     AttackResult,
     BlindControl,
     Controls,
+    Factors,
     Grouping,
     NullControl,
     Records,
@@ -64,6 +67,7 @@ class Findings:
     groups: list[Grouping]
     stability: Stability | None
     accusations: Accusations | None
+    factors: Factors | None
     records: Records
 
     @property
@@ -162,6 +166,8 @@ def examine(
         if repeats:
             stability, risk = _stability(lead, ran, member, seed)
         accusations, risk["accused"] = accusations_of(lead, scores, member, unit, seed=seed)
+    of_classes = next((each for each in groups if each.column == "class"), None)
+    factors = factors_of(trials[0].evidence, member, classes, unit, of_classes) if trials else None
     bystander = bystander_control(results, lead)
     inside, outside = unit.size(member)
     beside = min((r.bystander.models for r in results if r.bystander is not None and r.checked), default=0)
@@ -179,12 +185,14 @@ def examine(
         groups=[each.model_copy(update=caution) for each in groups],
         stability=stability,
         accusations=None if accusations is None else accusations.model_copy(update=caution),
+        factors=factors,
         records=Records(
             {
                 "id": np.arange(len(member)) if ids is None else np.array(ids),
                 **({} if of_class is None else {"class": of_class.copy()}),
                 "member": member.copy(),
                 **risk,
+                **answer_columns([trial.evidence for trial in trials]),
                 **{name: column for run in runs for name, column in run.columns(len(member)).items()},
             }
         ),

@@ -16,6 +16,7 @@ from miaudit.errors import MiauditError, PlanError
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.basis import basis_of
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
+from miaudit.findings.distribution import distribution_of
 from miaudit.findings.unit import DEPENDENT, Sides, Unit, unit_of
 from miaudit.result import (
     AttackResult,
@@ -178,6 +179,7 @@ def run_attack(
                 tpr=curve.tpr[points].tolist(),
                 band=None if unit.dependent else _band(records),
             ),
+            scores=distribution_of(records),
             power=None if leaks else power(*unit.size(member), attacks=attacks),
             missing=0 if scores.missing is None else int(scores.missing.sum()),
             basis=basis_of(draws or records, independent=draws is not None),

@@ -13,7 +13,7 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from miaudit.report.marks import STYLES, Frame, Point, line
-from miaudit.result import Roc
+from miaudit.result import Roc, ScoreCounts
 
 
 def roc_chart(
@@ -104,6 +104,50 @@ def histogram(values: Sequence[float], *, title: str, axis: str, key: str, bins:
     parts.append(line("chance", frame.pixel((0.5, 0)), frame.pixel((0.5, 1))))
     parts.extend(frame.axis_titles(axis, "Number of classes"))
     return frame.svg(key, title, desc, parts)
+
+
+def distribution(counts: ScoreCounts, *, title: str, key: str) -> Markup:
+    """Draw how an attack's scores are distributed: non-members as bars, members as a line above them.
+
+    Parameters
+    ----------
+    counts
+        Of both sides, bin by bin.
+    title
+        Of the chart.
+    key
+        Prefix of the ids inside, unique in the page.
+    """
+    sides = [counts.nonmembers, counts.members]
+    shares = [[count / max(sum(side), 1) for count in side] for side in sides]
+    bins, top = len(counts.members), max((max(side) for side in shares), default=1.0) or 1.0
+    frame = Frame(height=190, bottom=44, left=46, right=24)
+    first, last = counts.edges[0], counts.edges[-1]
+    across = [(at, f"{first + at * (last - first):.3g}") for at in (0.0, 0.5, 1.0)]
+    parts = list(frame.grid(across, [(0.0, "0"), (1.0, f"{100 * top:.0f} %")]))
+    parts += [
+        frame.bar(i / bins, (i + 1) / bins, share / top, "bar others") for i, share in enumerate(shares[0]) if share
+    ]
+    corners = [frame.pixel((0, 0))]
+    for i, share in enumerate(shares[1]):
+        corners += [frame.pixel((i / bins, share / top)), frame.pixel(((i + 1) / bins, share / top))]
+    corners.append(frame.pixel((1, 0)))
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    parts.append(Markup('<polyline class="curve c0" points="{}"/>').format(path))
+    parts.extend(frame.axis_titles("Score, higher for members", "Share of a side"))
+    middles = [_median(side, counts.edges) for side in reversed(sides)]
+    desc = f"Scores from {first:.3g} to {last:.3g}; half of the members lie above about {middles[0]:.3g}, half of the "
+    return frame.svg(key, title, f"{desc}non-members above about {middles[1]:.3g}.", parts)
+
+
+def _median(counts: Sequence[int], edges: Sequence[float]) -> float:
+    """Return the middle of the bin that holds the median."""
+    half, seen = sum(counts) / 2, 0
+    for count, (low, high) in zip(counts, pairwise(edges), strict=True):
+        seen += count
+        if seen >= half:
+            return (low + high) / 2
+    return edges[-1]
 
 
 def _from_floor(points: Sequence[Point], floor: float) -> Iterator[Point]:

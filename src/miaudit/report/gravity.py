@@ -70,4 +70,4 @@ def _step(value: float, limits: tuple[float, float]) -> int:
 def _named_at_least(result: Result) -> float | None:
     """Return the share of the members that can at least be named; None where nothing holds for it."""
     list_ = result.accusations
-    return None if list_ is None or list_.caution is not None else getattr(list_, "share_low", None)
+    return None if list_ is None or list_.caution is not None else list_.share_low

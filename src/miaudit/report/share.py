@@ -16,8 +16,9 @@ def shared(result: Result, *, least: int = LEAST) -> Result:
     """Return a result without records, small slices, and texts that may quote data or name places of whoever ran it.
 
     Removed are the table of records, classes and slices of fewer than ``least`` members or non-members (and one more where only
-    one is so small, as its size would be what is missing of the total), messages of models that failed, the plan, recipe and
-    address, and the digits of thresholds, which are scores of single records, beyond the second.
+    one is so small, as its size would be what is missing of the total), counts of scores and the factors of classes, messages
+    of models that failed, the plan, recipe and address, and the digits of thresholds, which are scores of single records,
+    beyond the second.
     """
     groups = [_grouping(each, least) for each in result.groups]
     left = sum(len(each.groups) for each in result.groups) - sum(len(each.groups) for each in groups)
@@ -29,6 +30,7 @@ def shared(result: Result, *, least: int = LEAST) -> Result:
             "warnings": [*result.warnings, note],
             "target": result.target.model_copy(update=target),
             "shadows": result.shadows.model_copy(update={"failures": failures}),
+            "factors": None if result.factors is None else result.factors.model_copy(update={"classes": []}),
             "groups": [each for each in groups if each.groups],
             "attacks": [_attack(each, least) for each in result.attacks],
             "provenance": result.provenance.model_copy(update={"plan": {}, "target": {}, "recipe": None}),
@@ -44,7 +46,7 @@ def _grouping(grouping: Grouping, least: int) -> Grouping:
 
 def _attack(attack: AttackResult, least: int) -> AttackResult:
     sizes = [min(each.members, each.n - each.members) for each in attack.per_class]
-    update: dict[str, Any] = {"per_class": _large(attack.per_class, sizes, least)}
+    update: dict[str, Any] = {"per_class": _large(attack.per_class, sizes, least), "scores": None}
     if attack.operating_point is not None:
         update["operating_point"] = _coarse(attack.operating_point)
     if attack.epsilon is not None:

@@ -19,6 +19,7 @@ from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.basis import AreaSpread, Basis, RankCounts
 from miaudit.result.beyond import Beyond, beyond_bystanders
 from miaudit.result.controls import BlindControl, BystanderControl, Controls, NullControl
+from miaudit.result.factors import Factors
 from miaudit.result.figures import (
     Accusations,
     BystanderFigures,
@@ -37,6 +38,7 @@ from miaudit.result.figures import (
     PpvAtPrior,
     Roc,
     RocBand,
+    ScoreCounts,
     TnrAtFnr,
     TprAtFpr,
     TprAtZeroFp,
@@ -80,6 +82,7 @@ __all__ = [
     "Document",
     "Epsilon",
     "Exposed",
+    "Factors",
     "Failure",
     "GroupFigures",
     "Grouping",
@@ -98,6 +101,7 @@ __all__ = [
     "Retrained",
     "Roc",
     "RocBand",
+    "ScoreCounts",
     "ShadowCost",
     "ShadowStability",
     "ShadowsResult",
@@ -149,6 +153,7 @@ class Result(Document):
     groups: list[Grouping] = []
     stability: Stability | None = None
     accusations: Accusations | None = None
+    factors: Factors | None = None
     provenance: Provenance
 
     records: SkipJsonSchema[InstanceOf[Records]] = Field(Records(), exclude=True, repr=False)

@@ -20,6 +20,7 @@ from miaudit.result.figures import (
     Power,
     PpvAtPrior,
     Roc,
+    ScoreCounts,
     TnrAtFnr,
     TprAtFpr,
     TprAtZeroFp,
@@ -52,7 +53,7 @@ class AttackResult(Document):
     ``strongest`` marks the attack that the literature holds to be the strongest for what this audit had: what the target
     answers, how many shadow models there are, and what they were trained on. ``name`` is the attack's, with those of
     its options that are not the default: unique in a result. ``basis`` is what intervals at other levels are computed from,
-    of the scores that the verdict reads; null in older results.
+    of the scores that the verdict reads; null in older results. ``scores`` counts records by score, for drawing.
     """
 
     name: str
@@ -68,6 +69,7 @@ class AttackResult(Document):
     unit: Literal["person", "record"] = "record"
     person: PersonFigures | None = None
     roc: Roc | None = None
+    scores: ScoreCounts | None = None
     above_chance: bool | None = None
     below_chance: bool | None = None
     beats_controls: bool | None = None

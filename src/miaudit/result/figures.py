@@ -146,6 +146,24 @@ class RocBand(Document):
         return self
 
 
+class ScoreCounts(Document):
+    """Records by score on both sides: bin i holds the scores from ``edges[i]`` up to ``edges[i + 1]``.
+
+    The first and the last bin also hold the scores beyond the outermost edges.
+    """
+
+    edges: list[float]
+    members: list[Count]
+    nonmembers: list[Count]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        bins = len(self.edges) - 1
+        if bins < 1 or not len(self.members) == len(self.nonmembers) == bins:
+            raise ValueError(f"{len(self.edges)} edges have one bin fewer, with a count of each side in every one")
+        return self
+
+
 class Roc(Document):
     """Points of the ROC curve, tied scores moving together; thinned for drawing, end points kept.
 
@@ -231,14 +249,16 @@ class PersonFigures(Document):
     members: Count
 
 
-class Accusations(Document):
+class Accusations(Bounded):
     """Whom an attacker can name so that, in expectation, at most a share ``q`` of those named are non-members.
 
     ``attack`` is the one that leads the result. Of the non-members, ``set_apart`` were drawn at random to be the attacker's
     own, known not to be members; ``members`` and ``nonmembers`` are those judged beside them, and ``named`` of these are on the
     list, ``of_members`` rightly and ``false`` wrongly. Counts are of ``unit``; null, with the reason, where there can be no
-    such list. Where fewer of those judged are members, fewer can be named. ``caution`` says why names are right without a
-    leak, where the sides differ by themselves.
+    such list. Where fewer of those judged are members, fewer can be named. ``share`` is that of all members of whom these are a
+    sample, which can be named where as many others are tried, so that a share ``q`` of those named are others
+    (`miaudit.stats.nameable`); ``share_low`` and ``share_high`` are its interval, null in older results. ``caution`` says why
+    names are right without a leak, where the sides differ by themselves.
     """
 
     attack: str
@@ -250,6 +270,9 @@ class Accusations(Document):
     members: Count | None = None
     nonmembers: Count | None = None
     set_apart: Count | None = None
+    share: Fraction | None = None
+    share_low: Fraction | None = None
+    share_high: Fraction | None = None
     reason: str | None = None
     caution: str | None = None
 

@@ -36,7 +36,7 @@ from miaudit.stats.precedence import (
     precedence,
     ranks_of,
 )
-from miaudit.stats.ranks import RankCounts, rank_counts, tpr_ends
+from miaudit.stats.ranks import Nameable, RankCounts, nameable, rank_counts, tpr_ends
 from miaudit.stats.rates import Decisions, Rate, clopper_pearson, decisions, rate
 from miaudit.stats.roc import Roc, TnrAtFnr, TprAtFpr, roc, tnr_at_fnr, tpr_at_fpr
 from miaudit.stats.thresholds import (
@@ -71,6 +71,7 @@ __all__ = [
     "Histograms",
     "Interval",
     "Levels",
+    "Nameable",
     "OperatingPoint",
     "PersonScores",
     "Ppv",
@@ -125,6 +126,7 @@ __all__ = [
     "mu_from_epsilon",
     "mu_from_rates",
     "mu_one_run_fdp",
+    "nameable",
     "numbered",
     "on_both_sides",
     "one_run_guesses",

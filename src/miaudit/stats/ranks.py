@@ -56,6 +56,61 @@ def rank_counts(in_scores: ArrayLike, out_scores: ArrayLike) -> RankCounts:
     return RankCounts(ranks, allowed, curve.tp[before] + by_lot)
 
 
+class Nameable(NamedTuple):
+    """A share of the members, and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def nameable(
+    counts: RankCounts, n_in: int, precision: float, *, confidence: float = 0.95, least: float = 0.01, steps: int = 12
+) -> Nameable:
+    """Return which share of the members can be named with such a precision, where half of those tried are members.
+
+    At even odds a share u can be named with precision p if at some threshold the TPR is at least u and the FPR at most u / g,
+    g = p / (1 - p). Rates from ``least`` / g to 1 / g are looked at, every one with a part of the error (Bonferroni). The low
+    end is the largest TPR that is shown to be above g times its rate, and the high end the share from which on all are shown to
+    lie below, with the curve's rise between the rates.
+
+    Parameters
+    ----------
+    counts
+        Of :func:`rank_counts`.
+    n_in
+        Members.
+    precision
+        Share of those named who are members, above 1/2.
+    confidence
+        Level of the interval.
+    least
+        Smallest share whose upper end is looked for.
+    steps
+        Rates looked at, less one.
+
+    Raises
+    ------
+    PlanError
+        If the precision is out of range.
+    """
+    if not 0.5 < precision < 1.0:
+        raise PlanError(f"precision must lie between 0.5 and 1, both excluded, got {precision}; write 90 % as 0.9")
+    gain = precision / (1 - precision)
+    rates = np.geomspace(least, 1.0, steps + 1) / gain
+    error = (1 - confidence) / 2 / len(rates)
+    ends = [tpr_ends(counts, n_in, float(rate), low_error=error, high_error=error) for rate in rates]
+    n_out = int(counts.ranks[-1])
+    tpr, fpr = counts.allowed / n_in, counts.ranks / n_out
+    value = float(tpr[tpr >= gain * fpr * (1 - 1e-12)].max(initial=0.0))
+    low = max((low for (low, _), rate in zip(ends, rates, strict=True) if low >= gain * rate), default=0.0)
+    # where the curve at the next rate lies below g times this one, nothing between the two reaches g times its rate
+    below = [high < gain * rate for (_, high), rate in zip(ends[1:], rates[:-1], strict=True)]
+    first = next((i for i in range(len(below)) if all(below[i:])), len(below))
+    high = min(float(gain * rates[first]), ends[first][1])  # u is at most the TPR at u / g
+    return Nameable(value, min(low, value), max(high, value))
+
+
 def tpr_ends(
     counts: RankCounts, n_in: int, fpr: float, *, low_error: float = 0.025, high_error: float = 0.025
 ) -> tuple[float, float]:

@@ -115,6 +115,11 @@ def strip(interval: Interval, *, name: str) -> Markup:
     return marks.dot(interval.value, low, high, scale=_AREAS, label=label, style="strip", references=[(0.5, "half")])
 
 
+def number(value: float | None, form: str) -> Markup:
+    """Return a cell of a number, or a dash."""
+    return Markup("<td>{}</td>").format("\u2013" if value is None else format(value, form))
+
+
 def span(record: ExposedRecord) -> str:
     """Return the span of places of a record."""
     if record.low is None or record.high is None:
@@ -123,8 +128,9 @@ def span(record: ExposedRecord) -> str:
 
 
 def why(record: ExposedRecord) -> str:
-    """Return how the target answered a record, and how models did that were not trained on it."""
+    """Return how the target answered a record, and how models did that were not trained on it, or else were."""
     if record.answer is None:
         return "unknown"
-    others = "" if record.others is None else f", others {record.others:.3g}"
-    return f"target {record.answer:.3g}{others}"
+    if record.without is not None:
+        return f"{record.answer:.2f}, others {record.without:.2f}"
+    return f"{record.answer:.2f}" if record.with_ is None else f"{record.answer:.2f}, trained {record.with_:.2f}"

@@ -23,15 +23,17 @@ class ExposedRecord:
     high: int | None
     accused: bool | None
     answer: float | None
-    others: float | None
+    without: float | None
+    with_: float | None
 
 
 @dataclass(frozen=True)
 class Exposed:
     """The members ranked first.
 
-    ``of`` counts the members, ``n`` all ranked records; ``spans`` whether records have spans of places, ``classes`` and
-    ``answers`` whether they have classes, and answers of the target.
+    ``of`` counts the members, ``n`` all ranked records; ``spans`` says whether records have spans, ``classes`` and
+    ``answers`` whether they have classes, and answers of the target, ``compared`` and ``trained`` whether shadow models
+    answered that were not, and were, trained on them. ``answer`` is what stands for an answer, in words.
     """
 
     attack: str
@@ -42,6 +44,9 @@ class Exposed:
     classes: bool
     answers: bool
     accused: bool
+    compared: bool = False
+    trained: bool = False
+    answer: str = ""
 
 
 def exposed_of(result: Result, *, most: int = LISTED) -> Exposed | None:
@@ -68,10 +73,18 @@ def exposed_of(result: Result, *, most: int = LISTED) -> Exposed | None:
         classes="class" in columns,
         answers="answer" in columns,
         accused="accused" in columns,
+        compared="answer_without" in columns,
+        trained="answer_with" in columns,
+        answer=_ANSWERS.get(result.target.outputs, "probability of the true class"),
     )
 
 
-_COLUMNS = ("id", "class", "risk_rank", "risk_low", "risk_high", "accused", "answer", "answer_others")
+_ANSWERS = {
+    "labels": "whether the class is right, as 1 or 0",
+    "signal": "the signal",
+    "value": "the signal of the error",
+}
+_COLUMNS = ("id", "class", "risk_rank", "risk_low", "risk_high", "accused", "answer", "answer_without", "answer_with")
 
 
 def _record(row: dict[str, Any]) -> ExposedRecord:
@@ -84,7 +97,8 @@ def _record(row: dict[str, Any]) -> ExposedRecord:
         high=_place(row.get("risk_high")),
         accused=None if accused is None else bool(accused),
         answer=_number(row.get("answer")),
-        others=_number(row.get("answer_others")),
+        without=_number(row.get("answer_without")),
+        with_=_number(row.get("answer_with")),
     )
 
 

@@ -186,8 +186,16 @@ def _list(list_: Accusations) -> str:
     )
     return (
         f"An attacker who wants {right} accusations right can name {list_.of_members:,} of {list_.members:,} {who}, and names "
-        f"{list_.false or 0:,} of {list_.nonmembers or 0:,} {others} with them."
+        f"{list_.false or 0:,} of {list_.nonmembers or 0:,} {others} with them{_of_all(list_)}."
     )
+
+
+def _of_all(list_: Accusations) -> str:
+    """Return the interval of the share that could be named, where the result has one."""
+    if list_.share_low is None or list_.share_high is None:
+        return ""
+    low, high = (f"{100 * end:.3g}" for end in (list_.share_low, list_.share_high))
+    return f"; of all such members, {low} to {high} % could be named (95 % interval)"
 
 
 def _picture(result: Result) -> Picture:

@@ -16,6 +16,7 @@ from miaudit.report.page import cells
 from miaudit.report.page.engineer import drawn_curves, engineer_of, floor_of
 from miaudit.report.page.exposed import exposed_of
 from miaudit.report.page.first import first_of
+from miaudit.report.page.parts import FACTOR_ROWS, FACTORS, classes_of, distributions, factors_of, slices_of
 from miaudit.report.plain import accuracies, bystanders, what_shows, who_is_named
 from miaudit.result import AttackResult, Result
 from miaudit.result.estimate import high_end, low_end, rounded
@@ -23,12 +24,12 @@ from miaudit.visible import visible
 
 FOLD_GROUPS = 12  # more groups of one column are folded
 FOLD_CLASSES = 30  # a longer per-class table is folded under its chart
-_CHART_CLASSES = 10  # fewer classes than this are read faster from the table
 _OPEN_WARNINGS = 320  # characters up to which warnings are not folded
 
 PARTS = (
-    *("threat", "asked", "records", "target", "shadows", "attacks", "roc", "low-fpr", "worth", "classes", "groups"),
-    *("exposed", "stability", "controls", "not-tested", "reading", "provenance"),
+    *("threat", "asked", "records", "target", "shadows", "attacks", "scores", "roc", "low-fpr", "worth"),
+    *("classes", "groups", "exposed", "factors", "stability"),
+    *("controls", "not-tested", "reading", "provenance"),
 )
 """Sections of the third layer, in order; each has a template of its name."""
 
@@ -93,13 +94,17 @@ def _everything(result: Result, label: Callable[[AttackResult], str]) -> dict[st
         "roc_linear": charts.roc_chart(curves, log=False) if curves else None,
         "fprs": sorted({point.fpr for attack in ran for point in attack.tpr_at_fpr}, reverse=True),
         "fnrs": sorted({point.fnr for attack in ran for point in attack.tnr_at_fnr}, reverse=True),
-        "by_class": sorted((attack for attack in ran if attack.per_class), key=_accuracy, reverse=True),
+        "by_class": classes_of(ran),
+        "slices": slices_of(result),
+        "distributions": distributions(ran, label),
+        "factors": factors_of(result.factors),
+        "factor_rows": FACTOR_ROWS,
+        "factor_names": FACTORS,
         "zero_fp": any(attack.tpr_at_zero_fp is not None for attack in ran),
         "quiet": [attack for attack in ran if attack.power is not None],
         "worth": _worth(result),
         "fold_groups": FOLD_GROUPS,
         "fold_classes": FOLD_CLASSES,
-        "class_chart": _class_chart,
         "confidence": f"{100 * (ran[0].confidence if ran else 0.95):g} %",
     }
 
@@ -112,7 +117,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(figure=cells.figure, facts=cells.facts, note=cells.note, span=cells.span, why=cells.why)
+    environment.globals.update(
+        figure=cells.figure, facts=cells.facts, note=cells.note, span=cells.span, why=cells.why, number=cells.number
+    )
     environment.globals.update(strip=cells.strip, swatch=marks.swatch)
     environment.globals.update(low_end=low_end, high_end=high_end, rounded=rounded)
     environment.filters.update(count=lambda n: f"{n:,}", words=cells.words, percent=cells.percent, block=cells.block)
@@ -121,15 +128,3 @@ def _environment() -> Environment:
 
 def _worth(result: Result) -> list[AttackResult]:
     return [a for a in result.attacks if a.status == "ran" and a.operating_point is not None and a.epsilon is not None]
-
-
-def _class_chart(attack: AttackResult, key: str) -> Markup | None:
-    if len(attack.per_class) < _CHART_CLASSES:
-        return None
-    values = [row.precision for row in attack.per_class if row.precision is not None]
-    title = f"Precision per class, {attack.title}"
-    return charts.histogram(values, title=title, axis="Precision (dashed: guessing)", key=key)
-
-
-def _accuracy(attack: AttackResult) -> float:
-    return (attack.pooled.accuracy if attack.pooled else None) or 0.0
