@@ -109,6 +109,9 @@ class Measured:
     warnings: tuple[str, ...] = ()
     target_warnings: tuple[str, ...] = ()
     shadow_warnings: tuple[str, ...] = ()
+    deletion: bool = (
+        False  # members were trained on and then deleted, or stay in a model that was made to forget others
+    )
 
     @property
     def design(self) -> Design:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +27,9 @@ from miaudit.cli.options import (
     quick_options,
 )
 from miaudit.cli.reproduce import reproduce
+
+from miaudit.cli.rendering import render, show_seal
+from miaudit.cli.unlearn import unlearn
 
 if TYPE_CHECKING:
     from miaudit.gate import Policy
@@ -222,15 +223,9 @@ def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> Resul
 
     with telling(console(stderr=True)) as tell:
         result = audit(plan, out=out, tell=tell, **options)
-    _render(result, out, form)
-    _show_seal(out)
+    render(result, out, form)
+    show_seal(out)
     return result
-
-
-def _show_seal(folder: Path) -> None:
-    from miaudit.result.seal import Seal
-
-    echo(f"seal: {Seal.load(folder).value} (keep it elsewhere: miaudit verify {folder} --seal ...)", err=True)
 
 
 def _forecast(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
@@ -246,47 +241,6 @@ def _forecast(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
     say(console(), costs.title, style="bold")
     for word, sentence in costs.lines():
         item(console(), word, sentence)
-
-
-def _render(result: Result, folder: Path, form: str | None) -> None:
-    """Print the result and write its page: each also where the other fails, for the result is kept."""
-    from miaudit.report import write
-
-    page: Path | None = None
-    failures: list[Exception] = []
-    with _noting(failures):
-        page = write(result, folder)
-    with _noting(failures):
-        _show(result, page, form)
-    if failures:
-        echo(
-            f"miaudit: {folder / 'result.json'} holds the result, but not all of it could be rendered; later: miaudit report "
-            f"{folder}",
-            err=True,
-        )
-        raise failures[0]
-
-
-@contextmanager
-def _noting(failures: list[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        failures.append(error)
-
-
-def _show(result: Result, page: Path | None, form: str | None) -> None:
-    if form == "json":
-        echo_json(result.to_json())
-    else:
-        from miaudit.report import full, summary
-
-        (full if form == "full" else summary)(result, console())
-    if page is not None:
-        more = "" if form else "; every figure here: --full"
-        echo(f"report: {page}{more}", err=form == "json")
 
 
 @main.command()
@@ -335,8 +289,8 @@ def score(
     folder, operating = out or Path("miaudit-out") / outputs.stem, Operating(threshold, delta)
     chosen = attacks or None
     result = scored(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=chosen, out=folder)
-    _render(result, folder, form)
-    _show_seal(folder)
+    render(result, folder, form)
+    show_seal(folder)
 
 
 @main.command()
@@ -424,7 +378,7 @@ def report(folder: Path, form: str | None, share: bool) -> None:
 
         result, folder = shared(result), folder / "share"
         result.save(folder)
-    _render(result, folder, form)
+    render(result, folder, form)
 
 
 @main.command()
@@ -489,6 +443,7 @@ def data() -> None:
 
 
 main.add_command(canaries)
+main.add_command(unlearn)
 main.add_command(gate)
 main.add_command(diff)
 main.add_command(verify)

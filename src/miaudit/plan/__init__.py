@@ -410,6 +410,45 @@ class EnginePlan(Section):
         return self
 
 
+class UnlearningPlan(Section):
+    """A deletion audit: which training records were deleted, how, and what to ask (`miaudit unlearn`; docs/unlearning.md)."""
+
+    forget: Size | None = Field(
+        None, description="the deleted records: how many of the members (drawn), or a file of their record numbers"
+    )
+    remove: str | None = Field(None, description="in place of forget: a class, all members of which are deleted")
+    procedure: str | dict[str, Any] = Field(
+        "retrain",
+        description="how: `retrain`, `none`, `fine-tune`, `neggrad+`, `scrub`, `random-labels`, `salun`, `ssd`, `mask`, or "
+        "`recipe`, what the recipe itself does; or a table of a name and options",
+    )
+    function: FunctionPath | None = Field(
+        None, description="in place of procedure: file.py:name of a function forget(model, X, y, forget, seed) -> model"
+    )
+    before: FilePath | None = Field(
+        None, description="the model before the deletion, where target.file is the one afterwards"
+    )
+    kept: int | None = Field(
+        None, ge=0, description="members that stay and are audited, too; default: as many as were deleted"
+    )
+    oracles: int = Field(
+        19, ge=0, description="models trained without the deleted records, to compare with; 19 and more can show 5 %"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> UnlearningPlan:
+        if self.forget is not None and self.remove is not None:
+            raise ValueError("forget names records and remove a class: give one of them")
+        if self.function is not None and "procedure" in self.model_fields_set:
+            raise ValueError("function is a procedure of your own: leave procedure out")
+        return self
+
+    @property
+    def asked(self) -> bool:
+        """Whether a deletion is to be audited."""
+        return self.forget is not None or self.remove is not None
+
+
 class Plan(Section):
     """What to audit and how.
 
@@ -428,6 +467,7 @@ class Plan(Section):
     attacks: list[str | dict[str, Any]] | None = Field(
         None, min_length=1, description="names, or tables of a name and options; default: all that can be run"
     )
+    unlearning: UnlearningPlan = UnlearningPlan()  # type: ignore[call-arg]
     engine: EnginePlan = EnginePlan()  # type: ignore[call-arg]
 
     @model_validator(mode="after")

@@ -22,14 +22,17 @@ from miaudit.recipes.network import Network, NetworkModel, load_weights, save_we
 from miaudit.recipes.recipe import (
     Choosing,
     Foreseeing,
+    Forgetting,
     GroupRecipe,
     Loadable,
     Model,
+    Openable,
     Placeable,
     Recipe,
     Shortenable,
     Wrapping,
     choice_of,
+    opened,
 )
 from miaudit.recipes.regressor import RegressorRecipe, is_regressor
 from miaudit.recipes.service import ServiceModel, ServiceRecipe
@@ -43,6 +46,7 @@ __all__ = [
     "EstimatorRecipe",
     "Fingerprint",
     "Foreseeing",
+    "Forgetting",
     "GoogleLike",
     "GroupRecipe",
     "Loadable",
@@ -51,6 +55,7 @@ __all__ = [
     "ModuleRecipe",
     "Network",
     "NetworkModel",
+    "Openable",
     "Placeable",
     "Recipe",
     "RegressorRecipe",
@@ -71,6 +76,7 @@ __all__ = [
     "is_regressor",
     "load_weights",
     "named_estimator",
+    "opened",
     "placed",
     "recipe_of_plugin",
     "save_weights",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from miaudit.data.records import stack_records, take_records
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe, joined
-from miaudit.recipes.recipe import GroupRecipe, Model, Recipe, choice_of
+from miaudit.recipes.recipe import GroupRecipe, Model, Recipe, choice_of, opened
+
+if TYPE_CHECKING:
+    from miaudit.recipes.opened import Opened
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,21 @@ class EncodedModel:
     def choice(self) -> str | None:
         """What the training of the model behind the encoder chose."""
         return choice_of(self.model)
+
+    def opened(self) -> Opened:
+        """Return a copy whose weights can be changed further, behind the same encoder.
+
+        Raises
+        ------
+        PlanError
+            If the model behind the encoder has no weights that descend.
+        """
+        inner = opened(self.model)
+        return replace(
+            inner,
+            rows=lambda X: inner.rows(self.encoder.transform(X)),
+            closed=lambda: replace(self, model=inner.closed()),
+        )
 
     def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:
         """Return (n, classes) probabilities."""

@@ -21,6 +21,8 @@ from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from miaudit.recipes.opened import Opened
+
 
 _ADDED = {
     *("device", "loss", "label_smoothing", "class_weights", "nesterov", "decay", "warmup", "clip", "augment"),
@@ -311,6 +313,13 @@ class ModuleModel:
     classes: int
     shape: tuple[int, ...]
     statistics: Any = None
+
+    def opened(self) -> Opened:
+        """Return a copy whose weights can be changed further."""
+        require_torch()
+        from miaudit.recipes.opened import opened_module
+
+        return opened_module(self)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return probabilities (n, classes), the softmax taken in float64 of float32 logits, in eval mode.

@@ -224,6 +224,24 @@ def logits_of(
     return answers
 
 
+class Answering(torch.nn.Module):  # type: ignore[misc]
+    """A trained module that takes rows as `batch_of` makes them and answers logits, or log-probabilities in their place."""
+
+    def __init__(self, module: torch.nn.Module, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.module, self.shape, self.classes = module, shape, classes
+        self.whole = any("Embedding" in type(part).__name__ for part in module.modules())
+        self.shares: bool | None = None
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return (m, classes) logits of (m, d) rows."""
+        shaped = _shaped(rows, self.shape, self.whole)
+        if self.shares is None:
+            self.shares = ends_in_probabilities(self.module, shaped[:_SHOWN].detach().clone(), self.classes)
+        own: torch.Tensor = answer_of(self.module(shaped), len(rows), self.classes)
+        return logarithm(own) if self.shares else own
+
+
 def ends_in_probabilities(module: Any, rows: torch.Tensor, classes: int) -> bool:
     """Return whether a module answers probabilities, told by its last layer, or else by its answers to some records.
 

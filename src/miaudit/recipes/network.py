@@ -27,6 +27,8 @@ from miaudit.libraries import require_torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from miaudit.recipes.opened import Opened
+
 _CHUNK = 2048  # records answered together: bounds memory
 _ONLY_CNN = ("channels", "kernel", "padding")
 
@@ -364,6 +366,13 @@ class NetworkModel:
     tensors: tuple[NDArray[np.float32], ...]
     mean: NDArray[np.float64] | None = None
     scale: NDArray[np.float64] | None = None
+
+    def opened(self) -> Opened:
+        """Return a copy whose weights can be changed further."""
+        require_torch()
+        from miaudit.recipes.opened import opened_network
+
+        return opened_network(self)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return probabilities (n, classes), the softmax taken in float64 of float32 logits.

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from miaudit.errors import PlanError
+
+if TYPE_CHECKING:
+    from miaudit.recipes.opened import Opened
 
 
 @runtime_checkable
@@ -121,3 +126,43 @@ class Loadable(Recipe, Protocol):
     def loaded(self, path: Path, *, classes: int, shape: tuple[int, ...], allow_pickle: bool) -> Model:
         """Return the model for records of this shape with the weights of a safetensors or torch file."""
         ...
+
+
+@runtime_checkable
+class Forgetting(Recipe, Protocol):
+    """A recipe whose trained models can be made to forget some of their training records."""
+
+    def forget(
+        self, model: Model, X: Any, y: NDArray[np.int64], *, forget: NDArray[np.bool_], classes: int, seed: int
+    ) -> Model:
+        """Return the model after the deletion of the records of X, its training set, that ``forget`` (n,) marks."""
+        ...
+
+    def history(self) -> dict[str, Any]:
+        """Return what decides how it forgets, as JSON-able values; names of rows after a deletion are made of it."""
+        ...
+
+
+@runtime_checkable
+class Openable(Model, Protocol):
+    """A trained model whose weights can be changed further by descent."""
+
+    def opened(self) -> Opened:
+        """Return a copy to change."""
+        ...
+
+
+def opened(model: Model) -> Opened:
+    """Return a copy of a trained model whose weights can be changed.
+
+    Raises
+    ------
+    PlanError
+        If it has none that descend.
+    """
+    if not isinstance(model, Openable):
+        raise PlanError(
+            f"a {type(model).__name__} has no weights that descend on a loss: this takes a torch network (recipe.network, or a "
+            "function that returns a ModuleRecipe); for others there are retrain, none, and a function of your own"
+        )
+    return model.opened()

@@ -19,6 +19,7 @@ from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.basis import AreaSpread, Basis, RankCounts
 from miaudit.result.beyond import Beyond, beyond_bystanders
 from miaudit.result.controls import BlindControl, BystanderControl, Controls, NullControl
+from miaudit.result.deletion import Accuracies, Deletion, DeletionCost, DeletionKind, Likeness, Question
 from miaudit.result.factors import Factors
 from miaudit.result.figures import (
     Accusations,
@@ -60,6 +61,7 @@ from miaudit.result.wording import sentence
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Accuracies",
     "Accusations",
     "AreaSpread",
     "AttackResult",
@@ -77,6 +79,9 @@ __all__ = [
     "Coverage",
     "CredibleInterval",
     "DataResult",
+    "Deletion",
+    "DeletionCost",
+    "DeletionKind",
     "DetectableTpr",
     "Difference",
     "Document",
@@ -87,6 +92,7 @@ __all__ = [
     "GroupFigures",
     "Grouping",
     "Interval",
+    "Likeness",
     "NullControl",
     "OperatingPoint",
     "PersonFigures",
@@ -95,6 +101,7 @@ __all__ = [
     "Power",
     "PpvAtPrior",
     "Provenance",
+    "Question",
     "RankCounts",
     "Records",
     "Result",
@@ -129,7 +136,8 @@ class Result(Document):
     ``verdict`` says it in words, ``verdict_kind`` and ``finding`` for programs (null in older results); ``headline`` names
     the attack that leads it, chosen before any figure was known, as ``headline_reason`` says, and ``highest`` that of the
     highest AUC; ``warnings`` are what a reader must know before believing it; ``not_tested`` says what
-    the audit leaves open. Everything outside ``provenance`` depends only on the plan and the data.
+    the audit leaves open. Of a deletion audit, ``deletion`` holds its questions; all else is of the model afterwards, and
+    members are the deleted records. Everything outside ``provenance`` depends only on the plan and the data.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -154,6 +162,7 @@ class Result(Document):
     stability: Stability | None = None
     accusations: Accusations | None = None
     factors: Factors | None = None
+    deletion: Deletion | None = None
     provenance: Provenance
 
     records: SkipJsonSchema[InstanceOf[Records]] = Field(Records(), exclude=True, repr=False)

@@ -49,6 +49,8 @@ class Draws:
     design
         ``"disjoint"``: no audited record is in any ``train`` or ``test``; ``"overlapping"``: in every shadow each audited
         record is in one of the two.
+    own
+        Whether shadows answer records of their own beside.
     """
 
     train: Ints  # (m, n_train)
@@ -56,10 +58,14 @@ class Draws:
     audited: Ints = field(default_factory=_none)  # (n,)
     aside: Ints = field(default_factory=_none)  # (p,)
     design: Design = "disjoint"
+    own: bool = True
 
     @cached_property
     def asked(self) -> Ints:
         """(m, r) record numbers of the shadows' rows: audited, then their own that are not audited, then aside."""
+        if not self.own:
+            every = np.concatenate([self.audited, self.aside])
+            return np.broadcast_to(every, (len(self.train), len(every)))
         own = np.concatenate([self.train, self.test], axis=1)
         if self.design == "overlapping":
             own = own[~np.isin(own, self.audited)].reshape(len(own), -1)

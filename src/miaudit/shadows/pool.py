@@ -18,7 +18,7 @@ from miaudit.data.records import row_hashes
 from miaudit.errors import PoolError, StoreError, TimeLimitError
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.probes import Probed
-from miaudit.recipes import GroupRecipe, Recipe, fingerprint_of_recipe
+from miaudit.recipes import Forgetting, GroupRecipe, Recipe, fingerprint_of_recipe
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import GO_ON, Progress, run_jobs
@@ -55,6 +55,8 @@ class ShadowPool:
     apart
         Records of the population that each bystander is trained on; it answers the audited records alone. One that cannot be
         trained is left out.
+    forget, apart_forget
+        What each shadow, and each bystander, is made to forget after its training; None: nothing.
     """
 
     dataset: Dataset
@@ -69,6 +71,8 @@ class ShadowPool:
     stored: list[Job] = field(default_factory=list)  # what the last run had from the store
     apart: NDArray[np.int64] | None = None  # (b, k)
     bystanders: list[Job] = field(default_factory=list)  # those that the last run trained or had from the store
+    forget: Sequence[NDArray[np.int64]] | None = None  # (m,) of the shadows
+    apart_forget: Sequence[NDArray[np.int64]] | None = None  # (b,) of the bystanders
 
     @cached_property
     def _keys(self) -> RowKeys:
@@ -86,8 +90,9 @@ class ShadowPool:
         jobs = []
         for i, (train, records) in enumerate(zip(self.draws.train, self.draws.asked, strict=True)):
             seed = child_seed(self.seed, "shadow", i)
-            key, twice = keys.key(train, records, seed, self.probed), self.twice and i == 0
-            jobs.append(Job(key, f"shadow {i}", train, records, seed, self.probed, twice=twice))
+            forget = None if self.forget is None else self.forget[i]
+            key, twice = keys.key(train, records, seed, self.probed, forget), self.twice and i == 0
+            jobs.append(Job(key, f"shadow {i}", train, records, seed, self.probed, twice=twice, forget=forget))
         return jobs
 
     @cached_property
@@ -96,7 +101,9 @@ class ShadowPool:
         jobs, audited = [], self.draws.audited
         for i, train in enumerate(() if self.apart is None else self.apart):
             seed = child_seed(self.seed, "bystander", i)
-            jobs.append(Job(self._keys.key(train, audited, seed), f"bystander {i}", train, audited, seed))
+            forget = None if self.apart_forget is None else self.apart_forget[i]
+            key = self._keys.key(train, audited, seed, forget=forget)
+            jobs.append(Job(key, f"bystander {i}", train, audited, seed, forget=forget))
         return jobs
 
     def run(
@@ -276,6 +283,29 @@ class ShadowPool:
         beside["bystanders"] = bystanders
         return ShadowEvidence(theirs, Evidence(target, about, inside[:, :n], labels[audited], **beside))
 
+    def about(
+        self,
+        jobs: Sequence[Job],
+        index: NDArray[np.int64],
+        array: str = "outputs",
+        *,
+        alike: Callable[[NDArray[np.float32]], None] | None = None,
+    ) -> Answers:
+        """Return (m, n, classes) answers of models of this pool to those that ``index`` (n,) names of what they were asked.
+
+        ``array`` is ``"outputs"``, or `miaudit.shadows.training.AFTER`; one model at a time is read, when it is asked for.
+        ``alike`` is as of :meth:`evidence`.
+        """
+
+        def read(job: Job) -> Floats:
+            stop = int(index.max(initial=-1)) + 1
+            rows = self.store.part(job.key, array, 0, stop)[index].astype(np.float32, copy=False)
+            if alike is not None:
+                alike(rows[None])
+            return rows
+
+        return Answers(tuple(partial(read, job) for job in jobs), len(index), self.dataset.width)
+
     def outputs(self, shadows: Iterable[int]) -> NDArray[np.float32]:
         """Return (m, r, classes) outputs of trained shadows; one row at a time is read, so memory holds them once.
 
@@ -438,6 +468,7 @@ class RowKeys:
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
         self._digests = _record_digests(dataset)  # (n_records, 24) bytes
         named = recipe_name(recipe)
+        self._history = recipe.history() if isinstance(recipe, Forgetting) else {}
         self.unknown = named.unknown
         self._common = {
             "row": 2,
@@ -448,8 +479,18 @@ class RowKeys:
             **({} if dataset.values is None else {"task": "regression"}),
         }
 
-    def key(self, train: NDArray[np.int64], records: NDArray[np.int64], seed: int, probed: Probed | None = None) -> str:
-        """Return the name of the row of a model trained on ``train`` with ``seed``, asked about ``asked``, and probed."""
+    def key(
+        self,
+        train: NDArray[np.int64],
+        records: NDArray[np.int64],
+        seed: int,
+        probed: Probed | None = None,
+        forget: NDArray[np.int64] | None = None,
+    ) -> str:
+        """Return the name of the row of a model trained on ``train`` with ``seed``, asked about ``asked``, and probed.
+
+        Where it was made to ``forget`` some of them, how and which is a part of the name.
+        """
         parts: dict[str, Any] = {
             **self._common,
             "train": self._hash(train),
@@ -459,6 +500,8 @@ class RowKeys:
         if probed is not None:
             questions = sorted({*map(str, probed.questions)})
             parts["probes"] = {"records": self._hash(probed.records), "questions": questions, "seed": probed.seed}
+        if forget is not None:
+            parts["history"] = [{**self._history, "forget": self._hash(forget)}]
         return content_key(parts)
 
     def _hash(self, index: NDArray[np.int64]) -> str:

@@ -19,7 +19,16 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import PoolError
 from miaudit.evidence import Floats
-from miaudit.recipes import Foreseeing, GroupRecipe, Model, Recipe, choice_of, fingerprint_of_recipe, shortened
+from miaudit.recipes import (
+    Forgetting,
+    Foreseeing,
+    GroupRecipe,
+    Model,
+    Recipe,
+    choice_of,
+    fingerprint_of_recipe,
+    shortened,
+)
 from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
 from miaudit.seeds import child_seed
 from miaudit.shadows.guard import ModelError, contained
@@ -43,6 +52,9 @@ TWICE = "difference when trained twice"
 CHOICE = "choice"
 """Fact of a row: what the model's training chose among learners or settings, where it chose."""
 
+AFTER = "after"
+"""Array of a row: what its model answered after the deletion of the records that its job names."""
+
 TWICE_SECONDS = 5.0
 """A model that took longer is not trained twice to see whether it comes out the same."""
 
@@ -61,6 +73,7 @@ class Job:
     seed: int
     probed: Probed | None = None  # what else the model is asked, many times a record
     twice: bool = False  # whether to train it twice, where that is cheap, to see whether it comes out the same
+    forget: NDArray[np.int64] | None = None  # records of `train` that it is made to forget; then it is asked again
 
 
 @dataclass(frozen=True)
@@ -241,6 +254,7 @@ def _ask(
             if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
                 again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
                 difference = float(np.abs(again - outputs).max(initial=0.0))
+            after, spent = _after(job, model, dataset, recipe)
     except Exception as error:
         return _failure(job, error)
     trained_on, figure = np.isin(job.asked, job.train), "accuracy" if dataset.values is None else "error"
@@ -257,11 +271,33 @@ def _ask(
     if choice is not None:
         facts[CHOICE] = choice
     arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
+    if after is not None:
+        arrays[AFTER], facts["deletion_seconds"] = after, round(spent, 4)
     for question, answers in probes.items():
         arrays[question] = answers.answers
         facts[f"queries of {question}"] = answers.queries
     store.put(job.key, arrays, facts)
     return Trained(seconds + asking, peak_memory())
+
+
+def _after(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> tuple[Floats | None, float]:
+    """Return what a model answers once it was made to forget, and the seconds that took; None where it forgets nothing."""
+    if job.forget is None:
+        return None, 0.0
+    if not isinstance(recipe, Forgetting):
+        raise PoolError(f"{recipe.name} does not say how its models forget records")
+    seed, began = child_seed(job.seed, "forget"), time.perf_counter()
+    with seeded_generators(seed, _generators(recipe)):
+        forgot = recipe.forget(
+            model,
+            take_records(dataset.X, job.train),
+            dataset.truth[job.train],
+            forget=np.isin(job.train, job.forget),
+            classes=dataset.width,
+            seed=seed,
+        )
+    spent = time.perf_counter() - began
+    return _answers(replace(job, probed=None), forgot, dataset, recipe)[0], spent
 
 
 def _answers(

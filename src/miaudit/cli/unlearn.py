@@ -1,0 +1,61 @@
+"""`miaudit unlearn`: whether deleted records can still be seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from miaudit.cli.options import console, engine_options, form_options, out_option, permissions_options
+
+if TYPE_CHECKING:
+    from miaudit.plan.permissions import Permissions
+
+
+@click.command()
+@click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
+@out_option
+@engine_options
+@form_options
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@click.option(
+    "--gate", "policy", help="Judge the result by this policy, too, as `miaudit gate` does, and end with its exit code."
+)
+@permissions_options
+@click.pass_context
+def unlearn(
+    ctx: click.Context,
+    plan: Path,
+    policy: str | None,
+    out: Path | None,
+    engine: dict[str, Any],
+    form: str | None,
+    data: Path | None,
+    permissions: Permissions,
+) -> None:
+    """Audit the deletion that PLAN describes in its section [unlearning], or finish an audit that was cut short.
+
+    Models are trained and made to forget as the plan says; what is found of the deleted records afterwards, and by whoever kept
+    the earlier model, lands in the --out folder (default: miaudit-out/NAME-OF-PLAN).
+    """
+    from miaudit.cli.gate import show
+    from miaudit.cli.progress import telling
+    from miaudit.cli.rendering import render, show_seal
+    from miaudit.plan import Plan
+    from miaudit.unlearning import audit
+
+    asked = None
+    if policy is not None:
+        from miaudit.gate import Policy
+
+        asked = Policy.load(policy)
+    described, folder = Plan.load(plan), out or Path("miaudit-out") / plan.stem
+    with telling(console(stderr=True)) as tell:
+        result = audit(described, out=folder, data=data, tell=tell, **engine, **vars(permissions))
+    render(result, folder, form)
+    show_seal(folder)
+    if asked is not None:
+        decision = asked.check(result)
+        show(decision, "text", folder, err=form == "json")
+        ctx.exit(decision.exit_code)

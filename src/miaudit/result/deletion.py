@@ -1,0 +1,117 @@
+"""What a deletion audit found: each of its questions, the comparison with retrained models, and what the deletion cost."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from miaudit.documents import Count, Document, Fraction
+from miaudit.result.attack import AttackResult
+from miaudit.result.figures import Difference, Interval, Power
+from miaudit.result.verdict import Counted, VerdictKind
+
+DeletionKind = Literal[
+    "no trace found",
+    "traces remain",
+    "over-forgotten",
+    "nothing to see here",
+    "not valid",
+    "confounded",
+    "inconclusive",
+]
+
+
+class Question(Document):
+    """One question of a deletion audit: whether an attack tells two sides apart, ``inside`` from ``outside``.
+
+    ``kind`` is what its attacks and controls conclude, as of an audit of memberships. ``auc`` is that of ``attack``, which
+    leads; ``population`` that of the loss threshold, which is the same for all records. ``limit`` is the AUC above which
+    nothing was found, null where something was; ``power`` the smallest effect that so many records show.
+    """
+
+    asked: str
+    inside: str
+    outside: str
+    kind: VerdictKind
+    attack: str | None
+    auc: Interval
+    population: Interval
+    limit: Fraction | None = None
+    power: Power | None = None
+    n: Counted
+    attacks: list[AttackResult]
+
+
+class Likeness(Document):
+    """Whether the model answers as ``models`` that were trained without the deleted records do.
+
+    ``p_value`` is the rank of its distance from them among their distances from one another, exact where the deletion is a
+    retraining; ``least`` is the smallest that so many can give. ``apart`` is the share of the deleted records on which the
+    model answers outside the range of all of them, ``expected`` that of a retrained one. ``compared`` says on what.
+    ``control`` is the AUC of the attack that leads on these models, which never saw the deleted records.
+    """
+
+    models: Count
+    compared: Literal["deleted records", "inputs of the class"] = "deleted records"
+    p_value: Fraction | None
+    least: Fraction | None
+    apart: Fraction | None
+    expected: Fraction | None
+    control: Interval
+    control_fails: bool | None = None
+    reason: str | None = None
+
+
+class Accuracies(Document):
+    """Share of right answers on deleted records, on records never trained on, and on records that stayed; null without any."""
+
+    deleted: Fraction | None
+    never: Fraction | None
+    kept: Fraction | None
+
+
+class DeletionCost(Document):
+    """Accuracies before and after, and the mean of retrained models; the provenance has the seconds.
+
+    ``relearn`` are passes over the deleted records until the model is as right on them as before, ``relearn_retrained`` those
+    of a retrained model; null where that was not asked.
+    """
+
+    before: Accuracies | None
+    after: Accuracies
+    retrained: Accuracies | None
+    relearn: Count | None = None
+    relearn_retrained: Count | None = None
+
+
+class Deletion(Document):
+    """A deletion audit; the attacks of the result are those on the model afterwards.
+
+    ``deleted`` records were trained on and then deleted, ``never`` were never trained on, ``kept`` stayed. ``before``: was
+    there anything to forget; ``after``: are the deleted records still recognisable; ``pair``: does the change give them away to
+    whoever kept the earlier model; ``others_before`` and ``others_after``: how exposed are records that stayed, and
+    ``exposure`` the difference of the two AUCs. ``still_in`` estimates the share of the deleted records that still answer as
+    trained ones do. A question that could not be asked is null, with the reason in ``unasked``.
+    """
+
+    kind: DeletionKind
+    procedure: str
+    title: str
+    paper: str
+    options: dict[str, Any] = {}
+    exact: bool
+    removed: str | None = None
+    deleted: Count
+    never: Count
+    kept: Count
+    before: Question | None
+    after: Question
+    pair: Question | None
+    others_before: Question | None
+    others_after: Question | None
+    exposure: Difference | None = None
+    still_in: Difference | None = None
+    likeness: Likeness | None = None
+    cost: DeletionCost
+    earlier_model: str
+    unasked: dict[str, str] = {}
+    sentences: list[str] = []

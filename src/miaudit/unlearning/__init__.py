@@ -1,0 +1,251 @@
+"""Deletion audits: was this record trained on and then deleted, as seen afterwards, and by who kept the earlier model.
+
+DeletionCase -> gather -> DeletionMeasured -> conclude -> Result, each question of it an ordinary audit.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from miaudit.auditing import Engine, case_of_model, case_of_plan
+from miaudit.auditing.asking import Tell, opened, quiet
+from miaudit.auditing.case import Case
+from miaudit.auditing.from_plan import refuse_reading
+from miaudit.auditing.provenance import Clock
+from miaudit.auditing.workers import taken
+from miaudit.documents import plain
+from miaudit.errors import PlanError
+from miaudit.plan import PLANS, Plan, UnlearningPlan, plan_of, section_of
+from miaudit.plan.permissions import Permissions
+from miaudit.result import Result
+from miaudit.shadows.guard import no_exits
+from miaudit.store import Store
+from miaudit.targets import Target, as_target
+from miaudit.unlearning.case import DeletionCase, deletion_case
+from miaudit.unlearning.conclusion import conclude
+from miaudit.unlearning.gathering import gather
+from miaudit.unlearning.measured import DeletionMeasured
+from miaudit.unlearning.procedures import PROCEDURES, Procedure, chosen_procedure
+from miaudit.unlearning.rehearsal import rehearse
+
+__all__ = [
+    "PROCEDURES",
+    "DeletionCase",
+    "DeletionMeasured",
+    "Procedure",
+    "audit",
+    "chosen_procedure",
+    "conclude",
+    "deletion_case",
+    "gather",
+]
+
+_OPTIONS = {*UnlearningPlan.model_fields} - {"forget", "procedure", "function", "before"}
+
+
+@no_exits()
+def audit(
+    subject: Any,
+    /,
+    *,
+    forget: ArrayLike | None = None,
+    procedure: Any = None,
+    before: Any = None,
+    members: tuple[Any, Any] | None = None,
+    nonmembers: tuple[Any, Any] | None = None,
+    population: tuple[Any, Any] | None = None,
+    out: str | PathLike[str] | None = None,
+    data: str | PathLike[str] | None = None,
+    tell: Tell | None = None,
+    **options: Any,
+) -> Result:
+    """Audit whether records that a model was trained on can still be seen in it after they were deleted.
+
+    Parameters
+    ----------
+    subject
+        A `Plan` with a section ``[unlearning]``, or a dict or the path of a TOML file that holds one. Or the model after
+        the deletion, as `miaudit.audit` takes one. Or a recipe or an unfitted estimator with ``trained_here=True``: it is
+        trained on the members, and made to forget, here.
+    forget
+        With a model: positions among the members of the deleted records, or (n_members,) bools.
+    procedure
+        With a model: how records are deleted, for the shadow models as for the target: a name of `PROCEDURES`, a table of a
+        name and options, a procedure, or a function ``forget(model, X, y, forget, seed) -> model``. Default: retraining.
+    before
+        With a model: the model before the deletion; without it nothing is said of whoever kept it.
+    members, nonmembers, population
+        With a model: pairs ``(X, y)`` of all records that it was trained on, the deleted ones among them; of records that it
+        never saw; and of further ones for the shadow models.
+    out
+        Folder for ``result.json``, ``records.csv`` and the rows of the models; a run that was cut short goes on there.
+    data, tell
+        As of `miaudit.audit`.
+    options
+        ``kept``, ``oracles`` and ``remove`` of a plan's section ``[unlearning]``; how the work is done, as of
+        `miaudit.auditing.Engine`; consent, as of `miaudit.plan.permissions.Permissions`; and with a model all further
+        keywords of `miaudit.audit`, such as ``recipe``, ``shadows``, ``seed`` and ``attacks``.
+
+    Returns
+    -------
+    Result
+        Of the model afterwards; ``result.deletion`` holds all questions.
+
+    Raises
+    ------
+    MiauditError
+        If the deleted records are none, all, or not among those trained on; if the procedure does not fit the models; as of
+        `miaudit.audit`.
+    """
+    clock, tell = Clock(), tell or quiet
+    (engine, permissions), inputs = taken(options, Engine, Permissions)
+    own = {key: inputs.pop(key) for key in _OPTIONS & {*inputs}}
+    tell("loading", None)
+    if isinstance(subject, PLANS):
+        given = {
+            "forget": forget,
+            "procedure": procedure,
+            "before": before,
+            "members": members,
+            "nonmembers": nonmembers,
+        }
+        idle = [
+            name for name, value in {**given, "population": population, **own, **inputs}.items() if value is not None
+        ]
+        if idle:
+            raise PlanError(f"a plan says itself what was deleted, and how: leave out {', '.join(idle)}")
+        of = case_of_deletion_plan(subject, data_folder=data, permissions=permissions, engine=engine)
+    else:
+        refuse_reading(data, permissions)
+        sides = (members, nonmembers, population)
+        of = _case_of_model(subject, before, sides, forget=forget, procedure=procedure, own=own, inputs=inputs)
+    workers, recipe = engine.start(of.case.engine, of.case.recipe, began=clock.monotonic)
+    of = replace(of, case=replace(of.case, recipe=recipe))
+    rehearse(of)
+    kept, ours = out is not None, isinstance(subject, PLANS)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-")) if out is None else out)
+        places = ((of.before, "before"), (of.case.target, "after"))
+        for target, name in places:
+            where = folder / name if kept and target is not None else None
+            stack.enter_context(opened(replace(of.case, target=target), where, workers.deadline, tell, ours=ours))
+        clock.seconds["load"] = time.perf_counter() - clock.began
+        measured = gather(of, Store(folder), workers, clock=clock, tell=tell, kept=kept)
+        tell("attacking", None)
+        result = conclude(measured)
+        if kept:
+            result.save(folder)
+    return result
+
+
+def case_of_deletion_plan(
+    subject: Any,
+    *,
+    data_folder: str | PathLike[str] | None = None,
+    permissions: Permissions | None = None,
+    engine: Engine | None = None,
+) -> DeletionCase:
+    """Return the deletion audit that a plan describes; parameters and errors are those of `miaudit.auditing.case_of_plan`."""
+    plan = plan_of(subject)
+    options = plan.unlearning
+    if not options.asked:
+        raise PlanError(
+            [("unlearning", "says no deletion: give unlearning.forget, how many members were deleted or a file of their record "
+              "numbers, or unlearning.remove, a class; or audit memberships with miaudit run")]
+        )  # fmt: skip
+    if "design" in plan.shadows.model_fields_set and plan.shadows.design == "disjoint":
+        raise PlanError(
+            [("shadows.design", "is disjoint, and shadow models of a deletion audit are trained on half of the audited "
+              "records: leave it out")]
+        )  # fmt: skip
+    if options.before is not None and plan.target.file is None:
+        raise PlanError(
+            [("unlearning.before", "is the model before the deletion; name the one afterwards in target.file")]
+        )
+    if plan.target.url is not None or plan.target.plugin is not None:
+        raise PlanError([("target", "a deletion audit takes target.file, or trains the target itself")])
+    permissions = permissions or Permissions()
+    alike = plan.model_copy(update={"shadows": plan.shadows.model_copy(update={"design": "overlapping"})})
+    case = case_of_plan(alike, data_folder=data_folder, permissions=permissions, engine=engine)
+    before = None
+    if options.before is not None:
+        earlier = plan.target.model_copy(update={"file": options.before})
+        before = case_of_plan(
+            alike.model_copy(update={"target": earlier}), data_folder=data_folder, permissions=permissions
+        ).target
+    return deletion_case(case, options, before=before)
+
+
+def _case_of_model(
+    subject: Any,
+    before: Any,
+    sides: tuple[Any, Any, Any],
+    *,
+    forget: ArrayLike | None,
+    procedure: Any,
+    own: dict[str, Any],
+    inputs: dict[str, Any],
+) -> DeletionCase:
+    here = inputs.pop("trained_here", False)
+    if here:
+        if before is not None:
+            raise PlanError([("before", "is trained here, too: leave it out with trained_here=True")])
+        inputs = {"recipe": subject, **inputs}
+    design = inputs.pop("design", "overlapping")
+    if design != "overlapping":
+        raise PlanError([("design", f"must be left out of a deletion audit; got {design!r}")])
+    case: Case = case_of_model(_nothing if here else subject, *sides, design="overlapping", **inputs)
+    if here:
+        case = replace(case, target=None)
+    options = section_of(UnlearningPlan, plain(own, "options"))
+    earlier: Target | None = None
+    if before is not None:
+        earlier = as_target(
+            before, classes=len(case.dataset.classes), names=case.dataset.classes, coded=not case.dataset.alphabetical
+        )
+    numbers = None if forget is None else _numbers(forget, len(sides[0][1]))
+    return deletion_case(
+        case, options, forget=numbers, procedure="retrain" if procedure is None else procedure, before=earlier
+    )
+
+
+def _numbers(forget: ArrayLike, members: int) -> Any:
+    """Return the deleted records' numbers in the data set, in which the members come first."""
+    given = np.asarray(forget)
+    if given.dtype == bool:
+        if given.shape != (members,):
+            raise PlanError(
+                [("forget", f"as bools must have one for each of the {members} members; got shape {given.shape}")]
+            )
+        return np.flatnonzero(given)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise PlanError(
+            [("forget", f"must be (k,) whole numbers, positions among the members; got {given.dtype} {given.shape}")]
+        )
+    outside = given[(given < 0) | (given >= members)]
+    if len(outside):
+        raise PlanError(
+            [("forget", f"{len(outside)} of {len(given)} positions are not among the {members} members, such as {outside[0]}: "
+              "what was never trained on cannot be deleted")]
+        )  # fmt: skip
+    if len(np.unique(given)) < len(given):
+        raise PlanError([("forget", "names records twice; list each once")])
+    return given.astype(np.int64)
+
+
+def _nothing(X: Any) -> Any:
+    raise PlanError("the target is trained here and was asked before it was")
+
+
+def plan_asks(plan: Plan) -> bool:
+    """Return whether a plan describes a deletion audit."""
+    return plan.unlearning.asked

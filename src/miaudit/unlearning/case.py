@@ -1,0 +1,269 @@
+"""DeletionCase: which records were deleted and how, and who stands beside them, made of an ordinary case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miaudit.attacks import RMIA, Attack, Calibration, LiRA
+from miaudit.auditing.case import Case
+from miaudit.data import read_index, same_records
+from miaudit.data.records import take_records
+from miaudit.errors import PlanError, SplitError
+from miaudit.plan import UnlearningPlan
+from miaudit.recipes import Recipe, function_of_file
+from miaudit.seeds import child_seed, generator
+from miaudit.shadows.design import whole_groups
+from miaudit.targets import Target
+from miaudit.unlearning.procedures import Mask, OwnFunction, Procedure, Unlearned, chosen_procedure
+
+Ints = NDArray[np.int64]
+
+ATTACKS: tuple[Attack, ...] = (LiRA(), RMIA(mode="online"), Calibration())
+"""What a deletion audit runs unless told: attacks that judge each record by itself, beside the floors."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class DeletionCase:
+    """What a deletion audit is of.
+
+    Parameters
+    ----------
+    case
+        The ordinary case: its members are the deleted records, then those that stay and are audited; its non-members as many
+        that were never trained on, then further ones to compare the latter with; its population what shadow models may use.
+    training
+        All that the target was trained on.
+    procedure
+        How records are deleted.
+    deleted, never
+        How many of the members were deleted, and how many of the non-members they are compared with.
+    before
+        The target before the deletion, where both are given.
+    oracles
+        Models that are trained without the deleted records.
+    removed
+        Number of the class that was removed; None: records were.
+    document
+        What was asked for.
+    """
+
+    case: Case
+    training: Ints
+    procedure: Procedure
+    deleted: int
+    never: int
+    before: Target | None
+    oracles: int
+    removed: int | None
+    document: Mapping[str, Any]
+
+    @property
+    def audited(self) -> Ints:
+        """(n,) all audited records: members, then non-members."""
+        return np.concatenate([self.case.split.members, self.case.split.nonmembers])
+
+    @property
+    def forget(self) -> Ints:
+        """The deleted records."""
+        return self.case.split.members[: self.deleted]
+
+    @property
+    def rest(self) -> Ints:
+        """What the target was trained on and kept."""
+        return self.training[~np.isin(self.training, self.forget)]
+
+    @property
+    def pair(self) -> tuple[Ints, Ints]:
+        """Positions among the audited records of the deleted ones, and of those never trained on."""
+        start = len(self.case.split.members)
+        return np.arange(self.deleted), np.arange(start, start + self.never)
+
+    @property
+    def others(self) -> tuple[Ints, Ints]:
+        """The same of records that stay, and of those never trained on that they are compared with."""
+        members, nonmembers = len(self.case.split.members), len(self.case.split.nonmembers)
+        return np.arange(self.deleted, members), np.arange(members + self.never, members + nonmembers)
+
+    @property
+    def recipe(self) -> Unlearned:
+        """How models are trained and made to forget."""
+        return Unlearned(self.case.recipe, self.procedure)
+
+
+def deletion_case(
+    case: Case,
+    options: UnlearningPlan,
+    *,
+    forget: ArrayLike | None = None,
+    procedure: Any = None,
+    before: Target | None = None,
+) -> DeletionCase:
+    """Return the deletion audit of a case.
+
+    Parameters
+    ----------
+    case
+        Members are all that the target was trained on.
+    options
+        A plan's section ``[unlearning]``.
+    forget
+        Numbers of the deleted records in the case's data set, in place of what the section says.
+    procedure
+        In place of the section's: a procedure, a name, a table, or a function.
+    before
+        The model before the deletion.
+
+    Raises
+    ------
+    PlanError, SplitError
+        If the deleted records are none, all, or not among those trained on, or the procedure does not fit.
+    """
+    if case.dataset.values is not None:
+        raise PlanError([("recipe.task", "is a regression; deletion audits are of models that answer classes")])
+    if case.shadows.data != "real":
+        raise PlanError(
+            [("shadows.data", f"is {case.shadows.data!r}; a deletion audit trains shadow models on real records")]
+        )
+    chosen = _procedure(options) if procedure is None else chosen_procedure(procedure)
+    _refuse_unfit(chosen, case.recipe, options)
+    training, split = case.split.training, case.split
+    removed = None if options.remove is None else _class(case, options.remove)
+    gone = _forgotten(case, options, forget, removed)
+    nonmembers, seed = split.untrained, child_seed(case.seed, "deletion")
+    if removed is not None:
+        of_class = case.dataset.y[nonmembers] == removed
+        if not of_class.any():
+            raise SplitError(
+                f"no record of the class {options.remove!r} is among the {len(nonmembers)} non-members, so the deleted ones "
+                "can be compared with none: give non-members of it"
+            )
+        candidates, others = nonmembers[of_class], nonmembers[~of_class]
+    else:
+        candidates, others = nonmembers, nonmembers[:0]
+    never = _drawn(case, candidates, len(gone), seed, "never")
+    left = np.concatenate([candidates[~np.isin(candidates, never)], others])
+    rest = training[~np.isin(training, gone)]
+    most = len(gone) if options.kept is None else options.kept
+    usable = left if removed is None else left[case.dataset.y[left] != removed]
+    most = min(most, len(rest), len(usable))
+    kept, beside = _drawn(case, rest, most, seed, "kept"), _drawn(case, usable, most, seed, "beside")
+    audited = np.concatenate([gone, kept, never, beside])
+    sides = [split.population, left, *([rest] if split.population_from == "members" else [])]
+    pool = np.unique(np.concatenate(sides))
+    pool = pool[~np.isin(pool, audited)]
+    if removed is not None:
+        pool = pool[case.dataset.y[pool] != removed]
+    new = replace(
+        split,
+        members=np.concatenate([gone, kept]),
+        nonmembers=np.concatenate([never, beside]),
+        population=pool,
+        population_from=None,
+    )
+    notes = (*case.notes, *_copies(case, gone, rest))
+    return DeletionCase(
+        case=replace(case, split=new, notes=notes),
+        training=training,
+        procedure=chosen,
+        deleted=len(gone),
+        never=len(never),
+        before=before,
+        oracles=options.oracles,
+        removed=removed,
+        document={**options.model_dump(), "procedure": {"name": chosen.name, **chosen.options}},
+    )
+
+
+def _procedure(options: UnlearningPlan) -> Procedure:
+    if options.function is not None:
+        return OwnFunction(function_of_file(options.function), options.function)
+    return chosen_procedure(options.procedure)
+
+
+def _refuse_unfit(procedure: Procedure, recipe: Recipe, options: UnlearningPlan) -> None:
+    if problem := procedure.problem(recipe):
+        raise PlanError([("unlearning.procedure", problem)])
+    if isinstance(procedure, Mask) and options.remove is None:
+        raise PlanError(
+            [("unlearning.procedure", "mask removes the output of a class: give unlearning.remove, not forget")]
+        )
+
+
+def _class(case: Case, name: str) -> int:
+    names = list(case.dataset.classes)
+    if name not in names:
+        raise PlanError([("unlearning.remove", f"{name!r} is no class of the data; there are {', '.join(names[:20])}")])
+    return names.index(name)
+
+
+def _forgotten(case: Case, options: UnlearningPlan, forget: ArrayLike | None, removed: int | None) -> Ints:
+    """Return the deleted records, or refuse them."""
+    training, y = case.split.training, case.dataset.y
+    if removed is not None:
+        gone = training[y[training] == removed]
+        if not len(gone):
+            raise SplitError(
+                f"no record of the class {options.remove!r} is among the {len(training)} training records: there is nothing to "
+                "remove"
+            )
+    elif forget is not None:
+        gone = np.asarray(forget, np.int64)
+    elif isinstance(options.forget, str):
+        gone = read_index(options.forget, len(case.dataset))
+    elif options.forget is None:
+        raise PlanError(
+            [
+                (
+                    "unlearning.forget",
+                    "missing: how many members were deleted, a file of their record numbers, or remove, a class",
+                )
+            ]
+        )
+    else:
+        members = case.split.members
+        if not 0 < options.forget < len(training):
+            raise PlanError(
+                [("unlearning.forget", f"must be from 1 to {len(training) - 1}, fewer than the {len(training)} training "
+                  f"records; got {options.forget}")]
+            )  # fmt: skip
+        gone = _drawn(case, members, options.forget, child_seed(case.seed, "deletion"), "forget")
+    strange = gone[~np.isin(gone, training)]
+    if len(strange):
+        raise SplitError(
+            f"{len(strange)} of {len(gone)} records to forget are not in the training data, such as record "
+            f"{', '.join(map(str, strange[:_SHOWN]))}: what was never trained on cannot be deleted"
+        )
+    if not len(gone):
+        raise SplitError("the set of records to forget is empty: give at least one")
+    if len(np.unique(gone)) == len(training):
+        raise SplitError(
+            f"all {len(training)} training records are to be forgotten, so nothing stays to compare with: forget fewer"
+        )
+    return np.asarray(gone, np.int64)
+
+
+def _drawn(case: Case, records: Ints, count: int, seed: int, *path: str) -> Ints:
+    """Draw some of the records; whole groups where groups are kept together."""
+    groups = case.dataset.groups if case.split.group_name is not None else None
+    rng = generator(seed, *path)
+    chosen = whole_groups(len(records), None if groups is None else groups[records], min(count, len(records)), rng)
+    return records[chosen]
+
+
+def _copies(case: Case, gone: Ints, rest: Ints) -> list[str]:
+    """Say how many of the deleted records have a copy among those that stay."""
+    both = np.concatenate([gone, rest])
+    codes = same_records(take_records(case.dataset.X, both))
+    count = int(np.isin(codes[: len(gone)], codes[len(gone) :]).sum())
+    if not count:
+        return []
+    return [
+        f"{count:,} of {len(gone):,} deleted records have the same values as a record that stays: what the model learned "
+        "from the copy is still in it, and no deletion of the one record takes it out."
+    ]

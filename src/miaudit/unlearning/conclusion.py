@@ -1,0 +1,269 @@
+"""From what was measured in a deletion audit to its result: each question concluded as an audit, then the verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit import signals, stats
+from miaudit.attacks import Attack
+from miaudit.auditing.conclusion import conclude as conclude_audit
+from miaudit.auditing.measured import Measured
+from miaudit.errors import DataError
+from miaudit.findings import unit_of
+from miaudit.findings.bystander import compared
+from miaudit.result import (
+    AttackResult,
+    Counted,
+    Deletion,
+    DeletionKind,
+    Difference,
+    Interval,
+    Likeness,
+    Question,
+    Records,
+    Result,
+    Verdict,
+)
+from miaudit.seeds import child_seed
+from miaudit.threads import one_thread
+from miaudit.unlearning import wording
+from miaudit.unlearning.measured import DeletionMeasured, Retrained
+
+_FLOOR = 1e-7
+_CONTROLS = 5
+"""The retrained control fails by chance in at most one audit of a hundred: 5 % over so many."""
+_LEAST_GAP = 0.1
+"""Trained and untrained records must differ so much in how often they are called trained before a share is estimated."""
+
+
+def conclude(measured: DeletionMeasured) -> Result:
+    """Return the result: that of the model afterwards, with all questions of the deletion and the verdict on it."""
+    results = {
+        name: None if of is None else conclude_audit(of)
+        for name, of in (
+            ("after", measured.after),
+            ("before", measured.before),
+            ("pair", measured.pair),
+            ("others_before", measured.others_before),
+            ("others_after", measured.others_after),
+        )
+    }
+    after = results["after"]
+    assert after is not None
+    with one_thread():
+        likeness = _likeness(measured)
+    questions = {name: None if of is None else _question(name, of) for name, of in results.items()}
+    kind = _kind(results["before"], after, likeness)
+    finding = _finding(after, kind, likeness)
+    n = questions["after"].n if questions["after"] is not None else Counted(members=0, nonmembers=0)
+    deletion = Deletion.of(
+        measured,
+        kind=kind,
+        options=dict(measured.options),
+        deleted=n.members,
+        never=n.nonmembers,
+        exposure=_exposure(results["others_before"], results["others_after"]),
+        still_in=_still_in(after, results["others_after"]),
+        likeness=likeness,
+        earlier_model=wording.earlier_model(questions["pair"], measured),
+        unasked=dict(measured.unasked),
+        **questions,
+    )
+    deletion = deletion.model_copy(update={"sentences": wording.sentences(deletion)})
+    return after.model_copy(
+        update={
+            "verdict": wording.verdict(deletion, finding),
+            "verdict_kind": finding.kind,
+            "finding": finding,
+            "deletion": deletion,
+            "threat_model": wording.threat_model(measured, after),
+            "not_tested": wording.not_tested(measured),
+            "warnings": [wording.MEMBERS, *after.warnings],
+            "records": _records(results),
+        }
+    )
+
+
+def _question(name: str, result: Result) -> Question:
+    finding = result.finding
+    assert finding is not None
+    lead = result.lead
+    threshold = next((each for each in result.attacks if each.name == "threshold"), None)
+    return Question(
+        asked=wording.QUESTIONS[name],
+        inside="records that stayed" if "others" in name else "deleted records",
+        outside="records never trained on",
+        kind=finding.kind,
+        attack=None if lead is None else lead.name,
+        auc=_area(lead),
+        population=_area(threshold),
+        limit=finding.limit,
+        power=None if lead is None else lead.power,
+        n=finding.n,
+        attacks=result.attacks,
+    )
+
+
+def _area(attack: AttackResult | None) -> Interval:
+    area = None if attack is None else attack.of_unit.auc
+    return Interval.undefined("no attack could be measured") if area is None else area
+
+
+def _kind(before: Result | None, after: Result, likeness: Likeness | None) -> DeletionKind:
+    """Return the verdict on a deletion."""
+    if after.controls.blind.confounded:
+        return "confounded"
+    if (likeness is not None and likeness.control_fails) or after.verdict_kind in ("confounded", "broken"):
+        return "not valid"
+    if after.verdict_kind in ("leak", "inverted"):
+        return "over-forgotten" if _below(after) else "traces remain"
+    if after.verdict_kind != "none detected":
+        return "inconclusive"
+    if before is None or before.verdict_kind in ("leak", "inverted"):
+        return "no trace found"
+    return "nothing to see here"
+
+
+def _below(result: Result) -> bool:
+    """Whether the deleted records are answered with less confidence than ones never trained on, by signed attacks."""
+    signed = [each for each in result.attacks if each.name.split()[0] in ("calibration", "threshold")]
+    return any(each.below_chance for each in signed) and not any(each.above_chance for each in signed)
+
+
+def _finding(after: Result, kind: DeletionKind, likeness: Likeness | None) -> Verdict:
+    """Return the finding that a gate judges: what cannot be seen and what is not valid is no absence of a leak."""
+    finding = after.finding
+    assert finding is not None
+    if kind == "nothing to see here":
+        reason = "these records left no trace that was found before the deletion either, so that none afterwards shows nothing"
+        return Verdict(kind="inconclusive", basis="nothing", n=finding.n, reason=reason, caveats=finding.caveats)
+    if kind == "not valid" and likeness is not None and likeness.control_fails:
+        return Verdict(kind="confounded", basis="sides", attack=after.headline, figure=likeness.control, n=finding.n)
+    return finding
+
+
+def _likeness(measured: DeletionMeasured) -> Likeness | None:
+    of = measured.retrained
+    if of is None:
+        return None
+    control, fails = _control(measured)
+    count = len(of.models)
+    common = {
+        "models": count,
+        "compared": "inputs of the class" if of.of_class else "deleted records",
+        "control": control,
+        "control_fails": fails,
+    }
+    if of.target.ndim == 1 or not len(of.labels):
+        reason = "the target answers labels alone" if of.target.ndim == 1 else "there are no such records"
+        return Likeness.of(**common, p_value=None, least=None, apart=None, expected=None, reason=reason)
+    distances, apart = _distances(of)
+    return Likeness.of(
+        **common,
+        p_value=float((distances >= distances[0]).mean()),
+        least=1 / (count + 1),
+        apart=apart,
+        expected=None if apart is None else 2 / (count + 1),
+    )
+
+
+def _distances(of: Retrained) -> tuple[NDArray[np.float64], float | None]:
+    """Return (1 + K,) distances of each model from the mean of all others, the target's first; and the share apart."""
+    values = np.concatenate([of.target[None], of.models]).astype(np.float64)  # (1 + K, n, classes)
+    if not of.of_class:
+        values = np.stack([signals.phi(each, of.labels, floor=_FLOOR) for each in values])[..., None]
+    others = (values.sum(axis=0) - values) / (len(values) - 1)
+    distances = np.abs(values - others).sum(axis=2).mean(axis=1)
+    if of.of_class:
+        return distances, None
+    own, theirs = values[0, :, 0], values[1:, :, 0]
+    return distances, float(((own < theirs.min(axis=0)) | (own > theirs.max(axis=0))).mean())
+
+
+def _control(measured: DeletionMeasured) -> tuple[Interval, bool | None]:
+    """Return what the attack that leads finds on retrained models, which never saw the records, and whether that fails."""
+    after, answers = measured.after, measured.controls
+    attack = _leading(after)
+    if answers is None or attack is None:
+        return Interval.undefined("no attack could be measured"), None
+    if measured.removed is not None:
+        return Interval.undefined("a removed class is compared by its inputs"), None
+    evidence = after.evidence.own.replace(bystanders=answers)
+    unit = unit_of(after.member, people=evidence.audited_people, contents=after.contents, name=after.unit)
+    others = [evidence.of_bystander(number) for number in range(len(answers))]
+    seed = child_seed(after.seed, "attack", attack.name)
+    try:
+        own = attack.run(evidence, seed=seed).score
+        scores = attack.scores_of(evidence, others, seed=seed)
+    except DataError as error:
+        return Interval.undefined(str(error)), None
+    sides = [unit.judged(row, after.member, seed=after.seed) for row in (own, *scores)]
+    figures = compared(sides[0], sides[1:], attacks=_CONTROLS)
+    return figures.auc, figures.tells_sides if len(answers) > 2 else None
+
+
+def _leading(measured: Measured) -> Attack | None:
+    m = len(measured.evidence.own.models)
+    return next((each for each in measured.attacks or () if m >= each.least_shadows), None)
+
+
+def _columns(result: Result, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
+    """Return (n,) scores of an attack and who is on the first side; None where it has none, or people are counted."""
+    table = result.records.columns
+    if name not in table or result.split.unit == "person":
+        return None
+    scores, member = np.asarray(table[name], np.float64), np.asarray(table["member"], bool)
+    return None if not np.isfinite(scores).all() else (scores, member)
+
+
+def _exposure(before: Result | None, after: Result | None) -> Difference | None:
+    """Return by how much the AUC on records that stayed rose, by the attack that leads on both."""
+    if before is None or after is None:
+        return None
+    if before.headline is None or before.headline != after.headline:
+        return Difference.undefined("no attack leads on both models")
+    was, is_now = _columns(before, before.headline), _columns(after, before.headline)
+    if was is None or is_now is None:
+        return Difference.undefined("records of people are no independent draws, or an attack could not score all")
+    (old, member), (new, _) = was, is_now
+    return Difference.of(stats.auc_difference(new[member], new[~member], old[member], old[~member]).interval(0.95))
+
+
+def _still_in(after: Result, others: Result | None) -> Difference | None:
+    """Return the share of the deleted records that still answer as trained ones do: (d - f) / (t - f), delta method.
+
+    d, f and t are the shares of deleted, never trained and kept records whose confidence, less its mean under models that
+    never saw the record, lies above nine tenths of a second set of never trained records.
+    """
+    if others is None:
+        return None
+    own, stayed = _columns(after, "calibration"), _columns(others, "calibration")
+    if own is None or stayed is None:
+        return Difference.undefined("the attack 'calibration' was not run on both, or people are counted")
+    threshold = np.quantile(stayed[0][~stayed[1]], 0.9)
+    sides = [own[0][own[1]], own[0][~own[1]], stayed[0][stayed[1]]]
+    d, f, t = (float((side > threshold).mean()) for side in sides)
+    if t - f < _LEAST_GAP:
+        return Difference.undefined(
+            f"kept records are called trained in {t:.0%} of cases and untrained ones in {f:.0%}: too near to tell"
+        )
+    variances = [rate * (1 - rate) / len(side) for rate, side in zip((d, f, t), sides, strict=True)]
+    share, gap = (d - f) / (t - f), t - f
+    slopes = [1 / gap, (share - 1) / gap, -share / gap]
+    deviation = float(np.sqrt(sum(v * s**2 for v, s in zip(variances, slopes, strict=True))))
+    low, high = (min(max(share + sign * 1.96 * deviation, -1.0), 1.0) for sign in (-1, 1))
+    return Difference(value=min(max(share, -1.0), 1.0), low=low, high=high)
+
+
+def _records(results: dict[str, Result | None]) -> Records:
+    """Return the table of the model afterwards, with the scores before and by both models beside."""
+    after = results["after"]
+    assert after is not None
+    columns = dict(after.records.columns)
+    for name in ("before", "pair"):
+        other = results[name]
+        if other is not None and other.headline is not None and other.headline in other.records.columns:
+            by = "before" if name == "before" else "by both models"
+            columns[f"{other.headline} {by}"] = other.records.columns[other.headline]
+    return Records(columns)

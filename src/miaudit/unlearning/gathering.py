@@ -1,0 +1,383 @@
+"""From a DeletionCase to what is measured: models trained, made to forget, and asked before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row
+from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts
+from miaudit.auditing.provenance import Clock, Origin
+from miaudit.auditing.scope import oddities
+from miaudit.auditing.workers import Workers
+from miaudit.data import features
+from miaudit.data.records import take_records
+from miaudit.documents import plain
+from miaudit.errors import PoolError
+from miaudit.evidence import Evidence
+from miaudit.findings import Operating
+from miaudit.recipes import device_name, innermost
+from miaudit.result import Accuracies, DeletionCost
+from miaudit.seeds import child_seed
+from miaudit.shadows.engine import Progress
+from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool, training_oddities
+from miaudit.shadows.training import AFTER, Job
+from miaudit.store import Store
+from miaudit.targets.seen import answered_classes, reduce_alike
+from miaudit.threads import one_thread
+from miaudit.unlearning.case import ATTACKS, DeletionCase
+from miaudit.unlearning.drawing import DeletionDraws, draws_of
+from miaudit.unlearning.measured import DeletionMeasured, Retrained
+from miaudit.unlearning.pairs import pair_evidence
+
+Ints = NDArray[np.int64]
+Alike = Callable[[NDArray[np.float32]], None] | None
+
+MANY = 19
+"""Retrained models from which on the rank of one among them can show 5 %."""
+
+
+def gather(
+    of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, tell: Tell, kept: bool = True
+) -> DeletionMeasured:
+    """Train or ask the target before and after, train the shadow models and make them forget, and return what was seen.
+
+    Parameters are those of `miaudit.auditing.gather`; targets that there are, are open.
+    """
+    plain({"plan": of.document, "procedure": of.procedure.options}, "the audit")
+    store.sweep()
+    drawn = draws_of(of)
+    case = of.case
+    pool = ShadowPool(
+        *(case.dataset, of.recipe, drawn.draws, store, child_seed(case.seed, "shadows")),
+        kept=kept,
+        apart=drawn.bystanders,
+        forget=drawn.forget,
+        apart_forget=drawn.bystanders_forget,
+    )
+    with clock.stage("shadows"):
+        seen = _train(of, pool, workers, tell)
+    with one_thread():
+        return _Reading(of, pool, drawn, seen, clock).measured()
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """The target's answers before (None: not at hand) and after, facts of its row, of the shadows, and of the oracles."""
+
+    before: Asked | None
+    after: Asked
+    target: dict[str, Any]
+    shadows: dict[int, dict[str, Any]]
+    oracles: list[Job]
+    progress: Progress
+
+
+def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> _Seen:
+    case, audited = of.case, of.audited
+    keys = RowKeys(case.dataset, of.recipe)
+    own: list[Job] = []
+    if case.target is None:
+        seed = child_seed(case.seed, "target")
+        key = keys.key(of.training, audited, seed, forget=of.forget)
+        own.append(Job(key, "target", of.training, audited, seed, forget=of.forget))
+    oracles = []
+    for number in range(of.oracles):
+        seed = child_seed(case.seed, "oracle", number)
+        oracles.append(Job(keys.key(of.rest, audited, seed), f"retrained model {number}", of.rest, audited, seed))
+    nobody = audited[:0]
+    given: list[Asked | None] = []
+    for target, what in ((of.before, "the target before"), (case.target, "the target")):
+        if target is None:
+            given.append(None)
+            continue
+        tell(f"asking {what}", None)
+        meet(target, case, nobody, None, tell)
+        given.append(ask(target, replace(case, target=target), nobody, None))
+    what = "training and deleting: target and shadow models" if own else "training and deleting: shadow models"
+    last: list[Progress] = []
+
+    def note(progress: Progress) -> None:
+        last[:] = [progress]
+        tell(what, progress)
+
+    shadows = pool.run(**workers.options, minimum=case.minimum, also=[*own, *oracles], tell=note)
+    before, after = given
+    facts: dict[str, Any] = {}
+    if own:
+        row = pool.store.get(own[0].key)
+        if row is None:
+            raise PoolError(f"the target's row is gone from {pool.store.folder}; run the audit again")
+        n, facts = len(audited), row.facts
+        before, after = (of_row(row.arrays[array], facts, n, case, n, {}) for array in ("outputs", AFTER))
+    assert after is not None
+    return _Seen(before, after, facts, shadows, oracles, last[0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """Makes of rows and answers what each question reads."""
+
+    of: DeletionCase
+    pool: ShadowPool
+    drawn: DeletionDraws
+    seen: _Seen
+    clock: Clock
+
+    def measured(self) -> DeletionMeasured:
+        """Return all questions."""
+        of, seen = self.of, self.seen
+        unasked = dict[str, str]()
+        before = pair = others_before = others_after = None
+        pair_index, others = of.pair, of.others
+        after = self._question(pair_index, seen.after, AFTER)
+        if seen.before is None:
+            unasked["before"] = unasked["pair"] = "the model before the deletion is not at hand"
+        else:
+            before = self._question(pair_index, seen.before, "outputs")
+            pair = self._pair(after, seen.before)
+        if min(map(len, others)) < 2:
+            unasked["others"] = (
+                "there are too few records that stay, or too few never trained on to compare them with: give more non-members"
+            )
+        else:
+            others_after = self._question(others, seen.after, AFTER)
+            if seen.before is not None:
+                others_before = self._question(others, seen.before, "outputs")
+        retrained, controls = self._retrained()
+        if retrained is None:
+            unasked["likeness"] = "no model was retrained without the deleted records: unlearning.oracles is 0"
+        return DeletionMeasured(
+            procedure=of.procedure.name,
+            title=of.procedure.title,
+            paper=of.procedure.paper,
+            options={
+                **of.procedure.options,
+                **({} if not of.document.get("function") else {"path": of.document["function"]}),
+            },
+            exact=of.procedure.exact,
+            removed=None if of.removed is None else of.case.dataset.classes[of.removed],
+            after=after,
+            before=before,
+            pair=pair,
+            others_before=others_before,
+            others_after=others_after,
+            retrained=retrained,
+            controls=controls,
+            cost=self._cost(),
+            kept=len(of.rest),
+            unasked=unasked,
+        )
+
+    def _alike(self, asked: Asked) -> Alike:
+        top = answered_classes(asked.outputs) if asked.facts.capability == "topk" else None
+        return partial(reduce_alike, top=top, decimals=asked.facts.decimals)
+
+    def _question(self, sides: tuple[Ints, Ints], asked: Asked, array: str) -> Measured:
+        """Return what is measured of two sides of the audited records, in one state of all models."""
+        pool, dataset = self.pool, self.of.case.dataset
+        index = np.concatenate(sides)
+        audited = pool.draws.audited[index]
+        jobs, alike = [pool.plan[number] for number in self.seen.shadows], self._alike(asked)
+        bystanders = pool.about(pool.bystanders, index, array, alike=alike) if pool.bystanders else None
+        people = dataset.people
+        evidence = Evidence(
+            asked.outputs[index],
+            pool.about(jobs, index, array, alike=alike),
+            pool.draws.inside[list(self.seen.shadows)][:, index],
+            self._labels(index, array),
+            people=None if people is None else people[audited],
+            bystanders=bystanders,
+        )
+        return self._measured(evidence, sides, asked)
+
+    def _labels(self, index: Ints, array: str) -> Ints:
+        """Return true classes; of a removed class afterwards, the likeliest other one by models that never saw the record."""
+        truth = self.of.case.dataset.y[self.pool.draws.audited[index]]
+        removed = self.of.removed
+        if removed is None or array != AFTER or not (truth == removed).any():
+            return truth
+        numbers = list(self.seen.shadows)
+        total = np.zeros((len(index), self.of.case.dataset.width))
+        for number, rows in zip(
+            numbers, self.pool.about([self.pool.plan[i] for i in numbers], index, AFTER), strict=True
+        ):
+            never = ~self.pool.draws.inside[number][index]
+            total[never] += rows[never]
+        total[:, removed] = -1.0
+        return np.where(truth == removed, total.argmax(axis=1), truth)
+
+    def _measured(self, evidence: Evidence, sides: tuple[Ints, Ints], asked: Asked) -> Measured:
+        case, pool = self.of.case, self.pool
+        dataset = case.dataset
+        audited = pool.draws.audited[np.concatenate(sides)]
+        member = np.arange(len(audited)) < len(sides[0])
+        return Measured(
+            title=case.title,
+            seed=case.seed,
+            evidence=ShadowEvidence(evidence, evidence),
+            member=member,
+            classes=dataset.classes if evidence.measure is None else (),
+            data=dataset.describe(),
+            target=replace(asked.facts, queries=asked.facts.queries or 0),
+            split=self._split(),
+            shadows=self._shadows(),
+            origin=self._origin(),
+            attacks=case.attacks or ATTACKS,
+            operating=Operating(**case.figures.model_dump()),
+            unit=case.unit,
+            contents=dataset.take(audited).contents,
+            records=features(take_records(dataset.X, audited), dataset.schema),
+            ids=audited if dataset.ids is None else dataset.ids[audited],
+            slices={name: of[audited] for name, of in case.slices.items()},
+            no_bystanders=self._no_bystanders(),
+            warnings=(*case.notes, *self.drawn.warnings),
+            target_warnings=(*oddities(asked.facts.contact), *asked.remarks),
+            shadow_warnings=tuple(self._shadow_warnings()),
+            deletion=True,
+        )
+
+    def _no_bystanders(self) -> str | None:
+        if self.drawn.no_bystanders is not None:
+            return self.drawn.no_bystanders
+        if self.pool.apart is not None and not self.pool.bystanders:
+            return f"none of {len(self.pool.apart)} bystanders could be trained"
+        return None
+
+    def _pair(self, after: Measured, before: Asked) -> Measured:
+        """Return what is measured of the fall of each record's confidence."""
+        index = np.concatenate(self.of.pair)
+        jobs, alike = [self.pool.plan[number] for number in self.seen.shadows], self._alike(before)
+        labels = self._labels(index, AFTER)
+        known = after.evidence.own
+        evidence = pair_evidence(
+            (before.outputs[index], self.seen.after.outputs[index]),
+            (self.pool.about(jobs, index, alike=alike), known.models),
+            known.inside,
+            labels if self.of.removed is None else self.of.case.dataset.y[self.pool.draws.audited[index]],
+            bystanders=None
+            if known.bystanders is None
+            else (self.pool.about(self.pool.bystanders, index, alike=alike), known.bystanders),
+            people=known.people,
+        )
+        facts = replace(after.target, capability="signal", outputs="signal")
+        attacks = tuple(each for each in after.attacks or () if each.name == "lira")[:1] or (ATTACKS[0],)
+        return replace(
+            after,
+            evidence=ShadowEvidence(evidence, evidence),
+            classes=(),
+            target=facts,
+            attacks=attacks,
+        )
+
+    def _retrained(self) -> tuple[Retrained | None, NDArray[Any] | None]:
+        """Return answers of the retrained models to what they are compared on, and to the records of the first question."""
+        of, jobs = self.of, self.seen.oracles
+        if not jobs:
+            return None, None
+        everyone = np.concatenate(of.pair)
+        alike = self._alike(self.seen.after)
+        controls = np.asarray(self.pool.about(jobs, everyone, alike=alike))
+        target = self.seen.after.outputs[everyone]
+        part = slice(0, of.deleted) if of.removed is None else slice(of.deleted, None)
+        labels = of.case.dataset.y[self.pool.draws.audited[everyone]][part]
+        own, models = target[part], controls[:, part]
+        if of.removed is not None and own.ndim == 2:
+            own, models = (_without(each, of.removed) for each in (own, models))
+        return Retrained(own, models, labels, of.removed is not None), controls
+
+    def _cost(self) -> DeletionCost:
+        seen = self.seen
+        rows = [row for job in seen.oracles if (row := self.pool.store.get(job.key)) is not None]
+        oracles = [self._accuracies(row.arrays["outputs"]) for row in rows]
+        shadows = list(seen.shadows.values())
+        spent = {
+            "one training": [each["seconds"] for each in shadows],
+            "one deletion": [each["deletion_seconds"] for each in shadows],
+            "one retraining": [row.facts["seconds"] for row in rows],
+        }
+        self.clock.seconds |= {what: float(np.mean(each)) for what, each in spent.items() if each}
+        retrained = None
+        if oracles:
+            of_each = {side: [getattr(each, side) for each in oracles] for side in ("deleted", "never", "kept")}
+            retrained = Accuracies(
+                **{side: None if None in values else float(np.mean(values)) for side, values in of_each.items()}
+            )
+        return DeletionCost(
+            before=None if seen.before is None else self._accuracies(seen.before.outputs),
+            after=self._accuracies(seen.after.outputs),
+            retrained=retrained,
+        )
+
+    def _accuracies(self, outputs: NDArray[Any]) -> Accuracies:
+        truth = self.of.case.dataset.y[self.pool.draws.audited]
+        right = (outputs if outputs.ndim == 1 else outputs.argmax(axis=1)) == truth
+        kept = self.of.others[0]
+        return Accuracies(
+            deleted=float(right[self.of.pair[0]].mean()),
+            never=float(right[self.of.pair[1]].mean()),
+            kept=float(right[kept].mean()) if len(kept) else None,
+        )
+
+    def _split(self) -> SplitFacts:
+        case, draws = self.of.case, self.pool.draws
+        return SplitFacts(
+            population=len(case.split.population),
+            copies=case.split.copies,
+            duplicates=case.split.duplicates,
+            grouped_by=case.split.group_name,
+            shadow_train=draws.train.shape[1],
+            shadow_test=0,
+            draws_sha256=draws.sha256,
+        )
+
+    def _shadows(self) -> ShadowFacts:
+        facts = list(self.seen.shadows.values())
+        train = [each["train_accuracy"] for each in facts if each.get("train_accuracy") is not None]
+        test = [each["test_accuracy"] for each in facts if each.get("test_accuracy") is not None]
+        return ShadowFacts(
+            self.of.recipe.name,
+            self.of.case.shadows.count,
+            float(np.mean(train)) if train else None,
+            float(np.mean(test)) if test else None,
+            tuple(self.pool.failures),
+        )
+
+    def _shadow_warnings(self) -> Sequence[str]:
+        warnings = training_oddities(self.pool.unknown, self.seen.shadows, self.seen.progress)
+        if self.pool.failures:
+            warnings.append(
+                f"{len(self.pool.failures)} of {self.of.case.shadows.count} shadow models could not be trained or made to "
+                "forget; see shadows.failures."
+            )
+        return warnings
+
+    def _origin(self) -> Origin:
+        case = self.of.case
+        parts = {
+            "device": device_name(case.recipe),
+            "retrained": None,
+            "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
+            "hashes": {
+                "data": case.dataset.hash,
+                "split": case.split.sha256,
+                "draws": self.pool.draws.sha256,
+                **case.hashes,
+            },
+            "recipe": plain(case.recipe.describe(), "recipe"),
+            "plan": plain({**case.document, "unlearning": self.of.document}, "plan"),
+        }
+        things = (innermost(case.recipe), *(case.attacks or ()))
+        return Origin(self.clock, parts, self.seen.progress, tuple(job.name for job in self.pool.stored), things)
+
+
+def _without(answers: NDArray[Any], column: int) -> NDArray[Any]:
+    """Return answers without a class, which sum to one again."""
+    rest = np.delete(answers, column, axis=-1)
+    total = rest.sum(axis=-1, keepdims=True)
+    return np.asarray(np.where(total > 0, rest / np.maximum(total, 1e-300), 1.0 / rest.shape[-1]))

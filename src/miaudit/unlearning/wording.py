@@ -1,0 +1,246 @@
+"""What a deletion audit says: its verdict, a line for each question, and what was assumed and left open."""
+
+from __future__ import annotations
+
+from miaudit.result import Deletion, Question, Result, Verdict
+from miaudit.result.estimate import estimate, rounded
+from miaudit.unlearning.measured import DeletionMeasured
+
+MEMBERS = (
+    "This is a deletion audit: where figures below speak of members, they are the deleted records, and the target is the model "
+    "after the deletion; shadow models were trained on half of the audited records and went through the same deletion."
+)
+QUESTIONS = {
+    "before": "Was there anything to forget? Deleted records against ones never trained on, by the model before.",
+    "after": "Are the deleted records still recognisable? Against ones never trained on, by the model afterwards alone.",
+    "pair": "Does the change give them away? Both models together, as somebody sees them who kept the earlier one.",
+    "others_before": "How exposed were records that stayed, before?",
+    "others_after": "How exposed are records that stayed, afterwards?",
+}
+
+
+def verdict(of: Deletion, finding: Verdict) -> str:
+    """Return the sentence of the verdict, with the line on whoever kept the earlier model."""
+    return " ".join([_first(of, finding), *finding.caveats, of.earlier_model])
+
+
+def _first(of: Deletion, finding: Verdict) -> str:
+    after, n = of.after, _n(of.after)
+    was = "" if of.before is None else f" Before the deletion: {_auc(of.before)}."
+    match of.kind:
+        case "confounded":
+            return (
+                f"Confounded: deleted records and ones never trained on differ by themselves ({_interval(finding)} without any "
+                f"model), so that nothing can be said of the deletion; {n}."
+            )
+        case "not valid":
+            if of.likeness is not None and of.likeness.control_fails:
+                return (
+                    f"Audit not valid here: {of.likeness.models} models retrained without the records fail it too "
+                    f"(mean AUC {_of(of.likeness.control)}), so that the two sides differ in how hard they are; {n}."
+                )
+            return (
+                "Audit not valid here: a control fails, so that what the attacks find may not come from the deleted records; "
+                f"{n}."
+            )
+        case "over-forgotten":
+            return (
+                "Over-forgotten: the deleted records are recognisable because the model treats them worse than records it "
+                f"never saw ({_auc(after)}; by the loss threshold AUC {_of(after.population)}, where 0.5 is neither); {n}.{was}"
+            )
+        case "traces remain":
+            share = of.still_in
+            still = (
+                ""
+                if share is None or share.value is None
+                else (
+                    f" About {max(share.value, 0):.0%} ({_percent(share.low)} to {_percent(share.high)}) of them still answer "
+                    "as trained records do."
+                )
+            )
+            return (
+                f"Traces remain: the deleted records are told from never-used ones with {_auc(after)}; {n}.{still}{was}"
+            )
+        case "no trace found":
+            untold = (
+                ""
+                if of.before is not None
+                else (" Whether there was anything to forget is not known: the model before was not at hand.")
+            )
+            return (
+                f"No trace found above AUC {rounded(after.limit) if after.limit is not None else '-'} at 95 % in the model "
+                f"afterwards, with {n}.{was}{untold} That the records are gone cannot be shown by answers."
+            )
+        case "nothing to see here":
+            return (
+                "Nothing to see here: these records left no detectable trace before the deletion either, so that its absence "
+                f"afterwards shows nothing (AUC that could hide: before {_limit(of.before)}, after {_limit(after)}); {n}."
+            )
+        case _:
+            return f"Inconclusive: {finding.reason or 'what the attacks find may be chance, or come from the sides'}; {n}.{was}"
+
+
+def earlier_model(pair: Question | None, measured: DeletionMeasured) -> str:
+    """Return the line on whoever kept the earlier model, which no verdict leaves out."""
+    if pair is None:
+        return (
+            "Whoever kept the earlier model may tell who was deleted: that was not measured, because "
+            f"{measured.unasked.get('pair', 'the model before the deletion is not at hand')}."
+        )
+    if pair.kind in ("leak", "inverted"):
+        return f"Whoever kept the earlier model can tell who was deleted: {_auc(pair)} by both models together."
+    if pair.kind == "none detected":
+        return (
+            "Whoever kept the earlier model: nothing found above AUC "
+            f"{_limit(pair)} by the fall of each record's confidence; the earlier model itself still holds what it held."
+        )
+    return (
+        f"Whoever kept the earlier model may tell who was deleted: {_auc(pair)} by both models together, which the controls "
+        "leave open."
+    )
+
+
+def sentences(of: Deletion) -> list[str]:
+    """Return a sentence for every further question."""
+    said = []
+    if of.before is not None:
+        said.append(f"Before: {_found(of.before)}.")
+    said.append(f"Afterwards: {_found(of.after)}; by the loss threshold alone AUC {_of(of.after.population)}.")
+    if of.others_after is not None:
+        change = of.exposure
+        if change is None or change.value is None or change.low is None or change.high is None:
+            said.append(f"Records that stayed: {_found(of.others_after)} afterwards.")
+        else:
+            more = (
+                "more exposed than before"
+                if change.low > 0
+                else "less exposed than before"
+                if change.high < 0
+                else ("no more exposed than before as far as can be seen")
+            )
+            said.append(
+                f"Records that stayed are {more}: {_auc(of.others_after)}, a change of {change.value:+.3f} "
+                f"({change.low:+.3f} to {change.high:+.3f})."
+            )
+    if of.likeness is not None:
+        said.append(_likeness(of))
+    said.append(_cost(of))
+    return said
+
+
+def _likeness(of: Deletion) -> str:
+    like = of.likeness
+    assert like is not None
+    if like.p_value is None or like.least is None:
+        return f"Likeness to retrained models could not be measured: {like.reason}."
+    what = "the removed class's inputs" if like.compared == "inputs of the class" else "the deleted records"
+    far = (
+        f"The model answers {what} unlike {like.models} retrained ones (p = {like.p_value:.3f})"
+        if like.p_value <= 0.05
+        else f"On {what} the model is not told from {like.models} retrained ones (p = {like.p_value:.3f})"
+    )
+    weak = "" if like.least <= 0.05 else f"; with so few, no p below {like.least:.3f} is possible"
+    apart = (
+        ""
+        if like.apart is None or like.expected is None
+        else (
+            f"; on {like.apart:.0%} of them it lies outside all of theirs; of a retrained one {like.expected:.0%} is expected"
+        )
+    )
+    return f"{far}{apart}{weak}."
+
+
+def _cost(of: Deletion) -> str:
+    cost = of.cost
+    parts = []
+    for name, each in (("before", cost.before), ("afterwards", cost.after), ("retrained", cost.retrained)):
+        if each is not None:
+            rates = [
+                f"{value:.3f} {what}"
+                for what, value in (("on deleted", each.deleted), ("never trained on", each.never), ("kept", each.kept))
+                if value is not None
+            ]
+            parts.append(f"{name} {', '.join(rates)}")
+    return f"Accuracy: {'; '.join(parts)}."
+
+
+def threat_model(measured: DeletionMeasured, after: Result) -> list[str]:
+    """Return what the attackers are taken to know."""
+    kept = (
+        "the model afterwards alone"
+        if measured.pair is None
+        else ("(a) the model afterwards alone; (b) also the model before, for the third question")
+    )
+    return [
+        "Question: was this record, whose true class is known, trained on and then deleted, or never trained on?",
+        f"Access: {kept}; one query per record and model, answered with {_answered(after)}.",
+        "Knowledge: the training recipe, the deletion procedure, and how many records were deleted. Shadow models were trained "
+        "on a random half of the audited records, and made to forget them by the same procedure.",
+        "Each question holds at 95 % by itself; attacks within a question are corrected for their number.",
+        "Deletion is equally likely before the attack: deleted and never trained records are evaluated in equal weight.",
+    ]
+
+
+def _answered(after: Result) -> str:
+    capability = after.target.capability
+    return {
+        "labels": "the predicted class alone",
+        "topk": "the probabilities of a few classes",
+        "rounded": "a rounded probability per class",
+    }.get(capability or "", "a probability per class")
+
+
+def not_tested(measured: DeletionMeasured) -> list[str]:
+    """Return what a deletion audit leaves open."""
+    first = (
+        ["Whether the stored answers, and the states that the file gives, are true."]
+        if measured.stored
+        else [
+            "Attackers who see weights or gradients: from two versions of the weights records themselves can be recovered."
+        ]
+    )
+    return [
+        *first,
+        "Copies, caches and logs of the records, models distilled from the earlier one, and statistics it was trained with.",
+        "Requests that depend on what the model answered before (adaptive deletions).",
+        "Whether the records are gone: the same model can come from other data, so answers can refute a deletion and never "
+        "prove one (Thudi et al. 2022).",
+        "Other trainings and deletions: the figures are of this one target.",
+    ]
+
+
+def _found(question: Question) -> str:
+    match question.kind:
+        case "leak":
+            return f"told from never-used ones with {_auc(question)}"
+        case "inverted":
+            return f"told from never-used ones the wrong way round, {_auc(question)}"
+        case "none detected":
+            return f"nothing found above AUC {_limit(question)} ({_auc(question)})"
+        case other:
+            return f"{other} ({_auc(question)})"
+
+
+def _auc(question: Question) -> str:
+    return f"AUC {_of(question.auc)} ('{question.attack}')" if question.attack else "no attack that could be measured"
+
+
+def _of(area: object) -> str:
+    return estimate(*(getattr(area, name) for name in ("value", "low", "high")))
+
+
+def _interval(finding: Verdict) -> str:
+    return "AUC -" if finding.figure is None else f"AUC {_of(finding.figure)}"
+
+
+def _limit(question: Question | None) -> str:
+    return "-" if question is None or question.limit is None else rounded(question.limit)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _n(question: Question) -> str:
+    unit = "people" if question.n.unit == "person" else "records"
+    return f"n = {question.n.members} deleted and {question.n.nonmembers} never trained {unit}"

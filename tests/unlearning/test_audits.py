@@ -1,0 +1,216 @@
+"""Deletion audits of small worlds: controls that must come out as they are known to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from deletions import RECIPE, sides, small
+from sklearn.tree import DecisionTreeClassifier
+
+from miaudit.cli import main
+from miaudit.errors import PlanError, SplitError, TimeLimitError
+from miaudit.result import Result
+from miaudit.shadows.training import AFTER
+from miaudit.store import Store
+from miaudit.unlearning import audit
+
+
+def test_where_nothing_was_deleted_traces_remain_and_afterwards_is_as_before() -> None:
+    result = small("none")
+    deletion = result.deletion
+    assert deletion is not None
+    assert (deletion.kind, result.verdict_kind) == ("traces remain", "leak")
+    assert deletion.before is not None
+    assert deletion.pair is not None
+    assert deletion.after.attacks == deletion.before.attacks  # bit for bit
+    assert deletion.pair.auc.value == 0.5  # two equal versions say nothing
+    assert "Traces remain" in result.verdict
+    assert "Whoever kept the earlier model" in result.verdict
+
+
+def test_retraining_leaves_no_trace_but_the_pair_gives_the_deletion_away() -> None:
+    result = small("retrain", oracles=19)
+    deletion = result.deletion
+    assert deletion is not None
+    assert (deletion.kind, result.verdict_kind) == ("no trace found", "none detected")
+    assert deletion.before is not None
+    assert deletion.before.kind == "leak"
+    assert deletion.pair is not None
+    assert deletion.pair.kind == "leak"
+    assert "can tell who was deleted" in deletion.earlier_model
+    assert deletion.after.power is not None  # the smallest effect it could have seen
+    assert deletion.likeness is not None
+    assert deletion.likeness.p_value is not None
+    assert deletion.likeness.p_value > 0.05
+    assert "deleted." not in result.verdict.lower()  # no verdict says so
+
+
+def test_a_deletion_that_treats_records_worse_is_over_forgotten() -> None:
+    result = small(_turned)
+    assert result.deletion is not None
+    assert result.deletion.kind == "over-forgotten"
+
+
+def _turned(model: Any, X: Any, y: Any, forget: Any, seed: int) -> Any:
+    wrong = np.where(forget, 1 - y, y)
+    return DecisionTreeClassifier(random_state=seed).fit(X, wrong)
+
+
+def test_where_there_was_no_leak_there_is_nothing_to_see() -> None:
+    calm = DecisionTreeClassifier(max_depth=1)
+    options = {"shadows": 8, "oracles": 0, "jobs": 0, "bystanders": 4}
+    result = audit(calm, trained_here=True, forget=np.arange(40), procedure="none", seed=3, **sides(3, 300), **options)
+    assert result.deletion is not None
+    assert (result.deletion.kind, result.verdict_kind) == ("nothing to see here", "inconclusive")
+
+
+def test_models_given_before_and_after_are_audited_alike() -> None:
+    world = sides(1)
+    X, y = world["members"]
+    before = DecisionTreeClassifier(random_state=5).fit(X, y)
+    after = DecisionTreeClassifier(random_state=6).fit(X[50:], y[50:])
+    options = {"shadows": 8, "oracles": 0, "jobs": 0, "bystanders": 4}
+    forget = np.arange(len(X)) < 50
+    result = audit(after, before=before, recipe=RECIPE, forget=forget, seed=1, **world, **options)
+    deletion = result.deletion
+    assert deletion is not None
+    assert deletion.kind == "no trace found"
+    assert deletion.before is not None
+    assert deletion.before.kind == "leak"
+    alone = audit(after, recipe=RECIPE, forget=forget, seed=1, **world, **options).deletion
+    assert alone is not None
+    assert alone.before is None
+    assert "not measured" in alone.earlier_model
+
+
+def test_rows_after_retraining_equal_training_on_what_stays(tmp_path: Path) -> None:
+    small("retrain", out=tmp_path)
+    store = Store(tmp_path)
+    rows = [store.get(path.stem) for path in (tmp_path / "rows").rglob("*.safetensors")]
+    histories = [row for row in rows if row is not None and AFTER in row.arrays]
+    assert len(histories) == 1 + 8 + 4  # the target, shadows and bystanders
+    assert any((row.arrays[AFTER] != row.arrays["outputs"]).any() for row in histories)
+
+
+def test_a_run_that_was_cut_short_goes_on_to_the_same_document(tmp_path: Path) -> None:
+    with pytest.raises(TimeLimitError):
+        small("retrain", out=tmp_path / "cut", time_limit=1e-9)
+    whole, again = small("retrain", out=tmp_path / "whole"), small("retrain", out=tmp_path / "cut")
+    third = small("retrain", out=tmp_path / "cut")
+    assert third.provenance.shadow_cost is not None
+    assert third.provenance.shadow_cost.trained_now == 0
+    documents = [_without_provenance(each) for each in (whole, again, third)]
+    assert documents[0] == documents[1] == documents[2]
+    assert Result.load(tmp_path / "cut").deletion == whole.deletion
+
+
+def _without_provenance(result: Result) -> dict[str, Any]:
+    document = json.loads(result.to_json())
+    document.pop("provenance")
+    return document
+
+
+@pytest.mark.parametrize(
+    ("forget", "text"),
+    [
+        ([200], "not among the 120 members"),
+        ([], "empty"),
+        (list(range(120)), "all 120 training records"),
+        ([3, 3], "twice"),
+        ([0.5], "whole numbers"),
+    ],
+)
+def test_records_that_cannot_be_deleted_are_refused_before_training(forget: list[Any], text: str) -> None:
+    with pytest.raises((PlanError, SplitError), match=text):
+        audit(RECIPE, trained_here=True, forget=forget, **sides(), oracles=0, jobs=0)
+
+
+def _of_other_classes(model: Any, X: Any, y: Any, forget: Any, seed: int) -> Any:
+    return DecisionTreeClassifier(random_state=seed).fit(X, y % 2 + 7)
+
+
+def _of_nothing(model: Any, X: Any, y: Any, forget: Any, seed: int) -> Any:
+    return None
+
+
+def _failing(model: Any, X: Any, y: Any, forget: Any, seed: int) -> Any:
+    raise RuntimeError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("procedure", "text"),
+    [
+        (_of_other_classes, "class"),
+        (_of_nothing, "returned nothing"),
+        (_failing, "RuntimeError: no such thing"),
+        ("scrub", "no weights that descend"),
+        ("mask", "removes the output of a class"),
+        ("recipe", "does not say how its models forget"),
+        ("retrian", "did you mean 'retrain'"),
+        ({"name": "fine-tune", "epoch": 3}, "did you mean 'epochs'"),
+        ({"name": "fine-tune", "epochs": 0}, "from 1"),
+    ],
+)
+def test_procedures_that_do_not_fit_are_refused_before_training(procedure: Any, text: str) -> None:
+    with pytest.raises(PlanError, match=text):
+        small(procedure)
+
+
+def _plan(tmp_path: Path, unlearning: str, further: str = "") -> Path:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        'seed = 4\n[data]\nname = "digits"\n[split]\nmembers = 150\nnonmembers = 150\n'
+        '[recipe]\nestimator = "sklearn.tree.DecisionTreeClassifier"\n[shadows]\ncount = 6\nbystanders = 3\n'
+        f"{further}[unlearning]\noracles = 0\n{unlearning}\n"
+    )
+    return path
+
+
+def test_a_plan_is_carried_out_by_its_command(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, "forget = 50")
+    run = CliRunner().invoke(main, ["unlearn", str(plan), "--out", str(tmp_path / "out"), "--jobs", "0", "--json"])
+    assert run.exit_code == 0, run.stderr
+    document = json.loads(run.stdout)
+    assert document["deletion"]["deleted"] == 50
+    assert document["deletion"]["procedure"] == "retrain"
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("unlearning", "text"),
+    [
+        ("", "says no deletion"),
+        ("forget = 0", "must be from 1"),
+        ("forget = 5000", "fewer than the 150 training records"),
+        ('remove = "eleven"', "no class of the data"),
+        ('forget = 5\nremove = "3"', "give one of them"),
+        ("forget = 5\nprocedur = 3", "unknown key"),
+        ('forget = 5\nfunction = "own.py:forget"', "--allow-code"),
+        ('forget = "numbers.txt"', "not in the training data"),
+    ],
+)
+def test_plans_that_cannot_be_carried_out_are_refused(tmp_path: Path, unlearning: str, text: str) -> None:
+    (tmp_path / "numbers.txt").write_text("".join(f"{number}\n" for number in range(1000)))
+    plan = _plan(tmp_path, unlearning)
+    run = CliRunner().invoke(main, ["unlearn", str(plan), "--out", str(tmp_path / "out"), "--jobs", "0"])
+    assert run.exit_code == 2, run.output
+    assert text in " ".join(run.stderr.split())
+
+
+def test_a_function_of_ones_own_runs_with_consent(tmp_path: Path) -> None:
+    (tmp_path / "deleting.py").write_text(
+        "from sklearn.base import clone\n\n\ndef forget(model, X, y, forget, seed):\n"
+        "    return clone(model).fit(X[~forget], y[~forget])\n"
+    )
+    plan = _plan(tmp_path, 'forget = 50\nfunction = "deleting.py:forget"')
+    out = tmp_path / "out"
+    run = CliRunner().invoke(main, ["unlearn", str(plan), "--out", str(out), "--jobs", "0", "--allow-code"])
+    assert run.exit_code == 0, run.stderr
+    deletion = Result.load(out).deletion
+    assert deletion is not None
+    assert deletion.procedure == "function"
