@@ -47,6 +47,14 @@ SIGNALS = {
 }
 """Every array of the layout of signals, likewise."""
 
+DELETIONS = {
+    "target_before": "(n, classes) answers of the target before the deletion, or (n,) predicted classes",
+    "shadows_before": "(m, n, classes) answers of the shadow models before the deletion",
+    "state": "(m, n) never, deleted or kept: what each shadow knows of each record; `inside` is left out",
+    "retrained": "(K, n, classes) answers of models that were trained without the deleted records",
+}
+"""Every array that stands beside those of class answers in a file of a deletion audit (`miaudit.unlearning.score`)."""
+
 OF_SIGNALS = "signal_target"
 """The array by which a file holds signals, not answers about classes."""
 
@@ -86,6 +94,10 @@ def check_names_of(arrays: Collection[str]) -> None:
         if key in other:
             raise DataError(
                 f"{key!r} is about classes, and the file holds signals, one number a record: give either, not both"
+            )
+        if key in DELETIONS:
+            raise DataError(
+                f"{key!r} is of a deletion audit: miaudit score and miaudit.unlearning.score read such a file"
             )
         hint = nearest(key, {*table, *other}) or f"known are {', '.join(table)} and {SLICE}NAME"
         raise DataError(f"unknown array {key!r}; {hint}")

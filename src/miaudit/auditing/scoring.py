@@ -75,7 +75,7 @@ def score(
     plan = dict(plain({"call": "miaudit score", **options}, "options"))
     parts = {"seeds": {"root": seed}, "hashes": hashes, "plan": plan}
     measured = replace(
-        _measured(stored, seed, Origin(clock, parts, things=chosen or ())),
+        measured_of(stored, seed, Origin(clock, parts, things=chosen or ())),
         title=title or f"Membership inference audit of {stored.name}",
         attacks=chosen,
         operating=operating,
@@ -88,7 +88,7 @@ def score(
     return result
 
 
-def _measured(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
+def measured_of(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
     """Return what a file holds as what was measured; what it does not tell is None."""
     mask, copies = _copies(stored, seed)
     if copies is not None and copies.left_out.get("population"):

@@ -6,7 +6,7 @@ docs/outputs.md is the layout. Everything is checked here, so that what comes ou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,7 +97,7 @@ def read_outputs(path: str | Path) -> StoredOutputs:
     """
     file = Path(path)
     try:
-        arrays, digest = _read(file)
+        arrays, digest = read_arrays(file)
         with within_memory(file):
             return stored_outputs(arrays, name=shown(file.stem), sha256=digest)
     except DataError as error:
@@ -218,7 +218,14 @@ def _check_sides(member: Bools) -> None:
         )
 
 
-def _read(path: Path) -> tuple[_Arrays, str]:
+def read_arrays(path: Path, *, beside: Collection[str] = ()) -> tuple[_Arrays, str]:
+    """Return the arrays of a file and its hash; ``beside`` are names that the layout does not have.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read without pickle, lacks an array, or has one that is not known.
+    """
     try:
         with path.open("rb") as raw:
             digest = hashlib.file_digest(raw, "sha256").hexdigest()
@@ -228,7 +235,7 @@ def _read(path: Path) -> tuple[_Arrays, str]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     with open_npz(path) as file:
         try:
-            check_names_of(file.headers)
+            check_names_of([name for name in file.headers if name not in beside])
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         _sizes(file)

@@ -26,9 +26,8 @@ from miaudit.cli.options import (
     proposal_options,
     quick_options,
 )
-from miaudit.cli.reproduce import reproduce
-
 from miaudit.cli.rendering import render, show_seal
+from miaudit.cli.reproduce import reproduce
 from miaudit.cli.unlearn import unlearn
 
 if TYPE_CHECKING:
@@ -281,14 +280,18 @@ def score(
     """Audit a model from stored answers alone.
 
     OUTPUTS is an .npz file with the target's answers (target), the true classes (labels) and who is a member (member),
-    and whatever else of docs/outputs.md there is: shadow models' answers make the attacks strong.
+    and whatever else of docs/outputs.md there is: shadow models' answers make the attacks strong. With what each shadow model
+    knows of each record (state) it is a deletion audit.
     """
     from miaudit.auditing.scoring import score as scored
     from miaudit.findings import Operating
+    from miaudit.unlearning.stored import is_deletion
+    from miaudit.unlearning.stored import score as scored_deletion
 
     folder, operating = out or Path("miaudit-out") / outputs.stem, Operating(threshold, delta)
     chosen = attacks or None
-    result = scored(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=chosen, out=folder)
+    how = scored_deletion if outputs.is_file() and is_deletion(outputs) else scored
+    result = how(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=chosen, out=folder)
     render(result, folder, form)
     show_seal(folder)
 

@@ -20,8 +20,8 @@ from miaudit.data.records import take_records
 from miaudit.errors import PoolError
 from miaudit.evidence import Floats
 from miaudit.recipes import (
-    Forgetting,
     Foreseeing,
+    Forgetting,
     GroupRecipe,
     Model,
     Recipe,

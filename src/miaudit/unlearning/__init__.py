@@ -36,6 +36,7 @@ from miaudit.unlearning.gathering import gather
 from miaudit.unlearning.measured import DeletionMeasured
 from miaudit.unlearning.procedures import PROCEDURES, Procedure, chosen_procedure
 from miaudit.unlearning.rehearsal import rehearse
+from miaudit.unlearning.stored import score
 
 __all__ = [
     "PROCEDURES",
@@ -47,6 +48,7 @@ __all__ = [
     "conclude",
     "deletion_case",
     "gather",
+    "score",
 ]
 
 _OPTIONS = {*UnlearningPlan.model_fields} - {"forget", "procedure", "function", "before"}
