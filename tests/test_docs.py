@@ -19,7 +19,10 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")] + sorted(
     ROOT.glob("docs/**/*.md")
 )
-PLANS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("unlearning",))]
+PLANS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("plans", "endpoints", "training-code", "unlearning")),
+]
 FENCED = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHOLE = {
     "data": {"name": "digits"},

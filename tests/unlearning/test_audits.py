@@ -202,6 +202,12 @@ def test_plans_that_cannot_be_carried_out_are_refused(tmp_path: Path, unlearning
     assert text in " ".join(run.stderr.split())
 
 
+def test_a_plan_of_a_deletion_is_no_plan_of_memberships(tmp_path: Path) -> None:
+    run = CliRunner().invoke(main, ["run", str(_plan(tmp_path, "forget = 5")), "--out", str(tmp_path / "out")])
+    assert run.exit_code == 2
+    assert "miaudit unlearn" in run.stderr
+
+
 def test_a_function_of_ones_own_runs_with_consent(tmp_path: Path) -> None:
     (tmp_path / "deleting.py").write_text(
         "from sklearn.base import clone\n\n\ndef forget(model, X, y, forget, seed):\n"

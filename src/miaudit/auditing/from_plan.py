@@ -75,6 +75,10 @@ def case_of_plan(
     plan = plan_of(subject)
     permissions = permissions or Permissions()
     permissions.check(plan)
+    if plan.unlearning.asked:
+        raise PlanError(
+            [("unlearning", "describes a deletion audit: carry it out with miaudit unlearn, or leave it out")]
+        )
     if plan.recipe.task == "regression":
         refuse_unfit(plan)
     if engine is not None:

@@ -219,7 +219,9 @@ def _check_sides(member: Bools) -> None:
 
 
 def read_arrays(path: Path, *, beside: Collection[str] = ()) -> tuple[_Arrays, str]:
-    """Return the arrays of a file and its hash; ``beside`` are names that the layout does not have.
+    """Return the arrays of a file and its hash.
+
+    ``beside`` are names that the layout does not have, and that say what ``inside`` would.
 
     Raises
     ------
@@ -235,7 +237,8 @@ def read_arrays(path: Path, *, beside: Collection[str] = ()) -> tuple[_Arrays, s
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     with open_npz(path) as file:
         try:
-            check_names_of([name for name in file.headers if name not in beside])
+            own = [name for name in file.headers if name not in beside]
+            check_names_of(own if len(own) == len(file.headers) else [*own, "inside"])
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         _sizes(file)

@@ -27,6 +27,7 @@ from miaudit.errors import PlanError
 from miaudit.plan import PLANS, Plan, UnlearningPlan, plan_of, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
+from miaudit.result.seal import seal
 from miaudit.shadows.guard import no_exits
 from miaudit.store import Store
 from miaudit.targets import Target, as_target
@@ -146,6 +147,8 @@ def audit(
         result = conclude(measured)
         if kept:
             result.save(folder)
+    if kept:
+        seal(folder)  # when the targets have closed their files
     return result
 
 
@@ -176,7 +179,9 @@ def case_of_deletion_plan(
     if plan.target.url is not None or plan.target.plugin is not None:
         raise PlanError([("target", "a deletion audit takes target.file, or trains the target itself")])
     permissions = permissions or Permissions()
-    alike = plan.model_copy(update={"shadows": plan.shadows.model_copy(update={"design": "overlapping"})})
+    permissions.check(plan)
+    shadows = plan.shadows.model_copy(update={"design": "overlapping"})
+    alike = plan.model_copy(update={"shadows": shadows, "unlearning": section_of(UnlearningPlan, {})})
     case = case_of_plan(alike, data_folder=data_folder, permissions=permissions, engine=engine)
     before = None
     if options.before is not None:

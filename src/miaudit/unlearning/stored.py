@@ -24,6 +24,7 @@ from miaudit.errors import DataError
 from miaudit.evidence import Bools, Ints
 from miaudit.findings import OPERATING, Operating, UnitName
 from miaudit.result import Accuracies, DeletionCost, Result
+from miaudit.result.seal import seal
 from miaudit.shadows.pool import ShadowEvidence
 from miaudit.unlearning.case import ATTACKS
 from miaudit.unlearning.conclusion import conclude
@@ -143,6 +144,7 @@ def score(
     )
     if out is not None:
         result.save(out)
+        seal(out)
     return result
 
 
