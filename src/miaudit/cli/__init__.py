@@ -10,7 +10,7 @@ import click
 from miaudit import __version__
 from miaudit.cli.canaries import canaries
 from miaudit.cli.ending import Commands
-from miaudit.cli.evidence import clean, verify
+from miaudit.cli.evidence import annex, clean, verify
 from miaudit.cli.gate import diff, gate, show
 from miaudit.cli.options import (
     console,
@@ -450,5 +450,6 @@ main.add_command(unlearn)
 main.add_command(gate)
 main.add_command(diff)
 main.add_command(verify)
+main.add_command(annex)
 main.add_command(clean)
 main.add_command(reproduce)

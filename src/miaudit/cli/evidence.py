@@ -1,4 +1,4 @@
-"""`miaudit verify` and `miaudit clean`: whether a folder holds what was measured, and what of it goes."""
+"""`miaudit verify`, `annex` and `clean`: whether a folder holds what was measured, what assessors look for, and what goes."""
 
 from __future__ import annotations
 
@@ -79,3 +79,48 @@ def clean(folder: Path, yes: bool) -> None:
     cleaned(folder)
     page = write(result.model_copy(update={"records": type(result.records)()}), folder)
     echo(f"removed {len(files)} files and folders; {page} shows no single record")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--for", "name", required=True, type=click.Choice(["edpb-28-2024", "aisvs-11.2.5", "tre"]), help="The document."
+)
+@click.option("--policy", help="Whose decision stands in it; default: the document's own, of tre none.")
+@click.option(
+    "--declared",
+    "declared",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A .toml file with a table [declared], in the place of that of the plan.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the groups of fields as JSON, too.")
+def annex(folder: Path, name: str, policy: str | None, declared: Path | None, as_json: bool) -> None:
+    """Write the evidence file of the audit in FOLDER for a regulator or a standard: annex-NAME.md and annex-NAME.html.
+
+    It holds figures, and what the plan's table [declared] says of who, why and whom. It names no record.
+    """
+    from dataclasses import asdict
+
+    from miaudit.errors import StoreError
+    from miaudit.files import write_files
+    from miaudit.gate import Policy
+    from miaudit.plan.declared import DeclaredPlan
+    from miaudit.report.annex import annex as of
+    from miaudit.report.annex import html, markdown
+    from miaudit.result import Result
+    from miaudit.result.seal import Seal
+
+    said = None if declared is None else DeclaredPlan.load(declared).model_dump()
+    chosen = None if policy is None else Policy.load(policy)
+    result = Result.load(folder)
+    try:
+        seal = Seal.load(folder).value
+    except StoreError:
+        seal = None
+    evidence = of(result, name, declared=said, policy=chosen, seal=seal)
+    files = {f"annex-{name}.md": markdown(evidence).encode(), f"annex-{name}.html": html(evidence).encode()}
+    write_files(folder, files)
+    if as_json:
+        echo_json(json.dumps(asdict(evidence), indent=2) + "\n")
+    for each in files:
+        echo(f"annex: {folder / each}", err=as_json)

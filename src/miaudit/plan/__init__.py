@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from miaudit.errors import PlanError, nearest
+from miaudit.plan.declared import DeclaredPlan
 from miaudit.plan.sections import (
     Command,
     FilePath,
@@ -469,6 +470,7 @@ class Plan(Section):
     )
     unlearning: UnlearningPlan = UnlearningPlan()  # type: ignore[call-arg]
     engine: EnginePlan = EnginePlan()  # type: ignore[call-arg]
+    declared: DeclaredPlan = DeclaredPlan()  # type: ignore[call-arg]
 
     @model_validator(mode="after")
     def _sizes_known(self) -> Plan:

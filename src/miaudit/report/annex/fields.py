@@ -1,0 +1,293 @@
+"""The ten groups of fields of an evidence file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from miaudit.gate import Decision, Policy
+from miaudit.report.annex.standards import CLASSES, LITERATURE, STANDARDS, Standard
+from miaudit.report.plain import meaning, what_shows, who_is_named
+from miaudit.result import AttackResult, GroupFigures, Result
+from miaudit.result.estimate import estimate
+
+Row = tuple[str, str]
+NOT_DECLARED = "not declared"
+_RATES = (0.1, 0.01, 0.001)
+_NO_RECORDS = ("probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels", "value")
+_WORST = 5
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group of fields: its number and title, what of the document it answers, rows of a name and a text, and a table."""
+
+    number: int
+    title: str
+    cited: str | None
+    rows: tuple[Row, ...]
+    table: tuple[tuple[str, ...], ...] = ()  # the first line holds the headings
+
+
+@dataclass(frozen=True)
+class Annex:
+    """An evidence file: for which document, of which audit, and its groups of fields."""
+
+    name: str
+    standard: Standard
+    title: str
+    groups: tuple[Group, ...]
+
+
+def annex(
+    result: Result,
+    name: str,
+    *,
+    declared: Mapping[str, Any] | None = None,
+    policy: Policy | None = None,
+    seal: str | None = None,
+) -> Annex:
+    """Return the evidence file of an audit for one of `STANDARDS`.
+
+    Parameters
+    ----------
+    result
+        Of the audit.
+    name
+        Which document it is for.
+    declared
+        What people say, by the keys of a plan's section ``[declared]``; default: that section of the plan in the result.
+    policy
+        Whose decision stands in the file; default: the document's, as `Standard` names it.
+    seal
+        Of the audit's folder.
+    """
+    standard = STANDARDS[name]
+    said = {**(result.provenance.plan.get("declared") or {}), **(declared or {})}
+    policy = policy or (None if standard.policy is None else Policy.load(standard.policy))
+    decision = None if policy is None else policy.check(result)
+    parts: list[tuple[str, Sequence[Row], Sequence[tuple[str, ...]]]] = [
+        ("Who, when and why", [*_declared(said, "who", "role", "on_behalf_of", "purpose"), *_when(result, seal)], ()),
+        ("The model", list(_model(result, said)), ()),
+        ("The data", list(_data(result, said)), ()),
+        (
+            "Threat model",
+            [("assumed", text) for text in result.threat_model] + _declared(said, "access"),
+            _classes(result, said),
+        ),
+        ("Attacks", [("list of attacks compared with the literature until", LITERATURE)], _attacks(result)),
+        ("Figures", list(_findings(result)), _figures(result)),
+        ("Controls, power and equivalence", list(_controls(result, decision)), ()),
+        ("What was not tested", [*(("open", text) for text in result.not_tested), *_declared(said, "deployers")], ()),
+        ("Decision", list(_decision(decision, policy, said)), _checks(decision)),
+        ("How to repeat it", list(_repeat(result)), ()),
+    ]
+    groups = (
+        Group(number, title, standard.paragraphs.get(number), tuple(rows), tuple(table))
+        for number, (title, rows, table) in enumerate(parts, 1)
+    )
+    return Annex(name, standard, result.title, tuple(groups))
+
+
+def _declared(said: Mapping[str, Any], *keys: str) -> list[Row]:
+    return [(f"{key.replace('_', ' ')} (declared)", _text(said.get(key))) for key in keys]
+
+
+def _text(value: Any) -> str:
+    if value in (None, [], {}):
+        return NOT_DECLARED
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _when(result: Result, seal: str | None) -> Iterator[Row]:
+    yield "date", result.provenance.started or "unknown"
+    yield "tool", f"miaudit {result.provenance.versions.get('miaudit', 'unknown')}"
+    yield "seal of the audit's files", seal or "none: the files were not sealed"
+
+
+def _model(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
+    target = result.target
+    yield from _declared(said, "model")
+    yield "as audited", f"{target.description}; {target.source}; answers {target.outputs}"
+    hashes = {name: value for name, value in result.provenance.hashes.items() if name.startswith("target")}
+    yield "hash", "; ".join(f"{name} {value}" for name, value in hashes.items()) or "none: it was not read from a file"
+    parameters, records = said.get("parameters"), said.get("training_records")
+    yield "parameters (declared)", _text(parameters)
+    yield (
+        "training records",
+        f"{records} (declared)" if records else f"{result.split.members} audited members; all {NOT_DECLARED}",
+    )
+    if parameters and records:
+        yield "training records per parameter", f"{records / parameters:.3g}"
+    train = estimate(target.train_accuracy, target.train_accuracy_low, target.train_accuracy_high)
+    test = estimate(target.test_accuracy, target.test_accuracy_low, target.test_accuracy_high)
+    yield "accuracy on members, on non-members", f"{train}; {test}" if target.classes else target.accuracy_reason or "-"
+    yield from _declared(said, "release", "variants", "measures")
+    yield "audited of the variants", "this one alone"
+
+
+def _data(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
+    data, split = result.data, result.split
+    yield "records", f"{data.name}: {data.records}; sha256 {data.sha256 or 'unknown'}"
+    yield "audited", f"{split.members} members and {split.nonmembers} non-members; {split.population} further records"
+    yield "unit counted", split.unit + ("" if split.people is None else f"; people {split.people}")
+    yield from _declared(said, "unit", "subjects", "drawn", "period")
+    yield "copies left out", str(split.copies_left_out)
+
+
+def _classes(result: Result, said: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    elsewhere = {str(key).casefold(): str(value) for key, value in (said.get("other_attacks") or {}).items()}
+    ran = sum(attack.status == "ran" for attack in result.attacks)
+    rows: list[tuple[str, ...]] = [("class of attack", "tested", "why")]
+    for name in CLASSES:
+        if name == "membership inference":
+            rows.append((name, "tested" if ran else "not tested", f"{ran} attacks ran"))
+        elif name in elsewhere:
+            rows.append((name, "declared", elsewhere[name]))
+        elif name == "regurgitation" and result.target.outputs in _NO_RECORDS:
+            rows.append(
+                (name, "not applicable", f"the model answers {result.target.outputs}, and no text, image or record")
+            )
+        else:
+            rows.append((name, "not tested", "this audit has no such attack; nothing is concluded about it"))
+    return rows
+
+
+def _attacks(result: Result) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("attack", "paper", "options", "status")]
+    for attack in result.attacks:
+        options = ", ".join(f"{key} = {value}" for key, value in attack.options.items())
+        status = (
+            attack.status if attack.status == "ran" else f"{attack.status}: {attack.reason or 'no reason is known'}"
+        )
+        rows.append((attack.name, f"{attack.title}; {attack.paper}", options or "-", status))
+    return rows
+
+
+def _figures(result: Result) -> list[tuple[str, ...]]:
+    heads = [f"TPR at FPR {100 * rate:g} %" for rate in _RATES]
+    rows: list[tuple[str, ...]] = [("attack", "AUC (95 %)", *heads, "PPV at 50 %", "epsilon-equivalent")]
+    for attack in result.attacks:
+        if attack.status == "ran" and attack.of_unit.auc is not None:
+            area = attack.of_unit.auc
+            ppv = next((each for each in attack.ppv if each.prior == 0.5), None)
+            rows.append(
+                (
+                    attack.name,
+                    estimate(area.value, area.low, area.high),
+                    *(_rate(attack, rate) for rate in _RATES),
+                    "-" if ppv is None else f"at least {ppv.low:.3f}",
+                    "-" if attack.epsilon is None else f"at least {attack.epsilon.value:.2f}",
+                )
+            )
+    return rows
+
+
+def _rate(attack: AttackResult, fpr: float) -> str:
+    for each in attack.of_unit.tpr_at_fpr:
+        if abs(each.fpr - fpr) < 1e-12:
+            return estimate(each.tpr, each.low, each.high) + ("" if each.resolvable else " (not resolved)")
+    return "-"
+
+
+def _findings(result: Result) -> Iterator[Row]:
+    yield "verdict", result.verdict
+    if (means := meaning(result)) is not None:
+        yield "what it means", means
+    if result.accusations is not None:
+        yield "accusation list", f"{who_is_named(result.accusations)}."
+    lead = result.lead
+    if lead is not None and lead.tpr_at_zero_fp is not None:
+        zero = lead.tpr_at_zero_fp
+        yield "above every non-member", f"{zero.tp} of {zero.n_in} members by '{lead.name}'"
+    for grouping in result.groups:
+        worst = sorted(
+            (each for each in grouping.groups if each.auc.value is not None), key=lambda each: -(each.auc.value or 0)
+        )
+        shown = "; ".join(f"{each.group}: {_of_slice(each)}" for each in worst[:_WORST])
+        yield (
+            f"highest AUC by {grouping.column}, of {len(grouping.groups)}, at a level for all",
+            shown or "none measured",
+        )
+    for warning in result.warnings:
+        yield "warning", warning
+
+
+def _of_slice(part: GroupFigures) -> str:
+    figure = estimate(part.auc.value, part.auc.low, part.auc.high)
+    return f"{figure}, {part.members} members and {part.nonmembers} non-members"
+
+
+def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
+    null, blind, bystander = result.controls.null, result.controls.blind, result.controls.bystander
+    nulls = [each for each in (null, *result.controls.nulls) if each is not None]
+    off = [each.attack for each in nulls if not each.at_chance]
+    yield "shuffled membership", f"not at chance: {', '.join(off)}" if off else "at chance" if nulls else "not run"
+    sides = {True: "the sides differ by themselves", False: "not told apart", None: "check not possible"}[
+        blind.confounded
+    ]
+    area = estimate(blind.auc.value, blind.auc.low, blind.auc.high)
+    yield "raw records without the model", f"{sides}; AUC {area}" + (f"; {blind.reason}" if blind.reason else "")
+    if bystander is None or bystander.auc is None:
+        yield "models trained on neither side", f"check not possible: {bystander.reason if bystander else 'not asked'}"
+    else:
+        tell = (
+            f"; these attacks tell the sides apart there: {', '.join(bystander.tell_sides)}"
+            if bystander.tell_sides
+            else ""
+        )
+        yield "models trained on neither side", f"{bystander.models} models; mean AUC {bystander.auc:.3f}{tell}"
+    quiet = next(
+        (attack for attack in result.attacks if attack.power is not None and attack.power.auc is not None), None
+    )
+    if quiet is not None and quiet.power is not None:
+        yield "power where nothing was found", f"{what_shows(quiet.power, people=quiet.unit == 'person')}."
+    if decision is not None:
+        needed = (
+            "not more than there were"
+            if decision.needed is None
+            else f"about {decision.needed} members and as many non-members"
+        )
+        yield "records that equivalence to the margins takes", needed
+
+
+def _decision(decision: Decision | None, policy: Policy | None, said: Mapping[str, Any]) -> Iterator[Row]:
+    if decision is None or policy is None:
+        for person in ("first", "second"):
+            yield f"decision of the {person} person who checks", "open: name, date, decision, reason"
+    else:
+        yield "policy", f"{policy.name}" + (f": {policy.purpose}" if policy.purpose else "")
+        yield (
+            "outcome",
+            {"pass": "pass", "fail": "fail", "inconclusive": "inconclusive: the audit does not tell"}[decision.outcome],
+        )
+        yield from (("remark", remark) for remark in decision.remarks)
+    yield from _declared(said, "margins_by", "earlier")
+
+
+def _checks(decision: Decision | None) -> list[tuple[str, ...]]:
+    if decision is None:
+        return []
+    return [
+        ("check", "outcome", "finding"),
+        *((check.name, check.outcome, check.sentence) for check in decision.checks),
+    ]
+
+
+def _repeat(result: Result) -> Iterator[Row]:
+    provenance = result.provenance
+    yield (
+        "command",
+        "miaudit run PLAN, with the plan in provenance.plan of result.json"
+        if "data" in provenance.plan
+        else (f"{provenance.plan.get('call', 'unknown')}, with the options in provenance.plan of result.json"),
+    )
+    yield "seeds", "; ".join(f"{name} {value}" for name, value in provenance.seeds.items()) or "unknown"
+    yield "hashes", "; ".join(f"{name} {value}" for name, value in provenance.hashes.items() if value) or "unknown"
+    yield "versions", "; ".join(f"{name} {value}" for name, value in provenance.versions.items())
+    yield (
+        "machine",
+        "unknown" if provenance.platform is None else f"{provenance.platform.system}; {provenance.platform.machine}",
+    )
+    yield "verification", "miaudit verify DIR --seal SEAL; trained again: miaudit run PLAN --out DIR --retrain N"

@@ -1,0 +1,91 @@
+"""The evidence file: ten groups, every figure from the document, nothing that its evidence does not carry."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from miaudit.cli import main
+from miaudit.errors import PlanError
+from miaudit.gate import Policy
+from miaudit.plan import Plan
+from miaudit.plan.declared import DeclaredPlan
+from miaudit.report.annex import STANDARDS, annex, html, markdown
+from miaudit.report.annex.standards import CLASSES
+from miaudit.result.estimate import estimate
+
+EVIL = "<script>alert(1)</script> \x1b[31m‮ | [x](http://e) `rm`\n## h"
+DECLARED = {"who": EVIL, "variants": ["1", "2"], "parameters": 100, "training_records": 50}
+
+
+@pytest.mark.parametrize("name", STANDARDS)
+def test_it_has_ten_groups_and_every_class_of_attack(name, result):
+    made = annex(result, name)
+    assert [group.number for group in made.groups] == list(range(1, 11))
+    assert all(group.rows or group.table for group in made.groups)
+    classes = {row[0]: row[1] for row in made.groups[3].table[1:]}
+    assert tuple(classes) == CLASSES
+    assert classes["membership inference"] == "tested"
+    assert "tested" not in {classes[each] for each in CLASSES[1:]}
+    assert not re.search(
+        r"\b(compliant|complies|anonymous|anonymi[sz]ed|safe)\b", markdown(made) + html(made), re.IGNORECASE
+    )
+
+
+def test_figures_are_those_of_the_result(result):
+    made = annex(result, "aisvs-11.2.5")
+    table = {row[0]: row for row in made.groups[5].table[1:]}
+    ran = [attack for attack in result.attacks if attack.status == "ran" and attack.of_unit.auc is not None]
+    assert set(table) == {attack.name for attack in ran}
+    for attack in ran:
+        area = attack.of_unit.auc
+        assert table[attack.name][1] == estimate(area.value, area.low, area.high)
+    decision = Policy.load("aisvs-11.2.5").check(result)
+    assert dict(made.groups[8].rows)["outcome"].startswith(decision.outcome)
+    assert len(made.groups[8].table) == len(decision.checks) + 1
+    assert "outcome" not in dict(annex(result, "tre").groups[8].rows)
+
+
+def test_what_nobody_declared_is_said_to_be_so(result):
+    rows = dict(annex(result, "edpb-28-2024").groups[0].rows)
+    assert rows["who (declared)"] == "not declared"
+    rows = dict(annex(result, "edpb-28-2024", declared=DECLARED).groups[1].rows)
+    assert (rows["training records per parameter"], rows["variants (declared)"]) == ("0.5", "1; 2")
+    elsewhere = annex(result, "tre", declared={"other_attacks": {"Inversion": "by others"}}).groups[3].table
+    assert ("inversion", "declared", "by others") in elsewhere
+
+
+def test_a_hostile_text_stays_a_text(result):
+    made = annex(result, "edpb-28-2024", declared=DECLARED)
+    page, text = html(made), markdown(made)
+    assert "<script" not in page
+    assert "<script" not in text
+    assert not re.search("[\x00\x1b\u202e]", page + text)
+    assert not re.search("^## h", text, re.MULTILINE)
+    assert not re.search(r"(?<!\\)\[x\]", text)
+
+
+def test_a_plan_declares_and_a_file_may_declare_instead(result, tmp_path):
+    plan = {
+        "data": {"name": "digits"},
+        "split": {"members": 10},
+        "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"},
+    }
+    assert Plan.of(plan | {"declared": {"who": "we"}}).declared.who == "we"
+    with pytest.raises(PlanError, match=r"declared\.whom"):
+        Plan.of(plan | {"declared": {"whom": "we"}})
+    file = tmp_path / "declared.toml"
+    for content, problem in (("x = 1", "no table"), ("[declared]\nwhom = 1", "declared.whom"), ("[", "TOML")):
+        file.write_text(content)
+        with pytest.raises(PlanError, match=problem):
+            DeclaredPlan.load(file)
+    file.write_text('[declared]\nwho = "they"\n')
+    result.save(tmp_path)
+    done = CliRunner().invoke(main, ["annex", str(tmp_path), "--for", "tre", "--declared", str(file), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["groups"][0]["rows"][0] == ["who (declared)", "they"]
+    assert (tmp_path / "annex-tre.md").read_text().startswith("# Evidence file for Release of a model")
+    assert (tmp_path / "annex-tre.html").read_text().startswith("<!doctype html>")
