@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binom, norm, spearmanr
 
 from miaudit import stats
-from miaudit.attacks import AttackP, AttackR, Calibration, Gap, LiRA, Shokri, Threshold, attack_name
+from miaudit.attacks import (
+    AttackP,
+    AttackR,
+    Calibration,
+    Gap,
+    LiRA,
+    Quantile,
+    Ratio,
+    Shokri,
+    Threshold,
+    attack_name,
+)
 from miaudit.errors import PlanError
 from miaudit.findings import CONFIDENCE, Operating, Trial, blind_control, examine, power, run_attack
 from miaudit.findings.figures import _at_operating_point
@@ -277,3 +290,22 @@ def test_the_table_of_records_holds_the_risk_by_the_strongest_attack():
     assert (top.share, top.records) == (0.1, 40)
     assert top.in_every <= 40 <= top.in_any
     assert top.members_in_any <= top.in_any
+
+
+@pytest.mark.parametrize(("attack", "needs"), [(Quantile(), "at least"), (Ratio(), "at least 20")])
+def test_an_attack_for_which_there_is_too_little_is_skipped_and_the_reason_said(attack, needs):
+    world = worlds.memoriser(n=8, shadows=4, overlapping=isinstance(attack, Ratio))
+    run = run_attack(attack, world.evidence, world.member, ("0", "1", "2", "3", "4"), seed=0)
+    assert (run.result.status, run.scores) == ("skipped", None)
+    assert needs in run.result.reason
+
+
+def test_scores_that_are_none_are_a_failure():
+    class Odd(Threshold):
+        def run(self, evidence, *, seed=0):
+            scores = super().run(evidence, seed=seed)
+            return replace(scores, score=np.full(evidence.n, np.nan))
+
+    world = worlds.memoriser(n=30)
+    run = run_attack(Odd(), world.evidence, world.member, ("0", "1", "2", "3", "4"), seed=0)
+    assert (run.result.status, run.result.reason) == ("failed", "threshold gives scores that are not finite")

@@ -98,3 +98,11 @@ def test_the_second_shuffle_is_another_one(attack: Any, monkeypatch: pytest.Monk
     assert not np.array_equal(one, two)
     assert not np.array_equal(first, second)
     assert one.sum() == two.sum() == world.member.sum()
+
+
+def test_of_so_few_that_nothing_would_stand_out_the_control_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = watched(monkeypatch, Peeking(()), n=10)
+    assert few.at_chance is None
+    assert "so few records that an attack which is always right would not stand out" in few.reason
+    enough = watched(monkeypatch, Peeking(()), n=60)
+    assert (enough.at_chance, enough.reason) == (True, None)

@@ -14,9 +14,10 @@ from sklearn.linear_model import LogisticRegression
 
 from miaudit import auditing
 from miaudit.auditing import Case, case_of_model
+from miaudit.auditing.asking import quiet
 from miaudit.auditing.drawing import bystanders_of, draws_of
 from miaudit.auditing.scoring import score
-from miaudit.auditing.shadow_data import target_of
+from miaudit.auditing.shadow_data import trained_target
 from miaudit.result import Result
 from miaudit.seeds import child_seed
 from miaudit.shadows.pool import ShadowPool
@@ -203,11 +204,11 @@ def test_a_target_trained_here_given_wrapped_or_stored_has_one_result(tmp_path: 
     forest, parts = RECIPES["forest"], sides()
     given = case_of_model(forest.fit(*parts["members"]), *parts.values(), recipe=forest, shadows=M, seed=5)
     here = replace(given, target=None)
-    target = target_of(here)
+    target = trained_target(here, quiet)[0]
     cases = {
         "given": replace(given, target=target),
         "trained here": here,
-        "wrapped": replace(given, target=as_target(Wrapper(target_of(here)), classes=3)),
+        "wrapped": replace(given, target=as_target(Wrapper(trained_target(here, quiet)[0]), classes=3)),
     }
     results = {name: auditing.audit(case, jobs=0, out=tmp_path / name) for name, case in cases.items()}
     file = stored(tmp_path / "outputs.npz", cases["given"], tmp_path / "given", None)

@@ -80,10 +80,14 @@ def test_a_plan_names_an_attack_and_a_recipe_and_the_result_says_whose_they_are(
 
 
 def test_an_attack_that_falls_over_while_it_runs_is_told_as_failed_and_the_others_run(installed, plan, tmp_path):
-    plan["attacks"] = [{"name": "margin", "fails": True}, "threshold"]
-    result = miaudit.audit(plan)
-    assert (result.attacks[0].status, result.attack("threshold").status) == ("failed", "ran")
-    assert result.attacks[0].reason == "ZeroDivisionError: as it was asked to"
+    for option, reason in (
+        ("fails", "ZeroDivisionError: as it was asked to"),
+        ("exits", "its code called sys.exit(3)"),
+    ):
+        plan["attacks"] = [{"name": "margin", option: True}, "threshold"]
+        result = miaudit.audit(plan)
+        assert (result.attacks[0].status, result.attack("threshold").status) == ("failed", "ran")
+        assert result.attacks[0].reason == reason
 
 
 def test_a_plan_names_a_target(installed, plan, tmp_path):

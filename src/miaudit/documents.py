@@ -158,4 +158,6 @@ def whole(value: Any, what: str, *, least: int) -> int:
         number = None
     if number is None or number < least:
         raise PlanError([(what, f"must be a whole number from {least}; got {value!a:.50} ({type(value).__name__})")])
+    if number.bit_length() > _BITS:
+        raise PlanError([(what, f"is a whole number of more than {_BITS} bits")])
     return number

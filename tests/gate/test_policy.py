@@ -219,7 +219,14 @@ CANARIES = {"canaries": 1000, "guesses": 200, "delta": 1e-5, "warnings": []}
 
 @pytest.mark.parametrize(
     ("correct", "guesses", "outcome"),
-    [(180, 200, "fail"), (104, 200, "pass"), (130, 200, "inconclusive"), (6, 10, "inconclusive")],
+    [
+        (180, 200, "fail"),
+        (104, 200, "pass"),
+        (130, 200, "inconclusive"),
+        (6, 10, "inconclusive"),
+        (0, 1, "inconclusive"),
+        (0, 49, "inconclusive"),
+    ],
 )
 def test_a_canary_audit_fails_by_its_lower_bound_and_passes_by_its_guesses(correct, guesses, outcome, noise):
     policy = own("[epsilon]\nmargin = 0.8\n[evidence]\ncontrols = []\n")

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from scripted import Script, serving
 
 from miaudit.auditing import audit, case_of_plan
-from miaudit.auditing.shadow_data import STATE, synthesize, target_of
+from miaudit.auditing.asking import quiet
+from miaudit.auditing.shadow_data import STATE, synthesize, trained_target
 from miaudit.auditing.synthetic import on_synthetic
 from miaudit.cli import main
 from miaudit.data import load
@@ -173,7 +174,7 @@ def attempt(case, folder):
 def test_a_targets_budget_keeps_what_was_made_and_the_next_call_goes_on(folder):
     case = small(folder)
     whole = synthesize(case, folder / "whole")
-    model, asked, made = target_of(case), 0, None
+    model, asked, made = trained_target(case, quiet)[0], 0, None
     for _ in range(50):
         made, error = attempt(replace(case, target=as_target(Limited(model, 700), classes=3)), folder / "parts")
         if made is not None:
@@ -313,7 +314,7 @@ def test_climbing_a_target_of_labels_alone_is_refused_with_what_else_there_is(fo
 
 
 def test_a_rounded_target_and_one_of_the_top_class_are_climbed(folder):
-    model = target_of(small(folder))
+    model = trained_target(small(folder), quiet)[0]
 
     def rounded(X):
         return model.query(X).probabilities.round(1)

@@ -75,6 +75,11 @@ class Attack(ABC):
         return 1 if "shadows" in self.needs else 0
 
     @property
+    def compares_outside(self) -> bool:
+        """Whether it compares with shadow models' answers to records outside the audit, which these are then asked about."""
+        return False
+
+    @property
     def questions(self) -> tuple[Question, ...]:
         """What each record is asked beside itself, at most one question of a kind; the evidence's probes hold the answers."""
         return ()
@@ -129,9 +134,9 @@ class Attack(ABC):
         return {k: v if v is None or isinstance(v, str | bool | int | float) else repr(v) for k, v in values.items()}
 
 
-def errors_of(attack: Attack) -> type[Exception]:
+def errors_of(attack: Attack) -> tuple[type[BaseException], ...]:
     """Return the errors by which an attack says that it cannot be run; any other is a defect, unless the attack is not ours."""
-    return MiauditError if type(attack).__module__.startswith("miaudit.") else Exception
+    return (MiauditError,) if type(attack).__module__.startswith("miaudit.") else (Exception, SystemExit)
 
 
 def checked(attack: Attack, scores: Scores, n: int) -> Scores:

@@ -36,6 +36,8 @@ def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack]) ->
         With every name and option that is not known and the nearest that is, or if an attack is asked for twice.
     """
     entries = [entries] if isinstance(entries, str) else entries
+    if not entries:
+        raise PlanError([("attacks", "is empty: name at least one, or leave it out for all that can be run")])
     chosen: list[Attack] = []
     problems: list[tuple[str, str]] = []
     for i, entry in enumerate(entries):

@@ -101,6 +101,11 @@ class RMIA(Attack):
         """One, or two with both sides."""
         return 2 if self.mode == "online" else 1
 
+    @property
+    def compares_outside(self) -> bool:
+        """With the population, but in the form that needs none."""
+        return self.form != "base"
+
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the chosen form, decide by shadows in the target's place; nothing is drawn, the seed plays no part."""
         require(self, evidence)

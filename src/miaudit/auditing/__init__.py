@@ -19,7 +19,7 @@ from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.cost import foresee
-from miaudit.auditing.from_model import case_of_model, signature
+from miaudit.auditing.from_model import case_of_model, refuse_keywords, signature
 from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.gathering import gather
 from miaudit.auditing.measured import Measured
@@ -217,6 +217,7 @@ def _begun(
 ) -> Iterator[tuple[Case, Store, Workers, Clock]]:
     """Yield what an audit works on: a case whose target is open, where rows lie, and what trains."""
     clock = Clock()
+    refuse_keywords(options, audit.__signature__.parameters)  # type: ignore[attr-defined]
     (engine, permissions), inputs = taken(options, Engine, Permissions)
     tell("loading", None)
     inputs |= {name: value for name, value in sides.items() if value is not None}

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks import RMIA
 from miaudit.auditing.case import Case
 from miaudit.data import Copies, Dataset, same_records
 from miaudit.data.records import take_records
@@ -42,9 +41,7 @@ def draws_of(case: Case) -> tuple[Draws, NDArray[np.int64]]:
     elif most is None:  # records that were made are no sample of what the target did not see
         most = len(case.split.members) if case.shadows.data == "real" else 0
     seed = child_seed(case.seed, "outside")
-    fewer = any(
-        isinstance(each, RMIA) and each.form != "base" for each in case.attacks or ()
-    )  # shadows must answer them
+    fewer = any(each.compares_outside for each in case.attacks or ())  # shadows must answer them
     outside, apart = draw_outside(population, most=most, need=need, seed=seed, fewer=fewer, groups=groups)
     rest = population[~np.isin(population, outside)] if apart else population
     sizes |= {"shadows": case.shadows.count, "seed": child_seed(case.seed, "draws")}

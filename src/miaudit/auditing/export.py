@@ -17,7 +17,7 @@ from miaudit.auditing.evidence import numbers_of
 from miaudit.auditing.layout import DRAW
 from miaudit.auditing.own_population import divided
 from miaudit.auditing.records import records_of
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, section
 from miaudit.files import explained, write_atomically
 from miaudit.plan import Plan, plan_of
 from miaudit.seeds import child_seed
@@ -62,7 +62,8 @@ def draws(
             "name as data.population; then draw"
         )
     dataset, split = records_of(plan, data)
-    split, shadows, sides, _ = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
+    with section("split"):
+        split, shadows, sides, _ = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
     recipe: Any = None  # nothing is trained
     arrays = _arrays(Case("", plan.seed, dataset, split, recipe, None, {}, shadows=shadows, sides=sides))
     if out is not None:

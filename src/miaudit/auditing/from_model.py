@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from inspect import Parameter
 from typing import Any, get_args
@@ -11,7 +11,7 @@ from typing import Any, get_args
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.case import Case, odd_classes, order_taken
-from miaudit.auditing.own_population import divided
+from miaudit.auditing.own_population import divided, idle_options
 from miaudit.auditing.regression import refuse_attacks
 from miaudit.data import Dataset, from_sides, given_split, groups_of_sides, near_names
 from miaudit.data.labels import Labels
@@ -88,7 +88,9 @@ def case_of_model(
     dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, labels=labels)
     by_group = False if unit == "record" else None
     split = given_split(dataset, *index, by_group=by_group, empty_population=population is None)
-    split, *of_sides, notes = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
+    split, *of_sides, notes = parts = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
+    if problems := idle_options(*parts[:3]):
+        raise PlanError([(path.partition(".")[2], text) for path, text in problems])
     sections |= dict(zip(("shadows", "sides"), of_sides, strict=True))
     target = _target(model, dataset, names, outputs=outputs, columns=columns)
     choices = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
@@ -152,16 +154,19 @@ def signature() -> inspect.Signature:
     return inspect.Signature([*own, *further], return_annotation=Case)
 
 
+def refuse_keywords(options: Mapping[str, Any], names: Collection[str]) -> None:
+    """Raise a TypeError for a keyword that `miaudit.audit` does not take, or a PlanError for one that it took."""
+    for key, value in options.items():
+        if sentence := moved(key, value, call=True):
+            raise PlanError([(key, sentence)])
+        if key not in names:
+            hint = nearest(key, names) or f"it takes {sorted({*names} - {'count'})}"
+            raise TypeError(f"miaudit.audit takes no {key!r}; {hint}")
+
+
 def _sections(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections of a plan that keywords are keys of."""
-    parameters = signature().parameters
-    for key in options:
-        if sentence := moved(key, options[key], call=True):
-            raise PlanError([(key, sentence)])
-        if key not in parameters and key != "count":
-            raise TypeError(
-                f"miaudit.audit takes no {key!r}; {nearest(key, parameters) or f'it takes {sorted(parameters)}'}"
-            )
+    refuse_keywords(options, (*signature().parameters, "count"))
     return {
         name: section_of(kind, {key: value for key, value in plain(options, "options").items() if key in keys})
         for name, (kind, keys) in _SECTIONS.items()

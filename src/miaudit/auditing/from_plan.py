@@ -9,7 +9,7 @@ from typing import Any
 
 from miaudit.attacks.choice import chosen_attacks, refuse_unknown
 from miaudit.auditing.case import Case, odd_classes, order_taken
-from miaudit.auditing.own_population import divided
+from miaudit.auditing.own_population import divided, idle_options
 from miaudit.auditing.records import records_of
 from miaudit.auditing.regression import refuse_attacks, refuse_unfit
 from miaudit.auditing.saved import recipe_of_clones, saved_estimator
@@ -86,7 +86,12 @@ def case_of_plan(
     attacks = None if plan.attacks is None else chosen_attacks(_with_estimators(plan.attacks, permissions))
     estimators, endpoint = _estimators(plan, permissions), _endpoint(plan)
     dataset, split = records_of(plan, data_folder)
-    split, shadows, sides, notes = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
+    with section("split"):
+        split, shadows, sides, notes = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
+    if problems := idle_options(split, shadows, sides):
+        raise PlanError(problems)
+    if plan.synthesis.model_fields_set and shadows.data == "real":
+        notes = (*notes, 'The section [synthesis] has no effect on this audit: shadows.data is "real".')
     plan = plan.model_copy(update={"shadows": shadows, "split": sides})
     recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
     _refuse_missing(plan.recipe, dataset, estimators.get("recipe"))

@@ -46,7 +46,7 @@ def divided(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: SplitPla
     """
     if len(split.population) or shadows.data != "real":
         if sides.holdout is not None:
-            raise PlanError([("holdout", "sets non-members apart where there is no population; leave it or that out")])
+            raise PlanError([("holdout", "sets non-members apart where there is no population; leave one of them out")])
         return Divided(apart(dataset, split, shadows, seed=seed), shadows, sides)
     if sides.holdout is not None:
         split, note = _held_out(dataset, split, sides.holdout, seed)
@@ -58,6 +58,18 @@ def divided(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: SplitPla
             f'design = "disjoint" trains shadow models on a population, and there is none. {WITHOUT_POPULATION}'
         )
     return _of_both_sides(dataset, split, shadows.model_copy(update={"design": "overlapping"}), sides, seed)
+
+
+def idle_options(split: Split, shadows: ShadowPlan, sides: SplitPlan) -> list[tuple[str, str]]:
+    """Return options of ``[shadows]`` and ``[split]`` that were given and have no effect, with what to do."""
+    problems = []
+    if shadows.design == "disjoint" and "bystanders" in shadows.model_fields_set and shadows.bystanders:
+        text = "belongs to the overlapping design: disjoint shadow models are bystanders themselves; leave it out"
+        problems.append(("shadows.bystanders", text))
+    if sides.outside and sides.outside > len(split.population) and shadows.data == "real":
+        text = f"asks about {sides.outside} records of the population, which has {len(split.population)}; lower it"
+        problems.append(("split.outside", text))
+    return problems
 
 
 def _held_out(dataset: Dataset, split: Split, share: float, seed: int) -> tuple[Split, str]:
@@ -111,10 +123,11 @@ def _of_both_sides(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: S
     test = len(split.members) + len(split.nonmembers) - half if shadows.test is None else shadows.test
     notes = (_taken(split, (m, n)), *(_fewer(train, m) if shadows.train is None else ()))
     if larger == "members" and sides.outside and len(rest):
-        raise PlanError(
-            "split.outside asks the target about records it was not trained on, and without a population those that are left "
-            "are members: leave outside out, or give a population"
+        text = (
+            "asks the target about records it was not trained on, and without a population those that are left are members: "
+            "leave it out, or give a population"
         )
+        raise PlanError([("outside", text)])
     if larger == "members" or len(split.population) < _LEAST_OUTSIDE:
         sides = sides.model_copy(update={"outside": 0})
     return Divided(split, shadows.model_copy(update={"train": train, "test": test}), sides, notes)

@@ -16,7 +16,7 @@ from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetF
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
-from miaudit.documents import plain
+from miaudit.documents import plain, whole
 from miaudit.evidence import Bools, Population
 from miaudit.findings import OPERATING, Operating, UnitName
 from miaudit.result import Result
@@ -66,7 +66,7 @@ def score(
     StoreError
         If the folder cannot be written.
     """
-    clock = Clock()
+    clock, seed = Clock(), whole(seed, "seed", least=0)
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
     options: dict[str, Any] = {"threshold": operating.threshold, "delta": operating.delta, "unit": unit}
     chosen = None if attacks is None else chosen_attacks(attacks)

@@ -89,8 +89,9 @@ def synthesize(
     """
     began = time.monotonic()
     (engine, permissions), unknown = taken(work, Engine, Permissions)
-    if unknown or engine.address is not None:
-        raise PlanError(f"synthesize trains one model, in this process; leave out {', '.join(unknown) or 'address'}")
+    idle = [*unknown, *(name for name in ("jobs", "address") if getattr(engine, name))]
+    if idle:
+        raise PlanError(f"synthesize trains one model, in this process; leave out {', '.join(idle)}")
     tell("loading", None)
     ours = isinstance(subject, PLANS)
     if not ours:
@@ -135,7 +136,7 @@ def make(
             source = _population(case, "there is no table in synthesis.marginals, so it is taken from real records")
             table = Marginals.of(source, domain, by_class=by_class)
         tell("drawing records from marginals", None)
-        target, model = (None, None) if by_class else _target(case, tell)
+        target, model = (None, None) if by_class else trained_target(case, tell)
         records = from_marginals(table, n, seed=seed, target=target)
     else:
         counts = np.full(len(classes), n // len(classes)) + (np.arange(len(classes)) < n % len(classes))
@@ -156,7 +157,7 @@ def _climb(
 ) -> tuple[Synthesis, TrainedTarget | None]:
     options, classes = case.synthesis, case.dataset.classes
     climbs = Climbs(domain, counts, _climbing(options), seed=seed, state=_state(folder, key))
-    target, model = _target(case, tell)
+    target, model = trained_target(case, tell)
     tell(f"making {counts.sum():,} records from the target's answers: {_foreseen(climbs, target, options)}", None)
     began, saved = time.perf_counter(), [time.monotonic()]
 
@@ -282,12 +283,8 @@ def _population(case: Case, why: str) -> Dataset:
     return case.dataset.take(case.split.population)
 
 
-def target_of(case: Case) -> Target:
-    """Return the model under audit; one that a recipe is to train is trained here, as its row will be."""
-    return _target(case, quiet)[0]
-
-
-def _target(case: Case, tell: Tell) -> tuple[Target, TrainedTarget | None]:
+def trained_target(case: Case, tell: Tell) -> tuple[Target, TrainedTarget | None]:
+    """Return the model under audit; one that the recipe is to train is trained here, as its row will be, and returned, too."""
     if case.target is not None:
         return case.target, None
     tell("training the target", None)

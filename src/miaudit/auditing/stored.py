@@ -114,6 +114,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     DataError
         If an array is missing, unknown, of the wrong shape or not usable.
     """
+    arrays = {key: np.asarray(values) for key, values in arrays.items()}
     check_names_of(arrays)
     if OF_SIGNALS in arrays:
         return _of_signals(arrays, name, sha256)

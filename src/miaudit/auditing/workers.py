@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from miaudit.documents import whole
@@ -58,10 +59,12 @@ class Engine:
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        jobs, limit = self.jobs, self.time_limit
+        jobs = self.jobs
+        limit: Any = self.time_limit
         if jobs is not None:
             whole(jobs, "jobs", least=0)
-        if limit is not None and (isinstance(limit, bool | str) or not hasattr(limit, "__float__") or not limit > 0):
+        number = isinstance(limit, Real) and not isinstance(limit, bool)  # an array has no truth
+        if limit is not None and not (number and limit > 0):
             raise PlanError(f"time_limit must be a number of seconds above 0, got {limit!r}")
         if self.device not in (None, "cpu", "cuda", "auto"):
             raise PlanError([("device", f"got {self.device!r}; allowed: cpu, cuda or auto")])

@@ -53,12 +53,15 @@ def null_control(
         at_chance = bool(auc.low <= 0.5 <= auc.high)
         if at_chance:
             break
+    right = unit.judged(truth.astype(np.float64), truth, seed=seed).interval(1 - 0.001 / attacks)
+    tells = right.low > 0.5  # else an attack that is always right would not stand out either
     even = balanced(truth, seed=seed)
     return NullControl(
         attack=name or attack.name,
         auc=intervals[-1],
         accuracy=None if scores.decision is None else float((scores.decision == truth)[even].mean()),
-        at_chance=at_chance,
+        at_chance=at_chance if tells else None,
+        reason=None if tells else f"so few {unit.name}s that an attack which is always right would not stand out",
         shuffles=len(intervals),
         first_auc=intervals[0] if len(intervals) > 1 else None,
     )

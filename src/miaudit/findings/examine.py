@@ -252,5 +252,5 @@ def _nulls(trials: Sequence[Trial], member: Bools, seed: int, unit: Unit) -> lis
     ]
     return sorted(
         (null for null in nulls if null is not None),
-        key=lambda null: (null.at_chance, null.attack.split()[0] != "shokri"),
+        key=lambda null: (null.at_chance is not False, null.attack.split()[0] != "shokri"),
     )

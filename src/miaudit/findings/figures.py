@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miaudit import stats
 from miaudit.attacks import Attack, Scores
 from miaudit.attacks.attack import checked, errors_of
-from miaudit.errors import MiauditError, PlanError
+from miaudit.errors import DataError, MiauditError, PlanError
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.basis import basis_of
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
@@ -146,10 +146,15 @@ def run_attack(
         "unit": unit.name,
     }
     try:
-        scores = checked(attack, attack.run(evidence, seed=child_seed(seed, "attack", attack.name)), evidence.n)
+        scores = attack.run(evidence, seed=child_seed(seed, "attack", attack.name))
+    except DataError as error:  # by which an attack says that there is too little for it
+        return Run(AttackResult(**common, status="skipped", reason=str(error)), None)
     except errors_of(attack) as error:
-        reason = str(error) if isinstance(error, MiauditError) else f"{type(error).__name__}: {error}"
-        return Run(AttackResult(**common, status="failed", reason=reason), None)
+        return Run(AttackResult(**common, status="failed", reason=_why(error)), None)
+    try:
+        scores = checked(attack, scores, evidence.n)
+    except errors_of(attack) as error:
+        return Run(AttackResult(**common, status="failed", reason=_why(error)), None)
     records, persons = unit.records(scores.score, member), unit.persons(scores.score, member, seed=seed)
     draws = unit.independent(scores.score, member, seed=seed)
     counted = np.flatnonzero(unit.counted)
@@ -188,6 +193,12 @@ def run_attack(
         ),
         scores,
     )
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"its code called sys.exit({error.code!r})"
+    return str(error) if isinstance(error, MiauditError) else f"{type(error).__name__}: {error}"
 
 
 def _of_draws(draws: Sides | None, operating: Operating, seed: int) -> dict[str, Any]:

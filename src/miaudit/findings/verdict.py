@@ -63,7 +63,7 @@ def verdict_of(
     n = Counted(members=members, nonmembers=nonmembers, unit="record" if unit is None else unit.name, records=records)
     if blind.confounded:
         return Verdict(kind="confounded", basis="records", figure=blind.auc, n=n)
-    if null is not None and not null.at_chance:
+    if null is not None and null.at_chance is False:
         return Verdict(kind="broken", basis="shuffle", attack=null.attack, figure=null.auc, n=n)
     ran = [r for r in results if r.area is not None]
     if not ran:

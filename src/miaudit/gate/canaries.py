@@ -15,6 +15,9 @@ from miaudit.files import read_json
 from miaudit.gate.decision import Check
 from miaudit.gate.limits import EpsilonLimit
 
+LEAST_GUESSES = 50
+"""Fewer guesses on canaries, however few of them are right, pass no limit on epsilon."""
+
 
 class CanaryFigures(Document):
     """What a gate reads of a canary audit (``audit.json`` of `miaudit canaries`)."""
@@ -86,6 +89,9 @@ def check_epsilon(canaries: CanaryFigures | None, limit: EpsilonLimit, *, low_er
     if bound > limit.beyond:
         sentence = f"{guesses}: epsilon is at least {bound:.3f} at delta {canaries.delta:g}, above the limit {limit.beyond:.4g}"
         return Check(limit="epsilon", outcome="fail", sentence=sentence, **fields)
+    if canaries.guesses < LEAST_GUESSES:
+        sentence = f"{guesses}, and fewer than {LEAST_GUESSES} guesses say too little for a pass"
+        return Check(limit="epsilon", outcome="inconclusive", sentence=sentence, **fields)
     if share < allowed:
         sentence = (
             f"{guesses}, a share of at most {share:.3f}, below the {allowed:.3f} that an epsilon of {limit.margin:.4g} allows: "

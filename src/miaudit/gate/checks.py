@@ -207,7 +207,7 @@ def _outcome(bench: Bench, ends: Ends, beyond: float, margin: float, counts: boo
     return (
         "inconclusive",
         f" and may be up to {near(ends.high, margin)}, not shown to be below the margin {margin:.4g}",
-        True,
+        ends.value < margin,
     )
 
 

@@ -99,7 +99,7 @@ class EpsilonLimit(Limit):
     """Of the epsilon of a canary audit, which bounds it from below only.
 
     A bound above ``limit`` fails. For a pass the guesses on the canaries are right less often than an epsilon of ``margin``
-    allows.
+    allows, and there are at least 50 of them.
     """
 
     margin: Annotated[float, Field(gt=0)]

@@ -19,7 +19,7 @@ CONTROLS: dict[Control, str] = {
 def controls_hold(result: Result) -> bool:
     """Whether no control speaks against the figures: only then may one of them fail a policy."""
     nulls = [result.controls.null, *result.controls.nulls]
-    broken = any(null is not None and not null.at_chance for null in nulls)
+    broken = any(null is not None and null.at_chance is False for null in nulls)
     return (
         not broken
         and not result.controls.blind.confounded
@@ -100,6 +100,8 @@ def _shuffled(result: Result) -> tuple[bool, str]:
     if null is None:
         nothing = result.shadows.trained == 0
         return nothing, "no attack learns from shadow models" if nothing else "it could not be run"
+    if null.at_chance is None:
+        return False, f"not possible: {null.reason}"
     failed = [each.attack for each in (null, *result.controls.nulls) if not each.at_chance]
     return not failed, f"not at chance for {', '.join(failed)}" if failed else "at chance"
 

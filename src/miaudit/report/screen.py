@@ -110,7 +110,7 @@ def _controls(result: Result) -> str:
     if null is None:
         shuffled = "not run"
     else:
-        broken = [each.attack for each in (null, *result.controls.nulls) if not each.at_chance]
+        broken = [each.attack for each in (null, *result.controls.nulls) if each.at_chance is False]
         shuffled = (
             f"NOT AT CHANCE ({', '.join(broken)})" if broken else f"at chance (AUC {as_figure(null.auc).alone()})"
         )

@@ -325,8 +325,9 @@ def _controls(result: Result) -> str:
     null, nulls, blind = result.controls.null, result.controls.nulls, result.controls.blind
     shuffled = "not run"
     if null is not None:
-        shuffled = f"AUC {_interval(null.auc)}, {'at chance' if null.at_chance else 'NOT AT CHANCE'}"
-        broken = [each.attack for each in nulls if not each.at_chance]
+        outcome = "at chance" if null.at_chance else "NOT AT CHANCE" if null.at_chance is False else null.reason
+        shuffled = f"AUC {_interval(null.auc)}, {outcome}"
+        broken = [each.attack for each in nulls if each.at_chance is False]
         if null.first_auc is not None:
             shuffled += f" when shuffled once more, after {_interval(null.first_auc)}"
         if nulls:

@@ -11,13 +11,14 @@ class NullControl(Document):
 
     Where the first shuffle does not, memberships are shuffled once more, independently: ``shuffles`` is then 2, ``first_auc``
     what the first one gave, and ``auc``, ``accuracy`` and ``at_chance`` are of the second. ``at_chance`` is false only where
-    both failed.
+    both failed, and null, with ``reason``, where so few are counted that no failure would show.
     """
 
     attack: str
     auc: Interval
     accuracy: Fraction | None
-    at_chance: bool
+    at_chance: bool | None
+    reason: str | None = None
     shuffles: Count = 1
     first_auc: Interval | None = None
 

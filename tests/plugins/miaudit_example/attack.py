@@ -15,6 +15,7 @@ class Margin(Attack):
 
     power: float = 1.0
     fails: bool = False
+    exits: bool = False
 
     name: ClassVar[str] = "margin"
     title: ClassVar[str] = "Margin of the true class"
@@ -29,6 +30,8 @@ class Margin(Attack):
     def run(self, evidence, *, seed=0):
         if self.fails:
             raise ZeroDivisionError("as it was asked to")
+        if self.exits:
+            raise SystemExit(3)
         target, rows = require(self, evidence).target, np.arange(evidence.n)
         own = target[rows, evidence.audited_labels].astype(np.float64)
         others = target.astype(np.float64)
