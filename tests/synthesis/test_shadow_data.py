@@ -189,7 +189,7 @@ def test_a_targets_budget_keeps_what_was_made_and_the_next_call_goes_on(folder):
         assert (folder / "parts" / STATE).exists()
     assert asked > 0
     assert made.sha256 == whole.sha256
-    assert made.figures["queries"] == whole.figures["queries"]
+    assert made.figures.queries == whole.figures.queries
     assert not (folder / "parts" / STATE).exists()
 
 
@@ -221,7 +221,7 @@ def test_a_live_endpoints_budget_stops_the_climbs_and_no_record_is_paid_twice(fo
         made = synthesize(replace(case, target=free), folder / "parts")
         free.close()
     assert made.sha256 == whole.sha256
-    assert made.figures["queries"] == whole.figures["queries"]
+    assert made.figures.queries == whole.figures.queries
     assert sum(count > 1 for count in script.answered.values()) <= 10  # the records of first contact, in each run
 
 
@@ -275,17 +275,17 @@ def test_a_kill_loses_half_a_minute_at_most_and_the_next_run_ends_alike(folder):
     assert call(folder, "synthesize", plan, "--out", folder / "out").exit_code == 0
     figures = json.loads((folder / "out" / "synthesis.json").read_text())
     assert figures["sha256"] == whole.sha256
-    assert figures["queries"] == whole.figures["queries"]
+    assert figures["queries"] == whole.figures.queries.model_dump(mode="json")
     assert not (folder / "out" / STATE).exists()
 
 
 def test_max_queries_is_an_end_and_a_larger_one_goes_on(folder):
     first = synthesize(small(folder, max_queries=900), folder / "out")
-    assert first.figures["queries"]["total"] == 900
-    assert first.figures["stopped"] == "synthesis.max_queries = 900 were spent"
-    assert 0 < first.figures["records"] < 300
+    assert first.figures.queries.total == 900
+    assert first.figures.stopped == "synthesis.max_queries = 900 were spent"
+    assert 0 < first.figures.records < 300
     case = on_synthetic(small(folder, max_queries=900), folder / "out")
-    assert len(case.split.population) == first.figures["records"]
+    assert len(case.split.population) == first.figures.records
     assert any("Synthesis was stopped" in text for text in case.warnings)
     assert synthesize(small(folder), folder / "out").sha256 == synthesize(small(folder), folder / "new").sha256
 
@@ -327,7 +327,7 @@ def test_a_rounded_target_and_one_of_the_top_class_are_climbed(folder):
         target = as_target(ask, classes=3)
         made = synthesize(replace(small(folder, records=30), target=target), folder / kind)
         assert target.kind == kind
-        assert made.figures["records"] == 30
+        assert made.figures.records == 30
         confidence = target.query(made.dataset().X).values[np.arange(30), made.y]
         assert (confidence > 0.5).all()
 
@@ -335,7 +335,7 @@ def test_a_rounded_target_and_one_of_the_top_class_are_climbed(folder):
 def test_changed_options_or_data_never_find_old_records(folder):
     a = synthesize(small(folder), folder / "out")
     b = synthesize(small(folder, conf_min=0.6), folder / "out")
-    assert a.figures["key"] != b.figures["key"]
+    assert a.figures.key != b.figures.key
     assert a.sha256 != b.sha256
     np.savez(folder / "records.npz", X=1 - np.load(folder / "records.npz")["X"], y=np.arange(600) % 3)
     assert synthesize(small(folder, conf_min=0.6), folder / "out").sha256 != b.sha256

@@ -50,7 +50,7 @@ def test_marginals_are_recovered(by_class):
         target = as_target(lambda X: np.column_stack([1 - X[:, 0], X[:, 0]]), classes=2)
         made = from_marginals(Marginals.of(data, domain, by_class=False), n, seed=1, target=target)
         np.testing.assert_array_equal(made.y, made.values[:, 0])
-        assert target.queries == made.figures["queries"]["total"] == n
+        assert target.queries == made.figures.queries.total == n
         groups = [(made.values, data.X)]
     for drawn, real in groups:
         assert within(drawn[:, 0].sum(), len(drawn), real[:, 0].mean())
@@ -139,7 +139,7 @@ def test_a_share_of_the_bits_is_flipped_or_replaced(rate):
     assert set(changes) <= {np.floor(rate * 446), np.ceil(rate * 446)}  # the share of each record, not on average alone
     assert within(changes.sum() - 3000 * np.floor(rate * 446), 3000, rate * 446 % 1)
     np.testing.assert_array_equal(flipped.y, data.y)
-    assert flipped.figures["features_changed"] == pytest.approx((flipped.values != data.X).mean())
+    assert flipped.figures.features_changed == pytest.approx((flipped.values != data.X).mean())
     replaced = from_noise(data, domain, 3000, rate=rate, noise="replace", seed=0)
     assert within((replaced.values != data.X).sum(), 3000 * 446, rate / 2)
     by_feature = (flipped.values != data.X).sum(axis=0)

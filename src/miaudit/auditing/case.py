@@ -14,6 +14,7 @@ from miaudit.data import Dataset, Split, leave_out_copies
 from miaudit.findings import UnitName
 from miaudit.plan import EnginePlan, FiguresPlan, ShadowPlan, SplitPlan, SynthesisPlan, section_of
 from miaudit.recipes import Model, Recipe
+from miaudit.result import SynthesisResult
 from miaudit.seeds import child_seed
 from miaudit.signals import ResidualForm
 from miaudit.targets import Target
@@ -53,7 +54,7 @@ class Case:
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)  # (n_records,) each
     hashes: Mapping[str, str] = field(default_factory=dict)  # of files that it was made from
     notes: tuple[str, ...] = ()  # what a reader must know of the data
-    synthetic: dict[str, Any] | None = None  # figures of the synthetic records that are the population
+    synthetic: SynthesisResult | None = None  # figures of the synthetic records that are the population
     trained: TrainedTarget | None = None  # the target, where making these records took it
 
     @property

@@ -188,7 +188,7 @@ def _measured(
 ) -> Measured:
     dataset, answers, audited = case.dataset, models.asked, pool.draws.audited
     member = np.arange(len(audited)) < len(case.split.members)
-    synthesis = 0 if case.synthetic is None else case.synthetic["queries"]["total"]
+    synthesis = 0 if case.synthetic is None else case.synthetic.queries.total
     target = replace(answers.facts, queries=(answers.facts.queries or 0) + synthesis)
     records = features(take_records(dataset.X, audited), dataset.schema)
     if dataset.values is not None:

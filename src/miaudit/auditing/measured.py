@@ -15,6 +15,7 @@ from miaudit.data import Copies, Features
 from miaudit.evidence import Bools, Capability, Ints
 from miaudit.evidence.answers import Type
 from miaudit.findings import OPERATING, Operating, UnitName
+from miaudit.result import SynthesisResult
 from miaudit.shadows.pool import ShadowEvidence
 from miaudit.shadows.training import Failure
 from miaudit.targets.contact import Contact
@@ -105,7 +106,7 @@ class Measured:
     repeats: bool = (
         True  # whether attacks that learn are run again, on shuffled memberships and on halves of the shadow models
     )
-    synthesis: dict[str, Any] | None = None  # figures of the synthetic records that were the population
+    synthesis: SynthesisResult | None = None  # figures of the synthetic records that were the population
     warnings: tuple[str, ...] = ()
     target_warnings: tuple[str, ...] = ()
     shadow_warnings: tuple[str, ...] = ()

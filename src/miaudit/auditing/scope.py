@@ -98,12 +98,12 @@ def _data(measured: Measured) -> str:
             if n
             else _NOBODY
         )
-    if figures is not None and figures["method"] == "model-based":
+    if figures is not None and figures.method == "model-based":
         return (
             "Knowledge of the data: the format of a record alone. The shadow models were trained on "
-            f"{n:,} records made from {figures['queries']['total']:,} answers of the target."
+            f"{n:,} records made from {figures.queries.total:,} answers of the target."
         )
-    if figures is not None and figures["method"] == "marginals":
+    if figures is not None and figures.method == "marginals":
         source = f"The shadow models were trained on {n:,} records drawn from them."
         return f"Knowledge of the data: the marginal of each feature. {source}"
     if measured.split.population_from == "members":
@@ -122,7 +122,7 @@ def _data(measured: Measured) -> str:
         audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
     if figures is None:
         return f"Knowledge of the data: {n:,} records of the same population, {audited}"
-    rate, noise = figures["options"]["rate"], figures["options"]["noise"]
+    rate, noise = figures.options["rate"], figures.options["noise"]
     return (
         f"Knowledge of the data: {n:,} imperfect records of the same population, with {rate:.0%} of the features "
         f"changed ({noise}), {audited}"

@@ -120,7 +120,7 @@ def make(
     domain, classes = Domain.of(case.dataset), case.dataset.classes
     key = _key(case, chosen, domain)
     earlier = Synthesis.load(folder, domain, classes)
-    if earlier is not None and earlier.figures.get("key") == key and _whole(earlier, options):
+    if earlier is not None and earlier.figures.key == key and _whole(earlier, options):
         return earlier, None
     seed = child_seed(case.seed, "synthesis")
     n = _count(case, options, chosen)
@@ -229,7 +229,7 @@ def _climbing(options: SynthesisPlan) -> Climbing:
 
 
 def _kept(records: Synthesis, folder: Path, key: str, **figures: Any) -> Synthesis:
-    records = replace(records, figures={**records.figures, "key": key, **figures})
+    records = replace(records, figures=records.figures.model_copy(update={"key": key, **figures}))
     records.save(folder)
     return records
 
@@ -245,7 +245,8 @@ def _state(folder: Path, key: str) -> dict[str, NDArray[Any]] | None:
 def _whole(earlier: Synthesis, options: SynthesisPlan) -> bool:
     """Whether nothing is left to do: finished, or stopped by the same number of queries."""
     figures = earlier.figures
-    return figures["stopped"] is None or ("max_queries" in figures and figures["max_queries"] == options.max_queries)
+    same = "max_queries" in figures.model_fields_set and figures.max_queries == options.max_queries
+    return figures.stopped is None or same
 
 
 def _key(case: Case, method: str, domain: Domain) -> str:

@@ -39,10 +39,10 @@ def on_synthetic(case: Case, folder: Path, *, deadline: float | None = None, tel
     duplicates = {pair: count for pair, count in case.split.duplicates.items() if "population" not in pair}
     split = replace(case.split, population=np.arange(n, n + new), duplicates=duplicates)
     copies = case.split.copies or Copies()
-    if records.figures["method"] == "model-based":  # no record of the population had a part in it
+    if records.figures.method == "model-based":  # no record of the population had a part in it
         of_audited = {"members/nonmembers": copies.same.get("members/nonmembers", 0)}
         split = replace(split, copies=replace(copies, same=of_audited, left_out={**copies.left_out, "population": 0}))
-    elif records.figures["method"] == "noisy":  # noise may leave a record as it was, or make it another
+    elif records.figures.method == "noisy":  # noise may leave a record as it was, or make it another
         split = leave_out_copies(dataset, split, need=2, seed=child_seed(case.seed, "copies"))
         split = replace(split, copies=_both(copies, split.copies or Copies()))
     return replace(
@@ -89,13 +89,13 @@ def _joined(real: Dataset, synthetic: Dataset) -> Dataset:
 
 def _warnings(synthesis: Synthesis) -> list[str]:
     figures, warnings = synthesis.figures, []
-    if figures["stopped"] is not None:
+    if figures.stopped is not None:
         warnings.append(
-            f"Synthesis was stopped ({figures['stopped']}): {figures['records']} of {figures['wanted']} records were made."
+            f"Synthesis was stopped ({figures.stopped}): {figures.records} of {figures.wanted} records were made."
         )
     for classes, what in (
-        (figures["classes_failed"], "no record"),
-        (figures.get("classes_short", []), "too few records"),
+        (figures.classes_failed, "no record"),
+        (figures.classes_short, "too few records"),
     ):
         if classes:
             named = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")

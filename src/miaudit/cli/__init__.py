@@ -351,8 +351,6 @@ def synthesize_command(
     Writes synthesis.npz, which plans can read, and synthesis.json to the --out folder (default: miaudit-out/NAME-OF-PLAN).
     What a budget, a time limit or an error cut short is kept there, and the same command goes on with it.
     """
-    import json
-
     from miaudit.auditing.shadow_data import synthesize
     from miaudit.cli.progress import telling
 
@@ -360,7 +358,7 @@ def synthesize_command(
     with telling(console(stderr=True)) as tell:
         records = synthesize(plan, folder, method=method, data=data, tell=tell, **engine, **vars(permissions))
     if as_json:
-        echo_json(json.dumps(records.figures, indent=2, allow_nan=False) + "\n")
+        echo_json(records.to_json())
     else:
         for line in records.summary():
             echo(line)

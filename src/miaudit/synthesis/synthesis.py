@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from miaudit.data import Dataset
 from miaudit.errors import DataError, PlanError, StoreError
 from miaudit.files import read_json, read_npz, write_files
+from miaudit.result import SynthesisResult
 from miaudit.synthesis.climbing import Ask, Climbs
 from miaudit.synthesis.domain import Domain, Values
 from miaudit.synthesis.marginals import Marginals
@@ -46,7 +47,7 @@ class Synthesis:
     y: NDArray[np.int64]
     domain: Domain
     classes: tuple[str, ...]
-    figures: dict[str, Any]
+    figures: SynthesisResult
 
     def dataset(self) -> Dataset:
         """Return the records in the form of the data they imitate, under the same schema and classes."""
@@ -73,44 +74,47 @@ class Synthesis:
             "classes": np.array(self.classes),
             "feature_names": np.array(self.domain.names()),
         }
-        document = json.dumps(self.figures, indent=2, allow_nan=False) + "\n"
-        write_files(Path(folder), {"synthesis.npz": npz_bytes(arrays), "synthesis.json": document.encode()})
+        write_files(Path(folder), {"synthesis.npz": npz_bytes(arrays), "synthesis.json": self.to_json().encode()})
         return Path(folder) / "synthesis.npz"
 
     @classmethod
     def load(cls, folder: str | Path, domain: Domain, classes: tuple[str, ...]) -> Synthesis | None:
         """Return what `save` wrote, or None if there is nothing that can be read."""
         try:
-            figures = read_json(Path(folder) / "synthesis.json")
+            figures = SynthesisResult.model_validate(read_json(Path(folder) / "synthesis.json"))
             arrays = read_npz(Path(folder) / "synthesis.npz")
             X, y = arrays["X"], arrays["y"]
             coded = X.ndim == 2 and not (isinstance(domain.like, np.ndarray) and domain.like.dtype.kind != "O")
             records = cls(X.astype(domain.dtype) if coded else domain.values(X), y, domain, classes, figures)
-            return records if figures["sha256"] == records.sha256 else None
+            return records if figures.sha256 == records.sha256 else None
         except (OSError, ValueError, KeyError, TypeError, IndexError, DataError):
             return None
 
+    def to_json(self) -> str:
+        """Return the figures as a JSON document."""
+        return json.dumps(self.figures.model_dump(mode="json", by_alias=True), indent=2, allow_nan=False) + "\n"
+
     def summary(self) -> list[str]:
         """Return the figures as a few lines for people."""
-        figures, queries = self.figures, self.figures["queries"]
-        lines = [f"{figures['method']}: {figures['records']:,} of {figures['wanted']:,} records"]
-        if figures["method"] == "model-based":
-            if figures["records"]:
+        figures, queries = self.figures, self.figures.queries
+        lines = [f"{figures.method}: {figures.records:,} of {figures.wanted:,} records"]
+        if figures.method == "model-based":
+            if figures.records:
                 lines.append(
-                    f"{queries['per_record']:.1f} queries per record, {queries['per_record_with_failed']:.1f} with those of "
-                    f"failed climbs; {queries['total']:,} in all; mean confidence {figures['mean_confidence']:.3f}"
+                    f"{queries.per_record:.1f} queries per record, {queries.per_record_with_failed:.1f} with those of "
+                    f"failed climbs; {queries.total:,} in all; mean confidence {figures.mean_confidence:.3f}"
                 )
             else:
-                lines.append(f"{queries['total']:,} queries")
-        elif queries["total"]:
-            lines.append(f"{queries['total']:,} queries, for the classes")
+                lines.append(f"{queries.total:,} queries")
+        elif queries.total:
+            lines.append(f"{queries.total:,} queries, for the classes")
         for key, what in (("classes_failed", "no record of"), ("classes_short", "too few records of")):
-            if names := figures.get(key):
+            if names := getattr(figures, key):
                 lines.append(
                     f"{what} {len(names)} classes: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
                 )
-        if figures["stopped"]:
-            lines.append(f"stopped: {figures['stopped']}")
+        if figures.stopped:
+            lines.append(f"stopped: {figures.stopped}")
         return lines
 
     @property
@@ -265,7 +269,7 @@ def _synthesis(
     common.setdefault(
         "per_class", [{"class": name, "made": int(count)} for name, count in zip(classes, counts, strict=True)]
     )
-    return Synthesis(values, y, domain, classes, common)
+    return Synthesis(values, y, domain, classes, SynthesisResult.model_validate(common))
 
 
 def _sha256(values: Values, y: NDArray[np.int64]) -> str:
