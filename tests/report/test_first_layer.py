@@ -103,7 +103,7 @@ def test_an_interval_of_an_attack_chosen_for_its_figure_has_its_own_level(result
 @pytest.mark.parametrize(
     ("kind", "basis", "text"),
     [
-        ("confounded", "records", "No answer: members and non-members differ by themselves."),
+        ("confounded", "records", "No answer: the two sides differ by themselves."),
         ("broken", "shuffle", "Do not use this audit: one of its controls failed."),
         ("inconclusive", "power", "No answer yet: these records do not tell."),
         ("inverted", "area", "Members look less like members than others do: a leak turned round, or a fault."),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from miaudit.report.page import render, write
+from miaudit.report.page import notebook, render, write
 from miaudit.report.screen import printed, summary
 from miaudit.report.text import full
 
-__all__ = ["full", "printed", "render", "summary", "write"]
+__all__ = ["full", "notebook", "printed", "render", "summary", "write"]

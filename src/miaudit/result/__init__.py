@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field, InstanceOf, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -58,6 +59,9 @@ from miaudit.result.subject import (
 from miaudit.result.table import Records
 from miaudit.result.verdict import Counted, Verdict, VerdictKind
 from miaudit.result.wording import sentence
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -268,10 +272,34 @@ class Result(Document):
 
         return write(self, folder)
 
-    def _repr_html_(self) -> str:
-        from miaudit.report.notebook import compact  # a result renders itself for whoever asks, and knows no rendering
+    def plot_roc(self, attacks: list[str] | None = None) -> Figure:
+        """Return ROC curves of these attacks, on logarithmic axes, as a matplotlib figure (extra ``plots``)."""
+        from miaudit.report import plots
 
-        return compact(self)
+        return plots.roc(self, attacks)
+
+    def plot_scores(self, attack: str | None = None) -> Figure:
+        """Return the scores of both sides by an attack, as a matplotlib figure; default: the attack that leads."""
+        from miaudit.report import plots
+
+        return plots.scores(self, attack)
+
+    def plot_records(self, most: int = 30) -> Figure:
+        """Return the members that are ranked first with the span of their places, as a matplotlib figure."""
+        from miaudit.report import plots
+
+        return plots.records(self, most)
+
+    def plot_slices(self, column: str | None = None, most: int = 30) -> Figure:
+        """Return the leak in slices with its intervals, as a matplotlib figure; default: by the first column."""
+        from miaudit.report import plots
+
+        return plots.slices(self, column, most)
+
+    def _repr_html_(self) -> str:
+        from miaudit.report import notebook  # a result renders itself for whoever asks, and knows no rendering
+
+        return notebook(self)
 
     def __str__(self) -> str:
         return f"{self.title}\n{self.verdict}"

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from miaudit.files import write_files
-from miaudit.report.page.rendering import render
+from miaudit.report.page.rendering import notebook, render
 from miaudit.result import Result
 
-__all__ = ["render", "write"]
+__all__ = ["notebook", "render", "write"]
 
 
 def write(result: Result, folder: str | Path) -> Path:

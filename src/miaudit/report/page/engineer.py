@@ -20,6 +20,14 @@ _RECORDS = 6
 _GUESSING = (0.5, "half")
 
 
+_CAUTIONS = {
+    "confounded": "The sides differ by themselves: no figure below measures what this model gives away.",
+    "broken": "A control failed: no figure below may be used.",
+    "inconclusive": "The audit does not tell: read the intervals below, not the points.",
+    "inverted": "Attacks rank members below non-members: until that is explained, no figure below is one of a leak.",
+}
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a chart of dots: its name, what it is beside that, the dot, and the figure as text."""
@@ -54,6 +62,7 @@ class Engineer:
     above_of: int
     exposed: Exposed | None
     banded: str | None
+    caution: str | None
 
 
 def engineer_of(result: Result, label: Callable[[AttackResult], str]) -> Engineer:
@@ -80,6 +89,7 @@ def engineer_of(result: Result, label: Callable[[AttackResult], str]) -> Enginee
         above_of=len(slices),
         exposed=exposed_of(result, most=_RECORDS),
         banded=None if first is None else first.name,
+        caution=_CAUTIONS.get(result.verdict_kind or ""),
     )
 
 
@@ -129,7 +139,7 @@ def slice_rows(result: Result, most: int, column: str | None = None) -> Rows | N
         return None
     order = sorted(slices, key=lambda of: (-(of[1].auc.low or 0.0), -(of[1].auc.value or 0.0)))[:most]
     least = min((end for _, each in order if (end := _low(each.auc)) is not None), default=0.5)
-    scale = marks.Scale(0.4 if least >= 0.4 else 0.0, 1.0, 0.2)
+    scale = marks.Scale(0.4, 1.0, 0.2) if least >= 0.4 else marks.Scale(0.0, 1.0, 0.5)
     whole = None if result.lead is None else result.lead.area
     references = [_GUESSING, *([] if whole is None else [(whole, "base")])]
     rows = [
@@ -196,18 +206,18 @@ def _gap(result: Result) -> Rows | None:
     if target.gap is None:
         return None
     known: list[tuple[str, str, dict[str, Any]]] = [
-        ("target", "training records", _known(target, "train")),
-        ("target", "new records", _known(target, "test")),
+        ("target, members", "", _known(target, "train")),
+        ("target, others", "", _known(target, "test")),
     ]
     if shadows.trained and shadows.train_accuracy is not None and shadows.test_accuracy is not None:
-        known.append(("shadows", "training records", {"value": shadows.train_accuracy, "low": None, "high": None}))
-        known.append(("shadows", "new records", {"value": shadows.test_accuracy, "low": None, "high": None}))
+        known.append(("shadows, trained on", "", {"value": shadows.train_accuracy, "low": None, "high": None}))
+        known.append(("shadows, new", "", {"value": shadows.test_accuracy, "low": None, "high": None}))
     scale = marks.Scale(0.0, 1.0, 0.5)
     rows = []
     for name, role, figure in known:
         text = estimate(figure["value"], figure["low"], figure["high"])
-        label = f"{name}, {role}: accuracy {text}"
-        style = "control" if name != "target" else ""
+        label = f"{name}: accuracy {text}"
+        style = "" if name.startswith("target") else "control"
         rows.append(Row(name, role, marks.dot(**figure, scale=scale, label=label), text, style))
     return Rows(rows, marks.axis(scale))
 

@@ -39,7 +39,7 @@ class First:
     """The first layer.
 
     ``tone`` is the class of the style sheet, ``headline`` a short sentence, ``figures`` what it rests on with interval and n,
-    ``means`` what that is in words, ``named`` whom an attacker could name, ``needs`` what it takes, and ``steps`` what to do.
+    ``means`` what that is in words, ``named`` whom an attacker could name, ``needs`` what it takes, under ``needs_title``, and ``steps`` what to do.
     """
 
     tone: str
@@ -48,6 +48,7 @@ class First:
     means: list[str]
     named: str | None
     picture: Picture
+    needs_title: str
     needs: list[tuple[str, str]]
     steps: list[str]
 
@@ -62,6 +63,7 @@ def first_of(result: Result) -> First:
         means=_means(result),
         named=_named(result),
         picture=_picture(result),
+        needs_title="What the attacker was assumed to have" if tone == "void" else "What an attacker needs",
         needs=_needs(result),
         steps=next_steps(result),
     )
@@ -91,7 +93,7 @@ def _headline(result: Result) -> tuple[str, str]:
                 f"No leak detected above AUC {rounded(limit)}: one below it would be {_up_to(size)} on average.",
             )
         case "confounded":
-            return "void", "No answer: members and non-members differ by themselves."
+            return "void", "No answer: the two sides differ by themselves."
         case "broken":
             return "void", "Do not use this audit: one of its controls failed."
         case "inverted":

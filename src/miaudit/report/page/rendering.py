@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -19,12 +20,14 @@ from miaudit.report.page.first import first_of
 from miaudit.report.page.parts import FACTOR_ROWS, FACTORS, classes_of, distributions, factors_of, slices_of
 from miaudit.report.plain import accuracies, bystanders, what_shows, who_is_named
 from miaudit.result import AttackResult, Result
-from miaudit.result.estimate import high_end, low_end, rounded
+from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
 
 FOLD_GROUPS = 12  # more groups of one column are folded
 FOLD_CLASSES = 30  # a longer per-class table is folded under its chart
 _OPEN_WARNINGS = 320  # characters up to which warnings are not folded
+
+_IDS = re.compile(r' (?:id|aria-labelledby)="[^"]*"')  # of texts, quotes are escaped
 
 PARTS = (
     *("threat", "asked", "records", "target", "shadows", "attacks", "scores", "roc", "low-fpr", "worth"),
@@ -55,6 +58,32 @@ def render(result: Result) -> str:
         )
     )
     return visible(page, lines=True)
+
+
+def notebook(result: Result) -> str:
+    """Return the first layer of the page and a table of all attacks, as HTML for a notebook, without scripts and ids."""
+    environment = _environment()
+    view = {"r": result, "first": first_of(result), "warnings_open": True}
+    layer = _IDS.sub("", environment.get_template("first.html.j2").render(view))
+    rows = [(attack, _figures(attack)) for attack in result.attacks]
+    page = environment.get_template("notebook.html.j2").render(first_layer=Markup(layer), rows=rows)
+    return visible(page, lines=True)
+
+
+def _figures(attack: AttackResult) -> list[str]:
+    """Return precision, recall, accuracy and AUC of an attack that ran, with their intervals; else nothing."""
+    if attack.status != "ran" or attack.auc is None:
+        return []
+    p = attack.pooled
+    known: list[tuple[float | None, ...]] = [(None,)] * 3  # an attack that only ranks
+    if p is not None:
+        known = [
+            (p.precision, p.precision_low, p.precision_high),
+            (p.recall, p.recall_low, p.recall_high),
+            (p.accuracy, p.accuracy_low, p.accuracy_high),
+        ]
+    known.append((attack.auc.value, attack.auc.low, attack.auc.high))
+    return [estimate(*each).replace("-", "\u2013") for each in known]
 
 
 def labels(attacks: list[AttackResult]) -> Callable[[AttackResult], str]:
