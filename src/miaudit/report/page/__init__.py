@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from miaudit.files import write_files
+from miaudit.report.page.grid import read_grid
 from miaudit.report.page.rendering import notebook, render
 from miaudit.result import Result
 
@@ -19,10 +20,12 @@ __all__ = ["notebook", "render", "write"]
 def write(result: Result, folder: str | Path) -> Path:
     """Write the page to ``folder/report.html``, whole or not at all, and return its path.
 
+    Mitigations that lie in the folder (``mitigations.json``) are shown, too.
+
     Raises
     ------
     StoreError
         If the folder cannot be written or the disk is full; an earlier page is then unchanged.
     """
-    write_files(Path(folder), {"report.html": render(result).encode()})
+    write_files(Path(folder), {"report.html": render(result, read_grid(folder)).encode()})
     return Path(folder) / "report.html"

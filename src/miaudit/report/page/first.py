@@ -39,7 +39,8 @@ class First:
     """The first layer.
 
     ``tone`` is the class of the style sheet, ``headline`` a short sentence, ``figures`` what it rests on with interval and n,
-    ``means`` what that is in words, ``named`` whom an attacker could name, ``needs`` what it takes, under ``needs_title``, and ``steps`` what to do.
+    ``means`` what that is in words, ``named`` whom an attacker could name, ``needs`` what it takes, under ``needs_title``, and
+    ``steps`` what to do.
     """
 
     tone: str

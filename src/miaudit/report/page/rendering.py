@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +17,7 @@ from miaudit.report.page import cells
 from miaudit.report.page.engineer import drawn_curves, engineer_of, floor_of
 from miaudit.report.page.exposed import exposed_of
 from miaudit.report.page.first import first_of
+from miaudit.report.page.grid import grid_of
 from miaudit.report.page.parts import FACTOR_ROWS, FACTORS, classes_of, distributions, factors_of, slices_of
 from miaudit.report.plain import accuracies, bystanders, what_shows, who_is_named
 from miaudit.result import AttackResult, Result
@@ -31,14 +32,22 @@ _IDS = re.compile(r' (?:id|aria-labelledby)="[^"]*"')  # of texts, quotes are es
 
 PARTS = (
     *("threat", "asked", "records", "target", "shadows", "attacks", "scores", "roc", "low-fpr", "worth"),
-    *("classes", "groups", "exposed", "factors", "stability"),
+    *("classes", "groups", "exposed", "factors", "mitigations", "stability"),
     *("controls", "not-tested", "reading", "provenance"),
 )
 """Sections of the third layer, in order; each has a template of its name."""
 
 
-def render(result: Result) -> str:
-    """Return the report of a result as one HTML page, without external resources, readable without scripts."""
+def render(result: Result, mitigations: Mapping[str, Any] | str | None = None) -> str:
+    """Return the report of a result as one HTML page, without external resources, readable without scripts.
+
+    Parameters
+    ----------
+    result
+        The audit's result.
+    mitigations
+        What `read_grid` returns: the document of mitigations tried beside it, or why it cannot be read.
+    """
     label = labels(result.attacks)
     script = Markup((files("miaudit.report") / "templates" / "script.js").read_text(encoding="utf-8"))
     page = (
@@ -52,7 +61,8 @@ def render(result: Result) -> str:
             warnings_open=sum(map(len, result.warnings)) <= _OPEN_WARNINGS,
             script=script,
             script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-            parts=[name for name in PARTS if _applies(name, result)],
+            grid=grid_of(mitigations),
+            parts=[name for name in PARTS if _applies(name, result) and (name != "mitigations" or mitigations)],
             label=label,
             **_everything(result, label),
         )

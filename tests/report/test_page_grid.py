@@ -1,0 +1,73 @@
+"""The page shows the mitigations that lie beside a result."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from miaudit.report import write
+from miaudit.report.page.grid import grid_of, read_grid
+
+
+def row(name, side, accuracy, areas, bound, **more):
+    attacks = [
+        {
+            "attack": attack,
+            "attacker": "adaptive",
+            "status": "ran",
+            "auc": {"value": v, "low": v - 0.05, "high": v + 0.05},
+        }
+        for attack, v in areas.items()
+    ]
+    naive = {"attack": "rmia", "attacker": "naive", "status": "ran", "auc": {"value": 0.51, "low": 0.5, "high": 0.52}}
+    return {
+        "mitigation": name,
+        "side": side,
+        "test_accuracy": {"value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02},
+        "accuracy_change": {"value": accuracy - 0.9, "low": accuracy - 0.92, "high": accuracy - 0.88},
+        "attacks": [*attacks, naive],
+        "bound": bound,
+        "standing": "above",
+        **more,
+    }
+
+
+GRID = {
+    "limit": 0.55,
+    "recommendation": {"text": "No mitigation is below 0.55 <b>."},
+    "rows": [
+        row("none", "none", 0.9, {"rmia": 0.9, "threshold": 0.8}, 0.93),
+        row("labels only", "output", 0.9, {"gap": 0.6}, 0.7),
+        row("<script>", "training", 0.8, {"rmia": 0.6}, None, bound_reason="no attack has one"),
+    ],
+}
+
+
+def test_access_is_the_adaptive_attacker_by_what_is_answered():
+    grid = grid_of(GRID)
+    assert grid.attacks == ["rmia", "threshold", "gap"]
+    assert [(name, [cell.text for cell in cells]) for name, cells in grid.access] == [
+        ("none", ["0.900", "0.800", "\u2013"]),
+        ("labels only", ["\u2013", "\u2013", "0.600"]),
+    ]
+    assert grid.access[0][1][0].shade == pytest.approx(0.8)
+    assert str(grid.frontier).count("<circle") == 2
+
+
+def test_the_page_shows_what_lies_in_the_folder_and_nothing_else(result, tmp_path, read_page):
+    assert "mitigations" not in read_page(write(result, tmp_path).read_text()).sections
+    (tmp_path / "mitigations.json").write_text(json.dumps(GRID))
+    page = read_page(write(result, tmp_path).read_text())
+    assert "No mitigation is below 0.55 <b>." in page.sections["mitigations"]
+    rows = page.rows["mitigations"]
+    assert rows[1][:2] == ["none", "0.900 0.850 to 0.950"]
+    assert rows[-1][1:3] == ["<script>", "training"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"rows": 1}', '{"rows": [{}], "limit": 1}'])
+def test_what_cannot_be_read_is_said(result, tmp_path, text, read_page):
+    (tmp_path / "mitigations.json").write_text(text)
+    assert isinstance(grid_of(read_grid(tmp_path)), str)
+    page = read_page(write(result, tmp_path).read_text())
+    assert "mitigations.json is there and" in page.sections["mitigations"]
