@@ -91,12 +91,12 @@ def test_a_gaussian_epsilon_is_given_only_where_the_scores_could_have_refuted_it
     shifted = audited(np.full(1000, 1.5))
     assert 0 < shifted.epsilon_gaussian < shifted.epsilon_gaussian_ceiling
     assert shifted.epsilon_gaussian_reason is None
-    assert shifted.gaussian_check["power"] >= 0.8
+    assert shifted.gaussian_check.power >= 0.8
     assert "if the trade-off curve is Gaussian, as of DP-SGD" in shifted.summary()
     assert "the scores do not speak against it (p = " in shifted.summary()
     few = audited(9.0 * (np.arange(1000) % 5 == 0))
     assert (few.epsilon_gaussian, few.epsilon_gaussian_ceiling) == (None, None)
-    assert few.gaussian_check["p"] <= 0.05
+    assert few.gaussian_check.p <= 0.05
     assert few.epsilon > 0
 
 
@@ -108,7 +108,7 @@ def test_a_model_that_memorises_comes_near_the_ceiling() -> None:
     assert found.epsilon > 0.6 * found.epsilon_ceiling
     assert found.epsilon_gaussian is None  # one answer a canary, right nearly always: no Gaussian curve
     assert "no bound for a Gaussian trade-off curve: the scores' curve is not" in found.summary()
-    assert found.auc["low"] > 0.9
+    assert found.auc.low > 0.9
     assert found.canary_accuracy["included"] == 1.0
     assert "epsilon is at least" in found.summary()
 

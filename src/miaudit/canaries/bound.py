@@ -27,6 +27,35 @@ FPRS = (0.1, 0.01)
 
 
 @dataclass(frozen=True)
+class Area:
+    """An AUC with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A TPR at a rate of false positives with its interval; whether so few could be told at it is ``resolvable``."""
+
+    fpr: float
+    tpr: float
+    low: float
+    high: float
+    resolvable: bool
+
+
+@dataclass(frozen=True)
+class GaussianCheck:
+    """What the canaries' scores say of a Gaussian trade-off curve; see `miaudit.stats.binormal`."""
+
+    mu: float | None = None
+    p: float | None = None
+    power: float | None = None
+
+
+@dataclass(frozen=True)
 class CanaryAudit:
     """What one training gave away about its canaries.
 
@@ -53,11 +82,11 @@ class CanaryAudit:
     epsilon_gaussian: float | None
     epsilon_gaussian_ceiling: float | None
     epsilon_gaussian_reason: str | None
-    gaussian_check: dict[str, float | None]
+    gaussian_check: GaussianCheck
     delta: float
     confidence: float
-    auc: dict[str, float]
-    tpr_at_fpr: list[dict[str, Any]]
+    auc: Area
+    tpr_at_fpr: list[Rate]
     training_accuracy: float
     canary_accuracy: dict[str, float]
     queries: int
@@ -83,13 +112,13 @@ class CanaryAudit:
             lines.append(
                 f"at least {self.epsilon_gaussian:.3f} if the trade-off curve is Gaussian, as of DP-SGD "
                 f"(all right: {self.epsilon_gaussian_ceiling:.3f}); the scores do not speak against it "
-                f"(p = {self.gaussian_check['p']:.2g})"
+                f"(p = {self.gaussian_check.p:.2g})"
             )
         else:
             lines.append(f"no bound for a Gaussian trade-off curve: {self.epsilon_gaussian_reason}")
         lines += [
-            f"AUC on the canaries {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}], TPR at FPR {point['fpr']:g} "
-            f"{point['tpr']:.3f} [{point['low']:.3f}, {point['high']:.3f}]",
+            f"AUC on the canaries {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}], TPR at FPR {point.fpr:g} "
+            f"{point.tpr:.3f} [{point.low:.3f}, {point.high:.3f}]",
             f"accuracy on the training data {self.training_accuracy:.3f}, on included canaries "
             f"{self.canary_accuracy['included']:.3f}, on the others {self.canary_accuracy['held_out']:.3f}",
             *(f"warning: {text}" for text in self.warnings),
@@ -172,14 +201,6 @@ def bound_epsilon(
     accuracy = training.labels == planted.training.y
     auc = stats.auc_interval(score[inside], others, confidence=options.confidence)
     points = [stats.tpr_at_fpr(score[inside], others, fpr, confidence=options.confidence) for fpr in FPRS]
-    gaussian: list[float | None] = [None, None]
-    curve: stats.Binormal | None = None
-    no_gaussian: str | None = "at delta 0 a Gaussian curve has no finite epsilon"
-    if options.delta > 0:
-        curve = stats.binormal(score[inside], others, seed=child_seed(planted.seed, "binormal"))
-        no_gaussian = curve.reason
-    if no_gaussian is None:
-        gaussian[:] = [stats.epsilon_one_run_fdp(m, r, c, options.delta, options.confidence) for c in (v, r)]
     return CanaryAudit(
         kind=options.kind,
         canaries=m,
@@ -191,16 +212,11 @@ def bound_epsilon(
         correct=v,
         epsilon=stats.epsilon_one_run(m, r, v, options.delta, options.confidence),
         epsilon_ceiling=stats.epsilon_one_run(m, r, r, options.delta, options.confidence),
-        epsilon_gaussian=gaussian[0],
-        epsilon_gaussian_ceiling=gaussian[1],
-        epsilon_gaussian_reason=no_gaussian,
-        gaussian_check={name: getattr(curve, name, None) for name in ("mu", "p", "power")},
+        **_gaussian(planted, score, guesses),
         delta=options.delta,
         confidence=options.confidence,
-        auc={"value": auc.value, "low": auc.low, "high": auc.high},
-        tpr_at_fpr=[
-            {"fpr": p.fpr, "tpr": p.tpr, "low": p.low, "high": p.high, "resolvable": p.resolvable} for p in points
-        ],
+        auc=Area(auc.value, auc.low, auc.high),
+        tpr_at_fpr=[Rate(each.fpr, each.tpr, each.low, each.high, each.resolvable) for each in points],
         training_accuracy=float(accuracy.mean()),
         canary_accuracy={"included": float(correct[inside].mean()), "held_out": float(correct[~inside].mean())},
         queries=queries,
@@ -208,6 +224,26 @@ def bound_epsilon(
         ordinary=check,
         warnings=check.warnings,
     )
+
+
+def _gaussian(planted: Planted, score: NDArray[np.float64], guesses: tuple[int, int, int]) -> dict[str, Any]:
+    """Return the bound that holds where the trade-off curve is Gaussian, or why it is not given: fields of `CanaryAudit`."""
+    options, check = planted.options, GaussianCheck()
+    reason: str | None = "at delta 0 a Gaussian curve has no finite epsilon"
+    bounds: list[float | None] = [None, None]
+    if options.delta > 0:
+        sides = score[planted.inside], score[~planted.inside]
+        curve = stats.binormal(*sides, seed=child_seed(planted.seed, "binormal"))
+        check, reason = GaussianCheck(curve.mu, curve.p, curve.power), curve.reason
+    if reason is None:
+        m, r, v = guesses
+        bounds[:] = [stats.epsilon_one_run_fdp(m, r, c, options.delta, options.confidence) for c in (v, r)]
+    return {
+        "epsilon_gaussian": bounds[0],
+        "epsilon_gaussian_ceiling": bounds[1],
+        "epsilon_gaussian_reason": reason,
+        "gaussian_check": check,
+    }
 
 
 def audit_folder(

@@ -160,24 +160,26 @@ class Evidence:
             check_block("bystanders", bystanders_, (len(bystanders_), len(target_), shadows_.shape[2]))
         if measure is not None:
             check_signals(target_, shadows_, measure)
-        object.__setattr__(self, "target", target_)
-        object.__setattr__(self, "models", shadows_)
-        object.__setattr__(self, "inside", inside_.astype(bool, copy=False))
-        object.__setattr__(self, "labels", labels_.astype(np.int64, copy=False))
-        object.__setattr__(self, "asked", None if asked_ is None else asked_.astype(np.int64, copy=False))
-        object.__setattr__(self, "population", population)
-        object.__setattr__(self, "variants", variants)
-        object.__setattr__(self, "features", features_)
-        object.__setattr__(self, "probes", probes)
-        object.__setattr__(self, "answers", dict(answers or {}))
-        object.__setattr__(self, "own", own)
-        object.__setattr__(self, "people", None if people_ is None else people_.astype(np.int64, copy=False))
-        object.__setattr__(self, "trace", trace_)
-        object.__setattr__(self, "bystanders", bystanders_)
-        object.__setattr__(self, "measure", measure)
-        object.__setattr__(self, "_signals", {})
-        object.__setattr__(self, "_kept", {})
-        object.__setattr__(self, "_part_of", _part_of)
+        vars(self).update(  # of a frozen value that is being made
+            target=target_,
+            models=shadows_,
+            inside=inside_.astype(bool, copy=False),
+            labels=labels_.astype(np.int64, copy=False),
+            asked=None if asked_ is None else asked_.astype(np.int64, copy=False),
+            population=population,
+            variants=variants,
+            features=features_,
+            probes=probes,
+            answers=dict(answers or {}),
+            own=own,
+            people=None if people_ is None else people_.astype(np.int64, copy=False),
+            trace=trace_,
+            bystanders=bystanders_,
+            measure=measure,
+            _signals={},
+            _kept={},
+            _part_of=_part_of,
+        )
 
     @classmethod
     def of_signals(

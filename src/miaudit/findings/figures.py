@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,16 +145,9 @@ def run_attack(
         "confidence": CONFIDENCE,
         "unit": unit.name,
     }
-    try:
-        scores = attack.run(evidence, seed=child_seed(seed, "attack", attack.name))
-    except DataError as error:  # by which an attack says that there is too little for it
-        return Run(AttackResult(**common, status="skipped", reason=str(error)), None)
-    except errors_of(attack) as error:
-        return Run(AttackResult(**common, status="failed", reason=_why(error)), None)
-    try:
-        scores = checked(attack, scores, evidence.n)
-    except errors_of(attack) as error:
-        return Run(AttackResult(**common, status="failed", reason=_why(error)), None)
+    scores = _scores(attack, evidence, seed)
+    if isinstance(scores, _NoScores):
+        return Run(AttackResult(**common, status=scores.status, reason=scores.reason), None)
     records, persons = unit.records(scores.score, member), unit.persons(scores.score, member, seed=seed)
     draws = unit.independent(scores.score, member, seed=seed)
     counted = np.flatnonzero(unit.counted)
@@ -193,6 +186,26 @@ def run_attack(
         ),
         scores,
     )
+
+
+class _NoScores(NamedTuple):
+    """Why an attack gave none."""
+
+    status: Literal["skipped", "failed"]
+    reason: str
+
+
+def _scores(attack: Attack, evidence: Evidence, seed: int) -> Scores | _NoScores:
+    try:
+        scores = attack.run(evidence, seed=child_seed(seed, "attack", attack.name))
+    except DataError as error:  # by which an attack says that there is too little for it
+        return _NoScores("skipped", str(error))
+    except errors_of(attack) as error:
+        return _NoScores("failed", _why(error))
+    try:
+        return checked(attack, scores, evidence.n)
+    except errors_of(attack) as error:
+        return _NoScores("failed", _why(error))
 
 
 def _why(error: BaseException) -> str:
