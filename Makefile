@@ -46,7 +46,7 @@ lint: .venv/dev ## style and types
 
 .venv/dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(INSTALL) --editable '.[dev,dask,frames,onnx,parquet,skops,torch]'
+	$(INSTALL) --editable '.[dev,dask,dp,frames,onnx,parquet,skops,torch]'
 	touch $@
 
 .venv-servers/ready: tests/servers/requirements.txt

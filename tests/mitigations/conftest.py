@@ -5,21 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mitigated_plan import PLAN
 
 from miaudit.auditing import Case, Engine, Measured, case_of_plan, gather
 from miaudit.auditing.asking import quiet
 from miaudit.auditing.provenance import Clock
 from miaudit.mitigations import held
 from miaudit.store import Store
-
-PLAN = {
-    "seed": 5,
-    "data": {"name": "digits"},
-    "split": {"members": 120, "nonmembers": 120},
-    "recipe": {"estimator": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 10}},
-    "shadows": {"count": 6},
-    "attacks": ["shokri", "attack-r", "rmia"],
-}
 
 
 def measured_of(case: Case, folder: Path) -> Measured:

@@ -17,7 +17,7 @@ from miaudit.result import BlindControl, Failure, Interval, Result, ShadowsResul
 from miaudit.threads import one_thread
 
 _REGRESSION = "it is a regression, which has errors in their place"
-_NO_REPEATS = (
+NO_REPEATS = (
     "Attacks were not run again on shuffled memberships and on halves of the shadow models: a fault in the set-up would not "
     "have shown, and how far ranks depend on the shadow models is not known."
 )
@@ -28,7 +28,7 @@ def conclude(measured: Measured) -> Result:
     """Run attacks and controls on what was measured, and write the result."""
     evidence = measured.evidence.own
     with measured.origin.clock.stage("attacks"), one_thread():
-        unit = _unit(measured)
+        unit = counted(measured)
         planned = {attack_name(each.attack): each for each in _planned(measured)}
         correct = evidence.predicted == evidence.audited_labels if measured.of_classes else None
         blind = _blind(measured, unit)
@@ -49,7 +49,8 @@ def conclude(measured: Measured) -> Result:
     )
 
 
-def _unit(measured: Measured) -> Unit:
+def counted(measured: Measured) -> Unit:
+    """Return what is counted of what was measured: people or records, copies left out."""
     unit = unit_of(
         measured.member,
         people=measured.evidence.own.audited_people,
@@ -151,7 +152,7 @@ def _warnings(
         *unlike,
         *unscored(findings.attacks),
         *measured.shadow_warnings,
-        *([] if measured.repeats else [_NO_REPEATS]),
+        *([] if measured.repeats else [NO_REPEATS]),
     ]
 
 

@@ -251,6 +251,7 @@ def _shadows(case: Case, pool: ShadowPool, models: _Answers) -> ShadowFacts:
         errors=(train, test) if figure == "error" and train is not None and test is not None else None,
         failures=tuple(pool.failures),
         data=case.shadows.data,
+        seconds=float(np.mean([each["seconds"] for each in models.shadows.values()])) if models.shadows else None,
     )
 
 

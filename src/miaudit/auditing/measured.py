@@ -73,6 +73,7 @@ class ShadowFacts:
     failures: tuple[Failure, ...] = ()
     data: str = "real"
     errors: tuple[float, float] | None = None  # of a regression, as the target's
+    seconds: float | None = None  # the mean that one took to train; None where they were not trained here
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from miaudit.cli.canaries import canaries
 from miaudit.cli.ending import Commands
 from miaudit.cli.evidence import annex, clean, verify
 from miaudit.cli.gate import diff, gate, show
+from miaudit.cli.mitigate import mitigate
 from miaudit.cli.options import (
     console,
     dry_run_option,
@@ -451,3 +452,4 @@ main.add_command(verify)
 main.add_command(annex)
 main.add_command(clean)
 main.add_command(reproduce)
+main.add_command(mitigate)

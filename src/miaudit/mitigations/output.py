@@ -27,8 +27,11 @@ class OutputMitigation(Protocol):
     """What changes a model's answers; a frozen value with a name, and its options as fields."""
 
     name: ClassVar[str]
-    keeps_labels: ClassVar[bool]
-    """Whether no answer's label changes, so that what was learned by asking for labels stays true."""
+
+    @property
+    def keeps_labels(self) -> bool:
+        """Whether no answer's label changes, so that what was learned by asking for labels stays true."""
+        ...
 
     def apply(self, outputs: Outputs, /) -> Outputs:
         """Return the answers to n records as they are given out."""
@@ -207,6 +210,10 @@ class Composed:
         for part in self.parts:
             outputs = part.apply(outputs)
         return outputs
+
+
+OUTPUT: tuple[type[OutputMitigation], ...] = (TopK, LabelOnly, Rounding, Temperature, Noise)
+"""Mitigations of the answers."""
 
 
 def _probabilities(outputs: Outputs) -> Probabilities | None:

@@ -88,16 +88,15 @@ def held(measured: Measured) -> Measured:
 
 
 def label(mitigation: Any) -> str:
-    """Return a mitigation's name and its options that are not the default, as ``top-k k=1``."""
+    """Return a mitigation's name and options, as ``top-k k=1``; a parameter of the recipe alone, as ``max_depth=4``."""
     parts = getattr(mitigation, "parts", None)
     if parts is not None:
         return ", ".join(map(label, parts))
-    words = [mitigation.name]
-    for key, value in vars(mitigation).items():
-        words.append(
-            f"{key.replace('_', '-')}={value:g}" if isinstance(value, float) else f"{key.replace('_', '-')}={value}"
-        )
-    return " ".join(words)
+    if mitigation.name == "knob":
+        return f"{mitigation.parameter}={mitigation.value}"
+    options = {key.replace("_", "-"): value for key, value in vars(mitigation).items() if value is not None}
+    words = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in options.items()]
+    return " ".join([mitigation.name, *words])
 
 
 def _held(models: Floats | Answers) -> Floats | Answers:

@@ -471,6 +471,9 @@ class Plan(Section):
     unlearning: UnlearningPlan = UnlearningPlan()  # type: ignore[call-arg]
     engine: EnginePlan = EnginePlan()  # type: ignore[call-arg]
     declared: DeclaredPlan = DeclaredPlan()  # type: ignore[call-arg]
+    mitigations: dict[str, Any] | None = Field(
+        None, description="what miaudit mitigate tries; miaudit run audits the model without; see docs/mitigations.md"
+    )
 
     @model_validator(mode="after")
     def _sizes_known(self) -> Plan:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.records import take_records
 from miaudit.errors import PlanError
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint
 from miaudit.recipes.origin import package_version
@@ -16,6 +18,12 @@ from miaudit.seeds import child_seed
 from miaudit.targets.target import class_columns
 
 VERSION = 2
+_LEAST_SHARE = 1e-3
+_KNOBS = {
+    "l2": ("alpha", "l2_regularization", "reg_lambda"),
+    "epochs": ("max_iter", "n_estimators"),
+    "early_stopping": ("early_stopping",),
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,53 @@ class EstimatorRecipe:
     def fingerprint(self) -> Fingerprint:
         """Return what decides the estimator: its parameters, and the code that it and they can reach."""
         return fingerprint(self.estimator, cloned=True)
+
+    @property
+    def knobs(self) -> Mapping[str, str]:
+        """Parameters of the estimator, or of a pipeline's last step, by the words of the lab, as far as it has any."""
+        parameters, last = self.estimator.get_params(), self._last
+        own = {name.removeprefix(last) for name in parameters if name.startswith(last)}
+        words = {word: next((name for name in names if name in own), None) for word, names in _KNOBS.items()}
+        if "learning_rate" not in own:
+            words["epochs"] = None  # trees of a forest, or steps of a solver, are no passes
+        return {word: f"{last}{name}" for word, name in words.items() if name is not None}
+
+    def turned(self, **parameters: Any) -> EstimatorRecipe:
+        """Return the recipe with parameters changed; those of a pipeline's last step may be named without it."""
+        from sklearn.base import clone
+
+        known, last = self.estimator.get_params(), self._last
+        named = {name if name in known else f"{last}{name}": value for name, value in parameters.items()}
+        if unknown := sorted(set(named) - set(known)):
+            raise PlanError([(name, f"{self.name} has no such parameter; see its documentation") for name in unknown])
+        return replace(self, estimator=clone(self.estimator).set_params(**named))
+
+    @property
+    def _last(self) -> str:
+        steps = getattr(self.estimator, "steps", None)
+        return f"{steps[-1][0]}__" if steps else ""
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it takes weights of records, by which it can be trained on shares of the classes."""
+        from sklearn.utils.validation import has_fit_parameter
+
+        return not getattr(self.estimator, "steps", None) and bool(has_fit_parameter(self.estimator, "sample_weight"))
+
+    def fit_soft(self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int) -> EstimatorModel:
+        """Train a clone on shares of the classes (n, classes): each record once for each class, weighed by its share.
+
+        Shares below 1e-3 are left out. An estimator that takes no weights is trained on the likeliest class.
+        """
+        if not self.weighs:
+            return self.fit(X, targets.argmax(axis=1), classes=classes, seed=seed)
+        from sklearn.base import clone
+
+        record, label = np.nonzero(targets > _LEAST_SHARE)
+        model = single_threaded(seeded(clone(self.estimator), seed))
+        seen, codes = np.unique(label, return_inverse=True)
+        model.fit(take_records(X, record), codes, sample_weight=targets[record, label])
+        return EstimatorModel(model, classes, tuple(seen.tolist()), coded=True)
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> EstimatorModel:
         """Train a clone on records X and classes y; returns a model with one column per class, seen or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from miaudit.recipes.objective import Objective
     from miaudit.recipes.opened import Opened
 
 
@@ -263,6 +264,46 @@ class ModuleRecipe:
     def shortened(self) -> tuple[ModuleRecipe, int]:
         """Return the recipe with one epoch, and its number of epochs."""
         return replace(self, epochs=1, warmup=0.0), self.epochs
+
+    @property
+    def knobs(self) -> Mapping[str, str]:
+        """Its parameters by the words of the lab; ``weight_decay`` is no ``l2``, being twice as much of it."""
+        return {"epochs": "epochs"}
+
+    def turned(self, **parameters: Any) -> ModuleRecipe:
+        """Return the recipe with fields changed; PlanError for one that it lacks."""
+        fields = self.__dataclass_fields__
+        if unknown := sorted(set(parameters) - set(fields)):
+            raise PlanError(
+                [(name, f"{self.name} has no such parameter; it has {', '.join(fields)}") for name in unknown]
+            )
+        return replace(self, **parameters)
+
+    def fit_soft(self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int) -> ModuleModel:
+        """Train one module on shares of the classes (n, classes)."""
+        from miaudit.recipes.objective import CrossEntropy
+
+        return self.fit_by(X, targets, classes=classes, seed=seed, objective=CrossEntropy())
+
+    def fit_by(
+        self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int, objective: Objective
+    ) -> ModuleModel:
+        """Train one module on shares of the classes (n, classes) by an objective."""
+        require_torch("a module recipe")
+        from miaudit.recipes.module_training import train_module
+
+        return train_module(self, X, targets, classes=classes, seed=seed, objective=objective)
+
+    def module(self, shape: tuple[int, ...], classes: int, *, seed: int) -> Any:
+        """Return an untrained module with first weights of this seed."""
+        require_torch("a module recipe")
+        from miaudit.recipes.module_training import built
+
+        return built(self.build, seed=seed)
+
+    def of_module(self, module: Any, shape: tuple[int, ...], classes: int, statistics: Any) -> ModuleModel:
+        """Return the model of a trained module."""
+        return ModuleModel(self, module.eval(), classes, shape, statistics)
 
     def loaded(self, path: Path, *, classes: int, shape: tuple[int, ...], allow_pickle: bool) -> ModuleModel:
         """Return the module with the weights in a file.

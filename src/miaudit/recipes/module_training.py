@@ -24,6 +24,8 @@ from miaudit.targets.torch_modules import answer_of, evaluating, watched
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from miaudit.recipes.objective import Objective
+
 _CHUNK = 512  # records answered together: bounds memory
 _SHOWN = 32  # records by whose answers a module is told that ends in no layer of torch's own
 
@@ -134,24 +136,34 @@ def _train_together(
     return models
 
 
-def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: int) -> ModuleModel:
-    """Train one module as the recipe says; parameters and errors are those of `ModuleRecipe.fit`."""
+def train_module(
+    recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: int, objective: Objective | None = None
+) -> ModuleModel:
+    """Train one module as the recipe says; parameters and errors are those of `ModuleRecipe.fit`.
+
+    With an objective ``y`` are (n, classes) shares of the classes.
+    """
     shape = tuple(X.shape[1:])
     device = device_of(recipe.device)
     records = Records(X, channels_last=len(shape) == 3, device=device)
-    labels = checked_labels(y, classes).to(device)
+    labels = checked_labels(y, classes) if objective is None else torch.from_numpy(np.asarray(y, np.float32))
+    labels = labels.to(device)
     statistics = records.statistics(np.arange(X.shape[0])) if recipe.standardize else None
     affine = records.affine(statistics)
     order = Generators.of(seed).order
     module = built(recipe.build, seed=seed).to(device)
-    descent, loss_function = Descent(recipe, module), loss_of(recipe, labels, classes)
+    descent = Descent(recipe, module)
+    loss_function = loss_of(recipe, labels, classes) if objective is None else None
     whole = _looks_up(module, X) and not recipe.standardize
     first = batch_of(records, torch.arange(min(_SHOWN, len(labels)), device=device), affine)
     shares = ends_in_probabilities(module, _shaped(first, shape, whole), classes)
     apart, rest = _parted(recipe, len(labels), seed)
 
-    def loss_on(part: torch.Tensor) -> torch.Tensor:
-        inputs = _shaped(batch_of(records, part, affine), shape, whole)
+    def loss_on(part: torch.Tensor, epoch: int) -> torch.Tensor:
+        rows, targets = batch_of(records, part, affine), labels[part]
+        if objective is not None and module.training:
+            rows, targets = objective.batch(rows, targets, order)
+        inputs = _shaped(rows, shape, whole)
         inputs = recipe.augment(inputs) if recipe.augment is not None and module.training else inputs
         answers = answer_of(module(inputs), len(part), classes)
         if answers.shape != (len(part), classes):
@@ -159,25 +171,28 @@ def train_module(recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: in
                 f"{recipe.name} answers {len(part)} records with {tuple(answers.shape)} values; expected "
                 f"logits of shape ({len(part)}, {classes}), one for each class"
             )
-        return loss_function(answers, labels[part], shares)
+        if loss_function is not None:
+            return loss_function(answers, targets, shares)
+        assert objective is not None
+        return objective.loss((logarithm(answers) if shares else answers).float(), targets, epoch)
 
     module.train()
     patience = Patience(module, recipe.patience)
     number = 0
     with _seeded(child_seed(seed, "dropout")):
-        for _ in range(recipe.epochs):
+        for epoch in range(recipe.epochs):
             parts = _batches(rest, order, recipe.batch, device)
             for part in parts:
                 descent.zero()
                 with torch.enable_grad(), autocast(recipe.dtype, device):
-                    loss = loss_on(part)
+                    loss = loss_on(part, epoch)
                 loss.backward()
                 with torch.no_grad():
                     descent.step(recipe.rate(number, len(parts)))
                 number += 1
             if len(apart):
                 with evaluating(module), torch.no_grad():
-                    losses = [float(loss_on(part)) * len(part) for part in apart.to(device).split(_CHUNK)]
+                    losses = [float(loss_on(part, epoch)) * len(part) for part in apart.to(device).split(_CHUNK)]
                 if patience.over(sum(losses) / len(apart)):
                     break
     patience.restore()

@@ -27,6 +27,7 @@ from miaudit.libraries import require_torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from miaudit.recipes.objective import Objective
     from miaudit.recipes.opened import Opened
 
 _CHUNK = 2048  # records answered together: bounds memory
@@ -229,6 +230,28 @@ class Network:
         return load_weights(self, path, classes=classes, shape=shape)
 
     @property
+    def knobs(self) -> Mapping[str, str]:
+        """Its parameters by the words of the lab."""
+        return {"l2": "l2", "dropout": "dropout", "epochs": "epochs"}
+
+    def turned(self, **parameters: Any) -> Network:
+        """Return the recipe with fields changed; PlanError for one that it lacks."""
+        return replace(self, **_own(self, parameters))
+
+    def module(self, shape: tuple[int, ...], classes: int, *, seed: int) -> Any:
+        """Return the network as a torch module with first weights of this seed; see `miaudit.recipes.as_module`."""
+        from miaudit.recipes.as_module import as_module
+
+        return as_module(self, shape, classes, seed=seed)
+
+    def of_module(self, module: Any, shape: tuple[int, ...], classes: int, statistics: Any) -> NetworkModel:
+        """Return the trained network of what `module` returned."""
+        from miaudit.recipes.as_module import tensors_of
+
+        mean, scale = (None, None) if statistics is None else statistics
+        return NetworkModel(self, classes, _full(shape), tensors_of(module), mean=mean, scale=scale)
+
+    @property
     def allocates_once(self) -> bool:
         """Whether a training needs no memory after its first step."""
         return self.kind == "mlp"
@@ -247,6 +270,39 @@ class Network:
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> NetworkModel:
         """Train one network; ``fit_many`` with a single model, so the same model comes out of both."""
         return self.fit_many(X, y, indices=[np.arange(X.shape[0])], classes=classes, seeds=[seed])[0]
+
+    def fit_soft(self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int) -> NetworkModel:
+        """Train one network on shares of the classes (n, classes)."""
+        from miaudit.recipes.objective import CrossEntropy
+
+        return self.fit_by(X, targets, classes=classes, seed=seed, objective=CrossEntropy())
+
+    def fit_by(
+        self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int, objective: Objective
+    ) -> NetworkModel:
+        """Train one network on shares of the classes (n, classes) by an objective, through autograd."""
+        require_torch()
+        import torch
+
+        from miaudit.recipes.sequential import train_sequential
+        from miaudit.recipes.training import Generators, Records, device_of, first_weights
+
+        index, shape = np.arange(X.shape[0]), _full(X.shape[1:])
+        records = Records(X, channels_last=self.kind == "cnn", device=device_of(self.device))
+        statistics = records.statistics(index) if self.standardize else None
+        first = first_weights(self.weight_shapes(shape, classes), Generators.of(seed).weights)
+        tensors = train_sequential(
+            *(self, records, torch.from_numpy(np.asarray(targets, np.float32))),
+            members=[index],
+            statistics=[statistics],
+            shape=shape,
+            classes=classes,
+            seeds=[seed],
+            first=[first],
+            objective=objective,
+        )[0]
+        mean, scale = (None, None) if statistics is None else statistics
+        return NetworkModel(self, classes, shape, tuple(tensors), mean=mean, scale=scale)
 
     def fit_many(
         self,
@@ -518,6 +574,16 @@ def _groups(sizes: Sequence[int], width: int) -> list[list[int]]:
 def _full(shape: Sequence[int]) -> tuple[int, ...]:
     """Shape of a record, grey images (h, w) as (1, h, w)."""
     return (1, *shape) if len(shape) == 2 else tuple(shape)
+
+
+def _own(recipe: Any, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return parameters that are fields of a recipe; PlanError for others."""
+    fields = recipe.__dataclass_fields__
+    if unknown := sorted(set(parameters) - set(fields)):
+        raise PlanError(
+            [(name, f"{recipe.name} has no such parameter; it has {', '.join(fields)}") for name in unknown]
+        )
+    return parameters
 
 
 def _whole(value: Any, least: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import PlanError
+from miaudit.recipes.objective import Objective
 
 if TYPE_CHECKING:
     from miaudit.recipes.opened import Opened
@@ -116,6 +117,57 @@ class Wrapping(Recipe, Protocol):
 
     def around(self, recipe: Recipe) -> Recipe:
         """Return the same around another recipe."""
+        ...
+
+
+@runtime_checkable
+class Turnable(Recipe, Protocol):
+    """A recipe with parameters that others may set, such as a mitigation that penalises large weights."""
+
+    @property
+    def knobs(self) -> Mapping[str, str]:
+        """Names of its parameters by the words of the lab: ``l2``, ``dropout``, ``epochs``, ``early_stopping``."""
+        ...
+
+    def turned(self, **parameters: Any) -> Recipe:
+        """Return the recipe with parameters of its own changed; PlanError for one that it lacks."""
+        ...
+
+
+@runtime_checkable
+class Soft(Recipe, Protocol):
+    """A recipe that can be trained on shares of the classes in place of one class a record."""
+
+    def fit_soft(self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int) -> Model:
+        """Train one model on records X and (n, classes) targets, whose rows sum to one."""
+        ...
+
+
+@runtime_checkable
+class Descending(Soft, Protocol):
+    """A recipe that descends on a loss of logits, in whose place another may stand."""
+
+    def fit_by(
+        self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int, objective: Objective
+    ) -> Model:
+        """Train one model on records X and (n, classes) targets by an objective."""
+        ...
+
+
+@runtime_checkable
+class Modular(Recipe, Protocol):
+    """A recipe of a torch module, which others can train in their own way."""
+
+    epochs: int
+    batch: int
+    standardize: bool
+
+    def module(self, shape: tuple[int, ...], classes: int, *, seed: int) -> Any:
+        """Return the untrained module for records of this shape; it takes float32 batches of them and answers logits."""
+        ...
+
+    def of_module(self, module: Any, shape: tuple[int, ...], classes: int, statistics: Any) -> Model:
+        """Return the model of a trained module, and of the statistics that its records were standardised with, or None."""
         ...
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from miaudit.recipes.network import Network
+    from miaudit.recipes.objective import Objective
 
 _ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
 
@@ -92,14 +93,17 @@ def train_sequential(
     classes: int,
     seeds: Sequence[int],
     first: Sequence[Sequence[torch.Tensor]],
+    objective: Objective | None = None,
 ) -> list[list[NDArray[np.float32]]]:
     """Train networks one after another; parameters and return value are those of ``stacked.train_stacked``.
+
+    ``labels`` are (n, classes) shares of the classes where an ``objective`` is given.
 
     With ``recipe.dtype == "bfloat16"`` convolutions and products run in bfloat16; parameters, loss and updates stay
     float32.
     """
     return [
-        _train_one(recipe, records, labels, index, each, shape, seed, tensors)
+        _train_one(recipe, records, labels, index, each, shape, seed, tensors, objective)
         for index, each, seed, tensors in zip(members, statistics, seeds, first, strict=True)
     ]
 
@@ -113,6 +117,7 @@ def _train_one(
     shape: tuple[int, ...],
     seed: int,
     first: Sequence[torch.Tensor],
+    objective: Objective | None = None,
 ) -> list[NDArray[np.float32]]:
     device = records.device
     stream = Generators.of(seed, device)
@@ -124,12 +129,18 @@ def _train_one(
         torch.from_numpy(members)[torch.randperm(len(members), generator=stream.order)].to(device).split(recipe.batch)
         for _ in range(recipe.epochs)
     )
-    affine = records.affine(statistics)
+    affine, updates = records.affine(statistics), -(-len(members) // recipe.batch)
     for number, part in enumerate(parts):
         gradient.zero_()
+        rows, targets = batch_of(records, part, affine), labels[part]
+        if objective is not None:
+            rows, targets = objective.batch(rows, targets, stream.order)
         with torch.enable_grad(), autocast(recipe.dtype, device):
-            answers = logits(recipe, leaves, batch_of(records, part, affine), shape, dropout=stream.dropout)
-            loss = functional.cross_entropy(answers, labels[part])
+            answers = logits(recipe, leaves, rows, shape, dropout=stream.dropout)
+            if objective is None:
+                loss = functional.cross_entropy(answers, targets)
+            else:
+                loss = objective.loss(answers.float(), targets, number // updates)
         loss.backward()
         with torch.no_grad():
             update.step([gradient], recipe.rate(number))

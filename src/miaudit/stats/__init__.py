@@ -50,6 +50,7 @@ from miaudit.stats.thresholds import (
     certify,
     tpr_at_zero_fp,
 )
+from miaudit.stats.utility import accuracy_difference, calibration_error
 
 __all__ = [
     "FALSE_DISCOVERY_RATE",
@@ -86,6 +87,7 @@ __all__ = [
     "TprAtFpr",
     "TprAtZeroFp",
     "Undefined",
+    "accuracy_difference",
     "accuse",
     "auc",
     "auc_difference",
@@ -97,6 +99,7 @@ __all__ = [
     "benjamini_hochberg",
     "binormal",
     "by_group",
+    "calibration_error",
     "certify",
     "claims",
     "clopper_pearson",

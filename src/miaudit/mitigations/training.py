@@ -1,0 +1,353 @@
+"""Mitigations of the training: frozen values that make a recipe of a recipe.
+
+Some set a parameter that the recipe has, and give the recipe as it would be with it; others wrap it. What a recipe can do is
+found by its methods (`miaudit.recipes`), never by its class; behind an encoder the recipe within is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from miaudit.documents import whole
+from miaudit.errors import PlanError
+from miaudit.mitigations.defended import (
+    Averaged,
+    Descended,
+    Distilled,
+    Smoothed,
+    Split,
+    Stopped,
+    takes_shares,
+    transparent,
+)
+from miaudit.mitigations.objectives import Mixup as MixupObjective
+from miaudit.mitigations.objectives import Relax
+from miaudit.recipes import Descending, Modular, Recipe, Soft, Turnable
+
+
+@runtime_checkable
+class TrainingMitigation(Protocol):
+    """What changes how a model is trained; a frozen value with a name, and its options as fields."""
+
+    name: ClassVar[str]
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe with the mitigation; PlanError where the recipe cannot have it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Knob:
+    """Set a parameter that the recipe has, such as ``max_depth`` or ``min_samples_leaf`` of a forest.
+
+    Parameters
+    ----------
+    parameter, value
+        Its name, of an estimator (also the last of a pipeline) or of a network, and what to set it to.
+    """
+
+    parameter: str
+    value: bool | int | float | str | None
+
+    name: ClassVar[str] = "knob"
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe with the parameter set."""
+        return transparent(recipe, lambda inner: _turnable(self, inner).turned(**{self.parameter: self.value}))
+
+
+@dataclass(frozen=True)
+class L2:
+    """Penalise large weights: ``strength * sum(theta**2)`` of a network (Shokri et al. 2017, section VIII).
+
+    Of an estimator its own parameter of a penalty is set to the strength: ``alpha``, ``l2_regularization`` or ``reg_lambda``,
+    which differ in what they multiply. Of a logistic regression set ``C`` by `Knob`.
+    """
+
+    strength: float = 1e-3
+
+    name: ClassVar[str] = "l2"
+
+    def __post_init__(self) -> None:
+        _least("strength", self.strength, 0)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe with the penalty."""
+        return transparent(recipe, lambda inner: _turned(self, inner, "l2", self.strength))
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Set a share of each hidden layer to zero while training (Srivastava et al. 2014)."""
+
+    share: float = 0.5
+
+    name: ClassVar[str] = "dropout"
+
+    def __post_init__(self) -> None:
+        _between("share", self.share)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe with dropout."""
+        return transparent(recipe, lambda inner: _turned(self, inner, "dropout", self.share))
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Train for as many passes as serve held-out records best.
+
+    An estimator that can stop by itself does (``early_stopping``). Of others a share of the training records is held out, the
+    passes with the smallest log loss on it are chosen among the recipe's own number, halved again and again, and the model is
+    trained for so many on all records.
+
+    Parameters
+    ----------
+    holdout
+        Share of the training records.
+    """
+
+    holdout: float = 0.1
+
+    name: ClassVar[str] = "early-stopping"
+
+    def __post_init__(self) -> None:
+        _between("holdout", self.holdout)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe that stops early."""
+
+        def inner(within: Recipe) -> Recipe:
+            knobs = _turnable(self, within).knobs
+            if "early_stopping" in knobs:
+                own = knobs["early_stopping"]
+                share = own.removesuffix("early_stopping") + "validation_fraction"
+                return _turnable(self, within).turned(**{own: True, share: self.holdout})
+            if "epochs" not in knobs:
+                raise _cannot(self, within, "it has no number of passes to choose")
+            return Stopped(within, self.holdout)
+
+        return transparent(recipe, inner)
+
+
+@dataclass(frozen=True)
+class LabelSmoothing:
+    """Train on ``(1 - share)`` of the class and ``share / classes`` of every class (Szegedy et al. 2016).
+
+    It can raise the leak (Kaya and Dumitras 2021): measured here, never taken for granted.
+    """
+
+    share: float = 0.1
+
+    name: ClassVar[str] = "label-smoothing"
+
+    def __post_init__(self) -> None:
+        _between("share", self.share)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe on smoothed labels."""
+        return transparent(recipe, lambda inner: Smoothed(_soft(self, inner), self.share))
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """Train on mixtures of two records and of their classes, by a share drawn from Beta(alpha, alpha) (Zhang et al. 2018)."""
+
+    alpha: float = 0.2
+
+    name: ClassVar[str] = "mixup"
+
+    def __post_init__(self) -> None:
+        _least("alpha", self.alpha, 1e-3)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe on mixtures."""
+        return transparent(recipe, lambda inner: Descended(_descending(self, inner), MixupObjective(self.alpha)))
+
+
+@dataclass(frozen=True)
+class RelaxLoss:
+    """Descend only down to a loss, and from there flatten the posteriors of the other classes (Chen, Yu and Fritz 2022).
+
+    Parameters
+    ----------
+    level
+        The mean loss that training is held at.
+    """
+
+    level: float = 0.5
+
+    name: ClassVar[str] = "relaxloss"
+
+    def __post_init__(self) -> None:
+        _least("level", self.level, 0)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe with the relaxed loss."""
+        return transparent(recipe, lambda inner: Descended(_descending(self, inner), Relax(self.level)))
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Train on what a first model of the same records answers at a temperature (Hinton et al. 2015).
+
+    A recipe that takes no shares of the classes is trained on the first model's labels.
+    """
+
+    t: float = 4.0
+
+    name: ClassVar[str] = "distillation"
+
+    def __post_init__(self) -> None:
+        _least("t", self.t, 1e-3)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe that distils."""
+        return transparent(recipe, lambda inner: Distilled(inner, self.t))
+
+
+@dataclass(frozen=True)
+class SplitDistillation:
+    """SELENA (Tang et al. 2022): train on answers of models that did not see the record.
+
+    ``models`` are trained, each record is left out by exactly ``without`` of them, drawn at random, and what those answer on
+    average is what the last model is trained on.
+    """
+
+    models: int = 10
+    without: int = 4
+
+    name: ClassVar[str] = "split-distillation"
+
+    def __post_init__(self) -> None:
+        whole(self.models, "models", least=2)
+        if whole(self.without, "without", least=1) >= self.models:
+            raise PlanError([("without", f"must be fewer than the {self.models} models, got {self.without}")])
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe that splits and distils."""
+        return transparent(recipe, lambda inner: Split(inner, self.models, self.without))
+
+
+@dataclass(frozen=True)
+class Bagging:
+    """Answer the mean of several models, each of a random share of the records (Breiman 1996, without replacement)."""
+
+    models: int = 10
+    share: float = 0.5
+
+    name: ClassVar[str] = "bagging"
+
+    def __post_init__(self) -> None:
+        whole(self.models, "models", least=2)
+        _between("share", self.share)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe of many models."""
+        return transparent(recipe, lambda inner: Averaged(inner, self.models, self.share))
+
+
+@dataclass(frozen=True)
+class DPSGD:
+    """Clip every record's gradient and add noise to their sum (Abadi et al. 2016), by Opacus (extra ``dp``).
+
+    Batches are drawn by Poisson sampling, and descent is plain SGD at a constant rate. Epsilon is that of Opacus's accountant
+    for Renyi differential privacy, and holds for the descent: means, scales and categories that an encoder or ``standardize``
+    learns of the records are outside of it, and the row says so.
+
+    Parameters
+    ----------
+    noise
+        Standard deviation of the noise, in units of ``clip``.
+    clip
+        Longest gradient of one record.
+    delta
+        Of epsilon; default: 1e-5, or 1 / (10 n) where that is less.
+    epochs, batch, learning_rate
+        Default: the recipe's own; of an Adam recipe name a rate.
+    """
+
+    noise: float = 1.0
+    clip: float = 1.0
+    delta: float | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+
+    name: ClassVar[str] = "dp-sgd"
+
+    def __post_init__(self) -> None:
+        for field in ("noise", "clip"):
+            _least(field, getattr(self, field), 1e-9)
+        for field in ("epochs", "batch"):
+            if getattr(self, field) is not None:
+                whole(getattr(self, field), field, least=1)
+        if self.delta is not None:
+            _between("delta", self.delta)
+        if self.learning_rate is not None:
+            _least("learning_rate", self.learning_rate, 1e-12)
+
+    def of(self, recipe: Recipe, /) -> Recipe:
+        """Return the recipe with private descent."""
+        from miaudit.mitigations.private import Private
+
+        def inner(within: Recipe) -> Recipe:
+            if not isinstance(within, Modular):
+                raise _cannot(self, within, "it is no torch network")
+            return Private(within, self)
+
+        return transparent(recipe, inner)
+
+
+MITIGATIONS: tuple[type[Any], ...] = (
+    *(Knob, L2, Dropout, EarlyStopping, LabelSmoothing, Mixup, RelaxLoss),
+    *(Distillation, SplitDistillation, Bagging, DPSGD),
+)
+"""Mitigations of the training."""
+
+
+def _turnable(mitigation: Any, recipe: Recipe) -> Turnable:
+    if not isinstance(recipe, Turnable):
+        raise _cannot(mitigation, recipe, "it has no parameters to set")
+    return recipe
+
+
+def _turned(mitigation: Any, recipe: Recipe, word: str, value: float) -> Recipe:
+    knobs = _turnable(mitigation, recipe).knobs
+    if word not in knobs:
+        raise _cannot(mitigation, recipe, f"it has no parameter that is {word}")
+    return _turnable(mitigation, recipe).turned(**{knobs[word]: value})
+
+
+def _soft(mitigation: Any, recipe: Recipe) -> Soft:
+    if not isinstance(recipe, Soft) or not takes_shares(recipe):
+        raise _cannot(mitigation, recipe, "it takes one class a record, and no shares")
+    return recipe
+
+
+def _descending(mitigation: Any, recipe: Recipe) -> Descending:
+    if not isinstance(recipe, Descending) or getattr(recipe, "loss", None) is not None:
+        raise _cannot(mitigation, recipe, "it does not descend on a loss that can be changed")
+    return recipe
+
+
+def _cannot(mitigation: Any, recipe: Recipe, why: str) -> PlanError:
+    return PlanError(
+        [(f"mitigations.{mitigation.name}", f"{recipe.name} cannot have it: {why}; leave it out (docs/mitigations.md)")]
+    )
+
+
+def _least(field: str, value: Any, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise PlanError([(field, f"must be a number from {least:g}, got {value!r}")])
+
+
+def _between(field: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise PlanError([(field, f"must lie between 0 and 1, both excluded; got {value!r}")])
+
+
+def private_part(training: Sequence[Any]) -> DPSGD | None:
+    """Return the private descent among mitigations of a training, if there is one."""
+    return next((part for part in training if isinstance(part, DPSGD)), None)

@@ -1,0 +1,189 @@
+"""A grid of mitigations: lines for a terminal, Markdown, and the frontier of leak against accuracy as SVG."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from miaudit.mitigations import Grid, MitigationRow
+from miaudit.mitigations.document import Attacker, AttackFigures
+from miaudit.report.frontier import frontier
+from miaudit.result import Interval, PointMetrics
+from miaudit.visible import visible
+
+_HEAD = (
+    "mitigation",
+    "attacker",
+    "test acc",
+    "cal. error",
+    "prec",
+    "recall",
+    "att. acc",
+    "AUC",
+    "TPR 1 %",
+    "0.1 %",
+    "named",
+)
+_LEARNED = "shokri"
+
+
+def text(grid: Grid) -> str:
+    """Return a grid as lines: one for each mitigation and attacker, as Table III of Shokri et al. (2017) has it."""
+    rows = [_HEAD, *(_cells(grid, row, attacker) for row in grid.rows for attacker in _attackers(row))]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
+    lines = [grid.title, "", *(_padded(row, widths) for row in rows), "", *_notes(grid), "", grid.recommendation.text]
+    return "\n".join(visible(line) for line in lines) + "\n"
+
+
+def markdown(grid: Grid) -> str:
+    """Return a grid as a table in Markdown, with the interval of each AUC and what each mitigation costs."""
+    lines = [
+        f"# {_plain(grid.title)}",
+        "",
+        grid.recommendation.text,
+        "",
+        "| mitigation | attacker | test accuracy | costs (points) | cal. error | precision | recall | attack accuracy | "
+        "AUC (95 %) | effect | TPR at 1 % | at 0.1 % | named | bound | most exposed slice | canaries | s a model |",
+        "|---|---|" + "--:|" * 15,
+    ]
+    for row in grid.rows:
+        lines += [f"| {' | '.join(map(_plain, _wide(grid, row, attacker)))} |" for attacker in _attackers(row)]
+    return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in _notes(grid))]) + "\n"
+
+
+def figure(grid: Grid) -> Markup:
+    """Return the frontier: the AUC of the strongest attacker by test accuracy, with the interval that holds for all attacks."""
+    points = []
+    for row in grid.rows:
+        loudest = _loudest(row)
+        accuracy = row.test_accuracy.value
+        if loudest is not None and loudest.auc_corrected is not None and accuracy is not None:
+            points.append((row.mitigation, accuracy, loudest.auc_corrected))
+    return frontier(points, limit=grid.limit, key="frontier")
+
+
+def _attackers(row: MitigationRow) -> list[Attacker]:
+    return ["adaptive", "naive"] if any(each.attacker == "naive" for each in row.attacks) else ["adaptive"]
+
+
+def _loudest(row: MitigationRow, attacker: Attacker = "adaptive") -> AttackFigures | None:
+    """Return the attack of the highest AUC, which only a corrected interval holds for."""
+    ran = [
+        each
+        for each in row.attacks
+        if each.attacker == attacker and each.auc is not None and each.auc.value is not None
+    ]
+    return max(ran, key=lambda each: (each.auc and each.auc.value) or 0.0, default=None)
+
+
+def _cells(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...]:
+    learned, loudest = row.figures(_learned(grid), attacker), _loudest(row, attacker)
+    first = attacker == "adaptive"
+    pooled = None if learned is None else learned.pooled
+    return (
+        row.mitigation if first else "",
+        attacker,
+        _f(row.test_accuracy.value) if first else "",
+        _f(row.calibration_error.value) if first else "",
+        *_decisions(pooled),
+        "-" if loudest is None or loudest.auc is None else f"{_interval(loudest)} {loudest.attack}",
+        *_rates(loudest),
+        _named(loudest),
+    )
+
+
+def _wide(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...]:
+    learned, loudest = row.figures(_learned(grid), attacker), _loudest(row, attacker)
+    change = row.accuracy_change
+    cost = "-" if change.value is None else f"{-100 * change.value + 0.0:.1f}"
+    if change.low is not None and change.high is not None:
+        cost += f" ({-100 * change.high + 0.0:.1f} to {-100 * change.low + 0.0:.1f})"
+    exposed, canaries = row.exposed, row.canaries
+    slice_ = "-" if exposed is None else f"{exposed.column} {exposed.group}: {_ends(exposed.auc)}"
+    return (
+        row.mitigation,
+        attacker,
+        _ends(row.test_accuracy),
+        cost,
+        _ends(row.calibration_error),
+        *_decisions(None if learned is None else learned.pooled),
+        "-" if loudest is None else f"{_interval(loudest)} {loudest.attack}",
+        "-" if loudest is None or loudest.effect is None else loudest.effect,
+        *_rates(loudest),
+        _named(loudest),
+        f"{_f(row.bound)} {row.standing}",
+        slice_,
+        "-" if canaries is None else f"{canaries.attack}: {_ends(canaries.auc)}",
+        "-" if row.seconds is None else f"{row.seconds:.2g}",
+    )
+
+
+def _learned(grid: Grid) -> str:
+    """Return the attack whose decisions are shown: the 2017 attack's where it ran, else the first."""
+    return next((name for name in grid.attacks if name.split()[0] == _LEARNED), grid.attacks[0])
+
+
+def _decisions(pooled: PointMetrics | None) -> tuple[str, str, str]:
+    return ("-", "-", "-") if pooled is None else (_f(pooled.precision), _f(pooled.recall), _f(pooled.accuracy))
+
+
+def _rates(attack: AttackFigures | None) -> tuple[str, str]:
+    points = {} if attack is None else {point.fpr: point for point in attack.tpr_at_fpr}
+    one, tenth = (points.get(fpr) for fpr in (0.01, 0.001))
+    shown = [
+        "-" if each is None or each.tpr is None else f"{100 * each.tpr:.1f} %{'' if each.resolvable else '*'}"
+        for each in (one, tenth)
+    ]
+    return shown[0], shown[1]
+
+
+def _named(attack: AttackFigures | None) -> str:
+    named = None if attack is None else attack.named
+    return "-" if named is None or named.named is None else f"{named.of_members} of {named.named}"
+
+
+def _notes(grid: Grid) -> list[str]:
+    learned = _learned(grid)
+    notes = [
+        f"{grid.members:,} members and {grid.nonmembers:,} non-members, {grid.shadows} shadow models; precision, recall and "
+        f"accuracy are those of {learned}; AUC, TPR and named of the attack of the highest AUC, at a level for all attacks of "
+        "the row",
+        "named: how many of those that the attack can name at a tenth of wrong names are members, and how many it names",
+        "adaptive: shadow models carry the mitigation; naive: they do not",
+    ]
+    if any(not point.resolvable for row in grid.rows for each in row.attacks for point in each.tpr_at_fpr):
+        notes.append("* too few non-members, or tied scores, to resolve this rate")
+    private = [row for row in grid.rows if row.privacy is not None]
+    for row in private:
+        privacy = row.privacy
+        assert privacy is not None
+        outside = f"; {privacy.note}" if privacy.note else ""
+        notes.append(f"{row.mitigation}: epsilon {privacy.epsilon:.3g} at delta {privacy.delta:.2g}{outside}")
+    return [*notes, *grid.warnings]
+
+
+def _interval(attack: AttackFigures) -> str:
+    auc = attack.auc_corrected or attack.auc
+    return "-" if auc is None else _ends(auc)
+
+
+def _ends(interval: Interval) -> str:
+    if interval.value is None:
+        return "-"
+    ends = "" if interval.low is None or interval.high is None else f" ({_f(interval.low)} to {_f(interval.high)})"
+    return f"{_f(interval.value)}{ends}"
+
+
+def _f(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}".removeprefix("0")
+
+
+def _padded(cells: tuple[str, ...], widths: list[int]) -> str:
+    left = {0, 1, 7}
+    return "  ".join(
+        cell.ljust(width) if i in left else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ).rstrip()
+
+
+def _plain(cell: str) -> str:
+    return visible(cell).replace("|", "\\|")
