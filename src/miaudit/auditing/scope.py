@@ -78,7 +78,7 @@ def _stored_access(measured: Measured) -> str:
 
 
 def _training(measured: Measured) -> str:
-    if not measured.evidence.own.models:
+    if len(measured.evidence.own.models) == 0:
         return _NO_SHADOWS
     same = measured.target.source == "trained here"
     recipe = "the same training recipe as the target's" if same else "a recipe believed to be the target's"
@@ -92,7 +92,7 @@ def _stored_training(measured: Measured) -> str:
 
 def _data(measured: Measured) -> str:
     n, figures = measured.split.population, measured.synthesis
-    if not measured.evidence.own.models:
+    if len(measured.evidence.own.models) == 0:
         return (
             f"Knowledge of the data: {n:,} records of the same population, {_apart(measured.split.copies)}"
             if n
@@ -168,7 +168,7 @@ def not_tested(measured: Measured, ran: Sequence[Attack]) -> list[str]:
         ]
     else:
         gaps = [
-            *(_other_attacks(ran) if measured.evidence.own.models else [_FULL]),
+            *(_other_attacks(ran) if len(measured.evidence.own.models) else [_FULL]),
             _OTHER_ACCESS.get("value" if measured.known == "value" else measured.target.capability, _IN_PART),
             "Attackers who may change the training data, and records made to be worst cases (canaries).",
         ]
