@@ -186,7 +186,8 @@ def next_steps(result: Result) -> list[str]:
             return [train, less, f"Audit again. {gate}"]
         case "none detected":
             open_ = "Read what was not tested, below: another attacker may find more."
-            return [first, open_, gate]
+            more = 'More records, more shadow models and shadows.design = "overlapping" show smaller leaks than this audit.'
+            return [more, open_, gate]
         case "confounded":
             return [first, "Until then, draw no conclusion about the model from any figure of this page.", gate]
         case "broken":

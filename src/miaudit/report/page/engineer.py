@@ -117,7 +117,7 @@ def attack_rows(result: Result, label: Callable[[AttackResult], str]) -> Rows:
     return Rows(rows, marks.axis(scale), len(order) - len(shown))
 
 
-def slice_rows(result: Result, most: int, column: str | None = None) -> Rows | None:
+def slice_rows(result: Result, most: int) -> Rows | None:
     """Return the slices of the records, those first whose leak is shown to be the largest; None where there are none.
 
     Parameters
@@ -126,14 +126,12 @@ def slice_rows(result: Result, most: int, column: str | None = None) -> Rows | N
         The audit's result.
     most
         How many to show.
-    column
-        Those of this column only; default: of all.
     """
     slices = [
-        (each.group if column is not None else f"{grouping.column} {each.group}", each)
+        (f"{grouping.column} {each.group}", each)
         for grouping in result.groups
         for each in grouping.groups
-        if each.auc.value is not None and column in (None, grouping.column)
+        if each.auc.value is not None
     ]
     if not slices:
         return None
@@ -144,8 +142,9 @@ def slice_rows(result: Result, most: int, column: str | None = None) -> Rows | N
     references = [_GUESSING, *([] if whole is None else [(whole, "base")])]
     rows = [
         _row(
-            *(name, f"{each.members:,} + {each.nonmembers:,}", each.auc, scale, references),
+            *(name, "", each.auc, scale, references),
             style="above" if each.above_chance else "",
+            title=f"{name}: {each.members:,} members, {each.nonmembers:,} non-members",
         )
         for name, each in order
     ]
@@ -210,8 +209,8 @@ def _gap(result: Result) -> Rows | None:
         ("target, others", "", _known(target, "test")),
     ]
     if shadows.trained and shadows.train_accuracy is not None and shadows.test_accuracy is not None:
-        known.append(("shadows, trained on", "", {"value": shadows.train_accuracy, "low": None, "high": None}))
-        known.append(("shadows, new", "", {"value": shadows.test_accuracy, "low": None, "high": None}))
+        known.append(("shadows, members", "", {"value": shadows.train_accuracy, "low": None, "high": None}))
+        known.append(("shadows, others", "", {"value": shadows.test_accuracy, "low": None, "high": None}))
     scale = marks.Scale(0.0, 1.0, 0.5)
     rows = []
     for name, role, figure in known:

@@ -163,7 +163,8 @@ def _means(result: Result) -> list[str]:
     if result.verdict_kind == "none detected":
         quiet = next((a for a in result.attacks if a.power is not None and a.power.auc is not None), None)
         if quiet is not None and quiet.power is not None:
-            sentences.append(f"{what_shows(quiet.power, people=quiet.unit == 'person')}.")
+            shows = what_shows(quiet.power, people=quiet.unit == "person")
+            sentences.append(f"A leak{shows.removeprefix('One')}.")
     return sentences
 
 
