@@ -134,8 +134,8 @@ def test_a_margin_and_its_opposite_are_no_logits():
 @pytest.mark.parametrize("shape", [(60,), (60, 1)])
 def test_one_number_per_record_is_a_score_when_that_is_said(shape):
     second = P[:, 1].reshape(shape)
-    with pytest.raises(TargetError, match='outputs = "score"'):
-        as_target(lambda X: second, classes=2).query(X)
+    with pytest.raises(TargetError, match='positive = "..."'):
+        as_target(lambda X: second, classes=2, names=("ham", "spam")).query(X)
     for declared, own in (
         ("score", second),
         ("percent", 100 * second),

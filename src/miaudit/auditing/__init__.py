@@ -100,6 +100,9 @@ def audit(
     columns
         With a model: class names in the order of its columns and class numbers, where they have no names; then labels in y
         are these names, or their numbers from 0. Default: the order of the classes in y.
+    positive
+        With a model that answers one number a record about two classes: the class it is of. Default: of the classes 0 and 1, or
+        of ``classes_``, the second.
     groups
         With a model, where people have many records: arrays that name the person of each record of members, nonmembers and
         population; the last may be None.

@@ -48,6 +48,7 @@ def case_of_model(
     attacks: str | Sequence[str | Mapping[str, Any] | Attack] | None = None,
     outputs: Type | None = None,
     columns: Sequence[Any] | None = None,
+    positive: Any = None,
     groups: Sequence[Any] | None = None,
     unit: UnitName | None = None,
     task: Task | None = None,
@@ -58,7 +59,7 @@ def case_of_model(
 
     Parameters
     ----------
-    model, members, nonmembers, population, recipe, shadows, seed, title, attacks, outputs, columns, groups, unit
+    model, members, nonmembers, population, recipe, shadows, seed, title, attacks, outputs, columns, positive, groups, unit
     task, residual
         As of `miaudit.audit`.
     options
@@ -79,7 +80,7 @@ def case_of_model(
     chosen = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
     if task == "regression":
-        _refuse_options(residual, outputs=outputs, columns=columns)
+        _refuse_options(residual, outputs=outputs, columns=columns, positive=positive)
         refuse_attacks(chosen, residual)
     elif residual != "absolute":
         raise PlanError([("residual", f'belongs to task="regression"; got {residual!r} for a classifier')])
@@ -92,8 +93,9 @@ def case_of_model(
     if problems := idle_options(*parts[:3]):
         raise PlanError([(path.partition(".")[2], text) for path, text in problems])
     sections |= dict(zip(("shadows", "sides"), of_sides, strict=True))
-    target = _target(model, dataset, names, outputs=outputs, columns=columns)
+    target = _target(model, dataset, names, outputs=outputs, columns=columns, positive=positive)
     choices = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
+    choices |= {} if positive is None else {"positive": str(positive)}
     choices |= {"task": task, "residual": residual} if task == "regression" else {}
     return Case(
         title=title,

@@ -298,6 +298,7 @@ def _as_target(model: Any, plan: Plan, dataset: Dataset) -> Target:
         description=plan.target.description,
         outputs=plan.target.outputs,
         columns=plan.target.columns,
+        positive=plan.target.positive,
         coded=not dataset.alphabetical,
     )
 
@@ -314,7 +315,9 @@ def _endpoint(plan: Plan) -> Endpoint | None:
     own, http = plan.target, plan.target.http
     if own.url is None:
         return None
-    http = http.model_copy(update={"outputs": own.outputs or http.outputs, "columns": own.columns or http.columns})
+    http = http.model_copy(
+        update={key: getattr(own, key) or getattr(http, key) for key in ("outputs", "columns", "positive")}
+    )
     sign = None if http.sign is None else function_of_file(http.sign)
     try:
         return endpoint_of(own.url, http, sign=sign, description=own.description)

@@ -25,10 +25,10 @@ from miaudit.auditing.workers import Workers
 from miaudit.data import features
 from miaudit.data.records import take_records
 from miaudit.documents import plain
-from miaudit.errors import PoolError
+from miaudit.errors import PlanError, PoolError
 from miaudit.findings import Operating, unit_of
 from miaudit.probes import Probed
-from miaudit.recipes import device_name, innermost
+from miaudit.recipes import device_name, innermost, labels_only
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Progress
@@ -148,6 +148,11 @@ def _train(
         tell("asking the target", None)
         meet(case.target, case, outside, probed, tell)
         answers = ask(case.target, case, outside, probed)
+        if answers.facts.capability != "labels" and labels_only(case.recipe):
+            raise PlanError(
+                f"the target answers {answers.facts.outputs}, and models of {case.recipe.name} answer labels alone, by which "
+                "shadow models cannot be compared with it: give a recipe whose models have predict_proba"
+            )
     what = "training the target and shadow models" if own else "training shadow models"
     last: list[Progress] = []
 
@@ -262,6 +267,11 @@ def _shadow_warnings(case: Case, pool: ShadowPool, models: _Answers) -> list[str
         warnings.append(
             f"Bystanders were trained on {pool.apart.shape[1]} records, all that the population has, shadow models on "
             f"{size}: they may show less than they would of sides that differ in how hard they are."
+        )
+    if case.target is None and labels_only(case.recipe):
+        warnings.append(
+            f"Models of {case.recipe.name} have no predict_proba and answer labels alone: attacks that read probabilities were "
+            "left out. An estimator with predict_proba, such as SVC(probability=True), shows more."
         )
     if pool.failures:
         warnings.append(

@@ -300,7 +300,7 @@ def _of_target(arrays: _Arrays, labels: NDArray[np.int64], declared: Type | None
     _check_finite(values, "target")
     width = int(values.shape[1]) if values.ndim == 2 else _width(arrays, labels, values)
     with _named("target"):
-        decision = decide(values, classes=width, declared=declared, say=SAY)
+        decision = decide(values, classes=width, declared=declared, say=SAY, positive="1")
         if decision.type == "labels":
             return _OfTarget(_labels(values, width), decision, width, -1)
         outputs, decimals = read(values, decision, say=SAY)
@@ -362,7 +362,7 @@ def _of_shadows(arrays: _Arrays, key: str, facts: _OfTarget, declared: Type | No
         return outputs
     kind = None if declared in ("topk", "labels") or (score and rows.ndim == 2) else declared
     with _named(key):
-        decision = decide(rows[:: -(-len(rows) // _ROWS)], classes=facts.width, declared=kind, say=SAY)
+        decision = decide(rows[:: -(-len(rows) // _ROWS)], classes=facts.width, declared=kind, say=SAY, positive="1")
         flat = outputs.reshape(-1, facts.width)
         for start in range(0, len(rows), _ROWS):
             part = slice(start, start + _ROWS)

@@ -105,7 +105,14 @@ def hint_of_name(name: str | None, source: str) -> Hint | None:
 
 
 def decide(
-    values: NDArray[Any], *, classes: int, declared: Type | None = None, hint: Hint | None = None, say: str = ""
+    values: NDArray[Any],
+    *,
+    classes: int,
+    declared: Type | None = None,
+    hint: Hint | None = None,
+    say: str = "",
+    positive: str | None = None,
+    stated: bool = False,
 ) -> Decision:
     """Decide what a model's answers are, from all that is known at first contact.
 
@@ -121,6 +128,8 @@ def decide(
         What the model says of itself.
     say
         How a user declares the type, for the message of a refusal.
+    positive
+        Of two classes the one that a single number a record is of, where that is known; ``stated`` if the user said so.
 
     Raises
     ------
@@ -129,8 +138,14 @@ def decide(
     """
     say = say or 'outputs = "..." ([target] of a plan, or the keyword outputs)'
     if values.ndim == 1:
-        return _decide_one(values, classes, declared, say)
+        if classes == 2 and declared is None and (score := _score(values, hint, say, positive, stated)) is not None:
+            return score
+        return _decide_one(values, classes, declared)
     _numbers(values)
+    empty = _empty(values)
+    if len(empty) and empty.all():
+        raise DataError(f"the target answered zeros alone for all {len(empty)} records: no class has a probability")
+    values = values[~empty] if empty.any() and declared != "topk" else values
     if declared is not None:
         return _declared(values, declared, say)
     type_, reason = _of_numbers(values)
@@ -186,15 +201,43 @@ def _declared(values: Floats, declared: Type, say: str) -> Decision:
     raise DataError(f"the answers were declared {declared}, but {reason}{worst}. Correct it, or leave it out")
 
 
-def _decide_one(values: NDArray[Any], classes: int, declared: Type | None, say: str) -> Decision:
-    whole = values.dtype.kind not in "f" or bool((values == np.round(values)).all())
+def _score(values: NDArray[Any], hint: Hint | None, say: str, positive: str | None, stated: bool) -> Decision | None:
+    """Return what one number a record is of two classes; None where it is a label.
+
+    Raises
+    ------
+    DataError
+        If it is none, and not known of which class, or on which scale, it is.
+    """
+    if values.dtype.kind not in "fiu" or not values.size:
+        return None
+    whole = values.dtype.kind != "f" or bool((values == np.round(values)).all())
+    structural = hint is not None and hint.sure and hint.type != "labels"  # such as a sigmoid that is sure of itself
+    if whole and not stated and not structural:
+        return None
+    _numbers(np.asarray(values, dtype=np.float64)[:, None])
+    low, high = float(values.min()), float(values.max())
+    if positive is None:
+        raise DataError(
+            f"the target answered one number per record, such as {values[0]:.4g}, and not which class it is of: name that "
+            'class by positive = "..." ([target] of a plan, or the keyword positive), or answer one number per class'
+        )
+    if hint is not None and hint.type == "logits":
+        return Decision("logits", f"{hint.source}; one number a record, read as the log-odds of class {positive!r}")
+    if low >= -SUM_TOLERANCE and high <= 1 + SUM_TOLERANCE:
+        return Decision(
+            "score",
+            f"one number a record, between {low:.4g} and {high:.4g}, read as the probability of class {positive!r}",
+        )
+    raise DataError(
+        f"the target answered one number per record, between {low:.4g} and {high:.4g}, which is no probability of class "
+        f"{positive!r}: say by {say} that it is its log-odds (logits) or a percentage (percent); a margin of any size is "
+        "neither, so let the model answer labels or probabilities"
+    )
+
+
+def _decide_one(values: NDArray[Any], classes: int, declared: Type | None) -> Decision:
     if declared in (None, "labels"):
-        if declared is None and not whole and classes == 2:
-            raise DataError(
-                f"the target answered one number per record, such as {values[values != np.round(values)][0]:.4g}, and not "
-                "which class it is of. A probability of one class only is not enough: answer one number per class, or, if "
-                f"it is the probability of the second class, say so by {say.replace('...', 'score')}"
-            )
         return Decision("labels", "one label per record" if declared is None else "declared")
     if declared == "topk" or classes != 2 or values.dtype.kind not in "fiu":
         raise DataError(
@@ -202,7 +245,20 @@ def _decide_one(values: NDArray[Any], classes: int, declared: Type | None, say: 
             "labels. Answer one number per class"
         )
     _as_two(values, declared)  # checks the range
-    return Decision(declared, "declared; one number per record, read as that of the second class")
+    return Decision(declared, "declared; one number per record")
+
+
+def _empty(values: Floats) -> Bools:
+    """Return (n,) which rows are zeros alone, as one-versus-rest models answer where no class is likely."""
+    if values.dtype.kind != "f" or values.shape[1] < 2:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(~values.any(axis=1))
+
+
+def empty_rows(values: NDArray[Any], decision: Decision) -> int:
+    """Return how many rows of probabilities are zeros alone, which `read` takes for equal probabilities."""
+    of_probabilities = decision.type == "probabilities" and values.ndim == 2
+    return int(_empty(values).sum()) if of_probabilities else 0
 
 
 def _numbers(values: NDArray[Any]) -> None:
@@ -307,6 +363,8 @@ def read(values: NDArray[Any], decision: Decision, *, decimals: int = -1, say: s
         values = _as_two(values, decision.type)
     else:
         _numbers(values)
+        if empty_rows(values, decision):
+            values = np.where(_empty(values)[:, None], 1 / values.shape[1], values)
         if decision.type == "percent":
             values = values / 100
         elif decision.type == "log-probabilities":
@@ -420,8 +478,8 @@ def _as_two(values: NDArray[Any], type_: Type) -> NDArray[np.float64]:
     except DataError:
         raise DataError(
             f"the answers are one number per record, declared {type_}, and lie between {values.min():.4g} and "
-            f"{values.max():.4g}; a probability of the second class lies between 0 and 1. A margin of any size is none: "
-            'declare "logits" if it is the log-odds of the second class, or let the model answer labels'
+            f"{values.max():.4g}; a probability of a class lies between 0 and 1. A margin of any size is none: "
+            'declare "logits" if it is the log-odds of that class, or let the model answer labels'
         ) from None
     return np.column_stack([1 - second, second])
 

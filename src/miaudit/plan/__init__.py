@@ -138,6 +138,7 @@ class HTTPPlan(Section):
     answer: str | None = Field(None, description="json: path of the answers in what comes back, as data.*.probs")
     columns: list[str] | None = Field(None, description="class names in the order of the answers' columns")
     outputs: OutputsName | None = Field(None, description="as target.outputs")
+    positive: str | None = Field(None, description="as target.positive")
     batch: int = Field(100, ge=1, description="most records per request")
     concurrency: int = Field(4, ge=1, description="most requests at a time")
     contact: int = Field(5, ge=1, description="records asked about at first contact, twice each")
@@ -177,6 +178,10 @@ class TargetPlan(Section):
     columns: list[str] | None = Field(
         None, description="class names in the order of the model's columns and class numbers; default: the data's"
     )
+    positive: str | None = Field(
+        None,
+        description="of two classes the one that a single number a record is of; default: of the classes 0 and 1 it is 1",
+    )
     description: str | None = Field(None, description="what to call it in the report")
 
     @model_validator(mode="before")
@@ -194,13 +199,13 @@ class TargetPlan(Section):
         if self.file is None and self.module:
             raise ValueError("module belongs to file, a trained model")
         ways = [way for way in ("file", "url", "plugin") if getattr(self, way) is not None]
-        if not ways and (self.description or self.outputs or self.columns):
+        if not ways and (self.description or self.outputs or self.columns or self.positive):
             raise ValueError(
-                "description, outputs and columns belong to file, url or plugin, a model that exists already"
+                "description, outputs, columns and positive belong to file, url or plugin, a model that exists already"
             )
         if self.params and self.plugin is None:
             raise ValueError("params belong to plugin, a target that an installed package declares")
-        for key in ("outputs", "columns"):
+        for key in ("outputs", "columns", "positive"):
             if getattr(self, key) is not None and getattr(self.http, key) not in (None, getattr(self, key)):
                 raise ValueError(
                     f"{key} and http.{key} differ: {getattr(self, key)} and {getattr(self.http, key)}; give one"

@@ -72,6 +72,11 @@ def innermost(recipe: Recipe) -> Recipe:
     return innermost(recipe.inner) if isinstance(recipe, Wrapping) else recipe
 
 
+def labels_only(recipe: Recipe) -> bool:
+    """Whether a recipe is known to make models that answer labels and no probabilities."""
+    return bool(getattr(innermost(recipe), "labels_only", False))
+
+
 def shortened(recipe: Recipe) -> tuple[Recipe, int] | None:
     """Return a recipe that does a part of the training, and how many times as long the whole takes; None if none does."""
     if isinstance(recipe, Wrapping):

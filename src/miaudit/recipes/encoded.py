@@ -55,10 +55,10 @@ class Encoded:
         """Return what decides the encoder and the recipe behind it."""
         return joined(fingerprint(self.encoder, cloned=True), fingerprint_of_recipe(self.recipe))
 
-    def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> EncodedModel:
+    def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> Any:
         """Train one model on records X and classes y."""
         encoder = self._fresh()
-        return EncodedModel(encoder, self.recipe.fit(encoder.fit_transform(X), y, classes=classes, seed=seed))
+        return _behind(encoder, self.recipe.fit(encoder.fit_transform(X), y, classes=classes, seed=seed))
 
     def _fresh(self) -> Any:
         from sklearn.base import clone
@@ -71,13 +71,13 @@ class Encoded:
 
     def fit_many(
         self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
-    ) -> list[EncodedModel]:
+    ) -> list[Any]:
         """Train one model for each entry of ``indices``, together where their encoders make as many columns."""
         encoders = [self._fresh() for _ in indices]
         encoded = [
             encoder.fit_transform(take_records(X, index)) for encoder, index in zip(encoders, indices, strict=True)
         ]
-        models: list[EncodedModel | None] = [None] * len(encoders)
+        models: list[Any] = [None] * len(encoders)
         for width in dict.fromkeys(each.shape[1:] for each in encoded):
             group = [i for i, each in enumerate(encoded) if each.shape[1:] == width]
             if isinstance(self.recipe, GroupRecipe):
@@ -92,7 +92,7 @@ class Encoded:
             else:
                 inner = [self.recipe.fit(encoded[i], y[indices[i]], classes=classes, seed=seeds[i]) for i in group]
             for i, model in zip(group, inner, strict=True):
-                models[i] = EncodedModel(encoders[i], model)
+                models[i] = _behind(encoders[i], model)
         return [model for model in models if model is not None]
 
 
@@ -127,7 +127,19 @@ class EncodedModel:
         """Return (n, classes) probabilities."""
         return self.model.predict_proba(self.encoder.transform(X))
 
+
+@dataclass(frozen=True)
+class EncodedLabels:
+    """A trained model of a regression, or one that answers labels, behind its fitted encoder."""
+
+    encoder: Any
+    model: Any
+
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return (n,) answers of a regression."""
-        answers: NDArray[Any] = self.model.predict(self.encoder.transform(X))  # type: ignore[attr-defined]
+        """Return (n,) numbers, or labels."""
+        answers: NDArray[Any] = self.model.predict(self.encoder.transform(X))
         return answers
+
+
+def _behind(encoder: Any, model: Any) -> EncodedModel | EncodedLabels:
+    return (EncodedModel if hasattr(model, "predict_proba") else EncodedLabels)(encoder, model)

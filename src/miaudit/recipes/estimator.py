@@ -28,7 +28,7 @@ _KNOBS = {
 
 @dataclass(frozen=True)
 class EstimatorRecipe:
-    """Train clones of a scikit-learn classifier (or Pipeline) with ``predict_proba``.
+    """Train clones of a scikit-learn classifier (or Pipeline) with ``predict_proba``, or ``predict`` alone, as LinearSVC.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class EstimatorRecipe:
     Raises
     ------
     PlanError
-        If the estimator lacks ``fit``, ``get_params`` or ``predict_proba``.
+        If the estimator lacks ``fit`` or ``get_params``, or has neither ``predict_proba`` nor ``predict``.
     """
 
     estimator: Any
@@ -54,13 +54,16 @@ class EstimatorRecipe:
                     f"a recipe needs a scikit-learn estimator with fit, get_params and predict_proba; "
                     f"{type(self.estimator).__name__} has no {method}"
                 )
-        if not hasattr(self.estimator, "predict_proba"):
-            hint = "give it probability=True, or " if type(self.estimator).__name__ == "SVC" else ""
+        if not hasattr(self.estimator, "predict_proba") and not hasattr(self.estimator, "predict"):
             raise PlanError(
-                f"{type(self.estimator).__name__} has no predict_proba, and shadow models must answer probabilities; {hint}"
-                "train it within sklearn.calibration.CalibratedClassifierCV, or choose another estimator. A finished model "
-                "that answers labels is audited with a recipe that answers probabilities (recipe=)"
+                f"{type(self.estimator).__name__} has neither predict_proba nor predict, so its models cannot be asked; choose "
+                "another estimator"
             )
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether its models answer labels and no probabilities."""
+        return not hasattr(self.estimator, "predict_proba")
 
     @property
     def name(self) -> str:
@@ -116,7 +119,7 @@ class EstimatorRecipe:
 
         return not getattr(self.estimator, "steps", None) and bool(has_fit_parameter(self.estimator, "sample_weight"))
 
-    def fit_soft(self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int) -> EstimatorModel:
+    def fit_soft(self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int) -> Any:
         """Train a clone on shares of the classes (n, classes): each record once for each class, weighed by its share.
 
         Shares below 1e-3 are left out. An estimator that takes no weights is trained on the likeliest class.
@@ -131,8 +134,8 @@ class EstimatorRecipe:
         model.fit(take_records(X, record), codes, sample_weight=targets[record, label])
         return EstimatorModel(model, classes, tuple(seen.tolist()), coded=True)
 
-    def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> EstimatorModel:
-        """Train a clone on records X and classes y; returns a model with one column per class, seen or not."""
+    def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> Any:
+        """Train a clone on records X and classes y; returns a model with one column per class, seen or not, or of labels."""
         from sklearn.base import clone
 
         model = single_threaded(seeded(clone(self.estimator), seed))
@@ -142,6 +145,8 @@ class EstimatorRecipe:
             return EstimatorModel(model, classes, tuple(classes_seen.tolist()), coded=True)
         labels = y if self.classes is None else np.asarray(self.classes)[y]
         model.fit(X, labels)
+        if self.labels_only:
+            return LabelModel(model, class_columns(model.classes_, classes, self.classes))
         return EstimatorModel(model, classes, self.classes)
 
 
@@ -180,6 +185,19 @@ class EstimatorModel:
         full = np.zeros((len(answers), self.classes))  # (n, classes)
         full[:, columns] = answers
         return full
+
+
+@dataclass(frozen=True)
+class LabelModel:
+    """A fitted estimator that answers labels alone, as class numbers; ``numbers`` are those of its ``classes_``."""
+
+    estimator: Any
+    numbers: NDArray[np.int64]
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return (n,) class numbers."""
+        place = dict(zip(self.estimator.classes_.tolist(), self.numbers, strict=True))
+        return np.array([place[label] for label in np.asarray(self.estimator.predict(X)).tolist()], dtype=np.int64)
 
 
 def seeded(estimator: Any, seed: int) -> Any:

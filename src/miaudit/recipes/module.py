@@ -52,10 +52,10 @@ class ModuleRecipe:
     build
         Called without arguments; returns a new, untrained module that takes a float32 batch ``(m, *shape of a record)``
         and answers with logits ``(m, classes)``, or with probabilities, if it ends in a softmax: then the cross-entropy
-        is taken of their logarithm, and `describe` says so. Whole numbers stay whole for a module with an embedding. An
-        answer with ``logits``, as of transformers, is read there; of a tuple or dict the one tensor of that shape. Give a
-        function of a module or file (``functools.partial`` of one will do): worker processes import it by its name. One of a
-        script or notebook cell trains in this process.
+        is taken of their logarithm, and `describe` says so. Of two classes one number a record will do, that of class 1. Whole
+        numbers stay whole for a module with an embedding. An answer with ``logits``, as of transformers, is read there; of a
+        tuple or dict the one tensor of that shape. Give a function of a module or file (``functools.partial`` of one will do):
+        worker processes import it by its name. One of a script or notebook cell trains in this process.
     optimizer
         "sgd", "adam" or "adamw", the last two with the usual constants (0.9, 0.999, 1e-8); or a function that is called with
         parameter groups and ``lr`` and returns an optimiser of torch, such as ``torch.optim.RMSprop`` or a

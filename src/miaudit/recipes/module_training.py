@@ -165,7 +165,7 @@ def train_module(
             rows, targets = objective.batch(rows, targets, order)
         inputs = _shaped(rows, shape, whole)
         inputs = recipe.augment(inputs) if recipe.augment is not None and module.training else inputs
-        answers = answer_of(module(inputs), len(part), classes)
+        answers = _as_columns(answer_of(module(inputs), len(part), classes), classes, shares)
         if answers.shape != (len(part), classes):
             raise PlanError(
                 f"{recipe.name} answers {len(part)} records with {tuple(answers.shape)} values; expected "
@@ -234,7 +234,7 @@ def logits_of(
             if start == 0:
                 with torch.inference_mode(mode=False):
                     shares = ends_in_probabilities(module, _shaped(rows[:_SHOWN].clone(), shape, whole), classes)
-            own = answer_of(module(_shaped(rows, shape, whole)), part.shape[0], classes)
+            own = _as_columns(answer_of(module(_shaped(rows, shape, whole)), part.shape[0], classes), classes, shares)
             answers[start : start + _CHUNK] = (logarithm(own) if shares else own).cpu().numpy()
     return answers
 
@@ -273,6 +273,8 @@ def ends_in_probabilities(module: Any, rows: torch.Tensor, classes: int) -> bool
         hint = watched(module, lambda: answer_of(module(rows[:1]), 1, classes))[1]
     except Exception:  # one record alone may not do
         hint = None
+    if classes == 2 and own.shape[1:] in ((), (1,)):  # one number a record
+        return hint.type is None if hint is not None else bool(own.min() >= 0 and own.max() <= 1)
     if hint is not None and hint.type is None:
         raise PlanError(
             f"the module of the recipe cannot be trained on cross-entropy of several classes: {hint.source}. Leave that layer "
@@ -284,6 +286,14 @@ def ends_in_probabilities(module: Any, rows: torch.Tensor, classes: int) -> bool
         return decide(own, classes=own.shape[-1]).kind == "probabilities"
     except (DataError, ValueError, IndexError):
         return False  # of another shape, which training tells
+
+
+def _as_columns(answers: torch.Tensor, classes: int, shares: bool) -> torch.Tensor:
+    """Return one number a record about two classes as two: the share or the log-odds of the second, and its complement."""
+    if classes != 2 or answers.dim() > 2 or answers.shape[1:] not in ((), (1,)):
+        return answers
+    second = answers.reshape(-1)
+    return torch.stack([1 - second if shares else torch.zeros_like(second), second], dim=1)
 
 
 def _looks_up(module: torch.nn.Module, X: Any) -> bool:

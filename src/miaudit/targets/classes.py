@@ -77,6 +77,37 @@ def class_columns(
     return np.array(numbers, dtype=np.int64)
 
 
+def positive_class(positive: Any, classes: int, names: Sequence[Any] | None) -> int:
+    """Return the number of the class that a single number a record is of.
+
+    Raises
+    ------
+    PlanError
+        If there are not two classes, or it is none of them.
+    """
+    if classes != 2:
+        raise PlanError(
+            [("positive", f"names the class that one number a record is of; of {classes} classes there is none")]
+        )
+    number = _numbers([positive], classes, names, names is None)
+    if number is None:
+        own = [str(name) for name in (names or range(classes))]
+        raise PlanError([("positive", f"must be one of the classes {own}; got {positive!r}")])
+    return number[0]
+
+
+def larger_of_two(names: Sequence[Any] | None) -> int | None:
+    """Return which of two classes is the larger number, or the true one; None where their names are neither."""
+    if names is None:
+        return 1
+    texts = [_TRUTHS.get(text, text) for text in map(_text, names)]
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return None
+    return None if numbers[0] == numbers[1] else int(numbers[1] > numbers[0])
+
+
 def trained_classes(model: Any, name: str) -> list[Any] | None:
     """Return the classes that a model was trained on, where it says so.
 

@@ -27,7 +27,7 @@ from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, Time
 from miaudit.evidence.answers import Decision, Type, hint_of_name
 from miaudit.files import write_atomically
 from miaudit.plan import HTTPPlan, section_of
-from miaudit.targets.classes import class_columns
+from miaudit.targets.classes import class_columns, positive_class
 from miaudit.targets.client import MOST_BYTES, Client, Connection, Sign, check_url, identity_of, shown
 from miaudit.targets.contact import ANEW, Contact, findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
@@ -82,6 +82,7 @@ class Endpoint(Target):
         self._concurrency = http.concurrency
         self.probes = http.contact
         self._order = None if http.columns is None else tuple(str(name) for name in http.columns)
+        self._class = http.positive
         self._folder, self._place_given = None if folder is None else Path(folder), folder is not None
         self._ledger: Ledger | None = None
         self._expected: list[bytes] = []
@@ -106,6 +107,8 @@ class Endpoint(Target):
             else:
                 names = own  # the data knows its classes by number
         self.classes, self._names = classes, names
+        if self._class is not None:
+            self._positive = positive_class(self._class, classes, names)
         if self._order is not None:
             self._columns = class_columns(self._order, classes, names)
         self._client.most_bytes = min(max(MOST_BYTES, self._batch * classes * _VERBOSE), _MOST_EVER)
@@ -305,7 +308,7 @@ class Endpoint(Target):
         self.contact, self.resumed = contact, True
         if self._declared is None and self.decision is None:
             self.decision = Decision(noted["outputs"], contact.reason or "first contact")
-            self._one = self.decision.type in ("labels", "score")
+            self._one = self._first[1].ndim == 1
         self._saw_decimals(contact.decimals)
         self.queries += contact.queries
         if state["mixed"]:

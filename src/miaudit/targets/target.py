@@ -24,12 +24,20 @@ from miaudit.evidence.answers import (
     checked_type,
     count_decimals,
     decide,
+    empty_rows,
     read,
     shown_decimals,
     with_cut,
 )
 from miaudit.seeds import generator
-from miaudit.targets.classes import class_columns, class_numbers, classes_of, trained_classes
+from miaudit.targets.classes import (
+    class_columns,
+    class_numbers,
+    classes_of,
+    larger_of_two,
+    positive_class,
+    trained_classes,
+)
 from miaudit.targets.contact import ANEW, Contact, findings, repeated
 from miaudit.targets.form import array_of, columns_of_frame, texts_in_a_table
 from miaudit.targets.outputs import Outputs, Source
@@ -80,6 +88,8 @@ class Target:
         The class of the data that each of ``names`` is, where they are in the model's order; None if they are in the data's.
     limit
         Says how many of some records to ask about at a time.
+    positive
+        Of two classes the number of the one that a single number a record is of, where the user says so.
     wrapped
         What has hooks of its own, which are passed on.
 
@@ -126,9 +136,12 @@ class Target:
         coded: bool = True,
         order: NDArray[np.int64] | None = None,
         limit: Callable[[Any], int] | None = None,
+        positive: int | None = None,
         wrapped: Any = None,
     ) -> None:
         self._ask = ask
+        self._positive = positive
+        self._empty = 0  # records that it answered with zeros alone
         self._place = order
         self._limit = limit
         self._columns = columns
@@ -432,8 +445,15 @@ class Target:
         """Return answers in the form they are kept; the first decide of what type all are."""
         try:
             if self.decision is None:
-                hint = self._hint() if callable(self._hint) else self._hint
-                self.decision = decide(answer, classes=self.classes, declared=self._declared, hint=hint)
+                hint, second = self._hint() if callable(self._hint) else self._hint, self._second()
+                self.decision = decide(
+                    answer,
+                    classes=self.classes,
+                    declared=self._declared,
+                    hint=hint,
+                    positive=None if second is None else str(self._names_in_order()[second]),
+                    stated=self._positive is not None,
+                )
                 self._one = answer.ndim == 1
             if self._read:
                 return self._checked_outputs(answer, self.decision)
@@ -442,8 +462,11 @@ class Target:
             if self._declared is None and answer.ndim == 2:
                 self.decision, self._cut = with_cut(answer, self.decision, cut=self._cut)
             values, self._decimals = read(answer, self.decision, decimals=self._decimals)
+            self._note_empty(empty_rows(answer, self.decision))
         except DataError as error:
             raise TargetError(str(error)) from None
+        if answer.ndim == 1 and self._second() == 0:
+            return values[:, ::-1]
         if self._columns is None or answer.ndim == 1:
             return values
         full = np.zeros((len(values), self.classes), dtype=values.dtype)  # (n, classes)
@@ -451,6 +474,32 @@ class Target:
             full[:] = values.min(axis=1, keepdims=True) - 100  # a class the model does not know is improbable
         full[:, self._columns] = values
         return full
+
+    def _second(self) -> int | None:
+        """Return of two classes the one that a single number a record is of, where that is known.
+
+        It is what the user says, the second of the classes that the model names, or of numbers and truths the larger.
+        """
+        if self.classes != 2 or self._positive is not None:
+            return self._positive
+        if self._columns is not None and len(self._columns) == 2:
+            return int(self._columns[1])
+        return larger_of_two(self._names)
+
+    def _names_in_order(self) -> Sequence[Any]:
+        """Return the names of the data's classes."""
+        if self._names is None or self._place is None:
+            return range(self.classes) if self._names is None else self._names
+        return [self._names[int(i)] for i in np.argsort(self._place)]
+
+    def _note_empty(self, count: int) -> None:
+        if count:
+            self.remarks[:] = [remark for remark in self.remarks if "zeros for every class" not in remark]
+            self._empty += count
+            self.remarks.append(
+                f"The target answered {self._empty:,} records with zeros for every class, as one-versus-rest models do where "
+                "no class is likely; they were read as equal probabilities."
+            )
 
     def _checked_outputs(self, values: NDArray[Any], decision: Decision) -> NDArray[Any]:
         if decision.kind != "labels":
@@ -474,6 +523,7 @@ def as_target(
     outputs: Type | None = None,
     columns: Sequence[Any] | None = None,
     coded: bool = True,
+    positive: Any = None,
 ) -> Target:
     """Return a Target around a trained model.
 
@@ -496,6 +546,8 @@ def as_target(
         Class names in the model's order, for columns without names and for class numbers; default: the data's order.
     coded
         Whether a model's label may be the number of a class that has a name.
+    positive
+        Of two classes the name of the one that a single number a record is of.
 
     Raises
     ------
@@ -505,6 +557,8 @@ def as_target(
     if isinstance(model, Target):
         target = model.for_classes(classes, names)
         target.declare(outputs)
+        if positive is not None:
+            target._positive = positive_class(positive, classes, names)
         return target
     if isinstance(model, type):
         raise PlanError(f"the target is the class {model.__name__}, not a trained model; create and train it first")
@@ -515,7 +569,7 @@ def as_target(
     if callable(getattr(wrapped, "declare", None)):
         wrapped.declare(outputs)
         outputs = None
-    order = None
+    order, of_class = None, None if positive is None else positive_class(positive, classes, names)
     if columns is not None:
         order = class_columns(columns, classes, names, coded=False)
         if len(order) != classes:
@@ -535,9 +589,10 @@ def as_target(
         coded=coded,
         order=order,
         limit=limit,
+        positive=of_class,
         wrapped=wrapped,
     )
-    target.named = target.named or getattr(model, "named", False)
+    target.named = target.named or of_class is not None or getattr(model, "named", False)
     target.stages = None if wrapped is not None else stages_of(model)  # a wrapper changes the last one alone
     if inspect.isroutine(model):
         target.advice = (

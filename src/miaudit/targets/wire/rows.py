@@ -318,7 +318,7 @@ def _refuse_one_score(item: Mapping[str, Any], names: Sequence[str] | None) -> N
     if score is None or label is None or {str(name) for name in names or ()} >= set(item):
         return
     second = (
-        f'if it is the probability of the second class, set output = "{score}", and outputs = "score" of the target; '
+        f'if it is a probability, set output = "{score}", and positive of the target to the class it is of; '
         if names is None or len(names) == 2
         else ""
     )
