@@ -171,10 +171,10 @@ def test_labels_come_back_as_labels(labels):
 def test_a_score_beside_the_number_of_a_class_is_refused_with_what_to_set():
     wire, items = Wire("sagemaker-json"), [{"score": 0.9, "predicted_label": 1}, {"score": 0.2, "predicted_label": 0}]
     body = json.dumps({"predictions": items}).encode()
-    with pytest.raises(TargetError, match='output = "score", and outputs = "score".*output = "predicted_label"'):
+    with pytest.raises(TargetError, match='output = "score", and positive of the target.*output = "predicted_label"'):
         wire.decode(body, 2, names=["0", "1"])
     with pytest.raises(
-        TargetError, match='(?<!second class, set )to audit the labels alone, set output = "predicted_label"'
+        TargetError, match='(?<!class it is of; )to audit the labels alone, set output = "predicted_label"'
     ):
         wire.decode(body, 2, names=["0", "1", "2"])
     for output, values in (("score", [0.9, 0.2]), ("predicted_label", [1, 0])):  # as the message says

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from inspect import Parameter
 from typing import Any, get_args
+
+import numpy as np
 
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
@@ -77,6 +79,7 @@ def case_of_model(
     sections = _sections({"count": shadows} | options)
     pairs = {"members": members, "nonmembers": nonmembers} | ({} if population is None else {"population": population})
     _refuse_missing_sides(pairs)
+    pairs = _flat_texts(model, pairs)
     chosen = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
     if task == "regression":
@@ -111,6 +114,35 @@ def case_of_model(
         unit=unit,
         notes=(*notes, *odd_classes(dataset), *dataset.notes, *_nobody(groups), *order_taken(target, dataset)),
     )
+
+
+def _flat_texts(model: Any, sides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sides with a column of texts as texts, where the model takes those and not the column: told by asking it."""
+    ask = getattr(model, "predict", None) or model
+    columns = {
+        name: _one_column(side[0]) for name, side in sides.items() if isinstance(side, tuple | list) and len(side) == 2
+    }
+    if not callable(ask) or len(columns) < len(sides) or any(column is None for column in columns.values()):
+        return dict(sides)
+    first, flat = next((side[0], columns[name]) for name, side in sides.items())
+    if _takes(ask, first[:2], 2) or not _takes(ask, flat[:2], 2):
+        return dict(sides)
+    return {name: (columns[name], side[1]) for name, side in sides.items()}
+
+
+def _one_column(X: Any) -> Any:
+    """Return the texts of a table of one column as a flat array; None of anything else."""
+    if len(getattr(X, "shape", ())) != 2 or X.shape[1] != 1 or not hasattr(X, "__array__"):
+        return None
+    flat = np.asarray(X)[:, 0]
+    return flat.astype(object) if len(flat) > 2 and all(isinstance(text, str) for text in flat.tolist()) else None
+
+
+def _takes(ask: Callable[[Any], Any], records: Any, n: int) -> bool:
+    try:
+        return len(ask(records)) == n
+    except Exception:  # it takes another form
+        return False
 
 
 def task_of(model: Any, recipe: Any, task: Task | None) -> Task:

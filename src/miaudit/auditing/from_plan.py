@@ -19,6 +19,7 @@ from miaudit.data import (
     encoder,
     slices_of,
 )
+from miaudit.data.records import is_texts
 from miaudit.documents import plain
 from miaudit.errors import PlanError, section
 from miaudit.plan import Plan, RecipePlan, plan_of
@@ -211,7 +212,7 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
         recipe = as_recipe(estimator, task=plan.task)
     if hasattr(recipe, "weight_shapes") and not encode:
         recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network
-    transformer = encoder(dataset.schema) if encode else None
+    transformer = encoder(dataset.schema) if encode and not is_texts(dataset.X) else None
     return recipe if transformer is None else Encoded(recipe, transformer)
 
 

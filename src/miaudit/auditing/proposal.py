@@ -128,6 +128,8 @@ def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[s
     candidates = names if fitted is None else [name for name in names if name not in fitted]
     label = _label({file: list(table.columns) for file, table in tables.items()}, candidates, label, "column", fitted)
     features = [name for name in names if name != label]
+    if fitted is None and (text := _text_column(estimator, first, features)) is not None:
+        return {"label": label, "text": text}
     if fitted is None:
         _refuse_unfit(estimator, files[0], first, features)
         return {"label": label}
@@ -184,6 +186,34 @@ def _label(
     if lacking:
         raise DataError(f"{lacking[0]} has no {what} {label!r} with the labels; every file needs it")
     return label
+
+
+def _text_column(estimator: Any, table: Table, features: Sequence[str]) -> str | None:
+    """Return the column of texts that a model takes as records, told by asking it; None where it takes none.
+
+    Raises
+    ------
+    DataError
+        If there are several columns of texts.
+    """
+    if getattr(estimator, "n_features_in_", None) is not None:
+        return None
+    texts = [name for name in features if _is_text(table.columns[name])]
+    if not texts:
+        return None
+    sample = np.array([str(cell) for cell in table.columns[texts[0]][:3]], dtype=object)
+    try:
+        answers = np.asarray(estimator.predict(sample))
+    except Exception:  # it takes something else
+        return None
+    if len(answers) != len(sample):
+        return None
+    if len(texts) > 1:
+        raise DataError(
+            f"the model takes texts, and columns {texts[:5]} hold some: which is the record is not known. Write files with one "
+            "of them, or a plan with data.text"
+        )
+    return texts[0]
 
 
 def _refuse_unfit(estimator: Any, file: Path, table: Table, features: Sequence[str]) -> None:

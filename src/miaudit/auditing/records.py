@@ -74,6 +74,7 @@ def _reading(plan: Plan) -> dict[str, Any]:
         "numeric": tuple(data.numeric),
         "labels": "values" if plan.recipe.task == "regression" else data.labels,
         "frame": data.frame,
+        "text": data.text,
         "texts": tuple(data.texts),
         "slices": tuple(data.slices),
     }

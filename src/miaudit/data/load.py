@@ -55,6 +55,7 @@ def load(
     name: str | None = None,
     records: str = "X",
     slices: Collection[str] = (),
+    text: str | None = None,
     texts: Collection[str] = (),
 ) -> Dataset:
     """Read a data set from an ``.npz``, ``.csv``, ``.csv.gz`` or ``.parquet`` file.
@@ -80,6 +81,8 @@ def load(
     frame
         Hand out the pandas frame that ``read_csv`` or ``read_parquet`` makes of the file with default settings, instead of
         a matrix. Of columns stated to be categorical, those with leading zeros are read as texts.
+    text
+        Column whose text is the record: the records are then an (n,) array of texts, as models of texts take them.
     texts
         With ``frame``: columns to read as texts, as written (pandas' ``dtype=str``).
     name
@@ -106,6 +109,7 @@ def load(
         name=name,
         records=records,
         slices=slices,
+        text=text,
         texts=texts,
     )
     return dataset
@@ -126,6 +130,7 @@ def load_parts(
     name: str | None = None,
     records: str = "X",
     slices: Collection[str] = (),
+    text: str | None = None,
     texts: Collection[str] = (),
 ) -> tuple[Dataset, tuple[NDArray[np.int64], ...]]:
     """Read several files of one kind as one data set; see :func:`load`.
@@ -150,6 +155,8 @@ def load_parts(
     options |= {"classes": classes, "group": group}
     try:
         if suffixes[0] == ".npz":
+            if text is not None:
+                raise DataError(f"{files[0]}: text names a column of a table; in an .npz X may be an array of texts")
             if frame:
                 raise DataError(f"{files[0]}: an .npz holds arrays, not a table; leave frame out")
             parts = [_read_npz(path, records, label or "y", ids, group, slices) for path in files]
@@ -159,7 +166,7 @@ def load_parts(
             tables = [read_table(path) for path in files]
             sizes = [len(table) for table in tables]
             table = join_tables(tables, files)
-            options |= {"label": label, "ids": ids, "slices": slices, "texts": texts, "name": title}
+            options |= {"label": label, "ids": ids, "slices": slices, "text": text, "texts": texts, "name": title}
             frames = files if frame else ()
             dataset = from_table(table, files=frames, sizes=sizes, **options)
     except DataError as error:
@@ -187,6 +194,7 @@ def from_table(
     classes: Sequence[Any] | None = None,
     name: str = "data",
     slices: Collection[str] = (),
+    text: str | None = None,
     texts: Collection[str] = (),
     files: Sequence[Path] = (),
     sizes: Sequence[int] = (),
@@ -200,7 +208,7 @@ def from_table(
     names = list(table.columns)
     if label is None:
         raise DataError(f"name the label column (label = ...); the columns are {', '.join(names[:20])}")
-    stated = (label, ids, group, *drop, *categorical, *numeric, *slices, *texts)
+    stated = (label, ids, group, text, *drop, *categorical, *numeric, *slices, *texts)
     for column in stated:
         if column is not None and column not in table.columns:
             raise DataError(unknown_column(column, names))
@@ -209,7 +217,9 @@ def from_table(
         if both := sorted(set(lists[one]) & set(lists[other])):
             raise DataError(f"columns {both} are stated to be both {one} and {other}; choose one")
     left_out = {label, ids, group, *drop, *(set(table.index) - {*categorical, *numeric, *texts})}
-    features = [column for column in names if column not in left_out]
+    features = [column for column in names if column not in left_out] if text is None else [text]
+    if text is not None and text in (label, ids, group):
+        raise DataError(f"text = {text!r} names the record, and that column is its label, id or group; name another")
     if not features:
         raise DataError("no column is left for the features: all are label, ids, group, dropped or a row index")
     check_unnamed(table, [column for column in stated if column is not None], features)
@@ -226,7 +236,9 @@ def from_table(
         notes += _frame_notes(table, features, {*numeric, *as_texts})
     if keep is not None:
         table, X = table.take(keep), X if X is None else take_records(X, keep)
-    if not files:
+    if text is not None:
+        X = _documents(table.columns[text], text, notes)
+    elif not files:
         parsed = {
             column: parse_column(
                 column, table.columns[column], categorical=column in categorical, numeric=column in numeric, notes=notes
@@ -249,6 +261,19 @@ def from_table(
     beside = {column: _slice(table.columns[column]) for column in slices}
     check_names((text for values in beside.values() for text in set(values.tolist())), "slices")
     return replace(dataset, slices=beside, notes=(*dataset.notes, *notes), reading=reading)
+
+
+def _documents(cells: Any, name: str, notes: list[str]) -> NDArray[np.object_]:
+    """Return the (n,) texts of a column, as written; missing ones are empty."""
+    cells = _readable(cells)
+    texts = np.array([None if cell is None else str(cell) for cell in cells], dtype=object)
+    missing = np.array([text is None or not text.strip() for text in texts.tolist()])
+    if missing.any():
+        texts[missing] = ""
+        notes.append(
+            f"Column {name!r}: {int(missing.sum())} of {len(texts)} texts are missing; models got an empty text."
+        )
+    return texts
 
 
 def _are_codes(cells: Any) -> bool:

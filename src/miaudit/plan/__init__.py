@@ -65,6 +65,10 @@ class DataPlan(Section):
     frame: bool = Field(
         False, description="hand records to models as the frame that pandas reads from the file with default settings"
     )
+    text: str | None = Field(
+        None,
+        description="column whose text is the record, for models of texts, such as pipelines with TfidfVectorizer",
+    )
     texts: list[str] = Field([], description="with frame: columns to read as texts, as written (pandas' dtype=str)")
 
     @model_validator(mode="after")
@@ -79,7 +83,7 @@ class DataPlan(Section):
         if sources[2] and None in sides[:2]:
             raise ValueError("members and nonmembers go together: give both files, and population where there is one")
         if self.name is not None:
-            keys = ("label", "ids", "group", "drop", "categorical", "numeric", "texts")
+            keys = ("label", "ids", "group", "drop", "categorical", "numeric", "text", "texts")
             idle = [key for key in keys if getattr(self, key)]
             if idle or self.labels != "codes":
                 raise ValueError(
@@ -87,6 +91,11 @@ class DataPlan(Section):
                 )
         elif self.options:
             raise ValueError("options belong to name, a named data set")
+        if self.text is not None and (self.frame or self.drop or self.categorical or self.numeric):
+            raise ValueError(
+                "text names the one column that is a record: leave out frame, drop, categorical and numeric, which say how "
+                "further columns are read"
+            )
         return self
 
 
