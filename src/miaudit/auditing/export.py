@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from miaudit.auditing.case import Case
 from miaudit.auditing.drawing import bystanders_of, draws_of
 from miaudit.auditing.evidence import numbers_of
+from miaudit.auditing.from_plan import sides_of
 from miaudit.auditing.layout import DRAW
-from miaudit.auditing.own_population import divided
-from miaudit.auditing.records import records_of
-from miaudit.errors import PlanError, section
+from miaudit.errors import PlanError
 from miaudit.files import explained, write_atomically
 from miaudit.plan import Plan, plan_of
 from miaudit.seeds import child_seed
@@ -61,9 +60,7 @@ def draws(
             f"shadows.data = {plan.shadows.data!r} makes records: miaudit synthesize writes them to a file, which a plan can "
             "name as data.population; then draw"
         )
-    dataset, split = records_of(plan, data)
-    with section("split"):
-        split, shadows, sides, _ = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
+    dataset, (split, shadows, sides, _) = sides_of(plan, data)
     recipe: Any = None  # nothing is trained
     arrays = _arrays(Case("", plan.seed, dataset, split, recipe, None, {}, shadows=shadows, sides=sides))
     if out is not None:

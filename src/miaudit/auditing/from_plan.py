@@ -9,7 +9,7 @@ from typing import Any
 
 from miaudit.attacks.choice import chosen_attacks, refuse_unknown
 from miaudit.auditing.case import Case, odd_classes, order_taken
-from miaudit.auditing.own_population import divided, idle_options
+from miaudit.auditing.own_population import Divided, divided, idle_options
 from miaudit.auditing.records import records_of
 from miaudit.auditing.regression import refuse_attacks, refuse_unfit
 from miaudit.auditing.saved import recipe_of_clones, saved_estimator
@@ -86,11 +86,7 @@ def case_of_plan(
         engine.reach(plan.engine)
     attacks = None if plan.attacks is None else chosen_attacks(_with_estimators(plan.attacks, permissions))
     estimators, endpoint = _estimators(plan, permissions), _endpoint(plan)
-    dataset, split = records_of(plan, data_folder)
-    with section("split"):
-        split, shadows, sides, notes = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
-    if problems := idle_options(split, shadows, sides):
-        raise PlanError(problems)
+    dataset, (split, shadows, sides, notes) = sides_of(plan, data_folder)
     if plan.synthesis.model_fields_set and shadows.data == "real":
         notes = (*notes, 'The section [synthesis] has no effect on this audit: shadows.data is "real".')
     plan = plan.model_copy(update={"shadows": shadows, "split": sides})
@@ -119,6 +115,16 @@ def case_of_plan(
         hashes=_target_hashes(plan),
         notes=(*notes, *odd_classes(dataset), *dataset.notes, *order_taken(target, dataset)),
     )
+
+
+def sides_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Divided]:
+    """Return the records that a plan names, and its sides as they are audited; options of theirs without effect are refused."""
+    dataset, split = records_of(plan, data_folder)
+    with section("split"):
+        parts = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
+    if problems := idle_options(*parts[:3]):
+        raise PlanError(problems)
+    return dataset, parts
 
 
 def refuse_reading(data_folder: Any, permissions: Permissions) -> None:

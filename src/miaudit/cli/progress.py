@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from miaudit.errors import PoolError
+from miaudit.result.forecast import clock
 from miaudit.visible import visible
 
 if TYPE_CHECKING:
@@ -92,14 +93,14 @@ def _details(progress: Progress) -> str:
     rest = progress.total - progress.found - progress.done - progress.failed
     if rest and progress.done:
         rate = (progress.done + progress.failed) / progress.seconds
-        parts += [f"{rate:.2g}/s", f"{_clock(rest / rate)} left"]
+        parts += [f"{rate:.2g}/s", f"{clock(rest / rate)} left"]
     elif not rest and progress.done:
         parts.append(_truth(progress))
     return f" ({', '.join(parts)})" if parts else ""
 
 
 def _foreseen(estimate: Cost) -> str:
-    return f"about {_clock(estimate.seconds)} for {estimate.models} models, {_room(estimate)}"
+    return f"about {clock(estimate.seconds)} for {estimate.models} models, {_room(estimate)}"
 
 
 def _room(cost: Cost) -> str:
@@ -109,17 +110,11 @@ def _room(cost: Cost) -> str:
 def _truth(progress: Progress) -> str:
     """Return what the models took, beside what was expected."""
     if progress.actual is None:
-        return _clock(progress.seconds)
-    took = f"{_clock(progress.actual.seconds)}, {_room(progress.actual)}"
+        return clock(progress.seconds)
+    took = f"{clock(progress.actual.seconds)}, {_room(progress.actual)}"
     if progress.estimate is None:
         return took
-    return f"{took}; expected {_clock(progress.estimate.seconds)}, {_room(progress.estimate)}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{took}; expected {clock(progress.estimate.seconds)}, {_room(progress.estimate)}"
 
 
 def _bar(console: Console) -> Iterator[Tell]:

@@ -20,7 +20,7 @@ from miaudit.targets.client import Client, Connection, check_url, shown
 from miaudit.targets.credentials import ENV, body_problems, of_no_address, variable
 from miaudit.targets.wire import Wire
 from miaudit.targets.wire.rows import from_bytes, rows_of, to_bytes
-from miaudit.targets.wire.template import with_variables
+from miaudit.targets.wire.template import filled, with_variables
 
 _BODY: dict[str, Any] = {
     "name": "$name",
@@ -30,7 +30,6 @@ _BODY: dict[str, Any] = {
     "seed": "$seed",
     "params": "$params",
 }
-_FILLED = ("$name", "$records", "$labels", "$classes", "$seed", "$params")
 _HOW_ONLY = ("headers", "timeout", "retries", "patience", "poll", "wait", "batch", "ca", "certificate", "key", "proxy")
 
 
@@ -208,7 +207,7 @@ class ServiceRecipe:
         values["$name"] = f"miaudit-{hashlib.sha256(content).hexdigest()[:32]}"
         template = _BODY if self.body is None else json.loads(self.body)
         values["$params"] = with_variables(values["$params"], variable)
-        return to_bytes(_filled(with_variables(template, variable), values))
+        return to_bytes(filled(with_variables(template, variable), lambda text: values.get(text, text)))
 
     def _redacted(self, text: str) -> str:
         """Return a text without the credentials that are sent."""
@@ -303,14 +302,6 @@ class _Free:
 
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
-
-
-def _filled(template: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(template, dict):
-        return {key: _filled(value, values) for key, value in template.items()}
-    if isinstance(template, list):
-        return [_filled(value, values) for value in template]
-    return values[template] if isinstance(template, str) and template in _FILLED else template
 
 
 def _with_job(address: str, job: str) -> str:

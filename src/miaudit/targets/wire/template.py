@@ -49,7 +49,8 @@ def encode(X: Records, *, body: str) -> bytes:
     named = _holds(template, "$objects") or _holds(template, "$object")
     rows = objects_of(X) if named else rows_of(X)
     values = dict.fromkeys(_ALL, rows) | dict.fromkeys(_ONE, rows[0] if rows else None)
-    return to_bytes(_filled(template, values | {"$columns": columns_of(X) if len(X.shape) == 2 else []}))
+    values["$columns"] = columns_of(X) if len(X.shape) == 2 else []
+    return to_bytes(filled(template, lambda text: values.get(text, text)))
 
 
 def check(body: str) -> Any:
@@ -75,16 +76,23 @@ def with_variables(template: Any, value: Callable[[str, str], str]) -> Any:
     PlanError
         If a variable is not set, or its value would be taken for a place of records.
     """
+
+    def of_text(place: str) -> str:
+        text = ENV.sub(lambda match: value(match[1], "body"), place)
+        if text != place and text.startswith("$"):
+            raise PlanError(f"body: the value of {place} begins with $, as the places of records do")
+        return text
+
+    return filled(template, of_text)
+
+
+def filled(template: Any, of_text: Callable[[str], Any]) -> Any:
+    """Return a template, as JSON values, with what a function makes of each text in its place; keys stay."""
     if isinstance(template, dict):
-        return {key: with_variables(item, value) for key, item in template.items()}
+        return {key: filled(item, of_text) for key, item in template.items()}
     if isinstance(template, list):
-        return [with_variables(item, value) for item in template]
-    if not isinstance(template, str):
-        return template
-    text = ENV.sub(lambda match: value(match[1], "body"), template)
-    if text != template and text.startswith("$"):
-        raise PlanError(f"body: the value of {template} begins with $, as the places of records do")
-    return text
+        return [filled(item, of_text) for item in template]
+    return of_text(template) if isinstance(template, str) else template
 
 
 def takes_one(body: str) -> bool:
@@ -136,14 +144,6 @@ def _at(value: Any, steps: Sequence[str], whole: str) -> Any:
             there = f"keys {list(value)[:6]}" if isinstance(value, dict) else excerpt(str(value))
             raise TargetError(f"the target's answer has nothing at {whole!r}: at {step!r} there is {there}; set answer")
     return value
-
-
-def _filled(template: Any, values: dict[str, Any]) -> Any:
-    if isinstance(template, dict):
-        return {key: _filled(value, values) for key, value in template.items()}
-    if isinstance(template, list):
-        return [_filled(value, values) for value in template]
-    return values.get(template, template) if isinstance(template, str) else template
 
 
 def _holds(template: Any, place: str) -> bool:
