@@ -94,3 +94,20 @@ def test_files_that_do_not_fit_are_refused(change: dict[str, Any], text: str) ->
     arrays = {key: value for key, value in {**answers(trace=0.0), **change}.items() if value is not None}
     with pytest.raises(DataError, match=text):
         score(arrays)
+
+
+def test_a_deletion_audit_is_printed_and_shown_as_one() -> None:
+    from miaudit.report.page import render
+
+    result = score(answers(trace=2.0))
+    for text in (result.summary(), result.summary(full=True)):
+        words = " ".join(text.split())
+        assert "Traces remain" in words
+        assert "Afterwards: told from never-used ones" in words
+        assert "Next delete by retraining" in words
+        assert "finds" not in words.split("Controls")[0]
+    page = render(result)
+    assert "Deletion audit by miaudit" in page
+    assert "Traces of the deleted records remain." in page
+    assert "The questions of the deletion audit" in page
+    assert "membership leak" not in page.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from miaudit.report import deletion
 from miaudit.result import (
     Accusations,
     AttackResult,
@@ -31,7 +32,7 @@ def meaning(result: Result) -> str | None:
     claims no AUC, those of the few members who stand out.
     """
     lead = result.lead
-    if lead is None or result.verdict_kind not in (None, "leak"):
+    if result.deletion is not None or lead is None or result.verdict_kind not in (None, "leak"):
         return None
     above, few, _ = beyond_bystanders([attack for attack in result.attacks if attack.area is not None])
     if lead in above or not (above or few):
@@ -137,6 +138,8 @@ def _rounded(interval: Interval | Difference) -> str:
 
 def next_step(result: Result) -> str:
     """Return what to do about the verdict."""
+    if result.deletion is not None:
+        return deletion.next_of(result.deletion)
     match result.verdict_kind:
         case "leak" | None:
             gap = result.target.gap
@@ -167,6 +170,8 @@ def next_step(result: Result) -> str:
 
 def next_steps(result: Result) -> list[str]:
     """Return the three things to do next, as sentences, the most urgent first."""
+    if result.deletion is not None:
+        return deletion.steps(result.deletion)
     gate = "Hold the next release to a limit that you set: miaudit gate DIR --policy release."
     first = next_step(result)
     first = f"{first[:1].upper()}{first[1:]}."

@@ -9,7 +9,7 @@ from rich.console import Console
 from miaudit.report.plain import meaning, next_step
 from miaudit.report.text import as_figure, encodable, item, rate_at, say
 from miaudit.report.text import full as every_figure
-from miaudit.result import AttackResult, Result
+from miaudit.result import AttackResult, Deletion, Result
 
 _ROWS = 5
 _FPRS = (0.1, 0.01)
@@ -29,6 +29,8 @@ def summary(result: Result, console: Console) -> None:
     say(console, result.title, style="bold")
     say(console, result.verdict)
     say(console, "")
+    if result.deletion is not None:
+        _print_deletion(result.deletion, console)
     rows = _chosen(result)
     if rows:
         _print_attacks(rows, result, console)
@@ -44,6 +46,13 @@ def summary(result: Result, console: Console) -> None:
         item(console, "Warning", warning, style="yellow")
     if (more := len(result.warnings) - _WARNINGS) > 0:
         item(console, "Warning", f"{more} more in the report", style="yellow")
+
+
+def _print_deletion(deletion: Deletion, console: Console) -> None:
+    item(console, "Deletion", f"{deletion.title} ({deletion.paper})")
+    for sentence in deletion.sentences:
+        item(console, "", sentence)
+    say(console, "")
 
 
 def printed(result: Result, *, full: bool = False, width: int = 80) -> str:

@@ -39,6 +39,10 @@ def full(result: Result, console: Console) -> None:
     say(console, result.title, style="bold")
     say(console, result.verdict)
     say(console, "")
+    if result.deletion is not None:
+        for sentence in result.deletion.sentences:
+            item(console, "Deletion", sentence)
+        say(console, "")
     queries = "queries not counted" if target.queries is None else f"{target.queries:,} queries"
     item(
         console,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from miaudit.report import marks
+from miaudit.report import deletion, marks
 from miaudit.report.gravity import Gravity, at_most, gravity, leak_of
 from miaudit.report.plain import meaning, next_steps, what_shows, who_is_named
 from miaudit.result import Accusations, AttackResult, Interval, Result
@@ -72,6 +72,8 @@ def first_of(result: Result) -> First:
 
 def _headline(result: Result) -> tuple[str, str]:
     finding, kind = result.finding, result.verdict_kind
+    if result.deletion is not None:
+        return deletion.headline(result.deletion)
     people = finding is not None and finding.n.unit == "person"
     match kind:
         case "leak":
@@ -120,6 +122,9 @@ def _figures(result: Result) -> str:
     if finding is None:
         return ""
     n = finding.n
+    if result.deletion is not None:
+        unit = "people" if n.unit == "person" else "records"
+        return f"n = {n.members:,} deleted and {n.nonmembers:,} never trained {unit}"
     of = f"n = {n.members:,} members and {n.nonmembers:,} non-members" + (", people" if n.unit == "person" else "")
     if finding.kind == "none detected" or finding.figure is None or finding.figure.value is None:
         return of
@@ -149,6 +154,8 @@ def level_of(result: Result, figure: Interval) -> float:
 
 def _means(result: Result) -> list[str]:
     """Return what the figures mean for the people in the data, as sentences."""
+    if result.deletion is not None:
+        return [*result.deletion.sentences[:2], result.deletion.earlier_model]
     text = meaning(result)
     sentences = [] if text is None else [f"{text[:1].upper()}{text[1:]}."]
     finding = result.finding
@@ -171,7 +178,7 @@ def _means(result: Result) -> list[str]:
 def _named(result: Result) -> str | None:
     """Return whom an attacker could name who wants few accusations wrong; None where that says nothing of the model."""
     list_ = result.accusations
-    if list_ is None or result.verdict_kind not in ("leak", "none detected"):
+    if result.deletion is not None or list_ is None or result.verdict_kind not in ("leak", "none detected"):
         return None
     text = _list(list_)
     return text if list_.caution is None else f"{text} Caution: {list_.caution}."
@@ -204,6 +211,8 @@ def _of_all(list_: Accusations) -> str:
 
 def _picture(result: Result) -> Picture:
     kind, finding = result.verdict_kind, result.finding
+    if result.deletion is not None:
+        return Picture(missing="A deletion audit asks what is left of the deleted records, and accuses nobody.")
     if kind in _UNANSWERED:
         return Picture(missing=_UNANSWERED[kind])
     if finding is not None and finding.kind == "leak" and finding.basis == "few" and finding.attack is not None:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from miaudit.report import charts, marks
+from miaudit.report.deletion import questions
 from miaudit.report.page import cells
 from miaudit.report.page.engineer import drawn_curves, engineer_of, floor_of
 from miaudit.report.page.exposed import exposed_of
@@ -33,6 +34,8 @@ _IDS = re.compile(r' (?:id|aria-labelledby)="[^"]*"')  # of texts, quotes are es
 PARTS = (
     *("threat", "asked", "records", "target", "shadows", "attacks", "scores", "roc", "low-fpr", "worth"),
     *("classes", "groups", "exposed", "factors", "mitigations", "stability"),
+    *("deletion", "threat", "asked", "records", "target", "shadows", "attacks", "scores", "roc", "low-fpr", "worth"),
+    *("classes", "groups", "exposed", "factors", "stability"),
     *("controls", "not-tested", "reading", "provenance"),
 )
 """Sections of the third layer, in order; each has a template of its name."""
@@ -104,6 +107,8 @@ def labels(attacks: list[AttackResult]) -> Callable[[AttackResult], str]:
 
 def _applies(part: str, result: Result) -> bool:
     match part:
+        case "deletion":
+            return result.deletion is not None
         case "worth":
             return bool(_worth(result))
         case "groups":
@@ -136,6 +141,7 @@ def _everything(result: Result, label: Callable[[AttackResult], str]) -> dict[st
         "by_class": classes_of(ran),
         "slices": slices_of(result),
         "distributions": distributions(ran, label),
+        "deletion_questions": [] if result.deletion is None else questions(result.deletion),
         "factors": factors_of(result.factors),
         "factor_rows": FACTOR_ROWS,
         "factor_names": FACTORS,
