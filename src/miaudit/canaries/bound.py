@@ -65,6 +65,9 @@ class CanaryAudit:
     steps. They are given only where the canaries' scores could have refuted such a curve and did not
     (`miaudit.stats.binormal`: ``gaussian_check``), which is no proof of it; else they are null, with
     ``epsilon_gaussian_reason``.
+    Where the included canaries were deleted again (``deleted``), it is a bound on what the deletion leaves, as the coins
+    decide who is trained on and deleted. A deletion that is (eps, d)-unlearning gives models within 2 eps of one another
+    whatever the coins, at (1 + e^eps) d, so that ``epsilon_unlearning``, half of the bound, is one on eps.
     ``auc`` and ``tpr_at_fpr`` are of the canaries, with intervals, and are no DP bounds. ``ordinary`` is what was seen
     of the model on the ordinary records of its training data, before any canary was scored.
     """
@@ -93,6 +96,8 @@ class CanaryAudit:
     seed: int
     ordinary: OrdinaryCheck
     warnings: list[str]
+    deleted: bool = False
+    epsilon_unlearning: float | None = None
 
     def to_json(self) -> str:
         """Return it as a JSON document."""
@@ -102,12 +107,20 @@ class CanaryAudit:
         """Return it in a few lines for people."""
         auc, point = self.auc, self.tpr_at_fpr[0]
         copies = "" if self.copies == 1 else f", {self.copies} copies each"
+        copies += ", and deleted again" if self.deleted else ""
         lines = [
             f"{self.canaries} {self.kind} canaries, {self.included} of them trained on by coin flip{copies}",
             f"{self.correct} of {self.guesses} guesses are right",
             f"epsilon is at least {self.epsilon:.3f} at delta {self.delta:g}, {self.confidence:.0%} confidence "
             f"(all guesses right would show {self.epsilon_ceiling:.3f})",
         ]
+        if self.epsilon_unlearning is not None:
+            lines.append(
+                f"of the model after the deletion of all included canaries: a claim of (eps, d)-unlearning with eps below "
+                f"{self.epsilon_unlearning:.3f} is refuted, where (1 + e^eps) d is at most {self.delta:g}"
+                if self.epsilon > 0
+                else "of the model after the deletion of all included canaries: no trace of them is shown"
+            )
         if self.epsilon_gaussian is not None:
             lines.append(
                 f"at least {self.epsilon_gaussian:.3f} if the trade-off curve is Gaussian, as of DP-SGD "
@@ -201,6 +214,15 @@ def bound_epsilon(
     accuracy = training.labels == planted.training.y
     auc = stats.auc_interval(score[inside], others, confidence=options.confidence)
     points = [stats.tpr_at_fpr(score[inside], others, fpr, confidence=options.confidence) for fpr in FPRS]
+    gaussian: list[float | None] = [None, None]
+    curve: stats.Binormal | None = None
+    no_gaussian: str | None = "at delta 0 a Gaussian curve has no finite epsilon"
+    if options.delta > 0:
+        curve = stats.binormal(score[inside], others, seed=child_seed(planted.seed, "binormal"))
+        no_gaussian = curve.reason
+    if no_gaussian is None:
+        gaussian[:] = [stats.epsilon_one_run_fdp(m, r, c, options.delta, options.confidence) for c in (v, r)]
+    epsilon = stats.epsilon_one_run(m, r, v, options.delta, options.confidence)
     return CanaryAudit(
         kind=options.kind,
         canaries=m,
@@ -210,7 +232,7 @@ def bound_epsilon(
         references=len(references),
         guesses=r,
         correct=v,
-        epsilon=stats.epsilon_one_run(m, r, v, options.delta, options.confidence),
+        epsilon=epsilon,
         epsilon_ceiling=stats.epsilon_one_run(m, r, r, options.delta, options.confidence),
         **_gaussian(planted, score, guesses),
         delta=options.delta,
@@ -223,6 +245,8 @@ def bound_epsilon(
         seed=planted.seed,
         ordinary=check,
         warnings=check.warnings,
+        deleted=options.delete,
+        epsilon_unlearning=epsilon / 2 if options.delete else None,
     )
 
 

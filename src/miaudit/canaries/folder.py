@@ -21,12 +21,16 @@ from miaudit.errors import DataError, PlanError, StoreError
 from miaudit.files import read_json, write_files
 
 SEALED = "sealed.json"
+DELETE = "delete.txt"
+"""Where the canaries are to be deleted again: their record numbers in the training file, counted from 0, one a line."""
 _LABEL = "canary_label"
 _VERSION = 1
 
 
 def save_planted(planted: Planted, folder: str | Path) -> str:
     """Write ``training`` and ``canaries`` (``.npz``, or ``.csv`` for tables with categories) and ``sealed.json``.
+
+    Where the canaries are to be deleted again, ``delete.txt`` lists what of the training file is.
 
     Returns
     -------
@@ -45,6 +49,29 @@ def save_planted(planted: Planted, folder: str | Path) -> str:
     files, seal = _sealed(planted)
     write_files(folder, files)
     return seal
+
+
+def refuse_other_deletion(planted: Planted, delete: bool) -> None:
+    """Refuse an audit of a deletion where none was planned when the canaries were planted, and the reverse.
+
+    Raises
+    ------
+    PlanError
+        If they differ.
+    """
+    if planted.options.delete and not delete:
+        raise PlanError(
+            [
+                (
+                    "delete",
+                    f"these canaries were planted to be deleted again ({DELETE}): give the model after that, and --delete",
+                )
+            ]
+        )
+    if delete and not planted.options.delete:
+        raise PlanError(
+            [("delete", "these canaries were not planted to be deleted again: plant new ones with --delete")]
+        )
 
 
 def seal_of(planted: Planted) -> str:
@@ -66,7 +93,7 @@ def _sealed(planted: Planted) -> tuple[dict[str, bytes], str]:
     texts = _texts(planted.training) if column_names(planted.training.X) is not None else []
     document: dict[str, Any] = {
         "version": _VERSION,
-        "options": asdict(planted.options),
+        "options": {key: of for key, of in asdict(planted.options).items() if (key, of) != ("delete", False)},
         "seed": planted.seed,
         "ordinary": planted.ordinary,
         "reading": {
@@ -83,6 +110,8 @@ def _sealed(planted: Planted) -> tuple[dict[str, bytes], str]:
     }
     seal = _seal(document)
     text = json.dumps(document | {"seal": seal}, indent=2) + "\n"
+    if planted.options.delete:
+        files[DELETE] = "".join(f"{number}\n" for number in planted.of_canaries).encode()
     return files | {SEALED: text.encode()}, seal
 
 
@@ -177,7 +206,7 @@ def _unlike(name: str, content: dict[str, Any]) -> bool:
             TypeAdapter(kinds[key]).validate_python(value, strict=True)
         if name == "options":
             Canaries(**content)
-        return bool(set(kinds) - set(content))
+        return bool(set(kinds) - set(content) - {"delete"})  # which stands there only where it is asked for
     except (KeyError, ValidationError, DataError, PlanError):
         return True
 

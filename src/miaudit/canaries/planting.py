@@ -42,6 +42,9 @@ class Canaries:
         alone: whether the canary's class is answered.
     delta, confidence
         Of the bound.
+    delete
+        Whether the included canaries are deleted again after the training, all of them, so that the bound is on what the
+        deletion leaves of them.
     """
 
     count: int = 1000
@@ -52,6 +55,7 @@ class Canaries:
     signal: Signal = "phi"
     delta: float = 1e-5
     confidence: float = 0.95
+    delete: bool = False
 
     def __post_init__(self) -> None:
         problems = []
@@ -112,6 +116,11 @@ class Planted:
     def of_records(self) -> NDArray[np.int64]:
         """Positions in ``training`` of the records it was planted among; they do not depend on the coins."""
         return np.flatnonzero(_order(len(self.training), self.seed) < self.ordinary)
+
+    @property
+    def of_canaries(self) -> NDArray[np.int64]:
+        """Positions in ``training`` of the included canaries, with their copies: what a deletion takes out again."""
+        return np.setdiff1d(np.arange(len(self.training)), self.of_records)
 
 
 def plant(

@@ -25,15 +25,16 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.records import stack_records
 from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError, StoreError
-from miaudit.plan import PLANS, EnginePlan, section_of
+from miaudit.plan import PLANS, EnginePlan, UnlearningPlan, plan_of, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.recipes import Recipe, as_recipe
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import run_jobs
 from miaudit.shadows.pool import RowKeys
-from miaudit.shadows.training import Job
+from miaudit.shadows.training import AFTER, Job
 from miaudit.store import Store
 from miaudit.targets.target import Outputs
+from miaudit.unlearning.case import unlearned
 
 
 def run(
@@ -44,6 +45,7 @@ def run(
     records: Dataset | tuple[Any, Any] | None = None,
     sources: Dataset | tuple[Any, Any] | None = None,
     references: int = 0,
+    procedure: Any = None,
     seed: int | None = None,
     tell: Tell | None = None,
     data: str | PathLike[str] | None = None,
@@ -65,6 +67,9 @@ def run(
         Without sources canaries are made of some of the records, as in :func:`plant`.
     references
         Further models, trained on the ordinary records alone, that tell a canary's difficulty.
+    procedure
+        With ``options.delete``: how the included canaries are deleted again, as of `miaudit.unlearning.audit`; default: what
+        the plan's section ``[unlearning]`` says, or else retraining.
     seed
         Of all draws; drawn unless given. A run that goes on has the seed that it began with.
     data, tell
@@ -96,9 +101,14 @@ def run(
     else:
         refuse_reading(data, permissions)
         sides = _sides(subject, records, sources)
+    options = options or Canaries()
+    if procedure is not None and not options.delete:
+        raise PlanError([("procedure", "says how canaries are deleted again: ask for that by Canaries(delete=True)")])
     workers, recipe = engine.start(sides.engine, sides.recipe, began=began)
+    if options.delete:
+        recipe = unlearned(recipe, sides.unlearning, procedure)
     plain({"recipe": [recipe.name, recipe.describe()]}, "the canary audit")
-    planted, seal = _planted(sides.records, options or Canaries(), sides.sources, seed, Path(out))
+    planted, seal = _planted(sides.records, options, sides.sources, seed, Path(out))
     check_coins(planted)
     answers = _train(planted, recipe, references, Path(out), workers, tell)
     check = check_ordinary(planted, answers.training.labels)
@@ -116,15 +126,17 @@ class Sides(NamedTuple):
     records: Dataset
     sources: Dataset | None
     engine: EnginePlan
+    unlearning: UnlearningPlan
 
 
 def sides_of_plan(subject: Any, **reading: Any) -> Sides:
     """Return what a plan trains on, its members, and those to make canaries of, its non-members; see `case_of_plan`."""
-    case = case_of_plan(subject, **reading)
+    plan = plan_of(subject)
+    case = case_of_plan(plan, **reading)
     if case.dataset.values is not None:
         raise PlanError([("recipe.task", "is a regression; canaries are planted in data of classes")])
     members, nonmembers = (case.dataset.take(side) for side in (case.split.training, case.split.untrained))
-    return Sides(case.recipe, members, nonmembers, case.engine)
+    return Sides(case.recipe, members, nonmembers, case.engine, plan.unlearning)
 
 
 def _sides(recipe: Any, records: Any, sources: Any) -> Sides:
@@ -132,7 +144,7 @@ def _sides(recipe: Any, records: Any, sources: Any) -> Sides:
         raise PlanError("to run canaries by a recipe, give records=(X, y) to train on")
     ordinary = _dataset(records)
     made_of = None if sources is None else _dataset(sources, classes=ordinary.classes)
-    return Sides(as_recipe(recipe), ordinary, made_of, section_of(EnginePlan, {}))
+    return Sides(as_recipe(recipe), ordinary, made_of, section_of(EnginePlan, {}), section_of(UnlearningPlan, {}))
 
 
 def _dataset(records: Dataset | tuple[Any, Any], classes: tuple[str, ...] | None = None) -> Dataset:
@@ -172,12 +184,19 @@ def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, work
     store.sweep()
     ordinary, canaries = planted.of_records, np.arange(n, n + m)
 
-    def job(name: str, train: NDArray[np.int64], records: NDArray[np.int64], *path: str | int) -> Job:
+    def job(
+        name: str,
+        train: NDArray[np.int64],
+        records: NDArray[np.int64],
+        *path: str | int,
+        forget: NDArray[np.int64] | None = None,
+    ) -> Job:
         seed = child_seed(planted.seed, *path)
-        return Job(keys.key(train, records, seed), name, train, records, seed)
+        return Job(keys.key(train, records, seed, forget=forget), name, train, records, seed, forget=forget)
 
+    forget = planted.of_canaries if planted.options.delete else None
     work = [
-        job("target", np.arange(n), np.arange(n + m), "target"),
+        job("target", np.arange(n), np.arange(n + m), "target", forget=forget),
         *(job(f"reference {i}", ordinary, canaries, "reference", i) for i in range(references)),
     ]
     what = "training" if not references else "training the target and references"
@@ -209,7 +228,7 @@ def _answers(jobs: Sequence[Job], store: Store) -> list[Outputs]:
     rows = [store.get(job.key) for job in jobs]
     if gone := [job.name for job, row in zip(jobs, rows, strict=True) if row is None]:
         raise PoolError(f"the row of the {gone[0]} is gone from {store.folder}; run the same again")
-    return [Outputs(row.arrays["outputs"]) for row in rows if row is not None]
+    return [Outputs(row.arrays.get(AFTER, row.arrays["outputs"])) for row in rows if row is not None]
 
 
 def _part(answers: Outputs, part: slice) -> Outputs:

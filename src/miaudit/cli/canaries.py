@@ -16,6 +16,7 @@ from miaudit.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from miaudit.canaries import Planted
     from miaudit.plan.permissions import Permissions
 
 
@@ -39,6 +40,7 @@ def _planting(command: Any) -> Any:
             click.option("--signal", default="phi", show_default=True, help="Or loss."),
             click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the bound."),
             click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the bound."),
+            click.option("--delete", is_flag=True, help="The included canaries are deleted again after the training."),
             click.option("--seed", type=click.IntRange(0), help="Of all draws; default: drawn."),
             click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets."),
         ]
@@ -80,8 +82,15 @@ def plant(
     seal = save_planted(records, out)
     echo(
         f"{out}: train once, on all {len(records.training)} records of the training file; {what.count} canaries, guesses "
-        f"fixed at {what.k_in} in and {what.k_out} out\nseal: {seal}"
+        f"fixed at {what.k_in} in and {what.k_out} out{_then(out, records)}\nseal: {seal}"
     )
+
+
+def _then(folder: Path, planted: Planted) -> str:
+    """Return what is to be done after the training, where the canaries are to be deleted again."""
+    if not planted.options.delete:
+        return ""
+    return f"; then delete the {len(planted.of_canaries)} records of {folder / 'delete.txt'}, and audit the model after that"
 
 
 @canaries.command("audit")
@@ -98,6 +107,7 @@ def plant(
 @click.option("--seal", help="As it was printed at planting: proves that nothing was changed since.")
 @click.option("--allow-pickle", is_flag=True, help="Consent to read a pickled model file.")
 @click.option("--trusted", multiple=True, help="skops: a type outside its own list that may be loaded.")
+@click.option("--delete", is_flag=True, help="--model is the one after the canaries in delete.txt were deleted again.")
 @click.option(
     "--accept-weak", is_flag=True, help="Audit a model, too, that knows little of the ordinary training records."
 )
@@ -110,6 +120,7 @@ def audit_canaries(
     seal: str | None,
     allow_pickle: bool,
     trusted: tuple[str, ...],
+    delete: bool,
     accept_weak: bool,
     as_json: bool,
 ) -> None:
@@ -119,11 +130,13 @@ def audit_canaries(
     canary is scored, and costs nothing.
     """
     from miaudit.canaries import audit_folder, load_planted
+    from miaudit.canaries.folder import refuse_other_deletion
     from miaudit.recipes import function_of_file
     from miaudit.targets import as_target, load_model
     from miaudit.targets.files import model_hashes
 
     planted, _ = load_planted(folder, seal=seal)
+    refuse_other_deletion(planted, delete)
     under_audit = load_model(
         model,
         names=planted.training.classes,

@@ -180,6 +180,19 @@ def deletion_case(
     )
 
 
+def unlearned(recipe: Recipe, options: UnlearningPlan, procedure: Any = None) -> Unlearned:
+    """Return a recipe whose models forget records by a procedure, or as a plan's section says.
+
+    Raises
+    ------
+    PlanError
+        If there is no such procedure, or it does not fit the recipe.
+    """
+    chosen = _procedure(options) if procedure is None else chosen_procedure(procedure)
+    _refuse_unfit(chosen, recipe, options)
+    return Unlearned(recipe, chosen)
+
+
 def _procedure(options: UnlearningPlan) -> Procedure:
     if options.function is not None:
         return OwnFunction(function_of_file(options.function), options.function)

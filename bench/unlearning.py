@@ -1,0 +1,456 @@
+"""Experiments of docs/unlearning.md: what deletion audits find of known deletions, and whether it is as expected.
+
+    python bench/unlearning.py X1 X2 X3 ...     # runs experiments; each writes bench/results/unlearning/NAME.json
+    python bench/unlearning.py                  # all of them
+    python bench/unlearning.py --tables         # puts the tables into docs/unlearning.md
+
+Expectations are stated in the code, before any figure; a table says of each whether it was met.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binom
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+
+import miaudit
+from miaudit.data import load_named
+from miaudit.recipes import Encoded, EstimatorRecipe, Network
+from miaudit.result import Interval, Result
+from miaudit.threads import usable_cores
+from miaudit.unlearning import audit
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "bench" / "results" / "unlearning"
+PAGE = ROOT / "docs" / "unlearning.md"
+SEED = 1
+Table = dict[str, Any]
+
+
+def drawn(name: str, sizes: dict[str, int], seed: int = SEED, **options: str) -> dict[str, tuple[Any, Any]]:
+    """Return the sides of a named data set, drawn at random."""
+    dataset = load_named(name, None, options=options)
+    X, y = dataset.X, dataset.y
+    if name == "cifar10":  # to 16 x 16, by means of four pixels
+        n = len(y)
+        X = np.asarray(X).reshape(n, 3, 16, 2, 16, 2).mean(axis=(3, 5)).reshape(n, -1).astype(np.float32) / 255
+    if name == "mnist":
+        X = np.asarray(X).reshape(len(y), -1).astype(np.float32) / 255
+    order = np.random.default_rng(seed).permutation(len(y))
+    parts, start = {}, 0
+    for side, size in sizes.items():
+        index = order[start : start + size]
+        parts[side], start = (X[index], y[index]), start + size
+    return parts
+
+
+def row(result: Result, name: str) -> Table:
+    """Return what a table says of one audit."""
+    deletion = result.deletion
+    assert deletion is not None
+    questions = {key: getattr(deletion, key) for key in ("before", "after", "pair", "others_before", "others_after")}
+    figures: Table = {"name": name, "kind": deletion.kind, "n": [deletion.deleted, deletion.never]}
+    for key, question in questions.items():
+        if question is not None:
+            figures[key] = {"auc": area(question.auc), "population": area(question.population), "kind": question.kind}
+            figures[key]["attack"] = question.attack
+            if question.power is not None:
+                figures[key]["detectable"] = question.power.auc
+    figures["exposure"] = None if deletion.exposure is None else area(deletion.exposure)
+    figures["still_in"] = None if deletion.still_in is None else area(deletion.still_in)
+    figures["likeness"] = None if deletion.likeness is None else deletion.likeness.model_dump(mode="json")
+    figures["cost"] = deletion.cost.model_dump(mode="json")
+    figures["seconds"] = {key: of for key, of in result.provenance.seconds.items() if key.startswith("one ")}
+    figures["verdict"] = result.verdict
+    return figures
+
+
+def area(of: Interval) -> list[float | None]:
+    """Return a figure with its interval."""
+    return [None if each is None else round(each, 4) for each in (of.value, of.low, of.high)]
+
+
+def met(text: str, holds: bool | None) -> Table:
+    """Return an expectation and whether it was met; None: the figures do not tell."""
+    return {"expected": text, "met": holds}
+
+
+def less(one: list[Any], other: list[Any]) -> bool:
+    """Return whether a figure with its interval is below another by more than the intervals."""
+    return bool(one[2] < other[1])
+
+
+def tree_world(seed: int) -> dict[str, tuple[Any, Any]]:
+    """Return a small world: one feature of four decides the class, and three records of ten have a random one."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(520, 4))
+    y = (X[:, 0] > 0).astype(int)
+    noisy = rng.random(len(y)) < 0.3
+    y[noisy] = rng.integers(0, 2, noisy.sum())
+    parts = zip(np.split(X, (120, 320)), np.split(y, (120, 320)), strict=True)
+    return dict(zip(("members", "nonmembers", "population"), parts, strict=True))
+
+
+def small_worlds(procedure: str, runs: int) -> Table:
+    """Return how often each verdict comes out in small worlds, and how often the pair gives the deletion away."""
+    kinds, pairs = Counter[str](), 0
+    options = {"shadows": 8, "oracles": 0, "jobs": 0, "bystanders": 4, "kept": 0}
+    for seed in range(1000, 1000 + runs):
+        deletion = audit(
+            *(DecisionTreeClassifier(),),
+            trained_here=True,
+            forget=np.arange(50),
+            procedure=procedure,
+            seed=seed,
+            **tree_world(seed),
+            **options,
+        ).deletion
+        assert deletion is not None
+        assert deletion.pair is not None
+        kinds[deletion.kind] += 1
+        pairs += deletion.pair.kind == "leak"
+    return {"name": procedure, "runs": runs, "kinds": dict(kinds), "pair": pairs}
+
+
+def x1() -> Table:
+    """Null and positive control: 200 retrainings of small worlds, and 40 times nothing."""
+    rows = [small_worlds("retrain", 200), small_worlds("none", 40)]
+    alarms = sum(rows[0]["kinds"].get(kind, 0) for kind in ("traces remain", "over-forgotten"))
+    found = rows[1]["kinds"].get("traces remain", 0)
+    return {
+        "title": "A decision tree that remembers its 120 records; 50 deleted, 50 never trained on, 8 shadow models",
+        "rows": rows,
+        "expectations": [
+            met(f"retraining: traces in at most 5 % of 200 runs (at most {int(binom.ppf(0.99, 200, 0.05))} by chance at 99 %)",
+                alarms <= binom.ppf(0.99, 200, 0.05)),
+            met("retraining: the pair gives the deletion away clearly more often", rows[0]["pair"] > 2 * max(alarms, 10)),
+            met("nothing: traces in at least 90 %", found >= 0.9 * 40),
+        ],
+    }  # fmt: skip
+
+
+LADDER: list[tuple[str, Any]] = [
+    ("nothing", "none"),
+    ("SSD", "ssd"),
+    ("fine-tune 1", {"name": "fine-tune", "epochs": 1}),
+    ("fine-tune 5", {"name": "fine-tune", "epochs": 5}),
+    ("fine-tune 20", {"name": "fine-tune", "epochs": 20}),
+    ("NegGrad+ 0.9", {"name": "neggrad+", "share": 0.9}),
+    ("NegGrad+ 0.8", {"name": "neggrad+", "share": 0.8}),
+    ("random labels", "random-labels"),
+    ("retrain", "retrain"),
+]
+CIFAR = {"members": 800, "nonmembers": 320, "population": 1000}
+MLP = Network(hidden=(64,), activation="relu", epochs=25, learning_rate=0.001, batch=50)
+
+
+def ladder(procedures: list[tuple[str, Any]], forget: Any, sides: dict[str, Any], **options: Any) -> list[Table]:
+    """Audit the same deletion by each procedure, over one store."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, procedure in procedures:
+            result = audit(
+                MLP,
+                trained_here=True,
+                forget=forget,
+                procedure=procedure,
+                seed=SEED,
+                out=folder,
+                **sides,
+                **{"shadows": 20, "oracles": 19, "jobs": 0, "bystanders": 4} | options,
+            )
+            rows.append(row(result, name))
+            print(f"{name}: {rows[-1]['kind']} {rows[-1]['after']['auc']}", file=sys.stderr, flush=True)
+    return rows
+
+
+def x3() -> Table:
+    """The ladder of procedures on random records (with X2, nothing, and X11, the others)."""
+    rows = ladder(LADDER, np.arange(160), drawn("cifar10", CIFAR))
+    by = {each["name"]: each for each in rows}
+    after = {name: each["after"]["auc"] for name, each in by.items()}
+    order = ("nothing", "fine-tune 1", "fine-tune 5", "fine-tune 20")
+    falls = all(after[b][0] <= after[a][0] + 0.01 for a, b in pairwise(order))
+    over = by["NegGrad+ 0.8"]["kind"] == "over-forgotten"
+    gaps = {name: each["after"]["auc"][0] - each["after"]["population"][0] for name, each in by.items()}
+    exposed = [name for name in by if (by[name]["exposure"] or [None])[0] is not None and by[name]["exposure"][1] > 0]
+    return {
+        "title": "CIFAR-10 at 16 x 16, a network of 64 units, 800 records, 160 deleted; 20 shadow models, 19 retrained",
+        "rows": rows,
+        "expectations": [
+            met("nothing: afterwards as before (X2)", after["nothing"] == by["nothing"]["before"]["auc"]),
+            met("SSD does nothing on random records: within 0.02", abs(after["SSD"][0] - after["nothing"][0]) < 0.02),
+            met("the AUC afterwards falls with the epochs of fine-tuning", falls),
+            met("20 epochs of fine-tuning still leave more than retraining", less(after["retrain"], after["fine-tune 20"])),
+            met("NegGrad+ goes from traces to over-forgotten as it gets stronger",
+                by["NegGrad+ 0.9"]["kind"] == "traces remain" and over),
+            met("retraining: no trace found", by["retrain"]["kind"] == "no trace found"),
+            met("per record the attack finds at least as much as the loss threshold", min(gaps.values()) >= -0.01),
+            met("X11: NegGrad+ exposes records that stayed more than before; retraining does not",
+                any(name.startswith("NegGrad") for name in exposed) and "retrain" not in exposed),
+        ],
+    }  # fmt: skip
+
+
+HARD = [each for each in LADDER if each[0] in ("nothing", "fine-tune 5", "NegGrad+ 0.9", "random labels", "retrain")]
+
+
+def x4() -> Table:
+    """The same on the records that a first audit finds most exposed."""
+    sides = drawn("cifar10", CIFAR)
+    X, y = sides["members"]
+    target = MLP.fit(X, y, classes=10, seed=SEED)
+    first = miaudit.audit(
+        target,
+        **sides,
+        recipe=MLP,
+        shadows=20,
+        seed=SEED,
+        jobs=0,
+        design="overlapping",
+        attacks=["lira"],
+        bystanders=0,
+        outside=0,
+    )
+    table = first.records.columns
+    order = np.argsort(-np.asarray(table["lira"]))
+    hard = [int(i) for i in order if table["member"][i]][:160]
+    rows = ladder(HARD, np.asarray(hard), sides)
+    easy = json.loads((FOLDER / "X3.json").read_text())["rows"] if (FOLDER / "X3.json").exists() else []
+    random = {each["name"]: each["after"]["auc"] for each in easy}
+    worse = [
+        each["name"] for each in rows if each["name"] in random and less(random[each["name"]], each["after"]["auc"])
+    ]
+    names = [each["name"] for each in rows]
+    approximate = [name for name in names if name not in ("nothing", "retrain")]
+    return {
+        "title": "X3 with the 160 records deleted that a first LiRA finds most exposed",
+        "rows": rows,
+        "expectations": [
+            met("all approximate procedures leave more than on random records", all(name in worse for name in approximate)),
+            met("retraining: no trace found", rows[names.index("retrain")]["kind"] == "no trace found"),
+        ],
+    }  # fmt: skip
+
+
+def x5() -> Table:
+    """Versions: exact retraining of models that hardly leak; batches of 30, 100 and 300 deletions."""
+    sides = drawn("adult", {"members": 1000, "nonmembers": 900, "population": 3000})
+    encoder = load_named("adult", None)
+    from miaudit.data import encoder as encoder_of
+
+    recipes = {
+        "logistic regression": LogisticRegression(max_iter=500),
+        "random forest": RandomForestClassifier(n_estimators=20, min_samples_leaf=5),
+    }
+    rows = []
+    for name, estimator in recipes.items():
+        transformer = encoder_of(encoder.schema)
+        recipe = EstimatorRecipe(estimator) if transformer is None else Encoded(EstimatorRecipe(estimator), transformer)
+        for count in (30, 100, 300):
+            result = audit(
+                recipe,
+                trained_here=True,
+                forget=np.arange(count),
+                procedure="retrain",
+                seed=SEED,
+                shadows=32,
+                oracles=0,
+                jobs=0,
+                bystanders=6,
+                kept=0,
+                **sides,
+            )
+            rows.append(row(result, f"{name}, {count} deleted"))
+            print(rows[-1]["name"], rows[-1]["kind"], rows[-1]["pair"]["auc"], file=sys.stderr, flush=True)
+    big = [each for each in rows if each["n"][0] >= 100]
+    return {
+        "title": "Adult, 1,000 records; exact retraining",
+        "rows": rows,
+        "expectations": [
+            met("afterwards nothing is found", all(each["after"]["kind"] != "leak" for each in rows)),
+            met("both models together give away more than the model before, at 100 and 300 deletions",
+                all(each["pair"]["auc"][0] > each["before"]["auc"][0] for each in big)),
+            met("that falls with the size of the batch (100 to 300)",
+                all(rows[i + 2]["pair"]["auc"][0] <= rows[i + 1]["pair"]["auc"][0] for i in (0, 3))),
+        ],
+    }  # fmt: skip
+
+
+def x8() -> Table:
+    """A class removed."""
+    sides = drawn("mnist", {"members": 1000, "nonmembers": 1200, "population": 1500})
+    procedures: list[tuple[str, Any]] = [
+        ("nothing", "none"),
+        ("mask", "mask"),
+        ("fine-tune 5", {"name": "fine-tune", "epochs": 5}),
+        ("random labels", "random-labels"),
+        ("SSD", "ssd"),
+        ("retrain", "retrain"),
+    ]
+    rows = ladder(procedures, None, sides, remove="3", shadows=16, oracles=20, bystanders=0)
+    by = {each["name"]: each for each in rows}
+    p = {name: each["likeness"]["p_value"] for name, each in by.items()}
+    right = {name: each["cost"]["after"]["never"] for name, each in by.items()}
+    return {
+        "title": "MNIST, a network of 64 units, 1,000 records, the class 3 removed; 16 shadow models, 20 retrained",
+        "rows": rows,
+        "expectations": [
+            met("masking and retraining never answer the class", right["mask"] == right["retrain"] == 0),
+            met("masking differs from models that never saw the class (p at most 0.05)", p["mask"] <= 0.05),
+            met("so do fine-tuning and random labels", p["fine-tune 5"] <= 0.05 and p["random labels"] <= 0.05),
+            met("retraining does not", p["retrain"] > 0.05),
+        ],
+    }
+
+
+def x9() -> Table:
+    """All stays of patients deleted from a model that hardly leaks."""
+    dataset = load_named("diabetes130", None, options={"stays": "all"})
+    from miaudit.data import encoder as encoder_of
+
+    groups = dataset.groups
+    assert groups is not None
+    rng = np.random.default_rng(SEED)
+    patients = rng.permutation(np.unique(groups))
+    parts, names, start = {}, {}, 0
+    for side, count in {"members": 1200, "nonmembers": 900, "population": 2000}.items():
+        index = np.flatnonzero(np.isin(groups, patients[start : start + count]))
+        parts[side], names[side], start = (dataset.X[index], dataset.y[index]), groups[index], start + count
+    of_members = names["members"]
+    gone = np.isin(of_members, np.unique(of_members)[:300])
+    transformer = encoder_of(dataset.schema)
+    recipe = EstimatorRecipe(DecisionTreeClassifier(min_samples_leaf=20))
+    result = audit(
+        recipe if transformer is None else Encoded(recipe, transformer),
+        trained_here=True,
+        forget=gone,
+        procedure="retrain",
+        groups=[names[side] for side in ("members", "nonmembers", "population")],
+        seed=SEED,
+        shadows=24,
+        oracles=0,
+        jobs=0,
+        bystanders=6,
+        kept=0,
+        **parts,
+    )
+    only = row(result, "retrain, by patient")
+    return {
+        "title": "Hospital stays (diabetes130) of 1,200 patients, 300 deleted with all stays; a tree with 20 stays a leaf",
+        "rows": [only],
+        "expectations": [
+            met("nothing to see here: there was no leak before", only["kind"] == "nothing to see here"),
+            met("both models together give patients away", only["pair"]["kind"] == "leak"),
+        ],
+    }
+
+
+EXPERIMENTS: dict[str, Callable[[], Table]] = {"X1": x1, "X3": x3, "X4": x4, "X5": x5, "X8": x8, "X9": x9}
+
+
+def run(name: str) -> None:
+    """Run an experiment and write its file."""
+    began, cpu = time.perf_counter(), time.process_time()
+    found = EXPERIMENTS[name]()
+    document = {
+        "experiment": name,
+        "seed": SEED,
+        "cores": usable_cores(),
+        "seconds": round(time.perf_counter() - began, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "command": f"python bench/unlearning.py {name}",
+        "miaudit": miaudit.__version__,
+        **found,
+    }
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def cell(figure: list[Any] | None) -> str:
+    """Return a figure with its interval."""
+    if figure is None or figure[0] is None:
+        return "-"
+    return f"{figure[0]:.3f}" + ("" if figure[1] is None else f" ({figure[1]:.3f}-{figure[2]:.3f})")
+
+
+def table(document: Table) -> str:
+    """Return an experiment as Markdown."""
+    lines = [
+        f"**{document['experiment']}.** {document['title']}; seed {document['seed']}, {document['cores']} cores, "
+        f"{document['cpu_seconds']:.0f} CPU seconds. `{document['command']}`",
+        "",
+    ]
+    first = document["rows"][0]
+    if "kinds" in first:
+        lines += ["| procedure | runs | verdicts | the pair gives it away |", "| --- | --- | --- | --- |"]
+        for each in document["rows"]:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(each["kinds"].items()))
+            lines.append(f"| {each['name']} | {each['runs']} | {kinds} | {each['pair']} |")
+    else:
+        like = any(each["likeness"] for each in document["rows"])
+        heads = [
+            "procedure",
+            "verdict",
+            "before",
+            "afterwards",
+            "loss threshold",
+            "by both",
+            "accuracy: deleted, never, kept",
+        ]
+        heads += ["exposure of others", "like retrained: p"] if like else []
+        lines += [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+        for each in document["rows"]:
+            rates = each["cost"]["after"]
+            cells = [
+                each["name"],
+                each["kind"],
+                cell(each["before"]["auc"]),
+                cell(each["after"]["auc"]),
+                cell(each["after"]["population"]),
+                cell(each["pair"]["auc"]),
+                ", ".join("-" if rates[key] is None else f"{rates[key]:.2f}" for key in ("deleted", "never", "kept")),
+            ]
+            if like:
+                change = each["exposure"]
+                signed = (
+                    "-"
+                    if change is None or change[0] is None
+                    else f"{change[0]:+.3f} ({change[1]:+.3f} to {change[2]:+.3f})"
+                )
+                cells += [signed, f"{each['likeness']['p_value']:.2f}" if each["likeness"] else "-"]
+            lines.append(f"| {' | '.join(cells)} |")
+    words = {True: "yes", False: "**no**", None: "not told"}
+    lines += ["", "| expected beforehand | met |", "| --- | --- |"]
+    lines += [f"| {each['expected']} | {words[each['met']]} |" for each in document["expectations"]]
+    return "\n".join(lines)
+
+
+def tables() -> None:
+    """Put the tables of all files into the page."""
+    documents = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("X*.json"), key=lambda p: int(p.stem[1:]))]
+    text = "\n\n".join(map(table, documents))
+    page = PAGE.read_text(encoding="utf-8")
+    marked = re.compile(r"(<!-- experiments -->\n).*?(<!-- end -->)", re.DOTALL)
+    PAGE.write_text(marked.sub(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--tables"]:
+        tables()
+    else:
+        for each in sys.argv[1:] or EXPERIMENTS:
+            run(each)
