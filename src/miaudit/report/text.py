@@ -47,7 +47,7 @@ def full(result: Result, console: Console) -> None:
     item(
         console,
         "Target",
-        f"{_accuracy(target)}{target.outputs}, {queries}",
+        f"{_accuracy(target, result.deletion is not None)}{target.outputs}, {queries}",
     )
     item(
         console,
@@ -94,12 +94,14 @@ def full(result: Result, console: Console) -> None:
         item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
 
 
-def _accuracy(target: TargetResult) -> str:
+def _accuracy(target: TargetResult, deletion: bool) -> str:
     if target.gap is None:
         if target.train_error is not None:
             return f"mean absolute error {target.train_error:.4g} on members, {target.test_error:.4g} on others; "
         return f"accuracy not known: {target.accuracy_reason}; "
     train, test = accuracies(target)
+    if deletion:
+        return f"accuracy {train} on deleted records, {test} on ones never trained on; {target.classes} classes, "
     return f"train accuracy {train}, test {test}, gap {target.gap:.3f}; {target.classes} classes, "
 
 

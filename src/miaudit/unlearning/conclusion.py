@@ -51,6 +51,8 @@ def conclude(measured: DeletionMeasured) -> Result:
     }
     after = results["after"]
     assert after is not None
+    if measured.removed is not None:
+        after = results["after"] = _without_class(after, measured.after, measured.removed)
     with one_thread():
         likeness = _likeness(measured)
     questions = {name: None if of is None else _question(name, of) for name, of in results.items()}
@@ -83,6 +85,18 @@ def conclude(measured: DeletionMeasured) -> Result:
             "records": _records(results),
         }
     )
+
+
+def _without_class(after: Result, measured: Measured, removed: str) -> Result:
+    """Return a result whose accuracies and classes are not those of the likeliest other class, which attacks read."""
+    nothing = {
+        name: None for name in type(after.target).model_fields if name.startswith(("train_acc", "test_acc", "gap"))
+    }
+    target = after.target.model_copy(
+        update={**nothing, "accuracy_reason": f"the class {removed!r} was removed, and all audited records are of it"}
+    )
+    columns = {**after.records.columns, "class": np.full(len(measured.member), removed)}
+    return after.model_copy(update={"target": target, "groups": [], "factors": None, "records": Records(columns)})
 
 
 def _question(name: str, result: Result) -> Question:
