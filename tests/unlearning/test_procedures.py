@@ -68,8 +68,8 @@ def test_procedures_of_weights_leave_the_first_model_alone_and_are_reproducible(
 @pytest.mark.parametrize(
     ("procedure", "falls"),
     [
-        ({"name": "neggrad+", "share": 0.5}, True),
-        ({"name": "random-labels", "epochs": 20}, True),
+        ({"name": "neggrad+", "share": 0.5, "batch": 20, "learning_rate": 0.05}, True),
+        ({"name": "random-labels", "epochs": 20, "batch": 20, "learning_rate": 0.05}, True),
         ({"name": "scrub", "epochs": 10, "away": 8, "learning_rate": 0.01}, True),
         ({"name": "fine-tune", "epochs": 3}, False),
     ],
