@@ -23,7 +23,8 @@ Array = NDArray[np.float32]
 Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
 
 _GROUP = 10  # models trained together: fewer, and threads wait for the interpreter; more, and caches are too small
-_SPREAD = 1e-4  # inputs that vary less than this are left as they are
+_SHARE = 0.3  # of the largest spread: inputs that vary less are not scaled up beyond it (decision 22)
+_SPREAD = 1e-4  # where the largest is below this, inputs are left as they are
 _LARGE, _LONGER = 20_000, 8  # rows above which a network's batches are longer, and how many times
 _MOST_SEEN = (
     1_000_000  # rows that a network sees, counted with repetition: a large one learns no more from further epochs
@@ -60,7 +61,7 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """One trained network: standardised inputs, then ``relu(x w1 + b1) w2 + b2``."""
+    """One trained network: scaled inputs, then ``relu(x w1 + b1) w2 + b2``."""
 
     mean: Array  # (d,)
     scale: Array  # (d,)
@@ -135,8 +136,7 @@ def _fit_group(data: list[Rows], generators: list[np.random.Generator], training
     for k, (x, inside) in enumerate(data):
         rows = slice(starts[k], starts[k + 1])
         means[k] = x.mean(axis=0, dtype=np.float64)
-        spread = x.std(axis=0, dtype=np.float64)
-        scales[k] = np.where(spread > _SPREAD, 1.0 / np.maximum(spread, _SPREAD), 1.0)
+        scales[k] = 1.0 / _divisors(x.std(axis=0, dtype=np.float64))
         np.subtract(x, means[k], out=inputs[rows, :-1], casting="same_kind")
         inputs[rows, :-1] *= scales[k]
         truth[rows] = inside
@@ -200,6 +200,16 @@ def _fit_group(data: list[Rows], generators: list[np.random.Generator], training
         s *= rate.astype(np.float32)[:, None]
         w -= s
     return [Net(means[k], scales[k], first[k].copy(), weights[k, size:].copy()) for k in range(models)]
+
+
+def _divisors(spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what each of the (d,) inputs of a network is divided by: its spread, or a share of the largest one.
+
+    The probability of a class that is seldom answered hardly varies; scaled to the same spread as the others it is noise,
+    which a network of few rows learns.
+    """
+    largest = float(spread.max(initial=0.0))
+    return np.maximum(spread, _SHARE * largest) if largest > _SPREAD else np.ones_like(spread)
 
 
 def _ones(n: int) -> Array:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds: 0, 1, ...")
 @click.option("--shadows", type=click.IntRange(1), help="So many shadow models in place of the scale's.")
+@click.option("--purchases", type=click.IntRange(40_000), help="So many simulated purchases in place of the scale's.")
 @click.option("--row", "rows", multiple=True, metavar="SETTING", help="Only settings whose names begin so; see --list.")
 @click.option(
     "--out",
@@ -39,6 +40,7 @@ def reproduce(
     scale: Any,
     seeds: int,
     shadows: int | None,
+    purchases: int | None,
     rows: tuple[str, ...],
     out: Path,
     data: Path | None,
@@ -64,9 +66,9 @@ def reproduce(
     from miaudit.paper.comparison import text
     from miaudit.paper.reproducing import reproduce as reproduced
 
-    options: dict[str, Any] = {"scale": scale, "seeds": seeds, "shadows": shadows, "rows": rows, "data": data}
+    options: dict[str, Any] = {"scale": scale, "seeds": seeds, "shadows": shadows, "purchases": purchases, "rows": rows}
     with telling(console(stderr=True)) as tell:
-        made = reproduced([each.name for each in wanted], out, engine=Engine(**engine), tell=tell, **options)
+        made = reproduced([each.name for each in wanted], out, engine=Engine(**engine), data=data, tell=tell, **options)
     if as_json:
         _print_json([comparison.model_dump(mode="json") for comparison in made.comparisons])
     else:

@@ -64,6 +64,7 @@ class Outcome(Document):
     seed: Count
     simulated: bool
     data: str
+    records: Count = 0
     members: Count
     nonmembers: Count
     shadows: Count
@@ -142,6 +143,7 @@ def measure(
     engine: Engine,
     tell: Tell,
     shadows: int | None = None,
+    purchases: int | None = None,
     data: str | PathLike[str] | None = None,
 ) -> list[Outcome]:
     """Train, ask and attack settings that share their models: Case, gather, Measured, conclude, Result, as every audit.
@@ -158,6 +160,8 @@ def measure(
         How the work is done, and whom to tell.
     shadows
         How many shadow models; default: as many as the scale has.
+    purchases
+        How many simulated purchases; default: as many as the scale has.
     data
         Folder of the named data sets; default: the environment's MIAUDIT_DATA.
 
@@ -169,7 +173,7 @@ def measure(
     clock, sized = Clock(), settings[0].sized(scale, shadows)
     name = f"{sized.models}, seed {seed}"
     tell(f"{name}: records", None)
-    records = records_of(sized, out / "records", data, scale=scale, seed=seed)
+    records = records_of(sized, out / "records", data, scale=scale, seed=seed, purchases=purchases)
     case = case_of_plan(sized.plan(records.section, seed=seed), data_folder=data)
     workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
     folder = out / "models" / f"{sized.models.replace('/', '--')}.{scale}.{sized.shadows}.{seed}"
@@ -229,6 +233,7 @@ def outcome_of(
         seed=seed,
         simulated=simulated,
         data=result.data.name,
+        records=result.data.records,
         members=result.split.members,
         nonmembers=result.split.nonmembers,
         shadows=result.split.shadows,

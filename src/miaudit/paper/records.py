@@ -25,7 +25,15 @@ class Records(NamedTuple):
     simulated: bool = False
 
 
-def records_of(setting: Setting, folder: Path, data: str | PathLike[str] | None, *, scale: Scale, seed: int) -> Records:
+def records_of(
+    setting: Setting,
+    folder: Path,
+    data: str | PathLike[str] | None,
+    *,
+    scale: Scale,
+    seed: int,
+    purchases: int | None = None,
+) -> Records:
     """Return where the records of a setting are; purchases are clustered, and simulated where the user has none.
 
     Parameters
@@ -38,6 +46,8 @@ def records_of(setting: Setting, folder: Path, data: str | PathLike[str] | None,
         Folder of the named data sets; default: the environment's MIAUDIT_DATA.
     scale, seed
         In the quick scale 40,000 purchases are drawn in place of 197,324; the seed is that of the draw.
+    purchases
+        So many simulated purchases in place of the scale's: the first of more.
 
     Raises
     ------
@@ -50,7 +60,7 @@ def records_of(setting: Setting, folder: Path, data: str | PathLike[str] | None,
     if bits is not None:
         path, simulated = folder / "purchases.npz", False
     else:
-        records = CLUSTERED if scale == "quick" else RECORDS
+        records = purchases or (CLUSTERED if scale == "quick" else RECORDS)
         path, simulated = folder / f"simulated_purchases_{records}_{seed}.npz", True
     if not path.exists():
         bits = Purchases().draw(records, seed=seed) if bits is None else bits

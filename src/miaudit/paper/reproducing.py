@@ -14,6 +14,7 @@ from miaudit.paper.comparison import Comparison, compare, markdown
 from miaudit.paper.experiments import experiments
 from miaudit.paper.outcomes import Outcome, Tell, load, measure, place
 from miaudit.paper.published import Experiment
+from miaudit.paper.purchases import CLUSTERED
 from miaudit.paper.records import missing
 from miaudit.paper.settings import SETTINGS, Scale, Setting
 
@@ -33,6 +34,7 @@ def reproduce(
     scale: Scale = "quick",
     seeds: int = 1,
     shadows: int | None = None,
+    purchases: int | None = None,
     rows: Sequence[str] = (),
     engine: Engine | None = None,
     data: str | PathLike[str] | None = None,
@@ -50,6 +52,8 @@ def reproduce(
         ``"quick"`` or ``"paper"``; seeds 0, 1, ... so many.
     shadows
         How many shadow models in place of the scale's; comparisons say so.
+    purchases
+        How many simulated purchases are drawn in place of the scale's; at least 40,000.
     rows
         Only settings whose names begin with one of these; empty: all.
     engine, data, tell
@@ -62,6 +66,8 @@ def reproduce(
     """
     if seeds < 1:
         raise PlanError(f"seeds must be at least 1, got {seeds}")
+    if purchases is not None and purchases < CLUSTERED:
+        raise PlanError(f"purchases must be at least {CLUSTERED:,}, which k-means needs to see; got {purchases}")
     folder, wanted = Path(out), experiments(tuple(names))
     settings = _settings(wanted, rows)
     left_out: dict[str, str] = {}
@@ -74,7 +80,14 @@ def reproduce(
         for seed in range(seeds):
             have = {s.name: _stored(folder, s, scale, seed, shadows) for s in group}
             todo = [setting for setting in group if have[setting.name] is None]
-            options = {"scale": scale, "seed": seed, "shadows": shadows, "data": data, "tell": tell}
+            options = {
+                "scale": scale,
+                "seed": seed,
+                "shadows": shadows,
+                "purchases": purchases,
+                "data": data,
+                "tell": tell,
+            }
             fresh = measure(todo, folder, engine=engine or Engine(), **options) if todo else []  # type: ignore[arg-type]
             fresh = [load(outcome.save(folder / "outcomes")) for outcome in fresh]
             for outcome in [*(each for each in have.values() if each is not None), *fresh]:
