@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
 
 _GROUP = 10  # models trained together: fewer, and threads wait for the interpreter; more, and caches are too small
-_SHARE = 0.3  # of the largest spread: inputs that vary less are not scaled up beyond it (decision 22)
+_SHARE = 0.3  # of the largest spread: inputs that vary less are not scaled up beyond it (decision 20)
 _SPREAD = 1e-4  # where the largest is below this, inputs are left as they are
 _LARGE, _LONGER = 20_000, 8  # rows above which a network's batches are longer, and how many times
 _MOST_SEEN = (

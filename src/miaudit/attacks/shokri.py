@@ -42,7 +42,8 @@ class Shokri(Attack):
     the probability of "in", and the decision is the likelier side.
 
     Where the paper is silent (optimiser, epochs, batch, initialisation): Adam with a rate falling linearly to zero,
-    inputs standardised per class, the vector in class order, no weighting of the two sides inside a class.
+    inputs divided by their own spread in the class, but by no less than 0.3 of the largest; the vector in class order, no
+    weighting of the two sides inside a class.
 
     Parameters
     ----------
