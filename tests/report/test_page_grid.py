@@ -6,26 +6,30 @@ import json
 
 import pytest
 
+from miaudit.mitigations import Grid
 from miaudit.report import write
 from miaudit.report.page.grid import grid_of, read_grid
 
 
+def interval(value, half=0.02):
+    return {"value": value, "low": value - half, "high": value + half}
+
+
 def row(name, side, accuracy, areas, bound, **more):
     attacks = [
-        {
-            "attack": attack,
-            "attacker": "adaptive",
-            "status": "ran",
-            "auc": {"value": v, "low": v - 0.05, "high": v + 0.05},
-        }
+        {"attack": attack, "attacker": "adaptive", "status": "ran", "auc": interval(v), "auc_corrected": wide(v)}
         for attack, v in areas.items()
     ]
-    naive = {"attack": "rmia", "attacker": "naive", "status": "ran", "auc": {"value": 0.51, "low": 0.5, "high": 0.52}}
+    naive = {"attack": "rmia", "attacker": "naive", "status": "ran", "auc": interval(0.51)}
     return {
         "mitigation": name,
         "side": side,
-        "test_accuracy": {"value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02},
-        "accuracy_change": {"value": accuracy - 0.9, "low": accuracy - 0.92, "high": accuracy - 0.88},
+        "parts": [],
+        "train_accuracy": interval(0.9),
+        "test_accuracy": interval(accuracy),
+        "accuracy_change": interval(accuracy - 0.9),
+        "calibration_error": interval(0.1),
+        "seconds": None,
         "attacks": [*attacks, naive],
         "bound": bound,
         "standing": "above",
@@ -33,9 +37,18 @@ def row(name, side, accuracy, areas, bound, **more):
     }
 
 
+def wide(value):
+    return interval(value, 0.05) | {"confidence": 0.99}
+
+
 GRID = {
+    "title": "forest",
     "limit": 0.55,
-    "recommendation": {"text": "No mitigation is below 0.55 <b>."},
+    "attacks": ["rmia", "threshold", "gap"],
+    "members": 100,
+    "nonmembers": 100,
+    "shadows": 4,
+    "recommendation": {"kind": "none", "mitigation": None, "text": "No mitigation is below 0.55 <b>."},
     "rows": [
         row("none", "none", 0.9, {"rmia": 0.9, "threshold": 0.8}, 0.93),
         row("labels only", "output", 0.9, {"gap": 0.6}, 0.7),
@@ -45,14 +58,15 @@ GRID = {
 
 
 def test_access_is_the_adaptive_attacker_by_what_is_answered():
-    grid = grid_of(GRID)
+    grid = grid_of(Grid.model_validate(GRID))
     assert grid.attacks == ["rmia", "threshold", "gap"]
     assert [(name, [cell.text for cell in cells]) for name, cells in grid.access] == [
         ("none", ["0.900", "0.800", "\u2013"]),
         ("labels only", ["\u2013", "\u2013", "0.600"]),
     ]
     assert grid.access[0][1][0].shade == pytest.approx(0.8)
-    assert str(grid.frontier).count("<circle") == 2
+    assert str(grid.frontier).count("<circle") == 3
+    assert "<style" not in str(grid.frontier)
 
 
 def test_the_page_shows_what_lies_in_the_folder_and_nothing_else(result, tmp_path, read_page):
@@ -61,7 +75,7 @@ def test_the_page_shows_what_lies_in_the_folder_and_nothing_else(result, tmp_pat
     page = read_page(write(result, tmp_path).read_text())
     assert "No mitigation is below 0.55 <b>." in page.sections["mitigations"]
     rows = page.rows["mitigations"]
-    assert rows[1][:2] == ["none", "0.900 0.850 to 0.950"]
+    assert rows[1][:2] == ["none", "0.900 0.880 to 0.920"]
     assert rows[-1][1:3] == ["<script>", "training"]
 
 

@@ -11,7 +11,7 @@ from miaudit.report.marks import Frame, Point, line
 from miaudit.result import Interval
 
 
-def frontier(points: Sequence[tuple[str, float, Interval]], *, limit: float, key: str) -> Markup:
+def frontier(points: Sequence[tuple[str, float, Interval]], *, limit: float, key: str, alone: bool = True) -> Markup:
     """Draw what is left of a leak against what is left of the accuracy, a mark with its interval for each mitigation.
 
     Parameters
@@ -22,11 +22,13 @@ def frontier(points: Sequence[tuple[str, float, Interval]], *, limit: float, key
         The AUC that none is to reach, drawn as a line.
     key
         Prefix of the ids inside, unique in the page.
+    alone
+        Whether it is a file of its own, which brings its colours, or a part of the page, whose style sheet has them.
 
     Returns
     -------
     Markup
-        One ``<svg>`` element, which brings its own colours and numbers each mark; the numbers are explained under it.
+        One ``<svg>`` element, which numbers each mark; the numbers are explained under it.
     """
     desc = "; ".join(f"{name}: accuracy {accuracy:.3f}, AUC {auc.value or 0.0:.3f}" for name, accuracy, auc in points)
     step = 17
@@ -61,7 +63,7 @@ def frontier(points: Sequence[tuple[str, float, Interval]], *, limit: float, key
     parts.append(label.format(x, y + 36, "Test accuracy"))
     turned = Markup('<text class="axis" transform="translate(14 {:.1f}) rotate(-90)" text-anchor="middle">{}</text>')
     parts.append(turned.format(frame.pixel((0, 0.5))[1], "AUC of the strongest attack"))
-    return frame.svg(key, "Leak against accuracy", desc, [_STYLE, *parts])
+    return frame.svg(key, "Leak against accuracy", desc, [*([_STYLE] if alone else []), *parts])
 
 
 _STYLE = Markup(

@@ -50,15 +50,18 @@ def markdown(grid: Grid) -> str:
     return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in _notes(grid))]) + "\n"
 
 
-def figure(grid: Grid) -> Markup:
-    """Return the frontier: the AUC of the strongest attacker by test accuracy, with the interval that holds for all attacks."""
+def figure(grid: Grid, *, alone: bool = True) -> Markup:
+    """Return the frontier: the AUC of the strongest attacker by test accuracy, with the interval that holds for all attacks.
+
+    ``alone``: it is a file of its own, and not a part of the page.
+    """
     points = []
     for row in grid.rows:
         loudest = _loudest(row)
         accuracy = row.test_accuracy.value
         if loudest is not None and loudest.auc_corrected is not None and accuracy is not None:
             points.append((row.mitigation, accuracy, loudest.auc_corrected))
-    return frontier(points, limit=grid.limit, key="frontier")
+    return frontier(points, limit=grid.limit, key="frontier", alone=alone)
 
 
 def _attackers(row: MitigationRow) -> list[Attacker]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,6 +25,9 @@ from miaudit.result import AttackResult, Result
 from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
 
+if TYPE_CHECKING:
+    from miaudit.mitigations import Grid
+
 FOLD_GROUPS = 12  # more groups of one column are folded
 FOLD_CLASSES = 30  # a longer per-class table is folded under its chart
 _OPEN_WARNINGS = 320  # characters up to which warnings are not folded
@@ -41,7 +44,7 @@ PARTS = (
 """Sections of the third layer, in order; each has a template of its name."""
 
 
-def render(result: Result, mitigations: Mapping[str, Any] | str | None = None) -> str:
+def render(result: Result, mitigations: Grid | str | None = None) -> str:
     """Return the report of a result as one HTML page, without external resources, readable without scripts.
 
     Parameters
@@ -49,7 +52,7 @@ def render(result: Result, mitigations: Mapping[str, Any] | str | None = None) -
     result
         The audit's result.
     mitigations
-        What `read_grid` returns: the document of mitigations tried beside it, or why it cannot be read.
+        What `read_grid` returns: the mitigations tried beside it, or why they cannot be read.
     """
     label = labels(result.attacks)
     script = Markup((files("miaudit.report") / "templates" / "script.js").read_text(encoding="utf-8"))
