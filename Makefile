@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Tests are compiled once, also where the shell asks Python to keep no compiled files.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow test-browser test-hosts test-servers test-trainers gpu lint clean
+.PHONY: demo test test-slow test-browser test-hosts test-servers test-trainers docs gpu lint clean
 
 demo: .venv/demo ## install, audit a model on bundled data, print the summary and the path of the report
 	$(BIN)/miaudit demo
@@ -29,6 +29,11 @@ test-servers: .venv/dev .venv-servers/ready ## audits of models behind MLServer,
 
 test-trainers: .venv-trainers/ready ## shadow models trained by Lightning and CatBoost
 	.venv-trainers/bin/python -m pytest -p no:xdist tests/trainers -m "trainers or not trainers"
+
+docs: .venv/dev .venv-docs/ready ## the site in docs/_build, the notebooks and what the pages tell to do
+	.venv-docs/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
+	.venv-docs/bin/python docs/run_notebooks.py
+	$(BIN)/python -m pytest -m docs
 
 gpu: .venv/dev ## tests and bench that need an NVIDIA GPU, and a torch built for it in .venv
 	$(BIN)/python -m pytest -m gpu
@@ -54,10 +59,15 @@ lint: .venv/dev ## style and types
 	.venv-servers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
+.venv-docs/ready: docs/requirements.txt pyproject.toml constraints.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement $< --editable '.[frames,plots]'
+	touch $@
+
 .venv-trainers/ready: tests/trainers/requirements.txt pyproject.toml constraints.txt
 	test -x .venv-trainers/bin/python || $(PYTHON) -m venv .venv-trainers
 	.venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement $< --editable .
 	touch $@
 
 clean:
-	rm -rf .venv .venv-servers .venv-trainers .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out
+	rm -rf .venv .venv-docs docs/_build .venv-servers .venv-trainers .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out

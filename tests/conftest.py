@@ -10,7 +10,9 @@ import pytest
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run marked tests when asked for by -m; those marked `data` also when MIAUDIT_DATA names a folder."""
     asked = config.getoption("-m") or ""
-    left_out = {mark for mark in ("slow", "browser", "gpu", "hosts", "servers", "trainers") if mark not in asked}
+    left_out = {
+        mark for mark in ("slow", "browser", "gpu", "hosts", "servers", "trainers", "docs") if mark not in asked
+    }
     if "MIAUDIT_DATA" not in os.environ and "data" not in asked:
         left_out.add("data")
     deselected = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]

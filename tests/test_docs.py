@@ -21,7 +21,10 @@ PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.
 )
 PLANS = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("plans", "endpoints", "training-code", "unlearning")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("plans", "endpoints", "training-code", "unlearning", "people", "annex")
+    ),
 ]
 FENCED = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHOLE = {

@@ -1,5 +1,7 @@
 """The errors miaudit raises on purpose.
 
+::
+
     MiauditError
     |-- PlanError      a plan or an argument cannot be carried out            exit 2
     |-- DataError      records, labels or a schema are not usable             exit 2

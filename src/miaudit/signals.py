@@ -307,8 +307,8 @@ class Residual:
     Parameters
     ----------
     form
-        ``"absolute"``: -|e| / b of the error e, the logarithm of a Laplace density relative to its maximum. ``"squared"``:
-        -e^2 / (2 b^2), that of a Gaussian density. ``"log"``: -log(|e| + b / 1000), which is no log-likelihood.
+        ``"absolute"``: -``|e|`` / b of the error e, the logarithm of a Laplace density relative to its maximum. ``"squared"``:
+        -e^2 / (2 b^2), that of a Gaussian density. ``"log"``: -log(``|e|`` + b / 1000), which is no log-likelihood.
     scale
         b: the error of models on records they were not trained on, the mean absolute one, or the root of the mean squared one
         for ``"squared"``.

@@ -21,6 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from miaudit.gate import Policy
 from miaudit.report.machines import sarif
 
+pytestmark = pytest.mark.timeout(1800)  # each command starts a program of its own
+
 RECIPES = Path(__file__).parents[2] / "examples" / "ci"
 PLAN = """
 [data]
@@ -61,10 +63,11 @@ def save(folder: Path, **options: float) -> None:
 def run(folder: Path, command: list[str] | str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     more = {"PATH": path, "GITHUB_STEP_SUMMARY": str(folder / "summary.md"), "COLUMNS": "200"}
-    how = {"cwd": folder, "env": os.environ | more, "capture_output": True, "text": True, "timeout": 250}
+    how = {"cwd": folder, "env": os.environ | more, "capture_output": True, "text": True, "timeout": 900}
     return subprocess.run(["bash", "-e", "-c", command] if isinstance(command, str) else command, check=False, **how)
 
 
+@pytest.mark.slow
 def test_github_actions(project):
     steps = yaml.safe_load((RECIPES / "github-actions.yml").read_text())["jobs"]["gate"]["steps"]
     audit, gate = (step["run"] for step in steps if "name" in step)

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from miaudit.cli import main
@@ -66,6 +67,19 @@ def test_a_hostile_text_stays_a_text(result):
     assert not re.search("[\x00\x1b\u202e]", page + text)
     assert not re.search("^## h", text, re.MULTILINE)
     assert not re.search(r"(?<!\\)\[x\]", text)
+
+
+def test_a_model_card_has_the_index_that_hubs_read(result, tmp_path):
+    result.model_copy(update={"title": EVIL, "verdict": EVIL}).save(tmp_path)
+    done = CliRunner().invoke(main, ["card", str(tmp_path), "--name", EVIL])
+    assert done.exit_code == 0, done.output
+    _, metadata, text = done.stdout.split("---\n", 2)
+    (entry,) = yaml.safe_load(metadata)["model-index"]
+    (audit,) = entry["results"]
+    assert set(audit) == {"task", "dataset", "metrics"}
+    assert audit["metrics"][0]["value"] == result.lead.of_unit.auc.value
+    assert all(isinstance(metric["value"], float) and metric["type"] and metric["name"] for metric in audit["metrics"])
+    assert not re.search("[\x00\x1b\u202e]|<script|^## h", text, re.MULTILINE)
 
 
 def test_a_plan_declares_and_a_file_may_declare_instead(result, tmp_path):

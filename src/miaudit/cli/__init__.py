@@ -10,7 +10,7 @@ import click
 from miaudit import __version__
 from miaudit.cli.canaries import canaries
 from miaudit.cli.ending import Commands
-from miaudit.cli.evidence import annex, clean, verify
+from miaudit.cli.evidence import annex, card, clean, verify
 from miaudit.cli.gate import diff, gate, show
 from miaudit.cli.mitigate import mitigate
 from miaudit.cli.options import (
@@ -450,6 +450,7 @@ main.add_command(gate)
 main.add_command(diff)
 main.add_command(verify)
 main.add_command(annex)
+main.add_command(card)
 main.add_command(clean)
 main.add_command(reproduce)
 main.add_command(mitigate)

@@ -83,6 +83,18 @@ def clean(folder: Path, yes: bool) -> None:
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--name", help="Of the model in the index; default: its description.")
+def card(folder: Path, name: str | None) -> None:
+    """Print a section of a model card: Markdown with model-index, of figures of many records."""
+    from miaudit.report.card import model_card
+    from miaudit.report.share import shared
+    from miaudit.result import Result
+
+    echo(model_card(shared(Result.load(folder)), name=name).rstrip("\n"))
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--for", "name", required=True, type=click.Choice(["edpb-28-2024", "aisvs-11.2.5", "tre"]), help="The document."
 )
