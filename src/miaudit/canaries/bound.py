@@ -214,14 +214,6 @@ def bound_epsilon(
     accuracy = training.labels == planted.training.y
     auc = stats.auc_interval(score[inside], others, confidence=options.confidence)
     points = [stats.tpr_at_fpr(score[inside], others, fpr, confidence=options.confidence) for fpr in FPRS]
-    gaussian: list[float | None] = [None, None]
-    curve: stats.Binormal | None = None
-    no_gaussian: str | None = "at delta 0 a Gaussian curve has no finite epsilon"
-    if options.delta > 0:
-        curve = stats.binormal(score[inside], others, seed=child_seed(planted.seed, "binormal"))
-        no_gaussian = curve.reason
-    if no_gaussian is None:
-        gaussian[:] = [stats.epsilon_one_run_fdp(m, r, c, options.delta, options.confidence) for c in (v, r)]
     epsilon = stats.epsilon_one_run(m, r, v, options.delta, options.confidence)
     return CanaryAudit(
         kind=options.kind,

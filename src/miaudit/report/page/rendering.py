@@ -35,10 +35,8 @@ _OPEN_WARNINGS = 320  # characters up to which warnings are not folded
 _IDS = re.compile(r' (?:id|aria-labelledby)="[^"]*"')  # of texts, quotes are escaped
 
 PARTS = (
-    *("threat", "asked", "records", "target", "shadows", "attacks", "scores", "roc", "low-fpr", "worth"),
-    *("classes", "groups", "exposed", "factors", "mitigations", "stability"),
     *("deletion", "threat", "asked", "records", "target", "shadows", "attacks", "scores", "roc", "low-fpr", "worth"),
-    *("classes", "groups", "exposed", "factors", "stability"),
+    *("classes", "groups", "exposed", "factors", "mitigations", "stability"),
     *("controls", "not-tested", "reading", "provenance"),
 )
 """Sections of the third layer, in order; each has a template of its name."""
