@@ -226,7 +226,7 @@ def outcome_of(
     }
     uncertainty, true_class = _of_answers(measured)
     figures |= _sure(true_class)
-    null, made = result.controls.null, result.synthesis
+    null, made, platform = result.controls.null, result.synthesis, result.provenance.platform
     return Outcome(
         setting=setting.name,
         scale=scale,
@@ -256,7 +256,7 @@ def outcome_of(
         warnings=result.warnings,
         seconds=round(result.provenance.seconds["total"], 1),
         versions=result.provenance.versions,
-        machine={} if result.provenance.platform is None else result.provenance.platform.model_dump(),
+        machine={} if platform is None else platform.model_dump(include={"machine", "cores"}),
     )
 
 
