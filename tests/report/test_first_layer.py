@@ -6,6 +6,7 @@ import pytest
 
 from miaudit.report import render
 from miaudit.report.gravity import at_most, gravity
+from miaudit.report.page.engineer import engineer_of
 from miaudit.report.page.first import first_of
 from miaudit.result import (
     Accusations,
@@ -160,3 +161,15 @@ def test_there_are_three_steps_for_every_verdict(result):
     for kind in ("leak", "none detected", "confounded", "broken", "inconclusive", "inverted"):
         assert len(first_of(with_verdict(result, kind, "nothing", limit=0.6)).steps) == 3
     assert len(first_of(result).steps) == 3
+
+
+def test_an_older_result_whose_sides_differ_has_no_picture_either(result):
+    blind = result.controls.blind.model_copy(update={"confounded": True})
+    old = result.model_copy(update={"controls": result.controls.model_copy(update={"blind": blind})})
+    first = first_of(old)
+    assert old.verdict_kind is None
+    assert first.headline == "No answer: the two sides differ by themselves."
+    assert first.picture.members is None
+    assert first.means == []
+    assert "no figure below measures" in engineer_of(old, lambda attack: attack.name).caution
+    assert first_of(result).picture.members is not None

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from miaudit.report import charts, marks
 from miaudit.report.page.exposed import Exposed, exposed_of
+from miaudit.report.page.first import kind_of
 from miaudit.result import AttackResult, Interval, Result
 from miaudit.result.estimate import estimate
 
@@ -89,7 +90,7 @@ def engineer_of(result: Result, label: Callable[[AttackResult], str]) -> Enginee
         above_of=len(slices),
         exposed=exposed_of(result, most=_RECORDS),
         banded=None if first is None else first.name,
-        caution=_CAUTIONS.get(result.verdict_kind or ""),
+        caution=_CAUTIONS.get(kind_of(result) or ""),
     )
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from miaudit.report import deletion, marks
 from miaudit.report.gravity import Gravity, at_most, gravity, leak_of
 from miaudit.report.plain import meaning, next_steps, what_shows, who_is_named
-from miaudit.result import Accusations, AttackResult, Interval, Result
+from miaudit.result import Accusations, AttackResult, Interval, Result, VerdictKind
 from miaudit.result.estimate import high_end, low_end, rounded
 
 _ACCUSED = 0.1  # share of the non-members that the picture accuses, whatever the figures are
@@ -66,12 +66,22 @@ def first_of(result: Result) -> First:
         picture=_picture(result),
         needs_title="What the attacker was assumed to have" if tone == "void" else "What an attacker needs",
         needs=_needs(result),
-        steps=next_steps(result),
+        steps=next_steps(result.model_copy(update={"verdict_kind": kind_of(result)})),
     )
 
 
+def kind_of(result: Result) -> VerdictKind | None:
+    """Return the kind of the verdict; of an older result, which does not name it, whether a control failed."""
+    if result.verdict_kind is not None:
+        return result.verdict_kind
+    if result.controls.blind.confounded:
+        return "confounded"
+    null = result.controls.null
+    return "broken" if null is not None and not null.at_chance else None
+
+
 def _headline(result: Result) -> tuple[str, str]:
-    finding, kind = result.finding, result.verdict_kind
+    finding, kind = result.finding, kind_of(result)
     if result.deletion is not None:
         return deletion.headline(result.deletion)
     people = finding is not None and finding.n.unit == "person"
@@ -156,7 +166,7 @@ def _means(result: Result) -> list[str]:
     """Return what the figures mean for the people in the data, as sentences."""
     if result.deletion is not None:
         return [*result.deletion.sentences[:2], result.deletion.earlier_model]
-    text = meaning(result)
+    text = None if kind_of(result) in _UNANSWERED else meaning(result)
     sentences = [] if text is None else [f"{text[:1].upper()}{text[1:]}."]
     finding = result.finding
     if finding is not None and finding.kind == "leak" and finding.attack is not None:
@@ -210,7 +220,7 @@ def _of_all(list_: Accusations) -> str:
 
 
 def _picture(result: Result) -> Picture:
-    kind, finding = result.verdict_kind, result.finding
+    kind, finding = kind_of(result), result.finding
     if result.deletion is not None:
         return Picture(missing="A deletion audit asks what is left of the deleted records, and accuses nobody.")
     if kind in _UNANSWERED:
