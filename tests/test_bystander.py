@@ -268,7 +268,7 @@ def test_figures_that_count_the_sides_too_say_so():
     console = Console(width=200, file=StringIO())
     full(result, console)
     assert console.file.getvalue().count("(see Caution)") >= 4
-    assert render(result).count("<strong>Caution:</strong>") == 3
+    assert render(result).count("<strong>Caution:</strong>") == 5
     free = verdict(1003, overlapping=True, leaking=True)
     assert not free.controls.bystander.tell_sides
     assert {each.caution for each in (free.lead, free.accusations, *free.groups)} == {None}
