@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from miaudit.attacks import ATTACKS
 from miaudit.data import NAMED
-from miaudit.plan import HTTPPlan, Plan, ServicePlan, Step
+from miaudit.plan import HTTPPlan, JobPlan, LimitsPlan, Plan, ServicePlan, Step
 from miaudit.plan.sections import Names, Section
 from miaudit.recipes.network import PRESETS, Network
 
@@ -22,7 +22,7 @@ WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false
 WORDS |= {Step: "table", ServicePlan: "table", Any: "import path"}
 NAMES = {"file": "path", "function": "`file.py:name`", "class": "import path", "scheduler": "text", "command": "text"}
 SECTIONS = {n: f.annotation for n, f in Plan.model_fields.items() if f.annotation in Section.__subclasses__()}
-SECTIONS |= {"http": HTTPPlan}
+SECTIONS |= {"http": HTTPPlan, "job": JobPlan, "limits": LimitsPlan}
 
 
 def _kind(of: Any) -> str:
@@ -49,7 +49,7 @@ def _table(*rows: tuple[str, ...]) -> str:
 def _keys(model: Any) -> str:
     rows = []
     for name, field in model.model_fields.items():
-        section = field.annotation if field.annotation is SECTIONS.get(name, ...) else None
+        section = SECTIONS[name] if _kind(field.annotation) == "section" and name in SECTIONS else None
         least = "".join(f" from {bound.ge}" for bound in field.metadata if hasattr(bound, "ge"))
         default = "required" if field.is_required() else _toml(None if section else field.get_default())
         meaning = (getdoc(section) or "").split("\n")[0] if section else field.description or ""

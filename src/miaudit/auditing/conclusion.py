@@ -13,7 +13,7 @@ from miaudit.auditing.scope import mismatches, not_tested, threat_model, unlike_
 from miaudit.data import Copies
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.findings import Findings, Trial, Unit, accuracies, blind_control, examine, skipped, unit_of
-from miaudit.result import BlindControl, Failure, Interval, Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.result import BlindControl, Failure, Interval, Records, Result, ShadowsResult, SplitResult, TargetResult
 from miaudit.threads import one_thread
 
 _REGRESSION = "it is a regression, which has errors in their place"
@@ -33,6 +33,8 @@ def conclude(measured: Measured) -> Result:
         correct = evidence.predicted == evidence.audited_labels if measured.of_classes else None
         blind = _blind(measured, unit)
         findings = _findings(measured, planned, blind, unit)
+        if measured.unanswered is not None:
+            findings = _answered(findings, measured.unanswered)
     ran = [planned[each.name].attack for each in findings.attacks if each.status == "ran"]
     return Result.of(
         findings,
@@ -57,7 +59,24 @@ def counted(measured: Measured) -> Unit:
         contents=measured.contents,
         name=measured.unit,
     )
-    return unit if measured.countable is None else replace(unit, counted=unit.counted & measured.countable)
+    return replace(unit, counted=unit.counted & _countable(measured))
+
+
+def _countable(measured: Measured) -> Bools:
+    """(n,) Return which records have an answer and no copy on another side."""
+    countable = np.ones(len(measured.member), bool) if measured.countable is None else measured.countable
+    return countable if measured.unanswered is None else countable & ~measured.unanswered
+
+
+def _answered(findings: Findings, unanswered: Bools) -> Findings:
+    """Return the findings without scores of the records for which no answer came."""
+    columns = {}
+    for name, column in findings.records.columns.items():
+        if name not in ("id", "class", "member"):
+            column = column.copy() if column.dtype.kind in "fO" else column.astype(object)
+            column[unanswered] = np.nan if column.dtype.kind == "f" else None
+        columns[name] = column
+    return replace(findings, records=Records(columns))
 
 
 def _planned(measured: Measured) -> list[Planned]:
@@ -132,7 +151,7 @@ def _warnings(
     measured: Measured, findings: Findings, blind: BlindControl, correct: Bools | None, unit: Unit
 ) -> list[str]:
     member, shadows = measured.member, measured.shadows
-    countable = np.ones(len(member), bool) if measured.countable is None else measured.countable
+    countable = _countable(measured)
     sizes = int((countable & member).sum()), int((countable & ~member).sum()), measured.split.population
     unlike: list[str] = []
     here = measured.target.source == "trained here"

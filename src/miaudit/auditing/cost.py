@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from miaudit.store import Store
 from miaudit.targets.kept import record_keys
 from miaudit.targets.ledger import Estimate, Ledger
 
-_PILOTS = (100, 500)
+_PILOTS = (100, 600)
 """Records a side of the two trials of the attacks."""
 
 
@@ -84,7 +85,7 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
     if queries is not None and queries.seconds is not None:
         seconds["target"] = queries.seconds
     rows = sum(4 * len(job.asked) * case.dataset.width for job in jobs)
-    seconds["attacks"] = _line([(each.records, each.seconds) for each in pilots], n)
+    seconds["attacks"] = _line([(each.records, each.work) for each in pilots], n) * _slowness(pilots)
     ran = [attack for attack in last.result.attacks if attack.status == "ran"]
     counted = len(ran) + len([attack for attack in case.attacks or () if attack.questions])
     return Forecast(
@@ -153,10 +154,11 @@ def _queries(case: Case, outside: NDArray[np.int64], probed: Probed | None, *, o
 
 @dataclass(frozen=True)
 class _Pilot:
-    """What came of the attacks on so many records a side: the seconds they took, and the bytes written."""
+    """What came of the attacks on so many records a side: seconds, those of the processor, and the bytes written."""
 
     records: int
     seconds: float
+    work: float
     written: int
     result: Result
 
@@ -189,7 +191,7 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
         attacks=None if case.attacks is None else tuple(each for each in case.attacks if not each.questions),
     )
     with tempfile.TemporaryDirectory(prefix="miaudit-") as folder:
-        clock, began = Clock(), time.perf_counter()
+        clock, began, busy = Clock(), time.perf_counter(), time.process_time()
         try:
             measured = gather(
                 small, Store(folder), Workers(0, None, None), clock=clock, tell=lambda *_: None, kept=False
@@ -199,9 +201,16 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
             result.report(folder)
         except MiauditError as error:
             raise PlanError(f"what the attacks take cannot be tried on {size} records a side: {error}") from error
-        seconds = time.perf_counter() - began - clock.seconds["shadows"]
+        whole, work = time.perf_counter() - began, time.process_time() - busy
         written = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
-    return _Pilot(size, seconds, written, result)
+    seconds = whole - clock.seconds["shadows"]
+    return _Pilot(size, seconds, work * seconds / whole, written, result)
+
+
+def _slowness(pilots: Sequence[_Pilot]) -> float:
+    """Return the seconds for each second of the processor: more than one where others use it, too."""
+    work = sum(each.work for each in pilots)
+    return max(1.0, sum(each.seconds for each in pilots) / work) if work else 1.0
 
 
 def _line(points: list[tuple[int, float]], n: int) -> float:

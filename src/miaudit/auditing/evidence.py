@@ -14,7 +14,7 @@ from miaudit.auditing.case import Case
 from miaudit.auditing.regression import population_of, residual_of, residuals, with_truth
 from miaudit.data import Dataset, features
 from miaudit.data.records import densified, take_records
-from miaudit.evidence import Population, Probes
+from miaudit.evidence import Bools, Population, Probes
 from miaudit.shadows.pool import ShadowEvidence, ShadowPool
 from miaudit.targets.seen import answered_classes, reduce_alike
 
@@ -57,6 +57,26 @@ def evidence_of(
         alike=partial(reduce_alike, top=top, decimals=answers.facts.decimals),
     )
     return evidence if answers.trace is None else evidence._replace(own=evidence.own.replace(trace=answers.trace))
+
+
+def without_outside(evidence: ShadowEvidence, keep: Bools) -> ShadowEvidence:
+    """Return the evidence with only some of the (p,) records outside the audit."""
+    old = evidence.own.population
+    if old is None or keep.all():
+        return evidence
+    new = None
+    if keep.any():
+        new = Population(
+            old.target[keep],
+            old.labels[keep],
+            shadows=None if old.shadows is None else np.stack([rows[keep] for rows in old.shadows]),
+            features=None if old.features is None else old.features[keep],
+        )
+    own, direct = evidence.own.replace(population=new), evidence.direct
+    if direct is None or direct is evidence.own:
+        return ShadowEvidence(own, None if direct is None else own)
+    inner = None if direct.own is None else direct.own.replace(population=new)
+    return ShadowEvidence(own, direct.replace(population=new, own=inner))
 
 
 def numbers_of(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:

@@ -22,7 +22,7 @@ from miaudit.data import (
 from miaudit.data.records import is_texts
 from miaudit.documents import plain
 from miaudit.errors import PlanError, section
-from miaudit.plan import Plan, RecipePlan, plan_of
+from miaudit.plan import Plan, RecipePlan, TargetPlan, plan_of
 from miaudit.plan.permissions import Permissions
 from miaudit.plugins import plugin
 from miaudit.recipes import (
@@ -43,9 +43,11 @@ from miaudit.recipes import (
     standin,
 )
 from miaudit.targets import Endpoint, Target, as_target, load_model
-from miaudit.targets.endpoint import endpoint_of
 from miaudit.targets.files import file_format, model_hashes
+from miaudit.targets.kept import Kept
+from miaudit.targets.ledger import Limits
 from miaudit.targets.regression import RegressionTarget
+from miaudit.targets.servers import endpoint_of
 
 
 def case_of_plan(
@@ -249,7 +251,18 @@ def _target(
         return target
     if plan.target.plugin is not None:
         return _as_target(model, plan, dataset)
+    if plan.target.function is not None:
+        return _as_target(_kept(plan.target), plan, dataset)
     return None if endpoint is None else endpoint.for_classes(len(dataset.classes), dataset.classes)
+
+
+def _kept(plan: TargetPlan) -> Kept:
+    """Return the function that is the target, its answers kept as those of a server are."""
+    limits, path = plan.limits, str(plan.function)
+    name = " ".join(part for part in (Path(path).name, limits.version) if part)
+    bounds = Limits(limits.budget, limits.rate, limits.price)
+    function = function_of_file(path)
+    return Kept(function, name, None, bounds, limits.batch, failing=limits.failing, homeless=True)
 
 
 def _target_hashes(plan: Plan) -> dict[str, str]:
@@ -257,6 +270,8 @@ def _target_hashes(plan: Plan) -> dict[str, str]:
     if plan.target.plugin is not None:
         declared = plugin("targets", plan.target.plugin)
         return {f"target_plugin/{declared.distribution}": fingerprint(declared.load()).sha256}
+    if plan.target.function is not None:
+        return {"target_function": fingerprint(function_of_file(plan.target.function)).sha256}
     if plan.target.file is None:
         return {}
     path = Path(plan.target.file)
@@ -325,9 +340,10 @@ def _endpoint(plan: Plan) -> Endpoint | None:
     http = http.model_copy(
         update={key: getattr(own, key) or getattr(http, key) for key in ("outputs", "columns", "positive")}
     )
-    sign = None if http.sign is None else function_of_file(http.sign)
+    named = {key: getattr(http, key) for key in ("sign", "encode", "decode")}
+    functions: dict[str, Any] = {key: None if name is None else function_of_file(name) for key, name in named.items()}
     try:
-        return endpoint_of(own.url, http, sign=sign, description=own.description)
+        return endpoint_of(own.url, http, **functions, description=own.description)
     except PlanError as error:
         raise PlanError(
             [(f"target.http.{path}" if path else "target", text) for path, text in error.problems]

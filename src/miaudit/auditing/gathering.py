@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
 from miaudit.auditing.case import Case
 from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
-from miaudit.auditing.evidence import evidence_of, with_shadows
+from miaudit.auditing.evidence import evidence_of, with_shadows, without_outside
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.regression import (
@@ -26,6 +26,7 @@ from miaudit.data import features
 from miaudit.data.records import take_records
 from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError
+from miaudit.evidence import Bools
 from miaudit.findings import Operating, unit_of
 from miaudit.probes import Probed
 from miaudit.recipes import device_name, innermost, labels_only
@@ -46,6 +47,7 @@ class _Answers:
     shadows: dict[int, dict[str, Any]]
     progress: Progress
     retrained: Retrained | None
+    lacking: Bools | None = None  # (n + p,) audited records and others for which no answer came
 
 
 def gather(
@@ -144,6 +146,7 @@ def _train(
     own = [] if case.target is not None else [target_job(case, outside, probed)]
     early = [job for job in own if stored_early(case, job, pool.store)]
     answers: Asked | None = None
+    lacking: Bools | None = None
     if case.target is not None:
         tell("asking the target", None)
         meet(case.target, case, outside, probed, tell)
@@ -153,6 +156,8 @@ def _train(
                 f"the target answers {answers.facts.outputs}, and models of {case.recipe.name} answer labels alone, by which "
                 "shadow models cannot be compared with it: give a recipe whose models have predict_proba"
             )
+        lacking = case.target.lacking(take_records(case.dataset.X, np.concatenate([pool.draws.audited, outside])))
+        case.target.rest()  # training may take hours, and others may ask meanwhile
     what = "training the target and shadow models" if own else "training shadow models"
     last: list[Progress] = []
 
@@ -169,7 +174,7 @@ def _train(
     if retrain:
         tell("training stored models again", None)
         retrained = pool.retrain(retrain, seed=case.seed, **workers.options)
-    return _Answers(answers, shadows, last[0], retrained)
+    return _Answers(answers, shadows, last[0], retrained, lacking if lacking is not None and lacking.any() else None)
 
 
 def _of_target(case: Case, pool: ShadowPool, key: str, probed: Probed | None) -> Asked:
@@ -201,12 +206,13 @@ def _measured(
         records = features_with_truth(records, truth)
         errors = mean_errors(answers.outputs, truth, member)
         target = replace(target, capability=capability_of(case.residual), errors=errors)
+    evidence, lacking = evidence_of(case, answers, pool, outside, models.shadows), models.lacking
+    if lacking is not None:
+        evidence = without_outside(evidence, ~lacking[len(audited) :])
     return Measured(
         title=case.title,
         seed=case.seed,
-        evidence=evidence_of(case, answers, pool, outside, models.shadows).with_answers(
-            with_shadows(answers.probes, pool, models.shadows)
-        ),
+        evidence=evidence.with_answers(with_shadows(answers.probes, pool, models.shadows)),
         member=member,
         classes=() if dataset.values is not None else dataset.classes,
         data=dataset.describe(),
@@ -217,6 +223,7 @@ def _measured(
         attacks=case.attacks,
         operating=Operating(**case.figures.model_dump()),
         unit=case.unit,
+        unanswered=None if lacking is None else lacking[: len(audited)],
         contents=dataset.take(audited).contents,
         records=records,
         ids=audited if dataset.ids is None else dataset.ids[audited],
@@ -224,9 +231,21 @@ def _measured(
         no_bystanders=no_bystanders,
         synthesis=case.synthetic,
         warnings=case.warnings,
-        target_warnings=(*oddities(answers.facts.contact), *answers.remarks),
+        target_warnings=(*oddities(answers.facts.contact), *answers.remarks, *_without_answers(lacking, member)),
         shadow_warnings=tuple(_shadow_warnings(case, pool, models)),
     )
+
+
+def _without_answers(lacking: Bools | None, member: Bools) -> list[str]:
+    if lacking is None:
+        return []
+    audited, others = lacking[: len(member)], int(lacking[len(member) :].sum())
+    beside = f", and {others} outside the audit" if others else ""
+    return [
+        f"The target gave no answer to {int((audited & member).sum())} members and {int((audited & ~member).sum())} "
+        f"non-members{beside}: they are left out of all figures. If it refuses members more often than others, that itself "
+        "tells them apart, and no figure shows it."
+    ]
 
 
 def _split(case: Case, draws: Draws) -> SplitFacts:

@@ -98,6 +98,7 @@ class Measured:
     operating: Operating = OPERATING
     unit: UnitName | None = None  # what is counted; None: people where the evidence knows them
     countable: Bools | None = None  # (n,) which records may be counted, None: all; others have copies on another side
+    unanswered: Bools | None = None  # (n,) for which records no answer came; what stands for one is another's
     contents: Ints | None = None  # (n,) equal for records that are equal with their class
     records: Features | None = None  # (n, d) for the control without a model
     no_records: str | None = None  # why they are not at hand

@@ -12,12 +12,13 @@ import numpy as np
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.conclusion import conclude
+from miaudit.auditing.evidence import without_outside
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
 from miaudit.documents import plain, whole
-from miaudit.evidence import Bools, Population
+from miaudit.evidence import Bools
 from miaudit.findings import OPERATING, Operating, UnitName
 from miaudit.result import Result
 from miaudit.result.seal import seal
@@ -92,7 +93,8 @@ def measured_of(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
     """Return what a file holds as what was measured; what it does not tell is None."""
     mask, copies = _copies(stored, seed)
     if copies is not None and copies.left_out.get("population"):
-        stored = _with_population(stored, mask[len(stored.member) :])
+        forms = without_outside(ShadowEvidence(stored.own, stored.direct), mask[len(stored.member) :])
+        stored = replace(stored, own=forms.own, direct=forms.direct)
     own, population = stored.own, stored.own.population
     compared = "members and non-members"
     if population is not None and population.features is not None:
@@ -167,23 +169,3 @@ def _copies(stored: StoredOutputs, seed: int) -> tuple[Bools, Copies | None]:
     if theirs is not None:
         keep[len(member) :] = masks[2]
     return keep, copies
-
-
-def _with_population(stored: StoredOutputs, keep: Bools) -> StoredOutputs:
-    """Return the outputs with some records outside the audit left out."""
-    old = stored.own.population
-    assert old is not None
-    new = None
-    if keep.any():
-        new = Population(
-            old.target[keep],
-            old.labels[keep],
-            shadows=None if old.shadows is None else np.stack([rows[keep] for rows in old.shadows]),
-            features=None if old.features is None else old.features[keep],
-        )
-    own = stored.own.replace(population=new)
-    if stored.direct is None:
-        return replace(stored, own=own)
-    inner = None if stored.direct.own is None else stored.direct.own.replace(population=new)
-    direct = own if stored.direct is stored.own else stored.direct.replace(population=new, own=inner)
-    return replace(stored, own=own, direct=direct)

@@ -29,10 +29,12 @@ from miaudit.plan.sections import (
     odd_values,
     texts_naming,
 )
+from miaudit.plan.target import HTTPPlan as HTTPPlan
+from miaudit.plan.target import JobPlan as JobPlan
+from miaudit.plan.target import LimitsPlan as LimitsPlan
+from miaudit.plan.target import OutputsName as OutputsName
+from miaudit.plan.target import TargetPlan as TargetPlan
 from miaudit.plan.ways import WITHOUT_POPULATION
-
-OutputsName = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
-"""What a target answers, as `miaudit.evidence.answers.Type`."""
 
 Size = int | FilePath
 """How many records (drawn at random), or the path of a file with their numbers."""
@@ -123,109 +125,6 @@ class SplitPlan(Section):
     )
     by_group: bool | None = Field(None, description="keep every group on one side; default: where groups are known")
     duplicates: Literal["report", "drop"] = Field("report", description="what to do with identical records")
-
-
-class HTTPPlan(Section):
-    """How the server at target.url is spoken to and reached, and what may be asked of it."""
-
-    format: str | None = Field(
-        None,
-        description="the wire format; must be given with a url: `v2`, `instances`, `mlflow`, `sagemaker-csv`, "
-        "`sagemaker-json`, `json`, or that of an installed package (docs/extending.md)",
-    )
-    model: str | None = Field(None, description="v2, instances: the model's name, where the url is the server's alone")
-    version: str | None = Field(None, description="v2, instances: its version")
-    input: str | None = Field(None, description="v2: name of the input tensor")
-    datatype: str | None = Field(None, description="v2: type to send numbers as, such as FP32; default: their own")
-    output: str | None = Field(None, description="which output to read; of MLServer, predict_proba")
-    send: str | None = Field(None, description="mlflow, sagemaker-json: which form of body")
-    body: str | None = Field(
-        None,
-        description='json: the body, with "$records" or "$record" (lists of values), or "$objects" or "$object", where the '
-        "records go",
-    )
-    answer: str | None = Field(None, description="json: path of the answers in what comes back, as data.*.probs")
-    columns: list[str] | None = Field(None, description="class names in the order of the answers' columns")
-    outputs: OutputsName | None = Field(None, description="as target.outputs")
-    positive: str | None = Field(None, description="as target.positive")
-    batch: int = Field(100, ge=1, description="most records per request")
-    concurrency: int = Field(4, ge=1, description="most requests at a time")
-    contact: int = Field(5, ge=1, description="records asked about at first contact, twice each")
-    budget: int | None = Field(None, ge=1, description="most records that may be sent, over all runs in one folder")
-    rate: float | None = Field(None, gt=0, description="most records per second")
-    price: float | None = Field(None, ge=0, description="of 1,000 records, for the estimate")
-    headers: dict[str, str] = Field({}, description='sent with every request; "env:NAME" stands for a variable')
-    timeout: float = Field(30.0, gt=0, description="seconds for one attempt in all, from connecting to the last byte")
-    retries: int = Field(5, ge=0, description="further attempts after a dropped connection, a timeout or a 5xx status")
-    patience: float = Field(300.0, ge=0, description="seconds in all that one request may be told to slow down")
-    slow_down: list[int] = Field([], description="statuses that mean slow down, beside 408, 425 and 429")
-    proxy: str | None = Field(None, description="address of a proxy; default: the environment's")
-    ca: FilePath | None = Field(None, description="file of the certificate authorities to trust")
-    certificate: FilePath | None = Field(None, description="file of the client's certificate")
-    key: FilePath | None = Field(None, description="file of its key")
-    sign: FunctionPath | None = Field(
-        None, description="file.py:name of a function that adds headers, such as a signature"
-    )
-
-
-class TargetPlan(Section):
-    """The model under audit, if it exists already; without it, one is trained by the recipe on the members."""
-
-    url: str | None = Field(None, description="address of a server that answers for it; see docs/endpoints.md")
-    http: HTTPPlan = HTTPPlan()  # type: ignore[call-arg]
-    file: FilePath | None = Field(
-        None, description="the trained model: ONNX, skops, safetensors, torch weights; others with consent"
-    )
-    module: FunctionPath | None = Field(
-        None, description="file.py:name of a function that returns the torch module of bare weights"
-    )
-    plugin: str | None = Field(None, description="a target that an installed package declares; see docs/extending.md")
-    params: dict[str, Any] = Field({}, description="parameters of that plug-in")
-    outputs: OutputsName | None = Field(
-        None, description="what it answers; default: decided at first contact, and refused where that is not clear"
-    )
-    columns: list[str] | None = Field(
-        None, description="class names in the order of the model's columns and class numbers; default: the data's"
-    )
-    positive: str | None = Field(
-        None,
-        description="of two classes the one that a single number a record is of; default: of the classes 0 and 1 it is 1",
-    )
-    description: str | None = Field(None, description="what to call it in the report")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gives_no_consent(cls, content: Any) -> Any:
-        if isinstance(content, Mapping) and "trusted" in content:
-            raise ValueError(
-                "trusted is consent, which no plan can give: leave it out, and give each type that you trust by --trusted "
-                "TYPE (in Python, trusted=[...])"
-            )
-        return content
-
-    @model_validator(mode="after")
-    def _described_by_a_file(self) -> TargetPlan:
-        if self.file is None and self.module:
-            raise ValueError("module belongs to file, a trained model")
-        ways = [way for way in ("file", "url", "plugin") if getattr(self, way) is not None]
-        if not ways and (self.description or self.outputs or self.columns or self.positive):
-            raise ValueError(
-                "description, outputs, columns and positive belong to file, url or plugin, a model that exists already"
-            )
-        if self.params and self.plugin is None:
-            raise ValueError("params belong to plugin, a target that an installed package declares")
-        for key in ("outputs", "columns", "positive"):
-            if getattr(self, key) is not None and getattr(self.http, key) not in (None, getattr(self, key)):
-                raise ValueError(
-                    f"{key} and http.{key} differ: {getattr(self, key)} and {getattr(self.http, key)}; give one"
-                )
-        if len(ways) > 1:
-            raise ValueError(f"say where the target is in one way: {' or '.join(ways)}")
-        if self.url is None and self.http.model_fields_set:
-            raise ValueError("http belongs to url, the address of the server")
-        if self.url is not None and self.http.format is None:
-            raise ValueError('http.format is missing: how the server is spoken to, such as "v2" or "instances"')
-        return self
 
 
 class Step(BaseModel):
@@ -515,7 +414,9 @@ class Plan(Section):
             )
         if self.recipe.clone and self.target.file is None:
             raise ValueError("recipe.clone trains clones of the model in target.file, and there is none: name the file")
-        source = next((way for way in ("file", "url", "plugin") if getattr(self.target, way) is not None), None)
+        source = next(
+            (way for way in ("file", "url", "function", "plugin") if getattr(self.target, way) is not None), None
+        )
         if source is not None and isinstance(self.split.members, int):
             raise ValueError(
                 f"target.{source} names a trained model, so its members are known and cannot be drawn: give split.members as a "

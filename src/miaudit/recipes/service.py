@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import n_records, take_records
 from miaudit.errors import PlanError, TargetError
-from miaudit.targets.client import Client, Connection, check_url, shown
+from miaudit.targets.client import Client, Connection, Free, check_url, shown
 from miaudit.targets.credentials import ENV, body_problems, of_no_address, variable
+from miaudit.targets.jobs import at, refuse_variables, with_job
 from miaudit.targets.wire import Wire
 from miaudit.targets.wire.rows import from_bytes, rows_of, to_bytes
 from miaudit.targets.wire.template import filled, with_variables
@@ -167,12 +168,12 @@ class ServiceRecipe:
         where = self._post(self.train, body, self.endpoint if at_once else self.job)
         job = quote(where, safe="")
         if self.status is not None:
-            where = self._awaited(_with_job(self.status, job), where)
+            where = self._awaited(with_job(self.status, job), where)
         if self.predict is not None:
-            url = _with_job(self.predict, job)
+            url = with_job(self.predict, job)
         else:
             url = urljoin(self.status or self.train, where)
-            _refuse_variables(url, self.status or self.train)
+            refuse_variables(url, self.status or self.train)
             if urlsplit(url)[:2] != urlsplit(self.train)[:2]:
                 where = self._redacted(shown(url))
                 raise TargetError(
@@ -230,7 +231,7 @@ class ServiceRecipe:
         connection = self._connection(repeated=named)
         client = self._client(url, connection)
         try:
-            return client.read(client.post(body, _Free()), lambda content: _at(from_bytes(content), path, url))
+            return client.read(client.post(body, Free()), lambda content: at(from_bytes(content), path, url))
         finally:
             client.close()
 
@@ -241,15 +242,15 @@ class ServiceRecipe:
 
         def look(content: bytes) -> tuple[str, str]:
             answer = from_bytes(content)
-            state = _at(answer, self.state, url)
+            state = at(answer, self.state, url)
             if state in self.failed:
                 raise TargetError(f"the service says that training job {job} is {state}: {json.dumps(answer)[:300]}")
             reached = state in self.done and self.predict is None
-            return state, _at(answer, self.endpoint, url) if reached else ""
+            return state, at(answer, self.endpoint, url) if reached else ""
 
         try:
             while True:
-                state, endpoint = client.read(client.get(_Free()), look)
+                state, endpoint = client.read(client.get(Free()), look)
                 if state in self.done:
                     return endpoint
                 if time.monotonic() + self.poll > deadline:
@@ -283,50 +284,9 @@ class ServiceModel:
         parts = []
         for start in range(0, n_records(X), self._batch):
             some = take_records(X, np.arange(start, min(start + self._batch, n_records(X))))
-            content = self._client.post(self._wire.encode(some), _Free())
+            content = self._client.post(self._wire.encode(some), Free())
             parts.append(self._client.read(content, partial(self._wire.decode, n=n_records(some), names=self._names)))
         return np.concatenate(parts) if parts else np.empty((0, len(self._names)))
-
-
-class _Free:
-    """Leave for a request that is not under a budget."""
-
-    def sending(self) -> None:
-        pass
-
-    def refused(self, status: int, seconds: float) -> None:
-        pass
-
-    def lost(self, why: str, seconds: float) -> None:
-        pass
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
-def _with_job(address: str, job: str) -> str:
-    url = address.replace("{job}", job)
-    _refuse_variables(url, address)
-    return url
-
-
-def _refuse_variables(url: str, address: str) -> None:
-    """Refuse an address into which the service's answer has put an environment variable: it would be sent there."""
-    if names := set(ENV.findall(url)) - set(ENV.findall(address)):
-        raise TargetError(
-            f"the service at {shown(address)} asks for the environment variable {', '.join(sorted(names))} in the address of a "
-            "job or model; it is not sent"
-        )
-
-
-def _at(answer: Any, path: str, url: str) -> str:
-    """Return what stands at a path with dots in an answer, as a text."""
-    value = answer
-    for step in path.split("."):
-        if not isinstance(value, dict) or step not in value:
-            raise TargetError(f"{shown(url)} answers without {path!r}: {json.dumps(answer)[:200]}")
-        value = value[step]
-    return str(value)
 
 
 def _problems(path: str, check: Any) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import random
@@ -33,7 +34,7 @@ from miaudit.targets.credentials import (
 )
 from miaudit.targets.deadline import GO_ON, bounded
 from miaudit.targets.strike import Strike
-from miaudit.targets.wire.rows import excerpt
+from miaudit.targets.wire.rows import MissingError, excerpt
 
 Read = TypeVar("Read")
 
@@ -73,6 +74,8 @@ class Connection:
         Address of a proxy; default: the environment's HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
     ca, certificate, key
         Files with the authorities to trust, the client's certificate and its key.
+    gzip
+        Whether bodies are sent compressed.
     sign
         Adds headers to each attempt, such as a cloud's request signature.
 
@@ -91,6 +94,7 @@ class Connection:
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    gzip: bool = False
     sign: Sign | None = None
 
     def __post_init__(self) -> None:
@@ -134,6 +138,31 @@ class Reservation(Protocol):
     def wait(self, seconds: float) -> None:
         """Wait; for all requests if the server asked for it."""
         ...
+
+
+class RefusedError(TargetError):
+    """The server answered a status, and no answers: it may be what was asked that it cannot answer."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Free:
+    """Leave for a request that is not under a budget."""
+
+    def sending(self) -> None:
+        """Send at once."""
+
+    def refused(self, status: int, seconds: float) -> None:
+        """Count nothing."""
+
+    def lost(self, why: str, seconds: float) -> None:
+        """Count nothing."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
 
 
 class Client:
@@ -183,7 +212,7 @@ class Client:
         self._random = random.Random()
         self._lock = threading.Lock()
         self._strike = Strike(_logins())
-        self._url = ENV.sub(lambda match: quote(self.value(match[1], "url"), safe=""), url)
+        self._url = self._address(url)
         headers = {name: self._filled(f"headers.{name}", value) for name, value in connection.headers.items()}
         self._headers = {"content-type": content_type, "accept": content_type, **headers}
         proxy = None if connection.proxy is None else self._filled("proxy", connection.proxy)
@@ -215,6 +244,9 @@ class Client:
             self._strike.add([value])
         return value
 
+    def _address(self, url: str) -> str:
+        return ENV.sub(lambda match: quote(self.value(match[1], "url"), safe=""), url)
+
     def _filled(self, where: str, value: str) -> str:
         text = ENV.sub(lambda match: self.value(match[1], where), value)
         if not _sendable(text):
@@ -233,6 +265,8 @@ class Client:
         """Return what ``decode`` makes of an answer; a TargetError of it tells of the answer without its secrets."""
         try:
             return decode(content)
+        except MissingError as error:
+            raise MissingError(self.redacted(str(error)), error.answers, error.there) from None
         except TargetError as error:
             problem = error
         try:
@@ -250,9 +284,9 @@ class Client:
         if not self._closing.alive:
             raise TargetError(f"{self.shown} was closed, and cannot be asked any more: connect to it again")
 
-    def get(self, reservation: Reservation) -> bytes:
-        """Return the content of the answer to a GET, with the failures and attempts of `post`."""
-        return self._sent("GET", None, reservation)
+    def get(self, reservation: Reservation, url: str | None = None) -> bytes:
+        """Return the content of the answer to a GET, with the failures and attempts of `post`; of another address if given."""
+        return self._sent("GET", None, reservation, None if url is None else self._address(url))
 
     def post(self, body: bytes, reservation: Reservation) -> bytes:
         """Return the content of the answer to a body.
@@ -267,15 +301,16 @@ class Client:
         TimeLimitError
             If the deadline came first, or would come before the next attempt.
         """
-        return self._sent("POST", body, reservation)
+        packed = gzip.compress(body, mtime=0) if self._options.gzip else body
+        return self._sent("POST", packed, reservation)
 
-    def _sent(self, method: str, body: bytes | None, reservation: Reservation) -> bytes:
+    def _sent(self, method: str, body: bytes | None, reservation: Reservation, url: str | None = None) -> bytes:
         self.refuse_closed()
         failures, slowed, waited = 0, 0, 0.0
         while True:
             self._check_time(0.0)
             reservation.sending()
-            reply = self._attempt(method, body, reservation)
+            reply = self._attempt(method, body, reservation, url or self._url)
             if reply.content is not None:
                 return reply.content
             self._check_time(0.0)
@@ -298,20 +333,23 @@ class Client:
                 continue
             floor, failures = self._backoff(failures), failures + 1
             if failures > self._options.retries:
-                raise TargetError(f"{reply.problem}, {failures} times; what was answered is kept, run again to go on")
+                problem = f"{reply.problem}, {failures} times; what was answered is kept, run again to go on"
+                raise TargetError(problem) if reply.status is None else RefusedError(problem, reply.status)
             wait = floor if reply.wait is None else max(floor, min(reply.wait, _LONGEST_WAIT))
             self._check_time(wait)
             time.sleep(wait)
 
-    def _attempt(self, method: str, body: bytes | None, reservation: Reservation) -> _Reply:
+    def _attempt(self, method: str, body: bytes | None, reservation: Reservation, url: str) -> _Reply:
         """Send once; return the content, or what is wrong where it may be tried again."""
         import httpx2
 
         began = time.monotonic()
         self._time.at = min(began + self._options.timeout, float("inf") if self.deadline is None else self.deadline)
         try:
-            signed = self._signed(method, body or b"")
-            with self._http.stream(method, self._url, content=body, headers=signed) as response:
+            signed = {**self._signed(method, url, body or b"")}
+            if body is not None and self._options.gzip:
+                signed["content-encoding"] = "gzip"
+            with self._http.stream(method, url, content=body, headers=signed) as response:
                 status, headers = response.status_code, response.headers
                 good = 200 <= status < 300
                 content = self._content(response, self.most_bytes if good else _ERROR_BYTES, whole=good)
@@ -336,8 +374,8 @@ class Client:
         if self._means_slow_down(status, wait):
             return _Reply(problem=problem, wait=wait, slow_down=True, status=status)
         if status < 500:
-            raise TargetError(f"{problem}; {self.redacted(_hint(status, headers.get('location')))}")
-        return _Reply(problem=problem, wait=wait)
+            raise RefusedError(f"{problem}; {self.redacted(_hint(status, headers.get('location')))}", status)
+        return _Reply(problem=problem, wait=wait, status=status)
 
     def _content(self, response: Any, most: int, *, whole: bool) -> bytes:
         """Return the decompressed content; of one that is too large, an error or the first part."""
@@ -367,13 +405,11 @@ class Client:
                 + f"; {GO_ON}"
             )
 
-    def _signed(self, method: str, body: bytes) -> Mapping[str, str]:
+    def _signed(self, method: str, url: str, body: bytes) -> Mapping[str, str]:
         if self._options.sign is None:
             return {}
         try:
-            added = {
-                str(k): str(v) for k, v in self._options.sign(method, self._url, dict(self._headers), body).items()
-            }
+            added = {str(k): str(v) for k, v in self._options.sign(method, url, dict(self._headers), body).items()}
         except Exception as error:
             raise TargetError(f"sign failed: {self.redacted(f'{type(error).__name__}: {error}')}") from None
         with self._lock:
@@ -553,4 +589,7 @@ def _hint(status: int, location: str | None) -> str:
         return "check url, model and format"
     if status == 413:
         return "lower batch"
-    return "check format, and that the records have the form the model was trained on"
+    return (
+        'check format, and that the records have the form the model was trained on: "$objects" in the body of format json '
+        "sends them with the names of their columns"
+    )

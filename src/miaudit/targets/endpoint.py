@@ -22,23 +22,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records, n_records, take_records
-from miaudit.documents import plain
-from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError, nearest
+from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError
 from miaudit.evidence.answers import Decision, Type, hint_of_name
 from miaudit.files import write_atomically
-from miaudit.plan import HTTPPlan, section_of
+from miaudit.plan import HTTPPlan
 from miaudit.targets.classes import class_columns, positive_class
-from miaudit.targets.client import MOST_BYTES, Client, Connection, Sign, check_url, identity_of, shown
+from miaudit.targets.client import MOST_BYTES, Client, Connection, RefusedError, Sign, check_url, identity_of, shown
 from miaudit.targets.contact import ANEW, Contact, findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
-from miaudit.targets.kept import LATE, record_keys, stacked
+from miaudit.targets.jobs import awaited, check_job
+from miaudit.targets.kept import LATE, filled, record_keys, stacked
 from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
 from miaudit.targets.outputs import Outputs
 from miaudit.targets.target import Target
 from miaudit.targets.wire import Wire
+from miaudit.targets.wire.rows import MissingError
 
 _VERBOSE, _MOST_EVER = 256, 2**30  # bytes of an answer to one record and class, with its name; and in all
 _HUGE = 1e100  # sums of such numbers are infinite
+_OF_A_RECORD = (400, 413, 422, 500)  # statuses by which a server may refuse one record of a request
 
 
 class Endpoint(Target):
@@ -56,11 +58,24 @@ class Endpoint(Target):
     """
 
     def __init__(
-        self, url: str, http: HTTPPlan, *, sign: Sign | None, folder: str | Path | None, description: str | None
+        self,
+        url: str,
+        http: HTTPPlan,
+        *,
+        sign: Sign | None = None,
+        encode: Callable[[Any], Any] | None = None,
+        decode: Callable[[bytes, int], Any] | None = None,
+        folder: str | Path | None = None,
+        description: str | None = None,
     ) -> None:
         check_url(url)
-        wire, connection = _taken(Wire, http), _taken(Connection, http, sign=sign, slow_down=tuple(http.slow_down))
-        problems = [] if wire.body is None else body_problems(json.loads(wire.body))
+        wire = _options(Wire, http, format=http.format or "json", encoder=encode, decoder=decode)
+        connection = _options(Connection, http, sign=sign, slow_down=tuple(http.slow_down))
+        problems = [
+            problem
+            for name, text in (("body", wire.body), ("each", wire.each))
+            for problem in ([] if text is None else body_problems(json.loads(text), name))
+        ] + ([] if http.job is None else check_job(http.job))
         if problems:
             raise PlanError(problems)
         self.url = wire.address(url)
@@ -70,7 +85,7 @@ class Endpoint(Target):
         self.source, self.named = "given url", True
         self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
         self.wire = wire
-        self.limits = _taken(Limits, http)
+        self.limits = _options(Limits, http)
         self.tell: Callable[[str], None] = lambda text: None
         self.connection = connection
         self._client = Client(
@@ -78,6 +93,9 @@ class Endpoint(Target):
         )
         self._client.tell = lambda text: self.tell(text)
         self._filled = wire.filled(self._client.value)
+        self._job, self._most_failing = http.job, http.failing
+        self._may_fail: set[bytes] = set()
+        self._refusals: dict[bytes, str] = {}  # of records that got no answer, by their keys
         self._batch = 1 if wire.one_at_a_time else http.batch
         self._concurrency = http.concurrency
         self.probes = http.contact
@@ -137,7 +155,7 @@ class Endpoint(Target):
         """
         self._client.refuse_closed()
         self.tell, self.deadline = tell, deadline
-        self.queries, self.remarks = 0, []
+        self.queries, self.remarks, self._refusals = 0, [], {}
         if self.contact is not None:
             self.contact = self.contact.anew(2 * self.contact.records + (self._batch > 1))
         if not self._place_given and folder != self._folder:
@@ -170,7 +188,7 @@ class Endpoint(Target):
         names = self._order or self._names
         parts = {
             "url": self.url,
-            "wire": {name: value for name, value in vars(self.wire).items() if value is not None} | self._package(),
+            "wire": {name: _content(of) for name, of in vars(self.wire).items() if of is not None} | self._package(),
             "classes": self.classes if names is None else [str(name) for name in names],
             **identity_of(self.connection, self.url),
         }
@@ -201,6 +219,11 @@ class Endpoint(Target):
             self._ledger.deadline = self.deadline
         return self._ledger
 
+    def rest(self) -> None:
+        """Let go of what is kept, so that others may ask; asking again takes it up."""
+        if self._ledger is not None:
+            self._ledger.close()
+
     def close(self) -> None:
         """Close connections and files."""
         self._client.close()
@@ -217,11 +240,12 @@ class Endpoint(Target):
         Parameters
         ----------
         parts
-            The records, in pieces.
+            The records, in pieces; those of the first may go without an answer (`lacking`).
         further
             Most records beside them that the answers will decide on.
         """
-        self._expected = [key for part in parts for key in record_keys(part)]
+        keys = [record_keys(part) for part in parts]
+        self._expected, self._may_fail = [key for part in keys for key in part], {*(keys[0] if keys else ())}
         self._further = further
         return self.ledger.estimate(self._expected, further=self._further_left())
 
@@ -377,9 +401,14 @@ class Endpoint(Target):
         keys = [key + why for key in record_keys(X)]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}  # identical records are asked about once
         missing = [i for key, i in sorted(first.items(), key=lambda item: item[1]) if not self.ledger.has(key)]
+        missing = [i for i in missing if keys[i] not in self._refusals]
         if missing:
             self._fetch(X, keys, missing)
-        return stacked([self.ledger.known(key) for key in keys])
+        return stacked(filled([self.ledger.known(key) for key in keys]))
+
+    def lacking(self, X: Records) -> NDArray[np.bool_]:
+        """(n,) Which of some records got no answer, though they were asked about; what was returned for them is no answer."""
+        return np.array([key in self._refusals for key in record_keys(X)], bool)
 
     def _fetch(self, X: Records, keys: Sequence[bytes], missing: Sequence[int]) -> None:
         """Ask about records over all connections; the first failure ends it, what is on its way is still taken."""
@@ -423,14 +452,32 @@ class Endpoint(Target):
     def _ask_batch(self, X: Records, keys: Sequence[bytes], rows: Sequence[int]) -> None:
         query = self.ledger.reserve([keys[i] for i in rows])
         granted = len(query.records)
-        answers = self._exchange(take_records(X, list(rows[:granted])), query)
-        query.answered(list(answers))
+        try:
+            answers = self._exchange(take_records(X, list(rows[:granted])), query)
+        except RefusedError as error:
+            if error.status not in _OF_A_RECORD or not self._may_fail.issuperset(query.records):
+                raise
+            if granted == 1:
+                self._went_without(query.records, str(error))
+                return
+            for part in (rows[: granted // 2], rows[granted // 2 :]):  # until it is known which record it is
+                self._ask_batch(X, keys, part)
+            return
+        except MissingError as error:
+            if not self._may_fail.issuperset(query.records):
+                raise
+            query.answered(list(error.answers), error.there)
+            self._went_without([key for i, key in enumerate(query.records) if i not in {*error.there}], str(error))
+        else:
+            query.answered(list(answers))
         if granted < len(rows):
             raise BudgetError(f"the budget of {self.limits.budget:,} queries is spent")
 
     def _exchange(self, X: Records, query: Query) -> NDArray[Any]:
         try:
             content = self._client.post(self._filled.encode(X), query)
+            if self._job is not None:
+                content = awaited(self._client, content, self._job, self.url)
         except BaseException:
             query.give_up()
             raise
@@ -439,9 +486,21 @@ class Endpoint(Target):
             return self._usable(
                 self._client.read(content, partial(self.wire.decode, n=n_records(X), names=names)), names
             )
+        except MissingError as error:
+            error.answers = self._usable(error.answers, names)
+            raise
         except TargetError:
             query.unusable()
             raise
+
+    def _went_without(self, records: Sequence[bytes], why: str) -> None:
+        """Take note of records that got no answer; too many end the run."""
+        self._refusals |= dict.fromkeys(records, why)
+        if len(self._refusals) > self._most_failing:
+            raise TargetError(
+                f"{len(self._refusals)} records got no answer, and failing = {self._most_failing} is the most that may be left "
+                f"out; the last: {why}"
+            )
 
     def _usable(self, answers: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
         """Return answers; refuse numbers that no model gives, and labels in which a credential is sent back."""
@@ -480,96 +539,23 @@ class Endpoint(Target):
         )
 
 
-def connect(
-    url: str,
-    *,
-    classes: int | Sequence[Any] | None = None,
-    sign: Sign | None = None,
-    folder: str | Path | None = None,
-    description: str | None = None,
-    **options: Any,
-) -> Endpoint:
-    """Return a target behind a URL, to be given to `miaudit.audit`. Nothing is sent yet.
-
-    Parameters
-    ----------
-    url
-        Where to post; with formats that know their paths, a server's bare address will do.
-    classes
-        Number or names of the data's classes; `miaudit.audit` says them itself.
-    sign
-        Adds headers to each attempt, such as a cloud's request signature.
-    folder
-        Where answers and log are kept; default: the audit's ``out``, or nowhere.
-    description
-        What to call it in a report.
-    options
-        How the server is spoken to and reached, and what may be asked of it: the keys of ``[target.http]`` in a plan.
-
-    Raises
-    ------
-    PlanError
-        With every problem of the options.
-
-    Examples
-    --------
-    >>> target = connect("http://localhost:8080", format="v2", model="m", output="predict_proba")  # doctest: +SKIP
-    """
-    for key in options:
-        if key not in _OPTIONS:
-            raise TypeError(f"connect takes no {key!r}; {nearest(key, _OPTIONS) or f'it takes {sorted(_OPTIONS)}'}")
-    if options.get("columns") is not None:
-        options["columns"] = [str(name) for name in options["columns"]]
-    http = section_of(HTTPPlan, plain({key: value for key, value in options.items() if value is not None}, "options"))
-    endpoint = endpoint_of(url, http, sign=sign, folder=folder, description=description)
-    if classes is not None:
-        names = None if isinstance(classes, int) else tuple(classes)
-        endpoint.for_classes(classes if isinstance(classes, int) else len(classes), names)
-    return endpoint
-
-
-def endpoint_of(
-    url: str,
-    http: HTTPPlan,
-    *,
-    sign: Sign | None = None,
-    folder: str | Path | None = None,
-    description: str | None = None,
-) -> Endpoint:
-    """Return the target behind a URL with the options of a plan; ``sign`` is the function that ``http.sign`` names.
-
-    Raises
-    ------
-    PlanError
-        With every problem of the options.
-    """
-    if http.format is None:
-        raise PlanError([("format", 'missing: how the server is spoken to, such as "v2" or "instances"')])
-    return Endpoint(url, http, sign=sign, folder=folder, description=description)
-
-
-_OPTIONS = {key: of for key, of in HTTPPlan.model_fields.items() if key != "sign"}
-
-
-def _signature() -> inspect.Signature:
-    """Return the signature of `connect` with the options that a plan declares: how it is shown, and completed."""
-    own = [each for each in inspect.signature(connect).parameters.values() if each.kind != each.VAR_KEYWORD]
-    further = [
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=of.get_default(), annotation=of.annotation)
-        for key, of in _OPTIONS.items()
-    ]
-    return inspect.Signature([own[0], *further, *own[1:]], return_annotation=Endpoint)
-
-
-connect.__signature__ = _signature()  # type: ignore[attr-defined]
-
-
 T = TypeVar("T", Wire, Connection, Limits)
 
 
-def _taken(kind: type[T], http: HTTPPlan, **others: Any) -> T:
+def _content(value: Any) -> Any:
+    """Return a value, or of a function its name and a hash of its source: what decides an answer."""
+    if not callable(value):
+        return value
+    try:
+        source = inspect.getsource(value)
+    except (OSError, TypeError):
+        source = ""
+    return [getattr(value, "__qualname__", type(value).__name__), hashlib.sha256(source.encode()).hexdigest()]
+
+
+def _options(kind: type[T], http: HTTPPlan, **others: Any) -> T:
     """Return what has some of a plan's options as fields of the same names."""
-    return kind(**{each.name: getattr(http, each.name) for each in fields(kind)} | others)
+    return kind(**{each.name: getattr(http, each.name) for each in fields(kind) if hasattr(http, each.name)} | others)
 
 
 def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError
 from miaudit.targets.contact import ANEW
 from miaudit.targets.deadline import GO_ON
 from miaudit.targets.form import array_of
-from miaudit.targets.ledger import Ledger, Limits
+from miaudit.targets.ledger import Estimate, Ledger, Limits
 
 
 def record_keys(X: Records) -> list[bytes]:
@@ -48,6 +48,14 @@ def stacked(answers: Sequence[Any]) -> NDArray[Any]:
     return np.array(answers, dtype=np.float64 if any(isinstance(answer, float) for answer in answers) else np.int64)
 
 
+def filled(answers: Sequence[Any]) -> list[Any]:
+    """Return answers with another's in place of each that is None, which whoever asked takes for none."""
+    first = next((answer for answer in answers if answer is not None), None)
+    if answers and first is None:
+        raise TargetError("none of the records that were asked about got an answer")
+    return [first if answer is None else answer for answer in answers]
+
+
 LATE = f"the time limit came while the target was asked; {GO_ON}"
 
 
@@ -60,17 +68,52 @@ class Kept:
         Counts of what was asked, and every answer that came.
     """
 
-    def __init__(self, ask: Callable[[Any], Any], name: str, folder: Path | None, limits: Limits, batch: int) -> None:
+    def __init__(
+        self,
+        ask: Callable[[Any], Any],
+        name: str,
+        folder: Path | None,
+        limits: Limits,
+        batch: int,
+        *,
+        failing: int = 0,
+        homeless: bool = False,
+    ) -> None:
         self._ask = ask
         self._batch = batch
+        self._failing, self._homeless = failing, homeless  # kept where the audit keeps its own
+        self._may_fail: set[bytes] = set()
+        self._failures: dict[bytes, str] = {}
         self.__name__ = name
-        place = hashlib.sha256(name.encode()).hexdigest()[:16]
-        self.ledger = Ledger(None if folder is None else folder / place, limits)
+        self.limits = limits
+        self._place = hashlib.sha256(name.encode()).hexdigest()[:16]
+        self.ledger = Ledger(None if folder is None else folder / self._place, limits)
 
     def open(self, folder: Path | None, deadline: float | None, tell: Callable[[str], None]) -> None:
-        """End at the deadline; answers are kept where `keep` was told to."""
+        """End at the deadline; answers are kept where `keep` was told to, or of a plan's function in the audit's folder."""
+        if self._homeless and folder is not None and self.ledger.folder is None:
+            self.ledger = Ledger(folder / self._place, self.limits)
         self.ledger.deadline = deadline
         self.ledger.begin()
+        self._failures = {}
+
+    def expect(self, parts: Iterable[Records], *, further: int = 0) -> Estimate:
+        """Return what all that will be asked takes; records of the first part may go without an answer."""
+        keys = [record_keys(part) for part in parts]
+        self._may_fail = {*(keys[0] if keys else ())}
+        return self.ledger.estimate([key for part in keys for key in part], further=further)
+
+    def lacking(self, X: Records) -> NDArray[np.bool_]:
+        """(n,) On which of some records the function failed."""
+        return np.array([key in self._failures for key in record_keys(X)], bool)
+
+    def rest(self) -> None:
+        """Let go of what is kept, so that others may ask; asking again takes it up."""
+        self.ledger.close()
+
+    def close(self) -> None:
+        """Close the files; the answers stay."""
+        self.ledger.close()
 
     def facts(self) -> dict[str, Any]:
         """Return this run's counts, for the provenance of a result."""
@@ -95,10 +138,10 @@ class Kept:
         reason = os.urandom(8) if ANEW.get() else b""
         keys = [key + reason for key in record_keys(X)]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}  # identical records are asked about once
-        missing = sorted(i for key, i in first.items() if not self.ledger.has(key))
+        missing = sorted(i for key, i in first.items() if not self.ledger.has(key) and key not in self._failures)
         for start in range(0, len(missing), self._batch):
             self._ask_some(X, keys, missing[start : start + self._batch])
-        return stacked([self.ledger.known(key) for key in keys])
+        return stacked(filled([self.ledger.known(key) for key in keys]))
 
     def known(self, X: Records) -> NDArray[np.bool_]:
         """(n,) Whether a record was answered before."""
@@ -116,13 +159,31 @@ class Kept:
                 raise TargetError(f"{self.__name__} was asked about {len(part)} records and answered {answers.shape}")
         except BaseException as error:
             query.lost(type(error).__name__, 0.0)
-            raise
+            if not self._failing or not isinstance(error, Exception) or isinstance(error, BudgetError | TimeLimitError):
+                raise
+            if not self._may_fail.issuperset(query.records):
+                raise
+            self._part(X, keys, part, error)
+            return
         query.answered(list(answers) if answers.ndim == 2 else answers.tolist())
         if len(part) < len(rows):
             raise BudgetError(
                 f"the budget of {self.ledger.limits.budget:,} queries is spent; {len(self.ledger):,} answers are kept, run "
                 "again with a larger one to go on"
             )
+
+    def _part(self, X: Records, keys: Sequence[bytes], rows: Sequence[int], error: Exception) -> None:
+        """Ask about two halves of records on which the function failed; one that fails alone goes without an answer."""
+        if len(rows) > 1:
+            for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+                self._ask_some(X, keys, half)
+            return
+        self._failures[keys[rows[0]]] = f"{type(error).__name__}: {error}"
+        if len(self._failures) > self._failing:
+            raise TargetError(
+                f"{self.__name__} failed on {len(self._failures)} records, and failing = {self._failing} is the most that may "
+                f"be left out; the last: {type(error).__name__}: {error}"
+            ) from error
 
 
 def keep(

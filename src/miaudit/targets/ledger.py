@@ -185,7 +185,7 @@ class Ledger:
             raise StoreError(f"cannot keep answers in {folder}: {error}; choose another --out") from error
 
     def close(self) -> None:
-        """Close the files."""
+        """Let go of the files, so that others may ask; asking again takes them up."""
         with self._lock:
             if self._base is not None:
                 self._base.close()
@@ -204,6 +204,12 @@ class Ledger:
             answers = {record: _unpacked(answer) for record, answer in other._answers.items() if not self.has(record)}
         self.put(list(answers), list(answers.values()))
         self.spent = max(self.spent, other.spent)
+
+    def _take_up(self) -> None:
+        """Open the files again where they were let go of."""
+        with self._lock:
+            if self.folder is not None and self._base is None:
+                self._open(self.folder)
 
     def known(self, record: bytes) -> NDArray[Any] | str | int | float | None:
         """Return the answer to a record, or None if it never came."""
@@ -258,6 +264,7 @@ class Ledger:
 
     def fact(self, name: str) -> Any:
         """Return what was noted under a name, or None."""
+        self._take_up()
         if self._base is None:
             return None
         with self._lock:
@@ -271,6 +278,7 @@ class Ledger:
 
     def note(self, name: str, value: Any) -> None:
         """Note something JSON can hold about the target."""
+        self._take_up()
         if self._base is not None:
             with self._lock, self._base:
                 self._base.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
@@ -283,6 +291,7 @@ class Ledger:
         BudgetError
             If it allows none of them.
         """
+        self._take_up()
         with self._lock:
             budget = self.left
             granted = len(records) if budget is None else min(len(records), budget)
@@ -382,9 +391,10 @@ class Query:
             ledger.requests += 1
             ledger.write(event="send", request=self._number, attempt=self._attempt, records=n, hash=self._hash)
 
-    def answered(self, answers: Sequence[Any]) -> None:
-        """Keep the answers to the records."""
-        self._ledger.put(self.records, answers)
+    def answered(self, answers: Sequence[Any], rows: Sequence[int] | None = None) -> None:
+        """Keep the answers to the records, or to those of these places among them."""
+        records = self.records if rows is None else [self.records[row] for row in rows]
+        self._ledger.put(records, answers)
         self._end("done", status=200)
 
     def unusable(self) -> None:

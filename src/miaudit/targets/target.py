@@ -171,6 +171,7 @@ class Target:
         self.resumed = False
         self._first: tuple[Any, NDArray[Any]] | None = None  # records of first contact, and the answers to them
         self._wrapped = wrapped
+        self.limits: Any = getattr(wrapped, "limits", None)  # what may be asked, and at which price
         self._read = False  # whether it answers with outputs, which are read already
         url = getattr(wrapped, "source", None) == "given url"
         self.source: Source = "given url" if url else "given object"
@@ -243,6 +244,15 @@ class Target:
     def facts(self) -> dict[str, Any]:
         """Return counts and source, for the provenance of a result."""
         return self._pass_on("facts") or {}
+
+    def lacking(self, X: Any) -> NDArray[np.bool_]:
+        """(n,) Which of some records, all asked about, got no answer; what stands for one is another's."""
+        rows = self._pass_on("lacking", X)
+        return np.zeros(n_records(X), bool) if rows is None else np.asarray(rows, bool)
+
+    def rest(self) -> None:
+        """Let go of what keeps others from asking; asking again takes it up."""
+        self._pass_on("rest")
 
     def close(self) -> None:
         """End: nothing more is asked."""

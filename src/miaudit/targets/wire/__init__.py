@@ -7,15 +7,26 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from miaudit.data.records import Records
+from miaudit.data.records import Records, n_records
 from miaudit.errors import PlanError, TargetError, section
 from miaudit.plugins import Plugin, plugin
-from miaudit.targets.wire import lists, template, v2
-from miaudit.targets.wire.rows import Answers
+from miaudit.targets.wire import lists, rows, template, v2
+from miaudit.targets.wire.rows import Answers, MissingError
 
-_CHOICES = ("model", "version", "input", "datatype", "send", "body", "answer")  # of a wire; ``output`` belongs to all
+_CHOICES = (
+    "model",
+    "version",
+    "input",
+    "datatype",
+    "send",
+    "body",
+    "answer",
+    "each",
+    "id",
+)  # of a wire; ``output`` belongs to all
 
 
 @dataclass(frozen=True)
@@ -58,8 +69,8 @@ class Wire:
     ----------
     format
         ``v2`` (KServe, MLServer, Triton, Seldon), ``instances`` (TF Serving, KServe V1, Vertex AI), ``mlflow`` (also
-        Databricks and Azure ML), ``sagemaker-csv``, ``sagemaker-json``, ``json`` (any other, by a template), or the name of a
-        format that an installed package declares.
+        Databricks and Azure ML), ``sagemaker-csv``, ``sagemaker-json``, ``huggingface`` (endpoints of a classification
+        pipeline), ``json`` (any other, by a template), or the name of a format that an installed package declares.
     model, version
         Names in the path, for ``v2`` and ``instances``.
     input, datatype
@@ -68,8 +79,14 @@ class Wire:
         Which of several outputs to read; MLServer answers labels unless asked for ``predict_proba``.
     send
         Which form of body, for ``mlflow`` and ``sagemaker-json``.
-    body, answer
-        For ``json``: the template of the body and the path of the answer.
+    body, answer, each, id
+        For ``json``: the template of the body, the path of the answers, the template of one record of a batch, and the key of
+        its number in each answer.
+    encoder, decoder
+        Functions in place of the format's: from records to a body (bytes, a text, or what JSON can hold), and from the bytes
+        that came back and the number of records to answers.
+    scale
+        Numbers are answered times this.
 
     Raises
     ------
@@ -86,6 +103,11 @@ class Wire:
     send: str | None = None
     body: str | None = None
     answer: str | None = None
+    each: str | None = None
+    id: str | None = None
+    encoder: Callable[[Records], Any] | None = None
+    decoder: Callable[[bytes, int], Any] | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         with section("format"):
@@ -100,7 +122,7 @@ class Wire:
         if problems:
             raise PlanError(problems)
         if self.body is not None:
-            template.check(self.body)
+            template.check(self.body, self.each)
 
     @property
     def _format(self) -> Format:
@@ -119,7 +141,11 @@ class Wire:
         """Return the wire with the variables in its body filled in, by ``value(name, where)``; for sending alone."""
         if self.body is None:
             return self
-        return replace(self, body=json.dumps(template.with_variables(json.loads(self.body), value)))
+
+        def fill(text: str) -> str:
+            return json.dumps(template.with_variables(json.loads(text), value))
+
+        return replace(self, body=fill(self.body), each=None if self.each is None else fill(self.each))
 
     @property
     def content_type(self) -> str:
@@ -133,19 +159,34 @@ class Wire:
 
     def encode(self, X: Records) -> bytes:
         """Return the body that asks about some records."""
+        if self.encoder is not None:
+            return _body(self.encoder, X)
         with self._blamed("cannot write the records"):
             return self._format.encode(self, X)
 
     def decode(self, content: bytes, n: int, names: Sequence[str] | None = None) -> Answers:
         """Return the answers to n records; raise a TargetError for anything else."""
         try:
-            return self._format.decode(self, content, n, names)
+            answers = (
+                self._format.decode(self, content, n, names)
+                if self.decoder is None
+                else rows.answers_of(_listed(self.decoder(content, n)), n, output=self.output, names=names)
+            )
+            return self._scaled(answers)
+        except MissingError as error:
+            error.answers = self._scaled(error.answers)
+            raise
         except TargetError:
             raise
         except Exception as error:  # whatever an answer holds, it is an answer that cannot be used
             raise TargetError(
                 f"the target's answer cannot be read ({type(error).__name__}); check url and format"
+                if self.decoder is None
+                else f"decode failed on the target's answer: {type(error).__name__}: {error}"
             ) from error
+
+    def _scaled(self, answers: Answers) -> Answers:
+        return answers if self.scale is None or answers.dtype.kind not in "fi" else answers / self.scale
 
     def address(self, url: str) -> str:
         """Return where to send: the url itself, or below it if it is only a server's address."""
@@ -154,6 +195,22 @@ class Wire:
             return url
         with self._blamed("cannot say the path"):
             return urlunsplit(parts._replace(path=path(self)))
+
+
+def _body(encoder: Callable[[Records], Any], X: Records) -> bytes:
+    """Return what a user's function makes of records, as bytes."""
+    try:
+        body = encoder(X)
+    except Exception as error:
+        raise TargetError(f"encode failed on {n_records(X)} records: {type(error).__name__}: {error}") from error
+    if isinstance(body, str):
+        return body.encode()
+    return bytes(body) if isinstance(body, bytes | bytearray | memoryview) else rows.to_bytes(body)
+
+
+def _listed(answers: Any) -> Any:
+    """Return what a user's function read as lists, where it is an array."""
+    return answers.tolist() if hasattr(answers, "tolist") else answers
 
 
 @functools.lru_cache
@@ -185,11 +242,22 @@ def _one_of(name: str, allowed: Sequence[str]) -> Callable[[Wire], list[tuple[st
 
 def _body_given(wire: Wire) -> list[tuple[str, str]]:
     return (
-        [] if wire.body is not None else [("body", 'missing: the JSON to send, with "$records" where the records go')]
+        []
+        if wire.body is not None or wire.encoder is not None
+        else [("body", 'missing: the JSON to send, with "$records" where the records go')]
     )
 
 
+def _task_inputs(X: Records) -> bytes:
+    """Return records as a Hugging Face endpoint takes them, with the scores of all classes asked for."""
+    return rows.to_bytes({"inputs": rows.rows_of(X), "parameters": {"top_k": None}})
+
+
 FORMATS: dict[str, Format] = {
+    "huggingface": Format(
+        lambda w, X: _task_inputs(X),
+        lambda w, content, n, names: template.decode(content, n, output=w.output, names=names),
+    ),
     "v2": Format(
         lambda w, X: v2.encode(X, input=w.input or "input-0", output=w.output, datatype=w.datatype),
         lambda w, content, n, names: v2.decode(content, n, output=w.output, names=names),
@@ -224,11 +292,13 @@ FORMATS: dict[str, Format] = {
         check=_one_of("send", lists.SAGEMAKER_FORMS),
     ),
     "json": Format(
-        lambda w, X: template.encode(X, body=w.body or ""),
-        lambda w, content, n, names: template.decode(content, n, answer=w.answer or "", output=w.output, names=names),
-        takes=("body", "answer"),
+        lambda w, X: template.encode(X, body=w.body or "", each=w.each),
+        lambda w, content, n, names: template.decode(
+            content, n, answer=w.answer or "", id=w.id, output=w.output, names=names
+        ),
+        takes=("body", "answer", "each", "id"),
         check=_body_given,
-        one_at_a_time=lambda w: template.takes_one(w.body or ""),
+        one_at_a_time=lambda w: w.body is not None and template.takes_one(w.body),
     ),
 }
 """The formats of miaudit, by name."""

@@ -15,7 +15,7 @@ from miaudit.errors import DataError, TargetError
 Answers = NDArray[Any]
 """(n, columns) float64, or (n,) labels: integers, or texts as objects."""
 
-_PROBABILITIES = ("probabilities", "probability", "scores", "score", "predict_proba", "confidences")
+_PROBABILITIES = ("probabilities", "probability", "scores", "score", "predict_proba", "confidences", "probs", "proba")
 _LEAST = 0.05  # by which a rounded score of the likeliest class may be too small
 _LABELS = ("all_classes", "classes", "labels", "displayNames", "class_names", "names")
 _NUMBERS = ("index", "idx", "id", "row", "row_id", "record", "record_id", "instance", "position", "request_index")
@@ -30,6 +30,14 @@ _LABEL = (
     "prediction",
     "predicted_label",
 )
+
+
+class MissingError(TargetError):
+    """Some records of a request got no answer, or an error in its place; ``answers`` are those to the records ``there``."""
+
+    def __init__(self, message: str, answers: Answers, there: Sequence[int]) -> None:
+        super().__init__(message)
+        self.answers, self.there = answers, there
 
 
 def is_table(X: Records) -> bool:
@@ -181,13 +189,19 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
     Raises
     ------
     TargetError
-        If there are not n items, or they are none of these, of different lengths, or not finite.
+        If there are not n items, or they are none of these, of different lengths, or not finite. A `MissingError` if some
+        items are null or an object of an error alone.
     """
     if not isinstance(items, list):
         raise TargetError(f"the target's answer is no list with one item per record; {said_error(items)}")
     if len(items) != n:
         raise TargetError(f"the target was asked about {n} records and answered {len(items)}; it must answer all")
     refuse_moved(items)
+    there = [i for i, item in enumerate(items) if not _is_failure(item)]
+    if len(there) < n:
+        failure = next(item for item in items if _is_failure(item))
+        answers = answers_of([items[i] for i in there], len(there), output=output, names=names)
+        raise MissingError(f"the target's answer holds {excerpt(json.dumps(failure))} for a record", answers, there)
     if items and all(isinstance(item, Mapping) for item in items):
         items = [_of_object(item, output, names) for item in items]
     items = [_of_pairs(item, names) if _is_pairs(item) else item for item in items]
@@ -206,6 +220,15 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
     raise TargetError(
         f"the target's answers are of kinds {', '.join(kinds)}, such as {excerpt(str(values[0]))}; expected one label, or "
         "one list of numbers, per record"
+    )
+
+
+def _is_failure(item: Any) -> bool:
+    """Whether an item stands for no answer: null, or an object that tells an error and no more than a number beside it."""
+    return item is None or (
+        isinstance(item, Mapping)
+        and bool(item.get("error"))
+        and not {*item} - {"error", "message", "detail", "code", *_NUMBERS}
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from miaudit.data.records import Records, n_records
-from miaudit.errors import PlanError, TargetError
+from miaudit.data.records import Records, is_texts, n_records
+from miaudit.errors import DataError, PlanError, TargetError
 from miaudit.targets.credentials import ENV
 from miaudit.targets.wire.rows import (
     Answers,
@@ -23,49 +23,107 @@ from miaudit.targets.wire.rows import (
 )
 
 _ALL, _ONE = ("$records", "$objects"), ("$record", "$object")
-_PLACES = (*_ALL, *_ONE, "$columns")
+_FIELD = "$record."  # and the name of a column
 
 
-def encode(X: Records, *, body: str) -> bytes:
+def encode(X: Records, *, body: str, each: str | None = None) -> bytes:
     """Return the body with its places filled.
 
     Parameters
     ----------
     X
-        Records; only one where the template has ``"$record"`` or ``"$object"``.
+        Records; only one where the template has ``"$record"``, ``"$object"`` or ``"$record.NAME"``.
     body
         JSON text. The strings ``"$records"`` and ``"$record"`` in it stand for the list of all records and for the one
         record, each a list of values; ``"$objects"`` and ``"$object"`` for the same with records as objects that name their
-        columns; ``"$columns"`` for the names of the columns.
+        columns; ``"$record.NAME"`` for one column's value; ``"$columns"`` for the names of the columns; ``"$each"`` for the
+        list of all records in the form of ``each``.
+    each
+        JSON text of one record, with places for one; ``"$id"`` in it stands for the record's number in the request.
 
     Raises
     ------
     PlanError
-        If the template is no JSON or has no place for records.
+        If a template is no JSON or has no place for records.
+    DataError
+        If there is no such column.
     """
-    template = check(body)
-    if takes_one(body) and n_records(X) != 1:
-        raise PlanError(f"the template takes one record at a time, not {n_records(X)}")
-    named = _holds(template, "$objects") or _holds(template, "$object")
-    rows = objects_of(X) if named else rows_of(X)
-    values = dict.fromkeys(_ALL, rows) | dict.fromkeys(_ONE, rows[0] if rows else None)
-    values["$columns"] = columns_of(X) if len(X.shape) == 2 else []
-    return to_bytes(filled(template, lambda text: values.get(text, text)))
+    template, one = check(body, each), None if each is None else json.loads(each)
+    n = n_records(X)
+    if takes_one(body) and n != 1:
+        raise PlanError(f"the template takes one record at a time, not {n}")
+    columns = columns_of(X) if len(X.shape) == 2 or is_texts(X) else []
+    rows, texts = rows_of(X), [*_strings(template), *_strings(one)]
+    named = {"$objects", "$object"} & {*texts}
+    objects = objects_of(X) if named else []
+    fields = {text: text.removeprefix(_FIELD) for text in texts if text.startswith(_FIELD)}
+    if unknown := sorted(set(fields.values()) - {*columns}):
+        raise DataError(f"the records have no column {unknown[0]!r}; they have {columns[:10]}")
+    cells = objects_of(X) if fields else []
+
+    def of_one(i: int) -> dict[str, Any]:
+        values: dict[str, Any] = {"$record": rows[i], "$id": i}
+        values |= {"$object": objects[i]} if objects else {}
+        return values | {text: cells[i][name] for text, name in fields.items()}
+
+    values: dict[str, Any] = {"$records": rows, "$objects": objects, "$columns": columns}
+    if one is not None:
+        values["$each"] = [filled(one, _lookup(of_one(i))) for i in range(n)]
+    elif n == 1:
+        values |= of_one(0)
+    return to_bytes(filled(template, _lookup(values)))
 
 
-def check(body: str) -> Any:
-    """Return the template as JSON values, or raise a PlanError that says what is wrong with it."""
-    try:
-        template = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise PlanError(f'body must be JSON text, such as \'{{"rows": "$records"}}\'; it is not: {error}') from None
-    places = [place for place in (*_ALL, *_ONE) if _holds(template, place)]
-    if len(places) != 1:
+def check(body: str, each: str | None = None) -> Any:
+    """Return the template of the body as JSON values, or raise a PlanError that says what is wrong with it or with ``each``."""
+    template = _read(body, "body", '{"rows": "$records"}')
+    if each is not None:
+        one = _read(each, "each", '{"id": "$id", "features": "$record"}')
+        if not _places(one, (*_ONE, _FIELD)):
+            raise PlanError([("each", 'must have a place for the record: "$record", "$object" or "$record.NAME"')])
+        if _places(template, (*_ALL, *_ONE, _FIELD)) or "$each" not in _strings(template):
+            raise PlanError([("body", 'must have "$each" as its place for the records, whose form each gives')])
+        return template
+    places = _places(template, (*_ALL, *_ONE))
+    fields = _places(template, (_FIELD,))
+    if len(places) + bool(fields) != 1:
         raise PlanError(
             'body must have one place for the records: "$records" or "$objects" (all of a batch, as lists of values or as '
-            f'objects by column), "$record" or "$object" (one); it has {len(places)}'
+            'objects by column), "$record" or "$object" (one), or "$record.NAME" for each column of one; it has '
+            f"{len(places) + bool(fields)}"
         )
     return template
+
+
+def _read(text: str, name: str, example: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"{name} must be JSON text, such as {example!r}; it is not: {error}") from None
+
+
+def _lookup(values: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Return what a text of a template stands for: a value, or itself."""
+    return lambda text: values.get(text, text)
+
+
+def _places(template: Any, places: Sequence[str]) -> set[str]:
+    """Return which of some places a template has; the fields of a record are one."""
+    return {
+        place
+        for text in _strings(template)
+        for place in places
+        if text == place or (place == _FIELD and text.startswith(_FIELD))
+    }
+
+
+def _strings(template: Any) -> list[str]:
+    """Return all strings that stand as values in a template."""
+    if isinstance(template, Mapping):
+        return [text for value in template.values() for text in _strings(value)]
+    if isinstance(template, list):
+        return [text for value in template for text in _strings(value)]
+    return [template] if isinstance(template, str) else []
 
 
 def with_variables(template: Any, value: Callable[[str, str], str]) -> Any:
@@ -97,12 +155,17 @@ def filled(template: Any, of_text: Callable[[str], Any]) -> Any:
 
 def takes_one(body: str) -> bool:
     """Whether the template takes one record at a time."""
-    template = json.loads(body)
-    return any(_holds(template, place) for place in _ONE)
+    return bool(_places(json.loads(body), (*_ONE, _FIELD)))
 
 
 def decode(
-    content: bytes, n: int, *, answer: str = "", output: str | None = None, names: Sequence[str] | None = None
+    content: bytes,
+    n: int,
+    *,
+    answer: str = "",
+    id: str | None = None,
+    output: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> Answers:
     """Return the answers to n records.
 
@@ -115,6 +178,9 @@ def decode(
     answer
         Path of the answers: keys and positions, with dots between; ``*`` goes through a list. ``data.*.probs`` reads
         ``{"data": [{"probs": [...]}, ...]}``. Empty: the whole answer.
+    id
+        Key of the record's number in the request, in the objects of the first list on that path, by which answers are put in
+        order.
     output, names
         As for `answers_of`.
 
@@ -123,16 +189,19 @@ def decode(
     TargetError
         If there is nothing at that path, or it does not hold one answer per record.
     """
-    value = _at(from_bytes(content), [step for step in answer.split(".") if step], answer)
+    value = _at(from_bytes(content), [step for step in answer.split(".") if step], answer, id=id, n=n)
     if n == 1 and not (isinstance(value, list) and len(value) == 1):
         value = [value]  # the one answer itself
     return answers_of(value, n, output=output, names=names)
 
 
-def _at(value: Any, steps: Sequence[str], whole: str) -> Any:
+def _at(value: Any, steps: Sequence[str], whole: str, *, id: str | None = None, n: int = 0) -> Any:
     for i, step in enumerate(steps):
         if step == "*" and isinstance(value, list):
-            refuse_moved(value)
+            if id is None:
+                refuse_moved(value)
+            else:
+                value = _in_order(value, id, n)
             return [_at(item, steps[i + 1 :], whole) for item in value]
         if isinstance(value, dict) and step in value:
             if i == len(steps) - 1:
@@ -143,12 +212,19 @@ def _at(value: Any, steps: Sequence[str], whole: str) -> Any:
         else:
             there = f"keys {list(value)[:6]}" if isinstance(value, dict) else excerpt(str(value))
             raise TargetError(f"the target's answer has nothing at {whole!r}: at {step!r} there is {there}; set answer")
-    return value
+    return value if id is None else _in_order(value, id, n)
 
 
-def _holds(template: Any, place: str) -> bool:
-    if isinstance(template, dict):
-        return any(_holds(value, place) for value in template.values())
-    if isinstance(template, list):
-        return any(_holds(value, place) for value in template)
-    return bool(template == place)
+def _in_order(items: Any, id: str, n: int) -> list[Any]:
+    """Return answers in the order of the records, by the number in each."""
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) and id in item for item in items):
+        raise TargetError(
+            f"the target's answers are no list of objects with {id!r} each: {excerpt(str(items))}; set answer and id"
+        )
+    numbers = [str(item[id]) for item in items]
+    if sorted(numbers) != sorted(map(str, range(n))):
+        raise TargetError(
+            f"the target was asked about records 0 to {n - 1}, and answers {id!r} {excerpt(str(numbers[:8]))}; one answer each"
+        )
+    by_number = dict(zip(numbers, items, strict=True))
+    return [{key: value for key, value in by_number[str(i)].items() if key != id} for i in range(n)]
