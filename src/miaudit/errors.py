@@ -116,5 +116,6 @@ class TimeLimitError(MiauditError):
 
 def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:
     """Return the question whether the nearest of the known names was meant; nothing if none is near."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
-    return f"did you mean {near[0]!r}?" if near else ""
+    small = {each.lower(): each for each in names}
+    near = difflib.get_close_matches(name.lower(), small, n=1, cutoff=cutoff)
+    return f"did you mean {small[near[0]]!r}?" if near else ""

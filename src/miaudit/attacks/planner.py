@@ -51,11 +51,13 @@ _LACKS = {
     "shadows": "there are no shadow models",
     "inside": "no shadow was trained on a record it was asked about",
     "overlapping": "the shadows did not answer the audited records",
-    "online": 'no shadow model was trained on an audited record; set shadows.design = "overlapping" to train them so',
+    "online": 'no shadow model was trained on an audited record; design = "overlapping" trains them so ([shadows] of a plan, '
+    "or the keyword design)",
     "population": "there are no answers on records outside the audit",
     "features": "the records' features are not at hand",
     "trace": "there is no trace of the target's loss: it takes a model at hand that answers by stages, such as boosted trees",
-    "probes": "it asks many questions about each record, so it runs only where it is named: add it to the plan's attacks",
+    "probes": "it asks many questions about each record, so it runs only where it is named: add it to attacks, in the plan or "
+    "the call",
 }
 _ALL_THERE = "all it needs is there"
 _CAVEATS = {

@@ -25,11 +25,13 @@ from miaudit.auditing.gathering import gather
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.proposal import proposal
 from miaudit.auditing.provenance import Clock
+from miaudit.auditing.saved import saved_estimator
 from miaudit.auditing.workers import Engine, Workers, taken
 from miaudit.documents import whole
 from miaudit.errors import PlanError
 from miaudit.plan import PLANS, Plan
 from miaudit.plan.permissions import Permissions
+from miaudit.progress import in_python
 from miaudit.result import Result
 from miaudit.result.forecast import Forecast
 from miaudit.result.seal import seal
@@ -56,6 +58,8 @@ def audit(
     retrain: int = 0,
     data: str | PathLike[str] | None = None,
     tell: Tell | None = None,
+    progress: bool | None = None,
+    page: bool = True,
     **options: Any,
 ) -> Result:
     """Audit what a model gives away about its training records.
@@ -117,15 +121,24 @@ def audit(
     seed, title
         Root of all random draws; heading of the result.
     out
-        Folder for ``result.json``, ``records.csv``, ``seal.json`` and the rows of the shadow models, which are found again by
-        the next audit there. Default: nothing is kept.
+        Folder for ``result.json``, ``records.csv``, ``seal.json``, the page ``report.html`` and the rows of the shadow models,
+        which are found again by the next audit there. Default: nothing is kept.
     data
         With a plan: the folder of the named data sets; default: the environment's MIAUDIT_DATA.
     retrain
         How many models whose rows were found in ``out`` to train again, drawn by the seed, and to compare: whoever can
         write to that folder could have put other rows there. A row that does not come out again is an error.
     tell
-        Called while the audit goes on.
+        Called while the audit goes on, in place of what ``progress`` says.
+    progress
+        Whether to show on stderr how far it is; default: on a terminal and in a notebook.
+    page
+        Whether ``out`` gets the page, too.
+    ids
+        With a model: what to call the records in ``result.records``, an array for each side; default: the index of frames.
+    slices
+        With a model: in which groups of records to measure the leak: names of their columns, or a dict of names to arrays,
+        one for each side, such as ``{"site": (of_members, of_nonmembers, of_population)}``.
     jobs, address, device, dtype, time_limit
         How the work is done, as of `Engine`.
     allow_code, allow_pickle, env, trusted
@@ -149,17 +162,21 @@ def audit(
     """
     if whole(retrain, "retrain", least=0) and out is None:
         raise PlanError(f"retrain={retrain} compares rows that lie in a folder: give out= that folder")
-    tell = tell or quiet
     sides = {"members": members, "nonmembers": nonmembers, "population": population, "label": label}
     keep = out is not None
-    with _begun(subject, sides, options, out=out, data=data, tell=tell) as (case, store, workers, clock):
+    with ExitStack() as stack:
+        tell = tell or stack.enter_context(in_python(progress)) or quiet
+        work = stack.enter_context(_begun(subject, sides, options, out=out, data=data, tell=tell))
+        case, store, workers, clock = work
         measured = gather(case, store, workers, clock=clock, tell=tell, kept=keep, retrain=retrain)
         tell("attacking", None)
-        result = conclude(measured)
+        result = conclude(measured, tell)
         if keep:
             result.save(store.folder)
     if keep:
         seal(store.folder)  # when the target has closed its files
+        if page:
+            result.report(store.folder)
     return result
 
 
@@ -175,6 +192,7 @@ def forecast(
     out: str | PathLike[str] | None = None,
     data: str | PathLike[str] | None = None,
     tell: Tell | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> Forecast:
     """Say what an audit will cost, and the smallest leak that it would show, before it is run.
@@ -184,7 +202,7 @@ def forecast(
 
     Parameters
     ----------
-    subject, members, nonmembers, population, label, out, data, tell, options
+    subject, members, nonmembers, population, label, out, data, tell, progress, options
         As of `audit`.
 
     Returns
@@ -202,8 +220,10 @@ def forecast(
     >>> print(miaudit.forecast(model, members=(X1, y1), nonmembers=(X2, y2)))  # doctest: +SKIP
     """
     sides = {"members": members, "nonmembers": nonmembers, "population": population, "label": label}
-    tell = tell or quiet
-    with _begun(subject, sides, options, out=out, data=data, tell=tell, dry=True) as (case, store, workers, clock):
+    with ExitStack() as stack:
+        tell = tell or stack.enter_context(in_python(progress)) or quiet
+        work = stack.enter_context(_begun(subject, sides, options, out=out, data=data, tell=tell, dry=True))
+        case, store, workers, clock = work
         return foresee(case, store, workers, clock=clock, tell=tell, ours=isinstance(subject, PLANS))
 
 
@@ -249,17 +269,14 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
         raise PlanError(
             "label names a column of files; of Python objects the classes are y, and a plan names data.label"
         )
-    if not isinstance(subject, PLANS):
+    if isinstance(subject, str | PathLike) and Path(subject).suffix not in ("", ".toml") and "members" in inputs:
+        subject = saved_estimator(Path(subject), reading["permissions"])  # with pairs of records at hand
+    elif not isinstance(subject, PLANS):
         refuse_reading(reading["data_folder"], reading["permissions"])
     if not isinstance(subject, (Case, *PLANS)):
         sides = [inputs.pop(name, None) for name in ("members", "nonmembers", "population")]
         return case_of_model(subject, *sides, **inputs)
     inputs = {name: value for name, value in inputs.items() if value is not None}
-    if inputs and isinstance(subject, str | PathLike) and Path(subject).suffix not in ("", ".toml"):
-        raise PlanError(
-            f"{subject} is the path of a plan here, and a model is an object: load it first, or name it in a plan as "
-            "target.file"
-        )
     if {"outputs", "columns"} & {*inputs}:
         raise PlanError("a plan says itself what its target answers: give target.outputs and target.columns in it")
     if inputs:

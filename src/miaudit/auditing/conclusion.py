@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from miaudit.attacks import Attack, Planned, attack_name, plan_attacks, with_floors
+from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.scope import mismatches, not_tested, threat_model, unlike_errors, unscored
 from miaudit.data import Copies
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.findings import Findings, Trial, Unit, accuracies, blind_control, examine, skipped, unit_of
 from miaudit.result import BlindControl, Failure, Interval, Records, Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.shadows.engine import Progress
 from miaudit.threads import one_thread
 
 _REGRESSION = "it is a regression, which has errors in their place"
@@ -24,15 +28,19 @@ NO_REPEATS = (
 _NO_CLASSES = "the answers are one number a record, which says nothing of classes"
 
 
-def conclude(measured: Measured) -> Result:
-    """Run attacks and controls on what was measured, and write the result."""
-    evidence = measured.evidence.own
+def conclude(measured: Measured, tell: Tell = quiet) -> Result:
+    """Run attacks and controls on what was measured, and write the result; ``tell`` hears how far that is."""
+    evidence, began = measured.evidence.own, time.perf_counter()
+
+    def step(done: int, total: int) -> None:
+        tell("attacking", Progress(total, 0, done, 0, 0, time.perf_counter() - began))
+
     with measured.origin.clock.stage("attacks"), one_thread():
         unit = counted(measured)
         planned = {attack_name(each.attack): each for each in _planned(measured)}
         correct = evidence.predicted == evidence.audited_labels if measured.of_classes else None
         blind = _blind(measured, unit)
-        findings = _findings(measured, planned, blind, unit)
+        findings = _findings(measured, planned, blind, unit, step)
         if measured.unanswered is not None:
             findings = _answered(findings, measured.unanswered)
     ran = [planned[each.name].attack for each in findings.attacks if each.status == "ran"]
@@ -116,7 +124,9 @@ def _labels(measured: Measured) -> Ints | None:
     return measured.evidence.own.audited_labels if measured.of_classes else None
 
 
-def _findings(measured: Measured, planned: dict[str, Planned], blind: BlindControl, unit: Unit) -> Findings:
+def _findings(
+    measured: Measured, planned: dict[str, Planned], blind: BlindControl, unit: Unit, step: Callable[[int, int], None]
+) -> Findings:
     return examine(
         [
             Trial(each.attack, _read_by(each.attack, measured), name, each.caveats, each.strongest)
@@ -138,6 +148,7 @@ def _findings(measured: Measured, planned: dict[str, Planned], blind: BlindContr
         caveats=(measured.split.copies or Copies()).caveats(),
         no_bystanders=measured.no_bystanders,
         repeats=measured.repeats,
+        tell=step,
     )
 
 

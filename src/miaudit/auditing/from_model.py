@@ -15,7 +15,8 @@ from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.case import Case, odd_classes, order_taken
 from miaudit.auditing.own_population import divided, idle_options
 from miaudit.auditing.regression import refuse_attacks
-from miaudit.data import Dataset, from_sides, given_split, groups_of_sides, near_names
+from miaudit.data import Dataset, from_sides, given_split, groups_of_sides, near_names, slices_of
+from miaudit.data.arrays import index_of_sides, values_of_sides
 from miaudit.data.labels import Labels
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, nearest
@@ -52,6 +53,8 @@ def case_of_model(
     columns: Sequence[Any] | None = None,
     positive: Any = None,
     groups: Sequence[Any] | None = None,
+    ids: Sequence[Any] | None = None,
+    slices: Sequence[str] | Mapping[str, Sequence[Any]] = (),
     unit: UnitName | None = None,
     task: Task | None = None,
     residual: ResidualForm = "absolute",
@@ -61,7 +64,8 @@ def case_of_model(
 
     Parameters
     ----------
-    model, members, nonmembers, population, recipe, shadows, seed, title, attacks, outputs, columns, positive, groups, unit
+    model, members, nonmembers, population, recipe, shadows, seed, title, attacks, outputs, columns, positive, groups, ids
+    slices, unit
     task, residual
         As of `miaudit.audit`.
     options
@@ -90,6 +94,7 @@ def case_of_model(
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
     labels: Labels = "values" if task == "regression" else "codes"
     dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, labels=labels)
+    dataset = _named(dataset, pairs, ids, slices)
     by_group = False if unit == "record" else None
     split = given_split(dataset, *index, by_group=by_group, empty_population=population is None)
     split, *of_sides, notes = parts = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
@@ -112,6 +117,7 @@ def case_of_model(
         attacks=chosen,
         residual=residual,
         unit=unit,
+        slices=slices_of(dataset, [*slices]),
         notes=(*notes, *odd_classes(dataset), *dataset.notes, *_nobody(groups), *order_taken(target, dataset)),
     )
 
@@ -233,6 +239,18 @@ def _dataset(
         notes = (*dataset.notes, *near_names(dict.fromkeys(people.tolist()), "Groups"))
         dataset = replace(dataset, groups=people, group_name="group", notes=notes)
     return dataset, index
+
+
+def _named(dataset: Dataset, sides: Mapping[str, Any], ids: Sequence[Any] | None, slices: Any) -> Dataset:
+    """Return the data set with what a user calls its records, and with arrays that part them."""
+    if isinstance(slices, str):
+        raise PlanError(
+            [("slices", f"must be a list of names, or a dict of names to arrays; got {slices!r}: [{slices!r}]")]
+        )
+    arrays = slices if isinstance(slices, Mapping) else {}
+    values = {name: values_of_sides(sides, of, f"slices: {name}") for name, of in arrays.items()}
+    names = index_of_sides(sides) if ids is None else values_of_sides(sides, ids, "ids", numbered=True)
+    return replace(dataset, ids=dataset.ids if names is None else names, slices={**dataset.slices, **values})
 
 
 def _nobody(groups: Sequence[Any] | None) -> list[str]:

@@ -219,21 +219,22 @@ def demo(out: Path | None, jobs: int | None, form: str | None) -> None:
 
 def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> Result:
     from miaudit.auditing import audit
-    from miaudit.cli.progress import telling
+    from miaudit.progress import telling
 
-    with telling(console(stderr=True)) as tell:
-        result = audit(plan, out=out, tell=tell, **options)
+    with telling(console(stderr=True), quiet=form == "quiet") as tell:
+        result = audit(plan, out=out, tell=tell, page=False, **options)
     render(result, out, form)
-    show_seal(out)
+    if form != "quiet":
+        show_seal(out)
     return result
 
 
 def _forecast(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
     from miaudit.auditing import forecast
-    from miaudit.cli.progress import telling
+    from miaudit.progress import telling
     from miaudit.report.text import item, say
 
-    with telling(console(stderr=True)) as tell:
+    with telling(console(stderr=True), quiet=form == "quiet") as tell:
         costs = forecast(plan, out=out, tell=tell, **options)
     if form == "json":
         echo_json(costs.model_dump_json(indent=2) + "\n")
@@ -353,7 +354,7 @@ def synthesize_command(
     What a budget, a time limit or an error cut short is kept there, and the same command goes on with it.
     """
     from miaudit.auditing.shadow_data import synthesize
-    from miaudit.cli.progress import telling
+    from miaudit.progress import telling
 
     folder = out or Path("miaudit-out") / plan.stem
     with telling(console(stderr=True)) as tell:
@@ -364,6 +365,18 @@ def synthesize_command(
         for line in records.summary():
             echo(line)
     echo(f"records: {folder / 'synthesis.npz'}", err=as_json)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands and options: eval "$(miaudit completion bash)", or in its start-up file."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    complete = kind(main, {}, "miaudit", "_MIAUDIT_COMPLETE")
+    click.echo(complete.source_template % complete.source_vars())
 
 
 @main.command()

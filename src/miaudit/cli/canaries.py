@@ -174,7 +174,7 @@ def run_canaries(
     What was trained is kept in --out; the same command goes on with a run that was cut short.
     """
     from miaudit.canaries import Canaries, run
-    from miaudit.cli.progress import telling
+    from miaudit.progress import telling
 
     what = Canaries(**options)
     with telling(console(stderr=True)) as tell:

@@ -60,7 +60,7 @@ def _row(attack: Attack, plan: Planned | None, package: str | None) -> dict[str,
 
 
 def _not_named(attack: Attack) -> Planned:
-    return Planned(attack, False, "it runs only where it is named: add it to the plan's attacks")
+    return Planned(attack, False, "it runs only where it is named: add it to attacks, in the plan or the call")
 
 
 def needs_text(attack: Attack) -> str:

@@ -72,11 +72,12 @@ _FORMS = (
         "--full", "form", flag_value="full", help="Print every attack and figure, not the first screen alone."
     ),
     click.option("--json", "form", flag_value="json", help="Print result.json to stdout instead of a summary."),
+    click.option("-q", "--quiet", "form", flag_value="quiet", help="Print the verdict alone, and tell of no progress."),
 )
 
 
 def form_options(command: Any) -> Any:
-    """Add what every command that prints a result takes: ``form``, which is "full", "json" or None for the first screen."""
+    """Add what commands that print a result take: ``form``, which is "full", "json", "quiet" or None for the first screen."""
     for option in reversed(_FORMS):
         command = option(command)
     return command

@@ -45,13 +45,15 @@ def _noting(failures: list[Exception]) -> Iterator[None]:
 def _show(result: Result, page: Path | None, form: str | None) -> None:
     if form == "json":
         echo_json(result.to_json())
+    elif form == "quiet":
+        echo(result.verdict)
     else:
         from miaudit.report import full, summary
 
         (full if form == "full" else summary)(result, console())
     if page is not None:
         more = "" if form else "; every figure here: --full"
-        echo(f"report: {page}{more}", err=form == "json")
+        echo(f"report: {page}{more}", err=form in ("json", "quiet"))
 
 
 def show_seal(folder: Path) -> None:

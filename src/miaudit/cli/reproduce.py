@@ -62,9 +62,9 @@ def reproduce(
         _list(names, data, as_json)
         return
     from miaudit.auditing.workers import Engine
-    from miaudit.cli.progress import telling
     from miaudit.paper.comparison import text
     from miaudit.paper.reproducing import reproduce as reproduced
+    from miaudit.progress import telling
 
     options: dict[str, Any] = {"scale": scale, "seeds": seeds, "shadows": shadows, "purchases": purchases, "rows": rows}
     with telling(console(stderr=True)) as tell:

@@ -40,9 +40,9 @@ def unlearn(
     the earlier model, lands in the --out folder (default: miaudit-out/NAME-OF-PLAN).
     """
     from miaudit.cli.gate import show
-    from miaudit.cli.progress import telling
     from miaudit.cli.rendering import render, show_seal
     from miaudit.plan import Plan
+    from miaudit.progress import telling
     from miaudit.unlearning import audit
 
     asked = None

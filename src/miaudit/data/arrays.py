@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.labels import Labels, class_labels, measurements, vector
 from miaudit.data.naming import as_names, check_names, near_names
-from miaudit.data.records import as_records, column_names, n_records, stack_records
+from miaudit.data.records import as_records, column_names, kind_of, n_records, stack_records
 from miaudit.data.room import within_memory
 from miaudit.data.schema import ColumnKind, Schema
 from miaudit.data.stacking import check_alike, sort_of
@@ -197,6 +197,44 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
             )
         names += values.tolist()
     return np.array([*names, None], dtype=object)[:-1]  # of objects, so that a number and a text stay two names
+
+
+def values_of_sides(
+    sides: Mapping[str, tuple[Any, Any]], entries: Sequence[Any], what: str, *, numbered: bool = False
+) -> NDArray[Any]:
+    """Return (n,) values of all sides' records, one side after the other; of a side without any None, or its places.
+
+    Raises
+    ------
+    PlanError
+        If there is no entry for members or non-members.
+    DataError
+        If a side has not one value per record, or values in another order than the records.
+    """
+    if not isinstance(entries, tuple | list) or not 2 <= len(entries) <= 3:
+        raise PlanError(
+            f"{what} must be an array for each side: of members, of nonmembers and, where there is one, of population; got "
+            f"{type(entries).__name__} of {len(entries) if hasattr(entries, '__len__') else 'no'} entries"
+        )
+    values: list[Any] = []
+    for (side, (X, y)), of in zip(sides.items(), [*entries, None][: len(sides)], strict=True):
+        size = len(y)
+        check_order(X, of, f"{what}: {side}")
+        absent = [f"{side} {i}" if numbered else None for i in range(size)]
+        array = np.array(absent, dtype=object) if of is None else np.asarray(of)
+        if array.shape != (size,):
+            raise DataError(f"{what}: {side} has {size} records and values of shape {array.shape}; give one a record")
+        values += array.tolist()
+    return np.asarray(values) if not numbered and None not in values else np.array([*values, None], dtype=object)[:-1]
+
+
+def index_of_sides(sides: Mapping[str, tuple[Any, Any]]) -> NDArray[Any] | None:
+    """Return (n,) what frames call their rows, where all sides are frames of pandas and no two rows are called alike."""
+    frames = [X for X, _ in sides.values() if kind_of(X) == "pandas"]
+    if len(frames) < len(sides):
+        return None
+    names = [name for frame in frames for name in frame.index.tolist()]
+    return np.array([*names, None], dtype=object)[:-1] if len({*map(str, names)}) == len(names) else None
 
 
 def _kind_of_labels(values: NDArray[Any]) -> str:

@@ -205,7 +205,10 @@ def _integers(values: NDArray[Any]) -> NDArray[Any]:
             raise DataError(f"{bad} labels are missing, NaN or infinite; leave those records out")
         fraction = values[values != np.floor(values)]
         if len(fraction):
-            raise DataError(f"labels must be classes, not measurements: found {fraction[0]!s}; use integers or texts")
+            raise DataError(
+                f"labels must be classes, not measurements: found {fraction[0]!s}; use integers or texts, or, where the model "
+                'predicts numbers, say task = "regression" ([recipe] of a plan, or the keyword task)'
+            )
         if (np.abs(values) > 2.0**53).any():
             raise DataError(f"labels run up to {np.abs(values).max():g}; use integers from 0, or texts")
         return values.astype(np.int64)

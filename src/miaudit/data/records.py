@@ -94,7 +94,10 @@ def as_records(X: Any) -> Records:
     if X.ndim == 1 and X.dtype.kind in "USTO":
         return _texts(X)
     if X.ndim < 2:
-        raise DataError(f"records must have shape (n, features) or more axes, got {X.shape}; one feature is X[:, None]")
+        raise DataError(
+            f"records must have shape (n, features) or more axes, got {X.shape}; one numeric feature is X[:, None], and texts "
+            "are one flat list of str"
+        )
     if X.dtype.kind in "UST":
         return X.astype(object)
     if X.dtype.kind not in "biufO":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,7 @@ def examine(
     caveats: Sequence[str] = (),
     no_bystanders: str | None = None,
     repeats: bool = True,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Findings:
     """Run all attacks, each beside its controls, and draw the conclusions.
 
@@ -124,9 +125,12 @@ def examine(
     repeats
         Whether attacks that learn are run again, on shuffled memberships and on halves of the shadow models: without it
         there is neither control nor stability.
+    tell
+        Called with how many of how many runs of an attack are done: on the target, on shuffled memberships, on halves.
     """
     unit = unit or unit_of(member)
     count = max(1, len(trials))
+    step = _Steps(len(trials) + (2 * sum(trial.attack.least_shadows > 0 for trial in trials) if repeats else 0), tell)
     runs: list[Run] = []
     for trial in trials:
         run = run_attack(
@@ -143,11 +147,12 @@ def examine(
             unit=unit,
         )
         runs.append(_beside_bystanders(run, trial, member, unit, seed=seed, attacks=count, reason=no_bystanders))
+        step()
     results = [*judged([run.result for run in runs], blind), *skipped]
     nulls: list[NullControl] = []
     if repeats:
         measured = [trial for trial, run in zip(trials, runs, strict=True) if run.scores is not None]
-        nulls = _nulls(measured, member, seed, unit)
+        nulls = _nulls(measured, member, seed, unit, step)
     null = nulls[0] if nulls else None
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
     lead, reason, top = headline_of(results)
@@ -164,7 +169,7 @@ def examine(
         assert scores is not None
         groups = group_figures(lead, scores.score, member, named, unit=unit)
         if repeats:
-            stability, risk = _stability(lead, ran, member, seed)
+            stability, risk = _stability(lead, ran, member, seed, step)
         accusations, risk["accused"] = accusations_of(lead, scores, member, unit, seed=seed)
     of_classes = next((each for each in groups if each.column == "class"), None)
     factors = factors_of(trials[0].evidence, member, classes, unit, of_classes) if trials else None
@@ -199,6 +204,17 @@ def examine(
     )
 
 
+class _Steps:
+    """Counts runs of attacks and tells of each."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
+        self._done, self._total, self._tell = 0, total, tell
+
+    def __call__(self) -> None:
+        self._done += 1
+        self._tell(self._done, self._total)
+
+
 def _beside_bystanders(
     run: Run, trial: Trial, member: Bools, unit: Unit, *, seed: int, attacks: int, reason: str | None
 ) -> Run:
@@ -219,14 +235,14 @@ def _beside_bystanders(
 
 
 def _stability(
-    lead: str, ran: dict[str, tuple[Trial, Run]], member: Bools, seed: int
+    lead: str, ran: dict[str, tuple[Trial, Run]], member: Bools, seed: int, step: Callable[[], None]
 ) -> tuple[Stability, dict[str, NDArray[Any]]]:
     scores = {name: run.scores.score for name, (_, run) in ran.items()}  # type: ignore[union-attr]
-    again: dict[str, Halves] = {
-        name: halves(trial.attack, trial.evidence, seed=seed)
-        for name, (trial, _) in ran.items()
-        if trial.attack.least_shadows
-    }
+    again: dict[str, Halves] = {}
+    for name, (trial, _) in ran.items():
+        if trial.attack.least_shadows:
+            again[name] = halves(trial.attack, trial.evidence, seed=seed)
+            step()
     fine = [name for name in scores if ranks_finely(scores[name])]
     stability = Stability(
         attack=lead,
@@ -243,13 +259,16 @@ def _stability(
     return stability, risk
 
 
-def _nulls(trials: Sequence[Trial], member: Bools, seed: int, unit: Unit) -> list[NullControl]:
+def _nulls(
+    trials: Sequence[Trial], member: Bools, seed: int, unit: Unit, step: Callable[[], None]
+) -> list[NullControl]:
     """Run what learns from memberships of shadow rows on shuffled ones: broken ones first, then the 2017 attack's."""
     learning = [trial for trial in trials if trial.attack.least_shadows]
-    nulls = [
-        null_control(trial.attack, trial.evidence, member, seed=seed, name=trial.name, attacks=len(learning), unit=unit)
-        for trial in learning
-    ]
+    nulls = []
+    for trial in learning:
+        options: dict[str, Any] = {"name": trial.name, "attacks": len(learning), "unit": unit}
+        nulls.append(null_control(trial.attack, trial.evidence, member, seed=seed, **options))
+        step()
     return sorted(
         (null for null in nulls if null is not None),
         key=lambda null: (null.at_chance is not False, null.attack.split()[0] != "shokri"),

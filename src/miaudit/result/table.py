@@ -74,6 +74,19 @@ class Records(Sequence[dict[str, Any]]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
+    def to_pandas(self) -> Any:
+        """Return the table as a frame of pandas, whose index are the records' ids.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed (pip install 'miaudit[frames]').
+        """
+        import pandas
+
+        columns = {name: column for name, column in self.columns.items() if name != "id"}
+        return pandas.DataFrame(columns, index=pandas.Index(self.columns.get("id", []), name="id"))
+
     def to_csv(self) -> str:
         """Return the table as text: scores read back bit for bit, memberships are 1 and 0, what is missing is empty.
 

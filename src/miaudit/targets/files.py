@@ -110,7 +110,9 @@ def load_model(
     kind = file_format(path)
     weights_only = kind == "torch" and module is not None and not allow_pickle
     if kind in _RUNS_CODE and not allow_pickle and not weights_only:
-        raise PlanError(f"{path} {_RUNS_CODE[kind]}, or, if you trust the file, consent with --allow-pickle")
+        raise PlanError(
+            f"{path} {_RUNS_CODE[kind]}, or, if you trust the file, consent with --allow-pickle (in Python, allow_pickle=True)"
+        )
     if module is not None and kind not in ("safetensors", "torch"):
         raise PlanError(f"{path} is a {kind} file, a whole model; target.module belongs to bare weights, leave it out")
     if kind == "skops":

@@ -254,10 +254,6 @@ def _task_inputs(X: Records) -> bytes:
 
 
 FORMATS: dict[str, Format] = {
-    "huggingface": Format(
-        lambda w, X: _task_inputs(X),
-        lambda w, content, n, names: template.decode(content, n, output=w.output, names=names),
-    ),
     "v2": Format(
         lambda w, X: v2.encode(X, input=w.input or "input-0", output=w.output, datatype=w.datatype),
         lambda w, content, n, names: v2.decode(content, n, output=w.output, names=names),
@@ -290,6 +286,10 @@ FORMATS: dict[str, Format] = {
         path=lambda w: "/invocations",
         takes=("send",),
         check=_one_of("send", lists.SAGEMAKER_FORMS),
+    ),
+    "huggingface": Format(
+        lambda w, X: _task_inputs(X),
+        lambda w, content, n, names: template.decode(content, n, output=w.output, names=names),
     ),
     "json": Format(
         lambda w, X: template.encode(X, body=w.body or "", each=w.each),

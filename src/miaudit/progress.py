@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def telling(console: Console) -> Iterator[Tell]:
-    """Yield a function that shows progress on the console until the block ends.
+def telling(console: Console, *, quiet: bool = False) -> Iterator[Tell]:
+    """Yield a function that shows progress on the console until the block ends; nothing where that is to be ``quiet``.
 
     Meanwhile what models print goes to stderr, too: stdout is for the product.
 
@@ -36,7 +37,9 @@ def telling(console: Console) -> Iterator[Tell]:
 
     try:
         with stdout_to_stderr():
-            if console.is_terminal:
+            if quiet:
+                yield lambda text, progress: None
+            elif console.is_terminal:
                 yield from _bar(console)
             else:
                 yield _lines(console)
@@ -45,6 +48,28 @@ def telling(console: Console) -> Iterator[Tell]:
             f"nothing can be printed: a model was trained in the program, and {error}. What was made is in the output folder "
             "(miaudit report); train in processes, with --jobs 1 or more"
         ) from error
+
+
+@contextmanager
+def in_python(progress: bool | None) -> Iterator[Tell | None]:
+    """Yield what tells a caller in Python how far work is, or None where nobody is told.
+
+    Parameters
+    ----------
+    progress
+        Whether to tell; default: on a terminal, by a bar, and in a notebook, by lines. All goes to stderr.
+    """
+    notebook = "ipykernel" in sys.modules
+    if progress is False or (progress is None and not notebook and not (sys.stderr and sys.stderr.isatty())):
+        yield None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, force_jupyter=False)
+    if console.is_terminal and not notebook:
+        yield from _bar(console)
+    else:
+        yield _lines(console)
 
 
 def _lines(console: Console) -> Tell:
