@@ -225,9 +225,9 @@ def test_what_is_no_model_file_is_told(tmp_path):
     for name, content, said in (
         ("text", b"hello", r"no model file .* 5 bytes and starts with b'hello'"),
         ("empty", b"", "cut off: it has 0 bytes"),
-        ("a.ubj", b"{L\x00\x00\x00\x00\x00\x00\x00\x10", "an XGBoost model .* convert it to ONNX"),
-        ("a.json", b'{"learner":{}}', "an XGBoost model"),
-        ("a.txt", b"tree\nversion=v4\n", "a LightGBM model"),
+        ("a.ubj", b"{L\x00\x00\x00\x00\x00\x00\x00\x10", "cannot be read as an XGBoost model"),
+        ("a.json", b'{"learner":{}}', "cannot be read as an XGBoost model"),
+        ("a.txt", b"tree\nversion=v4\n", "cannot be read as a LightGBM model"),
         ("a.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         ("arrays.npz", None, "not a model this reads"),
         ("missing", None, "cannot be read: No such file"),
@@ -237,7 +237,7 @@ def test_what_is_no_model_file_is_told(tmp_path):
         with pytest.raises(PlanError, match=said):
             load_model(tmp_path / name)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(PlanError, match="cannot be read: Is a directory"):
+    with pytest.raises(PlanError, match="is a folder; a model is a file"):
         load_model(tmp_path / "folder")
 
 

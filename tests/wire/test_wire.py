@@ -213,7 +213,7 @@ def test_answers_that_name_their_classes_are_put_in_order():
         (Wire("mlflow"), b'{"predictions": []}', "asked about 1 records and answered 0"),
         (Wire("mlflow"), b'{"predictions": {"a": 1}}', "no list with one item per record"),
         (Wire("mlflow"), b'{"predictions": [[[1], [2]]]}', "shape"),
-        (Wire("mlflow"), b'{"predictions": [null]}', "of kinds NoneType"),
+        (Wire("mlflow"), b'{"predictions": [null]}', "holds 'null' for a record"),
         (Wire("mlflow"), b'{"predictions": [[1, Infinity]]}', "inf.*not finite"),
         (Wire("mlflow"), b'{"predictions": [{"a": [1]}]}', "objects: it holds 'a'; set output"),
         (Wire("mlflow", output="b"), b'{"predictions": [{"a": [1]}]}', "no 'b': it holds 'a'"),

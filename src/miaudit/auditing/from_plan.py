@@ -305,7 +305,9 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
             path,
             names=dataset.classes if plan.target.columns is None else plan.target.columns,
             coded=plan.target.columns is not None or not dataset.alphabetical,
+            output=plan.target.output,
             module=None if module is None else lambda: estimator_from_function(module),
+            weights=plan.target.weights,
             allow_pickle=permissions.allow_pickle,
             trusted=tuple(permissions.trusted),
         )

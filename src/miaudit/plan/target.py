@@ -119,11 +119,16 @@ class TargetPlan(Section):
     )
     limits: LimitsPlan = LimitsPlan()  # type: ignore[call-arg]
     file: FilePath | None = Field(
-        None, description="the trained model: ONNX, skops, safetensors, torch weights; others with consent"
+        None,
+        description="the trained model: ONNX, skops, XGBoost, LightGBM, safetensors, torch weights; others with consent",
     )
     module: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns the torch module of bare weights"
     )
+    weights: str | None = Field(
+        None, description="where the weights lie in a checkpoint that holds more: state_dict of Lightning's"
+    )
+    output: str | None = Field(None, description="of an ONNX model with several outputs: the name of the one to read")
     plugin: str | None = Field(None, description="a target that an installed package declares; see docs/extending.md")
     params: dict[str, Any] = Field({}, description="parameters of that plug-in")
     outputs: OutputsName | None = Field(
@@ -150,8 +155,11 @@ class TargetPlan(Section):
 
     @model_validator(mode="after")
     def _described_by_a_file(self) -> TargetPlan:
-        if self.file is None and self.module:
-            raise ValueError("module belongs to file, a trained model")
+        for key in ("module", "weights", "output"):
+            if self.file is None and getattr(self, key):
+                raise ValueError(f"{key} belongs to file, a trained model")
+        if self.weights and not self.module:
+            raise ValueError("weights says where weights lie in a checkpoint: give module, to which they belong")
         ways = [way for way in ("file", "url", "function", "plugin") if getattr(self, way) is not None]
         if not ways and (self.description or self.outputs or self.columns or self.positive):
             raise ValueError(

@@ -14,7 +14,9 @@ from miaudit.errors import PlanError
 from miaudit.libraries import require
 from miaudit.targets.onnx_graph import inside, read_graph
 
-Format = Literal["skops", "onnx", "safetensors", "torch", "TorchScript", "torch.export", "pickle"]
+Format = Literal[
+    "skops", "onnx", "safetensors", "xgboost", "lightgbm", "torch", "TorchScript", "torch.export", "pickle"
+]
 
 _TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _PICKLE_STARTS = tuple(bytes([0x80, protocol]) for protocol in range(1, 6))
@@ -41,12 +43,15 @@ _RUNS_CODE = {
     "torch.export": "is a torch.export file, and torch reads parts of it as a pickle, which runs whatever code its author "
     "put there. Export the model to ONNX instead, or save its weights as safetensors",
 }
-_NOT_READ = (
-    (b"\x89HDF", "an HDF5 file, as Keras writes them"),
-    (b'{"learner"', "an XGBoost model"),
-    (b'{"version"', "an XGBoost model"),
-    (b"{L\x00\x00\x00\x00\x00\x00", "an XGBoost model (UBJSON)"),
-    (b"tree\n", "a LightGBM model"),
+_BOOSTED: tuple[tuple[bytes, Format], ...] = (
+    (b'{"learner"', "xgboost"),
+    (b'{"version"', "xgboost"),
+    (b"{L\x00\x00\x00\x00\x00\x00", "xgboost"),  # UBJSON
+    (b"tree\n", "lightgbm"),
+)
+_KERAS = (
+    "which may hold code, and is not read: export the model to ONNX (model.export('model.onnx', format='onnx')) and give that "
+    "file, or give a function from records to its answers ([target] function of a plan, or in Python the function itself)"
 )
 
 
@@ -79,7 +84,9 @@ def load_model(
     *,
     names: Sequence[str] = (),
     coded: bool = True,
+    output: str | None = None,
     module: Callable[[], Any] | None = None,
+    weights: str | None = None,
     allow_pickle: bool = False,
     trusted: tuple[str, ...] = (),
 ) -> Any:
@@ -93,6 +100,11 @@ def load_model(
         The data's class names in order, by which the columns of an ONNX model are told.
     coded
         Whether a label of an ONNX model may be the number of a class that has a name.
+    output
+        Name of the output of an ONNX model that holds the answer; default: told by types, shapes and names.
+    weights
+        Where the weights lie in a checkpoint that holds more, as ``"state_dict"`` in Lightning's; after it, with a dot, what
+        the names of the weights begin with (``"state_dict.model"``). What all names begin with is left out by itself.
     module
         Builds the ``torch.nn.Module`` that bare weights (safetensors, or a state dict by ``torch.save``) belong to.
     allow_pickle
@@ -115,13 +127,21 @@ def load_model(
         )
     if module is not None and kind not in ("safetensors", "torch"):
         raise PlanError(f"{path} is a {kind} file, a whole model; target.module belongs to bare weights, leave it out")
+    if output is not None and kind != "onnx":
+        raise PlanError([("output", f"names an output of an ONNX model, and {path} is a {kind} file: leave it out")])
+    if weights is not None and module is None:
+        raise PlanError([("weights", "says where weights lie in a checkpoint: give module, to which they belong")])
     if kind == "skops":
         return _load_skops(path, trusted)
     if kind == "onnx":
         from miaudit.targets.onnx import load_onnx
 
-        return load_onnx(path, names, coded=coded)
-    return _load_pickle(path) if kind == "pickle" else _load_torch(path, kind, module, weights_only)
+        return load_onnx(path, names, coded=coded, output=output)
+    if kind in ("xgboost", "lightgbm"):
+        from miaudit.targets import boosted
+
+        return boosted.xgboost_file(path) if kind == "xgboost" else boosted.lightgbm_file(path)
+    return _load_pickle(path) if kind == "pickle" else _load_torch(path, kind, module, weights_only, weights)
 
 
 def file_format(path: Path) -> Format:
@@ -132,6 +152,8 @@ def file_format(path: Path) -> Format:
     PlanError
         If the file cannot be read, or is of no format that `load_model` knows.
     """
+    if path.is_dir():
+        raise PlanError(_of_folder(path))
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -148,9 +170,11 @@ def file_format(path: Path) -> Format:
         return "safetensors"
     if len(start) > 2 and start[0] == 0x08 and 0 < start[1] < 64 and start[2] in _ONNX_TAGS:
         return "onnx"
-    for sign, what in _NOT_READ:
+    for sign, kind in _BOOSTED:
         if start.startswith(sign):
-            raise PlanError(f"{path} is {what}, which this does not read; convert it to ONNX")
+            return kind
+    if start.startswith(b"\x89HDF"):
+        raise PlanError(f"{path} is an HDF5 file, as Keras writes them, {_KERAS}")
     if _is_old_pickle(path):
         return "pickle"
     raise PlanError(
@@ -167,6 +191,8 @@ def _zip_format(path: Path) -> Format:
         raise PlanError(f"{path} starts like a zip file but is damaged or cut off: {error}") from error
     if "schema.json" in names:
         return "skops"
+    if {"config.json", "model.weights.h5"} <= {*names}:
+        raise PlanError(f"{path} is a Keras file, {_KERAS}")
     ends = {name.partition("/")[2] for name in names}
     if "archive_format" in ends or "serialized_exported_program.json" in names:
         return "torch.export"
@@ -180,6 +206,17 @@ def _zip_format(path: Path) -> Format:
     )
 
 
+def _of_folder(path: Path) -> str:
+    """Return what to say of a folder given as a model's file."""
+    weights = sorted(file.name for file in path.glob("*.safetensors"))
+    if weights and (path / "config.json").is_file():
+        return (
+            f"{path} is a folder of Hugging Face: give its weights as the file ({path / weights[0]}), and as target.module a "
+            "function that makes the model of config.json, such as AutoModelForSequenceClassification.from_config(...)"
+        )
+    return f"{path} is a folder; a model is a file: give the one in it that holds the model"
+
+
 def _is_old_pickle(path: Path) -> bool:
     """Whether a file is a pickle of protocol 0, which has no sign at its start; it is parsed and not run."""
     try:
@@ -189,7 +226,9 @@ def _is_old_pickle(path: Path) -> bool:
         return False
 
 
-def _load_torch(path: Path, kind: Format, module: Callable[[], Any] | None, weights_only: bool) -> Any:
+def _load_torch(
+    path: Path, kind: Format, module: Callable[[], Any] | None, weights_only: bool, where: str | None
+) -> Any:
     from miaudit.targets import torch_files
 
     if kind == "TorchScript":
@@ -200,12 +239,12 @@ def _load_torch(path: Path, kind: Format, module: Callable[[], Any] | None, weig
         content = torch_files.torch_object(path)
         if module is None and hasattr(content, "forward"):
             return content
-        weights = content.state_dict() if hasattr(content, "state_dict") else content
-        weights = torch_files.named_tensors(weights, path)
+        content = content.state_dict() if hasattr(content, "state_dict") else content
+        weights = torch_files.named_tensors(content, path, where)
     elif kind == "torch":
-        weights = torch_files.weights_of_checkpoint(path)
+        weights = torch_files.weights_of_checkpoint(path, where)
     else:
-        weights = torch_files.weights_of_safetensors(path)
+        weights = torch_files.named_tensors(torch_files.weights_of_safetensors(path), path, where)
     if module is None:
         raise PlanError(
             f"{path} holds bare weights: say which network they belong to, by target.module in a plan or --module "

@@ -39,7 +39,7 @@ _LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
 _LINEAR = ("Gemm", "MatMul", "Conv")
 
 
-def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True) -> OnnxModel:
+def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True, output: str | None = None) -> OnnxModel:
     """Return the classifier in an ONNX file.
 
     Parameters
@@ -50,6 +50,8 @@ def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True) -> OnnxMo
         The data's class names, in order.
     coded
         Whether a label of the model may be the number of a class that has a name.
+    output
+        Name of the output that holds the answer; default: told by types, shapes and names.
 
     Raises
     ------
@@ -71,13 +73,13 @@ def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True) -> OnnxMo
     except Exception as error:
         shutil.rmtree(profiles, ignore_errors=True)
         raise PlanError(f"{path} starts like an ONNX model, but onnxruntime cannot read it: {error}") from error
-    model = OnnxModel(session, graph, tuple(names), coded=coded, profiles=profiles)
+    model = OnnxModel(session, graph, tuple(names), coded=coded, profiles=profiles, output=output)
     weakref.finalize(model, shutil.rmtree, profiles, ignore_errors=True)
     if not model.wanted:
         outputs = ", ".join(f"{out.name} {out.type} {out.shape}" for out in session.get_outputs())
         raise PlanError(
             f"{path} has no single output of {len(names)} probabilities, scores or labels; its outputs are: {outputs}. "
-            "Export it with one such output"
+            "Export it with one such output, or name one of them (output in [target] of a plan)"
         )
     return model
 
@@ -100,7 +102,16 @@ class OnnxModel:
     the model also answers labels, they are compared with the largest column.
     """
 
-    def __init__(self, session: Any, graph: Graph, names: tuple[str, ...], *, coded: bool, profiles: str) -> None:
+    def __init__(
+        self,
+        session: Any,
+        graph: Graph,
+        names: tuple[str, ...],
+        *,
+        coded: bool,
+        profiles: str,
+        output: str | None = None,
+    ) -> None:
         self._input = _Input(session)
         self._session = session
         self._graph = graph
@@ -112,7 +123,12 @@ class OnnxModel:
         self.n_features_in_ = self._input.width
         self.__name__ = "ONNX model"
         self.columns: NDArray[np.int64] | None = None  # the class of each of several outputs
-        self.wanted = self._choice(session.get_outputs())
+        outputs = session.get_outputs()
+        self.wanted = self._choice([out for out in outputs if output in (None, out.name)])
+        if output is not None and output not in {out.name for out in outputs}:
+            raise PlanError(
+                [("output", f"there is no {output!r}; the model's outputs are {[out.name for out in outputs]}")]
+            )
         types = {out.name: out.type for out in session.get_outputs()}
         texts = "tensor(string)" in (types.get(self._label or ""), *(types[name] for name in self.wanted))
         mapped = any(types[name].startswith("seq(map(") for name in self.wanted)

@@ -38,8 +38,8 @@ def weights_of_safetensors(path: Path) -> dict[str, Any]:
         raise PlanError(f"{path} cannot be read as safetensors: {error}") from error
 
 
-def weights_of_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the tensors of a ``torch.save`` file, read by torch's weights-only reader, which runs nothing.
+def weights_of_checkpoint(path: Path, where: str | None = None) -> dict[str, Any]:
+    """Return the tensors of a ``torch.save`` file, or of what lies in it, read by torch's weights-only reader; it runs nothing.
 
     Raises
     ------
@@ -59,9 +59,9 @@ def weights_of_checkpoint(path: Path) -> dict[str, Any]:
             raise PlanError(
                 f"{path} holds more than tensors, or is damaged, and reading the rest may run whatever code its author "
                 f"put there ({_first_line(error)}). Save module.state_dict() alone, or, if you trust the file, consent "
-                "with --allow-pickle"
+                "with --allow-pickle (in Python, allow_pickle=True)"
             ) from error
-    return named_tensors(content, path)
+    return named_tensors(content, path, where)
 
 
 def torch_object(path: Path) -> Any:
@@ -195,6 +195,7 @@ def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Pat
             f"the module for the weights of {path} must be a torch.nn.Module, got a {type(module).__name__}"
         )
     own = module.state_dict()
+    weights = _without_prefix(weights, own)
     here = {tensor.data_ptr() for name, tensor in own.items() if name in weights and tensor.numel()}
     tied = {name for name, tensor in own.items() if name not in weights and tensor.data_ptr() in here}
     problems = {
@@ -217,8 +218,36 @@ def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Pat
     return module.eval()
 
 
-def named_tensors(content: Any, path: Path) -> dict[str, Any]:
-    """Return what a file held, if that is one tensor per name.
+def _without_prefix(weights: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return weights whose names fit the module's, where all begin with one thing more, such as ``model.``."""
+    names = dict(weights)
+    while names and not own.keys() & names.keys():
+        start = next(iter(names)).partition(".")[0] + "."
+        if not all(name.startswith(start) and len(name) > len(start) for name in names):
+            return dict(weights)
+        names = {name.removeprefix(start): tensor for name, tensor in names.items()}
+    return names
+
+
+def _part(content: Any, where: str, path: Path) -> Any:
+    """Return what lies at a path with dots in a checkpoint; its end may be what the names of weights begin with."""
+    steps = where.split(".")
+    while steps and isinstance(content, Mapping) and steps[0] in content and isinstance(content[steps[0]], Mapping):
+        content = content[steps.pop(0)]
+    if not steps:
+        return content
+    start = ".".join(steps) + "."
+    part = {}
+    if isinstance(content, Mapping):
+        part = {name.removeprefix(start): of for name, of in content.items() if str(name).startswith(start)}
+    if not part:
+        there = f"it holds {list(content)[:5]}" if isinstance(content, Mapping) else f"it is a {type(content).__name__}"
+        raise PlanError([("weights", f"{path} has nothing at {where!r}; {there}")])
+    return part
+
+
+def named_tensors(content: Any, path: Path, where: str | None = None) -> dict[str, Any]:
+    """Return what a file held, or what lies at ``where`` in it, if that is one tensor per name.
 
     Raises
     ------
@@ -227,9 +256,20 @@ def named_tensors(content: Any, path: Path) -> dict[str, Any]:
     """
     import torch
 
+    if where is not None:
+        content = _part(content, where, path)
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         contents = f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise PlanError(f"{path} holds {contents}, not one tensor per name; save module.state_dict() alone")
+        parts = (
+            [key for key, of in content.items() if isinstance(of, Mapping) and of]
+            if isinstance(content, Mapping)
+            else []
+        )
+        likely = next(
+            (key for key in parts if all(isinstance(value, torch.Tensor) for value in content[key].values())), None
+        )
+        advice = "" if likely is None else f', or say weights = "{likely}", where the weights lie'
+        raise PlanError(f"{path} holds {contents}, not one tensor per name; save module.state_dict() alone{advice}")
     return dict(content)
 
 

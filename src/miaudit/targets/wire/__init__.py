@@ -290,6 +290,7 @@ FORMATS: dict[str, Format] = {
     "huggingface": Format(
         lambda w, X: _task_inputs(X),
         lambda w, content, n, names: template.decode(content, n, output=w.output, names=names),
+        path=lambda w: "/",
     ),
     "json": Format(
         lambda w, X: template.encode(X, body=w.body or "", each=w.each),
