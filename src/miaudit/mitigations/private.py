@@ -60,7 +60,6 @@ class Private(Defended):
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> Model:
         """Train one model."""
         import torch
-        from torch.nn import functional
 
         from miaudit.recipes.training import Records
 
@@ -73,7 +72,7 @@ class Private(Defended):
         affine, labels = records.affine(statistics), torch.from_numpy(np.asarray(y, np.int64))
         module = recipe.module(shape, classes, seed=seed).train()  # type: ignore[attr-defined]
         draws, noise = (torch.Generator().manual_seed(child_seed(seed, of)) for of in ("poisson", "noise"))
-        private, optimizer = _wrapped(module, rate, options.noise, options.clip, n * share, noise)
+        private, optimizer, loss = _wrapped(module, rate, options.noise, options.clip, n * share, noise)
         steps = epochs * max(1, round(1 / share))
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's of hooks that Opacus sets
@@ -85,20 +84,24 @@ class Private(Defended):
                     rows = torch.empty(len(part), records.columns)
                     records.gather(part, rows)
                     rows = rows if affine is None else rows.sub_(affine[0]).mul_(affine[1])
-                    functional.cross_entropy(private(rows.view(-1, *shape)), labels[part]).backward()
+                    loss(private(rows.view(-1, *shape)), labels[part]).backward()
                 else:
                     for parameter in private.parameters():
-                        parameter.grad_sample = torch.zeros(0, *parameter.shape)
+                        parameter.grad = torch.zeros_like(parameter)
                 optimizer.step()
         private.remove_hooks()
         return recipe.of_module(module.eval(), shape, classes, statistics)  # type: ignore[attr-defined,no-any-return]
 
 
-def _wrapped(module: Any, rate: float, noise: float, clip: float, batch: float, generator: Any) -> tuple[Any, Any]:
-    """Return Opacus's module and optimiser, or refuse a module whose records are not apart."""
+def _wrapped(module: Any, rate: float, noise: float, clip: float, batch: float, generator: Any) -> tuple[Any, Any, Any]:
+    """Return Opacus's module, optimiser and loss, which clips without holding gradients of single records (ghost clipping).
+
+    A module whose records are not apart is refused.
+    """
     import torch
-    from opacus import GradSampleModule
-    from opacus.optimizers import DPOptimizer
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping
+    from opacus.optimizers import DPOptimizerFastGradientClipping
+    from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
     from opacus.validators import ModuleValidator
 
     problems = ModuleValidator.validate(module, strict=False)
@@ -109,15 +112,15 @@ def _wrapped(module: Any, rate: float, noise: float, clip: float, batch: float, 
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        private = GradSampleModule(module)
-        optimizer = DPOptimizer(
+        private = GradSampleModuleFastGradientClipping(module, max_grad_norm=clip)
+        optimizer = DPOptimizerFastGradientClipping(
             torch.optim.SGD(private.parameters(), lr=rate),
             noise_multiplier=noise,
             max_grad_norm=clip,
             expected_batch_size=max(1, round(batch)),
             generator=generator,
         )
-    return private, optimizer
+    return private, optimizer, DPLossFastGradientClipping(private, optimizer, torch.nn.CrossEntropyLoss())
 
 
 def epsilon_of(options: DPSGD, recipe: Private, n: int) -> Privacy:
