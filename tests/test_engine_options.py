@@ -99,7 +99,7 @@ def test_the_estimate_is_there_before_the_first_model(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_told(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="device: got 'gpu'; allowed: cpu, cuda or auto"):
+    with pytest.raises(PlanError, match="device: got 'gpu'; allowed: cpu, cuda, cuda:1"):
         miaudit.audit(PLAN, device="gpu")
     with pytest.raises(PlanError, match="engine.device"):
         miaudit.Plan.of({**PLAN, "engine": {"device": "gpu"}})

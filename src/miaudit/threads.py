@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use: by its affinity, and by the quota of its container, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def _quota() -> float | None:
+    """Return the cores that control groups allow, those of the process and all above; None where they set no limit."""
+    quotas: list[float] = []
+    own = ""
+    with suppress(OSError):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next((line[3:] for line in lines if line.startswith("0::")), "").strip("/")
+    place = _CGROUPS / own
+    for folder in (place, *place.parents):
+        with suppress(OSError, ValueError):
+            most, period = (folder / "cpu.max").read_text().split()
+            quotas += [] if most == "max" else [int(most) / int(period)]
+        if folder == _CGROUPS:
+            break
+    with suppress(OSError, ValueError):  # of the first version
+        most, period = ((_CGROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        quotas += [int(most) / int(period)] if int(most) > 0 else []
+    return min(quotas, default=None)
+
+
+def is_device(name: object, *, auto: bool = False) -> bool:
+    """Whether a text names a device: "cpu", "cuda" or "cuda:1", or "auto" where that is allowed."""
+    return isinstance(name, str) and re.fullmatch("cpu|cuda(:[0-9]+)?" + ("|auto" if auto else ""), name) is not None
 
 
 @contextmanager

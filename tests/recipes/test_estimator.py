@@ -8,7 +8,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.errors import PlanError
@@ -116,7 +115,6 @@ def test_descriptions_tell_recipes_apart_and_equal_ones_are_equal():
 @pytest.mark.parametrize(
     ("thing", "said"),
     [
-        (SVC(), "no predict_proba.*give it probability=True, or train it within"),
         (3, "does not say how"),
         (RandomForestClassifier, "does not say how"),
     ],

@@ -12,7 +12,7 @@ from miaudit.documents import whole
 from miaudit.errors import PlanError
 from miaudit.plan import EnginePlan
 from miaudit.recipes import Recipe, device_name, placed
-from miaudit.threads import usable_cores
+from miaudit.threads import is_device, usable_cores
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Engine:
     address
         Of a Dask scheduler, whose workers train instead.
     device
-        Where networks train: "cpu", "cuda" (an NVIDIA GPU) or "auto" (the GPU, if there is one); default: the plan's, or
-        "cpu". Models trained on a GPU have rows of their own.
+        Where networks train: "cpu", "cuda" (an NVIDIA GPU; "cuda:1": the second) or "auto" (the GPU, if there is one); default:
+        the plan's, or "cpu". Models trained on a GPU have rows of their own.
     dtype
         "float32" or "bfloat16", the type of a network's products while it trains; default: the recipe's. It makes other
         models, and is part of the recipe.
@@ -66,8 +66,8 @@ class Engine:
         number = isinstance(limit, Real) and not isinstance(limit, bool)  # an array has no truth
         if limit is not None and not (number and limit > 0):
             raise PlanError(f"time_limit must be a number of seconds above 0, got {limit!r}")
-        if self.device not in (None, "cpu", "cuda", "auto"):
-            raise PlanError([("device", f"got {self.device!r}; allowed: cpu, cuda or auto")])
+        if self.device is not None and not is_device(self.device, auto=True):
+            raise PlanError([("device", f"got {self.device!r}; allowed: cpu, cuda, cuda:1 and the like, or auto")])
         if jobs is not None and self.address is not None:
             raise PlanError(
                 f"jobs={jobs} trains on this machine and address={self.address!r} on a cluster: give one of them"
@@ -100,7 +100,7 @@ class Engine:
         jobs = plan.jobs if self.jobs is None else self.jobs
         count = self.reach(plan)
         if count is None:
-            count = jobs if jobs is not None else 1 if device_name(recipe) == "cuda" else usable_cores()
+            count = jobs if jobs is not None else 1 if device_name(recipe) != "cpu" else usable_cores()
         return Workers(count, cluster, deadline), recipe
 
     def reach(self, plan: EnginePlan) -> int | None:

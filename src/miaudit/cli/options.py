@@ -35,8 +35,7 @@ _ENGINE = (
     jobs_option,
     click.option(
         "--device",
-        type=click.Choice(["cpu", "cuda", "auto"]),
-        help="Where networks train: the processor (default), an NVIDIA GPU, or the GPU if there is one.",
+        help="Where networks train: cpu (default), cuda or cuda:1 (an NVIDIA GPU), or auto, the GPU if there is one.",
     ),
     click.option(
         "--dtype",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.copies import same_records
+from miaudit.data.mapped import Place, is_mapped
 from miaudit.data.records import Records, content_hash, n_records, take_records
 from miaudit.data.schema import Schema
 from miaudit.errors import DataError
@@ -79,6 +80,15 @@ class Dataset:
         if isinstance(source, str) and source in NAMED:
             return load_named(source, **options)
         return load(source, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to another process: of mapped records where they lie, not themselves."""
+        place = Place.of(self.X) if is_mapped(self.X) else None
+        return vars(self) if place is None else {**vars(self), "X": place}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        X = state["X"]
+        self.__dict__.update(state | {"X": X.read() if isinstance(X, Place) else X})
 
     def __len__(self) -> int:
         return n_records(self.X)

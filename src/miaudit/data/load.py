@@ -17,7 +17,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.frames import read_frame, reading_of
 from miaudit.data.labels import Labels, file_labels, vector
 from miaudit.data.naming import check_names
-from miaudit.data.npz import open_npz
+from miaudit.data.npz import open_npz, read_npy
 from miaudit.data.parquet import Unread
 from miaudit.data.records import as_records, n_records, stack_records, take_records
 from miaudit.data.room import require_room, within_memory
@@ -154,7 +154,13 @@ def load_parts(
     options: dict[str, Any] = {"drop": drop, "categorical": categorical, "numeric": numeric, "labels": labels}
     options |= {"classes": classes, "group": group}
     try:
-        if suffixes[0] == ".npz":
+        if suffixes[0] == ".npy":
+            if frame or text is not None:
+                raise DataError(f"{files[0]}: an .npy holds an array, not a table; leave frame and text out")
+            parts = [_read_npy(path, label, ids, group, slices) for path in files]
+            dataset = _from_npz(parts, files, name=title, **options)
+            sizes = [n_records(part["X"]) for part in parts]
+        elif suffixes[0] == ".npz":
             if text is not None:
                 raise DataError(f"{files[0]}: text names a column of a table; in an .npz X may be an array of texts")
             if frame:
@@ -379,6 +385,29 @@ def _read_npz(
             )
         require_room(rows * width, f"{path}: {rows:,} records of {width:,} bits, unpacked")
         return part | {"X": np.unpackbits(file[packed], axis=1, count=width)}
+
+
+def _read_npy(
+    path: Path, label: str | None, ids: str | None, group: str | None, slices: Collection[str]
+) -> dict[str, Any]:
+    """Return records that are mapped into memory, and what lies in ``.npy`` files beside them."""
+    if label is None or not label.endswith(".npy"):
+        raise DataError(
+            f'{path} holds records alone: name the .npy file in its folder that holds their classes, as label = "y.npy"'
+        )
+    beside = {"y": label, "ids": ids, "groups": group, **{name: name for name in slices}}
+    try:
+        X = np.load(path, mmap_mode="r", allow_pickle=False)
+        arrays = {key: read_npy(path.parent / name) for key, name in beside.items() if name is not None}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: it, or an .npy file beside it, cannot be read: {error}") from error
+    if odd := [key for key, array in arrays.items() if array.shape[:1] != X.shape[:1]]:
+        raise DataError(f"{path} holds {X.shape[0]:,} records, and {odd[0]} another number; give one value for each")
+    return {
+        **{key: arrays[key] for key in ("y", "ids", "groups") if key in arrays},
+        "X": X,
+        "slices": {name: vector(arrays[name], name) for name in slices},
+    }
 
 
 def _from_npz(

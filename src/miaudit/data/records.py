@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from miaudit.data.mapped import is_mapped, rows_of_a_block, stack_mapped, take_mapped
 from miaudit.data.stacking import check_alike, check_exact, sort_of, stack_frames
 from miaudit.errors import DataError
 
@@ -203,7 +204,7 @@ def take_records(X: Records, index: NDArray[np.int64] | Sequence[int]) -> Record
     rows = np.asarray(index, dtype=np.int64)
     if kind_of(X) == "pandas":
         return X.iloc[rows].reset_index(drop=True)
-    return X[rows]
+    return take_mapped(X, rows) if is_mapped(X) else X[rows]
 
 
 def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = None) -> Records:
@@ -249,6 +250,8 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
             raise DataError(f"the parts' columns have different types: {error}; cast them to one type") from error
     if kind == "pandas":
         return stack_frames(parts, names)
+    if all(map(is_mapped, parts)) and len({X.dtype for X in parts}) == 1:
+        return stack_mapped(parts)
     if parts[0].ndim == 2 and any(X.dtype.kind == "O" for X in parts):
         for i in range(parts[0].shape[1]):
             check_alike([sort_of(X[:, i]) for X in parts], names, f"column {i}")
@@ -293,6 +296,8 @@ def row_hashes(X: Records) -> NDArray[np.bytes_]:
     Digests of separate calls compare when form and dtypes agree.
     """
     kind, n = kind_of(X), n_records(X)
+    if is_mapped(X) and n > (step := rows_of_a_block(X)):
+        return np.concatenate([row_hashes(np.asarray(X[start : start + step])) for start in range(0, n, step)])
     if kind == "sparse":
         X = _without_zeros(X)
         indices, data = np.asarray(X.indices, dtype="<i8"), np.ascontiguousarray(X.data)
@@ -330,9 +335,10 @@ def check_finite(X: Records, what: str = "records", *, missing: bool = False) ->
     if kind == "array" and X.dtype.kind != "O":
         if X.dtype.kind != "f":
             return
-        usable = ~np.isinf(X) if missing else np.isfinite(X)
-        if usable.all():
+        step = rows_of_a_block(X)
+        if all(_usable(X[start : start + step], missing).all() for start in range(0, len(X), step)):
             return
+        usable = _usable(X, missing)
         first = np.unravel_index(int(np.argmin(usable)), X.shape)
         column = f"column {first[1]}" if X.ndim == 2 else f"position {tuple(int(i) for i in first[1:])}"
         raise _not_finite(what, int(usable.size - usable.sum()), int(first[0]), column, missing)
@@ -346,6 +352,10 @@ def check_finite(X: Records, what: str = "records", *, missing: bool = False) ->
         row, i, _ = min(places)
         column = f"column {names[i]!r}" if names else f"column {i}"
         raise _not_finite(what, sum(count for *_, count in places), row, column, missing)
+
+
+def _usable(X: NDArray[Any], missing: bool) -> NDArray[np.bool_]:
+    return np.asarray(~np.isinf(X) if missing else np.isfinite(X))
 
 
 def _not_finite(what: str, count: int, row: int, column: str, missing: bool) -> DataError:

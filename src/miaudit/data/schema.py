@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.mapped import rows_of_a_block
 from miaudit.data.records import (
     Records,
     as_records,
@@ -465,7 +466,8 @@ def _pixels(X: NDArray[Any]) -> Column:
 
 
 def _matrix_columns(X: NDArray[Any], names: Sequence[str]) -> Iterable[Column]:
-    if X.dtype.kind == "f" and np.isnan(X).any():
+    step = rows_of_a_block(X)
+    if X.dtype.kind == "f" and any(np.isnan(X[start : start + step]).any() for start in range(0, len(X), step)):
         return [infer_column(name, X[:, i]) for i, name in enumerate(names)]
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)  # (columns,)
     binary = (low >= 0) & (high <= 1)

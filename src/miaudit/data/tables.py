@@ -30,7 +30,7 @@ from miaudit.errors import DataError
 Cells = Any
 """One column: a list of texts (CSV), an (n,) array, of objects where they are texts (Parquet), or `Unread`."""
 
-_SUFFIXES = (".npz", ".csv", ".csv.gz", ".parquet")
+_SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".parquet")
 _FEW = 20  # different cells up to which numbers beside texts are taken for categories
 _MANY = 50  # categories above which a column of texts is told of
 

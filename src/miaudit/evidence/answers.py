@@ -142,9 +142,7 @@ def decide(
             return score
         return _decide_one(values, classes, declared)
     _numbers(values)
-    empty = _empty(values)
-    if len(empty) and empty.all():
-        raise DataError(f"the target answered zeros alone for all {len(empty)} records: no class has a probability")
+    empty = _empty(values, count_decimals(values))
     values = values[~empty] if empty.any() and declared != "topk" else values
     if declared is not None:
         return _declared(values, declared, say)
@@ -248,17 +246,21 @@ def _decide_one(values: NDArray[Any], classes: int, declared: Type | None) -> De
     return Decision(declared, "declared; one number per record")
 
 
-def _empty(values: Floats) -> Bools:
-    """Return (n,) which rows are zeros alone, as one-versus-rest models answer where no class is likely."""
-    if values.dtype.kind != "f" or values.shape[1] < 2:
+def _empty(values: Floats, decimals: int) -> Bools:
+    """Return (n,) which rows are zeros alone, as one-versus-rest models answer where no class is likely.
+
+    None where numbers are rounded so that small probabilities of all classes become zeros.
+    """
+    if values.dtype.kind != "f" or values.shape[1] < 2 or 2 * _half(decimals) * values.shape[1] >= 1 - SUM_TOLERANCE:
         return np.zeros(len(values), dtype=bool)
     return np.asarray(~values.any(axis=1))
 
 
-def empty_rows(values: NDArray[Any], decision: Decision) -> int:
-    """Return how many rows of probabilities are zeros alone, which `read` takes for equal probabilities."""
-    of_probabilities = decision.type == "probabilities" and values.ndim == 2
-    return int(_empty(values).sum()) if of_probabilities else 0
+def empty_rows(values: NDArray[Any], decision: Decision, decimals: int) -> Bools:
+    """Return (n,) which rows of probabilities are zeros alone, which `read` takes for equal probabilities."""
+    if decision.type != "probabilities" or values.ndim != 2:
+        return np.zeros(len(values), dtype=bool)
+    return _empty(values, count_decimals(values, decimals))
 
 
 def _numbers(values: NDArray[Any]) -> None:
@@ -363,8 +365,13 @@ def read(values: NDArray[Any], decision: Decision, *, decimals: int = -1, say: s
         values = _as_two(values, decision.type)
     else:
         _numbers(values)
-        if empty_rows(values, decision):
-            values = np.where(_empty(values)[:, None], 1 / values.shape[1], values)
+        empty = empty_rows(values, decision, decimals)
+        if empty.any():
+            decimals = count_decimals(values, decimals)
+            if (wrong := np.logical_or(*_misfits(values, decimals)) & ~empty).any():
+                raise _refusal(values, wrong, decision, say)
+            values = np.where(empty[:, None], 1 / values.shape[1], values)
+            return clipped(values), decimals
         if decision.type == "percent":
             values = values / 100
         elif decision.type == "log-probabilities":

@@ -308,8 +308,10 @@ class EnginePlan(Section):
     kind: Literal["local", "dask"] = Field("local", description="this machine, or a Dask cluster")
     jobs: int | None = Field(None, ge=0, description="processes; default: one per core; 0 trains in this process")
     address: SchedulerAddress | None = Field(None, description="of the Dask scheduler, as `tcp://10.0.0.1:8786`")
-    device: Literal["cpu", "cuda", "auto"] = Field(
-        "cpu", description="where networks train: the processor, an NVIDIA GPU, or the GPU if this machine has one"
+    device: str = Field(
+        "cpu",
+        pattern="^(cpu|cuda(:[0-9]+)?|auto)$",
+        description="where networks train: cpu; cuda, or one of several as cuda:1; auto, a GPU if there is one",
     )
     time_limit: float | None = Field(
         None, gt=0, description="seconds after which the run stops and keeps what is there"

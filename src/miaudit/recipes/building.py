@@ -14,12 +14,14 @@ from typing import Any, Literal
 from miaudit.errors import PlanError
 from miaudit.libraries import require_torch
 from miaudit.plugins import plugin
+from miaudit.recipes.command import CommandRecipe
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.function import TrainingRecipe
 from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.parameters import refuse_parameters
 from miaudit.recipes.recipe import Placeable, Recipe, Shortenable, Wrapping
 from miaudit.recipes.regressor import RegressorRecipe
+from miaudit.threads import is_device
 
 Task = Literal["classification", "regression"]
 """What models answer: a class, or a real number."""
@@ -62,9 +64,9 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
 
 
 def device_name(recipe: Recipe) -> str:
-    """Return where a recipe trains, "cpu" or "cuda"."""
-    inner = innermost(recipe)
-    return inner.device if isinstance(inner, Placeable) else "cpu"
+    """Return where a recipe trains, "cpu", "cuda" or "cuda:1": what its attribute ``device`` says, if it has one."""
+    device = getattr(innermost(recipe), "device", "cpu")
+    return device if is_device(device) else "cpu"
 
 
 def innermost(recipe: Recipe) -> Recipe:
@@ -91,7 +93,7 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, her
     Parameters
     ----------
     device
-        "cpu" leaves the recipe as it is; "cuda" puts it on an NVIDIA GPU; "auto" does so where it can.
+        "cpu" leaves the recipe as it is; "cuda" puts it on an NVIDIA GPU, "cuda:1" on the second; "auto" does so where it can.
     dtype
         "float32" or "bfloat16" for a network's products; None leaves the recipe's own.
     here
@@ -106,7 +108,7 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, her
         inner = placed(recipe.inner, device=device, dtype=dtype, here=here)
         return recipe if inner is recipe.inner else recipe.around(inner)
     if not isinstance(recipe, Placeable):
-        if device == "cuda":
+        if device.startswith("cuda") and device_name(recipe) == "cpu":
             raise PlanError(
                 [("device", f"{recipe.name} is no torch network and trains on the processor; leave it out")]
             )
@@ -115,6 +117,8 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, her
         return recipe
     if dtype not in (None, "float32", "bfloat16"):
         raise PlanError([("dtype", f"got {dtype!r}; allowed: float32 or bfloat16")])
+    if isinstance(innermost(recipe), TrainingRecipe | CommandRecipe):  # which know how to get there
+        return recipe if device in ("cpu", "auto") and dtype is None else recipe.placed(device, dtype)
     where = recipe.device
     if device != "cpu":
         require_torch()
@@ -122,10 +126,10 @@ def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, her
 
         if device == "auto" and torch.cuda.is_available():
             where = "cuda"
-        elif device == "cuda":
+        elif device.startswith("cuda"):
             from miaudit.recipes.training import device_of
 
-            where = device_of(device).type if here else device
+            where = str(device_of(device)) if here else device
     return recipe if where == recipe.device and dtype is None else recipe.placed(where, dtype)
 
 

@@ -108,7 +108,7 @@ class CommandRecipe:
             "version": 1,
             "command": self.command,
             "files": {name: file_sha256(file) for name, file in sorted(self._deciding().items())},
-            **({} if self.device == "cpu" else {"device": self.device}),
+            **({} if self.device == "cpu" else {"device": "cuda"}),
         }
 
     def _deciding(self) -> dict[str, Path]:

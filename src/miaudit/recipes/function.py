@@ -76,7 +76,7 @@ class TrainingRecipe:
             "train": _name(self.train),
             "predict": None if self.predict is None else _name(self.predict),
             "files": {Path(file).name: file_sha256(Path(file)) for file in self.files},
-            **({} if self.device == "cpu" else {"device": self.device}),
+            **({} if self.device == "cpu" else {"device": "cuda"}),
         }
 
     def fingerprint(self) -> Fingerprint:

@@ -17,6 +17,7 @@ from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
+from miaudit.threads import is_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,8 +82,8 @@ class ModuleRecipe:
         "bfloat16" trains under autocast: convolutions and products in bfloat16, parameters and loss in float32. Answers
         are computed in float32 either way.
     device
-        "cuda" trains and answers on an NVIDIA GPU; a plan sets it by `engine.device`. First weights are drawn on the
-        processor either way, dropout on the device; rows made on a GPU have other names.
+        "cuda" trains and answers on an NVIDIA GPU, "cuda:1" on the second; a plan sets it by `engine.device`. First weights
+        are drawn on the processor either way, dropout on the device; rows made on a GPU have other names.
     loss
         ``loss(answers, labels)`` returns the mean loss of a batch; a class, such as ``torch.nn.MultiMarginLoss``, is called for
         one. Default: cross-entropy.
@@ -126,7 +127,7 @@ class ModuleRecipe:
     batch: int = 128
     standardize: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: str = "cpu"
     loss: Callable[[Any, Any], Any] | None = None
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | Literal["balanced"] | None = None
@@ -152,7 +153,7 @@ class ModuleRecipe:
         need("optimizer", known, '"sgd", "adam" or "adamw", or a function of parameters and lr')
         need("schedule", self.schedule in ("constant", "cosine", "steps"), '"constant", "cosine" or "steps"')
         need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
-        need("device", self.device in ("cpu", "cuda"), '"cpu" or "cuda"')
+        need("device", is_device(self.device), '"cpu", "cuda" or "cuda:1"')
         need("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
         need("gamma", 0 < self.gamma < math.inf, "a number above 0")
         need("momentum", 0 <= self.momentum < 1, "a number from 0 and below 1")
@@ -211,6 +212,8 @@ class ModuleRecipe:
             for key, value in vars(self).items()
             if key != "build" and (key not in _ADDED or value != getattr(type(self), key))
         }
+        if "device" in settings:
+            settings["device"] = "cuda"  # whichever
         return {
             "recipe": "module",
             "version": 3,

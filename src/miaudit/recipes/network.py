@@ -23,6 +23,7 @@ import numpy as np
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
+from miaudit.threads import is_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +102,7 @@ class Network:
     kernel: int = 5
     padding: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         problems: list[tuple[str, str]] = []
@@ -119,7 +120,7 @@ class Network:
         need("activation", self.activation in ("tanh", "relu", "sigmoid"), '"tanh", "relu" or "sigmoid"')
         need("optimizer", self.optimizer in ("sgd", "adam"), '"sgd" or "adam"')
         need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
-        need("device", self.device in ("cpu", "cuda"), '"cpu" or "cuda"')
+        need("device", is_device(self.device), '"cpu", "cuda" or "cuda:1"')
         need("dropout", _real(self.dropout) and self.dropout < 1, "a number from 0 and below 1")
         need("learning_rate", _real(self.learning_rate) and self.learning_rate > 0, "a number above 0")
         need("learning_rate_decay", _real(self.learning_rate_decay), "a number from 0")
@@ -166,6 +167,8 @@ class Network:
             fields = {key: value for key, value in fields.items() if key not in _ONLY_CNN}
         if self.device == "cpu":
             del fields["device"]
+        else:
+            fields["device"] = "cuda"  # whichever
         return {"recipe": "network", "version": 2, "torch": require_torch(), **fields}
 
     def weight_shapes(self, shape: tuple[int, ...], classes: int) -> list[tuple[int, ...]]:
@@ -211,7 +214,7 @@ class Network:
 
         if self.kind == "cnn" or self._single(shape, classes):
             return 1
-        if self.device == "cuda":
+        if self.device != "cpu":
             return cuda_width(
                 self._parameters(shape, classes), math.prod(shape) + 4 * sum((*self.hidden, classes)), self.batch
             )
@@ -263,7 +266,7 @@ class Network:
         """Whether fully connected networks on dense records are best trained one at a time."""
         from miaudit.recipes.single import single_pays
 
-        if self.device == "cuda":
+        if self.device != "cpu":
             return False
         return self.dtype == "bfloat16" or single_pays(self._parameters(shape, classes), self.batch)
 

@@ -89,7 +89,7 @@ class Placeable(Recipe, Protocol):
 
     @property
     def device(self) -> str:
-        """Where its models are trained: "cpu" or "cuda"."""
+        """Where its models are trained: "cpu", "cuda" or "cuda:1". Any recipe may say so; one process feeds a GPU."""
         ...
 
     def placed(self, device: str, dtype: str | None) -> Recipe:

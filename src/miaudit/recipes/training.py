@@ -45,19 +45,22 @@ CPU = torch.device("cpu")
 
 
 def device_of(name: str) -> torch.device:
-    """Return the device a recipe names, "cpu" or "cuda".
+    """Return the device a recipe names, "cpu", "cuda" or "cuda:1".
 
     Raises
     ------
     PlanError
         If it is not there.
     """
-    if name == "cuda" and not torch.cuda.is_available():
+    if name != "cpu" and not torch.cuda.is_available():
         raise PlanError(
             'device = "cuda" needs an NVIDIA GPU that this torch can use, and there is none here; set device = "cpu", or '
             "install a torch built for CUDA"
         )
-    return torch.device(name)
+    device = torch.device(name)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise PlanError(f"device = {name!r}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")
+    return device
 
 
 class Records:

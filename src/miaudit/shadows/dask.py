@@ -489,9 +489,9 @@ def _opened(parcel: _Parcel) -> Recipe | _Refused:
             f"the recipe cannot be read there ({type(error).__name__}: {error}); install what it imports, or send a file "
             "with Dask's client.upload_file"
         )
-    if device_name(recipe) == "cuda":
+    if device_name(recipe) != "cpu":
         try:
-            placed(recipe, device="cuda")
+            placed(recipe, device=device_name(recipe))
         except MiauditError as error:
             return _Refused(str(error))
     return recipe

@@ -322,7 +322,8 @@ def _seeded_answers(
     right = np.empty(len(job.asked), np.float64 if regression else bool)
     with seeded_generators(child_seed(job.seed, "asking"), _generators(recipe)):
         target: Target = RegressionTarget(model) if regression else as_target(model, classes=len(dataset.classes))
-        batch = min(target.batch_size, TOGETHER)
+        few = take_records(dataset.X, job.asked[:2])
+        batch = min(target.most_at_once(few) if len(job.asked) else 1, TOGETHER)
         for start in range(0, len(job.asked), batch):
             part = slice(start, start + batch)
             answer = target.answer(take_records(dataset.X, job.asked[part]))

@@ -44,8 +44,8 @@ from miaudit.targets.outputs import Outputs, Source
 from miaudit.targets.stages import Stages, stages_of
 from miaudit.targets.torch_modules import TorchQuestion
 
-BATCH = 20_000
-"""Records per question to an in-process model; bounds the memory of one answer."""
+BATCH, BATCH_BYTES = 20_000, 64 << 20
+"""Most records, and most bytes of records, in one question to an in-process model; they bound its memory."""
 
 __all__ = [
     "BATCH",
@@ -284,7 +284,7 @@ class Target:
         """
         self._check_width(X)
         n = n_records(X)
-        size = self.batch_size if self._limit is None or not n else min(self.batch_size, self._limit(X))
+        size = self.most_at_once(X) if n else self.batch_size
         order = np.arange(n) if self.order is None else generator(self.order, "order", n).permutation(n)
         parts: list[NDArray[Any]] = []
         for start in range(0, n, size):
@@ -302,6 +302,14 @@ class Target:
             values = np.empty(0, dtype=np.int64) if self.kind == "labels" else np.empty((0, self.classes))
         why = () if self.decision is None else (self.decision.type, self.decision.reason)
         return Outputs(values, self.kind or "probabilities", self.classes, *why)
+
+    def most_at_once(self, X: Any) -> int:
+        """Return how many of such records to ask about in one question: by number, bytes, and what the model takes."""
+        limits = [self.batch_size] if self._limit is None else [self.batch_size, self._limit(X)]
+        bytes_ = getattr(X, "nbytes", 0) / max(n_records(X), 1)
+        if bytes_ and self.source != "given url":  # which makes its own batches
+            limits.append(max(1, int(BATCH_BYTES / bytes_)))
+        return min(limits)
 
     def by_stage(self, X: Any) -> Iterator[NDArray[np.float64]]:
         """Yield (n, classes) probabilities after one stage of its training after the other; nothing where it keeps none.
@@ -471,8 +479,8 @@ class Target:
                 return self._labels(answer)
             if self._declared is None and answer.ndim == 2:
                 self.decision, self._cut = with_cut(answer, self.decision, cut=self._cut)
+            self._note_empty(int(empty_rows(answer, self.decision, self._decimals).sum()))
             values, self._decimals = read(answer, self.decision, decimals=self._decimals)
-            self._note_empty(empty_rows(answer, self.decision))
         except DataError as error:
             raise TargetError(str(error)) from None
         if answer.ndim == 1 and self._second() == 0:

@@ -1,0 +1,106 @@
+"""Records that lie in a file and are mapped into memory: the rows that are needed are read, and no more.
+
+An array is mapped if it is a ``numpy.memmap``, as of ``np.load(file, mmap_mode="r")``, or a part of one. Large takes of mapped
+records are mapped, too: they are written to a temporary file, a block at a time.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 16 << 20
+"""Bytes of records that are read at a time."""
+
+HELD = 128 << 20
+"""Takes of more bytes are written to a temporary file."""
+
+
+def is_mapped(X: Any) -> bool:
+    """Whether records are an array, of numbers, that lies in a file."""
+    return isinstance(X, np.memmap) and _root(X) is not None
+
+
+def rows_of_a_block(X: NDArray[Any]) -> int:
+    """Return how many records are read at a time."""
+    return max(1, BLOCK // max(1, X.nbytes // max(1, len(X))))
+
+
+def take_mapped(X: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the records at ``rows``: a copy in memory; large ones as a part of the file, or mapped from a temporary one."""
+    if len(rows) * (X.nbytes // max(1, len(X))) <= HELD:
+        return np.asarray(X[rows])
+    if (np.diff(rows) == 1).all() and rows[0] >= 0 and rows[-1] < len(X):
+        part = X[int(rows[0]) : int(rows[-1]) + 1]
+        part.flags.writeable = False  # a model must not change the file
+        return part
+    step = rows_of_a_block(X)
+    return written((X[rows[start : start + step]] for start in range(0, len(rows), step)), len(rows), X)
+
+
+def stack_mapped(parts: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """Return mapped records one after the other, in a temporary file."""
+    parts = list(parts)
+    blocks = (
+        part[start : start + rows_of_a_block(part)]
+        for part in parts
+        for start in range(0, len(part), rows_of_a_block(part))
+    )
+    return written(blocks, sum(map(len, parts)), parts[0])
+
+
+def written(blocks: Iterable[NDArray[Any]], n: int, like: NDArray[Any]) -> NDArray[Any]:
+    """Return blocks of records as one array mapped from a temporary file, which goes when the array does."""
+    handle, path = tempfile.mkstemp(prefix="miaudit-records-")
+    with os.fdopen(handle, "wb") as file:
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).data)
+    array: NDArray[Any] = np.memmap(path, dtype=like.dtype, mode="r", shape=(n, *like.shape[1:]))
+    weakref.finalize(_root(array), _remove, path)
+    return array
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        Path(path).unlink()
+
+
+def _root(X: Any) -> Any:
+    """Return the whole mapped array that an array is a part of; None where there is none."""
+    whole, base = X, getattr(X, "base", None)
+    while isinstance(base, np.memmap):
+        whole, base = base, getattr(base, "base", None)
+    return whole if isinstance(base, mmap.mmap) and whole.filename is not None else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a file records lie: what is sent to another process in their place."""
+
+    path: str
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, X: NDArray[Any]) -> Place | None:
+        """Return the place of mapped records; None where they are not mapped, or not one after the other."""
+        root = _root(X)
+        if root is None or not X.flags.c_contiguous:
+            return None
+        offset = root.offset + X.ctypes.data - root.ctypes.data
+        return cls(str(Path(root.filename).absolute()), X.dtype.str, int(offset), X.shape)
+
+    def read(self) -> NDArray[Any]:
+        """Return the records, mapped."""
+        return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)

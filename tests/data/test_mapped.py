@@ -1,0 +1,108 @@
+"""Records that lie in a file: what is read, what is sent to another process, and that figures stay the same."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.naive_bayes import GaussianNB
+
+import miaudit
+from miaudit.data import Dataset, load, mapped
+from miaudit.data.mapped import Place, is_mapped
+from miaudit.data.records import check_finite, row_hashes, stack_records, take_records
+from miaudit.errors import DataError
+
+
+@pytest.fixture
+def file(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 6)).astype(np.float32)
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", (X[:, 0] > 0).astype(int))
+    return tmp_path / "X.npy"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(mapped, "HELD", 100)
+    monkeypatch.setattr(mapped, "BLOCK", 256)
+
+
+def test_takes_and_stacks_of_mapped_records_are_mapped_where_they_are_large(file, small):
+    X, there = np.load(file, mmap_mode="r+"), np.load(file)
+    for rows in (np.arange(50, 150), np.random.default_rng(1).permutation(400), np.array([3, 2, 1] * 9)):
+        part = take_records(X, rows)
+        assert is_mapped(part)
+        assert not part.flags.writeable
+        np.testing.assert_array_equal(part, there[rows])
+    assert not is_mapped(take_records(X, np.array([3, 1])))
+    both = stack_records([X[100:], X[:30]])
+    assert is_mapped(both)
+    np.testing.assert_array_equal(both, np.concatenate([there[100:], there[:30]]))
+    assert (row_hashes(X) == row_hashes(there)).all()
+
+
+def test_a_temporary_file_goes_with_the_array(file, small):
+    part = take_records(np.load(file, mmap_mode="r"), np.arange(400)[::-1])
+    place = Place.of(part)
+    assert place is not None
+    np.testing.assert_array_equal(place.read(), part)
+    del part
+    with pytest.raises(FileNotFoundError):
+        place.read()
+
+
+def test_another_process_is_sent_the_place_and_not_the_records(file):
+    X = np.load(file, mmap_mode="r")
+    dataset = Dataset.load(file, label="y.npy")
+    content = pickle.dumps(dataset)
+    assert is_mapped(dataset.X)
+    assert len(content) < 400 * 6 * 4
+    again = pickle.loads(content)
+    np.testing.assert_array_equal(again.X, X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(dataset.take(np.arange(9)))).X, X[:9])
+    np.testing.assert_array_equal(Place.of(X[7:9]).read(), X[7:9])
+
+
+def test_what_is_not_finite_is_named_wherever_it_lies(file, small):
+    X = np.load(file, mmap_mode="c")
+    X[377, 2] = np.inf
+    with pytest.raises(DataError, match=r"record 377 .*column 2"):
+        check_finite(X)
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_a_mapped_file_gives_the_figures_of_the_array(file, small, jobs):
+    np.savez(file.parent / "all.npz", X=np.load(file), y=np.load(file.parent / "y.npy"))
+    plan = {
+        "split": {"members": 80},
+        "recipe": {"estimator": "sklearn.naive_bayes.GaussianNB"},
+        "shadows": {"count": 2},
+    }
+    options = {"attacks": ["rmia"], **plan}
+    one = miaudit.audit({"data": {"path": str(file), "label": "y.npy"}, **options}, jobs=jobs)
+    other = miaudit.audit({"data": {"path": str(file.parent / "all.npz")}, **options}, jobs=0)
+    assert [a.auc for a in one.attacks] == [a.auc for a in other.attacks]
+    assert one.controls == other.controls
+
+
+def test_sides_of_python_may_be_parts_of_a_file(file):
+    X, y = np.load(file, mmap_mode="r"), np.load(file.parent / "y.npy")
+    sides = {
+        name: (X[a:b], y[a:b]) for name, a, b in (("members", 0, 90), ("nonmembers", 90, 180), ("population", 180, 400))
+    }
+    result = miaudit.audit(GaussianNB().fit(*sides["members"]), **sides, shadows=2, attacks=["rmia"], jobs=0)
+    assert result.shadows.trained == 2
+
+
+def test_labels_of_an_npy_lie_beside_it(file):
+    for label in (None, "y"):
+        with pytest.raises(DataError, match=r'label = "y\.npy"'):
+            load(file, label=label)
+    with pytest.raises(DataError, match="cannot be read"):
+        load(file, label="z.npy")
+    np.save(file.parent / "short.npy", np.zeros(3, int))
+    with pytest.raises(DataError, match="another number"):
+        load(file, label="short.npy")
