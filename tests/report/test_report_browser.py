@@ -43,6 +43,14 @@ def pages(make_result, tmp_path_factory):
     return {"usual": usual, "hostile": write(hostile, folder / "hostile")}
 
 
+def until(condition: str) -> str:
+    """Return an expression that waits until a condition holds in the page, at most ten seconds."""
+    return (
+        "new Promise(done => { const end = Date.now() + 1e4, look = () => "
+        f"({condition}) || Date.now() > end ? done() : setTimeout(look, 30); look(); }})"
+    )
+
+
 def pictures(tmp_path: Path) -> Path:
     """Return where screenshots are written, to be looked at."""
     return Path(os.environ.get("MIAUDIT_SCREENSHOTS", tmp_path))
@@ -116,13 +124,13 @@ def test_search_opens_the_sections_that_match_and_hides_the_others(browser, page
         assert not any(is_open for _, _, is_open in page.run(state))
         page.run("document.querySelector('#search').focus()")
         page.keys("shadow 17")
-        page.run("new Promise(done => setTimeout(done, 300))")
+        page.run(until("document.querySelector('#matches').textContent != ''"))
         assert [name for name, shown, is_open in page.run(state) if shown and is_open] == ["shadows"]
         assert sum(shown for _, shown, _ in page.run(state)) == 1
         assert page.run("document.querySelector('#matches').textContent") == f"in 1 of {len(page.run(state))} sections"
         page.run("document.querySelector('#search').select()")
         page.press("Backspace", 8)
-        page.run("new Promise(done => setTimeout(done, 300))")
+        page.run(until("document.querySelector('#matches').textContent == ''"))
         assert all(shown and not is_open for _, shown, is_open in page.run(state))
 
 
