@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from miaudit.cli import main
 from miaudit.errors import DataError
+from miaudit.gate import Policy
 from miaudit.unlearning import score
 
 
@@ -94,6 +95,34 @@ def test_files_that_do_not_fit_are_refused(change: dict[str, Any], text: str) ->
     arrays = {key: value for key, value in {**answers(trace=0.0), **change}.items() if value is not None}
     with pytest.raises(DataError, match=text):
         score(arrays)
+
+
+POLICY = """
+name = "deletions"
+leak = true
+[evidence]
+attacks = 1
+strongest = false
+controls = []
+[auc]
+margin = 0.9
+"""
+
+
+@pytest.mark.parametrize(
+    ("trace", "leak", "pair", "outcome"),
+    [
+        (2.0, 2.0, "", "fail"),
+        (0.0, 0.0, "", "inconclusive"),
+        (0.0, 2.0, "", "pass"),
+        (0.0, 2.0, "[pair]\nmargin = 0.6\n", "fail"),
+    ],
+)
+def test_a_gate_judges_what_is_left_and_what_both_models_give_away(
+    trace: float, leak: float, pair: str, outcome: str
+) -> None:
+    policy = Policy.of_text(POLICY + pair, "policy")
+    assert policy.check(score(answers(trace=trace, leak=leak))).outcome == outcome
 
 
 def test_a_deletion_audit_is_printed_and_shown_as_one() -> None:

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from miaudit.documents import Document
 from miaudit.errors import PlanError, nearest
 from miaudit.gate.canaries import CanaryFigures, check_epsilon
-from miaudit.gate.checks import Bench, check_areas, check_named, check_rates, check_slices
+from miaudit.gate.checks import Bench, check_areas, check_named, check_pair, check_rates, check_slices
 from miaudit.gate.comparison import Comparison, FigureChange, compare
 from miaudit.gate.decision import EXIT_CODES, Check, Decision, Outcome
 from miaudit.gate.limits import AreaLimit, EpsilonLimit, EvidenceNeeded, NamedLimit, RateLimit, RiseLimit, SliceLimit
@@ -43,7 +43,8 @@ class Policy(Document):
 
     ``confidence`` is one minus the error of all limits' failures together, and of each upper end. ``leak``: a verdict of a leak
     fails, however small, with the verdict's own error of 5 %. ``evidence`` is what a pass must rest on; the other tables are
-    limits, of which there is at least one.
+    limits, of which there is at least one. ``pair`` is that of a deletion audit on what both models give away to whoever kept
+    the earlier one; the others are then of the model afterwards.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -52,6 +53,7 @@ class Policy(Document):
     leak: bool = False
     evidence: EvidenceNeeded = EvidenceNeeded()
     auc: AreaLimit | None = None
+    pair: AreaLimit | None = None
     tpr: tuple[RateLimit, ...] = ()
     named: NamedLimit | None = None
     slices: SliceLimit | None = None
@@ -133,11 +135,13 @@ class Policy(Document):
                 f"the policy {self.name!r} limits no epsilon: leave the canary audit out, or add a table [epsilon]"
             )
         rise = self.rise or (RiseLimit() if baseline is not None else None)
-        limits = [self.auc, *self.tpr, self.named, self.slices, self.epsilon, rise]
+        limits = [self.auc, self.pair, *self.tpr, self.named, self.slices, self.epsilon, rise]
         bench = Bench(result, 1 - self.confidence, sum(each is not None for each in limits))
         checks = required(result, self.evidence, leak=self.leak)
         if self.auc is not None:
             checks += check_areas(bench, self.auc)
+        if self.pair is not None:
+            checks += check_pair(bench, self.pair)
         for limit in self.tpr:
             checks += check_rates(bench, limit)
         if self.named is not None:

@@ -70,6 +70,23 @@ def check_areas(bench: Bench, limit: AreaLimit) -> Iterator[Check]:
         yield _judged(bench, "auc", attack, "AUC", ends, limit.beyond, limit.margin, errors, counts, size)
 
 
+def check_pair(bench: Bench, limit: AreaLimit) -> Iterator[Check]:
+    """Judge, of a deletion audit, the AUC of every attack by both models, as of somebody who kept the earlier one."""
+    deletion = bench.result.deletion
+    if deletion is None or deletion.pair is None:
+        reason = (
+            "the result is of no deletion audit"
+            if deletion is None
+            else f"it was not asked: {deletion.unasked['pair']}"
+        )
+        sentence = f"what both models give away together is not known: {reason}"
+        yield Check(limit="pair", outcome="inconclusive", margin=limit.margin, beyond=limit.beyond, sentence=sentence)
+        return
+    pair = bench.result.model_copy(update={"attacks": deletion.pair.attacks})
+    for check in check_areas(Bench(pair, bench.error, bench.limits), limit):
+        yield check.model_copy(update={"limit": "pair", "sentence": f"by both models together, {check.sentence}"})
+
+
 def check_rates(bench: Bench, limit: RateLimit) -> Iterator[Check]:
     """Judge the TPR of every attack at one rate."""
     errors, name = bench.errors(len(bench.ran)), f"tpr at {limit.fpr:g}"

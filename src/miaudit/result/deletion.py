@@ -70,17 +70,11 @@ class Accuracies(Document):
 
 
 class DeletionCost(Document):
-    """Accuracies before and after, and the mean of retrained models; the provenance has the seconds.
-
-    ``relearn`` are passes over the deleted records until the model is as right on them as before, ``relearn_retrained`` those
-    of a retrained model; null where that was not asked.
-    """
+    """Accuracies before and after, and the mean of retrained models; the provenance has the seconds."""
 
     before: Accuracies | None
     after: Accuracies
     retrained: Accuracies | None
-    relearn: Count | None = None
-    relearn_retrained: Count | None = None
 
 
 class Deletion(Document):
