@@ -27,7 +27,7 @@ def test_committed_outcomes_are_small_and_of_settings_there_are():
         assert name in SETTINGS
         assert len({outcome.shadows for outcome in each}) == 1, f"seeds of {name} differ in shadow models"
         for outcome in each:
-            assert outcome.members == outcome.nonmembers
+            assert abs(outcome.members - outcome.nonmembers) <= 0.01 * outcome.members  # but for copies left out
             figures = outcome.figures
             implied = identity(figures["precision"], figures["recall"])
             assert implied == pytest.approx(figures["accuracy"], abs=2e-5)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds: 0, 1, ...")
 @click.option("--shadows", type=click.IntRange(1), help="So many shadow models in place of the scale's.")
 @click.option("--purchases", type=click.IntRange(40_000), help="So many simulated purchases in place of the scale's.")
+@click.option(
+    "--no-repeats", is_flag=True, help="Leave out the attack's control on shuffled memberships, and its stability."
+)
 @click.option("--row", "rows", multiple=True, metavar="SETTING", help="Only settings whose names begin so; see --list.")
 @click.option(
     "--out",
@@ -41,6 +44,7 @@ def reproduce(
     seeds: int,
     shadows: int | None,
     purchases: int | None,
+    no_repeats: bool,
     rows: tuple[str, ...],
     out: Path,
     data: Path | None,
@@ -67,6 +71,7 @@ def reproduce(
     from miaudit.progress import telling
 
     options: dict[str, Any] = {"scale": scale, "seeds": seeds, "shadows": shadows, "purchases": purchases, "rows": rows}
+    options |= {"repeats": not no_repeats}
     with telling(console(stderr=True)) as tell:
         made = reproduced([each.name for each in wanted], out, engine=Engine(**engine), data=data, tell=tell, **options)
     if as_json:

@@ -144,6 +144,7 @@ def measure(
     tell: Tell,
     shadows: int | None = None,
     purchases: int | None = None,
+    repeats: bool = True,
     data: str | PathLike[str] | None = None,
 ) -> list[Outcome]:
     """Train, ask and attack settings that share their models: Case, gather, Measured, conclude, Result, as every audit.
@@ -162,6 +163,8 @@ def measure(
         How many shadow models; default: as many as the scale has.
     purchases
         How many simulated purchases; default: as many as the scale has.
+    repeats
+        Whether the attack is run again on shuffled memberships and on halves of the shadow models, as in every audit.
     data
         Folder of the named data sets; default: the environment's MIAUDIT_DATA.
 
@@ -189,7 +192,7 @@ def measure(
     outcomes = []
     for setting in settings:
         tell(f"{setting.name}, seed {seed}: attacking", None)
-        seen = measured
+        seen = replace(measured, repeats=repeats)
         if setting.mitigation is not None:  # the target as it is has the controls
             seen = replace(mitigated(measured, setting.mitigation), repeats=False)
         outcomes.append(outcome_of(conclude(seen), seen, setting, scale, seed, simulated=records.simulated))
