@@ -26,5 +26,8 @@ def test_a_target_of_more_records_is_right_more_often_and_leaks_less(tmp_path):
 
 
 def test_a_target_that_is_there_has_one_size(tmp_path):
-    with pytest.raises(PlanError, match="names no target"):
+    with pytest.raises(PlanError, match="cannot be drawn"):
         sizes({**PLAN, "target": {"file": "m.onnx"}}, [40], out=tmp_path)
+    elsewhere = {**PLAN["split"], "members": "members.npy"}
+    with pytest.raises(PlanError, match="names no target"):
+        sizes({**PLAN, "split": elsewhere, "target": {"file": "m.onnx"}}, [40], out=tmp_path)

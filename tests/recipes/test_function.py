@@ -220,9 +220,9 @@ def test_what_goes_wrong_in_a_command_is_told(tmp_path, body, text):
 def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path):
     (tmp_path / "a.sh").write_text(f"{sys.executable} -c 'import time; time.sleep(60)' & echo $! > pid; wait\n")
     began = time.monotonic()
-    with pytest.raises(PoolError, match=r"after 0\.5 seconds"):
-        run("sh a.sh {records} {answers}", tmp_path, timeout=0.5)
-    assert time.monotonic() - began < 5
+    with pytest.raises(PoolError, match="after 3 seconds"):
+        run("sh a.sh {records} {answers}", tmp_path, timeout=3)
+    assert time.monotonic() - began < 20
     pid = (tmp_path / "pid").read_text().strip()
     state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False).stdout.strip()
     assert state in ("", "Z")

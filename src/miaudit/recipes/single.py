@@ -61,6 +61,18 @@ def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+@functools.cache
+def _multiplies(dtype: torch.dtype) -> bool:
+    """Whether oneDNN takes products of this type on this processor: bfloat16 needs AVX-512, float32 nothing."""
+    if not _has_onednn():
+        return False
+    try:
+        torch.ops.mkldnn._linear_pointwise(*torch.ones(2, 8, 8, dtype=dtype), None, "none", [], "")
+    except RuntimeError:
+        return False
+    return True
+
+
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str = "none") -> torch.Tensor:
     """``activation(x @ weight.T + bias)``: every product of a network, forward and back, is of this form.
 
@@ -73,7 +85,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, act
     activation
         "tanh", "relu", "sigmoid" or "none".
     """
-    if _has_onednn():  # what torch's own compiler calls for a linear layer
+    if _multiplies(x.dtype):  # what torch's own compiler calls for a linear layer
         value: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
         return value
     return activate_(functional.linear(x, weight, bias), activation)
