@@ -65,8 +65,8 @@ def test_what_rounds_to_one_or_to_nought_is_shown_with_its_bound(result):
         assert ".0000-.0001" in flat.replace("0.0", ".0")
     assert "tells 99.999 right (99 to 100; guessing: 50)" in flat
     notebook = changed._repr_html_()
-    assert "1.000 (0.930&ndash;1.000)" in notebook
-    assert "1.000 (0.999&ndash;1.000)" in notebook
+    assert "1.000 (0.930\u20131.000)" in notebook
+    assert "1.000 (0.999\u20131.000)" in notebook
 
 
 def test_where_no_interval_holds_the_reason_is_said(result):

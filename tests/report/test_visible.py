@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from rich.console import Console
 
-from miaudit.canaries.bound import CanaryAudit
-from miaudit.cli import main, progress
+from miaudit.canaries.bound import Area, CanaryAudit, Rate
+from miaudit.cli import main
 from miaudit.cli.ending import visible_warnings
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.plan import Plan
+from miaudit.progress import telling
 from miaudit.report import render, summary
 from miaudit.result import Result
 from miaudit.result.table import Records
@@ -163,7 +164,7 @@ def test_progress_is_one_line_on_a_terminal_and_elsewhere(text):
     for terminal in (False, True):
         stream = io.StringIO()
         console = Console(file=stream, force_terminal=terminal, width=100)
-        with progress.telling(console) as tell:
+        with telling(console) as tell:
             tell(f"asking {text}", None)
         assert not unseen(OWN_STYLE.sub("", stream.getvalue()))
 
@@ -188,9 +189,14 @@ def test_warnings_of_libraries_are_seen():
 
 def test_a_canary_summary_is_seen():
     fields = dict.fromkeys(CanaryAudit.__dataclass_fields__, 1.0)
-    rate = {"value": 0.5, "low": 0.4, "high": 0.6, "fpr": 0.1, "tpr": 0.2}
-    fields |= {"kind": HOSTILE[0], "warnings": [HOSTILE[0], HOSTILE[3]], "auc": rate, "tpr_at_fpr": [rate]}
-    fields |= {"canary_accuracy": {"included": 1.0, "held_out": 0.0}, "epsilon_gaussian": None, "gaussian_check": {}}
+    rate = Rate(fpr=0.1, tpr=0.2, low=0.1, high=0.3, resolvable=True)
+    fields |= {
+        "kind": HOSTILE[0],
+        "warnings": [HOSTILE[0], HOSTILE[3]],
+        "auc": Area(0.5, 0.4, 0.6),
+        "tpr_at_fpr": [rate],
+    }
+    fields |= {"canary_accuracy": {"included": 1.0, "held_out": 0.0}, "epsilon_gaussian": None}
     assert not unseen(CanaryAudit(**fields).summary())
 
 

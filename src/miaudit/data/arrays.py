@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.labels import Labels, class_labels, measurements, vector
 from miaudit.data.naming import as_names, check_names, near_names
-from miaudit.data.records import as_records, column_names, kind_of, n_records, stack_records
+from miaudit.data.records import as_records, column_names, n_records, stack_records
 from miaudit.data.room import within_memory
 from miaudit.data.schema import ColumnKind, Schema
 from miaudit.data.stacking import check_alike, sort_of
@@ -229,11 +229,11 @@ def values_of_sides(
 
 
 def index_of_sides(sides: Mapping[str, tuple[Any, Any]]) -> NDArray[Any] | None:
-    """Return (n,) what frames call their rows, where all sides are frames of pandas and no two rows are called alike."""
-    frames = [X for X, _ in sides.values() if kind_of(X) == "pandas"]
-    if len(frames) < len(sides):
+    """Return (n,) what pandas calls the rows, where all sides are frames or Series and no two rows are called alike."""
+    indices: list[Any] = [getattr(X, "index", None) for X, _ in sides.values()]
+    if not all(map(_is_index, indices)):
         return None
-    names = [name for frame in frames for name in frame.index.tolist()]
+    names = [name for index in indices for name in index.tolist()]
     return np.array([*names, None], dtype=object)[:-1] if len({*map(str, names)}) == len(names) else None
 
 
@@ -260,8 +260,8 @@ def check_order(X: Any, beside: Any, what: str) -> None:
     """
     index: Any = getattr(X, "index", None)
     other: Any = getattr(beside, "index", None)
-    if not all(hasattr(each, "equals") and hasattr(each, "value_counts") for each in (index, other)):
-        return  # lists have a method called index
+    if not (_is_index(index) and _is_index(other)):
+        return
     if len(index) != len(other) or index.equals(other):
         return
     if index.value_counts().to_dict() != other.value_counts().to_dict():
@@ -272,6 +272,11 @@ def check_order(X: Any, beside: Any, what: str) -> None:
         f"to {other[first]!r}. Pass it in the records' order, as with y.loc[X.index], or as y.to_numpy() if the order is right "
         "and the index is not"
     )
+
+
+def _is_index(index: Any) -> bool:
+    """Return whether that is an index of pandas; lists have a method called so."""
+    return hasattr(index, "equals") and hasattr(index, "value_counts")
 
 
 def shown(name: str) -> str:
