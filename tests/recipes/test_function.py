@@ -225,7 +225,7 @@ def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path):
     assert time.monotonic() - began < 20
     pid = (tmp_path / "pid").read_text().strip()
     state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False).stdout.strip()
-    assert state in ("", "Z")
+    assert state[:1] in ("", "Z")
 
 
 def test_functions_that_take_the_gpu_are_one_process():

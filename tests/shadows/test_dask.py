@@ -115,7 +115,7 @@ def test_an_audit_on_a_cluster_ends_with_the_document_of_a_local_one(tmp_path, c
         )
         assert b"pickle" not in path.read_bytes()
     kinds = {path.suffix for path in (tmp_path / "far").rglob("*") if path.is_file()}
-    assert kinds == {".json", ".csv", ".safetensors"}
+    assert kinds == {".json", ".csv", ".html", ".safetensors"}
     assert len(rows(tmp_path / "far")) == 5
 
 
