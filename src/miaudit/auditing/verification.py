@@ -186,7 +186,7 @@ def _link(folder: Path, there: Path) -> None:
 
 
 def _train_nothing(text: str, progress: Progress | None) -> None:
-    if progress is not None and progress.found < progress.total:
+    if progress is not None and progress.of_models and progress.found < progress.total:
         raise StoreError(f"{progress.total - progress.found} of {progress.total} rows are not there, or damaged")
 
 

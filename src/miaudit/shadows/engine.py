@@ -52,6 +52,7 @@ class Progress:
     could not be read and are trained again. ``estimate`` is there from the calibration on, or else from the first trained
     models on; ``actual`` when all is done. ``processes`` train, 0 if the program does itself. ``apart`` counts models of
     groups that failed as a whole, for the reason ``why_apart``; ``waiting`` is a model that has been training for long.
+    ``of_models`` is False where other work than the training of models is counted, such as attacks.
     """
 
     total: int
@@ -66,6 +67,7 @@ class Progress:
     apart: int = 0
     why_apart: str | None = None
     waiting: Waiting | None = None
+    of_models: bool = True
 
 
 def in_groups(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, workers: int) -> list[list[Job]]:
