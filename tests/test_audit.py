@@ -262,7 +262,7 @@ def test_the_notebook_view_is_compact(whole):
         ({"nonmembers": (X[:5, :60], Y[:5])}, DataError, "60"),
         ({"members": (np.where(X[:9] == X[0, 5], np.inf, X[:9]), Y[:9])}, DataError, "infinit"),
         ({"members": (X[:9], Y[:9] + 90)}, DataError, "9"),
-        ({"shadows": 0}, PlanError, "shadows: must be a whole number from 1"),
+        ({"shadows": -1}, PlanError, "shadows: must be a whole number from 0"),
         ({"jobs": -1}, PlanError, "jobs: must be a whole number from 0"),
         ({"population": side(POPULATION[:1])}, DataError, "population has 1"),
         ({"attack": {"hidden": 3}}, PlanError, r"attack: .* now: attacks=\[{'name': 'shokri', 'hidden': 3}\]"),
