@@ -35,7 +35,7 @@ file = "model.skops"
 [recipe]
 clone = true
 [shadows]
-count = 2
+count = 8
 [engine]
 jobs = 0
 """
@@ -67,12 +67,6 @@ def run(folder: Path, command: list[str] | str) -> subprocess.CompletedProcess[s
     return subprocess.run(["bash", "-e", "-c", command] if isinstance(command, str) else command, check=False, **how)
 
 
-def ends_as_it_says(done: subprocess.CompletedProcess[str]) -> bool:
-    """Whether a pipeline stopped, with the exit code of the outcome it printed; 100 records a side are few for a failure."""
-    outcome = done.stdout[done.stdout.index("Gate       ") :].split(":")[0].split()[-1]
-    return {"fail": 1, "inconclusive": 3}.get(outcome) == done.returncode
-
-
 @pytest.mark.slow
 def test_github_actions(project):
     steps = yaml.safe_load((RECIPES / "github-actions.yml").read_text())["jobs"]["gate"]["steps"]
@@ -80,8 +74,8 @@ def test_github_actions(project):
     done = run(project, audit)
     assert done.returncode == 0, done.stderr
     done = run(project, gate)
-    assert ends_as_it_says(done), done.stdout + done.stderr
-    assert "### miaudit gate: " in (project / "summary.md").read_text()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "### miaudit gate: fail" in (project / "summary.md").read_text()
     assert json.loads((project / "gate.sarif").read_text())["version"] == "2.1.0"
 
 
@@ -89,9 +83,9 @@ def test_github_actions(project):
 def test_gitlab(project):
     script = yaml.safe_load((RECIPES / "gitlab-ci.yml").read_text())["privacy"]["script"]
     done = run(project, "\n".join(script))
-    assert ends_as_it_says(done), done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
     root = ElementTree.parse(project / "gate.xml").getroot()
-    assert int(root.get("failures")) + int(root.get("errors")) > 0
+    assert int(root.get("failures")) > 0
 
 
 @pytest.mark.slow
@@ -103,16 +97,16 @@ def test_pre_commit(project, model, tmp_path):
     if model == "hardly fits":
         save(tmp_path, C=1e-6)
     done = run(tmp_path, hook["entry"])
-    assert done.returncode == (1 if model == "fits by heart" else 3), (
-        done.stdout + done.stderr
-    )  # so few records do not tell
+    code = 1 if model == "fits by heart" else 3  # so few records show no model to be below the margin
+    assert done.returncode == code, done.stdout + done.stderr
 
 
 @pytest.mark.slow
 def test_makefile(project):
+    (project / "gate.xml").unlink(missing_ok=True)
     done = run(project, ["make", "--no-print-directory", "-f", str(RECIPES / "Makefile"), "release"])
     assert done.returncode == 2, done.stderr
-    assert "Gate       pass" not in done.stdout
+    assert "Gate       fail" in done.stdout
     assert "may be released" not in done.stdout
     assert not (project / "gate.xml").exists()
 
