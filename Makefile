@@ -33,7 +33,7 @@ test-trainers: .venv-trainers/ready ## shadow models trained by Lightning and Ca
 docs: .venv/dev .venv-docs/ready ## the site in docs/_build, the notebooks and what the pages tell to do
 	.venv-docs/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
 	.venv-docs/bin/python docs/run_notebooks.py
-	$(BIN)/python -m pytest -m docs
+	$(BIN)/python -m pytest -m docs tests/test_docs_run.py
 
 gpu: .venv/dev ## tests and bench that need an NVIDIA GPU, and a torch built for it in .venv
 	$(BIN)/python -m pytest -m gpu
