@@ -186,7 +186,7 @@ def test_files_that_cannot_be_read(tmp_path):
         load(tmp_path / "none.csv", label="y")
     with pytest.raises(DataError, match="there is no such file"):
         load(tmp_path / "none.npz")
-    with pytest.raises(DataError, match=r"known endings \.npz, \.csv, \.csv\.gz, \.parquet"):
+    with pytest.raises(DataError, match=r"known endings \.npy, \.npz, \.csv, \.csv\.gz, \.parquet"):
         load(tmp_path / "data.pkl")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nonsense")
     with pytest.raises(DataError, match="cannot be read as .npz"):
