@@ -19,7 +19,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.errors import DataError, StoreError
 from miaudit.files import read_json, write_atomically
 from miaudit.seeds import child_seed
-from miaudit.targets.target import Outputs, as_target
+from miaudit.targets import Outputs, as_target
 from miaudit.visible import visible
 
 AUDIT = "audit.json"

@@ -33,8 +33,9 @@ from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
 from miaudit.seeds import child_seed
 from miaudit.shadows.guard import ModelError, contained
 from miaudit.store import Rows
+from miaudit.targets.at_hand import as_target
 from miaudit.targets.regression import RegressionTarget
-from miaudit.targets.target import Target, as_target
+from miaudit.targets.target import Target
 from miaudit.threads import one_thread
 
 if TYPE_CHECKING:
