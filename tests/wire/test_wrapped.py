@@ -152,7 +152,9 @@ def test_the_clients_whose_answers_are_kept_have_counts_and_an_end(tmp_path):
         miaudit.audit(slow, time_limit=1, **QUICK)
     done = len(slow.ledger)
     result = miaudit.audit(slow, **QUICK)
-    assert result.provenance.target["records_sent"] >= 240
+    assert (
+        result.provenance.target["records_sent"] >= 240 - done
+    )  # of this audit alone: what was kept is not asked again
     assert done > 0
 
 
