@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
+from miaudit.recipes.weights import layers_of_file, statistics_of_file
 from miaudit.threads import is_device
 
 if TYPE_CHECKING:
@@ -514,56 +514,11 @@ def load_weights(recipe: Network, path: str | Path, *, classes: int, shape: tupl
     PlanError
         If the file cannot be read or does not hold this network; all layers that differ are listed.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(Path(path))
-    except (OSError, SafetensorError) as error:
-        raise PlanError(f"cannot read weights from {path}: {error}. Give a .safetensors file.") from error
-    weights = {name: array.astype(np.float32) for name, array in arrays.items() if not name.startswith("standardize.")}
-    ordered = sorted(
-        weights, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    weights, arrays = layers_of_file(
+        recipe.name, path, recipe.weight_shapes(shape, classes), classes=classes, shape=shape
     )
-    names = [name for name in ordered if name.endswith("weight")] + [n for n in ordered if not n.endswith("weight")]
-    layers = len(names) // 2
-    names = [name for pair in zip(names[:layers], names[layers:], strict=False) for name in pair]
-    sizes = [size for weight in recipe.weight_shapes(shape, classes) for size in (weight, weight[:1])]
-    if len(weights) != len(sizes):
-        raise PlanError(
-            f"{path} holds {len(weights)} arrays ({', '.join(ordered)}) where {recipe.name} with {classes} classes has "
-            f"{len(sizes)}, a weight and a bias for each layer. Name the recipe the file was trained with."
-        )
-    pairs = list(zip(names, sizes, strict=True))
-    problems = [
-        (f"{path}: {name}", f"shape {weights[name].shape}, but {recipe.name} on records {shape} has {size}")
-        for name, size in pairs
-        if weights[name].shape != size
-    ]
-    if problems:
-        raise PlanError(problems)
-    mean, scale = _statistics(arrays, recipe, path, _full(shape))
-    tensors = tuple(weights[name] for name in names)
-    return NetworkModel(recipe=recipe, classes=classes, shape=_full(shape), tensors=tensors, mean=mean, scale=scale)
-
-
-def _statistics(
-    arrays: Mapping[str, NDArray[Any]], recipe: Network, path: str | Path, shape: tuple[int, ...]
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    mean, scale = arrays.get("standardize.mean"), arrays.get("standardize.scale")
-    if mean is None or scale is None:
-        if recipe.standardize:
-            raise PlanError(
-                f"{path} holds no standardize.mean and standardize.scale, but the recipe standardises. Save both "
-                "beside the weights, or set standardize = false if the network was trained on raw records."
-            )
-        return None, None
-    if not mean.shape == scale.shape == shape[:1]:
-        raise PlanError(
-            f"{path}: standardize.mean {mean.shape} and standardize.scale {scale.shape} must both be {shape[:1]}, "
-            "one value for each feature, or each channel of images"
-        )
-    return mean.astype(np.float64), scale.astype(np.float64)
+    mean, scale = statistics_of_file(arrays, path, _full(shape), standardize=recipe.standardize)
+    return NetworkModel(recipe=recipe, classes=classes, shape=_full(shape), tensors=weights, mean=mean, scale=scale)
 
 
 def _groups(sizes: Sequence[int], width: int) -> list[list[int]]:
