@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from rich.console import Console
 
+from miaudit.auditing.progress import telling
 from miaudit.canaries.bound import Area, CanaryAudit, Rate
 from miaudit.cli import main
 from miaudit.cli.ending import visible_warnings
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.plan import Plan
-from miaudit.progress import telling
 from miaudit.report import render, summary
 from miaudit.result import Result
 from miaudit.result.table import Records

@@ -20,9 +20,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
+from miaudit.auditing.progress import telling
 from miaudit.data import from_arrays
 from miaudit.errors import PlanError, PoolError, StoreError
-from miaudit.progress import telling
 from miaudit.recipes import as_recipe
 from miaudit.shadows import processes, training
 from miaudit.shadows.design import draw_disjoint

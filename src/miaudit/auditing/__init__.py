@@ -23,6 +23,7 @@ from miaudit.auditing.from_model import case_of_model, refuse_keywords, signatur
 from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.gathering import gather
 from miaudit.auditing.measured import Measured
+from miaudit.auditing.progress import in_python
 from miaudit.auditing.proposal import proposal
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.saved import saved_estimator
@@ -31,7 +32,6 @@ from miaudit.documents import whole
 from miaudit.errors import PlanError
 from miaudit.plan import PLANS, Plan
 from miaudit.plan.permissions import Permissions
-from miaudit.progress import in_python
 from miaudit.result import Result
 from miaudit.result.forecast import Forecast
 from miaudit.result.seal import seal

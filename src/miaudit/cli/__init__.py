@@ -219,7 +219,7 @@ def demo(out: Path | None, jobs: int | None, form: str | None) -> None:
 
 def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> Result:
     from miaudit.auditing import audit
-    from miaudit.progress import telling
+    from miaudit.auditing.progress import telling
 
     with telling(console(stderr=True), quiet=form == "quiet") as tell:
         result = audit(plan, out=out, tell=tell, page=False, **options)
@@ -231,7 +231,7 @@ def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> Resul
 
 def _forecast(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
     from miaudit.auditing import forecast
-    from miaudit.progress import telling
+    from miaudit.auditing.progress import telling
     from miaudit.report.text import item, say
 
     with telling(console(stderr=True), quiet=form == "quiet") as tell:
@@ -353,8 +353,8 @@ def synthesize_command(
     Writes synthesis.npz, which plans can read, and synthesis.json to the --out folder (default: miaudit-out/NAME-OF-PLAN).
     What a budget, a time limit or an error cut short is kept there, and the same command goes on with it.
     """
+    from miaudit.auditing.progress import telling
     from miaudit.auditing.shadow_data import synthesize
-    from miaudit.progress import telling
 
     folder = out or Path("miaudit-out") / plan.stem
     with telling(console(stderr=True)) as tell:

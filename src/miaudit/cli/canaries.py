@@ -173,8 +173,8 @@ def run_canaries(
 
     What was trained is kept in --out; the same command goes on with a run that was cut short.
     """
+    from miaudit.auditing.progress import telling
     from miaudit.canaries import Canaries, run
-    from miaudit.progress import telling
 
     what = Canaries(**options)
     with telling(console(stderr=True)) as tell:

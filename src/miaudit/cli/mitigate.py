@@ -50,9 +50,9 @@ def mitigate(
     The plan's table [mitigations] says what to try (docs/mitigations.md); without one, what is usual for its recipe. Writes
     mitigations.json, mitigations.md and mitigations.svg to the --out folder (default: miaudit-out/NAME-OF-PLAN).
     """
+    from miaudit.auditing.progress import telling
     from miaudit.files import write_files
     from miaudit.mitigations import grid, suggest
-    from miaudit.progress import telling
     from miaudit.report.mitigations import figure, markdown, text
 
     if (plan is None) == (finished is None):

@@ -65,10 +65,10 @@ def reproduce(
     if only_list:
         _list(names, data, as_json)
         return
+    from miaudit.auditing.progress import telling
     from miaudit.auditing.workers import Engine
     from miaudit.paper.comparison import text
     from miaudit.paper.reproducing import reproduce as reproduced
-    from miaudit.progress import telling
 
     options: dict[str, Any] = {"scale": scale, "seeds": seeds, "shadows": shadows, "purchases": purchases, "rows": rows}
     options |= {"repeats": not no_repeats}

@@ -39,10 +39,10 @@ def unlearn(
     Models are trained and made to forget as the plan says; what is found of the deleted records afterwards, and by whoever kept
     the earlier model, lands in the --out folder (default: miaudit-out/NAME-OF-PLAN).
     """
+    from miaudit.auditing.progress import telling
     from miaudit.cli.gate import show
     from miaudit.cli.rendering import render, show_seal
     from miaudit.plan import Plan
-    from miaudit.progress import telling
     from miaudit.unlearning import audit
 
     asked = None
