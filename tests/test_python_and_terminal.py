@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import joblib
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from sklearn.naive_bayes import GaussianNB
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.naive_bayes import BernoulliNB, GaussianNB
+from sklearn.pipeline import make_pipeline
 
 import miaudit
 from miaudit.cli import main
@@ -90,3 +94,69 @@ def test_quiet_commands_print_the_verdict_alone(tmp_path):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands(shell):
     assert "_MIAUDIT_COMPLETE" in CliRunner().invoke(main, ["completion", shell]).stdout
+
+
+KEY_OF_A_PLAN = re.compile(
+    r"\b(data|split|target|recipe|shadows|figures|engine)\.[a-z_]+|--[a-z]+|problems in the plan"
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train": 1000, "test": 1000},
+        {"train": 200, "test": 200, "design": "overlapping"},
+        {"unit": "person"},
+        {"unit": "person", "groups": (np.arange(80), np.arange(80), None)},
+        {"unit": "house"},
+        {"threshold": -3, "delta": 7},
+        {"design": "nested", "bystanders": -1},
+        {"shadows": 2, "bystanders": 3},
+        {"outside": 10_000},
+        {"task": "ranking"},
+        {"groups": [np.zeros(80), np.ones(80), np.arange(140)], "design": "overlapping", "train": 30},
+        {"holdout": 0.3},
+        {"population": None, "design": "disjoint"},
+        {"outputs": "nothing"},
+        {"columns": ["a"]},
+        {"positive": 3},
+    ],
+    ids=lambda options: ",".join(options),
+)
+def test_errors_of_a_call_name_its_keywords_and_no_keys_of_a_plan(options):
+    with pytest.raises(miaudit.MiauditError) as refusal:
+        miaudit.audit(MODEL, **{**SIDES, **QUICK, **options})
+    assert not KEY_OF_A_PLAN.search(re.sub("in a plan,[^,.;)]*", "", str(refusal.value))), refusal.value
+
+
+def test_errors_of_a_plan_keep_its_keys_in_python_too(tmp_path):
+    np.savez(tmp_path / "d.npz", X=X, y=Y)
+    plan = {"data": {"path": str(tmp_path / "d.npz")}, "split": {"members": 80, "nonmembers": 80}}
+    plan |= {"recipe": {"estimator": "sklearn.naive_bayes.GaussianNB"}, "shadows": {"count": 2, "train": 500}}
+    with pytest.raises(miaudit.MiauditError, match=r"shadows\.train"):
+        miaudit.audit(plan)
+
+
+def test_a_folder_that_cannot_be_used_is_told_without_an_option_of_a_command(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(miaudit.MiauditError, match="output folder") as refusal:
+        miaudit.audit(MODEL, **SIDES, **QUICK, out=tmp_path / "file" / "below")
+    assert "--" not in str(refusal.value)
+    (tmp_path / "store.json").write_text('{"schema_version": 99}')
+    with pytest.raises(miaudit.MiauditError, match="choose another output folder"):
+        miaudit.audit(MODEL, **SIDES, **QUICK, out=tmp_path)
+
+
+def test_a_frame_of_one_column_of_texts_keeps_its_index():
+    pandas = pytest.importorskip("pandas")
+    words = [" ".join(f"w{i}" for i in row) for row in np.random.default_rng(0).integers(0, 60, (160, 8))]
+    frame = pandas.DataFrame({"text": words}, index=[f"note {i}" for i in range(160)])
+    labels = pandas.Series(np.arange(160) % 2, index=frame.index)
+    model = make_pipeline(CountVectorizer(), BernoulliNB()).fit(words[:80], labels[:80])
+    sides = {"members": (frame[:80], labels[:80]), "nonmembers": (frame[80:], labels[80:])}
+    result = miaudit.audit(model, **sides, **QUICK)
+    assert result.records.columns["id"][[0, -1]].tolist() == ["note 0", "note 159"]
+    shuffled = labels[:80][::-1]
+    for beside in ("ids", "groups"):
+        with pytest.raises(DataError, match=f"{beside}: members has the index of the records in another order"):
+            miaudit.audit(model, **sides, **QUICK, **{beside: (shuffled, labels[80:])})

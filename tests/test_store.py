@@ -93,7 +93,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"cannot write to .*file.*--out"):
+    with pytest.raises(StoreError, match=r"cannot write to .*file.*output folder"):
         Store(tmp_path / "file" / "store")
 
 

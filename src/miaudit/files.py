@@ -135,5 +135,5 @@ def explained(folder: Path) -> Iterator[None]:
                 f"no space left on the disk of {folder}; every finished row is kept: free some space and run again"
             ) from error
         raise StoreError(
-            f"cannot write to {folder}: {error.strerror or error}; choose a folder you may write to with --out"
+            f"cannot write to {folder}: {error.strerror or error}; choose an output folder that you may write to"
         ) from error

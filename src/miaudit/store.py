@@ -81,11 +81,13 @@ class Store:
         try:
             version = read_json(path)["schema_version"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} cannot be read ({error}); choose another --out, or remove the folder") from error
+            raise StoreError(
+                f"{path} cannot be read ({error}); choose another output folder, or remove this one"
+            ) from error
         if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
             raise StoreError(
                 f"{path} says schema version {version!r}, this miaudit reads up to {SCHEMA_VERSION}; "
-                "upgrade miaudit, or choose another --out"
+                "upgrade miaudit, or choose another output folder"
             )
 
     def path(self, key: str) -> Path:

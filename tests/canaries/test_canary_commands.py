@@ -93,7 +93,7 @@ def test_every_kind_of_model_file_is_read_as_a_run_reads_it(tmp_path: Path) -> N
     assert len(set(queries)) == 1
     refused = cli("audit", out, "--model", tmp_path / "m.safetensors")
     assert refused.exit_code == 2
-    assert "--module" in refused.output
+    assert "by module = " in refused.output
 
 
 def test_what_a_model_answers_can_be_said_where_it_is_not_clear(tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def test_write_puts_the_page_into_a_new_folder_and_an_unusable_folder_is_an_erro
     assert path == tmp_path / "new" / "deep" / "report.html"
     assert path.read_text(encoding="utf-8") == render(result)
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
-    with pytest.raises(StoreError, match=r"cannot write to .* --out"):
+    with pytest.raises(StoreError, match=r"cannot write to .*output folder"):
         write(result, path)  # a file where a folder should be
 
 

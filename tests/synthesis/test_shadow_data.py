@@ -18,6 +18,7 @@ from miaudit.auditing import audit, case_of_plan
 from miaudit.auditing.asking import quiet
 from miaudit.auditing.shadow_data import STATE, synthesize, trained_target
 from miaudit.auditing.synthetic import on_synthetic
+from miaudit.auditing.verification import verify
 from miaudit.cli import main
 from miaudit.data import load
 from miaudit.errors import BudgetError, PlanError, PoolError, TargetError, TimeLimitError
@@ -288,6 +289,21 @@ def test_max_queries_is_an_end_and_a_larger_one_goes_on(folder):
     assert len(case.split.population) == first.figures.records
     assert any("Synthesis was stopped" in text for text in case.warnings)
     assert synthesize(small(folder), folder / "out").sha256 == synthesize(small(folder), folder / "new").sha256
+
+
+def test_an_audit_is_not_verified_by_making_its_records_once_more(folder):
+    write(folder, "model-based")
+    plan, out = Plan.load(folder / "plan.toml"), folder / "out"
+    audit(plan, out=out)
+    assert verify(out).problems == []
+    for name, change in (("stopped", {"stopped": "TargetError: gone"}), ("of other options", {"key": "0" * 64})):
+        figures = json.loads((out / "synthesis.json").read_text())
+        (out / "synthesis.json").write_text(json.dumps(figures | change))
+        remarks = verify(out).remarks
+        assert any("does not hold the records of this audit" in remark for remark in remarks), name
+        (out / "synthesis.json").write_text(json.dumps(figures))
+    (out / "synthesis.json").unlink()
+    assert any("are not in" in remark for remark in verify(out).remarks)
 
 
 def test_a_time_limit_keeps_what_was_made(folder):

@@ -19,9 +19,10 @@ from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.cost import foresee
-from miaudit.auditing.from_model import case_of_model, refuse_keywords, signature
+from miaudit.auditing.from_model import case_of_model, keywords_of_keys, refuse_keywords, signature
 from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.gathering import gather
+from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.progress import in_python
 from miaudit.auditing.proposal import proposal
@@ -244,11 +245,13 @@ def _begun(
     (engine, permissions), inputs = taken(options, Engine, Permissions)
     tell("loading", None)
     inputs |= {name: value for name, value in sides.items() if value is not None}
-    case = _case(subject, inputs, data_folder=data, permissions=permissions, engine=engine)
-    workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
-    case = replace(case, recipe=recipe)
     ours = isinstance(subject, PLANS)  # who gave an object closes it
     with ExitStack() as stack:
+        if not ours and not isinstance(subject, Case):
+            stack.enter_context(in_keywords(keywords_of_keys()))
+        case = _case(subject, inputs, data_folder=data, permissions=permissions, engine=engine)
+        workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
+        case = replace(case, recipe=recipe)
         if out is None:  # workers that a dry run ends may still be writing to it
             out_ = stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-", ignore_cleanup_errors=dry))
         folder = Path(out_ if out is None else out)

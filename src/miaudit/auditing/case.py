@@ -124,8 +124,8 @@ def order_taken(target: Target | None, dataset: Dataset) -> list[str]:
         return []
     return [
         "The target names no classes: columns of its answers without names were taken to be in the order of the sorted "
-        f"labels, {', '.join(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give columns (target.columns "
-        "in a plan) if they are in another."
+        f"labels, {', '.join(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give columns "
+        "if they are in another."
     ]
 
 

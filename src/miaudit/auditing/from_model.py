@@ -131,16 +131,16 @@ def _flat_texts(model: Any, sides: Mapping[str, Any]) -> dict[str, Any]:
     if not callable(ask) or len(columns) < len(sides) or any(column is None for column in columns.values()):
         return dict(sides)
     first, flat = next((side[0], columns[name]) for name, side in sides.items())
-    if _takes(ask, first[:2], 2) or not _takes(ask, flat[:2], 2):
+    if _takes(ask, first[:2], 2) or not _takes(ask, getattr(flat, "iloc", flat)[:2], 2):
         return dict(sides)
     return {name: (columns[name], side[1]) for name, side in sides.items()}
 
 
 def _one_column(X: Any) -> Any:
-    """Return the texts of a table of one column as a flat array; None of anything else."""
+    """Return the texts of a table of one column as a flat array, or with a frame's index as a Series; None of anything else."""
     if len(getattr(X, "shape", ())) != 2 or X.shape[1] != 1 or not hasattr(X, "__array__"):
         return None
-    flat = np.asarray(X)[:, 0]
+    flat = X.iloc[:, 0] if hasattr(X, "iloc") else np.asarray(X)[:, 0]
     return flat.astype(object) if len(flat) > 2 and all(isinstance(text, str) for text in flat.tolist()) else None
 
 
@@ -192,6 +192,12 @@ def signature() -> inspect.Signature:
     keys = [(key, kind.model_fields[key].default) for kind, names in _SECTIONS.values() for key in sorted(names)]
     further = [Parameter(key, Parameter.KEYWORD_ONLY, default=default) for key, default in keys if key != "count"]
     return inspect.Signature([*own, *further], return_annotation=Case)
+
+
+def keywords_of_keys() -> dict[str, str]:
+    """Return the keywords of the same name by the paths of a plan's keys."""
+    paths = {"shadows": "shadows", "sides": "split", "figures": "figures"}
+    return {f"{paths[name]}.{key}": key for name, (_, keys) in _SECTIONS.items() for key in keys}
 
 
 def refuse_keywords(options: Mapping[str, Any], names: Collection[str]) -> None:

@@ -203,7 +203,7 @@ def _other_attacks(ran: Sequence[Attack]) -> list[str]:
     if not any(getattr(attack, "mode", "") == "online" for attack in ran):
         return [
             "Attacks that compare a record with models trained on it, too (online LiRA and RMIA), which find more at low "
-            'false-positive rates; shadows.design = "overlapping" makes room for them.'
+            'false-positive rates; design = "overlapping" makes room for them.'
         ]
     return []
 
@@ -220,8 +220,8 @@ def oddities(contact: Contact | None) -> list[str]:
     if contact and not contact.batch_consistent:
         warnings.append(
             f"The target's answer to a record differs when it is asked alone (by up to {contact.batch_difference:.2g}): it "
-            "depends on the other records of a request, or the target changes or is random. target.http.batch = 1 asks an "
-            "endpoint about each record alone."
+            "depends on the other records of a request, or the target changes or is random. With batch = 1 an "
+            "endpoint is asked about each record alone."
         )
     if contact and contact.unchanged is None:
         warnings.append(

@@ -14,13 +14,14 @@ from miaudit.auditing import audit
 from miaudit.auditing.provenance import versions
 from miaudit.auditing.scoring import score
 from miaudit.errors import MiauditError, PlanError, StoreError
-from miaudit.files import sha256_of
+from miaudit.files import read_json, sha256_of
 from miaudit.findings import Operating, recount, uncountable
 from miaudit.plan import Plan
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
 from miaudit.result.difference import differences
 from miaudit.result.seal import Seal
+from miaudit.result.subject import SynthesisResult
 from miaudit.result.wording import sentence
 from miaudit.shadows.engine import Progress
 
@@ -150,6 +151,7 @@ def _again(
         raise PlanError(f"{outputs} is for audits of stored outputs, and this is none")
     if result.shadows.failed:
         raise StoreError(f"{result.shadows.failed} models failed, and would be trained once more")
+    _refuse_other_records(result, folder)
     if subject is None:
         if call is not None:
             raise PlanError("the audit was of a model in Python: give it to miaudit.auditing.verification.verify")
@@ -160,6 +162,23 @@ def _again(
         there = Path(place)
         _link(folder, there)
         return audit(subject, out=there, jobs=0, tell=_train_nothing, **inputs)
+
+
+def _refuse_other_records(result: Result, folder: Path) -> None:
+    """Refuse where the records that shadow models are trained on would be made once more, by asking the target."""
+    if result.synthesis is None:
+        return
+    try:
+        now = SynthesisResult.model_validate(read_json(folder / "synthesis.json"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"the records made for the shadow models are not in {folder} any more ({error})") from error
+    if now != result.synthesis:
+        state = (
+            f"a synthesis that was stopped ({now.stopped})" if now.stopped is not None else "those of another synthesis"
+        )
+        raise StoreError(
+            f"{folder} does not hold the records of this audit, but {state}; they would have to be made again"
+        )
 
 
 def _scored(result: Result, plan: dict[str, Any], outputs: str | PathLike[str] | None) -> Result:

@@ -88,7 +88,7 @@ class Copies:
     def sentences(self, members: int, nonmembers: int, population: int, *, label: str | None = "class") -> list[str]:
         """Return what became of records on two sides, of which so many are left; ``label``: what a record has beside itself."""
         same, labelled, lost = self.same, self.labelled, self.left_out
-        twice = 'If the table holds the same record several times, split.duplicates = "drop" keeps one of each.'
+        twice = 'If the table holds the same record several times, keep one of each (in a plan, duplicates = "drop").'
         chance = "as often as chance brings about where records have few different values"
 
         def alike(before: str, sides: str, verb: str) -> str:

@@ -327,8 +327,8 @@ def encoder(schema: Schema) -> Any:
     """
     if schema.texts:
         raise DataError(
-            "records are one text each; the encoder of recipe.encode makes no numbers of texts: set it to false, and let the "
-            "recipe begin with a vectorizer"
+            "records are one text each; the encoder before the recipe makes no numbers of texts: leave it out (in a plan, "
+            "encode = false), and let the recipe begin with a vectorizer"
         )
     if schema.shape is None and all(column.kind == "binary" for column in schema.columns):
         return None
@@ -341,8 +341,8 @@ def encoder(schema: Schema) -> Any:
         return FunctionTransformer(flat, kw_args={"scale": largest if largest > 1 else 1.0})
     if times := [column.name for column in schema.columns if column.kind == "time"]:
         raise DataError(
-            f"columns {times[:5]} hold times, and the encoder of recipe.encode makes no numbers of them: drop them, or set "
-            "it to false and let the recipe begin with steps that do"
+            f"columns {times[:5]} hold times, and the encoder before the recipe makes no numbers of them: drop them, or "
+            "leave it out (in a plan, encode = false) and let the recipe begin with steps that do"
         )
     kinds = {
         kind: [i for i, column in enumerate(schema.columns) if column.kind == kind] for kind in get_args(ColumnKind)

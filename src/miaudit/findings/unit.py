@@ -160,7 +160,7 @@ def unit_of(
     if name is not None and name not in get_args(UnitName):
         raise PlanError([("data.unit", f"must be one of {', '.join(get_args(UnitName))}; got {name!r}")])
     if people is None and name == "person":
-        text = 'is "person", and nothing says whose the records are; name data.group (in Python groups=)'
+        text = 'is "person", and nothing says whose the records are; name data.group'
         raise PlanError([("data.unit", text)])
     of: Ints | None = None
     both, warnings = 0, []

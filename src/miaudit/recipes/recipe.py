@@ -214,7 +214,7 @@ def opened(model: Model) -> Opened:
     """
     if not isinstance(model, Openable):
         raise PlanError(
-            f"a {type(model).__name__} has no weights that descend on a loss: this takes a torch network (recipe.network, or a "
-            "function that returns a ModuleRecipe); for others there are retrain, none, and a function of your own"
+            f"a {type(model).__name__} has no weights that descend on a loss: this takes a torch network (a Network or a "
+            "ModuleRecipe); for others there are retrain, none, and a function of your own"
         )
     return model.opened()

@@ -191,7 +191,7 @@ def next_steps(result: Result) -> list[str]:
             return [train, less, f"Audit again. {gate}"]
         case "none detected":
             open_ = "Read what was not tested, below: another attacker may find more."
-            more = 'More records, more shadow models and shadows.design = "overlapping" show smaller leaks than this audit.'
+            more = 'More records, more shadow models and design = "overlapping" show smaller leaks than this audit.'
             return [more, open_, gate]
         case "confounded":
             return [first, "Until then, draw no conclusion about the model from any figure of this page.", gate]
@@ -200,13 +200,13 @@ def next_steps(result: Result) -> list[str]:
         case "inverted":
             turned = "If the set-up is right, treat it as a leak: whoever turns the score round has it."
             return [first, turned, f"Audit again. {gate}"]
-    shadows = 'More shadow models, and shadows.design = "overlapping", make the attacks sharper.'
+    shadows = 'More shadow models, and design = "overlapping", make the attacks sharper.'
     return [first, shadows, f"Audit again. {gate}"]
 
 
 def _power(result: Result) -> str:
     quiet = next((a for a in result.attacks if a.power is not None and a.power.auc is not None), None)
-    more = 'more records, more shadow models and shadows.design = "overlapping" show smaller ones'
+    more = 'more records, more shadow models and design = "overlapping" show smaller ones'
     if quiet is None or quiet.power is None:
         return f"smaller leaks may be there: {more}"
     return f"smaller leaks may be there. {what_shows(quiet.power, people=quiet.unit == 'person')}: {more}"

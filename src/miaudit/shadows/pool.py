@@ -196,7 +196,7 @@ class ShadowPool:
                 f"{len(wrong)} of {len(jobs)} rows in {self.store.folder} do not come out when they are trained again; "
                 f"{name} differs by up to {difference:.3g}, allowed is {tolerance:g}. Something else than this recipe on this "
                 "kind of machine made them, or the recipe is not reproducible: nothing is concluded from them. Use another "
-                "--out"
+                "output folder"
             )
         exact = sum(difference == 0 for difference in differences.values())
         return Retrained(list(differences), exact, max(differences.values(), default=0.0), tolerance)

@@ -199,5 +199,5 @@ def _advice(unknown: Sequence[str], classes: int) -> str:
         return ""
     return (
         ". These may be the numbers of classes, but the data numbers its classes by the alphabet, and the model may not: say "
-        "the class names in the model's order (target.columns in a plan, or the keyword columns)"
+        "the class names in the model's order (columns)"
     )

@@ -128,7 +128,7 @@ def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any])
         return
     raise TargetError(
         f"the target does not answer in the order of the records: {how}. Let it keep the order, or ask about one record at "
-        "a time (target.http.batch = 1)"
+        "a time (batch = 1)"
     )
 
 

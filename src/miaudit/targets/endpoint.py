@@ -209,7 +209,7 @@ class Endpoint(Target):
         try:
             return path.read_bytes()
         except OSError as error:
-            raise StoreError(f"cannot keep answers in {self._folder}: {error}; choose another --out") from None
+            raise StoreError(f"cannot keep answers in {self._folder}: {error}; choose another output folder") from None
 
     @property
     def ledger(self) -> Ledger:
@@ -317,7 +317,7 @@ class Endpoint(Target):
         if not _whole(noted, state):
             raise StoreError(
                 f"what {self.ledger.folder} holds of the target is damaged, or of another version of this program: remove that "
-                "folder to ask again, or choose another --out"
+                "folder to ask again, or choose another output folder"
             )
         ours = record_keys(X)
         place = {key: i for i, key in reversed(list(enumerate(ours)))}
@@ -338,7 +338,7 @@ class Endpoint(Target):
         if state["mixed"]:
             raise TargetError(
                 f"the answers in {self.ledger.folder} are of two models: the target changed while it was asked. Remove that "
-                "folder, or choose another --out, and run again while the model stays as it is"
+                "folder, or choose another output folder, and run again while the model stays as it is"
             )
         return contact
 
@@ -380,7 +380,7 @@ class Endpoint(Target):
         if budget is not None and (budget < n or missing <= budget < missing + n):
             self._note(verified=False)
             return
-        where = "" if ledger.folder is None else f": remove {ledger.folder} first, or choose another --out"
+        where = "" if ledger.folder is None else f": remove {ledger.folder} first, or choose another output folder"
         try:
             repeated(
                 self,

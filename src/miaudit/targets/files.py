@@ -247,8 +247,8 @@ def _load_torch(
         weights = torch_files.named_tensors(torch_files.weights_of_safetensors(path), path, where)
     if module is None:
         raise PlanError(
-            f"{path} holds bare weights: say which network they belong to, by target.module in a plan or --module "
-            "(file.py:function that returns the torch module), or by recipe.network"
+            f'{path} holds bare weights: say which network they belong to, by module = "file.py:function", a function that '
+            "returns the torch module, or by the network of a plan's recipe"
         )
     return torch_files.with_weights(module, weights, path)
 

@@ -172,17 +172,18 @@ class Ledger:
             self.close()
             if "locked" in str(error):
                 raise StoreError(
-                    f"{folder} is in use: another audit is asking this target; wait for it, or choose another --out"
+                    f"{folder} is in use: another audit is asking this target; wait for it, or choose another output folder"
                 ) from None
-            raise StoreError(f"cannot keep answers in {folder}: {error}; choose another --out") from error
+            raise StoreError(f"cannot keep answers in {folder}: {error}; choose another output folder") from error
         except (sqlite3.Error, _DamagedError, ValueError, OverflowError) as error:
             self.close()
             raise StoreError(
-                f"the answers kept in {folder} are damaged ({error}): remove that folder to ask again, or choose another --out"
+                f"the answers kept in {folder} are damaged ({error}): remove that folder to ask again, or choose another "
+                "output folder"
             ) from None
         except OSError as error:
             self.close()
-            raise StoreError(f"cannot keep answers in {folder}: {error}; choose another --out") from error
+            raise StoreError(f"cannot keep answers in {folder}: {error}; choose another output folder") from error
 
     def close(self) -> None:
         """Let go of the files, so that others may ask; asking again takes them up."""

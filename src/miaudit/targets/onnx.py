@@ -299,7 +299,7 @@ class _Input:
         else:
             raise TargetError(
                 f"the ONNX model takes {len(self._inputs)} inputs ({', '.join(each.name for each in self._inputs[:5])}), "
-                "one per column: give the records as a frame (data.frame = true)"
+                "one per column: give the records as a frame (in a plan, frame = true)"
             )
         answers: list[Any] = self._session.run(outputs, fed)
         if len(answers[0]) != n_records(X):

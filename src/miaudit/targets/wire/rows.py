@@ -303,7 +303,7 @@ def refuse_moved(items: Sequence[Any]) -> None:
         if len(places) == len(items) and len(set(places)) == len(items) and places != sorted(places):
             raise TargetError(
                 f"the target's answers have {key!r} {places[:5]}, another order than that of the records they are to; let it "
-                "answer in the order of the request, or ask about one record at a time (target.http.batch = 1)"
+                "answer in the order of the request, or ask about one record at a time (batch = 1)"
             )
 
 
