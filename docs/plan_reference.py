@@ -48,7 +48,7 @@ def _table(*rows: tuple[str, ...]) -> str:
 
 def _keys(model: Any) -> str:
     rows = []
-    for name, field in model.model_fields.items():
+    for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] not in model.__annotations__):
         section = SECTIONS[name] if _kind(field.annotation) == "section" and name in SECTIONS else None
         least = "".join(f" from {bound.ge}" for bound in field.metadata if hasattr(bound, "ge"))
         default = "required" if field.is_required() else _toml(None if section else field.get_default())

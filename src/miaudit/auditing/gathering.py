@@ -27,7 +27,7 @@ from miaudit.data.records import take_records
 from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Bools
-from miaudit.findings import Operating, unit_of
+from miaudit.findings import unit_of
 from miaudit.probes import Probed
 from miaudit.recipes import device_name, innermost, labels_only
 from miaudit.seeds import child_seed
@@ -221,7 +221,7 @@ def _measured(
         shadows=_shadows(case, pool, models),
         origin=_origin(case, pool, models, clock),
         attacks=case.attacks,
-        operating=Operating(**case.figures.model_dump()),
+        operating=case.figures,
         unit=case.unit,
         unanswered=None if lacking is None else lacking[: len(audited)],
         contents=dataset.take(audited).contents,

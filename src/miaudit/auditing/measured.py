@@ -14,7 +14,8 @@ from miaudit.auditing.provenance import Origin
 from miaudit.data import Copies, Features
 from miaudit.evidence import Bools, Capability, Ints
 from miaudit.evidence.answers import Type
-from miaudit.findings import OPERATING, Operating, UnitName
+from miaudit.findings import FIGURES, UnitName
+from miaudit.plan import FiguresPlan
 from miaudit.result import SynthesisResult
 from miaudit.shadows.pool import ShadowEvidence
 from miaudit.shadows.training import Failure
@@ -95,7 +96,7 @@ class Measured:
     shadows: ShadowFacts
     origin: Origin
     attacks: tuple[Attack, ...] | None = None  # what to run; None: all that can be
-    operating: Operating = OPERATING
+    operating: FiguresPlan = FIGURES
     unit: UnitName | None = None  # what is counted; None: people where the evidence knows them
     countable: Bools | None = None  # (n,) which records may be counted, None: all; others have copies on another side
     unanswered: Bools | None = None  # (n,) for which records no answer came; what stands for one is another's

@@ -19,7 +19,8 @@ from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
 from miaudit.documents import plain, whole
 from miaudit.evidence import Bools
-from miaudit.findings import OPERATING, Operating, UnitName
+from miaudit.findings import FIGURES, UnitName
+from miaudit.plan import FiguresPlan
 from miaudit.result import Result
 from miaudit.result.seal import seal
 from miaudit.seeds import child_seed
@@ -31,7 +32,7 @@ def score(
     *,
     seed: int = 0,
     title: str | None = None,
-    operating: Operating = OPERATING,
+    operating: FiguresPlan = FIGURES,
     unit: UnitName | None = None,
     attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
     out: str | Path | None = None,
@@ -69,7 +70,7 @@ def score(
     """
     clock, seed = Clock(), whole(seed, "seed", least=0)
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
-    options: dict[str, Any] = {"threshold": operating.threshold, "delta": operating.delta, "unit": unit}
+    options: dict[str, Any] = {**operating.model_dump(), "unit": unit}
     chosen = None if attacks is None else chosen_attacks(attacks)
     options["attacks"] = None if chosen is None else [{"name": each.name, **each.options} for each in chosen]
     hashes = {"outputs": stored.sha256 or None}

@@ -15,8 +15,8 @@ from miaudit.auditing.provenance import versions
 from miaudit.auditing.scoring import score
 from miaudit.errors import MiauditError, PlanError, StoreError
 from miaudit.files import read_json, sha256_of
-from miaudit.findings import Operating, recount, uncountable
-from miaudit.plan import Plan
+from miaudit.findings import recount, uncountable
+from miaudit.plan import FiguresPlan, Plan, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
 from miaudit.result.difference import differences
@@ -186,7 +186,7 @@ def _scored(result: Result, plan: dict[str, Any], outputs: str | PathLike[str] |
         raise PlanError("the audit was of stored outputs: give the file (--outputs)")
     if sha256_of(Path(outputs)) != result.provenance.hashes.get("outputs"):
         raise StoreError(f"{outputs} is not the file that was audited, by its hash")
-    operating = Operating(plan["threshold"], plan["delta"])
+    operating = section_of(FiguresPlan, {key: plan[key] for key in FiguresPlan.model_fields})
     seed, title = result.provenance.seeds["root"], result.title
     return score(
         Path(outputs), seed=seed, title=title, operating=operating, unit=plan["unit"], attacks=plan.get("attacks")

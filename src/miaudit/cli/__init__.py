@@ -286,11 +286,12 @@ def score(
     knows of each record (state) it is a deletion audit.
     """
     from miaudit.auditing.scoring import score as scored
-    from miaudit.findings import Operating
+    from miaudit.plan import FiguresPlan, section_of
     from miaudit.unlearning.stored import is_deletion
     from miaudit.unlearning.stored import score as scored_deletion
 
-    folder, operating = out or Path("miaudit-out") / outputs.stem, Operating(threshold, delta)
+    folder = out or Path("miaudit-out") / outputs.stem
+    operating = section_of(FiguresPlan, {"threshold": threshold, "delta": delta})
     chosen = attacks or None
     how = scored_deletion if outputs.is_file() and is_deletion(outputs) else scored
     result = how(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=chosen, out=folder)

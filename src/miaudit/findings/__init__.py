@@ -4,21 +4,20 @@ from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.classes import ClassRow, ClassTable, Correlation, Figure
 from miaudit.findings.controls import blind_control, judged, null_control
 from miaudit.findings.examine import Findings, Trial, examine
-from miaudit.findings.figures import OPERATING, Operating, Run, balanced, run_attack, skipped
+from miaudit.findings.figures import FIGURES, Run, balanced, run_attack, skipped
 from miaudit.findings.recount import recount, uncountable
 from miaudit.findings.unit import Unit, UnitName, accuracies, question, unit_of
 from miaudit.findings.verdict import verdict_of
 
 __all__ = [
     "CONFIDENCE",
+    "FIGURES",
     "FPRS",
-    "OPERATING",
     "ClassRow",
     "ClassTable",
     "Correlation",
     "Figure",
     "Findings",
-    "Operating",
     "Run",
     "Trial",
     "Unit",

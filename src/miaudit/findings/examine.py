@@ -19,12 +19,13 @@ from miaudit.findings.caution import caution_of
 from miaudit.findings.claims import power
 from miaudit.findings.controls import judged, null_control
 from miaudit.findings.factors import factors_of
-from miaudit.findings.figures import OPERATING, Operating, Run, run_attack
+from miaudit.findings.figures import FIGURES, Run, run_attack
 from miaudit.findings.groups import group_figures
 from miaudit.findings.headline import headline_of
 from miaudit.findings.stability import Halves, agreement, coverages, halves, ranks_finely
 from miaudit.findings.unit import Unit, unit_of
 from miaudit.findings.verdict import verdict_of
+from miaudit.plan import FiguresPlan
 from miaudit.result import (
     Accusations,
     AttackResult,
@@ -87,7 +88,7 @@ def examine(
     ids: ArrayLike | None = None,
     slices: Mapping[str, NDArray[Any]] | None = None,
     skipped: Sequence[AttackResult] = (),
-    operating: Operating = OPERATING,
+    operating: FiguresPlan = FIGURES,
     unit: Unit | None = None,
     caveats: Sequence[str] = (),
     no_bystanders: str | None = None,

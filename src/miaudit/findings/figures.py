@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from miaudit import stats
 from miaudit.attacks import Attack, Scores
 from miaudit.attacks.attack import checked, errors_of
-from miaudit.errors import DataError, MiauditError, PlanError
+from miaudit.errors import DataError, MiauditError
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.basis import basis_of
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.distribution import distribution_of
 from miaudit.findings.unit import DEPENDENT, Sides, Unit, unit_of
+from miaudit.plan import FiguresPlan
 from miaudit.result import (
     AttackResult,
     ClassMetrics,
@@ -36,7 +37,6 @@ from miaudit.result import (
 )
 from miaudit.seeds import child_seed, generator
 
-DELTA = 1e-5
 ROC_POINTS = 200
 BAND_POINTS = 24
 NO_GAUSSIAN = (
@@ -45,37 +45,10 @@ NO_GAUSSIAN = (
 )
 
 _PER_PERSON = f"{DEPENDENT}: see the figures per person"
-ThresholdKind = Literal["bonferroni", "split"]
 _Metrics = TypeVar("_Metrics", bound=PointMetrics)
 
 
-@dataclass(frozen=True)
-class Operating:
-    """Where the threshold of an attack's PPV and epsilon comes from, and at which delta.
-
-    ``"bonferroni"`` tries six ranks of the non-members and pays for each: no draw decides, so that the same scores give
-    the same figures. ``"split"`` chooses it on one random half of the records, each figure its own, and counts on the other:
-    its figures depend on who falls into which half. The epsilon is never a bound on that of the mechanism: all records
-    share one training. For that see `miaudit.canaries`.
-    """
-
-    threshold: ThresholdKind = "bonferroni"
-    delta: float = DELTA
-
-    def __post_init__(self) -> None:
-        if self.threshold not in get_args(ThresholdKind):
-            raise PlanError(f"threshold must be one of {', '.join(get_args(ThresholdKind))}; got {self.threshold!r}")
-        if not 0.0 < self.delta < 1.0:
-            raise PlanError(f"delta must lie between 0 and 1, both excluded, got {self.delta}; 1e-5 is usual")
-
-    def strategy(self, seed: int, objective: Literal["epsilon", "ppv"]) -> stats.Strategy:
-        """Return the option value of `miaudit.stats.certify`."""
-        if self.threshold == "bonferroni":
-            return stats.Bonferroni()
-        return stats.Split(seed=child_seed(seed, "threshold"), objective=objective)
-
-
-OPERATING = Operating()
+FIGURES = FiguresPlan()  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +80,7 @@ def run_attack(
     name: str | None = None,
     notes: Sequence[str] = (),
     strongest: bool = False,
-    operating: Operating = OPERATING,
+    operating: FiguresPlan = FIGURES,
     unit: Unit | None = None,
 ) -> Run:
     """Run an attack and measure it against the truth; a failure is a result too.
@@ -214,7 +187,7 @@ def _why(error: BaseException) -> str:
     return str(error) if isinstance(error, MiauditError) else f"{type(error).__name__}: {error}"
 
 
-def _of_draws(draws: Sides | None, operating: Operating, seed: int) -> dict[str, Any]:
+def _of_draws(draws: Sides | None, operating: FiguresPlan, seed: int) -> dict[str, Any]:
     """Return the figures that need independent draws, or why there are none."""
     if draws is None:
         return {"figures_reason": f"No PPV and no epsilon: {DEPENDENT}. Count people for them."}
@@ -255,13 +228,13 @@ def skipped(attack: Attack, *, name: str, reason: str) -> AttackResult:
 
 
 def _at_operating_point(
-    ins: NDArray[np.float64], outs: NDArray[np.float64], operating: Operating, seed: int
+    ins: NDArray[np.float64], outs: NDArray[np.float64], operating: FiguresPlan, seed: int
 ) -> dict[str, Any]:
     """PPV and epsilon, each at the point with the best bound on it, none chosen on the counts that bound it."""
     options: dict[str, Any] = {"delta": operating.delta, "confidence": CONFIDENCE}
     try:
-        for_ppv = stats.certify(ins, outs, operating.strategy(seed, "ppv"), **options)
-        for_epsilon = stats.certify(ins, outs, operating.strategy(seed, "epsilon"), **options)
+        for_ppv = stats.certify(ins, outs, _strategy(operating, seed, "ppv"), **options)
+        for_epsilon = stats.certify(ins, outs, _strategy(operating, seed, "epsilon"), **options)
     except MiauditError as error:
         return {"figures_reason": f"No PPV and no epsilon: {error}."}
     tried = len(for_ppv.points)
@@ -290,6 +263,13 @@ def _at_operating_point(
             operating_point=OperatingPoint.of(telling, strategy=operating.threshold, tried=tried),
         ),
     }
+
+
+def _strategy(operating: FiguresPlan, seed: int, objective: Literal["epsilon", "ppv"]) -> stats.Strategy:
+    """Return the option value of `miaudit.stats.certify`."""
+    if operating.threshold == "bonferroni":
+        return stats.Bonferroni()
+    return stats.Split(seed=child_seed(seed, "threshold"), objective=objective)
 
 
 def _counts(point: stats.OperatingPoint) -> tuple[int, int, int, int]:

@@ -29,6 +29,7 @@ from miaudit.plan.sections import (
     odd_values,
     texts_naming,
 )
+from miaudit.plan.target import CertificatesPlan
 from miaudit.plan.target import HTTPPlan as HTTPPlan
 from miaudit.plan.target import JobPlan as JobPlan
 from miaudit.plan.target import LimitsPlan as LimitsPlan
@@ -136,14 +137,10 @@ class Step(BaseModel):
     params: dict[str, Any] = Field({}, description="its parameters")
 
 
-class ServicePlan(BaseModel):
+class ServicePlan(CertificatesPlan):
     """A service that trains; its further keys are those of `miaudit.recipes.ServiceRecipe`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    ca: FilePath | None = None
-    certificate: FilePath | None = None
-    key: FilePath | None = None
+    model_config = ConfigDict(extra="allow")
 
 
 class RecipePlan(Section):
@@ -293,7 +290,13 @@ class SynthesisPlan(Section):
 
 
 class FiguresPlan(Section):
-    """Where the threshold of PPV and epsilon comes from."""
+    """Where the threshold of PPV and epsilon comes from.
+
+    ``"bonferroni"`` tries six ranks of the non-members and pays for each: no draw decides, so that the same scores give
+    the same figures. ``"split"`` chooses it on one random half of the records, each figure its own, and counts on the other:
+    its figures depend on who falls into which half. The epsilon is never a bound on that of the mechanism: all records
+    share one training. For that see `miaudit.canaries`.
+    """
 
     threshold: Literal["bonferroni", "split"] = Field(
         "bonferroni",

@@ -35,7 +35,15 @@ class JobPlan(Section):
     wait: float = Field(600.0, gt=0, description="seconds in all before a request counts as lost")
 
 
-class HTTPPlan(Section):
+class CertificatesPlan(Section):
+    """How a server proves who it is, and we who we are."""
+
+    ca: FilePath | None = Field(None, description="file of the certificate authorities to trust")
+    certificate: FilePath | None = Field(None, description="file of the client's certificate")
+    key: FilePath | None = Field(None, description="file of its key")
+
+
+class HTTPPlan(CertificatesPlan):
     """How the server at target.url is spoken to and reached, and what may be asked of it."""
 
     format: str | None = Field(
@@ -90,9 +98,6 @@ class HTTPPlan(Section):
     patience: float = Field(300.0, ge=0, description="seconds in all that one request may be told to slow down")
     slow_down: list[int] = Field([], description="statuses that mean slow down, beside 408, 425 and 429")
     proxy: str | None = Field(None, description="address of a proxy; default: the environment's")
-    ca: FilePath | None = Field(None, description="file of the certificate authorities to trust")
-    certificate: FilePath | None = Field(None, description="file of the client's certificate")
-    key: FilePath | None = Field(None, description="file of its key")
     sign: FunctionPath | None = Field(
         None, description="file.py:name of a function that adds headers, such as a signature"
     )

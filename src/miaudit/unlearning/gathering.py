@@ -20,7 +20,6 @@ from miaudit.data.records import take_records
 from miaudit.documents import plain
 from miaudit.errors import PoolError
 from miaudit.evidence import Evidence
-from miaudit.findings import Operating
 from miaudit.recipes import device_name, innermost
 from miaudit.result import Accuracies, DeletionCost
 from miaudit.seeds import child_seed
@@ -229,7 +228,7 @@ class _Reading:
             shadows=self._shadows(),
             origin=self._origin(),
             attacks=case.attacks or ATTACKS,
-            operating=Operating(**case.figures.model_dump()),
+            operating=case.figures,
             unit=case.unit,
             contents=dataset.take(audited).contents,
             records=features(take_records(dataset.X, audited), dataset.schema),

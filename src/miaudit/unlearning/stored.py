@@ -22,7 +22,8 @@ from miaudit.data.npz import open_npz
 from miaudit.data.room import within_memory
 from miaudit.errors import DataError
 from miaudit.evidence import Bools, Ints
-from miaudit.findings import OPERATING, Operating, UnitName
+from miaudit.findings import FIGURES, UnitName
+from miaudit.plan import FiguresPlan
 from miaudit.result import Accuracies, DeletionCost, Result
 from miaudit.result.seal import seal
 from miaudit.shadows.pool import ShadowEvidence
@@ -47,7 +48,7 @@ def score(
     *,
     seed: int = 0,
     title: str | None = None,
-    operating: Operating = OPERATING,
+    operating: FiguresPlan = FIGURES,
     unit: UnitName | None = None,
     attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
     procedure: str = "not told",
