@@ -166,6 +166,22 @@ def test_a_broken_plug_in_is_one_line_that_names_its_package(installed, name, pr
         chosen_attacks([name])
 
 
+@pytest.mark.parametrize("leave", ["sys.exit", "os._exit"])
+def test_a_module_that_ends_the_program_when_it_is_imported_is_told_as_such_and_not_as_the_target(
+    installed, plan, tmp_path, leave
+):
+    code = f"import os, sys\n{leave}(3)\n"
+    (installed / "miaudit_example" / "broken.py").write_text(code)
+    (tmp_path / "leaving.py").write_text(code)
+    reason = rf"its code called {leave}\(3\)$"
+    plug_in = r"the plug-in 'falls-over' of miaudit-example 1.0 cannot be loaded: "
+    with pytest.raises(PlanError, match=rf"^attacks\.0: {plug_in}{reason}"):
+        miaudit.audit(plan | {"attacks": ["falls-over"]})
+    function = {"function": f"{tmp_path / 'leaving.py'}:make"}
+    with pytest.raises(PlanError, match=rf"leaving.py cannot be imported: {reason}"):
+        miaudit.audit(plan | {"recipe": function}, allow_code=True)
+
+
 @dataclass(frozen=True)
 class Lacking(Attack):
     name: ClassVar[str] = "lacking"

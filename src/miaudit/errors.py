@@ -114,6 +114,17 @@ class TimeLimitError(MiauditError):
     exit_code = 4
 
 
+class Exit(SystemExit):
+    """Stands for ``os._exit`` in code that is not ours and is not to end the program."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what code that is not ours raised; an exit is told as the call that it was."""
+    if isinstance(error, SystemExit):
+        return f"its code called {'os._exit' if isinstance(error, Exit) else 'sys.exit'}({error.code!r})"
+    return f"{type(error).__name__}: {error}"
+
+
 def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:
     """Return the question whether the nearest of the known names was meant; nothing if none is near."""
     small = {each.lower(): each for each in names}

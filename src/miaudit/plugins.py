@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from miaudit.errors import MiauditError, PlanError, nearest
+from miaudit.errors import MiauditError, PlanError, nearest, reason_of
 
 Kind = Literal["attacks", "recipes", "targets", "wire"]
 
@@ -67,7 +67,7 @@ class Plugin:
         except MiauditError:
             raise
         except (Exception, SystemExit) as error:
-            raise self.problem(f"{what}: {type(error).__name__}: {error}") from error
+            raise self.problem(f"{what}: {reason_of(error)}") from error
 
     def problem(self, what: str) -> PlanError:
         """Return the error of this plug-in, in one line."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miaudit import stats
 from miaudit.attacks import Attack, Scores
 from miaudit.attacks.attack import checked, errors_of
-from miaudit.errors import DataError, MiauditError
+from miaudit.errors import DataError, MiauditError, reason_of
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.basis import basis_of
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
@@ -182,9 +182,7 @@ def _scores(attack: Attack, evidence: Evidence, seed: int) -> Scores | _NoScores
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"its code called sys.exit({error.code!r})"
-    return str(error) if isinstance(error, MiauditError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, MiauditError) else reason_of(error)
 
 
 def _of_draws(draws: Sides | None, operating: FiguresPlan, seed: int) -> dict[str, Any]:

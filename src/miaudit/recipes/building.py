@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, reason_of
 from miaudit.libraries import require_torch
 from miaudit.plugins import plugin
 from miaudit.recipes.command import CommandRecipe
@@ -188,8 +188,8 @@ def estimator_from_function(path: str) -> Any:
     function = function_of_file(path)
     try:
         return function()
-    except Exception as error:
-        raise PlanError(f"{path} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise PlanError(f"{path} failed: {reason_of(error)}") from error
 
 
 def function_of_file(path: str) -> Callable[..., Any]:
@@ -211,8 +211,8 @@ def function_of_file(path: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(source.stem)
         path_of = Path(module.__file__ or "").resolve()
-    except Exception as error:
-        raise PlanError(f"{source} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise PlanError(f"{source} cannot be imported: {reason_of(error)}") from error
     if path_of != source.resolve():
         raise PlanError(f"the name {source.stem} of {source} is taken by {path_of}; give the file another name")
     function = getattr(module, name, None)

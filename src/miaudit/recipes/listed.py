@@ -10,7 +10,7 @@ import importlib
 import inspect
 from typing import Any
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, reason_of
 
 LISTED = {"sklearn": "sklearn", "xgboost": "xgboost.sklearn", "lightgbm": "lightgbm.sklearn"}
 """Packages, and the module in or below which their estimators are defined."""
@@ -56,8 +56,8 @@ def made_estimator(path: str, params: dict[str, Any], *, allow_code: bool = Fals
         estimator.get_params()
         getattr(estimator, "__sklearn_tags__", lambda: None)()  # asks the estimators inside
         hasattr(estimator, "predict_proba")
-    except Exception as error:
-        raise PlanError(f"{path} refuses its parameters {params}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise PlanError(f"{path} refuses its parameters {params}: {reason_of(error)}") from error
     return estimator
 
 
@@ -100,8 +100,8 @@ def estimator_class(path: str, *, allow_code: bool = False) -> type:
         thing = getattr(importlib.import_module(".".join(parts[:-1])), parts[-1])
     except (ImportError, AttributeError) as error:
         raise PlanError(f"{path} cannot be imported: {error}; check its spelling, or install its package") from error
-    except Exception as error:
-        raise PlanError(f"{path} cannot be imported: its package fails with {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise PlanError(f"{path} cannot be imported: its package fails with {reason_of(error)}") from error
     methods = ("fit", "get_params", "set_params")
     if not (isinstance(thing, type) and all(callable(getattr(thing, method, None)) for method in methods)):
         raise PlanError(

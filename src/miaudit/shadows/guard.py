@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from miaudit.errors import PlanError
+from miaudit.errors import Exit, PlanError, reason_of
 from miaudit.libraries import flush_c_streams, pool_threads
 
 CLOSED = 93
@@ -36,10 +36,6 @@ left_threads: list[threading.Thread] = []
 
 class ModelError(Exception):
     """What a recipe did that no model may do."""
-
-
-class _Exit(BaseException):
-    """Stands for ``os._exit`` in code of a recipe."""
 
 
 def _count_fork() -> None:
@@ -115,7 +111,7 @@ def contained() -> Iterator[list[str]]:
 
 @contextmanager
 def no_exits() -> Iterator[None]:
-    """Let no code that an audit runs, of a target or of a file that is imported, end the program.
+    """Let no code of a target, or other that an audit runs, end the program.
 
     Raises
     ------
@@ -126,7 +122,7 @@ def no_exits() -> Iterator[None]:
     os._exit = _refused_exit(os.getpid())
     try:
         yield
-    except (SystemExit, _Exit) as error:
+    except SystemExit as error:
         raise PlanError(
             f"code that the audit ran called an exit: {_reason(error)}. It is that of the target, or of a file that is "
             "imported, not of a shadow model; take the call out, nothing was concluded"
@@ -137,9 +133,7 @@ def no_exits() -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        return f"its code called sys.exit({error.code!r})"
-    if isinstance(error, _Exit):
-        return f"its code called os._exit({error.args[0]!r})"
+        return reason_of(error)
     return f"its code raised {type(error).__name__}, which is no error but ends programs"
 
 
@@ -147,7 +141,7 @@ def _refused_exit(pid: int) -> Any:
     def refuse(status: int) -> NoReturn:
         if os.getpid() != pid:  # a process of its own, which may end
             really_exit(status)
-        raise _Exit(status)
+        raise Exit(status)
 
     return refuse
 
