@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import subprocess
 import sys
 import textwrap
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import save_file  # noqa: E402
 from torch import nn  # noqa: E402
 
 from miaudit.errors import DataError, PlanError, TargetError  # noqa: E402
+from miaudit.evidence.answers import softmax  # noqa: E402
 from miaudit.recipes import GroupRecipe, ModuleRecipe, as_recipe, estimator_from_function  # noqa: E402
 from miaudit.recipes.training import Generators  # noqa: E402
 from miaudit.seeds import child_seed  # noqa: E402
 from miaudit.targets import as_target  # noqa: E402
+from miaudit.targets.files import load_model  # noqa: E402
 
 CLASSES = 3
 
@@ -338,6 +343,69 @@ def test_answers_in_tuples_and_dicts_are_read(images: Any) -> None:
                 as_target(model.module, classes=CLASSES).answer(images[0])
         else:
             assert as_target(model.module, classes=CLASSES).answer(images[0]).kind == "logits"
+
+
+class Heads(nn.Module):
+    """Answers by two heads of one shape, in a form of one's choice; with ``form`` None by the second alone."""
+
+    def __init__(self, form: Any = None) -> None:
+        super().__init__()
+        self.form, self.flat = form, nn.Flatten()
+        self.aside, self.head = nn.Linear(192, CLASSES), nn.Linear(192, CLASSES)
+
+    def forward(self, x: Any) -> Any:
+        own = self.head(self.flat(x))
+        return own if self.form is None else self.form(self.aside(self.flat(x)), own)
+
+
+class Named(NamedTuple):
+    aside: Any
+    own: Any
+
+
+@dataclasses.dataclass
+class Answer:  # with attributes, as those of transformers
+    aside: Any
+    own: Any
+
+
+FORMS = {
+    "own": (Named, Answer, lambda aside, own: {"aside": aside, "own": own}),
+    1: (Named, lambda aside, own: (aside, own), lambda aside, own: [aside, own]),
+}
+
+
+@pytest.mark.parametrize(("output", "form"), [(name, form) for name, forms in FORMS.items() for form in forms])
+def test_an_output_is_chosen_by_name_or_place(images: Any, tmp_path: Any, output: Any, form: Any) -> None:
+    X, y = (images[0] / 255).astype(np.float32), images[1]
+    alone = replace(SMALL, build=Heads).fit(X, y, classes=CLASSES, seed=3)
+    recipe = replace(SMALL, build=lambda: Heads(form), output=output)
+    model = recipe.fit(X, y, classes=CLASSES, seed=3)
+    np.testing.assert_array_equal(model.predict_proba(X), alone.predict_proba(X))
+    assert [*model.module.state_dict()] == [*alone.module.state_dict()]
+    assert recipe.describe()["output"] == output
+    save_file(model.module.state_dict(), tmp_path / "weights.safetensors")
+    target = load_model(tmp_path / "weights.safetensors", module=lambda: Heads(form), output=output)
+    answers = as_target(target, classes=CLASSES).answer(X)
+    assert answers.kind == "logits"
+    np.testing.assert_allclose(softmax(answers.values), alone.predict_proba(X), atol=1e-5)
+    loaded = recipe.loaded(tmp_path / "weights.safetensors", classes=CLASSES, shape=X.shape[1:], allow_pickle=False)
+    np.testing.assert_array_equal(loaded.predict_proba(X), alone.predict_proba(X))
+    with pytest.raises(TargetError, match="its outputs by (name|place) are"):
+        replace(recipe, output=7 if output == 1 else "logits").fit(X, y, classes=CLASSES, seed=3)
+
+
+def test_an_output_is_a_name_or_a_place_and_belongs_to_networks(tmp_path: Any) -> None:
+    with pytest.raises(PlanError, match="a name, or a place in a tuple"):
+        replace(SMALL, output=1.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(Pair(), torch.zeros(1, 3, 8, 8)).save(tmp_path / "m.pt")
+    scripted = load_model(tmp_path / "m.pt", output=0, allow_pickle=True)
+    assert as_target(scripted, classes=CLASSES).answer(np.zeros((5, 3, 8, 8), np.float32)).values.shape == (5, CLASSES)
+    (tmp_path / "m.txt").write_text("tree\nversion=v3\n")
+    with pytest.raises(PlanError, match="names an output of an ONNX model or a torch module"):
+        load_model(tmp_path / "m.txt", output="logits")
 
 
 def tokens() -> nn.Module:

@@ -133,7 +133,10 @@ class TargetPlan(Section):
     weights: str | None = Field(
         None, description="where the weights lie in a checkpoint that holds more: state_dict of Lightning's"
     )
-    output: str | None = Field(None, description="of an ONNX model with several outputs: the name of the one to read")
+    output: str | int | None = Field(
+        None,
+        description="of an ONNX model or torch module with several outputs: name of the one to read, or its place in a tuple",
+    )
     plugin: str | None = Field(None, description="a target that an installed package declares; see docs/extending.md")
     params: dict[str, Any] = Field({}, description="parameters of that plug-in")
     outputs: OutputsName | None = Field(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ADDED = {
     *("device", "loss", "label_smoothing", "class_weights", "nesterov", "decay", "warmup", "clip", "augment"),
-    *("validation", "patience"),
+    *("validation", "patience", "output"),
 }
 """Options that rows made without them do not name."""
 
@@ -108,6 +108,9 @@ class ModuleRecipe:
         Early stopping: this share of the training records is drawn and set apart, and training ends after so many epochs
         without a lower loss on it; the weights of the best epoch stay. The records set apart were handed over for training,
         and count as members. 0: none.
+    output
+        Which answer of a module with several to train and to read: its name in a dict or in an answer of transformers, or its
+        place in a tuple. Default: ``logits``, or the one tensor of a tuple or dict that has the shape.
 
     Raises
     ------
@@ -138,6 +141,7 @@ class ModuleRecipe:
     augment: Callable[[Any], Any] | None = None
     validation: float = 0.0
     patience: int = 5
+    output: str | int | None = None
 
     def __post_init__(self) -> None:
         problems: list[tuple[str, str]] = []
@@ -175,6 +179,8 @@ class ModuleRecipe:
         need("clip", self.clip is None or 0 < self.clip < math.inf, "a number above 0")
         need("augment", self.augment is None or callable(self.augment), "a function of a batch of records")
         need("validation", 0 <= self.validation < 1, "a share from 0 and below 1")
+        number = isinstance(self.output, int) and not isinstance(self.output, bool)
+        need("output", self.output is None or isinstance(self.output, str) or number, "a name, or a place in a tuple")
         need("patience", isinstance(self.patience, int) and self.patience >= 1, "a whole number from 1")
         need(
             "nesterov", not self.nesterov or bool(self.momentum and self.optimizer == "sgd"), 'with "sgd" and momentum'
@@ -302,7 +308,7 @@ class ModuleRecipe:
         require_torch("a module recipe")
         from miaudit.recipes.module_training import built
 
-        return built(self.build, seed=seed)
+        return built(self.build, seed=seed, output=self.output)
 
     def of_module(self, module: Any, shape: tuple[int, ...], classes: int, statistics: Any) -> ModuleModel:
         """Return the model of a trained module."""
@@ -323,7 +329,9 @@ class ModuleRecipe:
                 f"{path} holds weights alone, and the recipe standardizes records by means that are not among them: give "
                 "target.module, a module that standardizes within"
             )
-        return ModuleModel(self, load_model(path, module=self.build, allow_pickle=allow_pickle), classes, shape)
+        return ModuleModel(
+            self, load_model(path, module=self.build, output=self.output, allow_pickle=allow_pickle), classes, shape
+        )
 
     def group_width(self, shape: tuple[int, ...], classes: int) -> int:
         """Return how many models are best trained in one call of ``fit_many``: 1 for all but small perceptrons."""

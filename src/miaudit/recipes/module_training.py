@@ -19,7 +19,7 @@ from miaudit.recipes.perceptron import Perceptron, as_perceptron, linear_layers
 from miaudit.recipes.sequential import autocast, batch_of
 from miaudit.recipes.training import Generators, Records, Statistics, checked_labels, device_of
 from miaudit.seeds import child_seed
-from miaudit.targets.torch_modules import answer_of, evaluating, watched
+from miaudit.targets.torch_modules import answer_of, evaluating, watched, with_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +46,8 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def built(build: Callable[[], Any], *, seed: int) -> torch.nn.Module:
-    """Return what ``build()`` makes with first weights of this seed.
+def built(build: Callable[[], Any], *, seed: int, output: str | int | None = None) -> torch.nn.Module:
+    """Return what ``build()`` makes with first weights of this seed; it answers one of its outputs alone, if one is named.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def built(build: Callable[[], Any], *, seed: int) -> torch.nn.Module:
     if kinds != {torch.float32}:
         names = ", ".join(sorted(map(str, kinds))) or "no parameters"
         raise PlanError(f"a module must have parameters, all of torch.float32; got {names}")
-    return module
+    return module if output is None else with_output(module, output)
 
 
 def train_modules(
@@ -74,14 +74,14 @@ def train_modules(
     """Train a module for each entry of ``indices``; parameters and errors are those of `ModuleRecipe.fit_many`."""
     if len(indices) != len(seeds):
         raise PlanError(f"got {len(indices)} sets of records and {len(seeds)} seeds; give one seed for each model")
-    plain = as_perceptron(recipe, built(recipe.build, seed=0))
+    plain = as_perceptron(recipe, built(recipe.build, seed=0, output=recipe.output))
     if plain is not None and not plain.takes(tuple(X.shape[1:]), classes):
         plain = None
     models: dict[int, ModuleModel] = {}
     together: dict[int, torch.nn.Module] = {}
     for model, (index, seed) in enumerate(zip(indices, seeds, strict=True)):
         if plain is not None and not _one_left_over(len(index), recipe.batch):
-            module = built(recipe.build, seed=seed)
+            module = built(recipe.build, seed=seed, output=recipe.output)
             if as_perceptron(recipe, module) == plain:
                 together[model] = module
                 continue
@@ -151,7 +151,7 @@ def train_module(
     statistics = records.statistics(np.arange(X.shape[0])) if recipe.standardize else None
     affine = records.affine(statistics)
     order = Generators.of(seed).order
-    module = built(recipe.build, seed=seed).to(device)
+    module = built(recipe.build, seed=seed, output=recipe.output).to(device)
     descent = Descent(recipe, module)
     loss_function = loss_of(recipe, labels, classes) if objective is None else None
     whole = _looks_up(module, X) and not recipe.standardize

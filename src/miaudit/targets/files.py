@@ -13,6 +13,7 @@ from typing import Any, Literal
 from miaudit.errors import PlanError
 from miaudit.libraries import require
 from miaudit.targets.onnx_graph import inside, read_graph
+from miaudit.targets.torch_modules import with_output
 
 Format = Literal[
     "skops", "onnx", "safetensors", "xgboost", "lightgbm", "torch", "TorchScript", "torch.export", "pickle"
@@ -84,7 +85,7 @@ def load_model(
     *,
     names: Sequence[str] = (),
     coded: bool = True,
-    output: str | None = None,
+    output: str | int | None = None,
     module: Callable[[], Any] | None = None,
     weights: str | None = None,
     allow_pickle: bool = False,
@@ -101,7 +102,8 @@ def load_model(
     coded
         Whether a label of an ONNX model may be the number of a class that has a name.
     output
-        Name of the output of an ONNX model that holds the answer; default: told by types, shapes and names.
+        Name of the output that holds the answer, of an ONNX model or a torch module (or its number, where a module answers a
+        tuple); default: told by types, shapes and names.
     weights
         Where the weights lie in a checkpoint that holds more, as ``"state_dict"`` in Lightning's; after it, with a dot, what
         the names of the weights begin with (``"state_dict.model"``). What all names begin with is left out by itself.
@@ -127,8 +129,9 @@ def load_model(
         )
     if module is not None and kind not in ("safetensors", "torch"):
         raise PlanError(f"{path} is a {kind} file, a whole model; target.module belongs to bare weights, leave it out")
-    if output is not None and kind != "onnx":
-        raise PlanError([("output", f"names an output of an ONNX model, and {path} is a {kind} file: leave it out")])
+    if output is not None and kind not in ("onnx", "torch", "safetensors", "TorchScript"):
+        problem = f"names an output of an ONNX model or a torch module, and {path} is a {kind} file: leave it out"
+        raise PlanError([("output", problem)])
     if weights is not None and module is None:
         raise PlanError([("weights", "says where weights lie in a checkpoint: give module, to which they belong")])
     if kind == "skops":
@@ -141,7 +144,10 @@ def load_model(
         from miaudit.targets import boosted
 
         return boosted.xgboost_file(path) if kind == "xgboost" else boosted.lightgbm_file(path)
-    return _load_pickle(path) if kind == "pickle" else _load_torch(path, kind, module, weights_only, weights)
+    if kind == "pickle":
+        return _load_pickle(path)
+    model = _load_torch(path, kind, module, weights_only, weights)
+    return model if output is None else with_output(model, output)
 
 
 def file_format(path: Path) -> Format:

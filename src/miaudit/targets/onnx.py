@@ -39,7 +39,7 @@ _LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
 _LINEAR = ("Gemm", "MatMul", "Conv")
 
 
-def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True, output: str | None = None) -> OnnxModel:
+def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True, output: str | int | None = None) -> OnnxModel:
     """Return the classifier in an ONNX file.
 
     Parameters
@@ -110,7 +110,7 @@ class OnnxModel:
         *,
         coded: bool,
         profiles: str,
-        output: str | None = None,
+        output: str | int | None = None,
     ) -> None:
         self._input = _Input(session)
         self._session = session

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -176,8 +177,44 @@ def answer_of(answer: Any, records: int, classes: int | None = None) -> Any:
     what = [tuple(each.shape) if isinstance(each, torch.Tensor) else type(each).__name__ for each in parts]
     raise TargetError(
         f"the module answered a {type(answer).__name__} of {what or 'no tensors'}, of which {len(fitting)} may be the answers "
-        f"about {classes or 'the'} classes; let it answer one tensor, or name it logits"
+        f"about {classes or 'the'} classes; name the one to read (output, of a ModuleRecipe and of [target] in a plan), or let "
+        "it answer one tensor, or name it logits"
     )
+
+
+def with_output(module: Any, output: str | int) -> Any:
+    """Return a module that answers one of its outputs alone: by its name in a dict or an answer with attributes, or its place.
+
+    A module keeps its type and the names of its parameters; one of TorchScript is put into another.
+    """
+    import torch
+
+    if isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+        module = torch.nn.Sequential(module)
+    module.register_forward_hook(functools.partial(_one_output, output))
+    return module
+
+
+def _one_output(output: str | int, module: Any, inputs: Any, answer: Any) -> Any:
+    import torch
+
+    parts: Mapping[Any, Any]
+    if isinstance(output, int):
+        parts = dict(enumerate(answer)) if isinstance(answer, tuple | list) else {}
+    else:
+        parts = answer if isinstance(answer, Mapping) else getattr(answer, "__dict__", {}) | _fields(answer)
+    one = parts.get(output)
+    if isinstance(one, torch.Tensor):
+        return one
+    names = ", ".join(repr(name) for name, part in parts.items() if isinstance(part, torch.Tensor)) or "none"
+    raise TargetError(
+        f"the module answered a {type(answer).__name__} without a tensor {output!r}; its outputs by "
+        f"{'place' if isinstance(output, int) else 'name'} are {names}: choose one of them as output"
+    )
+
+
+def _fields(answer: Any) -> dict[str, Any]:
+    return answer._asdict() if hasattr(answer, "_asdict") else {}
 
 
 @contextmanager
