@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from miaudit.result import (
     Factors,
     Grouping,
     NullControl,
+    Power,
     Records,
     Stability,
     Verdict,
@@ -130,55 +131,25 @@ def examine(
         Called with how many of how many runs of an attack are done: on the target, on shuffled memberships, on halves.
     """
     unit = unit or unit_of(member)
-    count = max(1, len(trials))
     step = _Steps(len(trials) + (2 * sum(trial.attack.least_shadows > 0 for trial in trials) if repeats else 0), tell)
-    runs: list[Run] = []
-    for trial in trials:
-        run = run_attack(
-            trial.attack,
-            trial.evidence,
-            member,
-            classes,
-            seed=seed,
-            attacks=count,
-            name=trial.name,
-            notes=trial.notes,
-            strongest=trial.strongest,
-            operating=operating,
-            unit=unit,
-        )
-        runs.append(_beside_bystanders(run, trial, member, unit, seed=seed, attacks=count, reason=no_bystanders))
-        step()
+    options: dict[str, Any] = {"seed": seed, "attacks": max(1, len(trials))}
+    runs = _runs(trials, member, classes, operating, unit, no_bystanders, step, **options)
     results = [*judged([run.result for run in runs], blind), *skipped]
-    nulls: list[NullControl] = []
-    if repeats:
-        measured = [trial for trial, run in zip(trials, runs, strict=True) if run.scores is not None]
-        nulls = _nulls(measured, member, seed, unit, step)
-    null = nulls[0] if nulls else None
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
+    nulls = _nulls([trial for trial, _ in ran.values()], member, seed, unit, step) if repeats else []
+    null = nulls[0] if nulls else None
     lead, reason, top = headline_of(results)
-    of_class = None if labels is None else np.array(classes)[labels]
-    named = {name: np.asarray(of) for name, of in (slices or {}).items()}
-    if of_class is not None:
-        named = {"class": of_class, **named}
-    groups: list[Grouping] = []
-    stability: Stability | None = None
-    accusations: Accusations | None = None
-    risk: dict[str, NDArray[Any]] = {}
-    if lead is not None:
-        scores = ran[lead][1].scores
-        assert scores is not None
-        groups = group_figures(lead, scores.score, member, named, unit=unit)
-        if repeats:
-            stability, risk = _stability(lead, ran, member, seed, step)
-        accusations, risk["accused"] = accusations_of(lead, scores, member, unit, seed=seed)
-    of_classes = next((each for each in groups if each.column == "class"), None)
-    factors = factors_of(trials[0].evidence, member, classes, unit, of_classes) if trials else None
+    columns = {} if labels is None else {"class": np.array(classes)[labels]}
+    named = columns | {name: np.asarray(of) for name, of in (slices or {}).items()}
+    of_lead = _OfLead() if lead is None else _of_lead(lead, ran, member, named, unit, seed, step if repeats else None)
+    of_classes = next((each for each in of_lead.groups if each.column == "class"), None)
     bystander = bystander_control(results, lead)
-    inside, outside = unit.size(member)
-    beside = min((r.bystander.models for r in results if r.bystander is not None and r.checked), default=0)
-    smallest = power(inside, outside, attacks=count, bystanders=beside) if inside and outside else None
-    finding = verdict_of(results, null, blind, inside, outside, bystander, power=smallest, unit=unit, caveats=caveats)
+    finding = verdict_of(
+        *(results, null, blind, *unit.size(member), bystander),
+        power=_smallest(results, unit.size(member), options["attacks"]),
+        unit=unit,
+        caveats=caveats,
+    )
     caution = {"caution": caution_of(results, blind, finding.kind)}
     return Findings(
         finding=finding,
@@ -188,21 +159,24 @@ def examine(
         highest=top,
         attacks=[each.model_copy(update=caution) if each.epsilon is not None else each for each in results],
         controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind, bystander=bystander),
-        groups=[each.model_copy(update=caution) for each in groups],
-        stability=stability,
-        accusations=None if accusations is None else accusations.model_copy(update=caution),
-        factors=factors,
-        records=Records(
-            {
-                "id": np.arange(len(member)) if ids is None else np.array(ids),
-                **({} if of_class is None else {"class": of_class.copy()}),
-                "member": member.copy(),
-                **risk,
-                **answer_columns([trial.evidence for trial in trials]),
-                **{name: column for run in runs for name, column in run.columns(len(member)).items()},
-            }
+        groups=[each.model_copy(update=caution) for each in of_lead.groups],
+        stability=of_lead.stability,
+        accusations=None if of_lead.accusations is None else of_lead.accusations.model_copy(update=caution),
+        factors=factors_of(trials[0].evidence, member, classes, unit, of_classes) if trials else None,
+        records=_records(
+            np.arange(len(member)) if ids is None else np.array(ids),
+            {**columns, "member": member.copy(), **of_lead.risk},
+            *(trials, runs),
         ),
     )
+
+
+def _records(
+    ids: NDArray[Any], columns: Mapping[str, NDArray[Any]], trials: Sequence[Trial], runs: Sequence[Run]
+) -> Records:
+    """Return the table of records: what is known of each, what was answered, and what every attack said of it."""
+    of_runs = {name: column for run in runs for name, column in run.columns(len(ids)).items()}
+    return Records({"id": ids, **columns, **answer_columns([trial.evidence for trial in trials]), **of_runs})
 
 
 class _Steps:
@@ -214,6 +188,36 @@ class _Steps:
     def __call__(self) -> None:
         self._done += 1
         self._tell(self._done, self._total)
+
+
+def _runs(
+    trials: Sequence[Trial],
+    member: Bools,
+    classes: tuple[str, ...],
+    operating: FiguresPlan,
+    unit: Unit,
+    reason: str | None,
+    step: Callable[[], None],
+    *,
+    seed: int,
+    attacks: int,
+) -> list[Run]:
+    """Run every attack on the target, and on bystanders unless there is a ``reason`` not to."""
+    runs = []
+    for trial in trials:
+        run = run_attack(
+            *(trial.attack, trial.evidence, member, classes),
+            seed=seed,
+            attacks=attacks,
+            name=trial.name,
+            notes=trial.notes,
+            strongest=trial.strongest,
+            operating=operating,
+            unit=unit,
+        )
+        runs.append(_beside_bystanders(run, trial, member, unit, seed=seed, attacks=attacks, reason=reason))
+        step()
+    return runs
 
 
 def _beside_bystanders(
@@ -233,6 +237,40 @@ def _beside_bystanders(
     if run.result.power is not None:
         update["power"] = power(*unit.size(member), attacks=attacks, bystanders=figures.models)
     return Run(run.result.model_copy(update=update), run.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfLead:
+    """What follows from the scores of the attack in the headline: in groups, for each record, and how stable it is."""
+
+    groups: list[Grouping] = field(default_factory=list)
+    stability: Stability | None = None
+    accusations: Accusations | None = None
+    risk: dict[str, NDArray[Any]] = field(default_factory=dict)  # columns of the records
+
+
+def _of_lead(
+    lead: str,
+    ran: dict[str, tuple[Trial, Run]],
+    member: Bools,
+    slices: dict[str, NDArray[Any]],
+    unit: Unit,
+    seed: int,
+    step: Callable[[], None] | None,
+) -> _OfLead:
+    """Return what follows; without ``step``, which tells of attacks that are run again, nothing on their stability."""
+    scores = ran[lead][1].scores
+    assert scores is not None
+    groups = group_figures(lead, scores.score, member, slices, unit=unit)
+    stability, risk = (None, {}) if step is None else _stability(lead, ran, member, seed, step)
+    accusations, accused = accusations_of(lead, scores, member, unit, seed=seed)
+    return _OfLead(groups, stability, accusations, {**risk, "accused": accused})
+
+
+def _smallest(results: Sequence[AttackResult], sizes: tuple[int, int], attacks: int) -> Power | None:
+    """Return the smallest leak that so many units on either side would show; None where a side is empty."""
+    beside = min((each.bystander.models for each in results if each.bystander is not None and each.checked), default=0)
+    return power(*sizes, attacks=attacks, bystanders=beside) if all(sizes) else None
 
 
 def _stability(

@@ -121,13 +121,7 @@ def run_attack(
     scores = _scores(attack, evidence, seed)
     if isinstance(scores, _NoScores):
         return Run(AttackResult(**common, status=scores.status, reason=scores.reason), None)
-    records, persons = unit.records(scores.score, member), unit.persons(scores.score, member, seed=seed)
-    draws = unit.independent(scores.score, member, seed=seed)
-    counted = np.flatnonzero(unit.counted)
-    even = counted[balanced(member[counted], seed=seed)]
-    curve = stats.roc(records.inside, records.outside)
-    points = _thinned(curve.fpr, curve.tpr)
-    decision = scores.decision
+    records, draws = unit.records(scores.score, member), unit.independent(scores.score, member, seed=seed)
     claims = stats.claims(*(draws or records), attacks=attacks, confidence=CONFIDENCE)
     leaks = claims.above_chance or claims.above_chance_at_low_fpr
     return Run(
@@ -135,21 +129,10 @@ def run_attack(
             claims,
             **common,
             status="ran",
-            pooled=None if decision is None else _points(PointMetrics, decision, member, even, unit),
-            per_class=[]
-            if decision is None or not classes
-            else _per_class(scores, evidence, member, even, classes, unit),
+            **_of_decisions(scores, evidence, member, classes, unit, seed),
             **_rates(records, reason=_PER_PERSON if unit.dependent else None),
-            person=None
-            if persons is None
-            else PersonFigures(
-                **_rates(persons), n=len(persons.inside) + len(persons.outside), members=len(persons.inside)
-            ),
-            roc=Roc(
-                fpr=curve.fpr[points].tolist(),
-                tpr=curve.tpr[points].tolist(),
-                band=None if unit.dependent else _band(records),
-            ),
+            person=_per_person(unit.persons(scores.score, member, seed=seed)),
+            roc=_roc(records, dependent=unit.dependent),
             scores=distribution_of(records),
             power=None if leaks else power(*unit.size(member), attacks=attacks),
             missing=0 if scores.missing is None else int(scores.missing.sum()),
@@ -183,6 +166,35 @@ def _scores(attack: Attack, evidence: Evidence, seed: int) -> Scores | _NoScores
 
 def _why(error: BaseException) -> str:
     return str(error) if isinstance(error, MiauditError) else reason_of(error)
+
+
+def _of_decisions(
+    scores: Scores, evidence: Evidence, member: Bools, classes: tuple[str, ...], unit: Unit, seed: int
+) -> dict[str, Any]:
+    """Return how often the attack's own decisions are right, over all and in each class, on sides of one size."""
+    if scores.decision is None:
+        return {"pooled": None, "per_class": []}
+    counted = np.flatnonzero(unit.counted)
+    even = counted[balanced(member[counted], seed=seed)]
+    return {
+        "pooled": _points(PointMetrics, scores.decision, member, even, unit),
+        "per_class": _per_class(scores, evidence, member, even, classes, unit) if classes else [],
+    }
+
+
+def _per_person(persons: Sides | None) -> PersonFigures | None:
+    if persons is None:
+        return None
+    members = len(persons.inside)
+    return PersonFigures(**_rates(persons), n=members + len(persons.outside), members=members)
+
+
+def _roc(records: Sides, *, dependent: bool) -> Roc:
+    """Return the curve; without a band where records depend on one another."""
+    curve = stats.roc(records.inside, records.outside)
+    points = _thinned(curve.fpr, curve.tpr)
+    band = None if dependent else _band(records)
+    return Roc(fpr=curve.fpr[points].tolist(), tpr=curve.tpr[points].tolist(), band=band)
 
 
 def _of_draws(draws: Sides | None, operating: FiguresPlan, seed: int) -> dict[str, Any]:

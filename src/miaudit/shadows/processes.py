@@ -90,47 +90,24 @@ def train_in_processes(
     deadline: float | None,
 ) -> Generator[News, None, None]:
     """Train in so many processes; yield what became of each group, and of a model that has been training for long."""
-    context = multiprocessing.get_context("spawn")
-    lifeline, ours = context.Pipe(duplex=False)  # workers end when our end closes, also when we are killed
-    doors: dict[ProcessPoolExecutor, tuple[Connection, Connection]] = {}  # of workers that wait for their records
-    processes: dict[ProcessPoolExecutor, Any] = {}
-
-    def start_worker() -> ProcessPoolExecutor:
-        door, inlet = context.Pipe(duplex=False)
-        setup = (lifeline, door, str(store.folder))
-        worker = ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker, initargs=setup)
-        doors[worker] = (door, inlet)
-        return worker
-
-    def submit(act: Callable[[list[Job]], _Found], group: list[Job], worker: ProcessPoolExecutor) -> Future[_Found]:
-        before = set(multiprocessing.active_children()) if worker in doors else set()
-        with _main_module_hidden():
-            future = worker.submit(act, group)  # the first one starts the process
-        if worker in doors:
-            processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
-            door, inlet = doors.pop(worker)
-            door.close()  # the worker's now; if it dies, sending ends with an error
-            threading.Thread(target=_send, args=(inlet, (dataset, recipe)), daemon=True).start()
-        return future
-
+    crew = _Crew(dataset, recipe, store)
     waiting = deque(groups)
-    attempts = Counter[str]()
-    idle = [start_worker() for _ in range(min(workers, len(groups)))]
+    idle = [crew.hire() for _ in range(min(workers, len(groups)))]
     running: dict[Future[_Found], tuple[list[Job], ProcessPoolExecutor]] = {}
     since: dict[Future[_Found], float] = {}
     watch = Watch()
     finished = False
     if len(groups) > len(idle):  # with a group for each worker, the first models come as soon as an estimate
         worker = idle.pop()
-        running[submit(_calibrate, groups[0], worker)] = ([], worker)
+        running[crew.submit(_calibrate, groups[0], worker)] = ([], worker)
     try:
         while waiting or running:
             if is_late(deadline):
                 return
             while waiting and idle:
                 group, worker = waiting.popleft(), idle.pop()
-                attempts.update(job.key for job in group)
-                future = submit(_work, group, worker)
+                crew.attempts.update(job.key for job in group)
+                future = crew.submit(_work, group, worker)
                 running[future], since[future] = (group, worker), time.monotonic()
             look = min(SECONDS_BETWEEN_LOOKS, math.inf if deadline is None else max(0.0, deadline - time.monotonic()))
             complete = wait(running, look, return_when=FIRST_COMPLETED).done
@@ -145,27 +122,78 @@ def train_in_processes(
                     idle.append(worker)
                     yield future.result()
                 elif isinstance(error, BrokenProcessPool):
-                    worker.shutdown(wait=False)
-                    idle.append(start_worker())
-                    code, how = death(processes.pop(worker, None))
-                    for job in group:  # from now on alone, so that one model cannot take others down
-                        store.note("worker died", name=job.name, attempt=attempts[job.key], how=how)
-                        if store.has(job.key):
-                            yield [Trained(0.0, 0)]
-                        elif code == CLOSED and len(group) == 1:
-                            yield [Failure(job.name, how, "")]
-                        elif attempts[job.key] < ATTEMPTS:
-                            waiting.append([job])
-                        else:
-                            yield [Failure(job.name, f"its worker died {ATTEMPTS} times, {how}", "")]
+                    idle.append(crew.hire())
+                    news, again = crew.bury(worker, group)
+                    waiting.extend(again)
+                    yield from news
                 else:
                     raise error
         finished = True
     finally:
-        ours.close()  # ends workers at once: in the middle of a row, or without a second spent on unloading libraries
-        for worker in [*idle, *(worker for _, worker in running.values())]:
+        crew.dismiss([*idle, *(worker for _, worker in running.values())], finished=finished)
+
+
+class _Crew:
+    """Workers of a training, each an executor of one process that gets records and recipe when it starts."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, store: Store) -> None:
+        self.attempts = Counter[str]()  # how often the row of each key was given to a worker
+        self._records, self._store = (dataset, recipe), store
+        self._context = multiprocessing.get_context("spawn")
+        # Workers end when our end of the lifeline closes, also when we are killed.
+        self._lifeline, self._ours = self._context.Pipe(duplex=False)
+        self._doors: dict[ProcessPoolExecutor, tuple[Connection, Connection]] = {}  # of those that wait for records
+        self._processes: dict[ProcessPoolExecutor, Any] = {}
+
+    def hire(self) -> ProcessPoolExecutor:
+        """Return a new worker; its process starts with its first task."""
+        door, inlet = self._context.Pipe(duplex=False)
+        setup = (self._lifeline, door, str(self._store.folder))
+        worker = ProcessPoolExecutor(1, mp_context=self._context, initializer=_start_worker, initargs=setup)
+        self._doors[worker] = (door, inlet)
+        return worker
+
+    def submit(
+        self, act: Callable[[list[Job]], _Found], group: list[Job], worker: ProcessPoolExecutor
+    ) -> Future[_Found]:
+        """Have a worker act on a group."""
+        before = set(multiprocessing.active_children()) if worker in self._doors else set()
+        with _main_module_hidden():
+            future = worker.submit(act, group)  # the first one starts the process
+        if worker in self._doors:
+            self._processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
+            door, inlet = self._doors.pop(worker)
+            door.close()  # the worker's now; if it dies, sending ends with an error
+            threading.Thread(target=_send, args=(inlet, self._records), daemon=True).start()
+        return future
+
+    def bury(self, worker: ProcessPoolExecutor, group: list[Job]) -> tuple[list[News], list[list[Job]]]:
+        """Return what became of the group of a worker that died, and which models to train again, each alone.
+
+        So no model can take others down with it.
+        """
+        worker.shutdown(wait=False)
+        code, how = death(self._processes.pop(worker, None))
+        news, again = list[News](), list[list[Job]]()
+        for job in group:
+            attempt = self.attempts[job.key]
+            self._store.note("worker died", name=job.name, attempt=attempt, how=how)
+            if self._store.has(job.key):
+                news.append([Trained(0.0, 0)])
+            elif code == CLOSED and len(group) == 1:
+                news.append([Failure(job.name, how, "")])
+            elif attempt < ATTEMPTS:
+                again.append([job])
+            else:
+                news.append([Failure(job.name, f"its worker died {ATTEMPTS} times, {how}", "")])
+        return news, again
+
+    def dismiss(self, workers: Sequence[ProcessPoolExecutor], *, finished: bool) -> None:
+        """End the workers at once: in the middle of a row, or without a second spent on unloading libraries."""
+        self._ours.close()
+        for worker in workers:
             worker.shutdown(wait=finished, cancel_futures=True)
-        lifeline.close()
+        self._lifeline.close()
 
 
 def death(process: Any) -> tuple[int | None, str]:
