@@ -14,6 +14,7 @@ from miaudit.attacks import ATTACKS
 from miaudit.data import NAMED
 from miaudit.plan import HTTPPlan, JobPlan, LimitsPlan, Plan, ServicePlan, Step
 from miaudit.plan.sections import Names, Section
+from miaudit.recipes import SISA, ClassSISA
 from miaudit.recipes.network import PRESETS, Network
 
 PAGE = Path(__file__).with_name("plans.md")
@@ -65,7 +66,7 @@ def _options(cls: Any) -> str:
 def _rows(cls: Any) -> list[tuple[str, ...]]:
     rows, kinds = [], {name: _kind(hint) for name, hint in get_type_hints(cls).items()}
     for heads, text in re.findall(r"^(\w[\w, ]*)\n((?:    .*\n?)+)", getdoc(cls) or "", re.MULTILINE):
-        of = [(f"`{n}`", kinds[n], _toml(getattr(cls(), n))) for n in heads.split(", ") if n in kinds]
+        of = [(f"`{n}`", kinds[n], _toml(getattr(cls, n))) for n in heads.split(", ") if n in kinds and hasattr(cls, n)]
         if of:
             meaning = re.sub(r":\w+:(?=`)", "", " ".join(text.split()).replace("``", "`"))
             rows.append((*map(", ".join, zip(*of, strict=True)), meaning))
@@ -92,7 +93,12 @@ def tables() -> dict[str, str]:
         files = f"{', '.join(f'`{file}`' for file in info.files)} ({info.layout})" if info.files else "-"
         named.append((f"`{name}`", info.description, files, options or "-"))
     made = {name: _keys(model) for name, model in {"plan": Plan, **SECTIONS, "step": Step}.items()}
-    made |= {"network": _options(Network), "attacks": _attacks()}
+    made |= {
+        "network": _options(Network),
+        "sisa": _options(SISA),
+        "class_sisa": _options(ClassSISA),
+        "attacks": _attacks(),
+    }
     return made | {"presets": _table(*presets), "named": _table(*named)}
 
 

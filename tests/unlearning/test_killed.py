@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from deletions import small
 
-PROGRAM = "from deletions import small; small('retrain', out={out!r}, oracles=3)"
+PROGRAM = "from deletions import small; small({procedure!r}, out={out!r}, oracles=3)"
 
 
 def document(folder: Path) -> dict[str, Any]:
@@ -24,18 +24,19 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("procedure", ["retrain", {"name": "sisa", "shards": 3}], ids=str)
 @pytest.mark.parametrize("rows", [0, 1, 5, 12])
-def test_a_killed_audit_goes_on_to_the_same_document(tmp_path: Path, rows: int) -> None:
+def test_a_killed_audit_goes_on_to_the_same_document(tmp_path: Path, rows: int, procedure: Any) -> None:
     whole, out = tmp_path / "whole", tmp_path / "killed"
-    small("retrain", out=whole, oracles=3)
+    small(procedure, out=whole, oracles=3)
     here = str(Path(__file__).parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([here, *filter(None, sys.path)])}
-    child = subprocess.Popen([sys.executable, "-c", PROGRAM.format(out=str(out))], env=environment)
+    child = subprocess.Popen([sys.executable, "-c", PROGRAM.format(out=str(out), procedure=procedure)], env=environment)
     while child.poll() is None and len([*out.glob("rows/**/*.safetensors")]) < rows:
         time.sleep(0.005)
     if not rows:
         time.sleep(0.5)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    small("retrain", out=out, oracles=3)
+    small(procedure, out=out, oracles=3)
     assert document(out) == document(whole)

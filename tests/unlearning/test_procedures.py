@@ -163,10 +163,11 @@ def test_a_recipe_that_forgets_by_itself_is_a_procedure() -> None:
 
 
 def test_the_history_tells_procedures_and_options_apart() -> None:
-    names = [str(Unlearned(NETWORK, chosen_procedure(name)).history()) for name in PROCEDURES]
-    names.append(str(Unlearned(NETWORK, chosen_procedure({"name": "fine-tune", "epochs": 9})).history()))
+    entries: list[Any] = [*PROCEDURES, {"name": "fine-tune", "epochs": 9}, {"name": "sisa", "shards": 9}]
     functions = [lambda model, X, y, forget, seed: model, lambda model, X, y, forget, seed: replace(model)]
-    names += [str(Unlearned(NETWORK, chosen_procedure(each)).history()) for each in functions]
+    chosen = [chosen_procedure(each) for each in (*entries, *functions)]
+    recipes = [Unlearned(each.trains(NETWORK), each) for each in chosen]
+    names = [str((each.describe(), each.history())) for each in recipes]
     assert len({*names}) == len(names)
 
 

@@ -26,12 +26,15 @@ from miaudit.plan import Plan, RecipePlan, TargetPlan, plan_of
 from miaudit.plan.permissions import Permissions
 from miaudit.plugins import plugin
 from miaudit.recipes import (
+    SISA,
+    ClassSISA,
     CommandRecipe,
     Encoded,
     Loadable,
     Network,
     Recipe,
     ServiceRecipe,
+    Sharded,
     TrainingRecipe,
     as_recipe,
     estimator_from_function,
@@ -221,7 +224,17 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
     if hasattr(recipe, "weight_shapes") and not encode:
         recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network
     transformer = encoder(dataset.schema) if encode and not is_texts(dataset.X) else None
-    return recipe if transformer is None else Encoded(recipe, transformer)
+    return _sharded(plan, recipe if transformer is None else Encoded(recipe, transformer))
+
+
+def _sharded(plan: RecipePlan, recipe: Recipe) -> Recipe:
+    """Return the recipe within shards, where the plan says so: each learns its own encoder."""
+    for key, kind in (("sisa", SISA), ("class_sisa", ClassSISA)):
+        options = getattr(plan, key)
+        if options is not None:
+            with section(f"recipe.{key}"):
+                return kind.of_options(recipe, options)
+    return recipe
 
 
 def _network(*, preset: str | None = None, **options: Any) -> Network:
@@ -293,6 +306,11 @@ def _target_file(plan: Plan, dataset: Dataset, recipe: Recipe, permissions: Perm
         return _as_target(model, plan, dataset)
     inner = innermost(recipe)
     if module is None and isinstance(inner, Loadable) and file_format(path) in ("safetensors", "torch"):
+        if isinstance(recipe, Sharded):
+            raise PlanError(
+                f"{path} holds the weights of one network, and recipe.sisa trains one for each shard: give target.function, a "
+                "function that answers as all of them together, or leave sisa out"
+            )
         if inner is not recipe:
             raise PlanError(
                 f"{path} holds the weights of a network, and what its columns were encoded with is not in it: give the "

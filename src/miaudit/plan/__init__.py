@@ -186,6 +186,15 @@ class RecipePlan(Section):
     service: ServicePlan | None = Field(
         None, description="a service that trains: the address train, and further keys (docs/service.md)"
     )
+    sisa: dict[str, Any] | None = Field(
+        None,
+        description="train in isolated shards around it: shards, slices, aggregate = mean or vote (docs/unlearning.md)",
+    )
+    class_sisa: dict[str, Any] | None = Field(
+        None,
+        description="train in shards of whole classes behind a gate: shards, gate = retrained, kept or none, slices, replay, "
+        "buffer (docs/unlearning.md)",
+    )
     encode: bool | None = Field(
         None,
         description="put one-hot and scaling, as the columns need, before the model; default: unless a function, train, "
@@ -204,6 +213,12 @@ class RecipePlan(Section):
         ways = ("estimator", "standin", "function", "train", "command", "service", "plugin", "clone", "network")
         if sum(getattr(self, way) not in (None, False) for way in ways) != 1:
             raise ValueError(f"say how models are trained in one way: {', '.join(ways[:-1])}, or {ways[-1]}")
+        if self.sisa is not None and self.class_sisa is not None:
+            raise ValueError("sisa and class_sisa are two ways to train in shards: give one of them")
+        if (self.sisa is not None or self.class_sisa is not None) and self.task == "regression":
+            raise ValueError(
+                "sisa and class_sisa are of models that answer classes: leave them out with task = regression"
+            )
         of_code = {"predict": ["train"], "folder": ["command"], "timeout": ["command"], "files": ["train", "command"]}
         for key, owners in of_code.items():
             if getattr(self, key) and all(getattr(self, owner) is None for owner in owners):
@@ -338,8 +353,8 @@ class UnlearningPlan(Section):
     remove: str | None = Field(None, description="in place of forget: a class, all members of which are deleted")
     procedure: str | dict[str, Any] = Field(
         "retrain",
-        description="how: `retrain`, `none`, `fine-tune`, `neggrad+`, `scrub`, `random-labels`, `salun`, `ssd`, `mask`, or "
-        "`recipe`, what the recipe itself does; or a table of a name and options",
+        description="how: `retrain`, `none`, `fine-tune`, `neggrad+`, `scrub`, `random-labels`, `salun`, `ssd`, `mask`, "
+        "`sisa`, `class-sisa`, or `recipe`, what the recipe itself does; or a table of a name and options",
     )
     function: FunctionPath | None = Field(
         None, description="in place of procedure: file.py:name of a function forget(model, X, y, forget, seed) -> model"

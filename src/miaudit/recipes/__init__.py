@@ -12,7 +12,9 @@ from miaudit.recipes.building import (
     placed,
     recipe_of_plugin,
     shortened,
+    staged,
 )
+from miaudit.recipes.class_sisa import ClassSISA
 from miaudit.recipes.command import CommandRecipe
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
@@ -22,6 +24,7 @@ from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
 from miaudit.recipes.recipe import (
     Choosing,
+    Continuing,
     Descending,
     Foreseeing,
     Forgetting,
@@ -34,19 +37,28 @@ from miaudit.recipes.recipe import (
     Recipe,
     Shortenable,
     Soft,
+    Staged,
+    Storable,
     Turnable,
+    Work,
     Wrapping,
     choice_of,
     opened,
+    passes_of,
+    work_of,
 )
 from miaudit.recipes.regressor import RegressorRecipe, is_regressor
 from miaudit.recipes.service import ServiceModel, ServiceRecipe
+from miaudit.recipes.sisa import SISA, Sharded, expected_share
 from miaudit.recipes.standins import AmazonLike, GoogleLike, standin
 
 __all__ = [
+    "SISA",
     "AmazonLike",
     "Choosing",
+    "ClassSISA",
     "CommandRecipe",
+    "Continuing",
     "Descending",
     "Encoded",
     "EstimatorRecipe",
@@ -68,16 +80,21 @@ __all__ = [
     "RegressorRecipe",
     "ServiceModel",
     "ServiceRecipe",
+    "Sharded",
     "Shortenable",
     "Soft",
+    "Staged",
+    "Storable",
     "Task",
     "TrainingRecipe",
     "Turnable",
+    "Work",
     "Wrapping",
     "as_recipe",
     "choice_of",
     "device_name",
     "estimator_from_function",
+    "expected_share",
     "fingerprint",
     "fingerprint_of_recipe",
     "function_of_file",
@@ -87,9 +104,12 @@ __all__ = [
     "load_weights",
     "named_estimator",
     "opened",
+    "passes_of",
     "placed",
     "recipe_of_plugin",
     "save_weights",
     "shortened",
+    "staged",
     "standin",
+    "work_of",
 ]

@@ -19,7 +19,7 @@ from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.function import TrainingRecipe
 from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.parameters import refuse_parameters
-from miaudit.recipes.recipe import Placeable, Recipe, Shortenable, Wrapping
+from miaudit.recipes.recipe import Placeable, Recipe, Shortenable, Staged, Wrapping
 from miaudit.recipes.regressor import RegressorRecipe
 from miaudit.threads import is_device
 
@@ -85,6 +85,16 @@ def shortened(recipe: Recipe) -> tuple[Recipe, int] | None:
         part = shortened(recipe.inner)
         return None if part is None else (recipe.around(part[0]), part[1])
     return recipe.shortened() if isinstance(recipe, Shortenable) else None
+
+
+def staged(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with the states of its trainings in a folder, if it has states."""
+    if isinstance(recipe, Staged):
+        return recipe.staged(str(folder))
+    if isinstance(recipe, Wrapping):
+        inner = staged(recipe.inner, folder)
+        return recipe if inner is recipe.inner else recipe.around(inner)
+    return recipe
 
 
 def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, here: bool = True) -> Recipe:

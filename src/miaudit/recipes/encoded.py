@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from miaudit.data.records import stack_records, take_records
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe, joined
-from miaudit.recipes.recipe import GroupRecipe, Model, Recipe, choice_of, opened
+from miaudit.recipes.packing import packed_object, unpacked_object
+from miaudit.recipes.recipe import Continuing, GroupRecipe, Model, Recipe, Storable, choice_of, opened, passes_of
 
 if TYPE_CHECKING:
     from miaudit.recipes.opened import Opened
@@ -59,6 +60,36 @@ class Encoded:
         """Train one model on records X and classes y."""
         encoder = self._fresh()
         return _behind(encoder, self.recipe.fit(encoder.fit_transform(X), y, classes=classes, seed=seed))
+
+    @property
+    def passes(self) -> int | None:
+        """Passes of the recipe behind the encoder."""
+        return passes_of(self.recipe)
+
+    def further(self, model: Any, X: Any, y: NDArray[np.int64], *, classes: int, seed: int, passes: int) -> Any:
+        """Train the model behind the encoder further; the encoder stays as the first records fitted it."""
+        assert isinstance(self.recipe, Continuing)
+        encoder = self._fresh().fit(X) if model is None else model.encoder
+        inner = None if model is None else model.model
+        records = encoder.transform(X)
+        return _behind(encoder, self.recipe.further(inner, records, y, classes=classes, seed=seed, passes=passes))
+
+    def arrays_of(self, model: Any) -> dict[str, NDArray[Any]] | None:
+        """Return the encoder and the model behind it; None where either is more than arrays."""
+        encoder = packed_object(model.encoder)
+        inner = self.recipe.arrays_of(model.model) if isinstance(self.recipe, Storable) else None
+        if encoder is None or inner is None:
+            return None
+        shape = np.asarray(getattr(model.model, "shape", ()), np.int64)
+        return {"encoder": encoder, "shape": shape, **{f"of {name}": each for name, each in inner.items()}}
+
+    def of_arrays(self, arrays: Mapping[str, NDArray[Any]], *, classes: int, shape: tuple[int, ...]) -> Any:
+        """Return the model behind its encoder."""
+        assert isinstance(self.recipe, Storable)
+        encoder = unpacked_object(arrays["encoder"])
+        inner = {name.removeprefix("of "): each for name, each in arrays.items() if name.startswith("of ")}
+        shape = tuple(arrays["shape"].tolist())
+        return _behind(encoder, self.recipe.of_arrays(inner, classes=classes, shape=shape))
 
     def _fresh(self) -> Any:
         from sklearn.base import clone

@@ -14,6 +14,7 @@ from miaudit.data.records import take_records
 from miaudit.errors import PlanError
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint
 from miaudit.recipes.origin import package_version
+from miaudit.recipes.packing import packed_object, unpacked_object
 from miaudit.seeds import child_seed
 from miaudit.targets.target import class_columns
 
@@ -87,6 +88,15 @@ class EstimatorRecipe:
         """Return what decides the estimator: its parameters, and the code that it and they can reach."""
         return fingerprint(self.estimator, cloned=True)
 
+    def arrays_of(self, model: Any) -> dict[str, NDArray[Any]] | None:
+        """Return a fitted clone as bytes; None without skops, or where it is no estimator of scikit-learn's own."""
+        content = None if getattr(model, "coded", False) else packed_object(model.estimator)
+        return None if content is None else {"estimator": content}
+
+    def of_arrays(self, arrays: Mapping[str, NDArray[Any]], *, classes: int, shape: tuple[int, ...]) -> Any:
+        """Return the model of a fitted clone."""
+        return self._model(unpacked_object(arrays["estimator"]), classes)
+
     @property
     def knobs(self) -> Mapping[str, str]:
         """Parameters of the estimator, or of a pipeline's last step, by the words of the lab, as far as it has any."""
@@ -145,9 +155,12 @@ class EstimatorRecipe:
             return EstimatorModel(model, classes, tuple(classes_seen.tolist()), coded=True)
         labels = y if self.classes is None else np.asarray(self.classes)[y]
         model.fit(X, labels)
+        return self._model(model, classes)
+
+    def _model(self, fitted: Any, classes: int) -> Any:
         if self.labels_only:
-            return LabelModel(model, class_columns(model.classes_, classes, self.classes))
-        return EstimatorModel(model, classes, self.classes)
+            return LabelModel(fitted, class_columns(fitted.classes_, classes, self.classes))
+        return EstimatorModel(fitted, classes, self.classes)
 
 
 @dataclass(frozen=True)

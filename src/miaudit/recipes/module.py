@@ -275,6 +275,41 @@ class ModuleRecipe:
         return replace(self, epochs=1, warmup=0.0), self.epochs
 
     @property
+    def passes(self) -> int:
+        """Its epochs."""
+        return self.epochs
+
+    def further(self, model: Any, X: Any, y: NDArray[np.int64], *, classes: int, seed: int, passes: int) -> ModuleModel:
+        """Train a module further, standardised as before; the optimiser and the schedule start anew, without warm-up."""
+        require_torch("a module recipe")
+        from miaudit.recipes.module_training import train_module
+
+        warmup = self.warmup if model is None and self.warmup < passes else 0.0
+        step = replace(self, epochs=passes, warmup=warmup)
+        return replace(train_module(step, X, y, classes=classes, seed=seed, start=model), recipe=self)
+
+    def arrays_of(self, model: ModuleModel) -> dict[str, NDArray[Any]]:
+        """Return a module's parameters and buffers, and its standardisation."""
+        arrays = {f"module {name}": each.detach().cpu().numpy() for name, each in model.module.state_dict().items()}
+        if model.statistics is not None:
+            arrays |= {"mean": model.statistics.mean, "scale": model.statistics.scale}
+        return arrays
+
+    def of_arrays(self, arrays: Mapping[str, NDArray[Any]], *, classes: int, shape: tuple[int, ...]) -> ModuleModel:
+        """Return the module of these arrays."""
+        require_torch("a module recipe")
+        import torch
+
+        from miaudit.recipes.module_training import built
+        from miaudit.recipes.training import Statistics, device_of
+
+        module = built(self.build, seed=0, output=self.output)
+        own = {name.removeprefix("module "): each for name, each in arrays.items() if name.startswith("module ")}
+        module.load_state_dict({name: torch.from_numpy(np.array(each)) for name, each in own.items()})
+        statistics = Statistics(arrays["mean"], arrays["scale"]) if "mean" in arrays else None
+        return ModuleModel(self, module.to(device_of(self.device)).eval(), classes, shape, statistics)
+
+    @property
     def knobs(self) -> Mapping[str, str]:
         """Its parameters by the words of the lab; ``weight_decay`` is no ``l2``, being twice as much of it."""
         return {"epochs": "epochs"}

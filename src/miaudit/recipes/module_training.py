@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -137,11 +138,19 @@ def _train_together(
 
 
 def train_module(
-    recipe: ModuleRecipe, X: Any, y: Any, *, classes: int, seed: int, objective: Objective | None = None
+    recipe: ModuleRecipe,
+    X: Any,
+    y: Any,
+    *,
+    classes: int,
+    seed: int,
+    objective: Objective | None = None,
+    start: ModuleModel | None = None,
 ) -> ModuleModel:
     """Train one module as the recipe says; parameters and errors are those of `ModuleRecipe.fit`.
 
-    With an objective ``y`` are (n, classes) shares of the classes.
+    With an objective ``y`` are (n, classes) shares of the classes. ``start`` is a model to train further: its weights and its
+    standardisation.
     """
     shape = tuple(X.shape[1:])
     device = device_of(recipe.device)
@@ -149,9 +158,10 @@ def train_module(
     labels = checked_labels(y, classes) if objective is None else torch.from_numpy(np.asarray(y, np.float32))
     labels = labels.to(device)
     statistics = records.statistics(np.arange(X.shape[0])) if recipe.standardize else None
+    module = built(recipe.build, seed=seed, output=recipe.output) if start is None else copy.deepcopy(start.module)
+    statistics, module = statistics if start is None else start.statistics, module.to(device)
     affine = records.affine(statistics)
     order = Generators.of(seed).order
-    module = built(recipe.build, seed=seed, output=recipe.output).to(device)
     descent = Descent(recipe, module)
     loss_function = loss_of(recipe, labels, classes) if objective is None else None
     whole = _looks_up(module, X) and not recipe.standardize

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from miaudit.recipes.objective import Objective
     from miaudit.recipes.opened import Opened
+    from miaudit.recipes.training import Statistics
 
 _CHUNK = 2048  # records answered together: bounds memory
 _ONLY_CNN = ("channels", "kernel", "padding")
@@ -233,6 +234,37 @@ class Network:
         return load_weights(self, path, classes=classes, shape=shape)
 
     @property
+    def passes(self) -> int:
+        """Its epochs."""
+        return self.epochs
+
+    def further(
+        self, model: Any, X: Any, y: NDArray[np.int64], *, classes: int, seed: int, passes: int
+    ) -> NetworkModel:
+        """Train a network further, standardised as before; the optimiser and the decay of its rate start anew."""
+        require_torch()
+        from miaudit.recipes.training import Statistics
+
+        step, start = replace(self, epochs=passes), dict[str, Any]()
+        if model is not None:
+            scale = None if model.mean is None else Statistics(model.mean, model.scale)
+            start = {"first": [[each.copy() for each in model.tensors]], "standardized": [scale]}
+        index = [np.arange(X.shape[0])]
+        return replace(step.fit_many(X, y, indices=index, classes=classes, seeds=[seed], **start)[0], recipe=self)
+
+    def arrays_of(self, model: NetworkModel) -> dict[str, NDArray[Any]]:
+        """Return a network's weights, biases and standardisation."""
+        arrays: dict[str, NDArray[Any]] = {f"tensor {number}": each for number, each in enumerate(model.tensors)}
+        if model.mean is not None and model.scale is not None:
+            arrays |= {"mean": model.mean, "scale": model.scale}
+        return arrays
+
+    def of_arrays(self, arrays: Mapping[str, NDArray[Any]], *, classes: int, shape: tuple[int, ...]) -> NetworkModel:
+        """Return the network of these arrays."""
+        tensors = tuple(arrays[f"tensor {number}"] for number in range(len(arrays) - 2 * ("mean" in arrays)))
+        return NetworkModel(self, classes, _full(shape), tensors, mean=arrays.get("mean"), scale=arrays.get("scale"))
+
+    @property
     def knobs(self) -> Mapping[str, str]:
         """Its parameters by the words of the lab."""
         return {"l2": "l2", "dropout": "dropout", "epochs": "epochs"}
@@ -316,6 +348,7 @@ class Network:
         classes: int,
         seeds: Sequence[int],
         first: Sequence[Sequence[NDArray[np.float32]]] | None = None,
+        standardized: Sequence[Statistics | None] | None = None,
     ) -> list[NetworkModel]:
         """Train one network for each entry of ``indices``.
 
@@ -336,6 +369,8 @@ class Network:
             For each model a whole number from 0.
         first
             For each model the weights and biases it starts from, as in ``NetworkModel.tensors``; None draws them.
+        standardized
+            For each model the mean and scale that it standardises by; None takes those of its training records.
 
         Returns
         -------
@@ -364,7 +399,11 @@ class Network:
         shapes = self.weight_shapes(shape, classes)
         labels = checked_labels(y, classes)
         records = Records(X, channels_last=self.kind == "cnn", device=device_of(self.device))
-        scales = [records.statistics(index) if self.standardize else None for index in members]
+        scales = (
+            [records.statistics(index) if self.standardize else None for index in members]
+            if standardized is None
+            else list(standardized)
+        )
         width = self.group_width(shape, classes)
         train: Callable[..., list[list[NDArray[np.float32]]]] = stacked.train_stacked
         if self.kind == "cnn":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -192,6 +193,66 @@ class Forgetting(Recipe, Protocol):
 
     def history(self) -> dict[str, Any]:
         """Return what decides how it forgets, as JSON-able values; names of rows after a deletion are made of it."""
+        ...
+
+
+@runtime_checkable
+class Continuing(Recipe, Protocol):
+    """A recipe of passes over the records, whose models can be trained further from where a training ended."""
+
+    @property
+    def passes(self) -> int | None:
+        """How many passes a whole training makes; None where its models cannot be trained further."""
+        ...
+
+    def further(
+        self, model: Model | None, X: Any, y: NDArray[np.int64], *, classes: int, seed: int, passes: int
+    ) -> Model:
+        """Return a model after so many passes from the state of another, or from first weights of this seed.
+
+        What was learned of the records beside weights, such as means, stays as the first training learned it.
+        """
+        ...
+
+
+def passes_of(recipe: Recipe) -> int | None:
+    """Return how many passes a recipe's training makes; None where its models cannot be trained further."""
+    return recipe.passes if isinstance(recipe, Continuing) else None
+
+
+@runtime_checkable
+class Storable(Recipe, Protocol):
+    """A recipe whose models can be stored as arrays."""
+
+    def arrays_of(self, model: Any) -> dict[str, NDArray[Any]] | None:
+        """Return all that a model is; None where it is more than arrays can hold."""
+        ...
+
+    def of_arrays(self, arrays: Mapping[str, NDArray[Any]], *, classes: int, shape: tuple[int, ...]) -> Model:
+        """Return the model for records of this shape that `arrays_of` made arrays of, bit for bit."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """Record-epochs: ``spent`` on what had to be trained for a model, of ``whole``, those of training all of it."""
+
+    spent: int
+    whole: int
+
+
+def work_of(model: object) -> Work | None:
+    """Return the record-epochs of a model whose recipe counts them; None of any other."""
+    work = getattr(model, "work", None)
+    return work if isinstance(work, Work) else None
+
+
+@runtime_checkable
+class Staged(Recipe, Protocol):
+    """A recipe whose trainings pass through states, which a folder may hold, so that a training that is cut short goes on."""
+
+    def staged(self, folder: str) -> Recipe:
+        """Return the recipe with its states in a folder."""
         ...
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from miaudit.data.dataset import Dataset
 from miaudit.errors import PoolError, TimeLimitError
-from miaudit.recipes import GroupRecipe, Recipe
+from miaudit.recipes import GroupRecipe, Recipe, staged
 from miaudit.shadows.processes import SECONDS_BETWEEN_LOOKS, Watch, is_late, long_training, train_in_processes
 from miaudit.shadows.training import (
     Apart,
@@ -132,6 +132,8 @@ def run_jobs(
         If the deadline passed before all were trained; rows already written stay.
     """
     began = time.perf_counter()
+    if cluster is None:  # whose workers may not see the folder
+        recipe = staged(recipe, store.folder / "states")
     damaged = len(store.damaged)
     missing = [job for job in jobs if store.get(job.key) is None]
     damaged = len(store.damaged) - damaged

@@ -25,9 +25,11 @@ from miaudit.recipes import (
     GroupRecipe,
     Model,
     Recipe,
+    Work,
     choice_of,
     fingerprint_of_recipe,
     shortened,
+    work_of,
 )
 from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
 from miaudit.seeds import child_seed
@@ -255,11 +257,11 @@ def _ask(
             if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
                 again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
                 difference = float(np.abs(again - outputs).max(initial=0.0))
-            after, spent = _after(job, model, dataset, recipe)
+            after, spent, work = _after(job, model, dataset, recipe)
     except Exception as error:
         return _failure(job, error)
     trained_on, figure = np.isin(job.asked, job.train), "accuracy" if dataset.values is None else "error"
-    facts = {
+    facts: dict[str, Any] = {
         "name": job.name,
         f"train_{figure}": _mean(right[trained_on]),
         f"test_{figure}": _mean(right[~trained_on]),
@@ -271,6 +273,9 @@ def _ask(
         facts[TWICE] = difference
     if choice is not None:
         facts[CHOICE] = choice
+    for model_of, each in (("training", work_of(model)), ("deletion", work)):
+        if each is not None:
+            facts[f"record-epochs of the {model_of}"] = [each.spent, each.whole]
     arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
     if after is not None:
         arrays[AFTER], facts["deletion_seconds"] = after, round(spent, 4)
@@ -281,10 +286,10 @@ def _ask(
     return Trained(seconds + asking, peak_memory())
 
 
-def _after(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> tuple[Floats | None, float]:
-    """Return what a model answers once it was made to forget, and the seconds that took; None where it forgets nothing."""
+def _after(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> tuple[Floats | None, float, Work | None]:
+    """Return what a model answers once it was made to forget, the seconds, and the work; None where it forgets nothing."""
     if job.forget is None:
-        return None, 0.0
+        return None, 0.0, None
     if not isinstance(recipe, Forgetting):
         raise PoolError(f"{recipe.name} does not say how its models forget records")
     seed, began = child_seed(job.seed, "forget"), time.perf_counter()
@@ -298,7 +303,7 @@ def _after(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> tuple[Fl
             seed=seed,
         )
     spent = time.perf_counter() - began
-    return _answers(replace(job, probed=None), forgot, dataset, recipe)[0], spent
+    return _answers(replace(job, probed=None), forgot, dataset, recipe)[0], spent, work_of(forgot)
 
 
 def _answers(

@@ -132,6 +132,7 @@ def deletion_case(
         )
     chosen = _procedure(options) if procedure is None else chosen_procedure(procedure)
     _refuse_unfit(chosen, case.recipe, options)
+    case = replace(case, recipe=chosen.trains(case.recipe))
     training, split = case.split.training, case.split
     removed = None if options.remove is None else _class(case, options.remove)
     gone = _forgotten(case, options, forget, removed)
@@ -190,7 +191,7 @@ def unlearned(recipe: Recipe, options: UnlearningPlan, procedure: Any = None) ->
     """
     chosen = _procedure(options) if procedure is None else chosen_procedure(procedure)
     _refuse_unfit(chosen, recipe, options)
-    return Unlearned(recipe, chosen)
+    return Unlearned(chosen.trains(recipe), chosen)
 
 
 def _procedure(options: UnlearningPlan) -> Procedure:

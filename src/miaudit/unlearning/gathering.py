@@ -159,7 +159,7 @@ class _Reading:
                 **of.procedure.options,
                 **({} if not of.document.get("function") else {"path": of.document["function"]}),
             },
-            exact=of.procedure.exact,
+            exact=of.procedure.is_exact(of.case.recipe),
             removed=None if of.removed is None else of.case.dataset.classes[of.removed],
             after=after,
             before=before,

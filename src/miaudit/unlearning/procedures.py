@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from miaudit.data.records import take_records
-from miaudit.errors import PlanError, nearest
-from miaudit.recipes import Forgetting, GroupRecipe, Model, Recipe, fingerprint
+from miaudit.errors import PlanError, nearest, section
+from miaudit.recipes import SISA, ClassSISA, Forgetting, GroupRecipe, Model, Recipe, Sharded, fingerprint
+from miaudit.recipes.options import checked_options
 
 Bools = NDArray[np.bool_]
 Labels = NDArray[np.int64]
@@ -55,6 +54,19 @@ class Procedure(ABC):
     def problem(self, recipe: Recipe) -> str | None:
         """Return why models of a recipe cannot be treated so, as far as the recipe tells; None where they may be."""
         return None
+
+    @classmethod
+    def of_options(cls, table: Mapping[str, Any]) -> Procedure:
+        """Return the procedure with the options of a table; PlanError with every one that cannot be."""
+        return cls(**checked_options(cls, table, [each.name for each in fields(cls)]))  # type: ignore[arg-type]
+
+    def trains(self, recipe: Recipe) -> Recipe:
+        """Return how models are trained that forget so: as the recipe says, unless the procedure is a way of training."""
+        return recipe
+
+    def is_exact(self, recipe: Recipe) -> bool:
+        """Return whether a model of a recipe is distributed afterwards as one that was never trained on the records."""
+        return self.exact
 
     @property
     def options(self) -> dict[str, Any]:
@@ -325,11 +337,71 @@ class OfRecipe(Procedure):
         """Return why models of a recipe cannot be treated so."""
         return None if isinstance(recipe, Forgetting) else f"{recipe.name} does not say how its models forget records"
 
+    def is_exact(self, recipe: Recipe) -> bool:
+        """Return what the recipe says of itself."""
+        return bool(getattr(recipe, "exact", False))
+
     def after(self, of: Trained, forget: Bools, *, seed: int) -> Model:
         """Return what the recipe makes of the model."""
         if not isinstance(of.recipe, Forgetting):
             raise PlanError(str(self.problem(of.recipe)))
         return of.recipe.forget(of.model, of.X, of.y, forget=forget, classes=of.classes, seed=seed)
+
+
+@dataclass(frozen=True)
+class _BySharding(OfRecipe):
+    """A recipe of shards around the recipe of an audit, with options as of its section in a plan."""
+
+    given: tuple[tuple[str, Any], ...] = ()
+
+    sharded: ClassVar[type[Sharded]]
+
+    @classmethod
+    def of_options(cls, table: Mapping[str, Any]) -> Procedure:
+        """Return the procedure with options of the recipe of shards."""
+        return cls(tuple(sorted(cls.sharded.checked(table).items())))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that are not as by default."""
+        return dict(self.given)
+
+    def trains(self, recipe: Recipe) -> Recipe:
+        """Return the recipe of shards; one of this kind stays as it is, unless options are given."""
+        if getattr(recipe, "kind", None) == self.sharded.kind and not self.given:
+            return recipe
+        return self.sharded.of_options(recipe, dict(self.given))
+
+    def problem(self, recipe: Recipe) -> str | None:
+        """Return why the recipe cannot be trained in shards."""
+        try:
+            return OfRecipe.problem(self, self.trains(recipe))
+        except PlanError as error:
+            return "; ".join(text for _, text in error.problems)
+
+    def history(self) -> dict[str, Any]:
+        """Return what the recipe's own deletion returns, whose rows are these."""
+        return OfRecipe().history()
+
+
+@dataclass(frozen=True)
+class BySISA(_BySharding):
+    """Training in shards and slices, of which a deletion trains again those that held the records."""
+
+    name: ClassVar[str] = "sisa"
+    title: ClassVar[str] = SISA.title
+    paper: ClassVar[str] = SISA.paper
+    sharded: ClassVar[type[Sharded]] = SISA
+
+
+@dataclass(frozen=True)
+class ByClassSISA(_BySharding):
+    """Training in shards of classes behind a gate."""
+
+    name: ClassVar[str] = "class-sisa"
+    title: ClassVar[str] = ClassSISA.title
+    paper: ClassVar[str] = ClassSISA.paper
+    sharded: ClassVar[type[Sharded]] = ClassSISA
 
 
 @dataclass(frozen=True)
@@ -465,7 +537,20 @@ class Unlearned:
 
 PROCEDURES: dict[str, type[Procedure]] = {
     each.name: each
-    for each in (Retrain, Nothing, FineTune, NegGradPlus, Scrub, RandomLabels, SalUn, SSD, Mask, OfRecipe)
+    for each in (
+        Retrain,
+        Nothing,
+        FineTune,
+        NegGradPlus,
+        Scrub,
+        RandomLabels,
+        SalUn,
+        SSD,
+        Mask,
+        OfRecipe,
+        BySISA,
+        ByClassSISA,
+    )
 }
 """Every procedure that a plan can name."""
 
@@ -487,22 +572,5 @@ def chosen_procedure(entry: str | Mapping[str, Any] | Procedure | Any) -> Proced
     if not isinstance(name, str) or name not in PROCEDURES:
         hint = nearest(str(name), list(PROCEDURES)) or f"there are {', '.join(PROCEDURES)}"
         raise PlanError([("unlearning.procedure", f"{name!r} is no procedure; {hint}")])
-    kind = PROCEDURES[name]
-    hints = get_type_hints(kind)
-    problems, values = list[tuple[str, str]](), dict[str, Any]()
-    names = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for key, value in table.items():
-        if key not in names:
-            hint = nearest(key, names, cutoff=0.5) or f"allowed here: {', '.join(names) or 'none'}"
-            problems.append((f"unlearning.procedure.{key}", f"unknown option of {name}; {hint}"))
-            continue
-        try:
-            values[key] = TypeAdapter(hints[key]).validate_python(value, strict=False)
-        except ValidationError as error:
-            problems += [(f"unlearning.procedure.{key}", f"{each['msg']}; got {value!r}") for each in error.errors()]
-    if problems:
-        raise PlanError(problems)
-    try:
-        return kind(**values)
-    except PlanError as error:
-        raise PlanError([(f"unlearning.procedure.{path}", text) for path, text in error.problems]) from None
+    with section("unlearning.procedure"):
+        return PROCEDURES[name].of_options(table)
