@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,13 @@ from miaudit.documents import whole
 from miaudit.errors import PlanError
 from miaudit.plan import PLANS, Plan
 from miaudit.plan.permissions import Permissions
+from miaudit.plan.sections import is_address
 from miaudit.result import Result
 from miaudit.result.forecast import Forecast
 from miaudit.result.seal import seal
 from miaudit.shadows.guard import no_exits
 from miaudit.store import Store
+from miaudit.targets.registry import model_file
 
 __all__ = ["Case", "Engine", "Measured", "audit", "case_of_model", "case_of_plan", "conclude", "forecast", "gather"]
 
@@ -272,8 +274,8 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
         raise PlanError(
             "label names a column of files; of Python objects the classes are y, and a plan names data.label"
         )
-    if isinstance(subject, str | PathLike) and Path(subject).suffix not in ("", ".toml") and "members" in inputs:
-        subject = saved_estimator(Path(subject), reading["permissions"])  # with pairs of records at hand
+    if _names_model(subject) and "members" in inputs:
+        subject = saved_estimator(model_file(fspath(subject)), reading["permissions"])  # with pairs of records at hand
     elif not isinstance(subject, PLANS):
         refuse_reading(reading["data_folder"], reading["permissions"])
     if not isinstance(subject, (Case, *PLANS)):
@@ -288,6 +290,13 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
             f"{what} says itself what to audit and where its records come from: leave out {', '.join(inputs)}"
         )
     return subject if isinstance(subject, Case) else case_of_plan(subject, **reading)
+
+
+def _names_model(subject: Any) -> bool:
+    """Whether a subject is the path or the address of a model, and not of a plan."""
+    if not isinstance(subject, str | PathLike):
+        return False
+    return is_address(fspath(subject)) or Path(subject).suffix not in ("", ".toml")
 
 
 def _proposed(model: str | PathLike[str], inputs: dict[str, Any], permissions: Permissions) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from miaudit.targets import Endpoint, Target, as_target, load_model
 from miaudit.targets.files import file_format, model_hashes
 from miaudit.targets.kept import Kept
 from miaudit.targets.ledger import Limits
+from miaudit.targets.registry import model_file
 from miaudit.targets.regression import RegressionTarget
 from miaudit.targets.servers import endpoint_of
 
@@ -90,14 +91,15 @@ def case_of_plan(
     if engine is not None:
         engine.reach(plan.engine)
     attacks = None if plan.attacks is None else chosen_attacks(_with_estimators(plan.attacks, permissions))
-    estimators, endpoint = _estimators(plan, permissions), _endpoint(plan)
+    local = _fetched(plan)
+    estimators, endpoint = _estimators(local, permissions), _endpoint(plan)
     dataset, (split, shadows, sides, notes) = sides_of(plan, data_folder)
     if plan.synthesis.model_fields_set and shadows.data == "real":
         notes = (*notes, 'The section [synthesis] has no effect on this audit: shadows.data is "real".')
     plan = plan.model_copy(update={"shadows": shadows, "split": sides})
     recipe = _recipe(plan.recipe, dataset, estimators.get("recipe"))
     _refuse_missing(plan.recipe, dataset, estimators.get("recipe"))
-    target = _target(plan, dataset, recipe, permissions, estimators.get("target"), endpoint)
+    target = _target(local, dataset, recipe, permissions, estimators.get("target"), endpoint)
     if plan.recipe.task == "regression":
         refuse_attacks(attacks, plan.recipe.residual)
     return Case(
@@ -117,9 +119,18 @@ def case_of_plan(
         residual=plan.recipe.residual,
         unit=plan.data.unit,
         slices=slices_of(dataset, plan.data.slices),
-        hashes=_target_hashes(plan),
+        hashes=_target_hashes(local),
         notes=(*notes, *odd_classes(dataset), *dataset.notes, *order_taken(target, dataset)),
     )
+
+
+def _fetched(plan: Plan) -> Plan:
+    """Return a plan whose target is a file of this machine, where it names a model by its address in MLflow."""
+    if plan.target.file is None:
+        return plan
+    with section("target.file"):
+        path = model_file(plan.target.file)
+    return plan.model_copy(update={"target": plan.target.model_copy(update={"file": str(path)})})
 
 
 def sides_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Divided]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from miaudit.data.npz import open_npz
 from miaudit.data.tables import Cells, Table, read_table, suffix_of
 from miaudit.errors import DataError
 from miaudit.plan.permissions import Permissions
+from miaudit.plan.sections import is_address
 from miaudit.recipes import is_regressor
+from miaudit.targets.registry import model_file
 
 QUICK = ("threshold", "gap", "attack-p", "attack-p per-class", "quantile")
 """The attacks that need no shadow models, for a first look; the latter three need records outside the audit."""
@@ -46,7 +49,7 @@ def proposal(
     Parameters
     ----------
     model
-        A skops, joblib or pickle file.
+        A skops, joblib or pickle file, or the address of such a model in MLflow.
     members, nonmembers, population
         Files of one kind: ``.csv``, ``.csv.gz``, ``.parquet`` or ``.npz``.
     label
@@ -61,7 +64,7 @@ def proposal(
     PlanError, DataError
         If the model says not how it was trained, or the files do not fit it or one another.
     """
-    path = Path(model)
+    path = model_file(os.fspath(model))
     files = {"members": Path(members), "nonmembers": Path(nonmembers)}
     files |= {} if population is None else {"population": Path(population)}
     estimator = saved_estimator(path, permissions or Permissions())
@@ -75,11 +78,19 @@ def proposal(
         recipe["task"] = "regression"
     elif _named_by_numbers(estimator):
         data["labels"] = "names"
-    content: dict[str, Any] = {"title": f"Audit of {path.name}", "data": data}
+    address = os.fspath(model)
+    title = f"Audit of {address if is_address(address) else path.name}"
+    content: dict[str, Any] = {"title": title, "data": data}
     content |= {} if attacks is None else {"attacks": list(attacks)}
     content |= {} if holdout is None else {"split": {"holdout": holdout}}
-    content |= {"target": {"file": str(path.absolute())}, "recipe": recipe}
+    content |= {"target": {"file": address if is_address(address) else str(path.absolute())}, "recipe": recipe}
     return content | ({} if shadows is None else {"shadows": {"count": shadows}})
+
+
+def short_name(model: str | os.PathLike[str]) -> str:
+    """Return what the folder of a model's audit is called: its file without the ending, or its name in MLflow."""
+    address = os.fspath(model)
+    return re.sub(r"[^\w.-]+", "-", address.partition(":/")[2]) if is_address(address) else Path(model).stem
 
 
 def plan_text(content: Mapping[str, Any], folder: Path, command: str) -> str:
@@ -91,7 +102,7 @@ def plan_text(content: Mapping[str, Any], folder: Path, command: str) -> str:
             lines += ["", f"[{section}]"]
             paths = {"members", "nonmembers", "population"} if section == "data" else {"file"}
             for key, value in keys.items():
-                of = os.path.relpath(value, folder.absolute()) if key in paths else value
+                of = os.path.relpath(value, folder.absolute()) if key in paths and not is_address(value) else value
                 lines.append(f"{key} = {_toml(of)}")
     return "\n".join(lines) + "\n"
 

@@ -155,14 +155,14 @@ def quick(
     finds is a leak if the two files are alike; what it does not find, a full audit may. Everything lands in the --out folder
     (default: miaudit-out/NAME-OF-MODEL-quick).
     """
-    from miaudit.auditing.proposal import QUICK, QUICK_HOLDOUT
+    from miaudit.auditing.proposal import QUICK, QUICK_HOLDOUT, short_name
     from miaudit.plan import Plan
     from miaudit.report.tail import surely_out
 
     if proposed["population"] is None:
         proposed["holdout"] = proposed["holdout"] or QUICK_HOLDOUT
     limits = None if policy is None else _policy(policy)
-    folder = out or Path("miaudit-out") / f"{proposed['model'].stem}-quick"
+    folder = out or Path("miaudit-out") / f"{short_name(proposed['model'])}-quick"
     path, _ = _proposed(proposed | {"shadows": 0, "attacks": QUICK}, folder, permissions)
     result = _carry_out(Plan.load(path), folder, form, jobs=0, **vars(permissions))
     for line in (*surely_out(result), result.not_tested[0]):
@@ -186,13 +186,13 @@ def _gate(ctx: click.Context, policy: Policy | None, result: Result, folder: Pat
 
 def _proposed(files: dict[str, Any], out: Path | None, permissions: Permissions) -> tuple[Path, str]:
     """Write the plan that a model and its files propose, and return its path and its text."""
-    from miaudit.auditing.proposal import plan_text, proposal
+    from miaudit.auditing.proposal import plan_text, proposal, short_name
     from miaudit.cli.options import consents
     from miaudit.errors import PlanError
     from miaudit.files import write_atomically
 
     model = files.pop("model")
-    folder = out or Path("miaudit-out") / model.stem
+    folder = out or Path("miaudit-out") / short_name(model)
     path = folder / "plan.toml"
     content = proposal(model, files.pop("train"), files.pop("test"), permissions=permissions, **files)
     text = plan_text(content, folder, f"miaudit run {path} --out {folder}{consents(permissions)}")
@@ -384,11 +384,25 @@ def completion(shell: str) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @form_options
 @click.option("--share", is_flag=True, help="Write FOLDER/share instead: no record, no small slice, no path of yours.")
-def report(folder: Path, form: str | None, share: bool) -> None:
+@click.option(
+    "--mlflow",
+    "experiment",
+    metavar="EXPERIMENT",
+    help="Also log figures, verdict and the shared form as a run of MLflow.",
+)
+@click.option("--mlflow-run", "run", metavar="ID", help="Log them to this run of MLflow, as that of the training.")
+def report(folder: Path, form: str | None, share: bool, experiment: str | None, run: str | None) -> None:
     """Render the report again from FOLDER/result.json."""
     from miaudit.result import Result
 
+    if experiment is not None and run is not None:
+        raise click.UsageError("--mlflow makes a run, and --mlflow-run names one: give one of them")
     result = Result.load(folder)
+    if experiment is not None or run is not None:
+        from miaudit.report.tracking import log_audit
+
+        run = log_audit(result, run=run) if experiment is None else log_audit(result, experiment=experiment)
+        echo(f"MLflow: run {run}", err=True)
     if share:
         from miaudit.report.share import shared
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -27,6 +28,15 @@ def _in_folder(path: str, info: ValidationInfo) -> str:
     return path if not info.context else str(info.context["folder"] / path)
 
 
+def _model_in_folder(path: str, info: ValidationInfo) -> str:
+    return path if is_address(path) else _in_folder(path, info)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a model of MLflow, as ``models:/name/3``, and no path."""
+    return re.match(r"(models|runs|mlflow-artifacts):/", text) is not None
+
+
 def _as_text(path: Any) -> Any:
     """Return a path object of Python, such as pathlib's, as text; everything else as it is."""
     return fspath(path) if isinstance(path, PathLike) else path
@@ -34,6 +44,8 @@ def _as_text(path: Any) -> Any:
 
 FilePath = Annotated[str, BeforeValidator(_as_text), AfterValidator(_in_folder), Names("file")]
 """The path of a file, relative to the plan's folder."""
+ModelPath = Annotated[str, BeforeValidator(_as_text), AfterValidator(_model_in_folder), Names("file")]
+"""The same of a model, or its address in MLflow."""
 FunctionPath = Annotated[str, BeforeValidator(_as_text), AfterValidator(_in_folder), Names("function")]
 """``file.py:name``, a function of a file, which is code; the file is relative to the plan's folder."""
 ImportPath = Annotated[str, Names("class")]

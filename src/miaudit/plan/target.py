@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from miaudit.plan.sections import FilePath, FunctionPath, Section
+from miaudit.plan.sections import FilePath, FunctionPath, ModelPath, Section
 
 OutputsName = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels"]
 """What a target answers, as `miaudit.evidence.answers.Type`."""
@@ -123,9 +123,10 @@ class TargetPlan(Section):
         None, description="file.py:name of a function from records to answers, such as a client of your own"
     )
     limits: LimitsPlan = LimitsPlan()  # type: ignore[call-arg]
-    file: FilePath | None = Field(
+    file: ModelPath | None = Field(
         None,
-        description="the trained model: ONNX, skops, XGBoost, LightGBM, safetensors, torch weights; others with consent",
+        description="the trained model: ONNX, skops, XGBoost, LightGBM, safetensors, torch weights; others with consent. "
+        "Or its address in MLflow, as `models:/name/3`",
     )
     module: FunctionPath | None = Field(
         None, description="file.py:name of a function that returns the torch module of bare weights"
