@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from sklearn.naive_bayes import GaussianNB
 
 import miaudit
-from miaudit.data import Dataset, load, mapped
+from miaudit.data import Dataset, copies, load, mapped, partial
 from miaudit.data.mapped import Place, is_mapped
 from miaudit.data.records import check_finite, row_hashes, stack_records, take_records
 from miaudit.errors import DataError
@@ -106,3 +107,53 @@ def test_labels_of_an_npy_lie_beside_it(file):
     np.save(file.parent / "short.npy", np.zeros(3, int))
     with pytest.raises(DataError, match="another number"):
         load(file, label="short.npy")
+
+
+def one_column_at_a_time(blocks, spreads):
+    """What band_hashes is to return, computed column by column."""
+    widths = [block.shape[1] for block in blocks]
+    band = partial._dealt(sum(widths))
+    hashes = np.zeros((len(blocks[0]), int(band.max()) + 1), np.uint64)
+    columns = [(block[:, i : i + 1], i + sum(widths[:k])) for k, block in enumerate(blocks) for i in range(widths[k])]
+    for values, column in columns:
+        spread = spreads[column : column + 1] if column < len(spreads) else np.zeros(1)
+        bits = partial._bits(np.ascontiguousarray(values), spread)
+        hashes[:, band[column]] += partial._mixed(bits + partial._salt(np.array([column])))[:, 0]
+    return hashes
+
+
+def test_bands_are_hashed_by_blocks_of_rows_as_by_columns(monkeypatch):
+    monkeypatch.setattr(partial, "_ELEMENTS", 200)
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(133, 30)).astype(np.float32)
+    table[:, ::4] = np.rint(table[:, ::4])
+    table[5, 3], table[6, 8] = np.nan, -0.0
+    blocks = [table, rng.integers(0, 5, (133, 1)), np.array([b"a", b"b", b"c"] * 45, "S16")[:133, None]]
+    spreads = np.where(np.arange(30) % 4 == 0, 0.0, table[:4].std(axis=0))
+    hashes = partial.band_hashes(blocks, spreads)
+    np.testing.assert_array_equal(hashes, one_column_at_a_time(blocks, spreads))
+    assert partial.band_hashes([table[:, :3]], spreads[:3]) is None
+
+
+def test_copies_of_mapped_records_are_those_of_the_array_and_take_little_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(copies, "_BYTES", 1 << 20)
+    monkeypatch.setattr(copies, "_COLUMNS", 16)
+    monkeypatch.setattr(mapped, "BLOCK", 1 << 20)
+    rng = np.random.default_rng(0)
+    X = rng.random((1500, 1024)).astype(np.float32)
+    X[:, ::3] = np.rint(9 * X[:, ::3])  # columns of whole numbers beside others
+    X[1000:1040] = X[:40]
+    X[1040:1080] = X[40:80] + rng.normal(0, 1e-3, (40, 1024)).astype(np.float32) * (np.arange(1024) % 3 > 0)
+    np.save(tmp_path / "X.npy", X)
+    sides = np.repeat([0, 1], [1000, 500])
+    there = np.load(tmp_path / "X.npy", mmap_mode="r")
+    expected = copies.copies_across(X, sides)
+    tracemalloc.start()
+    numbers = copies.copies_across(there, sides)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    for mine, theirs in zip(numbers, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert (numbers[0][1000:1040] == numbers[0][:40]).all()
+    assert (numbers[1][1040:1080] == numbers[1][40:80]).all()
+    assert peak < 0.8 * X.nbytes, f"{peak / X.nbytes:.2f} times the file"

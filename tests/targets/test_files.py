@@ -175,7 +175,7 @@ def test_weights_are_put_into_the_users_module_without_consent(kind, net, expect
 
 def test_weights_with_consent_still_need_their_module(net, expected, tmp_path):
     torch.save(net.state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(PlanError, match=r"holds bare weights: say which network .*target\.module"):
+    with pytest.raises(PlanError, match=r"holds bare weights: say which network .*by module = "):
         load_model(tmp_path / "weights.pt", allow_pickle=True)
     model = load_model(tmp_path / "weights.pt", module=networks.net, allow_pickle=True)
     np.testing.assert_allclose(as_target(model, classes=3).query(X).probabilities, expected, atol=1e-6)

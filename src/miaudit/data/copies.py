@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from miaudit.data.mapped import is_mapped
 from miaudit.data.partial import (
     BEYOND,
     CHANGED,
@@ -27,12 +28,15 @@ from miaudit.data.partial import (
 from miaudit.data.records import Records, column_values, is_sparse, kind_of, n_columns, n_records
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 _TOLERANCE = 1e-4  # of a column's spread: what a float format or a cast changes
 _FLOAT32 = 2.4e-7  # of a column's largest value: twice the rounding of a cast to float32
 _FLOAT64 = 4.5e-16  # the same of float64
 _NEAR = (3e-2, 5e-3, 5e-4)  # of a column's spread: what rounding to a few decimals or a little noise changes
 _CHUNK = 1 << 12
+_BYTES = 32 << 20  # of numbers in float64 that are held at a time
+_COLUMNS = 256  # of a sample that are held at a time
 _LAGS = 256  # neighbours along one direction that are compared
 
 
@@ -209,7 +213,9 @@ def _joined(codes: Ints, numbers: Any, tolerance: NDArray[np.float64]) -> Ints:
 
 def _places(numbers: Any, tolerance: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, 4) places of the records along random directions, in units of the tolerance."""
-    directions = np.random.default_rng(0).normal(size=(len(tolerance), 4))
+    used = np.isfinite(tolerance)
+    directions = np.zeros((len(tolerance), 4))
+    directions[used] = np.random.default_rng(0).normal(size=(int(used.sum()), 4))
     directions /= np.linalg.norm(directions, axis=0)
     return _along(numbers, directions / tolerance[:, None])
 
@@ -260,8 +266,9 @@ def _parts(columns: _Columns) -> tuple[Ints, Any, NDArray[np.float64]]:
     n = len(table)
     whole, single = _whole(table), _single(table, sides)
     digests = []
-    for start in range(0, n, _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    step = _step(table)
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
         numbers = table[rows] + table.dtype.type(0)  # no -0
         if single.any():
             numbers = np.where(single, _cast(numbers), numbers)
@@ -271,6 +278,8 @@ def _parts(columns: _Columns) -> tuple[Ints, Any, NDArray[np.float64]]:
     codes = _numbered(digests)
     if whole.all():
         return codes, None, np.empty(0)
+    if is_mapped(table):  # columns of whole numbers are not left out, which would copy all others, but may differ by any number
+        return codes, table, np.where(whole, np.inf, _tolerances(table, single, ~whole))
     numbers = table if not whole.any() else table[:, ~whole]
     return codes, numbers, _tolerances(numbers, single[~whole])
 
@@ -289,8 +298,9 @@ def _single(table: NDArray[Any], sides: Ints) -> NDArray[np.bool_]:
         return np.zeros(table.shape[1], bool)
     k = int(sides.max(initial=0)) + 1
     fits, evidence = np.ones((k, table.shape[1]), bool), np.zeros((k, table.shape[1]), bool)
-    for start in range(0, len(table), _CHUNK):
-        part, side = table[start : start + _CHUNK], sides[start : start + _CHUNK]
+    step = _step(table)
+    for start in range(0, len(table), step):
+        part, side = table[start : start + step], sides[start : start + step]
         same = (_cast(part) == part) | np.isnan(part)
         speaks = np.isfinite(part) & ((part != np.rint(part)) | (np.abs(part) > 1 << 24))
         for s in np.unique(side):
@@ -368,31 +378,46 @@ def _whole(table: NDArray[Any]) -> NDArray[np.bool_]:
     """(columns,) whether all numbers of a column are whole (or missing)."""
     if table.dtype.kind != "f":
         return np.ones(table.shape[1], bool)
-    whole = np.ones(table.shape[1], bool)
-    for start in range(0, len(table), _CHUNK):
-        part = table[start : start + _CHUNK]
+    whole, step = np.ones(table.shape[1], bool), _step(table)
+    for start in range(0, len(table), step):
+        part = table[start : start + step]
         whole &= ((part == np.rint(part)) | np.isnan(part)).all(axis=0)
     return whole
 
 
-def _tolerances(numbers: NDArray[Any], single: NDArray[np.bool_]) -> NDArray[np.float64]:
-    n, c = numbers.shape
+def _step(table: NDArray[Any]) -> int:
+    """Return how many rows are read at a time, so that wide ones take no more memory than narrow ones."""
+    return int(min(_CHUNK, max(1, (_BYTES // 8) // max(1, table.shape[1]))))
+
+
+def _tolerances(
+    numbers: NDArray[Any], single: NDArray[np.bool_], used: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    n, c = len(numbers), int(numbers.shape[1] if used is None else used.sum())
     by_chance = (1e-3 / n) ** (1 / c) / 0.56  # normal columns of unit spread: one record in a thousand has a neighbour
-    largest = np.abs(_sample(numbers)).max(axis=0)
+    largest = _of_sample(numbers, lambda sample: np.abs(sample).max(axis=0))
     return np.asarray(
         np.maximum(_spreads(numbers) * min(_TOLERANCE, by_chance), np.where(single, _FLOAT32, _FLOAT64) * largest)
     )
 
 
-def _sample(numbers: NDArray[Any]) -> NDArray[np.float64]:
-    sample = np.asarray(numbers[:: max(1, len(numbers) // 4000)], np.float64)
-    return np.where(np.isfinite(sample), sample, 0.0)
+def _of_sample(numbers: NDArray[Any], statistic: Callable[[Floats], Floats]) -> Floats:
+    """Return a statistic of each column, of about 4,000 of the rows; a part of the columns is held at a time."""
+    rows = numbers[:: max(1, len(numbers) // 4000)]
+    parts = []
+    for start in range(0, numbers.shape[1], _COLUMNS):
+        sample = np.asarray(rows[:, start : start + _COLUMNS], np.float64)
+        parts.append(statistic(np.where(np.isfinite(sample), sample, 0.0)))
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _spreads(numbers: Any) -> NDArray[np.float64]:
     if is_sparse(numbers):
         return np.full(numbers.shape[1], float(np.std(numbers.data)))
-    sample = _sample(numbers)
+    return _of_sample(numbers, _spread)
+
+
+def _spread(sample: Floats) -> Floats:
     low, high = np.quantile(sample, [0.25, 0.75], axis=0)
     return np.asarray(np.where(high > low, (high - low) / 1.35, sample.std(axis=0)))
 
@@ -401,9 +426,10 @@ def _along(numbers: Any, directions: NDArray[np.float64]) -> NDArray[np.float64]
     """(n, k) places of the records along directions."""
     if is_sparse(numbers):
         return np.asarray(numbers @ directions)
+    step = _step(numbers)
     parts = [
-        np.nan_to_num(np.asarray(numbers[start : start + _CHUNK], np.float64)) @ directions
-        for start in range(0, len(numbers), _CHUNK)
+        np.nan_to_num(np.asarray(numbers[start : start + step], np.float64)) @ directions
+        for start in range(0, len(numbers), step)
     ]
     return np.concatenate(parts)
 
@@ -413,7 +439,7 @@ def _near_pairs(
 ) -> NDArray[np.int64]:
     """(2, pairs) neighbours within the tolerance, in every column."""
     order = np.lexsort((places[:, 0], codes))
-    width = min(math.sqrt(len(tolerance)), 6.0) * (1 + 1e-9)  # the changes of many columns add up like noise
+    width = min(math.sqrt(np.isfinite(tolerance).sum()), 6.0) * (1 + 1e-9)  # the changes of many columns add up like noise
     links: list[NDArray[np.int64]] = []
     for lag in range(1, min(_LAGS, len(order))):
         one, two = order[:-lag], order[lag:]
@@ -436,8 +462,9 @@ def _components(ends: NDArray[np.int64], n: int) -> Ints:
 
 def _within(numbers: Any, one: Ints, two: Ints, tolerance: NDArray[np.float64]) -> NDArray[np.bool_]:
     fits = np.zeros(len(one), bool)
-    for start in range(0, len(one), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    step = _CHUNK if is_sparse(numbers) else _step(numbers)
+    for start in range(0, len(one), step):
+        part = slice(start, start + step)
         if is_sparse(numbers):
             apart = abs(numbers[one[part]] - numbers[two[part]]).max(axis=1).toarray().ravel()
             fits[part] = apart <= tolerance[0]

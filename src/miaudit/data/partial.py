@@ -25,7 +25,7 @@ CHANGED = 3
 
 _BANDS = 12
 _GRID = 1e-2  # of a column's spread: numbers in one cell are taken for equal
-_CHUNK = 1 << 12
+_ELEMENTS = 1 << 16  # read at a time, so that rows are read as they lie, and little more is held
 _ODD = 0x9E3779B97F4A7C15
 
 
@@ -103,10 +103,17 @@ def band_hashes(columns: list[NDArray[Any]], spreads: NDArray[np.float64]) -> Ha
     n, start = len(columns[0]), 0
     hashes = np.zeros((n, int(band.max()) + 1), np.uint64)
     for block, width in zip(columns, widths, strict=True):
-        for i in range(width):
-            column = start + i
-            bits = _bits(block[:, i], spreads[column] if column < len(spreads) else 0.0)
-            hashes[:, band[column]] += _mixed(bits + _salt(np.array([column])))
+        if not width:
+            continue
+        own = band[start : start + width]
+        order = np.argsort(own, kind="stable")
+        bands, first = np.unique(own[order], return_index=True)
+        salt, spread = _salt(np.arange(start, start + width)), spreads[start : start + width]
+        step = max(1, _ELEMENTS // width)
+        for begin in range(0, n, step):
+            rows = slice(begin, begin + step)
+            mixed = _mixed(_bits(block[rows], spread) + salt)  # (step, width)
+            hashes[rows, bands] += np.add.reduceat(mixed[:, order], first, axis=1)
         start += width
     return hashes
 
@@ -119,7 +126,7 @@ def sparse_band_hashes(X: Any, spread: float) -> Hashes | None:
     band = _dealt(width)
     hashes = np.zeros((n, int(band.max()) + 1), np.uint64)
     row = np.repeat(np.arange(n), np.diff(X.indptr))
-    values = _mixed(_bits(X.data, spread) + _salt(X.indices))
+    values = _mixed(_bits(X.data, np.array([spread])) + _salt(X.indices))
     np.add.at(hashes, (row, band[X.indices]), values)
     return hashes
 
@@ -146,16 +153,18 @@ def _shared(keys: Hashes) -> tuple[Ints, Ints]:
     return order[shared], np.unique(number[shared], return_inverse=True)[1]
 
 
-def _bits(values: NDArray[Any], spread: float) -> Hashes:
-    """Return (n,) numbers that are equal where values are."""
+def _bits(values: NDArray[Any], spread: NDArray[np.float64]) -> Hashes:
+    """Return numbers of the shape of the values, equal where these are; spreads are of the columns, 0 where none counts."""
     if values.dtype.kind == "S":
-        halves = np.ascontiguousarray(values.astype("S16")).view(np.uint64).reshape(-1, 2)
-        return np.asarray(_mixed(halves[:, 0]) + halves[:, 1])
+        halves = np.ascontiguousarray(values.astype("S16")).view(np.uint64).reshape(*values.shape, 2)
+        return np.asarray(_mixed(halves[..., 0]) + halves[..., 1])
     if values.dtype.kind in "iub":
         return values.astype(np.uint64)
     numbers = values.astype(np.float64)
-    if spread > 0:
-        numbers = np.floor(numbers / (_GRID * spread) + 0.5)
+    coarse = spread > 0
+    if coarse.any():
+        cells = np.floor(numbers / (_GRID * np.where(coarse, spread, 1.0)) + 0.5)
+        numbers = cells if coarse.all() else np.where(coarse, cells, numbers)
     numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)  # no -0, and one NaN
     return np.ascontiguousarray(numbers).view(np.uint64)
 
