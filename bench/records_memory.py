@@ -2,10 +2,10 @@
 
     python bench/records_memory.py --gib 0.5 --out bench/results/records_memory.json
 
-Records of 3,072 numbers in float32, as large as images of 3 x 32 x 32, are written to ``.npy`` (or, with ``--parquet``, a table),
-and a plan of 2,000 members, 2,000 non-members and the rest as population is run. Every quarter of a second the proportional set size (PSS) of the
-process and its children is read from ``/proc/PID/smaps``, without the pages of mapped records, which the system takes back
-when it needs them.
+Records of 3,072 numbers in float32, as large as images of 3 x 32 x 32, are written to ``.npy`` (or, with ``--parquet``, a
+table), and a plan of 2,000 members, 2,000 non-members and the rest as population is run. Every quarter of a second the
+proportional set size (PSS) of the process and its children is read from ``/proc/PID/smaps``, without the pages of mapped
+records, which the system takes back when it needs them.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ def write(folder: Path, n: int, parquet: bool) -> tuple[Path, str]:
     """Write records and classes, a block at a time; return the file and the name of the label."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 10, n)
-    blocks = (rng.random((min(4096, n - start), WIDTH), np.float32) + y[start : start + 4096, None] / 10
-              for start in range(0, n, 4096))
+    blocks = (
+        rng.random((min(4096, n - start), WIDTH), np.float32) + y[start : start + 4096, None] / 10
+        for start in range(0, n, 4096)
+    )
     if parquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -85,7 +87,7 @@ def bytes_of(process: int, records: str) -> tuple[int, int]:
     own = mapped = 0
     of_records = False
     try:
-        with open(f"/proc/{process}/smaps") as file:
+        with Path(f"/proc/{process}/smaps").open() as file:
             for line in file:
                 first = line.split(maxsplit=1)[0]
                 if not first.endswith(":"):
@@ -99,23 +101,41 @@ def bytes_of(process: int, records: str) -> tuple[int, int]:
 
 
 def measure(gib: float, parquet: bool) -> dict[str, object]:
+    """Run the audit of so large a file, and return what it took."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         n = round(gib * 2**30 / (4 * WIDTH))
         path, label = write(folder, n, parquet)
         (folder / "plan.toml").write_text(PLAN.format(path=path, label=label))
-        command = [sys.executable, "-m", "miaudit", "run", str(folder / "plan.toml"), "--out", str(folder / "out"), "-q"]
+        command = [
+            sys.executable,
+            "-m",
+            "miaudit",
+            "run",
+            str(folder / "plan.toml"),
+            "--out",
+            str(folder / "out"),
+            "-q",
+        ]
         began, peaks = time.perf_counter(), []
         with subprocess.Popen(command) as audit:
             while audit.poll() is None:
                 sizes = [bytes_of(process, path.name) for process in processes(audit.pid)]
-                peaks.append((sum(own for own, _ in sizes), sum(each for _, each in sizes), time.perf_counter() - began))
+                peaks.append(
+                    (sum(own for own, _ in sizes), sum(each for _, each in sizes), time.perf_counter() - began)
+                )
                 time.sleep(0.25)
         most = max(peaks)
         return {
-            "file": path.suffix[1:], "records": n, "bytes_of_file": os.stat(path).st_size, "exit": audit.returncode,
-            "peak_gib": round(most[0] / 2**30, 3), "mapped_records_then_gib": round(most[1] / 2**30, 3),
-            "peak_at_s": round(most[2], 1), "seconds": round(time.perf_counter() - began, 1), "samples": len(peaks),
+            "file": path.suffix[1:],
+            "records": n,
+            "bytes_of_file": path.stat().st_size,
+            "exit": audit.returncode,
+            "peak_gib": round(most[0] / 2**30, 3),
+            "mapped_records_then_gib": round(most[1] / 2**30, 3),
+            "peak_at_s": round(most[2], 1),
+            "seconds": round(time.perf_counter() - began, 1),
+            "samples": len(peaks),
         }
 
 

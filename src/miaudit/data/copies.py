@@ -278,7 +278,9 @@ def _parts(columns: _Columns) -> tuple[Ints, Any, NDArray[np.float64]]:
     codes = _numbered(digests)
     if whole.all():
         return codes, None, np.empty(0)
-    if is_mapped(table):  # columns of whole numbers are not left out, which would copy all others, but may differ by any number
+    if is_mapped(
+        table
+    ):  # columns of whole numbers are not left out, which would copy all others, but may differ by any number
         return codes, table, np.where(whole, np.inf, _tolerances(table, single, ~whole))
     numbers = table if not whole.any() else table[:, ~whole]
     return codes, numbers, _tolerances(numbers, single[~whole])
@@ -439,7 +441,9 @@ def _near_pairs(
 ) -> NDArray[np.int64]:
     """(2, pairs) neighbours within the tolerance, in every column."""
     order = np.lexsort((places[:, 0], codes))
-    width = min(math.sqrt(np.isfinite(tolerance).sum()), 6.0) * (1 + 1e-9)  # the changes of many columns add up like noise
+    width = min(math.sqrt(np.isfinite(tolerance).sum()), 6.0) * (
+        1 + 1e-9
+    )  # the changes of many columns add up like noise
     links: list[NDArray[np.int64]] = []
     for lag in range(1, min(_LAGS, len(order))):
         one, two = order[:-lag], order[lag:]
