@@ -10,12 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from miaudit.cli import main
+from miaudit.errors import DataError
 from miaudit.findings import ClassRow, ClassTable
 from miaudit.paper import EXPERIMENTS, Outcome, compare, reproducing
 from miaudit.paper.comparison import markdown, text
 from miaudit.paper.outcomes import compact, identity, load
 from miaudit.paper.published import Experiment, Row, stated
 from miaudit.paper.purchases import Purchases, clustered
+from miaudit.paper.records import records_of
 from miaudit.paper.settings import SETTINGS, Setting, _mitigated
 
 FOREST = {"estimator": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 5}}
@@ -170,3 +172,26 @@ def test_the_list_says_what_is_missing():
     assert run.exit_code == 0
     texas = [row for entry in json.loads(run.stdout) for row in entry["rows"] if row["label"] == "TX hospital stays"]
     assert all("texas100" in row["missing"] for row in texas)
+
+
+def test_a_file_of_purchases_is_used_in_the_place_of_simulated_ones(tmp_path):
+    bits = Purchases(styles=4, products=30, directions=5).draw(400, seed=1)
+    file, setting = tmp_path / "dataset_purchase", SETTINGS["purchase-2/network"]
+    file.write_text("\n".join(f"{1 + i % 2},{','.join(map(str, row))}" for i, row in enumerate(bits)) + "\n")
+    records = records_of(setting, tmp_path / "out", tmp_path, scale="quick", seed=3)
+    with np.load(records.section["path"]) as arrays:
+        assert np.array_equal(np.unpackbits(arrays["X_packed"], axis=1, count=30), bits)
+    assert not records.simulated
+    file.write_text("1,0,1\n1,0\n")  # damaged: nothing is simulated in silence
+    with pytest.raises(DataError, match="dataset_purchase"):
+        records_of(setting, tmp_path / "out", tmp_path, scale="quick", seed=3)
+
+
+def test_outcomes_of_simulated_records_do_not_stand_for_those_of_a_file(tmp_path):
+    (tmp_path / "data").mkdir()
+    outcome = _outcome("purchase-2/network", simulated=True)
+    outcome.save(tmp_path / "outcomes")
+    setting = SETTINGS["purchase-2/network"]
+    assert reproducing._stored(tmp_path, setting, "paper", 0, outcome.shadows, tmp_path / "data") is not None
+    (tmp_path / "data" / "dataset_purchase").write_text("1,0\n")
+    assert reproducing._stored(tmp_path, setting, "paper", 0, outcome.shadows, tmp_path / "data") is None

@@ -19,7 +19,7 @@ from miaudit.auditing.workers import Engine, taken
 from miaudit.data import Dataset
 from miaudit.data.records import take_records
 from miaudit.errors import MiauditError, PlanError, TimeLimitError
-from miaudit.files import read_npz, write_atomically
+from miaudit.files import read_npz, sha256_of, write_atomically
 from miaudit.plan import PLANS, SynthesisPlan
 from miaudit.plan.permissions import Permissions
 from miaudit.seeds import child_seed
@@ -40,7 +40,6 @@ from miaudit.synthesis import (
 )
 from miaudit.synthesis.synthesis import Method, npz_bytes
 from miaudit.targets import Target, as_target
-from miaudit.targets.files import file_sha256
 from miaudit.threads import one_thread
 
 STATE = "synthesis-state.npz"
@@ -255,7 +254,7 @@ def _key(case: Case, method: str, domain: Domain) -> str:
     table = None
     if options["marginals"] is not None:
         path = Path(options["marginals"])
-        table = file_sha256(path) if path.is_file() else None
+        table = sha256_of(path) if path.is_file() else None
     return content_key(
         {
             "synthesis": 2,

@@ -107,6 +107,10 @@ def _wanted(info: NamedInfo) -> str:
     return f"Expected there: {', '.join(info.files)} ({info.layout}). Public source: {info.source}"
 
 
+PURCHASE_FILES = ("dataset_purchase", "purchase100/dataset_purchase")
+"""Where the file of purchases may lie in the folder of named data sets."""
+
+
 def _file(name: str, folder: Path, *places: str) -> Path:
     """Return the first of the places that is there."""
     for place in places:
@@ -196,7 +200,7 @@ def _images(parts: list[Dataset], classes: tuple[str, ...], name: str) -> Datase
 
 
 def _purchase100(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
-    path = _file("purchase100", folder, "dataset_purchase", "purchase100/dataset_purchase")
+    path = _file("purchase100", folder, *PURCHASE_FILES)
     labels, bits = [], []
     width: int | None = None
     with path.open("rb") as file:

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.named import FOLDER_VARIABLE, NAMED, load_named
-from miaudit.errors import DataError
-from miaudit.files import write_atomically
+from miaudit.data.named import FOLDER_VARIABLE, NAMED, PURCHASE_FILES, load_named
+from miaudit.files import sha256_of, write_atomically
 from miaudit.paper.purchases import CLASSES, CLUSTERED, RECORDS, Purchases, clustered
 from miaudit.paper.settings import Scale, Setting
 
@@ -52,29 +51,30 @@ def records_of(
     Raises
     ------
     DataError
-        If files of a named data set are missing.
+        If files of a named data set are missing or damaged.
     """
     if setting.data != "purchase":
         return Records({"name": setting.data, "options": dict(setting.options)})
-    bits = _own_purchases(data)
-    if bits is not None:
-        path, simulated = folder / "purchases.npz", False
+    file = own_purchases(data)
+    if file is not None:
+        path, simulated = folder / f"purchases_{sha256_of(file)[:16]}.npz", False
     else:
         records = purchases or (CLUSTERED if scale == "quick" else RECORDS)
         path, simulated = folder / f"simulated_purchases_{records}_{seed}.npz", True
     if not path.exists():
-        bits = Purchases().draw(records, seed=seed) if bits is None else bits
-        _write(path, bits, seed=0 if not simulated else seed)
+        bits = Purchases().draw(records, seed=seed) if simulated else np.asarray(load_named("purchase100", data).X)
+        _write(path, bits.astype(np.uint8), seed=seed if simulated else 0)
     return Records({"path": str(path), "label": f"of_{setting.classes}"}, simulated)
 
 
-def _own_purchases(data: str | PathLike[str] | None) -> NDArray[np.uint8] | None:
-    """Return the bits of the user's purchases; None where there are none, or no folder to look in."""
-    try:
-        own = load_named("purchase100", data)
-    except DataError:
-        return None
-    return np.asarray(own.X, np.uint8)
+def own_purchases(data: str | PathLike[str] | None) -> Path | None:
+    """Return the user's file of purchases; None where there is none, or no folder to look in."""
+    folder = data or os.environ.get(FOLDER_VARIABLE)
+    return (
+        next((Path(folder) / name for name in PURCHASE_FILES if (Path(folder) / name).is_file()), None)
+        if folder
+        else None
+    )
 
 
 def missing(setting: Setting, data: str | PathLike[str] | None) -> str | None:

@@ -15,7 +15,7 @@ from miaudit.paper.experiments import experiments
 from miaudit.paper.outcomes import Outcome, Tell, load, measure, place
 from miaudit.paper.published import Experiment
 from miaudit.paper.purchases import CLUSTERED
-from miaudit.paper.records import missing
+from miaudit.paper.records import missing, own_purchases
 from miaudit.paper.settings import SETTINGS, Scale, Setting
 
 
@@ -82,7 +82,7 @@ def reproduce(
             left_out |= {setting.name: reason for setting in group}
             continue
         for seed in range(seeds):
-            have = {s.name: _stored(folder, s, scale, seed, shadows) for s in group}
+            have = {s.name: _stored(folder, s, scale, seed, shadows, data) for s in group}
             todo = [setting for setting in group if have[setting.name] is None]
             options = {
                 "scale": scale,
@@ -97,6 +97,11 @@ def reproduce(
             fresh = [load(outcome.save(folder / "outcomes")) for outcome in fresh]
             for outcome in [*(each for each in have.values() if each is not None), *fresh]:
                 outcomes.setdefault(outcome.setting, []).append(outcome)
+    for setting in _settings(wanted, ()):  # outcomes of other rows lie there, too
+        if setting not in settings and missing(setting, data) is None:
+            stored_now = [_stored(folder, setting, scale, seed, shadows, data) for seed in range(seeds)]
+            if any(stored_now):
+                outcomes[setting.name] = [outcome for outcome in stored_now if outcome is not None]
     comparisons = [compare(experiment, outcomes, left_out) for experiment in wanted]
     for comparison in comparisons:
         document = comparison.model_dump_json(indent=1) + "\n"
@@ -140,9 +145,15 @@ def _groups(settings: Sequence[Setting]) -> list[list[Setting]]:
     return list(groups.values())
 
 
-def _stored(folder: Path, setting: Setting, scale: Scale, seed: int, shadows: int | None) -> Outcome | None:
+def _stored(
+    folder: Path, setting: Setting, scale: Scale, seed: int, shadows: int | None, data: str | PathLike[str] | None
+) -> Outcome | None:
+    """Return the outcome that is there, if it is of as many shadow models and of the records that would be used now."""
     path = place(folder / "outcomes", setting.name, scale, seed)
     if not path.exists():
         return None
     outcome = load(path)
-    return outcome if outcome.shadows == setting.sized(scale, shadows).shadows else None
+    simulated = setting.data == "purchase" and own_purchases(data) is None
+    return (
+        outcome if (outcome.shadows, outcome.simulated) == (setting.sized(scale, shadows).shadows, simulated) else None
+    )

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import column_names, column_values, densified, is_texts, kind_of, n_columns, row_hashes
 from miaudit.errors import DataError, PlanError, PoolError
-from miaudit.targets.files import file_sha256
+from miaudit.files import sha256_of
 
 _PLACES = ("records", "train", "asked", "answers", "seed", "classes")
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -107,7 +107,7 @@ class CommandRecipe:
             "recipe": "command",
             "version": 1,
             "command": self.command,
-            "files": {name: file_sha256(file) for name, file in sorted(self._deciding().items())},
+            "files": {name: sha256_of(file) for name, file in sorted(self._deciding().items())},
             **({} if self.device == "cpu" else {"device": "cuda"}),
         }
 

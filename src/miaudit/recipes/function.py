@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import PlanError
+from miaudit.files import sha256_of
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint
-from miaudit.targets.files import file_sha256
 
 _OFFERED = ("classes", "device")  # given to a function that has a parameter of this name
 
@@ -75,7 +75,7 @@ class TrainingRecipe:
             "version": 1,
             "train": _name(self.train),
             "predict": None if self.predict is None else _name(self.predict),
-            "files": {Path(file).name: file_sha256(Path(file)) for file in self.files},
+            "files": {Path(file).name: sha256_of(Path(file)) for file in self.files},
             **({} if self.device == "cpu" else {"device": "cuda"}),
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickletools
 import re
 import zipfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from miaudit.errors import PlanError
+from miaudit.files import sha256_of
 from miaudit.libraries import require
 from miaudit.targets.onnx_graph import inside, read_graph
 from miaudit.targets.torch_modules import with_output
@@ -60,12 +60,6 @@ SKOPS_SAFE = (0, 13)
 """First version of skops without a published way to run code while loading; pyproject.toml has the same floor."""
 
 
-def file_sha256(path: str | Path) -> str:
-    """Return the sha256 (hex) of a file."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def model_hashes(path: str | Path) -> dict[str, str]:
     """Return the sha256 (hex) of a model's file, under its name, and of each file of weights that an ONNX model names.
 
@@ -77,7 +71,7 @@ def model_hashes(path: str | Path) -> dict[str, str]:
     path = Path(path)
     beside = read_graph(path).locations if file_format(path) == "onnx" else ()
     files = zip(beside, inside(path.parent, beside, path), strict=True)
-    return {path.name: file_sha256(path), **{name: file_sha256(file) for name, file in sorted(files)}}
+    return {path.name: sha256_of(path), **{name: sha256_of(file) for name, file in sorted(files)}}
 
 
 def load_model(
