@@ -368,6 +368,12 @@ class UnlearningPlan(Section):
     oracles: int = Field(
         19, ge=0, description="models trained without the deleted records, to compare with; 19 and more can show 5 %"
     )
+    receipts: int | None = Field(
+        None,
+        ge=0,
+        description="deletions checked bit for bit against training on what stays by the same seed; default: 4 where the "
+        "recipe deletes by itself, as sharded training does; other procedures have none",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> UnlearningPlan:

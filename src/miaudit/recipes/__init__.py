@@ -18,12 +18,13 @@ from miaudit.recipes.class_sisa import ClassSISA
 from miaudit.recipes.command import CommandRecipe
 from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
-from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe
+from miaudit.recipes.fingerprint import Fingerprint, content_of, fingerprint, fingerprint_of_recipe
 from miaudit.recipes.function import TrainingRecipe
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
 from miaudit.recipes.recipe import (
     Choosing,
+    Composed,
     Continuing,
     Descending,
     Foreseeing,
@@ -58,6 +59,7 @@ __all__ = [
     "Choosing",
     "ClassSISA",
     "CommandRecipe",
+    "Composed",
     "Continuing",
     "Descending",
     "Encoded",
@@ -92,6 +94,7 @@ __all__ = [
     "Wrapping",
     "as_recipe",
     "choice_of",
+    "content_of",
     "device_name",
     "estimator_from_function",
     "expected_share",

@@ -87,10 +87,10 @@ def shortened(recipe: Recipe) -> tuple[Recipe, int] | None:
     return recipe.shortened() if isinstance(recipe, Shortenable) else None
 
 
-def staged(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe with the states of its trainings in a folder, if it has states."""
+def staged(recipe: Recipe, folder: Path | None) -> Recipe:
+    """Return the recipe with the states of its trainings in a folder, if it has states; None: in none."""
     if isinstance(recipe, Staged):
-        return recipe.staged(str(folder))
+        return recipe.staged(None if folder is None else str(folder))
     if isinstance(recipe, Wrapping):
         inner = staged(recipe.inner, folder)
         return recipe if inner is recipe.inner else recipe.around(inner)

@@ -198,6 +198,11 @@ class ClassSISAModel:
     seed: int
     work: Work
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The specialists and the gate."""
+        return (*self.specialists, self.gate)
+
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return (n, classes) answers of the specialist that is asked, 0 for the classes of the others."""
         own = [probabilities(each.model, X, self.classes)[:, each.classes] for each in self.specialists]

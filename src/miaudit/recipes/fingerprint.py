@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from miaudit.recipes.recipe import Composed
 from miaudit.recipes.walk import Findings, Walk
 
 
@@ -56,6 +57,14 @@ def fingerprint_of_recipe(recipe: Any) -> Fingerprint:
         return fingerprint(None if ours else recipe)
     name: Fingerprint = own()
     return name if ours else joined(name, fingerprint(type(recipe)))
+
+
+def content_of(model: Any) -> str | None:
+    """Return a digest of all parts of a trained model; None where it does not name them, or one cannot be seen into."""
+    if not isinstance(model, Composed):
+        return None
+    decided = fingerprint(model.parts)
+    return None if decided.unknown else decided.sha256
 
 
 def joined(*parts: Fingerprint) -> Fingerprint:

@@ -248,11 +248,21 @@ def work_of(model: object) -> Work | None:
 
 
 @runtime_checkable
+class Composed(Protocol):
+    """A trained model of parts, so that two can be compared by what they are, not by their answers alone."""
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """All that its answers come from."""
+        ...
+
+
+@runtime_checkable
 class Staged(Recipe, Protocol):
     """A recipe whose trainings pass through states, which a folder may hold, so that a training that is cut short goes on."""
 
-    def staged(self, folder: str) -> Recipe:
-        """Return the recipe with its states in a folder."""
+    def staged(self, folder: str | None) -> Recipe:
+        """Return the recipe with its states in a folder; None: in none."""
         ...
 
 

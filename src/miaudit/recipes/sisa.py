@@ -79,14 +79,18 @@ class Sharded:
         """Return the same around another recipe."""
         return replace(self, recipe=recipe)
 
-    def staged(self, folder: str) -> Self:
-        """Return the recipe with its states in a folder, where they outlive the program."""
+    def staged(self, folder: str | None) -> Self:
+        """Return the recipe with its states in a folder, where they outlive the program; None: in none."""
         return replace(self, states=folder)
 
     @property
     def exact(self) -> bool:
         """Whether a deletion gives what training on the rest gives, bit for bit; a receipt shows it."""
         return True
+
+    def expected(self, deleted: int) -> float | None:
+        """Return the expected share of a retraining that the deletion of so many records in one batch takes, where known."""
+        return None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -199,6 +203,10 @@ class SISA(Sharded):
         """Whether its models answer labels alone: never, as votes are shares."""
         return False
 
+    def expected(self, deleted: int) -> float:
+        """Return the share of `expected_share`."""
+        return expected_share(deleted, shards=self.shards, slices=self.slices)
+
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
         """Return all steps of a model on these records, by shard; nothing is trained."""
         course, digests = self._course(X, classes), digests_of(X, y, seed=seed)
@@ -245,6 +253,11 @@ class SISAModel:
     states: Mapping[str, Model]
     seed: int
     work: Work
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The models of the shards."""
+        return self.models
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return (n, classes) mean answers of the shards, or shares of their votes."""

@@ -20,7 +20,16 @@ from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.basis import AreaSpread, Basis, RankCounts
 from miaudit.result.beyond import Beyond, beyond_bystanders
 from miaudit.result.controls import BlindControl, BystanderControl, Controls, NullControl
-from miaudit.result.deletion import Accuracies, Deletion, DeletionCost, DeletionKind, Likeness, Question
+from miaudit.result.deletion import (
+    Accuracies,
+    Deletion,
+    DeletionCost,
+    DeletionKind,
+    DeletionWork,
+    Likeness,
+    Question,
+    Receipt,
+)
 from miaudit.result.factors import Factors
 from miaudit.result.figures import (
     Accusations,
@@ -86,6 +95,7 @@ __all__ = [
     "Deletion",
     "DeletionCost",
     "DeletionKind",
+    "DeletionWork",
     "DetectableTpr",
     "Difference",
     "Document",
@@ -107,6 +117,7 @@ __all__ = [
     "Provenance",
     "Question",
     "RankCounts",
+    "Receipt",
     "Records",
     "Result",
     "Retrained",

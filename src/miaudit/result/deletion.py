@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from miaudit.documents import Count, Document, Fraction
+from miaudit.documents import Count, Document, Fraction, NonNegative
 from miaudit.result.attack import AttackResult
 from miaudit.result.figures import Difference, Interval, Power
 from miaudit.result.verdict import Counted, VerdictKind
@@ -69,12 +69,48 @@ class Accuracies(Document):
     kept: Fraction | None
 
 
+class Receipt(Document):
+    """Whether models after a deletion are those that were trained on what stays, by the same seed.
+
+    ``identical`` of ``models`` answer the same bit for bit and, where ``weights`` could be compared in all, have the same;
+    ``difference`` is the largest between two answers.
+    """
+
+    models: Count
+    identical: Count
+    difference: NonNegative
+    weights: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether all are identical."""
+        return self.identical == self.models
+
+
+class DeletionWork(Document):
+    """Record-epochs of a deletion, counted: means of ``models``, of ``retraining`` all on what stays, and of the deletion.
+
+    ``share`` is the mean of their quotients, ``expected`` what the closed formula of the recipe gives for as many records, null
+    where it has none.
+    """
+
+    models: Count
+    retraining: NonNegative
+    deletion: NonNegative
+    share: NonNegative
+    expected: NonNegative | None = None
+
+
 class DeletionCost(Document):
-    """Accuracies before and after, and the mean of retrained models; the provenance has the seconds."""
+    """Accuracies before and after, and the mean of retrained models; the provenance has the seconds.
+
+    ``work`` is there where the recipe counts record-epochs, as sharded training does.
+    """
 
     before: Accuracies | None
     after: Accuracies
     retrained: Accuracies | None
+    work: DeletionWork | None = None
 
 
 class Deletion(Document):
@@ -84,7 +120,8 @@ class Deletion(Document):
     there anything to forget; ``after``: are the deleted records still recognisable; ``pair``: does the change give them away to
     whoever kept the earlier model; ``others_before`` and ``others_after``: how exposed are records that stayed, and
     ``exposure`` the difference of the two AUCs. ``still_in`` estimates the share of the deleted records that still answer as
-    trained ones do. A question that could not be asked is null, with the reason in ``unasked``.
+    trained ones do. ``exact`` is what the procedure says of itself, unless a ``receipt`` refutes it. A question that could not
+    be asked is null, with the reason in ``unasked``.
     """
 
     kind: DeletionKind
@@ -105,6 +142,7 @@ class Deletion(Document):
     exposure: Difference | None = None
     still_in: Difference | None = None
     likeness: Likeness | None = None
+    receipt: Receipt | None = None
     cost: DeletionCost
     earlier_model: str
     unasked: dict[str, str] = {}

@@ -486,10 +486,12 @@ class RowKeys:
         seed: int,
         probed: Probed | None = None,
         forget: NDArray[np.int64] | None = None,
+        afresh: bool = False,
     ) -> str:
         """Return the name of the row of a model trained on ``train`` with ``seed``, asked about ``asked``, and probed.
 
-        Where it was made to ``forget`` some of them, how and which is a part of the name.
+        Where it was made to ``forget`` some of them, how and which is a part of the name; and whether it is to be trained
+        ``afresh``, from no state that another stored.
         """
         parts: dict[str, Any] = {
             **self._common,
@@ -500,6 +502,8 @@ class RowKeys:
         if probed is not None:
             questions = sorted({*map(str, probed.questions)})
             parts["probes"] = {"records": self._hash(probed.records), "questions": questions, "seed": probed.seed}
+        if afresh:
+            parts["afresh"] = True
         if forget is not None:
             parts["history"] = [{**self._history, "forget": self._hash(forget)}]
         return content_key(parts)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,11 @@ from miaudit.recipes import (
     GroupRecipe,
     Model,
     Recipe,
-    Work,
     choice_of,
+    content_of,
     fingerprint_of_recipe,
     shortened,
+    staged,
     work_of,
 )
 from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
@@ -58,6 +59,12 @@ CHOICE = "choice"
 AFTER = "after"
 """Array of a row: what its model answered after the deletion of the records that its job names."""
 
+WORK = "record-epochs"
+"""Fact of a row: what the deletion trained again, and what training all that stays would be."""
+
+CONTENT = "model"
+"""Fact of a row: a digest of all that the model is, of one that forgot records as it is then; None where it is not seen."""
+
 TWICE_SECONDS = 5.0
 """A model that took longer is not trained twice to see whether it comes out the same."""
 
@@ -77,6 +84,7 @@ class Job:
     probed: Probed | None = None  # what else the model is asked, many times a record
     twice: bool = False  # whether to train it twice, where that is cheap, to see whether it comes out the same
     forget: NDArray[np.int64] | None = None  # records of `train` that it is made to forget; then it is asked again
+    afresh: bool = False  # whether no state that another training stored may be read
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,8 @@ def train_and_ask(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, store: 
     list
         For each job what became of it; before them, that the group failed as a whole, where it did.
     """
+    if any(job.afresh for job in jobs):
+        recipe = staged(recipe, None)
     generators = _generators(recipe)
     began = time.perf_counter()
     failure: Failure | None = None
@@ -257,7 +267,7 @@ def _ask(
             if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
                 again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
                 difference = float(np.abs(again - outputs).max(initial=0.0))
-            after, spent, work = _after(job, model, dataset, recipe)
+            afterwards = None if job.forget is None else _after(job, model, dataset, recipe)
     except Exception as error:
         return _failure(job, error)
     trained_on, figure = np.isin(job.asked, job.train), "accuracy" if dataset.values is None else "error"
@@ -273,12 +283,12 @@ def _ask(
         facts[TWICE] = difference
     if choice is not None:
         facts[CHOICE] = choice
-    for model_of, each in (("training", work_of(model)), ("deletion", work)):
-        if each is not None:
-            facts[f"record-epochs of the {model_of}"] = [each.spent, each.whole]
+    if job.afresh:
+        facts[CONTENT] = content_of(model)
     arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
-    if after is not None:
-        arrays[AFTER], facts["deletion_seconds"] = after, round(spent, 4)
+    if afterwards is not None:
+        arrays[AFTER] = afterwards.outputs
+        facts |= afterwards.facts
     for question, answers in probes.items():
         arrays[question] = answers.answers
         facts[f"queries of {question}"] = answers.queries
@@ -286,10 +296,15 @@ def _ask(
     return Trained(seconds + asking, peak_memory())
 
 
-def _after(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> tuple[Floats | None, float, Work | None]:
-    """Return what a model answers once it was made to forget, the seconds, and the work; None where it forgets nothing."""
-    if job.forget is None:
-        return None, 0.0, None
+class _Afterwards(NamedTuple):
+    """What a model answers once it was made to forget, and what is known of that."""
+
+    outputs: Floats
+    facts: dict[str, Any]
+
+
+def _after(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> _Afterwards:
+    assert job.forget is not None
     if not isinstance(recipe, Forgetting):
         raise PoolError(f"{recipe.name} does not say how its models forget records")
     seed, began = child_seed(job.seed, "forget"), time.perf_counter()
@@ -302,8 +317,12 @@ def _after(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> tuple[Fl
             classes=dataset.width,
             seed=seed,
         )
-    spent = time.perf_counter() - began
-    return _answers(replace(job, probed=None), forgot, dataset, recipe)[0], spent, work_of(forgot)
+    facts: dict[str, Any] = {"deletion_seconds": round(time.perf_counter() - began, 4)}
+    if (work := work_of(forgot)) is not None:
+        facts[WORK] = [work.spent, work.whole]
+    if (content := content_of(forgot)) is not None:
+        facts[CONTENT] = content
+    return _Afterwards(_answers(replace(job, probed=None), forgot, dataset, recipe)[0], facts)
 
 
 def _answers(

@@ -36,6 +36,7 @@ from miaudit.unlearning.conclusion import conclude
 from miaudit.unlearning.gathering import gather
 from miaudit.unlearning.measured import DeletionMeasured
 from miaudit.unlearning.procedures import PROCEDURES, Procedure, chosen_procedure
+from miaudit.unlearning.receipts import receipt
 from miaudit.unlearning.rehearsal import rehearse
 from miaudit.unlearning.stored import score
 
@@ -49,6 +50,7 @@ __all__ = [
     "conclude",
     "deletion_case",
     "gather",
+    "receipt",
     "score",
 ]
 
@@ -94,7 +96,7 @@ def audit(
     data, tell
         As of `miaudit.audit`.
     options
-        ``kept``, ``oracles`` and ``remove`` of a plan's section ``[unlearning]``; how the work is done, as of
+        ``kept``, ``oracles``, ``receipts`` and ``remove`` of a plan's section ``[unlearning]``; how the work is done, as of
         `miaudit.auditing.Engine`; consent, as of `miaudit.plan.permissions.Permissions`; and with a model all further
         keywords of `miaudit.audit`, such as ``recipe``, ``shadows``, ``seed`` and ``attacks``.
 

@@ -51,6 +51,8 @@ class DeletionCase:
         Number of the class that was removed; None: records were.
     document
         What was asked for.
+    receipts
+        Deletions that are checked bit for bit; None: as the procedure allows.
     """
 
     case: Case
@@ -62,6 +64,7 @@ class DeletionCase:
     oracles: int
     removed: int | None
     document: Mapping[str, Any]
+    receipts: int | None = None
 
     @property
     def audited(self) -> Ints:
@@ -178,6 +181,7 @@ def deletion_case(
         oracles=options.oracles,
         removed=removed,
         document={**options.model_dump(), "procedure": {"name": chosen.name, **chosen.options}},
+        receipts=options.receipts,
     )
 
 
@@ -207,6 +211,12 @@ def _refuse_unfit(procedure: Procedure, recipe: Recipe, options: UnlearningPlan)
         raise PlanError(
             [("unlearning.procedure", "mask removes the output of a class: give unlearning.remove, not forget")]
         )
+    if options.receipts and not procedure.by_the_same_seed:
+        problem = (
+            "compare a deletion with training on what stays by the same seed, which "
+            f"{procedure.name!r} is not to give: leave it out, or delete by recipe, sisa or class-sisa"
+        )
+        raise PlanError([("unlearning.receipts", problem)])
 
 
 def _class(case: Case, name: str) -> int:

@@ -63,6 +63,7 @@ def conclude(measured: DeletionMeasured) -> Result:
         measured,
         kind=kind,
         options=dict(measured.options),
+        exact=measured.exact and (measured.receipt is None or measured.receipt.holds),
         deleted=n.members,
         never=n.nonmembers,
         exposure=_exposure(results["others_before"], results["others_after"]),

@@ -21,11 +21,11 @@ from miaudit.documents import plain
 from miaudit.errors import PoolError
 from miaudit.evidence import Evidence
 from miaudit.recipes import device_name, innermost
-from miaudit.result import Accuracies, DeletionCost
+from miaudit.result import Accuracies, DeletionCost, DeletionWork, Receipt
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool, training_oddities
-from miaudit.shadows.training import AFTER, Job
+from miaudit.shadows.training import AFTER, WORK, Job
 from miaudit.store import Store
 from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.threads import one_thread
@@ -33,6 +33,7 @@ from miaudit.unlearning.case import ATTACKS, DeletionCase
 from miaudit.unlearning.drawing import DeletionDraws, draws_of
 from miaudit.unlearning.measured import DeletionMeasured, Retrained
 from miaudit.unlearning.pairs import pair_evidence
+from miaudit.unlearning.receipts import receipt_jobs, receipt_of
 
 Ints = NDArray[np.int64]
 Alike = Callable[[NDArray[np.float32]], None] | None
@@ -74,6 +75,7 @@ class _Seen:
     target: dict[str, Any]
     shadows: dict[int, dict[str, Any]]
     oracles: list[Job]
+    receipt: Receipt | None
     progress: Progress
 
 
@@ -105,7 +107,9 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
         last[:] = [progress]
         tell(what, progress)
 
-    shadows = pool.run(**workers.options, minimum=case.minimum, also=[*own, *oracles], tell=note)
+    pairs = receipt_jobs(of, keys, [*own, *pool.plan])
+    also = [*own, *oracles, *(again for _, again in pairs)]
+    shadows = pool.run(**workers.options, minimum=case.minimum, also=also, tell=note)
     before, after = given
     facts: dict[str, Any] = {}
     if own:
@@ -115,7 +119,7 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
         n, facts = len(audited), row.facts
         before, after = (of_row(row.arrays[array], facts, n, case, n, {}) for array in ("outputs", AFTER))
     assert after is not None
-    return _Seen(before, after, facts, shadows, oracles, last[0])
+    return _Seen(before, after, facts, shadows, oracles, receipt_of(pairs, pool.store), last[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +175,7 @@ class _Reading:
             cost=self._cost(),
             kept=len(of.rest),
             unasked=unasked,
+            receipt=seen.receipt,
         )
 
     def _alike(self, asked: Asked) -> Alike:
@@ -311,6 +316,26 @@ class _Reading:
             before=None if seen.before is None else self._accuracies(seen.before.outputs),
             after=self._accuracies(seen.after.outputs),
             retrained=retrained,
+            work=self._work(),
+        )
+
+    def _work(self) -> DeletionWork | None:
+        """Return the record-epochs of the deletions, where the recipe counts them."""
+        seen, recipe = self.seen, self.of.case.recipe
+        forgot = self.pool.forget or ()
+        rows = [(seen.target, self.of.deleted), *((facts, len(forgot[i])) for i, facts in seen.shadows.items())]
+        counted = [(facts[WORK], count) for facts, count in rows if WORK in facts]
+        if not counted:
+            return None
+        spent, whole = np.array([work for work, _ in counted], np.float64).T
+        formula = getattr(recipe, "expected", lambda _: None)
+        expected = [share for _, count in counted if (share := formula(count)) is not None]
+        return DeletionWork(
+            models=len(counted),
+            retraining=float(whole.mean()),
+            deletion=float(spent.mean()),
+            share=float((spent / np.maximum(whole, 1)).mean()),
+            expected=float(np.mean(expected)) if expected else None,
         )
 
     def _accuracies(self, outputs: NDArray[Any]) -> Accuracies:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.auditing.measured import Measured
-from miaudit.result import DeletionCost
+from miaudit.result import DeletionCost, Receipt
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +52,4 @@ class DeletionMeasured:
     kept: int
     unasked: Mapping[str, str] = field(default_factory=dict)
     stored: bool = False
+    receipt: Receipt | None = None

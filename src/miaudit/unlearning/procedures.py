@@ -69,6 +69,11 @@ class Procedure(ABC):
         return self.exact
 
     @property
+    def by_the_same_seed(self) -> bool:
+        """Whether training on what stays, by the seed of the model before, is to give the model afterwards bit for bit."""
+        return False
+
+    @property
     def options(self) -> dict[str, Any]:
         """The options as plain values, for the record of an audit and for names of rows."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}  # type: ignore[arg-type]
@@ -332,6 +337,11 @@ class OfRecipe(Procedure):
     name: ClassVar[str] = "recipe"
     title: ClassVar[str] = "The recipe's own deletion"
     paper: ClassVar[str] = "as the recipe says"
+
+    @property
+    def by_the_same_seed(self) -> bool:
+        """Whether a receipt can be had: always."""
+        return True
 
     def problem(self, recipe: Recipe) -> str | None:
         """Return why models of a recipe cannot be treated so."""

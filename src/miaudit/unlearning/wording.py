@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miaudit.result import Deletion, Question, Result, Verdict
+from miaudit.result import Deletion, DeletionWork, Question, Receipt, Result, Verdict
 from miaudit.result.estimate import estimate, rounded
 from miaudit.unlearning.measured import DeletionMeasured
 
@@ -124,8 +124,32 @@ def sentences(of: Deletion) -> list[str]:
             )
     if of.likeness is not None:
         said.append(_likeness(of))
+    if of.receipt is not None:
+        said.append(_receipt(of.receipt))
     said.append(_cost(of))
+    if of.cost.work is not None:
+        said.append(_work(of.cost.work))
     return said
+
+
+def _receipt(of: Receipt) -> str:
+    alike = (
+        f"the same bit for bit, in {'answers and weights' if of.weights else 'answers'}, as ones trained on what stays"
+    )
+    if of.holds:
+        return f"Receipt: after the deletion {of.identical} of {of.models} models are {alike}."
+    return (
+        f"Receipt refuted: after the deletion only {of.identical} of {of.models} models are {alike}; answers differ by up to "
+        f"{of.difference:.2g}. The deletion is not exact, and something outlives it."
+    )
+
+
+def _work(of: DeletionWork) -> str:
+    formula = "" if of.expected is None else f"; the closed formula expects {of.expected:.1%}"
+    return (
+        f"Work: a deletion took {of.deletion:,.0f} record-epochs where retraining takes {of.retraining:,.0f}, a share of "
+        f"{of.share:.1%} in the mean of {of.models} models{formula}."
+    )
 
 
 def _likeness(of: Deletion) -> str:
