@@ -116,6 +116,10 @@ def audit(
     unit
         With a model: ``"person"`` or ``"record"``, what is counted and bounded; default: people where ``groups`` names them. A
         plan says it in ``data.unit``.
+    features
+        With a model: a function from records to (n, d) numbers. The model-free check and attacks that learn from records read
+        these in place of the records, which say little by themselves where they are paths of images, or numbers that your own
+        code looks up. A plan says it in ``data.features``.
     task
         With a model: ``"classification"`` or ``"regression"``; default: regression where scikit-learn says that the model or
         the recipe is a regressor. Then y are the numbers to predict, and the model answers them by ``predict``.

@@ -109,7 +109,7 @@ def _blind(measured: Measured, unit: Unit) -> BlindControl:
     records, reason = measured.records, measured.no_records
     if records is None:
         return BlindControl(method="none", auc=Interval.undefined(reason), confounded=None, reason=reason)
-    return blind_control(
+    blind = blind_control(
         records.numbers,
         _labels(measured),
         measured.member,
@@ -118,6 +118,7 @@ def _blind(measured: Measured, unit: Unit) -> BlindControl:
         unread=records.unread,
         unit=unit,
     )
+    return blind if records.source is None else blind.model_copy(update={"features": records.source})
 
 
 def _labels(measured: Measured) -> Ints | None:

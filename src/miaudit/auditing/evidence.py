@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from miaudit.auditing.asking import Asked
 from miaudit.auditing.case import Case
 from miaudit.auditing.regression import population_of, residual_of, residuals, with_truth
-from miaudit.data import Dataset, features
-from miaudit.data.records import densified, take_records
+from miaudit.data import Dataset
+from miaudit.data.records import densified, is_sparse, take_records
 from miaudit.evidence import Bools, Population, Probes
 from miaudit.shadows.pool import ShadowEvidence, ShadowPool
 from miaudit.targets.seen import answered_classes, reduce_alike
@@ -82,15 +82,21 @@ def without_outside(evidence: ShadowEvidence, keep: Bools) -> ShadowEvidence:
 def numbers_of(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """Return records as numbers for attacks that learn from them; None for sparse ones.
 
-    Texts have a column for each that there is, so where there are many they are hashed into a fixed number.
+    They are what a function of the user's makes of them, where there is one. Texts have a column for each that there is, so
+    where there are many they are hashed into a fixed number.
     """
-    X, schema = take_records(dataset.X, index), dataset.schema
-    if schema.sparse:
+    schema = dataset.schema
+    if dataset.features is None and schema.sparse:
         return None
-    if sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
-        numbers = np.asarray(schema.encode(X))
+    if dataset.features is not None:
+        made = dataset.numbers(index).numbers
+        if is_sparse(made):
+            return None
+        numbers = np.asarray(made)
+    elif sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
+        numbers = np.asarray(schema.encode(take_records(dataset.X, index)))
     else:
-        numbers = densified(features(X, schema, buckets=_MOST_CATEGORIES // 4).numbers)
+        numbers = densified(dataset.numbers(index, buckets=_MOST_CATEGORIES // 4).numbers)
     return numbers if dataset.values is None else with_truth(numbers, dataset.values[index])
 
 

@@ -56,6 +56,7 @@ def case_of_model(
     ids: Sequence[Any] | None = None,
     slices: Sequence[str] | Mapping[str, Sequence[Any]] = (),
     unit: UnitName | None = None,
+    features: Callable[[Any], Any] | None = None,
     task: Task | None = None,
     residual: ResidualForm = "absolute",
     **options: Any,
@@ -65,7 +66,7 @@ def case_of_model(
     Parameters
     ----------
     model, members, nonmembers, population, recipe, shadows, seed, title, attacks, outputs, columns, positive, groups, ids
-    slices, unit
+    slices, unit, features
     task, residual
         As of `miaudit.audit`.
     options
@@ -94,7 +95,9 @@ def case_of_model(
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
     labels: Labels = "values" if task == "regression" else "codes"
     dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, labels=labels)
-    dataset = _named(dataset, pairs, ids, slices)
+    if features is not None and not callable(features):
+        raise PlanError([("features", f"must be a function from records to numbers; got a {type(features).__name__}")])
+    dataset = replace(_named(dataset, pairs, ids, slices), features=features)
     by_group = False if unit == "record" else None
     split = given_split(dataset, *index, by_group=by_group, empty_population=population is None)
     split, *of_sides, notes = parts = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
@@ -104,6 +107,7 @@ def case_of_model(
     target = _target(model, dataset, names, outputs=outputs, columns=columns, positive=positive)
     choices = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
     choices |= {} if positive is None else {"positive": str(positive)}
+    choices |= {} if features is None else {"features": getattr(features, "__name__", type(features).__name__)}
     choices |= {"task": task, "residual": residual} if task == "regression" else {}
     return Case(
         title=title,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,9 @@ def _fetched(plan: Plan) -> Plan:
 def sides_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Divided]:
     """Return the records that a plan names, and its sides as they are audited; options of theirs without effect are refused."""
     dataset, split = records_of(plan, data_folder)
+    if plan.data.features is not None:
+        with section("data.features"):
+            dataset = replace(dataset, features=function_of_file(plan.data.features))
     with section("split"):
         parts = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
     if problems := idle_options(*parts[:3]):

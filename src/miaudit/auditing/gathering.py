@@ -22,7 +22,6 @@ from miaudit.auditing.regression import (
 from miaudit.auditing.scope import oddities, unlike_choices
 from miaudit.auditing.synthetic import on_synthetic
 from miaudit.auditing.workers import Workers
-from miaudit.data import features
 from miaudit.data.records import take_records
 from miaudit.documents import plain
 from miaudit.errors import PlanError, PoolError
@@ -200,7 +199,7 @@ def _measured(
     member = np.arange(len(audited)) < len(case.split.members)
     synthesis = 0 if case.synthetic is None else case.synthetic.queries.total
     target = replace(answers.facts, queries=(answers.facts.queries or 0) + synthesis)
-    records = features(take_records(dataset.X, audited), dataset.schema)
+    records = dataset.numbers(audited)
     if dataset.values is not None:
         truth = dataset.values[audited]
         records = features_with_truth(records, truth)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from miaudit.errors import MiauditError, PlanError
 
 _FURTHER = {
+    "data.features": "features",
     "shadows.count": "shadows",
     "data.unit": "unit",
     "data.group": "groups",

@@ -43,7 +43,17 @@ def threat_model(measured: Measured, unit: Unit) -> list[str]:
     return [
         question(unit.name, answer_kind=measured.known),
         *knowledge,
+        *_features(measured),
         "Membership is equally likely before the attack: members and non-members are evaluated in equal numbers.",
+    ]
+
+
+def _features(measured: Measured) -> list[str]:
+    if measured.records is None or measured.records.source is None:
+        return []
+    return [
+        f"Features of the records: those that the function {measured.records.source!r} makes. The model-free check and attacks "
+        "that learn from records read them; copies were looked for among the records as they are handed to models."
     ]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.labels import Labels, class_labels, measurements, vector
 from miaudit.data.naming import as_names, check_names, near_names
-from miaudit.data.records import as_records, column_names, n_records, stack_records
+from miaudit.data.records import as_records, as_tokens, column_names, is_tokens, kind_of, n_records, stack_records
 from miaudit.data.room import within_memory
 from miaudit.data.schema import ColumnKind, Schema
 from miaudit.data.stacking import check_alike, sort_of
@@ -147,6 +147,10 @@ def from_sides(
         if len(values) == 0:
             raise DataError(f"{name} is empty; every side needs records")
         of_sides.append(values)
+    if any(map(is_tokens, records)):  # lists that all have one length on one side became a table there
+        records = [
+            as_tokens(X) if kind_of(X) == "array" and X.ndim == 2 and X.dtype.kind in "iu" else X for X in records
+        ]
     names = list(sides)
     if labels != "values":
         check_alike([_kind_of_labels(values) for values in of_sides], names, "y")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.copies import same_records
+from miaudit.data.features import Features, features, features_by
 from miaudit.data.mapped import Place, is_mapped
 from miaudit.data.records import Records, content_hash, n_records, take_records
 from miaudit.data.schema import Schema
@@ -51,6 +52,9 @@ class Dataset:
     reading
         What read the records and how, where a library of the user's side did, as ``pandas 3.1.1 read_csv, default
         settings``.
+    features
+        Makes numbers of records that say too little by themselves, such as paths of images: for the model-free check, and
+        for attacks that learn from records. Not sent to other processes.
     """
 
     X: Records  # (n, ...)
@@ -66,6 +70,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     values: NDArray[np.float64] | None = None  # (n,)
     reading: str | None = None
+    features: Callable[[Records], Any] | None = field(default=None, repr=False)
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -84,7 +89,7 @@ class Dataset:
     def __getstate__(self) -> dict[str, Any]:
         """Return what is sent to another process: of mapped records where they lie, not themselves."""
         place = Place.of(self.X) if is_mapped(self.X) else None
-        return vars(self) if place is None else {**vars(self), "X": place}
+        return {**vars(self), "X": self.X if place is None else place, "features": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         X = state["X"]
@@ -106,6 +111,17 @@ class Dataset:
             slices={name: values[rows] for name, values in self.slices.items()},
             _hashes={},
         )
+
+    def numbers(self, index: NDArray[np.int64], **options: Any) -> Features:
+        """Return the records at ``index`` as numbers: what ``features`` makes of them, or else as `features` reads them.
+
+        Raises
+        ------
+        DataError
+            If the user's function fails, or returns something else than a row of numbers for each record.
+        """
+        X = take_records(self.X, index)
+        return features(X, self.schema, **options) if self.features is None else features_by(self.features, X)
 
     @property
     def truth(self) -> NDArray[Any]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -24,8 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from miaudit.data.records import Records, column_names, column_values, is_sparse, kind_of, n_columns, n_records
+from miaudit.data.records import (
+    Records,
+    as_records,
+    check_finite,
+    column_names,
+    column_values,
+    is_sparse,
+    kind_of,
+    n_columns,
+    n_records,
+)
 from miaudit.data.schema import Schema
+from miaudit.errors import DataError
 
 Floats = NDArray[np.float32]
 
@@ -66,11 +77,41 @@ class Features:
         How many of the first columns are no hashed ones.
     unread
         Columns that hold what is neither number nor text nor date, with what they hold.
+    source
+        The function of the user's that made them; None where the records themselves were read.
     """
 
     numbers: Any  # (n, d)
     plain: int
     unread: tuple[str, ...] = ()
+    source: str | None = None
+
+
+def features_by(function: Callable[[Records], Any], X: Records) -> Features:
+    """Return what a function makes of records: an array, a sparse matrix or a frame, of a row of numbers for each.
+
+    Raises
+    ------
+    DataError
+        If it fails, or returns anything else.
+    """
+    name, n = getattr(function, "__name__", type(function).__name__), n_records(X)
+    try:
+        numbers = as_records(function(X))
+    except Exception as error:
+        raise DataError(
+            f"the function {name!r}, which is to make features of the records, failed on {n} of them: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    of_numbers = kind_of(numbers) not in ("array", "sparse") or numbers.dtype.kind in "biuf"
+    if not of_numbers or n_records(numbers) != n:
+        what = "texts or objects" if not of_numbers else f"{n_records(numbers)} rows"
+        raise DataError(
+            f"the function {name!r}, which is to make features of the records, returned {what} for {n} records; return an "
+            "array (n, d) of numbers, one row for each record"
+        )
+    check_finite(numbers, f"the features by {name!r}", missing=True)
+    return replace(features(numbers), source=str(name))
 
 
 def features(X: Records, schema: Schema | None = None, *, buckets: int = BUCKETS) -> Features:

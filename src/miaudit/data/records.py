@@ -24,7 +24,8 @@ from miaudit.errors import DataError
 Records = Any
 """A numpy array (n, ...), a scipy CSR matrix or array, a pandas DataFrame or a polars DataFrame.
 
-A 2-D numpy array of objects is a table: its columns may be numbers or texts. A 1-D one holds a text for each record.
+A 2-D numpy array of objects is a table: its columns may be numbers or texts. A 1-D one holds a text for each record, or a tuple
+of whole numbers, as tokens are.
 """
 
 Kind = Literal["array", "sparse", "pandas", "polars"]
@@ -64,15 +65,26 @@ def densified(X: Any) -> NDArray[Any]:
 
 
 def is_texts(X: Any) -> bool:
-    """Return whether a record is one text, as text pipelines take it."""
+    """Return whether a record is one text, as text pipelines take it, or one list of tokens."""
     return isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind == "O"
+
+
+def is_tokens(X: Any) -> bool:
+    """Return whether a record is one tuple of whole numbers, of any length."""
+    return is_texts(X) and len(X) > 0 and isinstance(X[0], tuple)
+
+
+def as_tokens(X: NDArray[np.integer[Any]]) -> NDArray[np.object_]:
+    """Return an (n, length) array of whole numbers as n tuples."""
+    return _objects([tuple(row) for row in X.tolist()])
 
 
 def as_records(X: Any) -> Records:
     """Return records in one of the four forms, without changing what was passed.
 
     Sparse matrices of any format become canonical CSR, lists become arrays (tables of objects where they hold texts), a
-    list or Series of texts becomes an (n,) array of them, and a pandas index is reset.
+    list or Series of texts becomes an (n,) array of them, lists of whole numbers of different lengths an (n,) array of tuples,
+    and a pandas index is reset.
 
     Raises
     ------
@@ -93,11 +105,11 @@ def as_records(X: Any) -> Records:
     if isinstance(X, np.ma.MaskedArray):
         raise DataError("records are a masked array; fill the masked values in, for example with X.filled(0)")
     if X.ndim == 1 and X.dtype.kind in "USTO":
-        return _texts(X)
+        return _single(X)
     if X.ndim < 2:
         raise DataError(
-            f"records must have shape (n, features) or more axes, got {X.shape}; one numeric feature is X[:, None], and texts "
-            "are one flat list of str"
+            f"records must have shape (n, features) or more axes, got {X.shape}; one numeric feature, or the numbers of "
+            "records that your own code looks up, is X[:, None], and texts are one flat list of str"
         )
     if X.dtype.kind in "UST":
         return X.astype(object)
@@ -108,15 +120,45 @@ def as_records(X: Any) -> Records:
     return X
 
 
-def _texts(X: NDArray[Any]) -> NDArray[np.object_]:
-    texts = X.astype(object)
-    for i, text in enumerate(texts.tolist()):
+def _single(X: NDArray[Any]) -> NDArray[np.object_]:
+    """Return records of one axis, each a text, or each a tuple of whole numbers.
+
+    Raises
+    ------
+    DataError
+        Naming the first record that is neither, or another than those before it.
+    """
+    records = X.astype(object)
+    if len(records) and not isinstance(records[0], str) and isinstance(records[0], list | tuple | np.ndarray):
+        return _objects([_tokens(record, i) for i, record in enumerate(records)])
+    for i, text in enumerate(records.tolist()):
         if not isinstance(text, str):
             raise DataError(
                 f"records have one axis, so that each must be a text; record {i} is {text!a:.60} ({type(text).__name__}). "
                 "For a table give two axes, for one column of numbers X[:, None]"
             )
-    return texts
+    return records
+
+
+def _tokens(record: Any, i: int) -> tuple[int, ...]:
+    items = record.tolist() if isinstance(record, np.ndarray) else record
+    if isinstance(items, list | tuple) and all(
+        isinstance(item, int | np.integer) and not isinstance(item, bool) for item in items
+    ):
+        return tuple(map(int, items))
+    raise DataError(
+        f"records are lists of different lengths, and record {i} is {record!a:.60}: only lists of whole numbers, as tokens "
+        "are, may differ in length. Bring records to one shape, for example by padding, or hand over their numbers or paths, "
+        "which your own training function looks up, with features= for the model-free check (docs/training-code.md)"
+    )
+
+
+def _objects(items: Sequence[Any]) -> NDArray[np.object_]:
+    """Return an (n,) array of objects, whatever these are."""
+    array = np.empty(len(items), dtype=object)
+    for i, item in enumerate(items):
+        array[i] = item
+    return array
 
 
 def _array(X: Any) -> NDArray[Any]:
@@ -125,6 +167,8 @@ def _array(X: Any) -> NDArray[Any]:
         # numpy would turn the numbers of a mixed list into texts
         return np.array(X, dtype=object) if array.dtype.kind in "US" and isinstance(X, list | tuple) else array
     except ValueError as error:
+        if isinstance(X, list | tuple):  # of records of different shapes
+            return _objects(X)
         raise DataError(f"records of type {type(X).__name__} cannot be read as an array: {error}") from error
 
 
@@ -252,6 +296,11 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
         return stack_frames(parts, names)
     if all(map(is_mapped, parts)) and len({X.dtype for X in parts}) == 1:
         return stack_mapped(parts)
+    if is_texts(first) and len({is_tokens(X) for X in parts}) > 1:
+        which = ", ".join(
+            f"{name}: {'tokens' if is_tokens(X) else 'texts'}" for name, X in zip(names, parts, strict=True)
+        )
+        raise DataError(f"records are lists of whole numbers on one side and texts on another ({which}); give one form")
     if parts[0].ndim == 2 and any(X.dtype.kind == "O" for X in parts):
         for i in range(parts[0].shape[1]):
             check_alike([sort_of(X[:, i]) for X in parts], names, f"column {i}")

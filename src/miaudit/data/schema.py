@@ -20,6 +20,7 @@ from miaudit.data.records import (
     column_values,
     is_sparse,
     is_texts,
+    is_tokens,
     kind_of,
     missing_values,
     n_records,
@@ -84,7 +85,8 @@ class Schema:
     sparse
         Whether the table is held as CSR.
     texts
-        Whether a record is one text, as text pipelines take it; the one column is called ``text``.
+        Whether a record is one text, as text pipelines take it, or one tuple of tokens; the one column is called ``text``, or
+        ``tokens``.
     """
 
     columns: tuple[Column, ...]
@@ -124,7 +126,7 @@ class Schema:
                 raise DataError(
                     "records are one text each and have no columns: state neither names nor kinds of columns"
                 )
-            return cls((infer_column("text", X, "categorical"),), texts=True)
+            return cls((infer_column("tokens" if is_tokens(X) else "text", X, "categorical"),), texts=True)
         if isinstance(X, np.ndarray) and X.ndim > 2:
             if stated:
                 raise DataError(f"kinds were stated for columns {list(stated)}, but records of {X.shape[1:]} have none")

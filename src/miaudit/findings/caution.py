@@ -13,7 +13,7 @@ def caution_of(results: Sequence[AttackResult], blind: BlindControl, kind: Verdi
     They are of all that tells the sides apart. Only the verdict takes off what bystanders show.
     """
     if blind.confounded:
-        why = "the raw records alone tell members from non-members"
+        why = f"the {blind.read} alone tell members from non-members"
     elif kind == "confounded" or any(r.checked and r.bystander and r.bystander.tells_sides for r in results):
         why = "members and non-members differ in how hard they are for any model"
     else:

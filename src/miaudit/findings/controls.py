@@ -153,7 +153,7 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
                 notes.append("At a low false positive rate it does find more members than chance: a few stand out.")
         elif blind.confounded and blind.auc.value is not None and auc.low <= blind.auc.value:
             beats = False
-            notes.append(f"Its AUC is not above {blind.auc.value:.3f}, what the raw records alone reach.")
+            notes.append(f"Its AUC is not above {blind.auc.value:.3f}, what the {blind.read} alone reach.")
         if beats and result.name not in beyond:
             beats = False
             notes.append(

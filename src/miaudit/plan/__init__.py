@@ -74,6 +74,12 @@ class DataPlan(Section):
     )
     texts: list[str] = Field([], description="with frame: columns to read as texts, as written (pandas' dtype=str)")
 
+    features: FunctionPath | None = Field(
+        None,
+        description="file.py:name of a function from records to (n, d) numbers, for the model-free check and attacks that "
+        "learn from records, where a record says little by itself, as the path of an image does",
+    )
+
     @model_validator(mode="after")
     def _one_source(self) -> DataPlan:
         sides = [self.members, self.nonmembers, self.population]

@@ -227,7 +227,7 @@ def _written(home: Path, X: Any, y: NDArray[Any], asked: Any, places: set[str]) 
                 "records of several types do not fit into one array of {records}: let the command read {train} and {asked}, "
                 "which are .csv files"
             )
-        plain = [np.asarray(each, dtype=str) if is_texts(each) else densified(each) for each in (X, asked)]
+        plain = [np.asarray(_texts(each), dtype=str) if is_texts(each) else densified(each) for each in (X, asked)]
         np.savez(home / "records.npz", X=plain[0], asked=plain[1], y=y)
         paths["records"] = str(home / "records.npz")
     if "train" in places:
@@ -237,11 +237,16 @@ def _written(home: Path, X: Any, y: NDArray[Any], asked: Any, places: set[str]) 
     return paths
 
 
+def _texts(X: Any) -> list[str]:
+    """Return records that are one text each, tokens with blanks between them."""
+    return [each if isinstance(each, str) else " ".join(map(str, each)) for each in X.tolist()]
+
+
 def _write_csv(path: Path, X: Any, y: NDArray[Any] | None) -> None:
     if kind_of(X) in ("array", "sparse") and not is_texts(X):
         X = densified(X).reshape(X.shape[0], -1)
     names = column_names(X) or (["text"] if is_texts(X) else [f"x{i}" for i in range(n_columns(X))])
-    columns = [column_values(X, i).tolist() for i in range(n_columns(X))]
+    columns = [_texts(X)] if is_texts(X) else [column_values(X, i).tolist() for i in range(n_columns(X))]
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(names if y is None else [*names, "label"])

@@ -27,12 +27,19 @@ class BlindControl(Document):
     """Whether members can be told from non-members by the raw records alone, without any model.
 
     ``confounded``: the interval excludes 1/2, above (the sides differ) or below (they are matched, or share near copies).
+    ``features`` names the function of the user's whose features of the records were read in their place.
     """
 
     method: str
     auc: Interval
     confounded: bool | None
     reason: str | None = None
+    features: str | None = None
+
+    @property
+    def read(self) -> str:
+        """What was read, in the plural."""
+        return "raw records" if self.features is None else f"features of the records by {self.features!r}"
 
 
 class BystanderControl(Document):

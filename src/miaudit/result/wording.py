@@ -235,11 +235,11 @@ def _confounded(blind: BlindControl, n: str) -> str:
     figures = f"AUC {_f(blind.auc.value)}, 95 % interval {_f(blind.auc.low)} to {_f(blind.auc.high)}"
     if blind.auc.value is not None and blind.auc.value < 0.5:
         return (
-            f"Confounded: the raw records alone rank members below non-members ({figures}), as where the sides are matched "
+            f"Confounded: the {blind.read} alone rank members below non-members ({figures}), as where the sides are matched "
             f"or share near copies; they are no independent draws, and no attack's figure measures the model; {n}."
         )
     return (
-        f"Confounded: the raw records alone tell members from non-members ({figures}), so no attack's figure measures "
+        f"Confounded: the {blind.read} alone tell members from non-members ({figures}), so no attack's figure measures "
         f"the model; {n}."
     )
 

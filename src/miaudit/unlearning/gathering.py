@@ -15,8 +15,6 @@ from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.scope import oddities
 from miaudit.auditing.workers import Workers
-from miaudit.data import features
-from miaudit.data.records import take_records
 from miaudit.documents import plain
 from miaudit.errors import PoolError
 from miaudit.evidence import Evidence
@@ -236,7 +234,7 @@ class _Reading:
             operating=case.figures,
             unit=case.unit,
             contents=dataset.take(audited).contents,
-            records=features(take_records(dataset.X, audited), dataset.schema),
+            records=dataset.numbers(audited),
             ids=audited if dataset.ids is None else dataset.ids[audited],
             slices={name: of[audited] for name, of in case.slices.items()},
             no_bystanders=self._no_bystanders(),

@@ -228,7 +228,7 @@ def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
         blind.confounded
     ]
     area = estimate(blind.auc.value, blind.auc.low, blind.auc.high)
-    yield "raw records without the model", f"{sides}; AUC {area}" + (f"; {blind.reason}" if blind.reason else "")
+    yield f"{blind.read} without the model", f"{sides}; AUC {area}" + (f"; {blind.reason}" if blind.reason else "")
     if bystander is None or bystander.auc is None:
         yield "models trained on neither side", f"check not possible: {bystander.reason if bystander else 'not asked'}"
     else:

@@ -143,7 +143,9 @@ def _figures(result: Result) -> str:
     span = ""
     if finding.kind != "broken" and area.low is not None and area.high is not None:
         span = f" ({100 * level_of(result, area):.3g} % interval {low_end(area.low)} to {high_end(area.high)})"
-    whose = {"records": "of the raw records alone", "shuffle": "on shuffled memberships"}.get(finding.basis)
+    whose = {"records": f"of the {result.controls.blind.read} alone", "shuffle": "on shuffled memberships"}.get(
+        finding.basis
+    )
     if whose is None and finding.kind in ("confounded", "inconclusive"):
         whose = f"of '{finding.attack}' on models trained on neither side"
     return f"AUC {whose or f'of {finding.attack!r}'} {rounded(area.value)}{span}; {of}"
