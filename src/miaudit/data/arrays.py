@@ -69,15 +69,7 @@ def from_arrays(
     n = n_records(X)
     if n == 0 or 0 in X.shape:
         raise DataError(f"there is nothing in the records: their shape is {tuple(X.shape)}; give at least two records")
-    values: NDArray[np.float64] | None = None
-    if labels == "values":
-        if classes is not None:
-            raise DataError("a regression has no classes; leave classes out")
-        values = measurements(y)
-        different, codes = np.unique(values, return_inverse=True)
-        class_names = tuple(map(repr, different.tolist()))
-    else:
-        codes, class_names = class_labels(y, classes=classes, labels=labels, numbered=numbered)
+    codes, class_names, values = _truth(y, classes=classes, labels=labels, numbered=numbered)
     sides = {"y": codes, "ids": vector(ids, "ids"), "groups": vector(groups, "groups")}
     for what, array in sides.items():
         if array is not None and len(array) != n:
@@ -105,6 +97,19 @@ def from_arrays(
         values=values,
         alphabetical=values is None and classes is None and class_names != tuple(map(str, range(len(class_names)))),
     )
+
+
+def _truth(
+    y: Any, *, classes: Sequence[Any] | None, labels: Labels, numbered: bool
+) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.float64] | None]:
+    """Return class numbers and names, and the numbers that a regression predicts, whose classes are the different ones."""
+    if labels != "values":
+        return *class_labels(y, classes=classes, labels=labels, numbered=numbered), None
+    if classes is not None:
+        raise DataError("a regression has no classes; leave classes out")
+    values = measurements(y)
+    different, codes = np.unique(values, return_inverse=True)
+    return codes, tuple(map(repr, different.tolist())), values
 
 
 def from_sides(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,53 @@ from miaudit.data.tables import (
 from miaudit.errors import DataError
 
 Path_ = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table, or arrays of an ``.npz``, hold what, and how they are read: the options of :func:`load`."""
+
+    label: str | None = None
+    ids: str | None = None
+    group: str | None = None
+    drop: Collection[str] = ()
+    categorical: Collection[str] = ()
+    numeric: Collection[str] = ()
+    labels: Labels = "codes"
+    classes: Sequence[Any] | None = None
+    frame: bool = False
+    name: str | None = None
+    records: str = "X"
+    slices: Collection[str] = ()
+    text: str | None = None
+    texts: Collection[str] = ()
+
+    @property
+    def named(self) -> list[str]:
+        """All columns that are named."""
+        named = (self.label, self.ids, self.group, self.text)
+        lists = (self.drop, self.categorical, self.numeric, self.slices, self.texts)
+        return [column for column in (*named, *(each for of in lists for each in of)) if column is not None]
+
+    @property
+    def beside(self) -> dict[str, str | None]:
+        """What lies beside the records, by the name that it has in a data set."""
+        return {"y": self.label, "ids": self.ids, "groups": self.group}
+
+    def check(self) -> None:
+        """Refuse columns that are stated to be of two kinds."""
+        for one, other in (("categorical", "numeric"), ("texts", "numeric")):
+            if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
+                raise DataError(f"columns {both} are stated to be both {one} and {other}; choose one")
+        if self.text is not None and self.text in (self.label, self.ids, self.group):
+            raise DataError(
+                f"text = {self.text!r} names the record, and that column is its label, id or group; name another"
+            )
+
+    def stated(self, features: Collection[str]) -> dict[str, ColumnKind]:
+        """Return the kind of those features for which one is stated."""
+        kinds: dict[str, ColumnKind] = dict.fromkeys({*self.categorical, *self.texts} & set(features), "categorical")
+        return kinds | dict.fromkeys(set(self.numeric) & set(features), "numeric")
 
 
 def load(
@@ -115,25 +162,8 @@ def load(
     return dataset
 
 
-def load_parts(
-    paths: Sequence[Path_],
-    *,
-    label: str | None = None,
-    ids: str | None = None,
-    group: str | None = None,
-    drop: Collection[str] = (),
-    categorical: Collection[str] = (),
-    numeric: Collection[str] = (),
-    labels: Labels = "codes",
-    classes: Sequence[Any] | None = None,
-    frame: bool = False,
-    name: str | None = None,
-    records: str = "X",
-    slices: Collection[str] = (),
-    text: str | None = None,
-    texts: Collection[str] = (),
-) -> tuple[Dataset, tuple[NDArray[np.int64], ...]]:
-    """Read several files of one kind as one data set; see :func:`load`.
+def load_parts(paths: Sequence[Path_], **options: Any) -> tuple[Dataset, tuple[NDArray[np.int64], ...]]:
+    """Read several files of one kind as one data set; options are those of :func:`load`.
 
     Returns
     -------
@@ -142,39 +172,13 @@ def load_parts(
     parts
         The record numbers of each file, as :func:`~miaudit.data.split.given_split` takes them.
     """
-    files = [Path(path) for path in paths]
+    files, columns = [Path(path) for path in paths], Columns(**options)
     suffixes = sorted({suffix_of(path) for path in files})
     if len(suffixes) != 1:
         raise DataError(f"files of one kind are needed, got {', '.join(suffixes) or 'none'}; convert them to one kind")
-    title = name or _stem(files[0])
-    if texts and not frame:
-        raise DataError(
-            f"texts = {list(texts)} says how pandas reads columns; state frame = true, or categorical instead"
-        )
-    options: dict[str, Any] = {"drop": drop, "categorical": categorical, "numeric": numeric, "labels": labels}
-    options |= {"classes": classes, "group": group}
+    columns = columns if columns.name else replace(columns, name=_stem(files[0]))
     try:
-        if suffixes[0] == ".npy":
-            if frame or text is not None:
-                raise DataError(f"{files[0]}: an .npy holds an array, not a table; leave frame and text out")
-            parts = [_read_npy(path, label, ids, group, slices) for path in files]
-            dataset = _from_npz(parts, files, name=title, **options)
-            sizes = [n_records(part["X"]) for part in parts]
-        elif suffixes[0] == ".npz":
-            if text is not None:
-                raise DataError(f"{files[0]}: text names a column of a table; in an .npz X may be an array of texts")
-            if frame:
-                raise DataError(f"{files[0]}: an .npz holds arrays, not a table; leave frame out")
-            parts = [_read_npz(path, records, label or "y", ids, group, slices) for path in files]
-            dataset = _from_npz(parts, files, name=title, **options)
-            sizes = [n_records(part["X"]) for part in parts]
-        else:
-            tables = [read_table(path) for path in files]
-            sizes = [len(table) for table in tables]
-            table = join_tables(tables, files)
-            options |= {"label": label, "ids": ids, "slices": slices, "text": text, "texts": texts, "name": title}
-            frames = files if frame else ()
-            dataset = from_table(table, files=frames, sizes=sizes, **options)
+        dataset, sizes = _read(files, suffixes[0], columns)
     except DataError as error:
         if any(str(error).startswith(str(path)) for path in files):
             raise
@@ -187,86 +191,113 @@ def load_parts(
     )
 
 
+def _read(files: Sequence[Path], suffix: str, columns: Columns) -> tuple[Dataset, list[int]]:
+    """Return the records of files with one suffix, and how many are of each file."""
+    if columns.texts and not columns.frame:
+        raise DataError(
+            f"texts = {list(columns.texts)} says how pandas reads columns; state frame = true, or categorical instead"
+        )
+    if suffix not in (".npy", ".npz"):
+        tables = [read_table(path) for path in files]
+        sizes = [len(table) for table in tables]
+        return _of_table(join_tables(tables, files), columns, files if columns.frame else (), sizes), sizes
+    if suffix == ".npy":
+        if columns.frame or columns.text is not None:
+            raise DataError(f"{files[0]}: an .npy holds an array, not a table; leave frame and text out")
+        parts = [_read_npy(path, columns) for path in files]
+    else:
+        if columns.text is not None:
+            raise DataError(f"{files[0]}: text names a column of a table; in an .npz X may be an array of texts")
+        if columns.frame:
+            raise DataError(f"{files[0]}: an .npz holds arrays, not a table; leave frame out")
+        parts = [_read_npz(path, columns) for path in files]
+    return _from_arrays(parts, files, columns), [n_records(part["X"]) for part in parts]
+
+
 def from_table(
     table: Table,
     *,
-    label: str | None,
-    ids: str | None = None,
-    group: str | None = None,
-    drop: Collection[str] = (),
-    categorical: Collection[str] = (),
-    numeric: Collection[str] = (),
-    labels: Labels = "codes",
-    classes: Sequence[Any] | None = None,
-    name: str = "data",
-    slices: Collection[str] = (),
-    text: str | None = None,
-    texts: Collection[str] = (),
+    keep: Sequence[int] | None = None,
     files: Sequence[Path] = (),
     sizes: Sequence[int] = (),
-    keep: Sequence[int] | None = None,
+    **options: Any,
 ) -> Dataset:
-    """Return a data set from columns; parameters and errors are those of :func:`load`.
+    """Return a data set from the columns of a table; options and errors are those of :func:`load`.
 
     ``files``, of which the table was read with so many records each (``sizes``), are read again by pandas, and the records
     are frames; without files they are a matrix. ``keep`` names the records to take, all unless given.
     """
-    names = list(table.columns)
-    if label is None:
-        raise DataError(f"name the label column (label = ...); the columns are {', '.join(names[:20])}")
-    stated = (label, ids, group, text, *drop, *categorical, *numeric, *slices, *texts)
-    for column in stated:
-        if column is not None and column not in table.columns:
-            raise DataError(unknown_column(column, names))
-    for one, other in (("categorical", "numeric"), ("texts", "numeric")):
-        lists = {"categorical": categorical, "numeric": numeric, "texts": texts}
-        if both := sorted(set(lists[one]) & set(lists[other])):
-            raise DataError(f"columns {both} are stated to be both {one} and {other}; choose one")
-    left_out = {label, ids, group, *drop, *(set(table.index) - {*categorical, *numeric, *texts})}
-    features = [column for column in names if column not in left_out] if text is None else [text]
-    if text is not None and text in (label, ids, group):
-        raise DataError(f"text = {text!r} names the record, and that column is its label, id or group; name another")
-    if not features:
-        raise DataError("no column is left for the features: all are label, ids, group, dropped or a row index")
-    check_unnamed(table, [column for column in stated if column is not None], features)
-    notes = index_notes(table, [*features, *(set(drop) & set(table.index))])
+    return _of_table(table, Columns(**options), files, sizes, keep)
+
+
+def _of_table(
+    table: Table, columns: Columns, files: Sequence[Path], sizes: Sequence[int], keep: Sequence[int] | None = None
+) -> Dataset:
+    features = _features(table, columns)
+    notes = index_notes(table, [*features, *(set(columns.drop) & set(table.index))])
     schema: Schema | None = None
     X, reading = None, None
     if files:
-        as_texts = {
-            *texts,
-            *(column for column in categorical if column in features and _are_codes(table.columns[column])),
-        }
-        X = _frames(table, files, sizes, features, as_texts, notes)
-        reading = reading_of(files[0], as_texts)
-        notes += _frame_notes(table, features, {*numeric, *as_texts})
+        codes = {name for name in columns.categorical if name in features and _are_codes(table.columns[name])}
+        texts = codes | {*columns.texts}
+        X = _frames(table, files, sizes, features, texts, notes)
+        reading = reading_of(files[0], texts)
+        notes += _frame_notes(table, features, {*columns.numeric, *texts})
     if keep is not None:
         table, X = table.take(keep), X if X is None else take_records(X, keep)
-    if text is not None:
-        X = _documents(table.columns[text], text, notes)
+    if columns.text is not None:
+        X = _documents(table.columns[columns.text], columns.text, notes)
     elif not files:
-        parsed = {
-            column: parse_column(
-                column, table.columns[column], categorical=column in categorical, numeric=column in numeric, notes=notes
-            )
-            for column in features
-        }
-        X, schema = matrix(parsed)
+        X, schema = matrix(
+            {
+                name: parse_column(
+                    *(name, table.columns[name]),
+                    categorical=name in columns.categorical,
+                    numeric=name in columns.numeric,
+                    notes=notes,
+                )
+                for name in features
+            }
+        )
     dataset = from_arrays(
         X,
-        file_labels(_readable(table.columns[label]), labels=labels),
-        classes=classes,
-        labels=labels,
-        ids=None if ids is None else side_values(table.columns[ids]),
-        groups=None if group is None else side_values(table.columns[group]),
-        group_name=group,
-        name=name,
-        stated=_stated({*categorical, *texts} & set(features), set(numeric) & set(features)) if files else None,
+        file_labels(_readable(table.columns[columns.label or ""]), labels=columns.labels),
+        classes=columns.classes,
+        labels=columns.labels,
+        ids=None if columns.ids is None else side_values(table.columns[columns.ids]),
+        groups=None if columns.group is None else side_values(table.columns[columns.group]),
+        group_name=columns.group,
+        name=columns.name or "data",
+        stated=columns.stated(features) if files else None,
         schema=schema,
     )
-    beside = {column: _slice(table.columns[column]) for column in slices}
-    check_names((text for values in beside.values() for text in set(values.tolist())), "slices")
-    return replace(dataset, slices=beside, notes=(*dataset.notes, *notes), reading=reading)
+    slices = {name: _slice(table.columns[name]) for name in columns.slices}
+    check_names((text for values in slices.values() for text in set(values.tolist())), "slices")
+    return replace(dataset, slices=slices, notes=(*dataset.notes, *notes), reading=reading)
+
+
+def _features(table: Table, columns: Columns) -> list[str]:
+    """Return the columns that are the records.
+
+    Raises
+    ------
+    DataError
+        If columns that are named are not there or contradict one another, or none is left.
+    """
+    names = list(table.columns)
+    if columns.label is None:
+        raise DataError(f"name the label column (label = ...); the columns are {', '.join(names[:20])}")
+    for column in columns.named:
+        if column not in table.columns:
+            raise DataError(unknown_column(column, names))
+    columns.check()
+    index = set(table.index) - {*columns.categorical, *columns.numeric, *columns.texts}
+    left_out = {columns.label, columns.ids, columns.group, *columns.drop, *index}
+    features = [name for name in names if name not in left_out] if columns.text is None else [columns.text]
+    if not features:
+        raise DataError("no column is left for the features: all are label, ids, group, dropped or a row index")
+    check_unnamed(table, columns.named, features)
+    return features
 
 
 def _documents(cells: Any, name: str, notes: list[str]) -> NDArray[np.object_]:
@@ -349,13 +380,12 @@ def _slice(cells: Any) -> NDArray[Any]:
     return np.array([str(value) for value in cells], dtype=object)
 
 
-def _read_npz(
-    path: Path, records: str, label: str, ids: str | None, group: str | None, slices: Collection[str]
-) -> dict[str, Any]:
+def _read_npz(path: Path, columns: Columns) -> dict[str, Any]:
+    records, slices = columns.records, columns.slices
     packed = f"{records}_packed"
     with open_npz(path) as file:
         has = file.headers
-        names = {"y": label, "ids": ids, "groups": group}
+        names = columns.beside | {"y": columns.label or "y"}
         source = packed if packed in has else records
         for array in (source, *names.values()):
             if array is not None and array not in has:
@@ -387,15 +417,13 @@ def _read_npz(
         return part | {"X": np.unpackbits(file[packed], axis=1, count=width)}
 
 
-def _read_npy(
-    path: Path, label: str | None, ids: str | None, group: str | None, slices: Collection[str]
-) -> dict[str, Any]:
+def _read_npy(path: Path, columns: Columns) -> dict[str, Any]:
     """Return records that are mapped into memory, and what lies in ``.npy`` files beside them."""
-    if label is None or not label.endswith(".npy"):
+    if columns.label is None or not columns.label.endswith(".npy"):
         raise DataError(
             f'{path} holds records alone: name the .npy file in its folder that holds their classes, as label = "y.npy"'
         )
-    beside = {"y": label, "ids": ids, "groups": group, **{name: name for name in slices}}
+    beside = {**columns.beside, **{name: name for name in columns.slices}}
     try:
         X = np.load(path, mmap_mode="r", allow_pickle=False)
         arrays = {key: read_npy(path.parent / name) for key, name in beside.items() if name is not None}
@@ -406,30 +434,13 @@ def _read_npy(
     return {
         **{key: arrays[key] for key in ("y", "ids", "groups") if key in arrays},
         "X": X,
-        "slices": {name: vector(arrays[name], name) for name in slices},
+        "slices": {name: vector(arrays[name], name) for name in columns.slices},
     }
 
 
-def _from_npz(
-    parts: Sequence[dict[str, Any]],
-    files: Sequence[Path],
-    *,
-    drop: Collection[str],
-    categorical: Collection[str],
-    numeric: Collection[str],
-    labels: Labels,
-    classes: Sequence[Any] | None,
-    group: str | None,
-    name: str,
-) -> Dataset:
+def _from_arrays(parts: Sequence[dict[str, Any]], files: Sequence[Path], columns: Columns) -> Dataset:
     sides = [str(path) for path in files]
-    stated: dict[str, list[Any]] = {}
-    for key, what in (("classes", "class names"), ("feature_names", "names of features")):
-        for part, side in zip(parts, sides, strict=True):
-            if key in part and stated.setdefault(key, part[key]) != part[key]:
-                raise DataError(
-                    f"{side} has other {what} than a file before it, or another order; write the same into all files"
-                )
+    stated = _names_of(parts, sides)
     X = stack_records([as_records(part["X"]) for part in parts], names=sides)
     check_alike([sort_of(np.asarray(part["y"])) for part in parts], sides, "labels")
     arrays = {
@@ -440,34 +451,41 @@ def _from_npz(
         raise DataError(f"slices: {sides} do not hold the same arrays; write them into all files")
     slices = {array: np.concatenate([part["slices"][array] for part in parts]) for array in parts[0]["slices"]}
     names: list[str] | None = stated.get("feature_names")
-    if drop or categorical or numeric:
+    if named := (*columns.drop, *columns.categorical, *columns.numeric):
         if X.ndim != 2:
             raise DataError(f"columns are named, but records have shape {X.shape[1:]} and no columns")
         names = names or [f"x{i}" for i in range(X.shape[1])]
-        for column in (*drop, *categorical, *numeric):
+        for column in named:
             if column not in names:
                 raise DataError(unknown_column(column, names))
-        keep = [i for i, column in enumerate(names) if column not in set(drop)]
+        keep = [i for i, column in enumerate(names) if column not in set(columns.drop)]
         X, names = X[:, keep], [names[i] for i in keep]
     dataset = from_arrays(
         X,
         arrays["y"],
-        classes=classes if classes is not None else stated.get("classes"),
+        classes=columns.classes if columns.classes is not None else stated.get("classes"),
         groups=arrays["groups"],
-        group_name=group,
+        group_name=columns.group,
         ids=arrays["ids"],
-        name=name,
-        labels=labels,
+        name=columns.name or "data",
+        labels=columns.labels,
         names=names,
-        stated=_stated(categorical, numeric),
+        stated=columns.stated({*columns.categorical, *columns.numeric}),
     )
     return replace(dataset, slices=slices)
 
 
+def _names_of(parts: Sequence[dict[str, Any]], sides: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the names that files hold of classes and features; DataError where one has others than a file before it."""
+    names: dict[str, list[Any]] = {}
+    for key, what in (("classes", "class names"), ("feature_names", "names of features")):
+        for part, side in zip(parts, sides, strict=True):
+            if key in part and names.setdefault(key, part[key]) != part[key]:
+                raise DataError(
+                    f"{side} has other {what} than a file before it, or another order; write the same into all files"
+                )
+    return names
+
+
 def _stem(path: Path) -> str:
     return path.name[: -len(suffix_of(path))] or path.name
-
-
-def _stated(categorical: Collection[str], numeric: Collection[str]) -> dict[str, ColumnKind]:
-    stated: dict[str, ColumnKind] = dict.fromkeys(categorical, "categorical")
-    return stated | dict.fromkeys(numeric, "numeric")
