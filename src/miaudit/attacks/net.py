@@ -129,18 +129,7 @@ def _fit_group(data: list[Rows], generators: list[np.random.Generator], training
     sizes = [len(x) for x, _ in data]
     models, d, hidden, batch = len(data), data[0][0].shape[1], training.hidden, training.batch_of(sizes[0])
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    inputs = np.empty((starts[-1], d + 1), np.float32)  # the last column is 1: it carries the bias
-    inputs[:, -1] = 1.0
-    truth = np.empty(starts[-1], np.float32)
-    means, scales = np.empty((models, d), np.float32), np.empty((models, d), np.float32)
-    for k, (x, inside) in enumerate(data):
-        rows = slice(starts[k], starts[k + 1])
-        means[k] = x.mean(axis=0, dtype=np.float64)
-        scales[k] = 1.0 / _divisors(x.std(axis=0, dtype=np.float64))
-        np.subtract(x, means[k], out=inputs[rows, :-1], casting="same_kind")
-        inputs[rows, :-1] *= scales[k]
-        truth[rows] = inside
-
+    inputs, truth, means, scales = _standardised(data, starts)
     size = (d + 1) * hidden
     weights = np.zeros((models, size + hidden + 1), np.float32)  # (models, all parameters of one model)
     first = weights[:, :size].reshape(models, d + 1, hidden)
@@ -159,7 +148,6 @@ def _fit_group(data: list[Rows], generators: list[np.random.Generator], training
     t, index = np.empty((models, batch), np.float32), np.empty((models, batch), np.int64)
     streams = [_batches(g, n, batch) for g, n in zip(generators, sizes, strict=True)]
     totals = np.array([training.steps(n) for n in sizes])
-    beta1, beta2 = 0.9, 0.999
 
     for now in range(int(totals[0])):
         a = int((totals > now).sum())  # models still training: a head of the list
@@ -185,21 +173,60 @@ def _fit_group(data: list[Rows], generators: list[np.random.Generator], training
         w, g, m, v, s = (array[:a] for array in (weights, gradient, moment, square, step))
         np.multiply(w, decay, out=s)
         g += s
-        m *= beta1
-        np.multiply(g, 1.0 - beta1, out=s)
-        m += s
-        v *= beta2
-        np.multiply(g, g, out=g)
-        g *= 1.0 - beta2
-        v += g
-        np.sqrt(v, out=s)
-        s += 1e-8
-        np.divide(m, s, out=s)
-        correction = (1.0 - beta2 ** (now + 1)) ** 0.5 / (1.0 - beta1 ** (now + 1))
-        rate = training.learning_rate * correction * (1.0 - now / totals[:a])
-        s *= rate.astype(np.float32)[:, None]
-        w -= s
+        _adam(w, g, m, v, s, rate=training.learning_rate, shares=1.0 - now / totals[:a], step=now + 1)
     return [Net(means[k], scales[k], first[k].copy(), weights[k, size:].copy()) for k in range(models)]
+
+
+def _standardised(
+    data: list[Rows], starts: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the rows of all networks, each scaled by its own and with a last column of 1, which carries the bias.
+
+    Beside them the truth of each row, and the means and scales of each network.
+    """
+    models, d = len(data), data[0][0].shape[1]
+    inputs, truth = np.empty((starts[-1], d + 1), np.float32), np.empty(starts[-1], np.float32)
+    inputs[:, -1] = 1.0
+    means, scales = np.empty((models, d), np.float32), np.empty((models, d), np.float32)
+    for k, (x, inside) in enumerate(data):
+        rows = slice(starts[k], starts[k + 1])
+        means[k] = x.mean(axis=0, dtype=np.float64)
+        scales[k] = 1.0 / _divisors(x.std(axis=0, dtype=np.float64))
+        np.subtract(x, means[k], out=inputs[rows, :-1], casting="same_kind")
+        inputs[rows, :-1] *= scales[k]
+        truth[rows] = inside
+    return inputs, truth, means, scales
+
+
+def _adam(
+    w: NDArray[np.float32],
+    g: NDArray[np.float32],
+    m: NDArray[np.float32],
+    v: NDArray[np.float32],
+    s: NDArray[np.float32],
+    *,
+    rate: float,
+    shares: NDArray[np.float64],
+    step: int,
+) -> None:
+    """Change (a, parameters) weights in place by a step of Adam, at each network's share of the rate; ``s`` is room.
+
+    Gradients ``g`` are lost, moments ``m`` and ``v`` go on.
+    """
+    beta1, beta2 = 0.9, 0.999
+    m *= beta1
+    np.multiply(g, 1.0 - beta1, out=s)
+    m += s
+    v *= beta2
+    np.multiply(g, g, out=g)
+    g *= 1.0 - beta2
+    v += g
+    np.sqrt(v, out=s)
+    s += 1e-8
+    np.divide(m, s, out=s)
+    correction = (1.0 - beta2**step) ** 0.5 / (1.0 - beta1**step)
+    s *= (rate * correction * shares).astype(np.float32)[:, None]
+    w -= s
 
 
 def _divisors(spread: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,11 +11,10 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from miaudit.documents import whole
 from miaudit.errors import DataError, PlanError
-from miaudit.evidence.answers import Kind
+from miaudit.evidence.answers import Kind, softmax
 from miaudit.targets import Outputs
 from miaudit.targets.seen import largest
 
@@ -136,7 +135,7 @@ class Temperature:
             logits = np.log(values.astype(np.float64)) / self.t
         answers = np.zeros_like(logits)
         told = np.isfinite(logits).any(axis=1)  # an answer of nothing but 0 says nothing at any temperature
-        answers[told] = special.softmax(logits[told], axis=1)
+        answers[told] = softmax(logits[told])
         return _changed(outputs, answers)
 
 

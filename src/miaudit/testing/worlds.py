@@ -15,6 +15,7 @@ class is ahead of the next.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -77,9 +78,8 @@ def exchangeable(
     def answer(labels: Ints, inside: Bools, generator: np.random.Generator) -> NDArray[np.float64]:
         logits = generator.normal(0.0, 1.5, (len(labels), classes))
         logits[np.arange(len(labels)), labels] += 2.0
-        exp = np.exp(logits)
-        answers = exp / exp.sum(axis=1, keepdims=True)
-        return np.asarray(answers if decimals is None else answers.round(decimals))
+        answers = _softmax(logits)
+        return answers if decimals is None else np.asarray(answers.round(decimals))
 
     return _world(answer, n, classes, shadows, seed, overlapping, members=members)
 
@@ -178,67 +178,77 @@ def bystander(
     """
     half = classes * max(1, round(n / (2 * classes)))
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
-    centres = generator.normal(0.0, 1.0, (classes, 8))
+    source = _Source(classes, generator, generator.normal(0.0, 1.0, (classes, 8)))
+    y = source.labels(2 * half)
+    x, member = source.records(y), generator.permutation(np.repeat([True, False], half))
+    if redrawn:
+        lot = ~member & (generator.random(2 * half) < redrawn)
+        y = np.where(lot, generator.integers(0, classes, 2 * half), y)
+    away, far = source.labels(half), source.labels(2 * half)
+    away_x = source.records(away)
+    target = source.model(x[member], y[member]) if leaking else source.model(away_x, away)
+    population_x = source.records(far)
+    asked, all_labels = None, y
+    if overlapping:
+        inside = generator.random((shadows, 2 * half)) < 0.5
+        models = [source.model(x[row], y[row]) for row in inside]
+        rows = [each(x) for each in models]
+    else:
+        inside = np.tile(np.arange(2 * half) < half, (shadows, 1))
+        asked = 2 * half + np.arange(shadows * 2 * half).reshape(shadows, -1)
+        own_y = [source.labels(2 * half) for _ in range(shadows)]
+        own_x = [source.records(each) for each in own_y]
+        models = [source.model(xs[:half], ys[:half]) for xs, ys in zip(own_x, own_y, strict=True)]
+        rows = [each(xs) for each, xs in zip(models, own_x, strict=True)]
+        all_labels = np.concatenate([y, *own_y])
+    population = Population(
+        target(population_x), far, shadows=np.stack([each(population_x) for each in models]), features=population_x
+    )
+    answers, of_shadows = target(x), np.stack(rows)
+    row_labels = np.broadcast_to(y, inside.shape) if asked is None else all_labels[asked]
+    probes = _probes(answers, of_shadows, y, row_labels)
+    if overlapping:
+        models = [source.model(source.records(each), each) for each in [source.labels(half) for _ in range(8)]]
+    evidence = Evidence(
+        *(answers, of_shadows, inside, all_labels),
+        asked=asked,
+        population=population,
+        features=x,
+        probes=probes,
+        trace=_trace(answers, y),
+        bystanders=np.stack([each(x) for each in models]),
+    )
+    return World(evidence, member)
 
-    def drawn(labels: Ints) -> NDArray[np.float64]:
-        return np.asarray(centres[labels] + generator.normal(0.0, 1.0, (len(labels), 8)))
 
-    def labels_of(size: int) -> Ints:
-        return np.asarray(generator.integers(0, classes, size), np.int64)
+@dataclass(frozen=True)
+class _Source:
+    """Records of eight normal numbers around the centre of their class, and models of them."""
 
-    def model(x: NDArray[np.float64], y: Ints) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    classes: int
+    generator: np.random.Generator
+    centres: NDArray[np.float64]  # (classes, 8)
+
+    def labels(self, size: int) -> Ints:
+        """Return (size,) classes."""
+        return np.asarray(self.generator.integers(0, self.classes, size), np.int64)
+
+    def records(self, labels: Ints) -> NDArray[np.float64]:
+        """Return (n, 8) records of these classes."""
+        return np.asarray(self.centres[labels] + self.generator.normal(0.0, 1.0, (len(labels), 8)))
+
+    def model(self, x: NDArray[np.float64], y: Ints) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """Return the answers of ten trees that memorise these records."""
         from sklearn.ensemble import ExtraTreesClassifier
 
-        trees = ExtraTreesClassifier(10, random_state=int(generator.integers(2**31))).fit(x, y)
+        trees = ExtraTreesClassifier(10, random_state=int(self.generator.integers(2**31))).fit(x, y)
 
         def answers(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            rows = np.zeros((len(points), classes))
+            rows = np.zeros((len(points), self.classes))
             rows[:, trees.classes_] = trees.predict_proba(points)
             return rows
 
         return answers
-
-    y = labels_of(2 * half)
-    x, member = drawn(y), generator.permutation(np.repeat([True, False], half))
-    if redrawn:
-        lot = ~member & (generator.random(2 * half) < redrawn)
-        y = np.where(lot, generator.integers(0, classes, 2 * half), y)
-    away, far = labels_of(half), labels_of(2 * half)
-    away_x = drawn(away)
-    target = model(x[member], y[member]) if leaking else model(away_x, away)
-    population_x = drawn(far)
-    if overlapping:
-        inside, records, all_labels = generator.random((shadows, 2 * half)) < 0.5, None, y
-        models = [model(x[row], y[row]) for row in inside]
-        rows = [each(x) for each in models]
-    else:
-        inside = np.tile(np.arange(2 * half) < half, (shadows, 1))
-        records = 2 * half + np.arange(shadows * 2 * half).reshape(shadows, -1)
-        own_y = [labels_of(2 * half) for _ in range(shadows)]
-        own_x = [drawn(each) for each in own_y]
-        models = [model(xs[:half], ys[:half]) for xs, ys in zip(own_x, own_y, strict=True)]
-        rows = [each(xs) for each, xs in zip(models, own_x, strict=True)]
-        all_labels = np.concatenate([y, *own_y])
-        apart = models
-    population = Population(
-        target(population_x), far, shadows=np.stack([each(population_x) for each in models]), features=population_x
-    )
-    said, answers = target(x), np.stack(rows)
-    row_labels = np.broadcast_to(y, inside.shape) if records is None else all_labels[records]
-    probes = _probes(said, answers, y, row_labels)
-    if overlapping:
-        theirs = [labels_of(half) for _ in range(8)]
-        apart = [model(drawn(each), each) for each in theirs]
-    evidence = Evidence(
-        *(said, answers, inside, all_labels),
-        asked=records,
-        population=population,
-        features=x,
-        probes=probes,
-        trace=_trace(said, y),
-        bystanders=np.stack([each(x) for each in apart]),
-    )
-    return World(evidence, member)
 
 
 def people(
@@ -263,25 +273,9 @@ def people(
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
     half = max(1, n // 2)
-
-    def mixed(of: Ints, columns: int, rho: float) -> NDArray[np.float64]:
-        common = generator.normal(size=(int(of.max()) + 1, columns))[of]
-        return np.asarray(np.sqrt(rho) * common + np.sqrt(1 - rho) * generator.normal(size=(len(of), columns)))
-
-    def crowd() -> tuple[Ints, Ints]:
-        """Return (r,) people and classes of the records of 2 half people."""
-        size = np.full(2 * half, records) if counts == "equal" else generator.geometric(1 / records, 2 * half)
-        of = np.repeat(np.arange(2 * half), size)
-        own, of_person = generator.integers(0, classes, len(of)), generator.integers(0, classes, 2 * half)[of]
-        return of, np.where(generator.random(len(of)) < (1 + correlation) / 2, of_person, own).astype(np.int64)
-
-    def answer(of: Ints, labels: Ints, inside: Bools) -> NDArray[np.float64]:
-        logits = 1.5 * mixed(of, classes, correlation)
-        logits[np.arange(len(labels)), labels] += 2.0 + shift * inside
-        exp = np.exp(logits)
-        return np.asarray(exp / exp.sum(axis=1, keepdims=True))
-
-    of, labels = crowd()
+    people = _People(2 * half, records, counts, correlation, shift, classes, generator)
+    answer = people.answer
+    of, labels = people.crowd()
     member = of < half
     nowhere = np.zeros(1, bool)
     target = answer(of, labels, member)
@@ -290,28 +284,64 @@ def people(
         numbers, all_people, all_labels = None, of, labels
         rows = np.stack([answer(of, labels, each) for each in inside])
     else:
-        far, theirs = crowd()  # one crowd of other people, whom every shadow divides anew
+        far, theirs = people.crowd()  # one crowd of other people, whom every shadow divides anew
         inside = np.stack([generator.permutation(2 * half) < half for _ in range(shadows)])[:, far]
         numbers = np.tile(len(labels) + np.arange(len(far)), (shadows, 1))
         all_people, all_labels = np.concatenate([of, 2 * half + far]), np.concatenate([labels, theirs])
         rows = np.stack([answer(far, theirs, each) for each in inside])
-    outside, their_labels = crowd()
+    outside, their_labels = people.crowd()
     population = Population(
         answer(outside, their_labels, nowhere),
         their_labels,
         shadows=np.stack([answer(outside, their_labels, nowhere) for _ in range(shadows)]),
-        features=mixed(outside, 3, (1 + correlation) / 2) + their_labels[:, None] * [1.0, 0.0, 0.0],
+        features=people.features(outside, their_labels),
     )
     probes = _probes(target, rows, labels, all_labels if numbers is None else all_labels[numbers])
     evidence = Evidence(
         *(target, rows, inside, all_labels),
         asked=numbers,
         population=population,
-        features=mixed(of, 3, (1 + correlation) / 2) + labels[:, None] * [1.0, 0.0, 0.0],
+        features=people.features(of, labels),
         probes=probes,
         people=all_people,
     )
     return World(evidence, member)
+
+
+@dataclass(frozen=True)
+class _People:
+    """Crowds of people with many records, and models with a bent of their own for each person."""
+
+    count: int
+    records: int
+    counts: Literal["equal", "geometric"]
+    correlation: float
+    shift: float
+    classes: int
+    generator: np.random.Generator
+
+    def crowd(self) -> tuple[Ints, Ints]:
+        """Return (r,) people and classes of the records of so many people."""
+        generator, people = self.generator, self.count
+        equal = self.counts == "equal"
+        size = np.full(people, self.records) if equal else generator.geometric(1 / self.records, people)
+        of = np.repeat(np.arange(people), size)
+        own, of_person = generator.integers(0, self.classes, len(of)), generator.integers(0, self.classes, people)[of]
+        return of, np.where(generator.random(len(of)) < (1 + self.correlation) / 2, of_person, own).astype(np.int64)
+
+    def answer(self, of: Ints, labels: Ints, inside: Bools) -> NDArray[np.float64]:
+        """Return what a new model answers about records of people, some of them in its training set."""
+        logits = 1.5 * self._mixed(of, self.classes, self.correlation)
+        logits[np.arange(len(labels)), labels] += 2.0 + self.shift * inside
+        return _softmax(logits)
+
+    def features(self, of: Ints, labels: Ints) -> NDArray[np.float64]:
+        """Return three numbers a record that tell of its person and its class."""
+        return self._mixed(of, 3, (1 + self.correlation) / 2) + labels[:, None] * [1.0, 0.0, 0.0]
+
+    def _mixed(self, of: Ints, columns: int, rho: float) -> NDArray[np.float64]:
+        common = self.generator.normal(size=(int(of.max()) + 1, columns))[of]
+        return np.asarray(np.sqrt(rho) * common + np.sqrt(1 - rho) * self.generator.normal(size=(len(of), columns)))
 
 
 def signal(
@@ -355,6 +385,11 @@ def signal(
         bystanders=answers(levels[0], nobody[:8]) if overlapping else None,
     )
     return World(evidence, member)
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exp = np.exp(logits)  # not shifted: worlds keep the bits they have
+    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
 def _one_class(votes: Ints, top: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
