@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -156,11 +157,9 @@ def blind_auc(
     whom = f"{n_in} members and {n_out} non-members"
     if of is not None:
         whom = f"{n_in} records of {units[0]} members and {n_out} of {units[1]} non-members"
-    method = (
-        f"gradient-boosted trees on {whom}, two-fold cross-validation repeated {_REPEATS} times, "
-        + (f"{max_features} columns out of {x.shape[1]} features" if wide else f"{x.shape[1]} features")
-        + ("" if y is None else " and the class")
-    )
+    columns = f"{max_features} columns out of {x.shape[1]} features" if wide else f"{x.shape[1]} features"
+    repeated = f"two-fold cross-validation repeated {_REPEATS} times"
+    method = f"gradient-boosted trees on {whom}, {repeated}, {columns}{'' if y is None else ' and the class'}"
     if min(units) < _LEAST:
         few = f"{units[0]} members and {units[1]} non-members are too few to learn from; at least {_LEAST} of each are needed"
         return Blind(None, None, None, method, few)
@@ -173,18 +172,19 @@ def blind_auc(
                 ranked = _ranked(x, y, truth, directions, learn, max_features, plain, int(rng.integers(2**31)))
                 folds.append(_area(ranked, truth[~learn], None if of is None else of[~learn], unit))
     sizes = (n_in // 2, n_out // 2) if unit == "record" else (units[0] // 2, units[1] // 2)
-    spread = Spread(
-        float(np.mean([fold.inflation for _, fold in folds])),
-        min(fold.freedom for _, fold in folds),
-        min(fold.units for _, fold in folds),
-    )
-    value, low, high = auc_score_interval(
-        float(np.mean([area for area, _ in folds])),
-        *sizes,
-        confidence=confidence,
-        spread=None if of is None or unit == "person" else spread,
-    )
+    areas, spreads = zip(*folds, strict=True)
+    spread = None if of is None or unit == "person" else _together(spreads)
+    value, low, high = auc_score_interval(float(np.mean(areas)), *sizes, confidence=confidence, spread=spread)
     return Blind(value, low, high, method)
+
+
+def _together(folds: Sequence[Spread]) -> Spread:
+    """Return the spread of a mean over folds: no narrower than that of one of them."""
+    return Spread(
+        float(np.mean([fold.inflation for fold in folds])),
+        min(fold.freedom for fold in folds),
+        min(fold.units for fold in folds),
+    )
 
 
 def _drawn(side: Ints, people: Ints | None, most: int, rng: np.random.Generator) -> Ints:

@@ -87,17 +87,10 @@ def case_of_model(
     pairs = _flat_texts(model, pairs)
     chosen = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
-    if task == "regression":
-        _refuse_options(residual, outputs=outputs, columns=columns, positive=positive)
-        refuse_attacks(chosen, residual)
-    elif residual != "absolute":
-        raise PlanError([("residual", f'belongs to task="regression"; got {residual!r} for a classifier')])
+    _refuse_options(task, residual, chosen, outputs=outputs, columns=columns, positive=positive)
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
-    labels: Labels = "values" if task == "regression" else "codes"
-    dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, labels=labels)
-    if features is not None and not callable(features):
-        raise PlanError([("features", f"must be a function from records to numbers; got a {type(features).__name__}")])
-    dataset = replace(_named(dataset, pairs, ids, slices), features=features)
+    dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, task=task)
+    dataset = _named(dataset, pairs, ids, slices, features)
     by_group = False if unit == "record" else None
     split = given_split(dataset, *index, by_group=by_group, empty_population=population is None)
     split, *of_sides, notes = parts = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
@@ -169,8 +162,12 @@ def task_of(model: Any, recipe: Any, task: Task | None) -> Task:
     return task or ("regression" if of_numbers else "classification")
 
 
-def _refuse_options(residual: Any, **options: Any) -> None:
-    """Refuse options that say of classes what a regression has not."""
+def _refuse_options(task: Task, residual: Any, attacks: Sequence[Attack] | None, **options: Any) -> None:
+    """Refuse options and attacks of classes that a regression has not, and of errors that a classifier has not."""
+    if task != "regression":
+        if residual != "absolute":
+            raise PlanError([("residual", f'belongs to task="regression"; got {residual!r} for a classifier')])
+        return
     problems = [
         (name, "says how answers about classes are read; a regression has none: leave it out")
         for name, value in options.items()
@@ -180,6 +177,7 @@ def _refuse_options(residual: Any, **options: Any) -> None:
         problems.append(("residual", f"must be one of {', '.join(get_args(ResidualForm))}; got {residual!r}"))
     if problems:
         raise PlanError(problems)
+    refuse_attacks(attacks, residual)
 
 
 def _target(model: Any, dataset: Dataset, names: tuple[Any, ...] | None, **answers: Any) -> Target:
@@ -240,10 +238,16 @@ def _refuse_missing_sides(sides: Mapping[str, Any]) -> None:
 
 
 def _dataset(
-    sides: Mapping[str, Any], names: tuple[Any, ...] | None, groups: Sequence[Any] | None, **reading: Any
+    sides: Mapping[str, Any],
+    names: tuple[Any, ...] | None,
+    groups: Sequence[Any] | None,
+    *,
+    numbered: bool,
+    task: Task,
 ) -> tuple[Dataset, Any]:
+    labels: Labels = "values" if task == "regression" else "codes"
     # the order of the model's own names is not known to be that of numbers in the data
-    dataset, index = from_sides(sides, classes=names, **reading)
+    dataset, index = from_sides(sides, classes=names, numbered=numbered, labels=labels)
     if groups is not None:
         people = groups_of_sides(sides, groups)
         notes = (*dataset.notes, *near_names(dict.fromkeys(people.tolist()), "Groups"))
@@ -251,8 +255,12 @@ def _dataset(
     return dataset, index
 
 
-def _named(dataset: Dataset, sides: Mapping[str, Any], ids: Sequence[Any] | None, slices: Any) -> Dataset:
-    """Return the data set with what a user calls its records, and with arrays that part them."""
+def _named(
+    dataset: Dataset, sides: Mapping[str, Any], ids: Sequence[Any] | None, slices: Any, features: Any
+) -> Dataset:
+    """Return the data set with what a user calls its records, with arrays that part them, and with their features."""
+    if features is not None and not callable(features):
+        raise PlanError([("features", f"must be a function from records to numbers; got a {type(features).__name__}")])
     if isinstance(slices, str):
         raise PlanError(
             [("slices", f"must be a list of names, or a dict of names to arrays; got {slices!r}: [{slices!r}]")]
@@ -260,7 +268,8 @@ def _named(dataset: Dataset, sides: Mapping[str, Any], ids: Sequence[Any] | None
     arrays = slices if isinstance(slices, Mapping) else {}
     values = {name: values_of_sides(sides, of, f"slices: {name}") for name, of in arrays.items()}
     names = index_of_sides(sides) if ids is None else values_of_sides(sides, ids, "ids", numbered=True)
-    return replace(dataset, ids=dataset.ids if names is None else names, slices={**dataset.slices, **values})
+    ids_ = dataset.ids if names is None else names
+    return replace(dataset, ids=ids_, slices={**dataset.slices, **values}, features=features)
 
 
 def _nobody(groups: Sequence[Any] | None) -> list[str]:

@@ -22,7 +22,7 @@ from miaudit.data.naming import as_names, check_names
 from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError
-from miaudit.evidence import Bools, Evidence, Population, Variants
+from miaudit.evidence import Bools, Evidence, Ints, Population, Variants
 from miaudit.evidence.answers import (
     Capability,
     Decision,
@@ -118,17 +118,8 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     check_names_of(arrays)
     if OF_SIGNALS in arrays:
         return _of_signals(arrays, name, sha256)
-    labels, member = _whole(arrays["labels"], "labels"), _truths(arrays["member"], "member")
-    for key, values in (("labels", labels), ("member", member)):
-        if values.ndim != 1:
-            raise DataError(f"{key} must be {ARRAYS[key]}; its shape is {values.shape}")
+    labels, member = _truth(arrays)
     n = len(member)
-    if arrays["target"].ndim == 0 or len(arrays["target"]) != n or len(labels) < n:
-        raise DataError(
-            "target, labels and member must tell of the same records; their shapes are "
-            f"{arrays['target'].shape}, {labels.shape} and {member.shape}"
-        )
-    _check_sides(member)
     declared = _declared(arrays)
     facts = _of_target(arrays, labels, declared)
     width = facts.width
@@ -169,6 +160,22 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
         name=name,
         sha256=sha256,
     )
+
+
+def _truth(arrays: _Arrays) -> tuple[Ints, Bools]:
+    """Return the classes of all records, and who of the audited ones is a member."""
+    labels, member = _whole(arrays["labels"], "labels"), _truths(arrays["member"], "member")
+    for key, values in (("labels", labels), ("member", member)):
+        if values.ndim != 1:
+            raise DataError(f"{key} must be {ARRAYS[key]}; its shape is {values.shape}")
+    n = len(member)
+    if arrays["target"].ndim == 0 or len(arrays["target"]) != n or len(labels) < n:
+        raise DataError(
+            "target, labels and member must tell of the same records; their shapes are "
+            f"{arrays['target'].shape}, {labels.shape} and {member.shape}"
+        )
+    _check_sides(member)
+    return labels, member
 
 
 def _of_signals(arrays: _Arrays, name: str, sha256: str) -> StoredOutputs:

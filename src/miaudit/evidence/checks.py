@@ -68,8 +68,28 @@ def check_beside(
         raise DataError(f"features must have one row of numbers for each of {n} records, got shape {features.shape}")
 
 
+def check_own(own: int | None, shadows: int, asked: Any) -> None:
+    """Refuse rows of other models than the shadows, or beside shadows that did not answer the audited records."""
+    if own is not None and (asked is not None or own != shadows):
+        raise DataError(
+            f"own must be rows of the same {shadows} shadows, beside their answers to the audited records; it has {own} "
+            "shadows"
+        )
+
+
+def check_people(people: Any, records: int, n: int) -> None:
+    """Refuse people that are no whole numbers of all records, or of the n audited ones."""
+    if people is not None and (people.dtype.kind not in "iu" or people.shape not in ((records,), (n,))):
+        raise DataError(
+            f"people must be one whole number per record, {records} or the {n} audited ones; got dtype {people.dtype} and "
+            f"shape {people.shape}"
+        )
+
+
 def check_trace(trace: Any, n: int) -> None:
     """Refuse a trace that does not hold losses of the n audited records."""
+    if trace is None:
+        return
     if trace.ndim != 2 or len(trace) != n or not trace.shape[1]:
         raise DataError(f"trace must be (n, stages) losses of the {n} audited records, got shape {trace.shape}")
     if trace.dtype.kind not in "fiu" or not np.isfinite(trace).all() or (trace < 0).any():

@@ -28,7 +28,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.errors import DataError
 from miaudit.evidence.answers import OFFERS
-from miaudit.evidence.checks import check_answers, check_beside, check_block, check_probes, check_signals, check_trace
+from miaudit.evidence.checks import (
+    check_answers,
+    check_beside,
+    check_block,
+    check_own,
+    check_people,
+    check_probes,
+    check_signals,
+    check_trace,
+)
 from miaudit.evidence.questions import Question
 from miaudit.evidence.rows import Answers, Bools, Floats, Ints, Population, Probes, Variants, some_models
 from miaudit.evidence.signal import Measure, Signal
@@ -139,22 +148,10 @@ class Evidence:
         check_beside(target_, shadows_, asked_, population, variants, features_)
         for each in (*([] if probes is None else [probes]), *(answers or {}).values()):
             check_probes(each, len(target_), inside_.shape)
-        people_ = None if people is None else np.asarray(people)
-        if people_ is not None and (
-            people_.dtype.kind not in "iu" or people_.shape not in ((len(labels_),), (len(target_),))
-        ):
-            raise DataError(
-                f"people must be one whole number per record, {len(labels_)} or the {len(target_)} audited ones; got "
-                f"dtype {people_.dtype} and shape {people_.shape}"
-            )
-        trace_ = None if trace is None else np.asarray(trace)
-        if trace_ is not None:
-            check_trace(trace_, len(target_))
-        if own is not None and (asked_ is not None or len(own.models) != len(shadows_)):
-            raise DataError(
-                f"own must be rows of the same {len(shadows_)} shadows, beside their answers to the audited records; it has "
-                f"{len(own.models)} shadows"
-            )
+        people_, trace_ = None if people is None else np.asarray(people), None if trace is None else np.asarray(trace)
+        check_people(people_, len(labels_), len(target_))
+        check_trace(trace_, len(target_))
+        check_own(None if own is None else len(own.models), len(shadows_), asked_)
         bystanders_ = bystanders if bystanders is None or isinstance(bystanders, Answers) else np.asarray(bystanders)
         if bystanders_ is not None:
             check_block("bystanders", bystanders_, (len(bystanders_), len(target_), shadows_.shape[2]))

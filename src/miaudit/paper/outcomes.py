@@ -208,28 +208,21 @@ def outcome_of(
     if pooled is None or baseline is None or attack.auc is None or floor.auc is None:
         raise StoreError(f"{setting.name}: the 2017 attack {attack.status}: {attack.reason}")
     table = ClassTable.of(attack)
+    uncertainty, true_class = _of_answers(measured)
+    of_target = [(result.target, name) for name in ("train_accuracy", "test_accuracy")]
+    of_attack = [(pooled, name) for name in ("precision", "recall", "accuracy")]
     figures: dict[str, float | None] = {
-        "train_accuracy": result.target.train_accuracy,
-        "test_accuracy": result.target.test_accuracy,
-        "precision": pooled.precision,
-        "recall": pooled.recall,
-        "accuracy": pooled.accuracy,
+        **{name: getattr(of, name) for of, name in (*of_target, *of_attack)},
         "auc": attack.auc.value,
         "threshold_precision": baseline.precision,
         "threshold_auc": floor.auc.value,
         **_over_classes(table),
+        **_sure(true_class),
     }
     intervals = {
-        name: (getattr(pooled, f"{name}_low"), getattr(pooled, f"{name}_high"))
-        for name in ("precision", "recall", "accuracy")
+        name: (getattr(of, f"{name}_low"), getattr(of, f"{name}_high")) for of, name in (*of_attack, *of_target)
     }
-    intervals |= {
-        name: (getattr(result.target, f"{name}_low"), getattr(result.target, f"{name}_high"))
-        for name in ("train_accuracy", "test_accuracy")
-    }
-    uncertainty, true_class = _of_answers(measured)
-    figures |= _sure(true_class)
-    null, made, platform = result.controls.null, result.synthesis, result.provenance.platform
+    null, platform = result.controls.null, result.provenance.platform
     return Outcome(
         setting=setting.name,
         scale=scale,
@@ -248,19 +241,21 @@ def outcome_of(
         classes=[] if setting.mitigation is not None else [ClassOutcome.of(row) for row in table.rows],
         uncertainty=uncertainty,
         true_class=true_class,
-        synthesis={}
-        if made is None
-        else {
-            "records": made.records,
-            "queries_per_record": made.queries.per_record,
-            "mean_confidence": made.mean_confidence,
-        },
+        synthesis=_synthesis(result),
         null_auc=None if null is None or null.auc is None else null.auc.value,
         warnings=result.warnings,
         seconds=round(result.provenance.seconds["total"], 1),
         versions=result.provenance.versions,
         machine={} if platform is None else platform.model_dump(include={"machine", "cores"}),
     )
+
+
+def _synthesis(result: Result) -> dict[str, float | None]:
+    of = result.synthesis
+    if of is None:
+        return {}
+    queries = of.queries.per_record
+    return {"records": of.records, "queries_per_record": queries, "mean_confidence": of.mean_confidence}
 
 
 def _over_classes(table: ClassTable) -> dict[str, float | None]:

@@ -104,12 +104,15 @@ def reproduce(
                 outcomes[setting.name] = [outcome for outcome in stored_now if outcome is not None]
     comparisons = [compare(experiment, outcomes, left_out) for experiment in wanted]
     for comparison in comparisons:
-        document = comparison.model_dump_json(indent=1) + "\n"
-        page = f"# {comparison.title}\n\nOurs / the paper's.\n\n{markdown(comparison)}\n" + "".join(
-            f"* {choice}\n" for choice in comparison.choices
-        )
-        write_files(folder, {f"{comparison.name}.json": document.encode(), f"{comparison.name}.md": page.encode()})
+        _write(comparison, folder)
     return Reproduction(comparisons, outcomes, left_out)
+
+
+def _write(comparison: Comparison, folder: Path) -> None:
+    document = comparison.model_dump_json(indent=1) + "\n"
+    choices = "".join(f"* {choice}\n" for choice in comparison.choices)
+    page = f"# {comparison.title}\n\nOurs / the paper's.\n\n{markdown(comparison)}\n{choices}"
+    write_files(folder, {f"{comparison.name}.json": document.encode(), f"{comparison.name}.md": page.encode()})
 
 
 def stored(folder: Path) -> dict[str, list[Outcome]]:

@@ -35,7 +35,6 @@ def full(result: Result, console: Console) -> None:
     console
         Where to print; its width, colour and encoding are honoured.
     """
-    target, split, shadows = result.target, result.split, result.shadows
     say(console, result.title, style="bold")
     say(console, result.verdict)
     say(console, "")
@@ -43,42 +42,11 @@ def full(result: Result, console: Console) -> None:
         for sentence in result.deletion.sentences:
             item(console, "Deletion", sentence)
         say(console, "")
-    queries = "queries not counted" if target.queries is None else f"{target.queries:,} queries"
-    item(
-        console,
-        "Target",
-        f"{_accuracy(target, result.deletion is not None)}{target.outputs}, {queries}",
-    )
-    item(
-        console,
-        "Shadows",
-        f"{shadows.trained} of {shadows.asked} trained{_shadow_accuracy(result)}; {shadows.recipe}{_from_store(result)}"
-        if shadows.asked
-        else "none",
-    )
-    item(console, "Audited", _audited(split))
+    for label, text in _models(result):
+        item(console, label, text)
     say(console, "")
     ran = [attack for attack in result.attacks if attack.status == "ran"]
-    if console.width >= _TABLE_WIDTH:
-        console.print(_table(ran, console), soft_wrap=False)
-    else:
-        _list(ran, console)
-    if of_people := [attack for attack in ran if attack.person is not None]:
-        say(console, "")
-        say(
-            console,
-            "Per person, by all records together" + (", as the verdict counts" if split.unit == "person" else ""),
-        )
-        for attack in of_people:
-            item(console, attack.name, _of_person(attack))
-        say(console, "")
-    if any(_unresolvable(attack, fpr) for attack in ran for fpr in _FPRS):
-        say(console, "* too few non-members, or tied scores, to resolve this false positive rate", style="dim")
-    if reason := _no_interval(ran):
-        say(console, f"no interval: {reason}", style="dim")
-    if any(attack.missing for attack in ran):
-        missing = "; ".join(f"'{a.name}' {a.missing:,}" for a in ran if a.missing)
-        item(console, "Missing", f"records that an attack could not score, for lack of shadow models: {missing}")
+    _attacks(result, ran, console)
     for label, text in _not_run(result.attacks):
         item(console, label, text)
     say(console, "")
@@ -92,6 +60,39 @@ def full(result: Result, console: Console) -> None:
         item(console, "Warning", warning, style="yellow")
     if len(result.warnings) > _SHOWN_WARNINGS:
         item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
+
+
+def _models(result: Result) -> list[tuple[str, str]]:
+    """Return what the target and its shadow models are, and who was audited."""
+    target, shadows = result.target, result.shadows
+    queries = "queries not counted" if target.queries is None else f"{target.queries:,} queries"
+    trained = f"{shadows.trained} of {shadows.asked} trained{_shadow_accuracy(result)}; {shadows.recipe}"
+    return [
+        ("Target", f"{_accuracy(target, result.deletion is not None)}{target.outputs}, {queries}"),
+        ("Shadows", f"{trained}{_from_store(result)}" if shadows.asked else "none"),
+        ("Audited", _audited(result.split)),
+    ]
+
+
+def _attacks(result: Result, ran: list[AttackResult], console: Console) -> None:
+    """Print the figures of attacks by record and by person, and why some are missing or have no interval."""
+    if console.width >= _TABLE_WIDTH:
+        console.print(_table(ran, console), soft_wrap=False)
+    else:
+        _list(ran, console)
+    if of_people := [attack for attack in ran if attack.person is not None]:
+        say(console, "")
+        counts = ", as the verdict counts" if result.split.unit == "person" else ""
+        say(console, f"Per person, by all records together{counts}")
+        for attack in of_people:
+            item(console, attack.name, _of_person(attack))
+        say(console, "")
+    if any(_unresolvable(attack, fpr) for attack in ran for fpr in _FPRS):
+        say(console, "* too few non-members, or tied scores, to resolve this false positive rate", style="dim")
+    if reason := _no_interval(ran):
+        say(console, f"no interval: {reason}", style="dim")
+    if missing := "; ".join(f"'{each.name}' {each.missing:,}" for each in ran if each.missing):
+        item(console, "Missing", f"records that an attack could not score, for lack of shadow models: {missing}")
 
 
 def _accuracy(target: TargetResult, deletion: bool) -> str:
@@ -149,63 +150,41 @@ def _not_run(attacks: list[AttackResult]) -> list[tuple[str, str]]:
 
 def _further(result: Result, ran: list[AttackResult]) -> list[tuple[str, str]]:
     """Return which attack leads and why, what its accusations are worth, groups, and whether ranks hold."""
-    lines = []
     best = result.lead
     cautions = (each.caution for each in (best, result.accusations, *result.groups) if each is not None)
     caution = next((each for each in cautions if each), None)
     mark = " (see Caution)" if caution else ""
-    if caution:
-        lines.append(("Caution", f"PPV, list, epsilon and groups: {caution}"))
+    lines = [("Caution", f"PPV, list, epsilon and groups: {caution}")] if caution else []
     if best is not None and result.headline_reason is not None and len(ran) > 1:
-        lines.append(
-            (
-                "Choice",
-                f"'{best.name}' leads: it is {result.headline_reason}; that another scores higher here may be chance",
-            )
-        )
+        why = f"it is {result.headline_reason}; that another scores higher here may be chance"
+        lines.append(("Choice", f"'{best.name}' leads: {why}"))
     if best is not None and best.ppv:
         shares = ", ".join(f"{estimate(each.value, each.low)} at {100 * each.prior:g} %" for each in best.ppv)
-        whom = "people" if best.unit == "person" else "records"
-        lines.append(
-            (
-                "PPV",
-                f"share of members among the {whom} that '{best.name}' accuses, by their share among those tried: {shares}"
-                + mark,
-            )
-        )
+        of = f"the {'people' if best.unit == 'person' else 'records'} that '{best.name}' accuses"
+        lines.append(("PPV", f"share of members among {of}, by their share among those tried: {shares}{mark}"))
     if result.accusations is not None:
         lines.append(("List", who_is_named(result.accusations) + mark))
     if best is not None and best.epsilon is not None:
         e = best.epsilon
-        lines.append(
-            (
-                "Epsilon",
-                f"{e.name} of '{best.name}' {e.value:.2f}: a smaller epsilon would not allow an attack this good; 0 is none "
-                f"seen, {e.ceiling:.2f} the most that so many records could show{mark}",
-            )
-        )
+        name = f"{e.name} of '{best.name}' {e.value:.2f}"
+        says = "a smaller epsilon would not allow an attack this good; 0 is none seen"
+        lines.append(("Epsilon", f"{name}: {says}, {e.ceiling:.2f} the most that so many records could show{mark}"))
     for grouping in result.groups:
         above = [group.group for group in grouping.groups if group.above_chance]
         names = ", ".join(above[:_SHOWN_GROUPS]) + (", ..." if len(above) > _SHOWN_GROUPS else "")
-        lines.append(
-            (
-                "Groups",
-                f"by {grouping.column}: {len(above)} of {len(grouping.groups)} above chance after correction"
-                + (f" ({names})" if above else "")
-                + mark,
-            )
-        )
-    if result.stability is not None:
-        own = next((each for each in result.stability.shadows if each.attack == result.stability.attack), None)
-        if own is not None and own.spearman is not None:
-            lines.append(
-                (
-                    "Ranks",
-                    f"two halves of the shadow models order the records by '{own.attack}' with a rank correlation of "
-                    f"{own.spearman:.2f} (1: the same order)",
-                )
-            )
-    return lines
+        count = f"{len(above)} of {len(grouping.groups)} above chance after correction"
+        lines.append(("Groups", f"by {grouping.column}: {count}{f' ({names})' if above else ''}{mark}"))
+    return [*lines, *_ranks(result)]
+
+
+def _ranks(result: Result) -> list[tuple[str, str]]:
+    """Return whether two halves of the shadow models order the records alike, where that is known."""
+    stability = result.stability
+    own = None if stability is None else next((e for e in stability.shadows if e.attack == stability.attack), None)
+    if own is None or own.spearman is None:
+        return []
+    halves = f"two halves of the shadow models order the records by '{own.attack}'"
+    return [("Ranks", f"{halves} with a rank correlation of {own.spearman:.2f} (1: the same order)")]
 
 
 def _table(attacks: list[AttackResult], console: Console) -> Table:

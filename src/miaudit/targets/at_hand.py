@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miaudit.errors import PlanError
 from miaudit.evidence.answers import Hint, Type
@@ -14,6 +15,8 @@ from miaudit.targets.classes import class_columns, classes_of, positive_class, t
 from miaudit.targets.stages import stages_of
 from miaudit.targets.target import Target
 from miaudit.targets.torch_modules import TorchQuestion
+
+_OF_FUNCTIONS = ". A function that may fail now and then is asked through miaudit.targets.keep, which loses no answer"
 
 
 def as_target(
@@ -56,11 +59,11 @@ def as_target(
     PlanError
         If the object is none of these, is not fitted, or knows classes the data does not have.
     """
+    of_class = None if positive is None else positive_class(positive, classes, names)
     if isinstance(model, Target):
         target = model.for_classes(classes, names)
         target.declare(outputs)
-        if positive is not None:
-            target._positive = positive_class(positive, classes, names)
+        target._positive = target._positive if of_class is None else of_class
         return target
     if isinstance(model, type):
         raise PlanError(f"the target is the class {model.__name__}, not a trained model; create and train it first")
@@ -71,12 +74,8 @@ def as_target(
     if callable(getattr(wrapped, "declare", None)):
         wrapped.declare(outputs)
         outputs = None
-    order, of_class = None, None if positive is None else positive_class(positive, classes, names)
-    if columns is not None:
-        order = class_columns(columns, classes, names, coded=False)
-        if len(order) != classes:
-            raise PlanError([("columns", f"got {len(order)} names; all {classes} classes of the data are needed")])
-        names, coded = tuple(columns), True
+    order = None if columns is None else _order(columns, classes, names)
+    names, coded = (names, coded) if columns is None else (tuple(columns), True)
     own_classes = trained_classes(model, _name(model))
     own = order if own_classes is None else class_columns(own_classes, classes, names, coded=coded)
     target = Target(
@@ -96,11 +95,16 @@ def as_target(
     )
     target.named = target.named or of_class is not None or getattr(model, "named", False)
     target.stages = None if wrapped is not None else stages_of(model)  # a wrapper changes the last one alone
-    if inspect.isroutine(model):
-        target.advice = (
-            ". A function that may fail now and then is asked through miaudit.targets.keep, which loses no answer"
-        )
+    target.advice = _OF_FUNCTIONS if inspect.isroutine(model) else ""
     return target
+
+
+def _order(columns: Sequence[Any], classes: int, names: tuple[Any, ...] | None) -> NDArray[np.int64]:
+    """Return the class of the data that each column is."""
+    order = class_columns(columns, classes, names, coded=False)
+    if len(order) != classes:
+        raise PlanError([("columns", f"got {len(order)} names; all {classes} classes of the data are needed")])
+    return order
 
 
 def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], int] | None]:

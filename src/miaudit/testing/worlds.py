@@ -205,8 +205,6 @@ def bystander(
         target(population_x), far, shadows=np.stack([each(population_x) for each in models]), features=population_x
     )
     answers, of_shadows = target(x), np.stack(rows)
-    row_labels = np.broadcast_to(y, inside.shape) if asked is None else all_labels[asked]
-    probes = _probes(answers, of_shadows, y, row_labels)
     if overlapping:
         models = [source.model(source.records(each), each) for each in [source.labels(half) for _ in range(8)]]
     evidence = Evidence(
@@ -214,7 +212,7 @@ def bystander(
         asked=asked,
         population=population,
         features=x,
-        probes=probes,
+        probes=_probes(answers, of_shadows, y, all_labels if asked is None else all_labels[asked]),
         trace=_trace(answers, y),
         bystanders=np.stack([each(x) for each in models]),
     )
