@@ -103,3 +103,40 @@ def test_a_plan_declares_and_a_file_may_declare_instead(result, tmp_path):
     assert json.loads(done.stdout)["groups"][0]["rows"][0] == ["who (declared)", "they"]
     assert (tmp_path / "annex-tre.md").read_text().startswith("# Evidence file for Release of a model")
     assert (tmp_path / "annex-tre.html").read_text().startswith("<!doctype html>")
+
+
+def test_that_of_a_deletion_speaks_of_deleted_records(tmp_path):
+    import numpy as np
+    from sklearn.tree import DecisionTreeClassifier
+
+    from miaudit.result import Result
+    from miaudit.unlearning import audit
+
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(400, 4)), rng.integers(0, 2, 400)
+    parts = zip(np.split(X, (100, 240)), np.split(y, (100, 240)), strict=True)
+    sides = dict(zip(("members", "nonmembers", "population"), parts, strict=True))
+    made = {
+        "shadows": 4,
+        "oracles": 0,
+        "jobs": 0,
+        "bystanders": 0,
+        "kept": 0,
+        "procedure": {"name": "sisa", "shards": 2},
+    }
+    audit(DecisionTreeClassifier(), trained_here=True, forget=np.arange(40), out=tmp_path, **sides, **made)
+    run = CliRunner().invoke(main, ["annex", str(tmp_path), "--for", "edpb-28-2024"])
+    assert run.exit_code == 0, run.output
+    deletion = Result.load(tmp_path).deletion
+    text = (tmp_path / "annex-edpb-28-2024.md").read_text()
+    assert "40 records that were trained on and deleted; 40 never trained on to compare them with; 60 stayed" in text
+    assert "SISA: the shards that held the records trained anew (sisa; Bourtoule et al. 2021); shards = 2" in text
+    assert "miaudit.unlearning.audit, with the options" in text
+    assert all(markdown_of(each) in text for each in (*deletion.sentences, deletion.earlier_model))
+    figures = text.split("## 6.")[1].split("| attack |")[0]
+    assert "above all records never trained on" in figures
+    assert "accusation list" not in text
+
+
+def markdown_of(text):
+    return text.replace("_", "\\_").replace("|", "\\|")

@@ -114,7 +114,7 @@ class ClassSISA(Sharded):
 
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
         """Return all steps of a model on these records, by shard, and that of the gate; nothing is trained."""
-        course, digests = self._course(X, classes), digests_of(X, y, seed=seed)
+        course, digests = self.course(X, classes), digests_of(X, y, seed=seed)
         shard, place = self.shard_of(classes, seed)
         draws = digests_of(X, y, seed=seed, purpose="replay")
         chains = {}

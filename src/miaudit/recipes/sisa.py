@@ -137,7 +137,8 @@ class Sharded:
     def _model(self, X: Any, y: Ints, *, classes: int, seed: int, before: Any) -> Any:
         raise NotImplementedError
 
-    def _course(self, X: Any, classes: int) -> Course:
+    def course(self, X: Any, classes: int) -> Course:
+        """Return how the steps of a model on such records are named and trained."""
         return Course(self.recipe, classes, tuple(X.shape[1:]), self.states)
 
 
@@ -209,7 +210,10 @@ class SISA(Sharded):
 
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
         """Return all steps of a model on these records, by shard; nothing is trained."""
-        course, digests = self._course(X, classes), digests_of(X, y, seed=seed)
+        return self.steps_of(self.course(X, classes), digests_of(X, y, seed=seed), seed=seed)
+
+    def steps_of(self, course: Course, digests: Digests, *, seed: int) -> Steps:
+        """Return all steps of a model on records of these digests."""
         shard, slice_ = self._places(digests)
         chains = {}
         for number in range(self.shards):

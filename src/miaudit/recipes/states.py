@@ -106,11 +106,11 @@ class Course:
         return fingerprint_of_recipe(self.recipe)
 
     @cached_property
-    def _common(self) -> dict[str, Any]:
+    def _common(self) -> str:
         parts = {"recipe": self.recipe.describe(), "code": self._decided.sha256, "packages": self._decided.packages}
         if self._decided.unknown:  # no other model may take its states
             parts["unknown"] = uuid4().hex
-        return {"state": 1, **parts, "shape": list(self.shape)}
+        return content_key({"state": 1, **parts, "shape": list(self.shape)})
 
     def step(
         self,
@@ -125,7 +125,7 @@ class Course:
     ) -> Step:
         """Return a step on records that come in the order of their digests; ``labels`` stand in the place of their classes."""
         parts = {
-            **self._common,
+            "common": self._common,
             "before": None if before is None else before.name,
             "records": hashlib.sha256(np.ascontiguousarray(digests[index]).tobytes()).hexdigest(),
             "labels": None if labels is None else hashlib.sha256(labels[index].astype("<i8").tobytes()).hexdigest(),

@@ -11,7 +11,7 @@ _HEADLINES: dict[DeletionKind, tuple[str, str]] = {
         "considerable",
         "Over-forgotten: the deleted records stand out, treated worse than unseen ones.",
     ),
-    "nothing to see here": ("void", "Nothing to see here: there was no leak before the deletion either."),
+    "nothing to see here": ("void", "Nothing to see here: no leak was found before the deletion either."),
     "not valid": ("void", "No answer: a control of this audit fails."),
     "confounded": ("void", "No answer: deleted and never trained records differ by themselves."),
     "inconclusive": ("void", "No answer yet: these records do not tell."),

@@ -381,6 +381,7 @@ class _Reading:
 
     def _origin(self) -> Origin:
         case = self.of.case
+        call = {"call": "miaudit.unlearning.audit"} if "call" in case.document else {}
         parts = {
             "device": device_name(case.recipe),
             "retrained": None,
@@ -392,7 +393,7 @@ class _Reading:
                 **case.hashes,
             },
             "recipe": plain(case.recipe.describe(), "recipe"),
-            "plan": plain({**case.document, "unlearning": self.of.document}, "plan"),
+            "plan": plain({**case.document, **call, "unlearning": self.of.document}, "plan"),
         }
         things = (innermost(case.recipe), *(case.attacks or ()))
         return Origin(self.clock, parts, self.seen.progress, tuple(job.name for job in self.pool.stored), things)

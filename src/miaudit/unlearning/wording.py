@@ -72,9 +72,14 @@ def _first(of: Deletion, finding: Verdict) -> str:
                 f"afterwards, with {n}.{was}{untold} That the records are gone cannot be shown by answers."
             )
         case "nothing to see here":
+            before = (
+                f"before {_limit(of.before)}"
+                if of.before is not None and of.before.limit is not None
+                else "before not told, as that audit is inconclusive"
+            )
             return (
-                "Nothing to see here: these records left no detectable trace before the deletion either, so that its absence "
-                f"afterwards shows nothing (AUC that could hide: before {_limit(of.before)}, after {_limit(after)}); {n}."
+                "Nothing to see here: no trace of these records was found before the deletion either, so that none afterwards "
+                f"shows nothing (AUC that could hide: {before}, after {_limit(after)}); {n}.{was}"
             )
         case _:
             return f"Inconclusive: {finding.reason or 'what the attacks find may be chance, or come from the sides'}; {n}.{was}"

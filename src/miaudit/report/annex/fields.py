@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from miaudit.gate import Decision, Policy
+from miaudit.report.annex import deletions
 from miaudit.report.annex.standards import CLASSES, LITERATURE, STANDARDS, Standard
-from miaudit.report.plain import meaning, what_shows, who_is_named
+from miaudit.report.plain import accuracies, meaning, what_shows, who_is_named
 from miaudit.result import AttackResult, GroupFigures, Result
 from miaudit.result.estimate import estimate
 
@@ -114,15 +115,16 @@ def _model(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
     yield "hash", "; ".join(f"{name} {value}" for name, value in hashes.items()) or "none: it was not read from a file"
     parameters, records = said.get("parameters"), said.get("training_records")
     yield "parameters (declared)", _text(parameters)
-    yield (
-        "training records",
-        f"{records} (declared)" if records else f"{result.split.members} audited members; all {NOT_DECLARED}",
-    )
+    if records or result.deletion is None:
+        audited = f"{result.split.members} audited members; all {NOT_DECLARED}"
+        yield "training records", f"{records} (declared)" if records else audited
     if parameters and records:
         yield "training records per parameter", f"{records / parameters:.3g}"
-    train = estimate(target.train_accuracy, target.train_accuracy_low, target.train_accuracy_high)
-    test = estimate(target.test_accuracy, target.test_accuracy_low, target.test_accuracy_high)
-    yield "accuracy on members, on non-members", f"{train}; {test}" if target.classes else target.accuracy_reason or "-"
+    if result.deletion is None:
+        shown = "; ".join(accuracies(target)) if target.classes else target.accuracy_reason or "-"
+        yield "accuracy on members, on non-members", shown
+    else:
+        yield from deletions.accuracies(result.deletion)
     yield from _declared(said, "release", "variants", "measures")
     yield "audited of the variants", "this one alone"
 
@@ -130,7 +132,13 @@ def _model(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
 def _data(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
     data, split = result.data, result.split
     yield "records", f"{data.name}: {data.records}; sha256 {data.sha256 or 'unknown'}"
-    yield "audited", f"{split.members} members and {split.nonmembers} non-members; {split.population} further records"
+    if result.deletion is None:
+        yield (
+            "audited",
+            f"{split.members} members and {split.nonmembers} non-members; {split.population} further records",
+        )
+    else:
+        yield "audited", deletions.audited(result.deletion)
     yield "unit counted", split.unit + ("" if split.people is None else f"; people {split.people}")
     yield from _declared(said, "unit", "subjects", "drawn", "period")
     yield "copies left out", str(split.copies_left_out)
@@ -142,7 +150,8 @@ def _classes(result: Result, said: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("class of attack", "tested", "why")]
     for name in CLASSES:
         if name == "membership inference":
-            rows.append((name, "tested" if ran else "not tested", f"{ran} attacks ran"))
+            of = "" if result.deletion is None else ", of records that were deleted"
+            rows.append((name, "tested" if ran else "not tested", f"{ran} attacks ran{of}"))
         elif name in elsewhere:
             rows.append((name, "declared", elsewhere[name]))
         elif name == "regurgitation" and result.target.outputs in _NO_RECORDS:
@@ -193,19 +202,22 @@ def _rate(attack: AttackResult, fpr: float) -> str:
 
 def _findings(result: Result) -> Iterator[Row]:
     yield "verdict", result.verdict
+    if result.deletion is not None:
+        yield from deletions.findings(result.deletion)
     if (means := meaning(result)) is not None:
         yield "what it means", means
-    if result.accusations is not None:
+    if result.accusations is not None and result.deletion is None:
         yield "accusation list", f"{who_is_named(result.accusations)}."
     lead = result.lead
     if lead is not None and lead.tpr_at_zero_fp is not None:
         zero = lead.tpr_at_zero_fp
-        yield "above every non-member", f"{zero.tp} of {zero.n_in} members by '{lead.name}'"
+        inside, outside = deletions.sides(result.deletion)
+        yield f"above all {outside}", f"{zero.tp} of {zero.n_in} {inside} by '{lead.name}'"
     for grouping in result.groups:
         worst = sorted(
             (each for each in grouping.groups if each.auc.value is not None), key=lambda each: -(each.auc.value or 0)
         )
-        shown = "; ".join(f"{each.group}: {_of_slice(each)}" for each in worst[:_WORST])
+        shown = "; ".join(f"{each.group}: {_of_slice(each, result)}" for each in worst[:_WORST])
         yield (
             f"highest AUC by {grouping.column}, of {len(grouping.groups)}, at a level for all",
             shown or "none measured",
@@ -214,9 +226,10 @@ def _findings(result: Result) -> Iterator[Row]:
         yield "warning", warning
 
 
-def _of_slice(part: GroupFigures) -> str:
+def _of_slice(part: GroupFigures, result: Result) -> str:
     figure = estimate(part.auc.value, part.auc.low, part.auc.high)
-    return f"{figure}, {part.members} members and {part.nonmembers} non-members"
+    inside, outside = deletions.sides(result.deletion)
+    return f"{figure}, {part.members} {inside} and {part.nonmembers} {outside}"
 
 
 def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
@@ -277,9 +290,10 @@ def _checks(decision: Decision | None) -> list[tuple[str, ...]]:
 
 def _repeat(result: Result) -> Iterator[Row]:
     provenance = result.provenance
+    verb = "run" if result.deletion is None else "unlearn"
     yield (
         "command",
-        "miaudit run PLAN, with the plan in provenance.plan of result.json"
+        f"miaudit {verb} PLAN, with the plan in provenance.plan of result.json"
         if "data" in provenance.plan
         else (f"{provenance.plan.get('call', 'unknown')}, with the options in provenance.plan of result.json"),
     )
@@ -290,4 +304,5 @@ def _repeat(result: Result) -> Iterator[Row]:
         "machine",
         "unknown" if provenance.platform is None else f"{provenance.platform.system}; {provenance.platform.machine}",
     )
-    yield "verification", "miaudit verify DIR --seal SEAL; trained again: miaudit run PLAN --out DIR --retrain N"
+    again = "; trained again: miaudit run PLAN --out DIR --retrain N" if result.deletion is None else ""
+    yield "verification", f"miaudit verify DIR --seal SEAL{again}"
