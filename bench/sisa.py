@@ -70,7 +70,7 @@ def counted(recipe: Sharded, X: Any, y: Any, requests: list[Any]) -> Table:
         "record_epochs": float(np.mean(spent)),
         "retraining": float(np.mean(whole)),
         "share": [share, share - half, share + half],
-        "speed_up": 1 / share,
+        "speed_up": 1 / share if share else None,
     }
 
 
@@ -157,8 +157,8 @@ def tables() -> None:
     heads = ("slices R", "records deleted at once K", "share of a retraining, counted", "speed-up, counted", "by the formula",
              "within 15 %", "seconds: deletion, retraining", "speed-up in seconds")  # fmt: skip
     lines = [
-        f"S = {SHARDS} shards, {of['records']:,} records, {first['requests']} random requests a line, seed {of['seed']}; seconds "
-        f"in a world of {one['records']:,} records, mean of {one['repeats']}, with every result equal to the retrained one bit "
+        f"S = {SHARDS} shards, {of['records']:,} records, {first['requests']} random requests a line, seed {of['seed']}; "
+        f"seconds in a world of {one['records']:,} records, mean of {one['repeats']}, with every result equal to the retrained one bit "
         f"for bit; {of['machine']}, {of['cpu_seconds']:.0f} CPU seconds. `{of['command']}`",
         "",
         f"| {' | '.join(heads)} |",
