@@ -186,7 +186,7 @@ def test_other_objects_are_refused():
     ("X", "message"),
     [
         (np.arange(3), r"shape \(n, features\).*got \(3,\)"),
-        ([[1, 2], [3]], "different lengths"),
+        ([[1, 0.5], [3]], "different lengths"),
         (np.ma.masked_array(np.ones((2, 2))), "masked array"),
         (np.ones((2, 2), dtype=complex), "dtype complex128"),
         (np.empty((2, 2, 2), dtype=object), "must be a table"),

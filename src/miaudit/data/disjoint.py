@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.copies import Copies, copies_across
 from miaudit.data.dataset import Dataset
+from miaudit.data.mapped import is_mapped
 from miaudit.data.records import Records, take_records
 from miaudit.data.split import SIDES, Split
 from miaudit.errors import SplitError
@@ -49,14 +50,18 @@ def leave_out_copies(dataset: Dataset, split: Split, *, need: int = 1, seed: int
         If too few records are left on a side.
     """
     sides = [split.members, split.nonmembers, split.population]
-    X = take_records(dataset.X, np.concatenate(sides))
-    keep, copies = apart_by_value(X, [dataset.y[side] for side in sides], seed=seed)
+    rows = np.concatenate(sides)
+    order = np.argsort(rows) if is_mapped(dataset.X) else np.arange(len(rows))  # a file is read as it lies
+    X = take_records(dataset.X, rows[order])
+    keep, copies = apart_by_value(X, [dataset.y[side] for side in sides], seed=seed, order=order)
     _check_left(split, copies, need)
     rest = [side[mask] for side, mask in zip(sides, keep, strict=True)]
     return replace(split, members=rest[0], nonmembers=rest[1], population=rest[2], copies=copies)
 
 
-def apart_by_value(X: Records, labels: Sequence[Ints], *, seed: int = 0) -> tuple[list[NDArray[np.bool_]], Copies]:
+def apart_by_value(
+    X: Records, labels: Sequence[Ints], *, seed: int = 0, order: Ints | None = None
+) -> tuple[list[NDArray[np.bool_]], Copies]:
     """Return what `apart` does, of the records of all three sides under one another; near copies count as copies.
 
     Where the records coincide so often that they stay, near copies are not counted.
@@ -69,10 +74,14 @@ def apart_by_value(X: Records, labels: Sequence[Ints], *, seed: int = 0) -> tupl
         For each side, the classes of its records.
     seed
         Of the random deals that a large share is compared with.
+    order
+        (n,) the place of each record of X among those of the sides under one another; default: its own.
     """
     sizes = [len(side) for side in labels]
-    ends = np.cumsum(sizes)[:-1]
-    same, joined = (np.split(codes, ends) for codes in copies_across(X, np.repeat(np.arange(3), sizes)))
+    ends, sides = np.cumsum(sizes)[:-1], np.repeat(np.arange(3), sizes)
+    if order is None:
+        order = np.arange(len(sides))
+    same, joined = (np.split(_put_back(codes, order), ends) for codes in copies_across(X, sides[order]))
     keep, copies = apart(same, labels, seed=seed)
     if all(map(np.array_equal, same, joined)):
         return keep, copies
@@ -116,6 +125,14 @@ def apart(codes: Sequence[Ints], labels: Sequence[Ints], *, seed: int = 0) -> tu
             keep[2] = ~copied
     left_out = {name: int((~mask).sum()) for name, mask in zip(SIDES, keep, strict=True)}
     return keep, Copies(same, labelled, left_out, alike)
+
+
+def _put_back(codes: Ints, order: Ints) -> Ints:
+    """Return numbers of records in the order of the sides, numbered by their first appearance there."""
+    there = np.empty_like(codes)
+    there[order] = codes
+    _, first, number = np.unique(there, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[number])
 
 
 def _with_labels(codes: Sequence[Ints], labels: Sequence[Ints]) -> list[Ints]:
