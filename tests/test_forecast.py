@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
-from miaudit.auditing.cost import _line
+from miaudit.auditing.cost import line_through
 from miaudit.cli import main
 from miaudit.errors import PlanError, PoolError
 from miaudit.findings.claims import power
@@ -104,6 +104,6 @@ def test_what_cannot_be_foreseen_is_refused():
 
 
 def test_the_line_through_two_trials_never_falls():
-    assert _line([(100, 1.0), (500, 2.0)], 900) == 3.0
-    assert _line([(100, 3.0), (500, 2.0)], 900) == 2.0
-    assert _line([(80, 1.5)], 80) == 1.5
+    assert line_through([(100, 1.0), (500, 2.0)], 900) == 3.0
+    assert line_through([(100, 3.0), (500, 2.0)], 900) == 2.0
+    assert line_through([(80, 1.5)], 80) == 1.5

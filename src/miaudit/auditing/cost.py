@@ -81,23 +81,27 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
         notes.append("What training takes is not known: it is another machine's, and none of it was tried.")
     else:
         seconds["shadows"] = cost.seconds
-    queries = None if case.target is None else _queries(case, outside, probed, ours=ours)
+    queries = None if case.target is None else queries_of(case, outside, probed, ours=ours)
     if queries is not None and queries.seconds is not None:
         seconds["target"] = queries.seconds
     rows = sum(4 * len(job.asked) * case.dataset.width for job in jobs)
-    seconds["attacks"] = _line([(each.records, each.work) for each in pilots], n) * _slowness(pilots)
+    seconds["attacks"] = line_through([(each.records, each.work) for each in pilots], n) * slowness(
+        [(each.seconds, each.work) for each in pilots]
+    )
     ran = [attack for attack in last.result.attacks if attack.status == "ran"]
     counted = len(ran) + len([attack for attack in case.attacks or () if attack.questions])
+    sizes = _sizes(case)
     return Forecast(
         title=case.title,
         unit=last.result.split.unit,
-        **dict(zip(("members", "nonmembers"), _sizes(case), strict=True)),
+        members=sizes[0],
+        nonmembers=sizes[1],
         models=len(missing),
         stored=len(jobs) - len(missing),
         queries=queries,
         seconds={stage: round(spent, 1) for stage, spent in seconds.items()},
         peak_bytes=None if cost is None else cost.peak_bytes + peak_memory(),
-        disk_bytes=rows + round(_line([(each.records, float(each.written)) for each in pilots], n)),
+        disk_bytes=rows + round(line_through([(each.records, float(each.written)) for each in pilots], n)),
         attacks=counted,
         power=_power(case, last.result, counted),
         notes=notes,
@@ -125,7 +129,7 @@ def _notes(case: Case) -> list[str]:
     return [f"The target was not asked: what {where} takes to answer is not in the time."]
 
 
-def _queries(case: Case, outside: NDArray[np.int64], probed: Probed | None, *, ours: bool) -> Queries:
+def queries_of(case: Case, outside: NDArray[np.int64], probed: Probed | None, *, ours: bool) -> Queries:
     """Return what the target will be asked: the records, those of first contact twice and again, and variants."""
     target, X = case.target, case.dataset.X
     assert target is not None
@@ -183,7 +187,7 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
         split=replace(case.split, **sides),
         shadows=case.shadows.model_copy(update={**shadows, "data": "real", "minimum": None}),
         sides=case.sides.model_copy(update=outside),
-        recipe=_Guesses(
+        recipe=Guesses(
             labels=case.target is not None and case.target.kind == "labels", values=case.dataset.values is not None
         ),
         target=None,
@@ -207,13 +211,13 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
     return _Pilot(size, seconds, work * seconds / whole, written, result)
 
 
-def _slowness(pilots: Sequence[_Pilot]) -> float:
-    """Return the seconds for each second of the processor: more than one where others use it, too."""
-    work = sum(each.work for each in pilots)
-    return max(1.0, sum(each.seconds for each in pilots) / work) if work else 1.0
+def slowness(trials: Sequence[tuple[float, float]]) -> float:
+    """Return the seconds for each second of the processor, of trials of both: above one where others use it, too."""
+    work = sum(busy for _, busy in trials)
+    return max(1.0, sum(seconds for seconds, _ in trials) / work) if work else 1.0
 
 
-def _line(points: list[tuple[int, float]], n: int) -> float:
+def line_through(points: list[tuple[int, float]], n: int) -> float:
     """Return the value at n of the line through the last two points; that of the last one where it does not rise."""
     (x, y), (before, lower) = points[-1], points[-2] if len(points) > 1 else points[-1]
     slope = 0.0 if x == before else max(0.0, (y - lower) / (x - before))
@@ -233,7 +237,7 @@ def _power(case: Case, result: Result, attacks: int) -> Any:
 
 
 @dataclass(frozen=True)
-class _Guesses:
+class Guesses:
     """A recipe of models that know nothing: they answer by their seed."""
 
     labels: bool = False
@@ -241,9 +245,11 @@ class _Guesses:
     name: str = "guesses"
 
     def describe(self) -> dict[str, Any]:
+        """Return the name."""
         return {"recipe": self.name}
 
     def fit(self, X: Any, y: NDArray[Any], *, classes: int, seed: int) -> Any:
+        """Return a model that guesses."""
         spread = (float(np.mean(y)), float(np.std(y))) if self.values else (0.0, 1.0)
         return (_Labels if self.labels or self.values else _Guess)(
             np.random.default_rng(seed), classes, *spread, self.values

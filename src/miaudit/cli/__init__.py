@@ -27,7 +27,7 @@ from miaudit.cli.options import (
     proposal_options,
     quick_options,
 )
-from miaudit.cli.rendering import render, show_seal
+from miaudit.cli.rendering import render, show_forecast, show_seal
 from miaudit.cli.reproduce import reproduce
 from miaudit.cli.unlearn import unlearn
 
@@ -232,16 +232,10 @@ def _carry_out(plan: Plan, out: Path, form: str | None, **options: Any) -> Resul
 def _forecast(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
     from miaudit.auditing import forecast
     from miaudit.auditing.progress import telling
-    from miaudit.report.text import item, say
 
     with telling(console(stderr=True), quiet=form == "quiet") as tell:
         costs = forecast(plan, out=out, tell=tell, **options)
-    if form == "json":
-        echo_json(costs.model_dump_json(indent=2) + "\n")
-        return
-    say(console(), costs.title, style="bold")
-    for word, sentence in costs.lines():
-        item(console(), word, sentence)
+    show_forecast(costs, form)
 
 
 @main.command()

@@ -11,6 +11,7 @@ from miaudit.cli.options import console, echo, echo_json
 
 if TYPE_CHECKING:
     from miaudit.result import Result
+    from miaudit.result.forecast import Forecast
 
 
 def render(result: Result, folder: Path, form: str | None) -> None:
@@ -54,6 +55,18 @@ def _show(result: Result, page: Path | None, form: str | None) -> None:
     if page is not None:
         more = "" if form else "; every figure here: --full"
         echo(f"report: {page}{more}", err=form in ("json", "quiet"))
+
+
+def show_forecast(costs: Forecast, form: str | None) -> None:
+    """Print what an audit will cost, and the smallest leak it would show."""
+    from miaudit.report.text import item, say
+
+    if form == "json":
+        echo_json(costs.model_dump_json(indent=2) + "\n")
+        return
+    say(console(), costs.title, style="bold")
+    for word, sentence in costs.lines():
+        item(console(), word, sentence)
 
 
 def show_seal(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from miaudit.cli.options import console, engine_options, form_options, out_option, permissions_options
+from miaudit.cli.options import console, dry_run_option, engine_options, form_options, out_option, permissions_options
 
 if TYPE_CHECKING:
     from miaudit.plan.permissions import Permissions
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--gate", "policy", help="Judge the result by this policy, too, as `miaudit gate` does, and end with its exit code."
 )
+@dry_run_option
 @permissions_options
 @click.pass_context
 def unlearn(
@@ -32,6 +33,7 @@ def unlearn(
     engine: dict[str, Any],
     form: str | None,
     data: Path | None,
+    dry_run: bool,
     permissions: Permissions,
 ) -> None:
     """Audit the deletion that PLAN describes in its section [unlearning], or finish an audit that was cut short.
@@ -41,16 +43,23 @@ def unlearn(
     """
     from miaudit.auditing.progress import telling
     from miaudit.cli.gate import show
-    from miaudit.cli.rendering import render, show_seal
+    from miaudit.cli.rendering import render, show_forecast, show_seal
     from miaudit.plan import Plan
-    from miaudit.unlearning import audit
+    from miaudit.unlearning import audit, forecast
 
+    if dry_run and policy is not None:
+        raise click.UsageError("--dry-run makes no result, which --gate is about: leave it out")
     asked = None
     if policy is not None:
         from miaudit.gate import Policy
 
         asked = Policy.load(policy)
     described, folder = Plan.load(plan), out or Path("miaudit-out") / plan.stem
+    if dry_run:
+        with telling(console(stderr=True)) as tell:
+            costs = forecast(described, out=folder, data=data, tell=tell, **engine, **vars(permissions))
+        show_forecast(costs, form)
+        return
     with telling(console(stderr=True)) as tell:
         result = audit(described, out=folder, data=data, tell=tell, **engine, **vars(permissions))
     render(result, folder, form)

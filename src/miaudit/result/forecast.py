@@ -28,7 +28,8 @@ class Forecast(Document):
     ``seconds`` are by stage: ``load``, ``shadows`` (training and asking them), ``attacks`` (with controls and report), and
     ``target`` where a rate bounds it. A stage that cannot be told beforehand is left out, and ``notes`` say why.
     ``peak_bytes`` is the most memory of all processes together, ``disk_bytes`` what the folder will hold. ``attacks`` counts
-    those that will run, and ``power`` holds for so many.
+    those that will run, and ``power`` holds for so many. Of a ``deletion`` audit ``members`` are the deleted records and
+    ``nonmembers`` those never trained on, the models are also made to forget, and the attacks are those of its first question.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Forecast(Document):
     attacks: Count
     power: Power | None
     notes: list[str] = []
+    deletion: bool = False
 
     @property
     def total_seconds(self) -> float:
@@ -53,12 +55,9 @@ class Forecast(Document):
     def lines(self) -> list[tuple[str, str]]:
         """Return what a terminal shows: a word and a sentence each."""
         people = "people" if self.unit == "person" else "records"
-        lines = [
-            (
-                "Audits",
-                f"{self.members:,} members and {self.nonmembers:,} non-members ({people}), {self.attacks} attacks",
-            )
-        ]
+        inside, outside = ("deleted", "never trained on") if self.deletion else ("members", "non-members")
+        sides = f"{self.members:,} {inside} and {self.nonmembers:,} {outside} ({people})"
+        lines = [("Audits", f"{sides}, {self.attacks} attacks")]
         stored = f", {self.stored:,} more are in the folder" if self.stored else ""
         lines.append(("Trains", f"{self.models:,} models{stored}"))
         lines.append(("Asks", _asked(self.queries)))
@@ -66,7 +65,7 @@ class Forecast(Document):
         lines.append(("Takes", f"about {clock(self.total_seconds)} ({stages})"))
         memory = "" if self.peak_bytes is None else f"{self.peak_bytes / 2**20:,.0f} MiB of memory, "
         lines.append(("Needs", f"{memory}{self.disk_bytes / 2**20:,.1f} MiB on disk"))
-        lines.append(("Shows", _shown(self.power)))
+        lines.append(("Shows", _shown(self.power, deletion=self.deletion)))
         return [*lines, *(("Note", note) for note in self.notes)]
 
     def __str__(self) -> str:
@@ -97,11 +96,12 @@ def _asked(queries: Queries | None) -> str:
     return ", ".join(parts)
 
 
-def _shown(power: Power | None) -> str:
+def _shown(power: Power | None, *, deletion: bool) -> str:
+    inside, outside = ("deleted records", "one never trained on") if deletion else ("members", "non-member")
     if power is None:
         return "nothing: a side is empty"
     if power.auc is None:
-        return f"no leak of all members alike ({power.reason})"
+        return f"no leak of all {inside} alike ({power.reason})"
     share = 100 * power.power
-    few = f", or {100 * power.exposed:.2g} % of the members above every non-member" if power.exposed is not None else ""
+    few = f", or {100 * power.exposed:.2g} % of the {inside} above every {outside}" if power.exposed is not None else ""
     return f"in {share:.0f} of 100 audits an AUC from {power.auc:.3f} on{few}; smaller leaks may go unseen"

@@ -21,18 +21,20 @@ from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
 from miaudit.auditing.from_plan import refuse_reading
 from miaudit.auditing.provenance import Clock
-from miaudit.auditing.workers import taken
+from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
 from miaudit.errors import PlanError
 from miaudit.plan import PLANS, Plan, UnlearningPlan, plan_of, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
+from miaudit.result.forecast import Forecast
 from miaudit.result.seal import seal
 from miaudit.shadows.guard import no_exits
 from miaudit.store import Store
 from miaudit.targets import Target, as_target
 from miaudit.unlearning.case import DeletionCase, deletion_case
 from miaudit.unlearning.conclusion import conclude
+from miaudit.unlearning.cost import foresee
 from miaudit.unlearning.gathering import gather
 from miaudit.unlearning.measured import DeletionMeasured
 from miaudit.unlearning.procedures import PROCEDURES, Procedure, chosen_procedure
@@ -49,6 +51,7 @@ __all__ = [
     "chosen_procedure",
     "conclude",
     "deletion_case",
+    "forecast",
     "gather",
     "receipt",
     "score",
@@ -112,30 +115,8 @@ def audit(
         `miaudit.audit`.
     """
     clock, tell = Clock(), tell or quiet
-    (engine, permissions), inputs = taken(options, Engine, Permissions)
-    own = {key: inputs.pop(key) for key in _OPTIONS & {*inputs}}
-    tell("loading", None)
-    if isinstance(subject, PLANS):
-        given = {
-            "forget": forget,
-            "procedure": procedure,
-            "before": before,
-            "members": members,
-            "nonmembers": nonmembers,
-        }
-        idle = [
-            name for name, value in {**given, "population": population, **own, **inputs}.items() if value is not None
-        ]
-        if idle:
-            raise PlanError(f"a plan says itself what was deleted, and how: leave out {', '.join(idle)}")
-        of = case_of_deletion_plan(subject, data_folder=data, permissions=permissions, engine=engine)
-    else:
-        refuse_reading(data, permissions)
-        sides = (members, nonmembers, population)
-        of = _case_of_model(subject, before, sides, forget=forget, procedure=procedure, own=own, inputs=inputs)
-    workers, recipe = engine.start(of.case.engine, of.case.recipe, began=clock.monotonic)
-    of = replace(of, case=replace(of.case, recipe=recipe))
-    rehearse(of)
+    inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
+    of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
     kept, ours = out is not None, isinstance(subject, PLANS)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-")) if out is None else out)
@@ -152,6 +133,81 @@ def audit(
     if kept:
         seal(folder)  # when the targets have closed their files
     return result
+
+
+@no_exits()
+def forecast(
+    subject: Any,
+    /,
+    *,
+    forget: ArrayLike | None = None,
+    procedure: Any = None,
+    before: Any = None,
+    members: tuple[Any, Any] | None = None,
+    nonmembers: tuple[Any, Any] | None = None,
+    population: tuple[Any, Any] | None = None,
+    out: str | PathLike[str] | None = None,
+    data: str | PathLike[str] | None = None,
+    tell: Tell | None = None,
+    **options: Any,
+) -> Forecast:
+    """Say what a deletion audit will cost, and the smallest trace that it would show, before it is run.
+
+    Two models are trained, and from one of them records are deleted; with ``out`` their rows are kept there, and the audit
+    goes on from them. The attacks are tried on guesses in place of answers. No model at hand is asked.
+
+    Parameters
+    ----------
+    subject, forget, procedure, before, members, nonmembers, population, out, data, tell, options
+        As of `audit`.
+
+    Returns
+    -------
+    Forecast
+        As of `miaudit.forecast`.
+
+    Raises
+    ------
+    MiauditError
+        As of `audit`.
+    """
+    clock, tell = Clock(), tell or quiet
+    inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
+    of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
+    with ExitStack() as stack:
+        if out is None:  # workers that are ended may still be writing to it
+            place = tempfile.TemporaryDirectory(prefix="miaudit-", ignore_cleanup_errors=True)
+            out = stack.enter_context(place)
+        clock.seconds["load"] = time.perf_counter() - clock.began
+        return foresee(of, Store(Path(out)), workers, clock=clock, tell=tell, ours=isinstance(subject, PLANS))
+
+
+def _begun(
+    subject: Any,
+    inputs: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    clock: Clock,
+    tell: Tell,
+    data: str | PathLike[str] | None,
+) -> tuple[DeletionCase, Workers]:
+    """Return the case of a call, whose procedure was tried on a few records, and what trains."""
+    (engine, permissions), further = taken(options, Engine, Permissions)
+    own = {key: further.pop(key) for key in _OPTIONS & {*further}}
+    tell("loading", None)
+    if isinstance(subject, PLANS):
+        if idle := [name for name, value in {**inputs, **own, **further}.items() if value is not None]:
+            raise PlanError(f"a plan says itself what was deleted, and how: leave out {', '.join(idle)}")
+        of = case_of_deletion_plan(subject, data_folder=data, permissions=permissions, engine=engine)
+    else:
+        refuse_reading(data, permissions)
+        sides = (inputs["members"], inputs["nonmembers"], inputs["population"])
+        asked = {name: inputs[name] for name in ("forget", "procedure")}
+        of = _case_of_model(subject, inputs["before"], sides, **asked, own=own, inputs=further)
+    workers, recipe = engine.start(of.case.engine, of.case.recipe, began=clock.monotonic)
+    of = replace(of, case=replace(of.case, recipe=recipe))
+    rehearse(of)
+    return of, workers
 
 
 def case_of_deletion_plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,18 +50,52 @@ def gather(
     plain({"plan": of.document, "procedure": of.procedure.options}, "the audit")
     store.sweep()
     drawn = draws_of(of)
+    pool = pool_of(of, drawn, store, kept=kept)
+    with clock.stage("shadows"):
+        seen = _train(of, pool, workers, tell)
+    with one_thread():
+        return _Reading(of, pool, drawn, seen, clock).measured()
+
+
+def pool_of(of: DeletionCase, drawn: DeletionDraws, store: Store, *, kept: bool) -> ShadowPool:
+    """Return the shadow models of a deletion audit; ``kept`` says whether the store outlives it."""
     case = of.case
-    pool = ShadowPool(
+    return ShadowPool(
         *(case.dataset, of.recipe, drawn.draws, store, child_seed(case.seed, "shadows")),
         kept=kept,
         apart=drawn.bystanders,
         forget=drawn.forget,
         apart_forget=drawn.bystanders_forget,
     )
-    with clock.stage("shadows"):
-        seen = _train(of, pool, workers, tell)
-    with one_thread():
-        return _Reading(of, pool, drawn, seen, clock).measured()
+
+
+class Beside(NamedTuple):
+    """What is trained beside the shadow models: the target, where it is trained here, retrained models, and receipts."""
+
+    target: list[Job]
+    oracles: list[Job]
+    receipts: list[tuple[Job, Job]]
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All of them."""
+        return [*self.target, *self.oracles, *(again for _, again in self.receipts)]
+
+
+def beside(of: DeletionCase, pool: ShadowPool) -> Beside:
+    """Return what is trained beside the shadow models."""
+    case, audited = of.case, of.audited
+    keys = RowKeys(case.dataset, of.recipe)
+    target: list[Job] = []
+    if case.target is None:
+        seed = child_seed(case.seed, "target")
+        key = keys.key(of.training, audited, seed, forget=of.forget)
+        target.append(Job(key, "target", of.training, audited, seed, forget=of.forget))
+    oracles = []
+    for number in range(of.oracles):
+        seed = child_seed(case.seed, "oracle", number)
+        oracles.append(Job(keys.key(of.rest, audited, seed), f"retrained model {number}", of.rest, audited, seed))
+    return Beside(target, oracles, receipt_jobs(of, keys, [*target, *pool.plan]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +113,8 @@ class _Seen:
 
 def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> _Seen:
     case, audited = of.case, of.audited
-    keys = RowKeys(case.dataset, of.recipe)
-    own: list[Job] = []
-    if case.target is None:
-        seed = child_seed(case.seed, "target")
-        key = keys.key(of.training, audited, seed, forget=of.forget)
-        own.append(Job(key, "target", of.training, audited, seed, forget=of.forget))
-    oracles = []
-    for number in range(of.oracles):
-        seed = child_seed(case.seed, "oracle", number)
-        oracles.append(Job(keys.key(of.rest, audited, seed), f"retrained model {number}", of.rest, audited, seed))
+    others = beside(of, pool)
+    own = others.target
     nobody = audited[:0]
     given: list[Asked | None] = []
     for target, what in ((of.before, "the target before"), (case.target, "the target")):
@@ -105,9 +131,7 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
         last[:] = [progress]
         tell(what, progress)
 
-    pairs = receipt_jobs(of, keys, [*own, *pool.plan])
-    also = [*own, *oracles, *(again for _, again in pairs)]
-    shadows = pool.run(**workers.options, minimum=case.minimum, also=also, tell=note)
+    shadows = pool.run(**workers.options, minimum=case.minimum, also=others.jobs, tell=note)
     before, after = given
     facts: dict[str, Any] = {}
     if own:
@@ -117,7 +141,7 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
         n, facts = len(audited), row.facts
         before, after = (of_row(row.arrays[array], facts, n, case, n, {}) for array in ("outputs", AFTER))
     assert after is not None
-    return _Seen(before, after, facts, shadows, oracles, receipt_of(pairs, pool.store), last[0])
+    return _Seen(before, after, facts, shadows, others.oracles, receipt_of(others.receipts, pool.store), last[0])
 
 
 @dataclass(frozen=True, eq=False)

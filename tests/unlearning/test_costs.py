@@ -1,0 +1,84 @@
+"""What a deletion audit will cost, said beforehand, held to what it then took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from deletions import RECIPE, sides
+from sklearn.tree import DecisionTreeClassifier
+
+from miaudit.cli import main
+from miaudit.unlearning import audit, forecast
+
+OPTIONS: dict[str, Any] = {
+    "shadows": 2,
+    "oracles": 1,
+    "jobs": 0,
+    "bystanders": 1,
+    "seed": 1,
+    "kept": 0,
+    "attacks": ["lira"],
+}
+
+
+def test_models_disk_and_power_are_those_of_the_audit(tmp_path: Path) -> None:
+    given = {"forget": np.arange(50), "procedure": {"name": "sisa", "shards": 4}, **sides(1), **OPTIONS}
+    foreseen = forecast(RECIPE, trained_here=True, out=tmp_path, **given)
+    receipts = 4
+    assert (foreseen.models, foreseen.stored, foreseen.queries) == (1 + 2 + 1 + 1 + receipts - 1, 0, None)
+    assert (foreseen.members, foreseen.nonmembers, foreseen.deletion) == (50, 50, True)
+    assert "50 deleted and 50 never trained on (records)" in str(foreseen)
+    stored = len([*(tmp_path / "rows").glob("*.safetensors")])
+    assert 1 <= stored <= 2
+    result = audit(RECIPE, trained_here=True, out=tmp_path, **given)
+    assert result.provenance.shadow_cost is not None
+    assert result.provenance.shadow_cost.trained_now == foreseen.models - stored  # what was tried is kept
+    assert foreseen.attacks == sum(attack.status == "ran" for attack in result.attacks)
+    assert result.lead is not None
+    assert result.lead.power is not None
+    assert foreseen.power is not None
+    assert foreseen.power.auc == pytest.approx(result.lead.power.auc, abs=0.01)
+
+
+def test_models_at_hand_are_counted_and_not_asked() -> None:
+    world = sides(1)
+    X, y = world["members"]
+
+    class Counted:
+        asked = 0
+        classes_ = np.arange(2)
+
+        def __init__(self, model: Any) -> None:
+            self.model = model
+
+        def predict_proba(self, records: Any) -> Any:
+            Counted.asked += len(records)
+            return self.model.predict_proba(records)
+
+    before, after = (Counted(DecisionTreeClassifier(random_state=i).fit(X, y)) for i in range(2))
+    given = {"before": before, "recipe": RECIPE, "forget": np.arange(50), **world, **OPTIONS}
+    foreseen = forecast(after, **given)
+    assert Counted.asked == 0
+    assert foreseen.queries is not None
+    audit(after, **given)
+    assert Counted.asked == foreseen.queries.to_send
+
+
+def test_the_command_says_what_it_will_cost_and_makes_no_result(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        'seed = 4\n[data]\nname = "digits"\n[split]\nmembers = 150\nnonmembers = 150\n[recipe]\n'
+        'estimator = "sklearn.tree.DecisionTreeClassifier"\n[shadows]\ncount = 4\nbystanders = 2\n[unlearning]\nremove = "3"\n'
+        "oracles = 2\n"
+    )
+    command = ["unlearn", str(plan), "--out", str(tmp_path / "out"), "--jobs", "0", "--dry-run"]
+    run = CliRunner().invoke(main, [*command, "--json"])
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["models"] == 1 + 4 + 2
+    assert not (tmp_path / "out" / "result.json").exists()
+    assert CliRunner().invoke(main, [*command, "--gate", "release"]).exit_code == 2
