@@ -27,7 +27,7 @@ test-hosts: .venv/dev ## an audit over three hosts in network namespaces; needs 
 test-servers: .venv/dev .venv-servers/ready ## audits of models behind MLServer, LitServe and MLflow
 	$(BIN)/python -m pytest -m servers
 
-test-trainers: .venv-trainers/ready ## shadow models trained by Lightning and CatBoost
+test-trainers: .venv-trainers/ready ## shadow models trained by Lightning, CatBoost, Keras and transformers
 	.venv-trainers/bin/python -m pytest -p no:xdist tests/trainers -m "trainers or not trainers"
 
 docs: .venv/dev .venv-docs/ready ## the site in docs/_build, the notebooks and what the pages tell to do

@@ -131,10 +131,14 @@ def test_what_is_read_by_url_is_what_the_mitigation_gives_out(name, mitigation):
     assert (outputs.kind == "labels") == (mitigation == LabelOnly())
 
 
-def test_wsgi_applications_are_served_too():
-    with wsgi_server(WSGI(wsgi_app, TopK(1), format="v2")) as url:
-        outputs = seen(url, "v2")
-    assert outputs.values == pytest.approx(TopK(1).apply(Outputs(probabilities(X))).values)
+@pytest.mark.parametrize("name", FORMS)
+def test_wsgi_applications_are_served_too(name):
+    with wsgi_server(WSGI(wsgi_app, TopK(1), format=name, **FORMS[name][1])) as url:
+        outputs = seen(url, name)
+    assert outputs.values == pytest.approx(TopK(1).apply(Outputs(probabilities(X))).values, abs=1e-6)
+
+
+def test_wsgi_applications_are_changed_at_the_paths_named():
     with wsgi_server(WSGI(wsgi_app, TopK(1), format="v2", paths=["/other"])) as url:
         assert seen(url, "v2").values == pytest.approx(probabilities(X))
 

@@ -1,6 +1,6 @@
 """The page on training code is true: its functions train shadow models, its command and its round trip work.
 
-Those that need Lightning or CatBoost run in an environment of their own, `.venv-trainers` (`make test-trainers`).
+Those that need Lightning, CatBoost, Keras or transformers run in an environment of their own, `.venv-trainers` (`make test-trainers`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for name in ("net", "train", "lightning_train", "catboost_train"):
+    for name in ("net", "train", "lightning_train", "catboost_train", "keras_train", "trainer_train"):
         sys.modules.pop(name, None)
 
 
@@ -47,12 +47,14 @@ def function_plan(name: str, predict: bool = False) -> str:
     )
 
 
-def check_function(folder: Path, section: str, name: str, **options: bool) -> None:
+def check_function(
+    folder: Path, section: str, name: str, *, least: tuple[float, float] = (0.9, 0.75), **options: bool
+) -> None:
     (folder / f"{name}.py").write_text(block(section, "python"))
     (folder / "plan.toml").write_text(function_plan(name, **options))
     result = audit(folder / "plan.toml", allow_code=True, jobs=0, out=folder / "out")
-    assert result.shadows.train_accuracy > 0.9
-    assert result.shadows.test_accuracy > 0.75
+    assert result.shadows.train_accuracy > least[0]
+    assert result.shadows.test_accuracy > least[1]
     assert [warning for warning in result.warnings if "reproducible" in warning or "cannot be read" in warning] == []
     again = audit(folder / "plan.toml", allow_code=True, jobs=0, out=folder / "out")
     assert again.provenance.shadow_cost.trained_now == 0
@@ -86,6 +88,19 @@ def test_catboost_trains_by_a_function_and_as_an_estimator(folder):
     model = catboost.CatBoostClassifier(**options).fit(*sides["members"])
     result = audit(model, **sides, shadows=2, jobs=0, attacks=["rmia"])
     assert result.shadows.train_accuracy > 0.9
+
+
+@pytest.mark.trainers
+def test_keras_trains(folder, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    pytest.importorskip("keras")
+    check_function(folder, "Keras", "keras_train", predict=True)
+
+
+@pytest.mark.trainers
+def test_the_trainer_of_hugging_face_trains(folder):
+    pytest.importorskip("transformers")
+    check_function(folder, "The Trainer of Hugging Face", "trainer_train", predict=True, least=(0.8, 0.5))
 
 
 def test_the_command_of_the_page_trains_and_answers(folder):
