@@ -1,6 +1,7 @@
 """The page on training code is true: its functions train shadow models, its command and its round trip work.
 
-Those that need Lightning, CatBoost, Keras or transformers run in an environment of their own, `.venv-trainers` (`make test-trainers`).
+Those that need Lightning, CatBoost, Keras or transformers run in an environment of their own, `.venv-trainers`
+(`make test-trainers`).
 """
 
 from __future__ import annotations
