@@ -186,28 +186,41 @@ def train_module(
         assert objective is not None
         return objective.loss((logarithm(answers) if shares else answers).float(), targets, epoch)
 
-    module.train()
-    patience = Patience(module, recipe.patience)
-    number = 0
     with _seeded(child_seed(seed, "dropout")):
-        for epoch in range(recipe.epochs):
-            parts = _batches(rest, order, recipe.batch, device)
-            for part in parts:
-                descent.zero()
-                with torch.enable_grad(), autocast(recipe.dtype, device):
-                    loss = loss_on(part, epoch)
-                loss.backward()
-                with torch.no_grad():
-                    descent.step(recipe.rate(number, len(parts)))
-                number += 1
-            if len(apart):
-                with evaluating(module), torch.no_grad():
-                    losses = [float(loss_on(part, epoch)) * len(part) for part in apart.to(device).split(_CHUNK)]
-                if patience.over(sum(losses) / len(apart)):
-                    break
+        _descend(recipe, descent, module, loss_on, rest, apart, order)
+    return ModuleModel(recipe, module, classes, shape, statistics)
+
+
+def _descend(
+    recipe: ModuleRecipe,
+    descent: Descent,
+    module: torch.nn.Module,
+    loss_on: Callable[[torch.Tensor, int], torch.Tensor],
+    rest: torch.Tensor,
+    apart: torch.Tensor,
+    order: torch.Generator,
+) -> None:
+    """Train a module on the rest of the records for all passes, or until those apart say that it is enough."""
+    device, patience = device_of(recipe.device), Patience(module, recipe.patience)
+    module.train()
+    number = 0
+    for epoch in range(recipe.epochs):
+        parts = _batches(rest, order, recipe.batch, device)
+        for part in parts:
+            descent.zero()
+            with torch.enable_grad(), autocast(recipe.dtype, device):
+                loss = loss_on(part, epoch)
+            loss.backward()
+            with torch.no_grad():
+                descent.step(recipe.rate(number, len(parts)))
+            number += 1
+        if len(apart):
+            with evaluating(module), torch.no_grad():
+                losses = [float(loss_on(part, epoch)) * len(part) for part in apart.to(device).split(_CHUNK)]
+            if patience.over(sum(losses) / len(apart)):
+                break
     patience.restore()
     module.eval()
-    return ModuleModel(recipe, module, classes, shape, statistics)
 
 
 def _parted(recipe: ModuleRecipe, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

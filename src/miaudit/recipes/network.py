@@ -387,29 +387,15 @@ class Network:
         require_torch()
         import torch
 
-        from miaudit.recipes import sequential, single, stacked
         from miaudit.recipes.training import Generators, Records, checked_labels, device_of, first_weights
 
-        if len(indices) != len(seeds):
-            raise PlanError(f"got {len(indices)} sets of records and {len(seeds)} seeds; give one seed for each model")
-        members = [np.asarray(index, dtype=np.int64) for index in indices]
-        if any(not len(index) for index in members):
-            raise DataError("a model was given no training records; give each model at least one")
+        members = _members(indices, seeds)
         shape = _full(X.shape[1:])
         shapes = self.weight_shapes(shape, classes)
         labels = checked_labels(y, classes)
         records = Records(X, channels_last=self.kind == "cnn", device=device_of(self.device))
-        scales = (
-            [records.statistics(index) if self.standardize else None for index in members]
-            if standardized is None
-            else list(standardized)
-        )
-        width = self.group_width(shape, classes)
-        train: Callable[..., list[list[NDArray[np.float32]]]] = stacked.train_stacked
-        if self.kind == "cnn":
-            train = functools.partial(sequential.train_sequential, shape=shape)
-        elif records.sparse or self._single(shape, classes):
-            train, width = single.train_single, 1
+        scales = standardized or [records.statistics(index) if self.standardize else None for index in members]
+        train, width = self._trainer(shape, classes, sparse=records.sparse)
         tensors: list[list[NDArray[np.float32]]] = [[] for _ in members]
         for group in _groups([len(index) for index in members], width):
             models = train(
@@ -440,6 +426,18 @@ class Network:
             )
             for arrays, scale in zip(tensors, scales, strict=True)
         ]
+
+    def _trainer(
+        self, shape: tuple[int, ...], classes: int, *, sparse: bool
+    ) -> tuple[Callable[..., list[list[NDArray[np.float32]]]], int]:
+        """Return what trains a group of such networks, and how many are a group."""
+        from miaudit.recipes import sequential, single, stacked
+
+        if self.kind == "cnn":
+            return functools.partial(sequential.train_sequential, shape=shape), self.group_width(shape, classes)
+        if sparse or self._single(shape, classes):
+            return single.train_single, 1
+        return stacked.train_stacked, self.group_width(shape, classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -558,6 +556,16 @@ def load_weights(recipe: Network, path: str | Path, *, classes: int, shape: tupl
     )
     mean, scale = statistics_of_file(arrays, path, _full(shape), standardize=recipe.standardize)
     return NetworkModel(recipe=recipe, classes=classes, shape=_full(shape), tensors=weights, mean=mean, scale=scale)
+
+
+def _members(indices: Sequence[NDArray[np.int64]], seeds: Sequence[int]) -> list[NDArray[np.int64]]:
+    """Return the training records of each model."""
+    if len(indices) != len(seeds):
+        raise PlanError(f"got {len(indices)} sets of records and {len(seeds)} seeds; give one seed for each model")
+    members = [np.asarray(index, dtype=np.int64) for index in indices]
+    if any(not len(index) for index in members):
+        raise DataError("a model was given no training records; give each model at least one")
+    return members
 
 
 def _groups(sizes: Sequence[int], width: int) -> list[list[int]]:

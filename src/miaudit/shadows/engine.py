@@ -131,31 +131,15 @@ def run_jobs(
     TimeLimitError
         If the deadline passed before all were trained; rows already written stay.
     """
-    began = time.perf_counter()
     if cluster is None:  # whose workers may not see the folder
         recipe = staged(recipe, store.folder / "states")
-    damaged = len(store.damaged)
-    missing = [job for job in jobs if store.get(job.key) is None]
-    damaged = len(store.damaged) - damaged
-    stored, failures, done = len(jobs) - len(missing), list[Failure](), 0
-    estimate: Cost | None = None
-    actual: Cost | None = None
-
-    here = cluster is None and (workers < 1 or len(missing) <= 1 or not _other_processes_can_read(recipe))
-    apart = list[Apart]()
-    waiting: Waiting | None = None
-
-    def told() -> None:
-        if tell is not None:
-            seconds = time.perf_counter() - began
-            progress = Progress(len(jobs), stored, done, len(failures), damaged, seconds, estimate, actual, processes)
-            why = apart[0].error if apart else None
-            tell(replace(progress, apart=sum(each.models for each in apart), why_apart=why, waiting=waiting))
-
-    processes = workers if cluster is not None else 0
-    told()
+    run = _Run(jobs, dataset, store, tell)
+    missing = run.missing
+    run.processes = workers if cluster is not None else 0
+    run.tell()
     if not missing:
-        return failures
+        return []
+    here = cluster is None and (workers < 1 or len(missing) <= 1 or not _other_processes_can_read(recipe))
     groups = in_groups(missing, dataset, recipe, 1 if here else workers)
     outcomes: Iterator[News]
     if cluster is not None:
@@ -164,36 +148,78 @@ def run_jobs(
         outcomes = train_on_cluster(missing, dataset, recipe, store, cluster, deadline)
     else:
         outcomes = (_train_here if here else train_in_processes)(groups, dataset, recipe, store, workers, deadline)
-    at_once = 1 if here else min(max(workers, 1), len(groups))
-    processes = 0 if here else at_once
-    rows_bytes, peak = sum(4 * len(job.asked) * dataset.width for job in jobs), 0
+    run.width, run.at_once = len(groups[0]), 1 if here else min(max(workers, 1), len(groups))
+    run.processes = 0 if here else run.at_once
     for outcome in outcomes:
-        for failure in (failure for failure in outcome if isinstance(failure, Failure)):
-            store.note("row failed", name=failure.name, error=failure.error, traceback=failure.traceback)
-            failures.append(failure)
-        for group in (each for each in outcome if isinstance(each, Apart)):
-            store.note("group failed and was trained one by one", models=group.models, error=group.error)
-            apart.append(group)
-        waiting = next((each for each in outcome if isinstance(each, Waiting)), None)
-        models = [each for each in outcome if isinstance(each, Trained)]
-        done += len(models)
-        peak = max([peak, *(each.peak_bytes for each in models)])
-        if estimate is None and (samples := [each for each in outcome if isinstance(each, Trained | Calibrated)]):
-            others = (at_once - 1) * len(groups[0])  # which the other workers have finished about now
-            left = len(missing) - (done + len(failures) + others if done else 0)
-            seconds = time.perf_counter() - began + samples[0].seconds * max(left, 0) / at_once
-            estimate = Cost(len(missing), seconds, samples[0].peak_bytes * at_once, rows_bytes)
-        if done + len(failures) == len(missing):
-            written = sum(store.path(job.key).stat().st_size for job in jobs if store.has(job.key))
-            actual = Cost(done, time.perf_counter() - began, peak * at_once, written)
-        told()
-    if done + len(failures) < len(missing):
+        run.heed(outcome)
+        run.tell()
+    if run.ready < len(missing):
         raise TimeLimitError(
-            f"the time limit ended the run with {stored + done} of {len(jobs)} models in the store; "
-            f"{len(missing) - done - len(failures)} are missing{GO_ON}"
+            f"the time limit ended the run with {run.stored + run.done} of {len(jobs)} models in the store; "
+            f"{len(missing) - run.ready} are missing{GO_ON}"
         )
     order = {job.name: i for i, job in enumerate(jobs)}
-    return sorted(failures, key=lambda failure: order[failure.name])
+    return sorted(run.failures, key=lambda failure: order[failure.name])
+
+
+class _Run:
+    """What became so far of the models of a run, and what it takes."""
+
+    def __init__(
+        self, jobs: Sequence[Job], dataset: Dataset, store: Store, tell: Callable[[Progress], None] | None
+    ) -> None:
+        self._began, damaged = time.perf_counter(), len(store.damaged)
+        self.missing = [job for job in jobs if store.get(job.key) is None]
+        self._damaged = len(store.damaged) - damaged
+        self._jobs, self._store, self._tell = jobs, store, tell
+        self._bytes = sum(4 * len(job.asked) * dataset.width for job in jobs)
+        self.stored, self.done = len(jobs) - len(self.missing), 0
+        self.failures, self._apart = list[Failure](), list[Apart]()
+        self.processes, self.at_once, self.width = 0, 1, 1  # models at once, and those of a group
+        self._waiting: Waiting | None = None
+        self._estimate: Cost | None = None
+        self._actual: Cost | None = None
+        self._peak = 0
+
+    @property
+    def ready(self) -> int:
+        """How many of the missing models are trained or failed."""
+        return self.done + len(self.failures)
+
+    def heed(self, outcome: News) -> None:
+        """Count what became of a group, and note what went wrong."""
+        for failure in (each for each in outcome if isinstance(each, Failure)):
+            self._store.note("row failed", name=failure.name, error=failure.error, traceback=failure.traceback)
+            self.failures.append(failure)
+        for group in (each for each in outcome if isinstance(each, Apart)):
+            self._store.note("group failed and was trained one by one", models=group.models, error=group.error)
+            self._apart.append(group)
+        self._waiting = next((each for each in outcome if isinstance(each, Waiting)), None)
+        models = [each for each in outcome if isinstance(each, Trained)]
+        self.done += len(models)
+        self._peak = max([self._peak, *(each.peak_bytes for each in models)])
+        if self._estimate is None and (samples := [each for each in outcome if isinstance(each, Trained | Calibrated)]):
+            others = (self.at_once - 1) * self.width  # which the other workers have finished about now
+            rest = len(self.missing) - (self.ready + others if self.done else 0)
+            seconds = self._seconds + samples[0].seconds * max(rest, 0) / self.at_once
+            self._estimate = Cost(len(self.missing), seconds, samples[0].peak_bytes * self.at_once, self._bytes)
+        if self.ready == len(self.missing):
+            paths = [self._store.path(job.key) for job in self._jobs if self._store.has(job.key)]
+            size = sum(path.stat().st_size for path in paths)
+            self._actual = Cost(self.done, self._seconds, self._peak * self.at_once, size)
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def tell(self) -> None:
+        """Tell how far the run is."""
+        if self._tell is not None:
+            counts = (len(self._jobs), self.stored, self.done, len(self.failures), self._damaged)
+            progress = Progress(*counts, self._seconds, self._estimate, self._actual, self.processes)
+            why = self._apart[0].error if self._apart else None
+            models = sum(each.models for each in self._apart)
+            self._tell(replace(progress, apart=models, why_apart=why, waiting=self._waiting))
 
 
 def cost_of(
