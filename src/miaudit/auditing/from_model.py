@@ -99,9 +99,7 @@ def case_of_model(
     sections |= dict(zip(("shadows", "sides"), of_sides, strict=True))
     target = _target(model, dataset, names, outputs=outputs, columns=columns, positive=positive)
     choices = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
-    choices |= {} if positive is None else {"positive": str(positive)}
-    choices |= {} if features is None else {"features": getattr(features, "__name__", type(features).__name__)}
-    choices |= {"task": task, "residual": residual} if task == "regression" else {}
+    of_task = {"positive": positive, "features": features, "task": task, "residual": residual}
     return Case(
         title=title,
         seed=seed,
@@ -109,7 +107,7 @@ def case_of_model(
         split=split,
         recipe=as_recipe(model if recipe is None else recipe, classes=names, task=task),
         target=target,
-        document=_document(choices, sections, chosen),
+        document=_document(choices, sections, chosen, **of_task),
         **sections,
         attacks=chosen,
         residual=residual,
@@ -221,9 +219,21 @@ def _sections(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _document(choices: dict[str, Any], sections: dict[str, Any], attacks: Sequence[Attack] | None) -> dict[str, Any]:
+def _document(
+    choices: dict[str, Any],
+    sections: dict[str, Any],
+    attacks: Sequence[Attack] | None,
+    *,
+    positive: Any,
+    features: Any,
+    task: Any,
+    residual: Any,
+) -> dict[str, Any]:
     """Return what was asked for, as the provenance of the result says it."""
     document: dict[str, Any] = {"call": "miaudit.audit", **choices}
+    document |= {} if positive is None else {"positive": str(positive)}
+    document |= {} if features is None else {"features": getattr(features, "__name__", type(features).__name__)}
+    document |= {"task": task, "residual": residual} if task == "regression" else {}
     for section in sections.values():
         document |= section.model_dump(exclude={"data"})
     document |= {"shadows": document.pop("count")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from miaudit.auditing.workers import Engine
 from miaudit.errors import PlanError
@@ -72,10 +72,11 @@ def reproduce(
         raise PlanError(f"seeds must be at least 1, got {seeds}")
     if purchases is not None and purchases < CLUSTERED:
         raise PlanError(f"purchases must be at least {CLUSTERED:,}, which k-means needs to see; got {purchases}")
-    folder, wanted = Path(out), experiments(tuple(names))
+    folder, wanted, engine = Path(out), experiments(tuple(names)), engine or Engine()
     settings = _settings(wanted, rows)
     left_out: dict[str, str] = {}
     outcomes: dict[str, list[Outcome]] = {}
+    options: dict[str, Any] = {"shadows": shadows, "purchases": purchases, "repeats": repeats, "data": data}
     for group in _groups(settings):
         reason = missing(group[0], data)
         if reason is not None:
@@ -84,16 +85,7 @@ def reproduce(
         for seed in range(seeds):
             have = {s.name: _stored(folder, s, scale, seed, shadows, data) for s in group}
             todo = [setting for setting in group if have[setting.name] is None]
-            options = {
-                "scale": scale,
-                "seed": seed,
-                "shadows": shadows,
-                "purchases": purchases,
-                "repeats": repeats,
-                "data": data,
-                "tell": tell,
-            }
-            fresh = measure(todo, folder, engine=engine or Engine(), **options) if todo else []  # type: ignore[arg-type]
+            fresh = measure(todo, folder, scale=scale, seed=seed, engine=engine, tell=tell, **options) if todo else []
             fresh = [load(outcome.save(folder / "outcomes")) for outcome in fresh]
             for outcome in [*(each for each in have.values() if each is not None), *fresh]:
                 outcomes.setdefault(outcome.setting, []).append(outcome)

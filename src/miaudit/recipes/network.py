@@ -399,9 +399,7 @@ class Network:
         tensors: list[list[NDArray[np.float32]]] = [[] for _ in members]
         for group in _groups([len(index) for index in members], width):
             models = train(
-                self,
-                records,
-                labels,
+                *(self, records, labels),
                 members=[members[model] for model in group],
                 statistics=[scales[model] for model in group],
                 classes=classes,
@@ -417,10 +415,7 @@ class Network:
                 tensors[model] = arrays
         return [
             NetworkModel(
-                recipe=self,
-                classes=classes,
-                shape=shape,
-                tensors=tuple(arrays),
+                *(self, classes, shape, tuple(arrays)),
                 mean=None if scale is None else scale.mean,
                 scale=None if scale is None else scale.scale,
             )

@@ -136,12 +136,9 @@ class Target:
         self._ask = ask
         self._positive = positive
         self._empty = 0  # records that it answered with zeros alone
-        self._place = order
-        self._limit = limit
-        self._columns = columns
-        self._names = names
-        self._hint = hint
-        self._coded = coded
+        self._place, self._limit = order, limit
+        self._columns, self._names = columns, names
+        self._hint, self._coded = hint, coded
         self._decimals = -1  # most seen
         self._cut = True  # whether every row so far left classes out
         self._one = False  # whether it answers one value a record

@@ -176,8 +176,7 @@ def bystander(
     that attacks tell the sides apart although nothing leaks; the evidence's bystanders, which are the shadows where these do
     not overlap and else eight further models, show as much. A ``leaking`` target is trained on the members.
     """
-    half = classes * max(1, round(n / (2 * classes)))
-    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+    half, generator = _half(n, classes), np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
     source = _Source(classes, generator, generator.normal(0.0, 1.0, (classes, 8)))
     y = source.labels(2 * half)
     x, member = source.records(y), generator.permutation(np.repeat([True, False], half))
@@ -408,7 +407,7 @@ def _world(
     coins: bool = False,
     members: float = 0.5,
 ) -> World:
-    half = classes * max(1, round(n / (2 * classes)))  # records a side, so that classes come out even
+    half = _half(n, classes)
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     order = generator.permutation(2 * half)
     labels = np.tile(np.arange(classes), 2 * half // classes)[order]
@@ -443,6 +442,11 @@ def _world(
         trace=_trace(target, labels),
     )
     return World(evidence, member)
+
+
+def _half(n: int, classes: int) -> int:
+    """Return how many records are on a side, so that classes come out even."""
+    return classes * max(1, round(n / (2 * classes)))
 
 
 def _features(labels: Ints, generator: np.random.Generator) -> NDArray[np.float64]:
