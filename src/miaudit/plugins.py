@@ -84,7 +84,7 @@ def plugin(kind: Kind, name: str, *, choices: tuple[str, ...] = ()) -> Plugin:
 
     Parameters
     ----------
-    known
+    choices
         Names of ours, which an error proposes, too.
 
     Raises

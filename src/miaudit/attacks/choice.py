@@ -38,17 +38,17 @@ def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack]) ->
     entries = [entries] if isinstance(entries, str) else entries
     if not entries:
         raise PlanError([("attacks", "is empty: name at least one, or leave it out for all that can be run")])
-    chosen: list[Attack] = []
+    choice: list[Attack] = []
     problems: list[tuple[str, str]] = []
     for i, entry in enumerate(entries):
         with section(f"attacks.{i}", problems):
             attack = entry if isinstance(entry, Attack) else _chosen(entry)
-            if attack_name(attack) in map(attack_name, chosen):
+            if attack_name(attack) in map(attack_name, choice):
                 raise PlanError(f"{attack_name(attack)} is in the list twice; leave one out, or change an option")
-            chosen.append(attack)
+            choice.append(attack)
     if problems:
         raise PlanError(problems)
-    return tuple(chosen)
+    return tuple(choice)
 
 
 def _chosen(entry: str | Mapping[str, Any]) -> Attack:

@@ -148,9 +148,9 @@ def blind_auc(
     x, y, truth = _checked(features, labels, member)
     of = None if people is None else numbered(people)
     rng = generator(seed, "blind")
-    chosen = np.concatenate([_drawn(np.flatnonzero(truth == side), of, max_per_side, rng) for side in (True, False)])
-    x, truth, of = x[chosen], truth[chosen], None if of is None else numbered(of[chosen])
-    y = None if y is None else y[chosen]
+    sample = np.concatenate([_drawn(np.flatnonzero(truth == side), of, max_per_side, rng) for side in (True, False)])
+    x, truth, of = x[sample], truth[sample], None if of is None else numbered(of[sample])
+    y = None if y is None else y[sample]
     n_in, n_out = int(truth.sum()), int((~truth).sum())
     units = (n_in, n_out) if of is None else tuple(len(np.unique(of[truth == side])) for side in (True, False))
     wide, plain = x.shape[1] > max_features, plain if plain <= max_features // 4 else 0

@@ -159,13 +159,13 @@ class Shokri(Attack):
 
     def _pooled(self, evidence: Evidence, labels: Ints, inside: Bools, seed: int) -> Judge:
         """Train one model for all classes, on at most ``_POOLED_ROWS`` rows drawn by the seed."""
-        chosen = np.arange(len(labels))
+        sample = np.arange(len(labels))
         if len(labels) > _POOLED_ROWS:
-            chosen = np.sort(generator(seed, "pooled rows").choice(len(labels), _POOLED_ROWS, replace=False))
-        rows = shadow_rows(evidence, chosen)
+            sample = np.sort(generator(seed, "pooled rows").choice(len(labels), _POOLED_ROWS, replace=False))
+        rows = shadow_rows(evidence, sample)
         return self._train(
-            lambda _: (self._encode(rows, labels[chosen]), inside[chosen]),
-            [len(chosen)],
+            lambda _: (self._encode(rows, labels[sample]), inside[sample]),
+            [len(sample)],
             [generator(seed, "pooled")],
         )[0]
 

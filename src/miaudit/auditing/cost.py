@@ -65,7 +65,7 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
     case = _with_population(case, store)
     draws, outside = draws_of(case)
     probed = probed_by(case, draws)
-    pool = pool_of(case, draws, store, probed, bystanders_of(case)[0], kept=True)
+    pool = pool_of(case, draws, store, probed, bystanders_of(case)[0], durable=True)
     own = [] if case.target is not None else [target_job(case, outside, probed)]
     jobs = [*own, *pool.plan, *pool.bystander_plan]
     missing = [job for job in jobs if not store.has(job.key)]
@@ -89,7 +89,7 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
         [(each.seconds, each.work) for each in pilots]
     )
     ran = [attack for attack in last.result.attacks if attack.status == "ran"]
-    counted = len(ran) + len([attack for attack in case.attacks or () if attack.questions])
+    count = len(ran) + len([attack for attack in case.attacks or () if attack.questions])
     sizes = _sizes(case)
     return Forecast(
         title=case.title,
@@ -102,8 +102,8 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
         seconds={stage: round(spent, 1) for stage, spent in seconds.items()},
         peak_bytes=None if cost is None else cost.peak_bytes + peak_memory(),
         disk_bytes=rows + round(line_through([(each.records, float(each.written)) for each in pilots], n)),
-        attacks=counted,
-        power=_power(case, last.result, counted),
+        attacks=count,
+        power=_power(case, last.result, count),
         notes=notes,
     )
 
@@ -206,9 +206,9 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
         except MiauditError as error:
             raise PlanError(f"what the attacks take cannot be tried on {size} records a side: {error}") from error
         whole, work = time.perf_counter() - began, time.process_time() - busy
-        written = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
+        disk = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
     seconds = whole - clock.seconds["shadows"]
-    return _Pilot(size, seconds, work * seconds / whole, written, result)
+    return _Pilot(size, seconds, work * seconds / whole, disk, result)
 
 
 def slowness(trials: Sequence[tuple[float, float]]) -> float:

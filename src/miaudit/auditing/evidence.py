@@ -89,10 +89,10 @@ def numbers_of(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32
     if dataset.features is None and schema.sparse:
         return None
     if dataset.features is not None:
-        made = dataset.numbers(index).numbers
-        if is_sparse(made):
+        matrix = dataset.numbers(index).numbers
+        if is_sparse(matrix):
             return None
-        numbers = np.asarray(made)
+        numbers = np.asarray(matrix)
     elif sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
         numbers = np.asarray(schema.encode(take_records(dataset.X, index)))
     else:

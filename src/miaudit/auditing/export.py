@@ -74,22 +74,22 @@ def draws(
 def _arrays(case: Case) -> dict[str, NDArray[Any]]:
     dataset, (who, outside) = case.dataset, draws_of(case)
     audited, (m, r) = who.audited, who.asked.shape
-    asked = who.asked[:, : r - len(who.aside)]
-    order = np.concatenate([audited, np.setdiff1d(asked, audited)])
+    records = who.asked[:, : r - len(who.aside)]
+    order = np.concatenate([audited, np.setdiff1d(records, audited)])
     position = np.full(len(dataset), -1, dtype=np.int64)
     position[order] = np.arange(len(order))
     bystanders, _ = bystanders_of(case)
     seed = child_seed(case.seed, "shadows")
     arrays: dict[str, NDArray[Any] | None] = {
         "member": np.arange(len(audited)) < len(case.split.members),
-        "asked": position[asked],
-        "inside": who.inside[:, : asked.shape[1]],
+        "asked": position[records],
+        "inside": who.inside[:, : records.shape[1]],
         "features": numbers_of(dataset, audited),
         "population_features": numbers_of(dataset, outside) if len(outside) else None,
         "ids": audited if dataset.ids is None else np.asarray(dataset.ids[audited], dtype=str),
         "group": None if dataset.people is None else dataset.people[order],
         f"{DRAW}train": who.train,
-        f"{DRAW}asked": asked,
+        f"{DRAW}asked": records,
         f"{DRAW}seeds": np.array([child_seed(seed, "shadow", i) for i in range(m)], dtype=np.int64),
         f"{DRAW}audited": audited,
         f"{DRAW}members": case.split.training,

@@ -85,9 +85,9 @@ def case_of_model(
     pairs = {"members": members, "nonmembers": nonmembers} | ({} if population is None else {"population": population})
     _refuse_missing_sides(pairs)
     pairs = _flat_texts(model, pairs)
-    chosen = None if attacks is None else chosen_attacks(attacks)
+    choice = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
-    _refuse_options(task, residual, chosen, outputs=outputs, columns=columns, positive=positive)
+    _refuse_options(task, residual, choice, outputs=outputs, columns=columns, positive=positive)
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
     dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, task=task)
     dataset = _named(dataset, pairs, ids, slices, features)
@@ -107,9 +107,9 @@ def case_of_model(
         split=split,
         recipe=as_recipe(model if recipe is None else recipe, classes=names, task=task),
         target=target,
-        document=_document(choices, sections, chosen, **of_task),
+        document=_document(choices, sections, choice, **of_task),
         **sections,
-        attacks=chosen,
+        attacks=choice,
         residual=residual,
         unit=unit,
         slices=slices_of(dataset, [*slices]),

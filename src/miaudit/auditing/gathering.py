@@ -82,7 +82,7 @@ def gather(
     if kept:
         save_draws(case, draws, outside, store, apart)
     probed = probed_by(case, draws)
-    pool = pool_of(case, draws, store, probed, apart, kept=kept)
+    pool = pool_of(case, draws, store, probed, apart, durable=kept)
     with clock.stage("shadows"):
         models = _train(case, pool, outside, probed, workers, tell, retrain)
     if pool.apart is not None and not pool.bystanders:
@@ -98,14 +98,14 @@ def pool_of(
     probed: Probed | None,
     apart: NDArray[np.int64] | None,
     *,
-    kept: bool,
+    durable: bool,
 ) -> ShadowPool:
     """Return the shadow models of a case, and the bystanders trained on ``apart``, as rows of a store."""
     return ShadowPool(
         *(case.dataset, case.recipe, draws, store, child_seed(case.seed, "shadows")),
         probed=None if probed is None else probed.only("votes"),  # the walks of all shadows would take too long
         twice=True,
-        kept=kept,
+        kept=durable,
         apart=apart,
     )
 

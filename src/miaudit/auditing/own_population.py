@@ -75,10 +75,10 @@ def idle_options(split: Split, shadows: ShadowPlan, sides: SplitPlan) -> list[tu
 def _held_out(dataset: Dataset, split: Split, share: float, seed: int) -> tuple[Split, str]:
     nonmembers = split.nonmembers
     people = _people(dataset, split, nonmembers)
-    chosen = whole_groups(
+    apart = whole_groups(
         len(nonmembers), people, round(share * len(nonmembers)), generator(child_seed(seed, "holdout"))
     )
-    population, audited = nonmembers[chosen], nonmembers[~chosen]
+    population, audited = nonmembers[apart], nonmembers[~apart]
     if not len(population) or not len(audited):
         raise SplitError(
             f"holdout = {share:g} sets {len(population)} of {len(nonmembers)} non-members apart and leaves {len(audited)} to "
@@ -99,14 +99,14 @@ def _of_both_sides(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: S
     larger: Literal["members", "nonmembers"] = "members" if m > n else "nonmembers"
     side = whole.members if m > n else whole.nonmembers
     people = _people(dataset, whole, side)
-    chosen = whole_groups(len(side), people, min(m, n, len(side) - spare), generator(child_seed(seed, "audited")))
-    if not chosen.any():
+    sample = whole_groups(len(side), people, min(m, n, len(side) - spare), generator(child_seed(seed, "audited")))
+    if not sample.any():
         raise SplitError(
             f"no population was given, and of {len(side)} {larger} none can be audited beside records that fill up the sets "
             f"of shadow models, for {spare // 2 + 1} records belong together. Give a population"
         )
-    rest = side[~chosen]
-    audited = {"members": whole.members, "nonmembers": whole.nonmembers, larger: side[chosen]}
+    rest = side[~sample]
+    audited = {"members": whole.members, "nonmembers": whole.nonmembers, larger: side[sample]}
     split = replace(
         whole,
         members=audited["members"],

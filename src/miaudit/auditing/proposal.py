@@ -185,12 +185,12 @@ def _label(
     if label is None:
         called = [name for name in candidates if name.lower() in _LABELS]
         only = candidates if fitted is not None or what == "array" else ()
-        chosen = called if len(called) == 1 else only
-        if len(chosen) != 1:
+        columns = called if len(called) == 1 else only
+        if len(columns) != 1:
             why = "" if fitted is None else " that the model was not fitted on"
             held_names = ", ".join(map(repr, candidates[:20])) or "none"
             raise DataError(f"which {what} is the label? Name it with --label (label=); {what}s{why}: {held_names}")
-        label = chosen[0]
+        label = columns[0]
     if fitted is not None and label in fitted:
         raise DataError(f"the model was fitted on the column {label!r}, so it is a feature and no label; name another")
     lacking = [str(file) for file, names in names_of.items() if label not in names]

@@ -71,15 +71,15 @@ def score(
     clock, seed = Clock(), whole(seed, "seed", least=0)
     stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
     options: dict[str, Any] = {**operating.model_dump(), "unit": unit}
-    chosen = None if attacks is None else chosen_attacks(attacks)
-    options["attacks"] = None if chosen is None else [{"name": each.name, **each.options} for each in chosen]
+    choice = None if attacks is None else chosen_attacks(attacks)
+    options["attacks"] = None if choice is None else [{"name": each.name, **each.options} for each in choice]
     hashes = {"outputs": stored.sha256 or None}
     plan = dict(plain({"call": "miaudit score", **options}, "options"))
     parts = {"seeds": {"root": seed}, "hashes": hashes, "plan": plan}
     measured = replace(
-        measured_of(stored, seed, Origin(clock, parts, things=chosen or ())),
+        measured_of(stored, seed, Origin(clock, parts, things=choice or ())),
         title=title or f"Membership inference audit of {stored.name}",
-        attacks=chosen,
+        attacks=choice,
         operating=operating,
         unit=unit,
     )

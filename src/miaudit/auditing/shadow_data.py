@@ -107,27 +107,27 @@ def make(
     case: Case, folder: Path, *, method: Method | None = None, deadline: float | None = None, tell: Tell = quiet
 ) -> tuple[Synthesis, TrainedTarget | None]:
     """Make the records, until a deadline by `time.monotonic`; return the target, too, if it had to be trained for them."""
-    chosen = method or case.shadows.data.removeprefix("synthetic:")
+    way = method or case.shadows.data.removeprefix("synthetic:")
     if method is not None and method not in get_args(Method):
         raise PlanError([("method", f"must be one of {', '.join(get_args(Method))}; got {method!r}")])
-    if chosen not in get_args(Method):
+    if way not in get_args(Method):
         raise PlanError(
             'shadows.data is "real", so there is nothing to make: set it to "synthetic:model-based", '
             '"synthetic:marginals" or "synthetic:noisy", or name a method'
         )
     options = case.synthesis
     domain, classes = Domain.of(case.dataset), case.dataset.classes
-    key = _key(case, chosen, domain)
+    key = _key(case, way, domain)
     earlier = Synthesis.load(folder, domain, classes)
     if earlier is not None and earlier.figures.key == key and _whole(earlier, options):
         return earlier, None
     seed = child_seed(case.seed, "synthesis")
-    n = _count(case, options, chosen)
+    n = _count(case, options, way)
     model: TrainedTarget | None = None
-    if chosen == "noisy":
+    if way == "noisy":
         source = _population(case, "noisy copies are made of real records")
         records = from_noise(source, domain, n, rate=options.rate, noise=options.noise, seed=seed)
-    elif chosen == "marginals":
+    elif way == "marginals":
         by_class = options.labels == "class-conditional"
         if options.marginals is not None:
             table = Marginals.load(options.marginals, domain, classes, by_class=by_class)

@@ -39,8 +39,8 @@ def sizes(
         If the plan's target exists already, or its sides are files: then there is one size.
     """
     document = plan_of(plan)
-    given = document.target.model_dump(exclude_none=True)
-    if not isinstance(document.split.members, int) or {"file", "url", "plugin"} & {*given}:
+    target = document.target.model_dump(exclude_none=True)
+    if not isinstance(document.split.members, int) or {"file", "url", "plugin"} & {*target}:
         raise PlanError(
             "sizes trains a target for each size: give a plan whose split.members is a count, and that names no target"
         )

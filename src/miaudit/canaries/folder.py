@@ -87,8 +87,8 @@ def _sealed(planted: Planted) -> tuple[dict[str, bytes], str]:
         or planted.training.X.dtype.kind == "O"
         or any(column.kind == "categorical" for column in planted.training.schema.columns)
     )
-    suffix, written = (".csv", _csv) if table else (".npz", _npz)
-    files = {f"{name}{suffix}": written(side) for name, side in sides.items()}
+    suffix, form = (".csv", _csv) if table else (".npz", _npz)
+    files = {f"{name}{suffix}": form(side) for name, side in sides.items()}
     columns = planted.training.schema.columns if table else ()
     texts = _texts(planted.training) if column_names(planted.training.X) is not None else []
     document: dict[str, Any] = {

@@ -132,16 +132,16 @@ def _simple_accuracy(records: Dataset, seed: int) -> float | None:
     from sklearn.linear_model import RidgeClassifier
 
     order = generator(seed, "halves").permutation(len(records))[:SIMPLE_RECORDS]
-    chosen = records.take(order)
+    sample = records.take(order)
     try:
-        numbers = _numbers(chosen)
+        numbers = _numbers(sample)
         halves = np.arange(len(order)) % 2 == 0
         predicted = np.empty(len(order), np.int64)
         for half in (halves, ~halves):
-            predicted[~half] = RidgeClassifier().fit(numbers[half], chosen.y[half]).predict(numbers[~half])
+            predicted[~half] = RidgeClassifier().fit(numbers[half], sample.y[half]).predict(numbers[~half])
     except (DataError, ValueError, TypeError, MemoryError):  # records that are no numbers, or one class in a half
         return None
-    return _mean_accuracy(chosen.y, predicted)
+    return _mean_accuracy(sample.y, predicted)
 
 
 def _numbers(records: Dataset) -> Any:

@@ -163,10 +163,10 @@ def plant(
             f"{options.count} canaries cannot be made of {len(pool)} records"
             f"{', which are trained on too' if sources is None else ''}; plant fewer, or give more records"
         )
-    chosen = generator(seed, "canary sources").permutation(len(pool))[: options.count]
-    canaries = _made(pool.take(chosen), options.kind, generator(seed, "canaries"))
+    positions = generator(seed, "canary sources").permutation(len(pool))[: options.count]
+    canaries = _made(pool.take(positions), options.kind, generator(seed, "canaries"))
     inside = coins(options.count, seed)
-    rest = records if sources is not None else records.take(np.setdiff1d(np.arange(len(records)), chosen))
+    rest = records if sources is not None else records.take(np.setdiff1d(np.arange(len(records)), positions))
     planted = np.repeat(np.flatnonzero(inside), options.times)
     order = _order(len(rest) + len(planted), seed)
     together = replace(

@@ -122,14 +122,14 @@ def annex(folder: Path, name: str, policy: str | None, declared: Path | None, as
     from miaudit.result import Result
     from miaudit.result.seal import Seal
 
-    said = None if declared is None else DeclaredPlan.load(declared).model_dump()
-    chosen = None if policy is None else Policy.load(policy)
+    declarations = None if declared is None else DeclaredPlan.load(declared).model_dump()
+    limits = None if policy is None else Policy.load(policy)
     result = Result.load(folder)
     try:
         seal = Seal.load(folder).value
     except StoreError:
         seal = None
-    evidence = of(result, name, declared=said, policy=chosen, seal=seal)
+    evidence = of(result, name, declared=declarations, policy=limits, seal=seal)
     files = {f"annex-{name}.md": markdown(evidence).encode(), f"annex-{name}.html": html(evidence).encode()}
     write_files(folder, files)
     if as_json:

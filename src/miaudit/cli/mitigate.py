@@ -70,15 +70,15 @@ def mitigate(
     with telling(console(stderr=True)) as tell:
         if finished is not None:
             folder = finished
-            made = suggest(finished, tell=tell, **options, **engine, **vars(permissions))
+            table = suggest(finished, tell=tell, **options, **engine, **vars(permissions))
         else:
             assert plan is not None
             folder = out or Path("miaudit-out") / plan.stem
-            made = grid(plan, out=folder, canaries=canaries, tell=tell, **options, **engine, **vars(permissions))
-    drawn = str(figure(made)).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    write_files(folder, {"mitigations.md": markdown(made).encode(), "mitigations.svg": drawn.encode()})
+            table = grid(plan, out=folder, canaries=canaries, tell=tell, **options, **engine, **vars(permissions))
+    svg = str(figure(table)).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    write_files(folder, {"mitigations.md": markdown(table).encode(), "mitigations.svg": svg.encode()})
     if as_json:
-        echo_json(made.to_json())
+        echo_json(table.to_json())
     else:
-        echo(text(made).rstrip("\n"))
+        echo(text(table).rstrip("\n"))
     echo(f"table: {folder / 'mitigations.md'}", err=as_json)

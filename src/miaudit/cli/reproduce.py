@@ -73,25 +73,27 @@ def reproduce(
     options: dict[str, Any] = {"scale": scale, "seeds": seeds, "shadows": shadows, "purchases": purchases, "rows": rows}
     options |= {"repeats": not no_repeats}
     with telling(console(stderr=True)) as tell:
-        made = reproduced([each.name for each in wanted], out, engine=Engine(**engine), data=data, tell=tell, **options)
+        reproduction = reproduced(
+            [each.name for each in wanted], out, engine=Engine(**engine), data=data, tell=tell, **options
+        )
     if as_json:
-        _print_json([comparison.model_dump(mode="json") for comparison in made.comparisons])
+        _print_json([comparison.model_dump(mode="json") for comparison in reproduction.comparisons])
     else:
-        for comparison in made.comparisons:
+        for comparison in reproduction.comparisons:
             echo(text(comparison))
-    _draw(made, out)
+    _draw(reproduction, out)
     echo(f"outcomes, tables and figures: {out}", err=True)
 
 
-def _draw(made: Reproduction, out: Path) -> None:
+def _draw(reproduction: Reproduction, out: Path) -> None:
     """Draw what was measured; without matplotlib say so."""
     from miaudit.errors import PlanError
     from miaudit.paper.drawing import draw
     from miaudit.paper.experiments import EXPERIMENTS
 
     try:
-        for comparison in made.comparisons:
-            draw(EXPERIMENTS[comparison.name], comparison, made.outcomes, out)
+        for comparison in reproduction.comparisons:
+            draw(EXPERIMENTS[comparison.name], comparison, reproduction.outcomes, out)
     except PlanError as error:
         echo(f"No figure was drawn: {error}.", err=True)
 

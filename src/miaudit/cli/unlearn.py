@@ -49,11 +49,11 @@ def unlearn(
 
     if dry_run and policy is not None:
         raise click.UsageError("--dry-run makes no result, which --gate is about: leave it out")
-    asked = None
+    limits = None
     if policy is not None:
         from miaudit.gate import Policy
 
-        asked = Policy.load(policy)
+        limits = Policy.load(policy)
     described, folder = Plan.load(plan), out or Path("miaudit-out") / plan.stem
     if dry_run:
         with telling(console(stderr=True)) as tell:
@@ -64,7 +64,7 @@ def unlearn(
         result = audit(described, out=folder, data=data, tell=tell, **engine, **vars(permissions))
     render(result, folder, form)
     show_seal(folder)
-    if asked is not None:
-        decision = asked.check(result)
+    if limits is not None:
+        decision = limits.check(result)
         show(decision, "text", folder, err=form == "json")
         ctx.exit(decision.exit_code)

@@ -80,16 +80,16 @@ def load_named(
         hint = nearest(name, NAMED)
         raise DataError(f"there is no data set {name!r}{hint and f'; {hint}'} (known: {', '.join(NAMED)})")
     info = NAMED[name]
-    chosen = {option: allowed[0] for option, allowed in info.options.items()}
+    values = {option: allowed[0] for option, allowed in info.options.items()}
     for option, value in (options or {}).items():
-        if option not in chosen:
-            raise DataError(f"data set {name!r} has no option {option!r}; it has {', '.join(chosen) or 'none'}")
+        if option not in values:
+            raise DataError(f"data set {name!r} has no option {option!r}; it has {', '.join(values) or 'none'}")
         if value not in info.options[option]:
             raise DataError(f"data set {name!r}: {option} = {value!r} is not one of {', '.join(info.options[option])}")
-        chosen[option] = value
+        values[option] = value
     if frame and not info.table:
         raise DataError(f"data set {name!r} is not a table of mixed columns; leave frame out")
-    return info.read(_folder(info, folder) if info.files else Path(), chosen, frame)
+    return info.read(_folder(info, folder) if info.files else Path(), values, frame)
 
 
 def _folder(info: NamedInfo, folder: Path_ | None) -> Path:

@@ -475,8 +475,8 @@ def _matrix_columns(X: NDArray[Any], names: Sequence[str]) -> Iterable[Column]:
     binary = (low >= 0) & (high <= 1)
     if X.dtype.kind == "f":
         candidates = np.flatnonzero(binary)
-        chosen = X[:, candidates]
-        binary[candidates] = ((chosen == 0) | (chosen == 1)).all(axis=0)
+        columns = X[:, candidates]
+        binary[candidates] = ((columns == 0) | (columns == 1)).all(axis=0)
     return _number_columns(names, binary, low, high)
 
 

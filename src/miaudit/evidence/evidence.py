@@ -340,8 +340,8 @@ class Evidence:
         """
         if key not in self._kept:
             self._kept[key] = compute()
-        kept: Computed = self._kept[key]
-        return kept
+        value: Computed = self._kept[key]
+        return value
 
     def with_inside(self, inside: ArrayLike, *, own: Evidence | None = None) -> Evidence:
         """Return the same evidence under other (m, r) memberships of the shadow rows, and with other rows of their own."""

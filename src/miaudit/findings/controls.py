@@ -94,13 +94,13 @@ def blind_control(
         What is counted; default: records.
     """
     unit = unit or unit_of(member)
-    counted = np.flatnonzero(unit.counted)
+    countable = np.flatnonzero(unit.counted)
     try:
         blind = blind_auc(
-            features if unit.counted.all() else features[counted],
-            None if labels is None else labels[counted],
-            member[counted],
-            people=None if unit.people is None else unit.people[counted],
+            features if unit.counted.all() else features[countable],
+            None if labels is None else labels[countable],
+            member[countable],
+            people=None if unit.people is None else unit.people[countable],
             unit=unit.name,
             seed=child_seed(seed, "blind"),
             confidence=CONFIDENCE,

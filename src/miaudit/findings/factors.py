@@ -39,14 +39,14 @@ def factors_of(
     """
     if evidence.measure is not None or not classes:
         return None
-    labels, counted = evidence.audited_labels, unit.counted
+    labels, countable = evidence.audited_labels, unit.counted
     right = np.asarray(evidence.predicted == labels, np.float64)
     numbers: dict[str, NDArray[np.float64]] = {"right": right}
     if evidence.target.ndim == 2:
         numbers["confidence"] = signals.confidence(evidence.target, labels)
         most = math.log(max(evidence.classes, 2))
         numbers["entropy"] = np.clip(signals.entropy(evidence.target, labels) / most, 0.0, 1.0)
-    sides = (member & counted, ~member & counted)
+    sides = (member & countable, ~member & countable)
     if not all(side.any() for side in sides):
         return None
     means = [

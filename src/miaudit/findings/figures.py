@@ -174,8 +174,8 @@ def _of_decisions(
     """Return how often the attack's own decisions are right, over all and in each class, on sides of one size."""
     if scores.decision is None:
         return {"pooled": None, "per_class": []}
-    counted = np.flatnonzero(unit.counted)
-    even = counted[balanced(member[counted], seed=seed)]
+    countable = np.flatnonzero(unit.counted)
+    even = countable[balanced(member[countable], seed=seed)]
     return {
         "pooled": _points(PointMetrics, scores.decision, member, even, unit),
         "per_class": _per_class(scores, evidence, member, even, classes, unit) if classes else [],
@@ -297,11 +297,11 @@ def balanced(member: Bools, *, seed: int) -> NDArray[np.int64]:
 
 
 def _points(
-    kind: type[_Metrics], decision: Bools, member: Bools, chosen: NDArray[np.int64], unit: Unit, **more: Any
+    kind: type[_Metrics], decision: Bools, member: Bools, records: NDArray[np.int64], unit: Unit, **more: Any
 ) -> _Metrics:
     """Return point metrics of these records, without intervals where they are no independent draws."""
     confidence, reason = (None, DEPENDENT) if unit.dependent else (CONFIDENCE, None)
-    decisions = stats.decisions(decision[chosen], member[chosen], confidence=confidence)
+    decisions = stats.decisions(decision[records], member[records], confidence=confidence)
     return kind.of(decisions, interval_reason=reason, **more)
 
 

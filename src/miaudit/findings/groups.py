@@ -44,7 +44,7 @@ def group_figures(
         the records are.
     """
     unit = unit or unit_of(member)
-    counted = unit.counted
+    countable = unit.counted
     sides = unit.records(score, member)
     level = 1 - (1 - CONFIDENCE) / max(1, len(slices))
     figures = []
@@ -55,8 +55,8 @@ def group_figures(
         leaks = stats.by_group(
             sides.inside,
             sides.outside,
-            of[member & counted],
-            of[~member & counted],
+            of[member & countable],
+            of[~member & countable],
             in_people=sides.in_people,
             out_people=sides.out_people,
             confidence=level,

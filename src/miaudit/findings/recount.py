@@ -66,13 +66,13 @@ def _of_attack(attack: AttackResult, columns: Any, member: Bools, seed: int) -> 
     filled, level = _filled(score), attack.confidence
     sides = Sides(filled[member], filled[~member])
     ins, outs = sides.inside, sides.outside
-    counted: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "auc": Interval.of(sides.interval(level)),
         "tpr_at_fpr": [TprAtFpr.of(stats.tpr_at_fpr(ins, outs, fpr, confidence=level)) for fpr in FPRS],
         "tnr_at_fnr": [TnrAtFnr.of(stats.tnr_at_fnr(ins, outs, fnr, confidence=level)) for fnr in FPRS],
         "basis": basis_of(sides, independent=True),
     }
-    for name, value in counted.items():
+    for name, value in figures.items():
         stored = getattr(attack, name)
         if stored is None:
             continue  # of an older result

@@ -37,14 +37,14 @@ def canary_case(case: Case, count: int) -> Case:
             f"canaries are made of non-members with wrong labels: an even number from 20 to {len(nonmembers)}; got {count}"
         )
     rng = generator(case.seed, "grid canaries")
-    chosen = rng.permutation(nonmembers)[:count]
+    canaries = rng.permutation(nonmembers)[:count]
     y = case.dataset.y.copy()
-    y[chosen] = (y[chosen] + rng.integers(1, classes, count)) % classes
+    y[canaries] = (y[canaries] + rng.integers(1, classes, count)) % classes
     fixed = case.split.training
     split = replace(
         case.split,
-        members=np.sort(chosen[: count // 2]),
-        nonmembers=np.sort(chosen[count // 2 :]),
+        members=np.sort(canaries[: count // 2]),
+        nonmembers=np.sort(canaries[count // 2 :]),
         population=fixed,
         population_from="members",
         group_name=None,

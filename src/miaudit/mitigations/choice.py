@@ -69,7 +69,7 @@ def chosen(table: Mapping[str, Any]) -> Choice:
     """
     problems: list[tuple[str, str]] = []
     things: list[Any] = []
-    known = {kind.name: kind for kind in (*OUTPUT, *MITIGATIONS) if kind is not Knob}
+    kinds = {kind.name: kind for kind in (*OUTPUT, *MITIGATIONS) if kind is not Knob}
     limit, canaries = table.get("limit"), 0
     with section("mitigations", problems):
         canaries = whole(table.get("canaries", 0), "canaries", least=0)
@@ -83,10 +83,10 @@ def chosen(table: Mapping[str, Any]) -> Choice:
                 if not isinstance(options, list) or not all(isinstance(each, Mapping) for each in options):
                     raise PlanError("must be a list of tables, each of mitigations that are tried together")
                 for each in options:
-                    parts = [_strengths(known, of, _options(values)) for of, values in each.items()]
+                    parts = [_strengths(kinds, of, _options(values)) for of, values in each.items()]
                     things += [tuple(combination) for combination in itertools.product(*parts)]
             else:
-                things += _strengths(known, name, _options(options))
+                things += _strengths(kinds, name, _options(options))
     if problems:
         raise PlanError(problems)
     return Choice(tuple(things), limit, canaries)
@@ -127,12 +127,12 @@ def _options(options: Any) -> Mapping[str, Any]:
     return options
 
 
-def _strengths(known: Mapping[str, type[Any]], name: str, options: Mapping[str, Any]) -> list[Any]:
+def _strengths(kinds: Mapping[str, type[Any]], name: str, options: Mapping[str, Any]) -> list[Any]:
     """Return one mitigation for each combination of the values that its options list."""
-    if name not in known:
-        hint = nearest(name, known) or f"there are {', '.join(known)}; and {', '.join(_OWN)}"
+    if name not in kinds:
+        hint = nearest(name, kinds) or f"there are {', '.join(kinds)}; and {', '.join(_OWN)}"
         raise PlanError(f"no mitigation is called {name!r}; {hint}")
-    kind = known[name]
+    kind = kinds[name]
     names = [each.name for each in fields(kind)]
     if unknown := [key for key in options if key not in names]:
         raise PlanError([(key, f"unknown option; {name} has {', '.join(names) or 'none'}") for key in unknown])

@@ -65,12 +65,12 @@ class Stopped(Defended):
         parameter = recipe.knobs["epochs"]
         most = _value(recipe, parameter)
         order = generator(seed, "held out").permutation(len(y))
-        held, rest = np.split(order, [max(1, round(self.holdout * len(y)))])
+        apart, rest = np.split(order, [max(1, round(self.holdout * len(y)))])
         passes, losses = [], []
         count = most
         while count >= 1 and len(rest):
             model = recipe.turned(**{parameter: count}).fit(take_records(X, rest), y[rest], classes=classes, seed=seed)
-            sure = model.predict_proba(take_records(X, held))[np.arange(len(held)), y[held]]
+            sure = model.predict_proba(take_records(X, apart))[np.arange(len(apart)), y[apart]]
             passes.append(count)
             losses.append(float(-np.log(np.maximum(sure, 1e-6)).mean()))
             if len(losses) > 1 and losses[-1] > losses[-2]:

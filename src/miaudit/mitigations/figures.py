@@ -78,15 +78,15 @@ def concluded(measured: Measured, attacks: Sequence[Attack] | None) -> Result:
 
 
 def row_of(
-    state: State, seen: dict[str, Seen], *, attacks: Sequence[Attack] | None, limit: float, rows: int
+    state: State, states: dict[str, Seen], *, attacks: Sequence[Attack] | None, limit: float, rows: int
 ) -> MitigationRow:
-    """Return the row of a state, and keep what later rows are compared with in ``seen``.
+    """Return the row of a state, and keep what later rows are compared with in ``states``.
 
     Parameters
     ----------
     state
         What was measured.
-    seen
+    states
         States by label; that of ``state.before`` is there, or is this one.
     attacks
         What to run; None: all that can be.
@@ -104,8 +104,8 @@ def row_of(
     out = ~measured.member & counted(measured).counted
     right = (own.predicted == own.audited_labels)[out]
     if state.label == state.before:
-        seen[state.label] = Seen(result, right)
-    before = seen[state.before]
+        states[state.label] = Seen(result, right)
+    before = states[state.before]
     figures = [each for kind, of, by in results for each in _attacks(kind, of, by, before.result, state)]
     ran = [each for _, of, _ in results for each in of.attacks if each.area is not None]
     bound, reached = _bound(ran, ERROR / 2 / max(1, 2 * rows * len(ran) / len(results)))
@@ -176,12 +176,12 @@ def _attacks(
 def _bound(attacks: Sequence[AttackResult], error: float) -> tuple[float | None, float | None]:
     """Return the highest AUC that any of the attacks may reach, and the highest that one is shown to, either way round."""
     ends = [attack_area(attack, Errors(error, error)) for attack in attacks]
-    known = [each for each in ends if each is not None]
-    if not known or len(known) < len(ends):
+    bounds = [each for each in ends if each is not None]
+    if not bounds or len(bounds) < len(ends):
         return None, None
     return (
-        max(max(each.high, 1 - each.low) for each in known),
-        max(max(each.low, 1 - each.high) for each in known),
+        max(max(each.high, 1 - each.low) for each in bounds),
+        max(max(each.low, 1 - each.high) for each in bounds),
     )
 
 

@@ -135,17 +135,17 @@ def grid(
     (engine, permissions), rest = taken(options, Engine, Permissions)
     if rest:
         raise PlanError(f"grid takes no {', '.join(rest)}; a plan says what to audit")
-    asked: Mapping[str, Any] = {}
+    table: Mapping[str, Any] = {}
     if isinstance(subject, PLANS):
         plan = plan_of(subject)
-        asked = plan.mitigations or {}
+        table = plan.mitigations or {}
         subject = case_of_plan(plan, data_folder=data, permissions=permissions, engine=engine)
     case = subject
     if not isinstance(case, Case):
         raise PlanError(f"a grid is made of a plan or of a Case, got {type(case).__name__}")
     if case.dataset.values is not None:
         raise PlanError("mitigations are measured of classifiers, and this plan audits a regression")
-    choice = chosen(asked)
+    choice = chosen(table)
     limit = _limit(choice.limit if limit is None else limit)
     canaries = choice.canaries if canaries is None else canaries
     workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
@@ -161,7 +161,7 @@ def grid(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="miaudit-")) if out is None else out)
         stack.enter_context(opened(case, folder if out else None, workers.deadline, tell, ours=True))
-        document = lab.measured(Store(folder), kept=out is not None)
+        document = lab.measured(Store(folder), durable=out is not None)
         if out is not None:
             document.save(folder)
     return document
@@ -221,9 +221,9 @@ def suggest(
     run = ATTACKS if attacks is None else chosen_attacks(list(attacks))
     lab = _Lab(case, settings, workers, clock, tell, limit=_limit(limit), naive=naive, attacks=run, whole=result)
     with opened(case, Path(folder), workers.deadline, tell, ours=True):
-        made = lab.measured(Store(Path(folder)), kept=True)
-    made.save(Path(folder))
-    return made
+        table = lab.measured(Store(Path(folder)), durable=True)
+    table.save(Path(folder))
+    return table
 
 
 def trained_by(case: Case, setting: Setting) -> Case:
@@ -251,17 +251,17 @@ class _Lab:
     canaries: int = 0
     whole: Result | None = None
 
-    def measured(self, store: Store, *, kept: bool) -> Grid:
+    def measured(self, store: Store, *, durable: bool) -> Grid:
         """Return the grid, over one store."""
         rows: list[MitigationRow] = []
-        seen: dict[str, Seen] = {}
+        states: dict[str, Seen] = {}
         plan, whole = list(self._plan()), self.whole
-        for state in self._states(plan, store, kept):
+        for state in self._states(plan, store, durable):
             self.tell(f"attacking: {state.label}", None)
             if whole is None:  # with the control on the records alone
                 bare = replace(state.adaptive, attacks=tuple(self.attacks), repeats=False, no_bystanders=ONCE)
                 whole = conclude(bare)
-            rows.append(row_of(state, seen, attacks=self.attacks, limit=self.limit, rows=len(plan)))
+            rows.append(row_of(state, states, attacks=self.attacks, limit=self.limit, rows=len(plan)))
         assert whole is not None
         return self._document(rows, whole)
 
@@ -279,7 +279,7 @@ class _Lab:
         for training in dict.fromkeys(setting.training for setting in trainings):
             yield from ((setting, anew) for setting in trainings if setting.training == training)
 
-    def _states(self, plan: Sequence[tuple[Setting, str]], store: Store, kept: bool) -> Iterator[State]:
+    def _states(self, plan: Sequence[tuple[Setting, str]], store: Store, durable: bool) -> Iterator[State]:
         """Gather one training after the other, and yield every setting as it was measured."""
         base: dict[str, Measured] = {}
         current: tuple[Any, Measured, Measured | None] | None = None
@@ -288,8 +288,10 @@ class _Lab:
             if current is None or current[0] != key:
                 case = trained_by(self.case, setting)
                 case = replace(case, target=None) if before != NONE else case
-                measured = held(self._gather(case, store, kept))
-                canaries = held(self._gather(canary_case(case, self.canaries), store, kept)) if self.canaries else None
+                measured = held(self._gather(case, store, durable))
+                canaries = (
+                    held(self._gather(canary_case(case, self.canaries), store, durable)) if self.canaries else None
+                )
                 current = (key, measured, canaries)
                 base.setdefault(before, measured)
             measured, canaries = current[1:]
@@ -308,8 +310,8 @@ class _Lab:
                 privacy=privacy_of(setting.training, self.case),
             )
 
-    def _gather(self, case: Case, store: Store, kept: bool) -> Measured:
-        measured = gather(case, store, self.workers, clock=self.clock, tell=self.tell, kept=kept)
+    def _gather(self, case: Case, store: Store, durable: bool) -> Measured:
+        measured = gather(case, store, self.workers, clock=self.clock, tell=self.tell, kept=durable)
         progress = measured.origin.progress
         if self.whole is not None and progress is not None and progress.done:
             raise StoreError(

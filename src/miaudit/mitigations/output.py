@@ -134,8 +134,8 @@ class Temperature:
         with np.errstate(divide="ignore"):
             logits = np.log(values.astype(np.float64)) / self.t
         answers = np.zeros_like(logits)
-        told = np.isfinite(logits).any(axis=1)  # an answer of nothing but 0 says nothing at any temperature
-        answers[told] = softmax(logits[told])
+        informative = np.isfinite(logits).any(axis=1)  # an answer of nothing but 0 says nothing at any temperature
+        answers[informative] = softmax(logits[informative])
         return _changed(outputs, answers)
 
 
@@ -176,11 +176,11 @@ class Noise:
         if values is None:
             return outputs
         values = np.asarray(values, np.float64)
-        drawn = _dirichlet(np.asarray(values, np.float32), self.key)
+        noise = _dirichlet(np.asarray(values, np.float32), self.key)
         top, rows = values.argmax(axis=1), np.arange(len(values))
-        place = drawn.argmax(axis=1)
-        drawn[rows, place], drawn[rows, top] = drawn[rows, top].copy(), drawn[rows, place].copy()
-        way = drawn - values
+        place = noise.argmax(axis=1)
+        noise[rows, place], noise[rows, top] = noise[rows, top].copy(), noise[rows, place].copy()
+        way = noise - values
         distance = np.abs(way).sum(axis=1)
         step = np.minimum(1.0, self.budget / np.maximum(distance, 1e-12))
         return _changed(outputs, values + step[:, None] * way, kind="probabilities")

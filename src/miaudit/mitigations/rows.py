@@ -49,14 +49,14 @@ def mitigated(measured: Measured, mitigation: OutputMitigation, /, *, naive: boo
             "an output mitigation changes what is answered of classes, and this audit has one number a record "
             f"({measured.target.outputs}) only"
         )
-    seen = mitigation.apply(_outputs(measured, measured.evidence.own.target))
-    read = _read_as_vectors(seen) if naive else seen
+    answers = mitigation.apply(_outputs(measured, measured.evidence.own.target))
+    vectors = _read_as_vectors(answers) if naive else answers
     target = replace(
         measured.target,
-        outputs=read.decision.type,
+        outputs=vectors.decision.type,
         outputs_reason=f"as the mitigation {label(mitigation)} leaves it",
-        capability=read.capability,
-        decimals=read.decimals,
+        capability=vectors.capability,
+        decimals=vectors.decimals,
     )
     changed: dict[int, Evidence] = {}
     own, direct = (
@@ -122,8 +122,8 @@ def _evidence(
     """Return evidence of mitigated answers; evidence that serves twice is made once (``changed``)."""
     if id(evidence) in changed:
         return changed[id(evidence)]
-    seen = mitigation.apply(_outputs(measured, evidence.target))
-    labels = seen.kind == "labels"
+    answers = mitigation.apply(_outputs(measured, evidence.target))
+    labels = answers.kind == "labels"
 
     def change(rows: Floats) -> Floats:
         return mitigation.apply(_outputs(measured, rows)).probabilities.astype(rows.dtype, copy=False)
@@ -131,15 +131,15 @@ def _evidence(
     theirs: Change = (lambda rows: rows) if naive else change
     population = evidence.population
     if population is not None:
-        asked = not labels and population.target.ndim == 2  # labels of other records serve no attack
-        population = _population(population, change, theirs) if asked else None
+        usable = not labels and population.target.ndim == 2  # labels of other records serve no attack
+        population = _population(population, change, theirs) if usable else None
     variants = evidence.variants
     if variants is not None:
         ours = np.stack([change(rows) for rows in variants.target])
         models = np.stack([np.stack([theirs(rows) for rows in query]) for query in variants.shadows])
         variants = None if labels else replace(variants, target=ours, shadows=models)
     keeps = mitigation.keeps_labels
-    shown = _read_as_vectors(seen) if naive else seen
+    shown = _read_as_vectors(answers) if naive else answers
     changed[id(evidence)] = evidence.replace(
         target=shown.values,
         shadows=_models(evidence.models, theirs),
@@ -162,8 +162,8 @@ def _population(population: Population, ours: Change, theirs: Change) -> Populat
 def _models(models: Floats | Answers, change: Change) -> Floats | Answers:
     """Return changed answers: in memory where the given ones are, else changed whenever they are read."""
     if isinstance(models, Answers):
-        read = tuple(partial(_read, each, change) for each in models.read)
-        return Answers(read, models.rows, models.classes)
+        readers = tuple(partial(_read, each, change) for each in models.read)
+        return Answers(readers, models.rows, models.classes)
     return np.stack([change(rows) for rows in models]) if len(models) else models
 
 

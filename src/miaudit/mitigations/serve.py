@@ -105,14 +105,14 @@ class Rewriting:
         classes = 2 if values.ndim == 1 else values.shape[1]
         decision = Decision(self.outputs, "declared") if self.outputs else decide(values, classes=classes)
         shown, _ = read(values, decision)
-        seen = self.mitigation.apply(Outputs(shown, decision.kind, classes))
-        return self._written(seen, score=values.ndim == 1)
+        changed = self.mitigation.apply(Outputs(shown, decision.kind, classes))
+        return self._written(changed, score=values.ndim == 1)
 
-    def _written(self, seen: Outputs, *, score: bool) -> list[Any]:
-        if seen.kind == "labels":
-            labels: list[Any] = seen.values.tolist()
+    def _written(self, answers: Outputs, *, score: bool) -> list[Any]:
+        if answers.kind == "labels":
+            labels: list[Any] = answers.values.tolist()
             return labels if self.names is None else [self.names[label] for label in labels]
-        values: NDArray[Any] = seen.values
+        values: NDArray[Any] = answers.values
         return list((values[:, 1] if score else values).tolist())
 
     def _tensors(self, document: Any) -> Any:
@@ -209,11 +209,11 @@ class WSGI:
             answers: Iterable[bytes] = self._app(environ, start_response)
             return answers
         began: list[Any] = []
-        written: list[bytes] = []
+        parts: list[bytes] = []
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             began[:] = [status, headers]
-            return written.append
+            return parts.append
 
         iterable = self._app({key: value for key, value in environ.items() if key != "HTTP_ACCEPT_ENCODING"}, start)
         try:
@@ -223,7 +223,7 @@ class WSGI:
                 iterable.close()
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in began[1]]
         number = int(began[0].split()[0])
-        status, headers, body = _answer(self._rewriting, number, raw, b"".join(written) + content)
+        status, headers, body = _answer(self._rewriting, number, raw, b"".join(parts) + content)
         line = began[0] if status == number else f"{status} Bad Gateway"
         start_response(line, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
         return [body]
@@ -240,8 +240,8 @@ def _answer(rewriting: Rewriting, status: int, headers: Headers, body: bytes) ->
         mitigated = rewriting.body(body)
     except (MiauditError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return 502, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_REFUSED))], _REFUSED
-    kept = [(name, value) for name, value in headers if name.lower() not in _DROPPED]
-    return status, [*kept, (b"content-length", b"%d" % len(mitigated))], mitigated
+    others = [(name, value) for name, value in headers if name.lower() not in _DROPPED]
+    return status, [*others, (b"content-length", b"%d" % len(mitigated))], mitigated
 
 
 def _places(holder: Any, key: Any, steps: Sequence[str]) -> Iterator[tuple[Any, Any]]:

@@ -135,8 +135,8 @@ def _state(row: Row, outcomes: Sequence[Outcome]) -> tuple[State, str]:
 
 def _cell(row: Row, figure: str, outcomes: Sequence[Outcome], state: State) -> Cell:
     ours, theirs = mean(outcomes, figure), row.published.get(figure)
-    known = [value for outcome in outcomes if (value := outcome.figures.get(figure)) is not None]
-    low, high = (None, None) if ours is None else (min(known), max(known))
+    values = [value for outcome in outcomes if (value := outcome.figures.get(figure)) is not None]
+    low, high = (None, None) if ours is None else (min(values), max(values))
     if len(outcomes) == 1:
         low, high = outcomes[0].intervals.get(figure, (None, None))
     level = state == "compared" or figure in ACCURACIES

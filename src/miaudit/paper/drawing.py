@@ -101,13 +101,13 @@ def _distribution(
             outcome = outcomes[row.setting or ""][0]
             value, share, _ = outcome.table.distribution(name)
             axes.step([0, *value], [0, *share], where="post", color=colour, label=row.label)
-            drawn = [
+            marks = [
                 (of.value, SHARES[key])
                 for key in SHARES
                 if (of := row.published.get(f"class_{name}_{key}")) is not None
             ]
-            if drawn:
-                axes.plot(*zip(*drawn, strict=True), "D", color=colour, markerfacecolor="none")
+            if marks:
+                axes.plot(*zip(*marks, strict=True), "D", color=colour, markerfacecolor="none")
         axes.set_xlabel(f"{name} of a class (lines: ours, seed 0; diamonds: the paper's)")
         axes.set_xlim(0, 1.01)
     axes.legend(frameon=False, fontsize=7)
@@ -121,8 +121,8 @@ def _boxes(figure: Any, rows: Sequence[Row], comparison: Comparison, outcomes: M
         values, positions=range(len(rows)), widths=0.3, boxprops={"color": _OURS}, medianprops={"color": _OURS}
     )
     for place, row in enumerate(rows):
-        drawn = [row.published[key].value for key in row.published if key.startswith("class_precision")]
-        axes.plot([place + 0.25] * len(drawn), drawn, "D", color=_PAPER, markerfacecolor="none")
+        marks = [row.published[key].value for key in row.published if key.startswith("class_precision")]
+        axes.plot([place + 0.25] * len(marks), marks, "D", color=_PAPER, markerfacecolor="none")
     axes.set_xticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylabel("precision of a class (the paper's: quartiles)")
 

@@ -192,10 +192,10 @@ def measure(
     outcomes = []
     for setting in settings:
         tell(f"{setting.name}, seed {seed}: attacking", None)
-        seen = replace(measured, repeats=repeats)
+        variant = replace(measured, repeats=repeats)
         if setting.mitigation is not None:  # the target as it is has the controls
-            seen = replace(mitigated(measured, setting.mitigation), repeats=False)
-        outcomes.append(outcome_of(conclude(seen), seen, setting, scale, seed, simulated=records.simulated))
+            variant = replace(mitigated(measured, setting.mitigation), repeats=False)
+        outcomes.append(outcome_of(conclude(variant), variant, setting, scale, seed, simulated=records.simulated))
     return outcomes
 
 
@@ -294,5 +294,5 @@ def identity(precision: float, recall: float) -> float:
 def mean(outcomes: Sequence[Outcome], figure: str) -> float | None:
     """Return the mean of one figure over seeds; None where one has none."""
     values = [outcome.figures.get(figure) for outcome in outcomes]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers and len(numbers) == len(values) else None

@@ -113,23 +113,25 @@ def stored(folder: Path) -> dict[str, list[Outcome]]:
     for path in sorted(folder.glob("*.json")):
         outcome = load(path)
         by_setting.setdefault(outcome.setting, []).append(outcome)
-    chosen = {}
+    of_scale = {}
     for name, each in by_setting.items():
         scale = "paper" if any(outcome.scale == "paper" for outcome in each) else "quick"
-        chosen[name] = sorted((outcome for outcome in each if outcome.scale == scale), key=lambda outcome: outcome.seed)
-    return chosen
+        of_scale[name] = sorted(
+            (outcome for outcome in each if outcome.scale == scale), key=lambda outcome: outcome.seed
+        )
+    return of_scale
 
 
 def _settings(wanted: Sequence[Experiment], rows: Sequence[str]) -> list[Setting]:
     named = dict.fromkeys(row.setting for experiment in wanted for row in experiment.rows if row.setting is not None)
-    chosen = [SETTINGS[name] for name in named if not rows or name.startswith(tuple(rows))]
-    if not chosen:
+    settings = [SETTINGS[name] for name in named if not rows or name.startswith(tuple(rows))]
+    if not settings:
         raise PlanError(
             f"no setting begins with {', '.join(rows)}; there are {', '.join(named)}"
             if rows
             else "nothing to run: there are no data at hand for any row; see miaudit reproduce --list"
         )
-    return chosen
+    return settings
 
 
 def _groups(settings: Sequence[Setting]) -> list[list[Setting]]:

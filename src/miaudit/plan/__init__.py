@@ -519,7 +519,7 @@ class Plan(Section):
 
 def _without_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a section that are not its defaults, and likewise of those within it."""
-    kept: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for name, field in kind.model_fields.items():
         key, default = field.alias or name, field.get_default(call_default_factory=True)
         value, own = values.get(key, default), field.annotation
@@ -527,8 +527,8 @@ def _without_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[
             value = _without_defaults(own, value)
             default = {}
         if value != default:
-            kept[key] = value
-    return kept | {
+            others[key] = value
+    return others | {
         key: value for key, value in values.items() if key not in {f.alias or n for n, f in kind.model_fields.items()}
     }
 

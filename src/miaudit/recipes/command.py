@@ -285,8 +285,8 @@ def _last_words(log: Any) -> str:
 
 def _descendants(pid: int) -> list[int]:
     """Return the processes that a process started, and those that they did, where the system tells."""
-    found: list[int] = []
+    processes: list[int] = []
     with suppress(OSError, ValueError):
         for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-            found += [child, *_descendants(child)]
-    return found
+            processes += [child, *_descendants(child)]
+    return processes

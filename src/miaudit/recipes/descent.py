@@ -37,9 +37,9 @@ class Descent:
     """
 
     def __init__(self, recipe: ModuleRecipe, module: torch.nn.Module) -> None:
-        trained = [(name, leaf) for name, leaf in module.named_parameters() if leaf.requires_grad]
-        heavy = [leaf for name, leaf in trained if _decays(recipe, name, leaf)]
-        light = [leaf for name, leaf in trained if not any(leaf is other for other in heavy)]
+        parameters = [(name, leaf) for name, leaf in module.named_parameters() if leaf.requires_grad]
+        heavy = [leaf for name, leaf in parameters if _decays(recipe, name, leaf)]
+        light = [leaf for name, leaf in parameters if not any(leaf is other for other in heavy)]
         groups = [(leaves, decay) for leaves, decay in ((heavy, recipe.weight_decay), (light, 0.0)) if leaves]
         pairs = [flattened(leaves) for leaves, _ in groups]
         self._gradients, self._clip = [gradient for _, gradient in pairs], recipe.clip

@@ -111,9 +111,9 @@ class EstimatorRecipe:
         """Return the recipe with parameters changed; those of a pipeline's last step may be named without it."""
         from sklearn.base import clone
 
-        known, last = self.estimator.get_params(), self._last
-        named = {name if name in known else f"{last}{name}": value for name, value in parameters.items()}
-        if unknown := sorted(set(named) - set(known)):
+        there, last = self.estimator.get_params(), self._last
+        named = {name if name in there else f"{last}{name}": value for name, value in parameters.items()}
+        if unknown := sorted(set(named) - set(there)):
             raise PlanError([(name, f"{self.name} has no such parameter; see its documentation") for name in unknown])
         return replace(self, estimator=clone(self.estimator).set_params(**named))
 
@@ -140,9 +140,9 @@ class EstimatorRecipe:
 
         record, label = np.nonzero(targets > _LEAST_SHARE)
         model = single_threaded(seeded(clone(self.estimator), seed))
-        seen, codes = np.unique(label, return_inverse=True)
+        labels, codes = np.unique(label, return_inverse=True)
         model.fit(take_records(X, record), codes, sample_weight=targets[record, label])
-        return EstimatorModel(model, classes, tuple(seen.tolist()), coded=True)
+        return EstimatorModel(model, classes, tuple(labels.tolist()), coded=True)
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> Any:
         """Train a clone on records X and classes y; returns a model with one column per class, seen or not, or of labels."""

@@ -125,13 +125,13 @@ class Answering:
 
     def __call__(self, X: Any) -> Any:
         """Return the model's answers to records."""
-        answers, seen = self.ask(self.model, X), getattr(self.model, "classes_", None)
-        if seen is None or len(seen) == self.classes or np.shape(answers)[1:] != (len(seen),):
+        answers, codes = self.ask(self.model, X), getattr(self.model, "classes_", None)
+        if codes is None or len(codes) == self.classes or np.shape(answers)[1:] != (len(codes),):
             return answers
-        known = np.asarray(answers)
-        least = 0.0 if known.min(initial=0.0) >= 0 else known.min() - 100.0  # of logits, an improbable class
-        full = np.full((len(known), self.classes), least)  # (n, classes)
-        full[:, np.asarray(seen, dtype=np.int64)] = known
+        numbers = np.asarray(answers)
+        least = 0.0 if numbers.min(initial=0.0) >= 0 else numbers.min() - 100.0  # of logits, an improbable class
+        full = np.full((len(numbers), self.classes), least)  # (n, classes)
+        full[:, np.asarray(codes, dtype=np.int64)] = numbers
         return full
 
 

@@ -159,14 +159,14 @@ class _Single:
         x = torch.empty(min(batch, n), columns, dtype=self.dtype if self.affine is None else torch.float32)
         for _ in range(self.recipe.epochs):
             order = torch.randperm(n, generator=self.stream.order)
-            chosen = self.index[order]
-            answers = self.labels[chosen].unsqueeze(1)  # (n, 1)
+            positions = self.index[order]
+            answers = self.labels[positions].unsqueeze(1)  # (n, 1)
             rows = self.rows.reordered(order.numpy()) if self.rows else None
             for start in range(0, n, batch):
                 stop = min(start + batch, n)
                 part = x[: stop - start]
                 if rows is None:
-                    self.records.gather(chosen[start:stop], part)
+                    self.records.gather(positions[start:stop], part)
                     if self.affine is not None:
                         part.sub_(self.affine[0]).mul_(self.affine[1])
                 self._step(part.to(self.dtype), rows, answers[start:stop], start, stop, self.recipe.rate(updates))

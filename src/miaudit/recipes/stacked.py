@@ -296,12 +296,12 @@ def train_stacked(
         for _ in range(recipe.epochs):
             for model, stream in enumerate(streams):
                 order[model] = index[model][torch.randperm(n, generator=stream.order)]
-            chosen = order.to(device)
-            answers = labels[chosen]  # (models, n)
+            rows = order.to(device)
+            answers = labels[rows]  # (models, n)
             for start in range(0, n, batch):
                 step = steps[min(batch, n - start)]
                 here = slice(start, start + step.batch)
-                step(chosen[:, here], answers[:, here])
+                step(rows[:, here], answers[:, here])
                 update.step(gradients, recipe.rate(updates))
                 updates += 1
         return [group.take(model) for model in range(models)]

@@ -139,7 +139,7 @@ class GoogleLike:
         part = np.empty(len(y), np.int64)
         part[order] = np.arange(len(y)) % _PARTS  # each with its share of every class
         learner = FOREST  # of too little to try others on: it takes a single class, too
-        if len(y) >= _PARTS and all(len(np.unique(y[part != held])) > 1 for held in range(_PARTS)):
+        if len(y) >= _PARTS and all(len(np.unique(y[part != number])) > 1 for number in range(_PARTS)):
             losses = {name: _held_out_loss(name, seed, X, y, part, classes) for name in _entrants(seed)}
             learner = min(losses, key=lambda name: losses[name])
         return replace(_trained(_entrants(seed)[learner], X, y, classes), learner=learner)
@@ -148,8 +148,8 @@ class GoogleLike:
 def _held_out_loss(name: str, seed: int, X: Any, y: NDArray[np.int64], part: NDArray[np.int64], classes: int) -> float:
     """Return the mean log loss of a learner on records of the parts that it was not trained on."""
     losses = np.empty(len(y))
-    for held in range(_PARTS):
-        there, rest = part == held, part != held
+    for number in range(_PARTS):
+        there, rest = part == number, part != number
         answers = _trained(_entrants(seed)[name], X[rest], y[rest], classes).predict_proba(X[there])
         losses[there] = -np.log(np.clip(answers[np.arange(len(answers)), y[there]], 1e-6, 1))
     return float(losses.mean())

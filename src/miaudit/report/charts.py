@@ -142,10 +142,10 @@ def distribution(counts: ScoreCounts, *, title: str, key: str) -> Markup:
 
 def _median(counts: Sequence[int], edges: Sequence[float]) -> float:
     """Return the middle of the bin that holds the median."""
-    half, seen = sum(counts) / 2, 0
+    half, total = sum(counts) / 2, 0
     for count, (low, high) in zip(counts, pairwise(edges), strict=True):
-        seen += count
-        if seen >= half:
+        total += count
+        if total >= half:
             return (low + high) / 2
     return edges[-1]
 

@@ -181,9 +181,9 @@ def _f(value: float | None) -> str:
 
 
 def _padded(cells: tuple[str, ...], widths: list[int]) -> str:
-    left = {0, 1, 7}
+    words = {0, 1, 7}
     return "  ".join(
-        cell.ljust(width) if i in left else cell.rjust(width)
+        cell.ljust(width) if i in words else cell.rjust(width)
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ).rstrip()
 

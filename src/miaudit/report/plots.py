@@ -35,11 +35,11 @@ def roc(result: Result, attacks: list[str] | None = None) -> Figure:
     PlanError
         If an attack of that name has no curve, or no attack has one.
     """
-    drawn = _with("roc", result, attacks)[: CURVES if attacks is None else None]
+    shown = _with("roc", result, attacks)[: CURVES if attacks is None else None]
     figure, axes = _axes()
     floor = 10.0 ** -np.ceil(np.log10(max(result.split.evaluated_per_side, 10)))
     axes.plot([floor, 1], [floor, 1], color="grey", linestyle=":", label="guessing")
-    for i, attack in enumerate(drawn):
+    for i, attack in enumerate(shown):
         assert attack.roc is not None
         if not i and (band := attack.roc.band) is not None:
             axes.fill_between(band.fpr, np.maximum(band.low, floor), band.high, alpha=0.15, color="C0", linewidth=0)
@@ -131,12 +131,12 @@ def slices(result: Result, column: str | None = None, most: int = 30) -> Figure:
     grouping = next((each for each in result.groups if column in (None, each.column)), None)
     if grouping is None:
         raise PlanError(f"this result has no slices by {column!r}; it has {', '.join(named) or 'none'}")
-    known = [each for each in grouping.groups if each.auc.value is not None]
+    groups = [each for each in grouping.groups if each.auc.value is not None]
 
     def order(each: GroupFigures) -> tuple[float, float]:
         return -(each.auc.low or 0.0), -(each.auc.value or 0.0)
 
-    rows = sorted(known, key=order)[:most]
+    rows = sorted(groups, key=order)[:most]
     figure, axes = _axes(height=0.22 * len(rows) + 1.2)
     places = np.arange(len(rows))
     axes.axvline(0.5, color="grey", linestyle=":")

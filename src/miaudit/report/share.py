@@ -21,8 +21,8 @@ def shared(result: Result, *, least: int = LEAST) -> Result:
     beyond the second.
     """
     groups = [_grouping(each, least) for each in result.groups]
-    left = sum(len(each.groups) for each in result.groups) - sum(len(each.groups) for each in groups)
-    note = f"Made to be shared: without records, and without {left} classes and slices, those of fewer than {least} a side."
+    count = sum(len(each.groups) for each in result.groups) - sum(len(each.groups) for each in groups)
+    note = f"Made to be shared: without records, and without {count} classes and slices, those of fewer than {least} a side."
     failures = [Failure(shadow=each.shadow, error=_REMOVED, traceback=None) for each in result.shadows.failures]
     target = {"description": "a model behind an address"} if result.target.source == "given url" else {}
     return result.model_copy(

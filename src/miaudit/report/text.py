@@ -66,10 +66,10 @@ def _models(result: Result) -> list[tuple[str, str]]:
     """Return what the target and its shadow models are, and who was audited."""
     target, shadows = result.target, result.shadows
     queries = "queries not counted" if target.queries is None else f"{target.queries:,} queries"
-    trained = f"{shadows.trained} of {shadows.asked} trained{_shadow_accuracy(result)}; {shadows.recipe}"
+    models = f"{shadows.trained} of {shadows.asked} trained{_shadow_accuracy(result)}; {shadows.recipe}"
     return [
         ("Target", f"{_accuracy(target, result.deletion is not None)}{target.outputs}, {queries}"),
-        ("Shadows", f"{trained}{_from_store(result)}" if shadows.asked else "none"),
+        ("Shadows", f"{models}{_from_store(result)}" if shadows.asked else "none"),
         ("Audited", _audited(result.split)),
     ]
 

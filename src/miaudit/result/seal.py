@@ -94,11 +94,11 @@ def seal(folder: str | Path) -> Seal:
     """
     folder = Path(folder)
     try:
-        made = Seal(files={name: sha256_of(folder / name) for name in evidence_files(folder)})
+        sums = Seal(files={name: sha256_of(folder / name) for name in evidence_files(folder)})
     except OSError as error:
         raise StoreError(f"{folder} cannot be sealed: {error}; run the audit again") from error
-    made.save(folder)
-    return made
+    sums.save(folder)
+    return sums
 
 
 def evidence_files(folder: Path) -> Iterator[str]:

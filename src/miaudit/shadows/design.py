@@ -119,9 +119,9 @@ def draw_disjoint(
     for shadow in range(shadows):
         rng = generator(seed, "draw", shadow)
         if groups is None:
-            chosen = rng.permutation(population)[: train + test]
-            trains.append(chosen[:train])
-            tests.append(chosen[train:])
+            sample = rng.permutation(population)[: train + test]
+            trains.append(sample[:train])
+            tests.append(sample[train:])
         else:
             one, two = _by_group(population, groups[population], train, test, rng)
             trains.append(one)
@@ -190,8 +190,8 @@ def draw_overlapping(
             )
         further = (train - k, test - (n - k))
         if groups is None:
-            chosen = rng.permutation(population)[:need]
-            one, two = chosen[: further[0]], chosen[further[0] :]
+            sample = rng.permutation(population)[:need]
+            one, two = sample[: further[0]], sample[further[0] :]
         else:
             one, two = _by_group(population, groups[population], *further, rng)
         trains.append(rng.permutation(np.concatenate([audited[inside], one])))
@@ -253,8 +253,8 @@ def draw_outside(
     spare = len(population) - need - (0 if groups is None else largest_group(groups[population]) - 1)
     apart = most > 0 and spare >= (min(most, _LEAST_APART) if fewer else most)
     of_groups, size = (None, most) if groups is None or not apart else (groups[population], most)
-    chosen = whole_groups(len(population), of_groups, min(size, spare) if apart else size, generator(seed))
-    return population[chosen], apart and bool(chosen.any())
+    sample = whole_groups(len(population), of_groups, min(size, spare) if apart else size, generator(seed))
+    return population[sample], apart and bool(sample.any())
 
 
 def largest_group(groups: NDArray[Any]) -> int:
@@ -264,17 +264,17 @@ def largest_group(groups: NDArray[Any]) -> int:
 
 def whole_groups(n: int, groups: NDArray[Any] | None, most: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Choose ``most`` of n records at random; with groups, whole ones in random order while they fit."""
-    chosen = np.zeros(n, dtype=bool)
+    sample = np.zeros(n, dtype=bool)
     if groups is None:
-        chosen[rng.permutation(n)[:most]] = True
-        return chosen
+        sample[rng.permutation(n)[:most]] = True
+        return sample
     _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    taken, room = np.zeros(len(sizes), dtype=bool), most
+    whole, room = np.zeros(len(sizes), dtype=bool), most
     for group in rng.permutation(len(sizes)):
         if sizes[group] <= room:
-            taken[group] = True
+            whole[group] = True
             room -= sizes[group]
-    return np.asarray(taken[number])
+    return np.asarray(whole[number])
 
 
 def _by_group(

@@ -240,8 +240,8 @@ def _fitted(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe) -> Sequence[M
     for job in jobs:
         X, y = take_records(dataset.X, job.train), dataset.truth[job.train]
         if isinstance(recipe, Foreseeing):
-            asked = take_records(dataset.X, job.asked)
-            models.append(recipe.fit_for(X, y, asked, classes=classes, seed=job.seed))
+            questions = take_records(dataset.X, job.asked)
+            models.append(recipe.fit_for(X, y, questions, classes=classes, seed=job.seed))
         else:
             models.append(recipe.fit(X, y, classes=classes, seed=job.seed))
     return models

@@ -51,8 +51,8 @@ def histograms(values: ArrayLike, member: NDArray[np.bool_], *, bins: int = 10) 
 def true_class(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     """Return the (n,) probability that each answer puts on the true class."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
-    chosen: NDArray[Any] = np.clip(p[np.arange(len(p)), y], 0.0, 1.0)
-    return chosen
+    confidence: NDArray[Any] = np.clip(p[np.arange(len(p)), y], 0.0, 1.0)
+    return confidence
 
 
 def _shares(values: NDArray[np.float64], bins: int) -> list[float] | None:

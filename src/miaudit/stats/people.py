@@ -127,9 +127,9 @@ def cut_by_person(people: ArrayLike, size: int, rng: np.random.Generator) -> Boo
     order = rng.permutation(int(number.max(initial=-1)) + 1)
     counts = np.bincount(number)[order]
     before = np.cumsum(counts) - counts  # records of those who come first
-    chosen = np.zeros(len(order), bool)
-    chosen[order] = before < size
-    return np.asarray(chosen[number])
+    sample = np.zeros(len(order), bool)
+    sample[order] = before < size
+    return np.asarray(sample[number])
 
 
 def on_both_sides(people: ArrayLike, member: ArrayLike) -> int:

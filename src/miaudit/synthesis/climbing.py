@@ -224,8 +224,8 @@ class Climbs:
         klass = np.repeat(np.arange(len(room)), room)
         rank = np.arange(len(klass)) - np.repeat(np.cumsum(room) - room, room)  # place among the new ones of its class
         under_way = self.launched - self.made - self.failed
-        chosen = np.argsort(rank + under_way[klass], kind="stable")[:free]  # classes evenly
-        klass, attempt = klass[chosen], self.launched[klass[chosen]] + rank[chosen]
+        order = np.argsort(rank + under_way[klass], kind="stable")[:free]  # classes evenly
+        klass, attempt = klass[order], self.launched[klass[order]] + rank[order]
         if not len(klass):
             return
         self.launched += np.bincount(klass, minlength=len(room))
@@ -255,7 +255,7 @@ class Climbs:
         accepted = confidence >= best if options.accept == ">=" else confidence > best
         draw = uniforms(bases(self._key[part], self._step[part]), _ACCEPT)
         chance = confidence if options.select == "current" else best
-        taken = accepted & right & (confidence > options.conf_min) & (draw < chance)
+        records = accepted & right & (confidence > options.conf_min) & (draw < chance)
 
         moved = np.flatnonzero(accepted)
         self._best_x[moved] = self._x[moved]
@@ -266,25 +266,31 @@ class Climbs:
         self._k[part] = np.where(over, np.maximum(least, -(-self._k[part] // 2)), self._k[part])
         self._rejected[part] = np.where(over, 0, rejected)
 
-        lost = ~taken & (self._step[part] >= options.iter_max)
-        self._count(np.flatnonzero(taken), np.flatnonzero(lost), confidence)
-        self._propose(np.flatnonzero(~taken & ~lost))
-        if taken.any() or lost.any():
+        lost = ~records & (self._step[part] >= options.iter_max)
+        self._count(np.flatnonzero(records), np.flatnonzero(lost), confidence)
+        self._propose(np.flatnonzero(~records & ~lost))
+        if records.any() or lost.any():
             stay = np.ones(len(self._klass), dtype=bool)
-            stay[part] = ~taken & ~lost
+            stay[part] = ~records & ~lost
             for name in (*_UNDER_WAY, "key"):
                 setattr(self, f"_{name}", getattr(self, f"_{name}")[stay])
 
-    def _count(self, taken: NDArray[np.int64], lost: NDArray[np.int64], confidence: NDArray[np.float64]) -> None:
+    def _count(self, records: NDArray[np.int64], lost: NDArray[np.int64], confidence: NDArray[np.float64]) -> None:
         classes = len(self.wanted)
         for rows, number, queries in (
-            (taken, self.made, self.made_queries),
+            (records, self.made, self.made_queries),
             (lost, self.failed, self.failed_queries),
         ):
             number += np.bincount(self._klass[rows], minlength=classes)
             queries += np.bincount(self._klass[rows], self._step[rows], minlength=classes).astype(np.int64)
-        if len(taken):
-            done = (self._x[taken], self._klass[taken], self._attempt[taken], confidence[taken], self._step[taken])
+        if len(records):
+            done = (
+                self._x[records],
+                self._klass[records],
+                self._attempt[records],
+                confidence[records],
+                self._step[records],
+            )
             for parts, array in zip(self._done.values(), done, strict=True):
                 parts.append(array)
 

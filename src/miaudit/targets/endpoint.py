@@ -192,9 +192,9 @@ class Endpoint(Target):
             "classes": self.classes if names is None else [str(name) for name in names],
             **identity_of(self.connection, self.url),
         }
-        chosen = chosen_values(self.connection.headers, self.url, self.wire.body)
-        if chosen:
-            parts["chosen"] = hmac.new(self._salt(), json.dumps(chosen).encode(), "sha256").hexdigest()
+        values = chosen_values(self.connection.headers, self.url, self.wire.body)
+        if values:
+            parts["chosen"] = hmac.new(self._salt(), json.dumps(values).encode(), "sha256").hexdigest()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _salt(self) -> bytes:

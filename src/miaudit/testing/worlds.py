@@ -187,14 +187,14 @@ def bystander(
     away_x = source.records(away)
     target = source.model(x[member], y[member]) if leaking else source.model(away_x, away)
     population_x = source.records(far)
-    asked, all_labels = None, y
+    numbers, all_labels = None, y
     if overlapping:
         inside = generator.random((shadows, 2 * half)) < 0.5
         models = [source.model(x[row], y[row]) for row in inside]
         rows = [each(x) for each in models]
     else:
         inside = np.tile(np.arange(2 * half) < half, (shadows, 1))
-        asked = 2 * half + np.arange(shadows * 2 * half).reshape(shadows, -1)
+        numbers = 2 * half + np.arange(shadows * 2 * half).reshape(shadows, -1)
         own_y = [source.labels(2 * half) for _ in range(shadows)]
         own_x = [source.records(each) for each in own_y]
         models = [source.model(xs[:half], ys[:half]) for xs, ys in zip(own_x, own_y, strict=True)]
@@ -208,10 +208,10 @@ def bystander(
         models = [source.model(source.records(each), each) for each in [source.labels(half) for _ in range(8)]]
     evidence = Evidence(
         *(answers, of_shadows, inside, all_labels),
-        asked=asked,
+        asked=numbers,
         population=population,
         features=x,
-        probes=_probes(answers, of_shadows, y, all_labels if asked is None else all_labels[asked]),
+        probes=_probes(answers, of_shadows, y, all_labels if numbers is None else all_labels[numbers]),
         trace=_trace(answers, y),
         bystanders=np.stack([each(x) for each in models]),
     )
@@ -364,8 +364,8 @@ def signal(
     inside = generator.random((shadows, n)) < 0.5 if overlapping else np.zeros((shadows, n), bool)
     levels = generator.normal(0.0, spread, (2, n))  # of the audited records, and of the population
 
-    def answers(of: NDArray[np.float64], trained: Bools) -> NDArray[np.float64]:
-        numbers = of + d * trained + generator.normal(0.0, 1.0, trained.shape)
+    def answers(of: NDArray[np.float64], members: Bools) -> NDArray[np.float64]:
+        numbers = of + d * members + generator.normal(0.0, 1.0, members.shape)
         return -np.logaddexp(0.0, -numbers) if log_likelihood else numbers
 
     nobody = np.zeros((max(shadows, 8), n), bool)

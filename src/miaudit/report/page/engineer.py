@@ -76,9 +76,9 @@ def engineer_of(result: Result, label: Callable[[AttackResult], str]) -> Enginee
     label
         What to call an attack.
     """
-    drawn = drawn_curves(result)
-    curves = [(attack.name, attack.roc) for attack in drawn if attack.roc is not None]
-    first = drawn[0] if drawn and drawn[0].roc is not None and drawn[0].roc.band is not None else None
+    attacks = drawn_curves(result)
+    curves = [(attack.name, attack.roc) for attack in attacks if attack.roc is not None]
+    first = attacks[0] if attacks and attacks[0].roc is not None and attacks[0].roc.band is not None else None
     slices = [each for grouping in result.groups for each in grouping.groups if each.auc.value is not None]
     return Engineer(
         attacks=attack_rows(result, label),
@@ -205,16 +205,16 @@ def _gap(result: Result) -> Rows | None:
     target, shadows = result.target, result.shadows
     if target.gap is None:
         return None
-    known: list[tuple[str, str, dict[str, Any]]] = [
+    figures: list[tuple[str, str, dict[str, Any]]] = [
         ("target, members", "", _known(target, "train")),
         ("target, others", "", _known(target, "test")),
     ]
     if shadows.trained and shadows.train_accuracy is not None and shadows.test_accuracy is not None:
-        known.append(("shadows, members", "", {"value": shadows.train_accuracy, "low": None, "high": None}))
-        known.append(("shadows, others", "", {"value": shadows.test_accuracy, "low": None, "high": None}))
+        figures.append(("shadows, members", "", {"value": shadows.train_accuracy, "low": None, "high": None}))
+        figures.append(("shadows, others", "", {"value": shadows.test_accuracy, "low": None, "high": None}))
     scale = marks.Scale(0.0, 1.0, 0.5)
     rows = []
-    for name, role, figure in known:
+    for name, role, figure in figures:
         text = estimate(figure["value"], figure["low"], figure["high"])
         label = f"{name}: accuracy {text}"
         style = "" if name.startswith("target") else "control"

@@ -61,10 +61,10 @@ class FactorViews:
 
 def classes_of(ran: Sequence[AttackResult]) -> list[Classes]:
     """Return the figures by class, of the attack of the highest accuracy first."""
-    views, left = [], CLASS_ROWS
+    views, room = [], CLASS_ROWS
     for i, attack in enumerate(sorted((a for a in ran if a.per_class), key=_accuracy, reverse=True)):
-        shown = attack.per_class[:left]
-        left -= len(shown)
+        shown = attack.per_class[:room]
+        room -= len(shown)
         values = [row.precision for row in attack.per_class if row.precision is not None]
         chart = None
         if len(attack.per_class) >= _CHART_CLASSES:

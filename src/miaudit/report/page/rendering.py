@@ -89,15 +89,15 @@ def _figures(attack: AttackResult) -> list[str]:
     if attack.status != "ran" or attack.auc is None:
         return []
     p = attack.pooled
-    known: list[tuple[float | None, ...]] = [(None,)] * 3  # an attack that only ranks
+    estimates: list[tuple[float | None, ...]] = [(None,)] * 3  # an attack that only ranks
     if p is not None:
-        known = [
+        estimates = [
             (p.precision, p.precision_low, p.precision_high),
             (p.recall, p.recall_low, p.recall_high),
             (p.accuracy, p.accuracy_low, p.accuracy_high),
         ]
-    known.append((attack.auc.value, attack.auc.low, attack.auc.high))
-    return [estimate(*each).replace("-", "\u2013") for each in known]
+    estimates.append((attack.auc.value, attack.auc.low, attack.auc.high))
+    return [estimate(*each).replace("-", "\u2013") for each in estimates]
 
 
 def labels(attacks: list[AttackResult]) -> Callable[[AttackResult], str]:
