@@ -5,6 +5,8 @@ Numbers are facts of the paper; a reader can find each at the place that the tit
 
 from __future__ import annotations
 
+from typing import Literal
+
 from miaudit.errors import PlanError, nearest
 from miaudit.paper.published import Experiment, Published, Row, drawn, stated
 
@@ -68,6 +70,7 @@ _LOCATION = {
     **stated(train_accuracy=1.000, test_accuracy=0.673, precision=0.678, recall=0.98),
     "accuracy": Published(0.757, "derived"),
 }
+_HOSPITAL = stated(train_accuracy=0.668, test_accuracy=0.517, precision=0.657)
 _TEST = {2: 0.984, 10: 0.866, 20: 0.781, 50: 0.693, 100: 0.659}  # Table II; Figs. 10 to 12 print none of their own
 FIGURE_12: dict[str, dict[str, tuple[list[float], list[float]]]] = {
     "10 classes": {
@@ -102,13 +105,19 @@ FIGURE_12: dict[str, dict[str, tuple[list[float], list[float]]]] = {
 
 _PURCHASES_3, _HOSPITAL_3 = _table_3()
 _ACCURACIES = ("train_accuracy", "test_accuracy")
-_MITIGATION_CHOICES = (
-    "whether shadow models carry the mitigation is not stated: here they do. Shadow models without a temperature could not "
-    "reach the paper's figures at t = 5 and 20",
-    "what is left of an answer is not made to sum to one; a label alone is read as a vector of ones and zeros",
-    "L2 is the penalty lambda * sum(theta^2) over weights and biases",
-    "passes are not stated: 60 for 256 units on purchases, 100 for 1,000 units on hospital stays",
-    _ATTACK,
+_PRECISIONS = ("class_precision_p25", "class_precision_p50", "class_precision_p75", "class_precision_p90")
+_OF_TABLE_3: tuple[tuple[str, ...], Literal["mitigations"], str, tuple[str, ...]] = (
+    ("test_accuracy", "accuracy", "precision", "recall"),
+    "mitigations",
+    "accuracy",
+    (
+        "whether shadow models carry the mitigation is not stated: here they do. Shadow models without a temperature could not "
+        "reach the paper's figures at t = 5 and 20",
+        "what is left of an answer is not made to sum to one; a label alone is read as a vector of ones and zeros",
+        "L2 is the penalty lambda * sum(theta^2) over weights and biases",
+        "passes are not stated: 60 for 256 units on purchases, 100 for 1,000 units on hospital stays",
+        _ATTACK,
+    ),
 )
 
 
@@ -163,41 +172,23 @@ EXPERIMENTS: dict[str, Experiment] = {
             (
                 Row("Adult", "adult/amazon-10", stated(train_accuracy=0.848, test_accuracy=0.842, precision=0.503)),
                 Row("MNIST", "mnist/network", stated(train_accuracy=0.984, test_accuracy=0.928, precision=0.517)),
-                Row(
-                    "Location",
-                    "location/network",
-                    {
-                        **stated(train_accuracy=1.000, test_accuracy=0.673, precision=0.678, recall=0.98),
-                        "accuracy": Published(0.757, "derived"),
-                    },
+                Row("Location", "location/network", _LOCATION),
+                *(
+                    _purchase_row(
+                        f"Purchase ({k})",
+                        f"{k}/network",
+                        stated(train_accuracy=train, test_accuracy=_TEST[k], precision=precision),
+                    )
+                    for k, (train, precision) in {
+                        2: (0.999, 0.505),
+                        10: (0.999, 0.550),
+                        20: (1.000, 0.590),
+                        50: (1.000, 0.860),
+                        100: (0.999, 0.935),
+                    }.items()
                 ),
-                _purchase_row(
-                    "Purchase (2)", "2/network", stated(train_accuracy=0.999, test_accuracy=0.984, precision=0.505)
-                ),
-                _purchase_row(
-                    "Purchase (10)", "10/network", stated(train_accuracy=0.999, test_accuracy=0.866, precision=0.550)
-                ),
-                _purchase_row(
-                    "Purchase (20)", "20/network", stated(train_accuracy=1.000, test_accuracy=0.781, precision=0.590)
-                ),
-                _purchase_row(
-                    "Purchase (50)", "50/network", stated(train_accuracy=1.000, test_accuracy=0.693, precision=0.860)
-                ),
-                _purchase_row(
-                    "Purchase (100)", "100/network", stated(train_accuracy=0.999, test_accuracy=0.659, precision=0.935)
-                ),
-                Row(
-                    "hospital stays (not Texas)",
-                    "hospital/network-1000",
-                    stated(train_accuracy=0.668, test_accuracy=0.517, precision=0.657),
-                    _NOT_TEXAS,
-                ),
-                Row(
-                    "TX hospital stays",
-                    None,
-                    stated(train_accuracy=0.668, test_accuracy=0.517, precision=0.657),
-                    wanted=_TEXAS,
-                ),
+                Row("hospital stays (not Texas)", "hospital/network-1000", _HOSPITAL, _NOT_TEXAS),
+                Row("TX hospital stays", None, _HOSPITAL, wanted=_TEXAS),
             ),
             (*_ACCURACIES, "precision", "recall", "accuracy"),
             "table",
@@ -219,19 +210,13 @@ EXPERIMENTS: dict[str, Experiment] = {
             "table-3",
             "Table III: what mitigations do to the attack, on purchases in 100 classes",
             _PURCHASES_3,
-            ("test_accuracy", "accuracy", "precision", "recall"),
-            "mitigations",
-            "accuracy",
-            _MITIGATION_CHOICES,
+            *_OF_TABLE_3,
         ),
         Experiment(
             "table-3-hospital",
             "Table III, hospital columns: the same on hospital stays of diabetics, not Texas",
             _HOSPITAL_3,
-            ("test_accuracy", "accuracy", "precision", "recall"),
-            "mitigations",
-            "accuracy",
-            _MITIGATION_CHOICES,
+            *_OF_TABLE_3,
         ),
         Experiment(
             "figure-4",
@@ -283,14 +268,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                     _percentiles("class_recall", "drawn", min=0.250, p10=0.820, p25=0.899, p50=0.982, p75=1.0),
                 ),
             ),
-            (
-                "test_accuracy",
-                "class_precision_p25",
-                "class_precision_p50",
-                "class_precision_p75",
-                "class_precision_p90",
-                "class_recall_p50",
-            ),
+            ("test_accuracy", *_PRECISIONS, "class_recall_p50"),
             "distribution",
             "class_precision_p50",
             (
@@ -323,7 +301,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                     wanted=_TEXAS,
                 ),
             ),
-            (*_ACCURACIES, "class_precision_p25", "class_precision_p50", "class_precision_p75", "class_precision_p90"),
+            (*_ACCURACIES, *_PRECISIONS),
             "distribution",
             "",
             ("a class in which nobody is accused counts as precision 0", _ATTACK),
@@ -341,7 +319,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                     ),
                 ),
             ),
-            (*_ACCURACIES, "class_precision_p25", "class_precision_p50", "class_precision_p75", "class_precision_p90"),
+            (*_ACCURACIES, *_PRECISIONS),
             "distribution",
             "",
             ("stopped after 15 passes, as in table-1", _CLUSTERS, _ATTACK),
@@ -414,7 +392,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                     100: (0.931, 0.949, 0.970),
                 }.items()
             ),
-            ("test_accuracy", "class_precision_p25", "class_precision_p50", "class_precision_p75"),
+            ("test_accuracy", *_PRECISIONS[:-1]),
             "boxes",
             "class_precision_p50",
             (_GOOGLE, _EPOCHS, _CLUSTERS, _ATTACK),

@@ -19,9 +19,6 @@ from miaudit.seeds import generator
 
 RECORDS = 197_324
 CLASSES = (2, 10, 20, 50, 100)
-SEEDS = (0, 1, 2)
-"""Seeds of the three draws that the page uses, fixed before any attack was run."""
-
 CLUSTERED = 40_000
 """Records that k-means sees; fewer miss styles. All others are assigned to the nearest centre."""
 

@@ -17,9 +17,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Literal
 
-DYNAMIC = frozenset({"eval", "exec", "compile", "__import__", "globals", "import_module", "run_path", "run_module"})
-"""Names by which code reaches other code that its bytecode does not name; also ``spec_from_file_location``."""
-
+# Names by which code reaches other code that its bytecode does not name.
 _LOADERS = frozenset({"import_module", "__import__", "run_path", "run_module", "spec_from_file_location"})
 _BUILTIN = frozenset({"eval", "exec", "compile", "__import__", "globals"})
 

@@ -103,7 +103,7 @@ class Climbs:
     ----------
     domain
         The features.
-    wanted
+    counts
         (classes,) how many records of each class.
     options, seed
         How to climb, and the root of all draws.

@@ -48,7 +48,7 @@ def class_columns(
 
     Parameters
     ----------
-    seen
+    own_names
         The model's ``classes_``: class names, or class numbers.
     classes
         Number of classes of the data.

@@ -49,7 +49,7 @@ def awaited(client: Client, content: bytes, plan: JobPlan, url: str) -> bytes:
         state = client.read(content, lambda answer: at(from_bytes(answer), plan.state, url))
         if state.lower() in failed:
             raise TargetError(
-                f"the job of a request is {client.redacted(state)}: {client.redacted(content[:300].decode(errors='replace'))}"
+                f"the job of a request is {client.redacted(state)}: {client.redacted(content[:_START].decode(errors='replace'))}"
             )
         if state.lower() in done:
             return content if plan.result is None else client.get(Free(), with_job(plan.result, quote(job, safe="")))
