@@ -13,7 +13,7 @@ from miaudit.targets.client import Client, Free, check_url, shown
 from miaudit.targets.credentials import ENV, of_no_address
 from miaudit.targets.wire.rows import from_bytes
 
-_START = 300  # bytes of an answer that are shown
+_SHOWN = 300  # bytes of an answer
 
 
 def check_job(plan: JobPlan) -> list[tuple[str, str]]:
@@ -48,9 +48,8 @@ def awaited(client: Client, content: bytes, plan: JobPlan, url: str) -> bytes:
         content = client.get(Free(), address)
         state = client.read(content, lambda answer: at(from_bytes(answer), plan.state, url))
         if state.lower() in failed:
-            raise TargetError(
-                f"the job of a request is {client.redacted(state)}: {client.redacted(content[:_START].decode(errors='replace'))}"
-            )
+            text = content[:_SHOWN].decode(errors="replace")
+            raise TargetError(f"the job of a request is {client.redacted(state)}: {client.redacted(text)}")
         if state.lower() in done:
             return content if plan.result is None else client.get(Free(), with_job(plan.result, quote(job, safe="")))
         if time.monotonic() + plan.every > end:
