@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from deletions import RECIPE, sides, small
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.cli import main
@@ -220,3 +222,24 @@ def test_a_function_of_ones_own_runs_with_consent(tmp_path: Path) -> None:
     deletion = Result.load(out).deletion
     assert deletion is not None
     assert deletion.procedure == "function"
+
+
+def test_a_class_that_nothing_was_done_about_is_neither_over_forgotten_nor_gone() -> None:
+    X, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    X, y = X[order].astype(np.float32) / 16, y[order]
+    own_sides = {name: (X[i : i + 600], y[i : i + 600]) for name, i in (("members", 0), ("nonmembers", 600))}
+    population = (X[1200:], y[1200:])
+    options = {"shadows": 8, "oracles": 19, "jobs": 0, "bystanders": 0, "attacks": ["lira", "threshold", "calibration"]}
+    forest = RandomForestClassifier(10)
+    result = audit(
+        forest, trained_here=True, remove="3", procedure="none", seed=1, population=population, **own_sides, **options
+    )
+    deletion = result.deletion
+    assert deletion is not None
+    assert deletion.after is not None
+    below = [attack.name for attack in deletion.after.attacks if attack.below_chance]
+    assert below  # members are answered with less of every other class
+    assert deletion.kind != "over-forgotten"
+    assert deletion.still_in is None
+    assert "unlike 19 retrained ones" in " ".join(deletion.sentences)

@@ -56,7 +56,7 @@ def conclude(measured: DeletionMeasured) -> Result:
     with one_thread():
         likeness = _likeness(measured)
     questions = {name: None if of is None else _question(name, of) for name, of in results.items()}
-    kind = _kind(results["before"], after, likeness)
+    kind = _kind(results["before"], after, likeness, of_class=measured.removed is not None)
     finding = _finding(after, kind, likeness)
     n = questions["after"].n if questions["after"] is not None else Counted(members=0, nonmembers=0)
     deletion = Deletion.of(
@@ -67,7 +67,7 @@ def conclude(measured: DeletionMeasured) -> Result:
         deleted=n.members,
         never=n.nonmembers,
         exposure=_exposure(results["others_before"], results["others_after"]),
-        still_in=_still_in(after, results["others_after"]),
+        still_in=None if measured.removed is not None else _still_in(after, results["others_after"]),
         likeness=likeness,
         earlier_model=wording.earlier_model(questions["pair"], measured),
         unasked=dict(measured.unasked),
@@ -125,14 +125,18 @@ def _area(attack: AttackResult | None) -> Interval:
     return Interval.undefined("no attack could be measured") if area is None else area
 
 
-def _kind(before: Result | None, after: Result, likeness: Likeness | None) -> DeletionKind:
-    """Return the verdict on a deletion."""
+def _kind(before: Result | None, after: Result, likeness: Likeness | None, *, of_class: bool) -> DeletionKind:
+    """Return the verdict on a deletion.
+
+    Of a removed class attacks read the likeliest other one, in which a model that has forgotten nothing is *less* sure of what
+    it was trained on. So less confidence is no sign of too much forgetting there.
+    """
     if after.controls.blind.confounded:
         return "confounded"
     if (likeness is not None and likeness.control_fails) or after.verdict_kind in ("confounded", "broken"):
         return "not valid"
     if after.verdict_kind in ("leak", "inverted"):
-        return "over-forgotten" if _below(after) else "traces remain"
+        return "over-forgotten" if _below(after) and not of_class else "traces remain"
     if after.verdict_kind != "none detected":
         return "inconclusive"
     if before is None or before.verdict_kind in ("leak", "inverted"):

@@ -427,4 +427,5 @@ def _without(answers: NDArray[Any], column: int) -> NDArray[Any]:
     """Return answers without a class, which sum to one again."""
     rest = np.delete(answers, column, axis=-1)
     total = rest.sum(axis=-1, keepdims=True)
-    return np.asarray(np.where(total > 0, rest / np.maximum(total, 1e-300), 1.0 / rest.shape[-1]))
+    even = np.full_like(rest, 1.0 / rest.shape[-1])
+    return np.asarray(np.divide(rest, total, out=even, where=total > 0))

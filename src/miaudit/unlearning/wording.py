@@ -54,7 +54,7 @@ def _first(of: Deletion, finding: Verdict) -> str:
                 ""
                 if share is None or share.value is None
                 else (
-                    f" About {max(share.value, 0):.0%} ({_percent(share.low)} to {_percent(share.high)}) of them still answer "
+                    f" About {_percent(share.value)} ({_percent(share.low)} to {_percent(share.high)}) of them still answer "
                     "as trained records do."
                 )
             )
@@ -69,7 +69,7 @@ def _first(of: Deletion, finding: Verdict) -> str:
             )
             return (
                 f"No trace found above AUC {rounded(after.limit) if after.limit is not None else '-'} at 95 % in the model "
-                f"afterwards, with {n}.{was}{untold} That the records are gone cannot be shown by answers."
+                f"afterwards, with {n}.{was}{untold}{_unlike(of)} That the records are gone cannot be shown by answers."
             )
         case "nothing to see here":
             before = (
@@ -155,6 +155,12 @@ def _work(of: DeletionWork) -> str:
         f"Work: a deletion took {of.deletion:,.0f} record-epochs where retraining takes {of.retraining:,.0f}, a share of "
         f"{of.share:.1%} in the mean of {of.models} models{formula}."
     )
+
+
+def _unlike(of: Deletion) -> str:
+    """Return the sentence on a model that is not like retrained ones, which no verdict of absent traces leaves out."""
+    like = of.likeness
+    return "" if like is None or like.p_value is None or like.p_value > 0.05 else f" {_likeness(of)}"
 
 
 def _likeness(of: Deletion) -> str:
@@ -267,7 +273,8 @@ def _limit(question: Question | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
+    """Return a share, whose estimate may lie below 0, where no share lies."""
+    return "-" if value is None else f"{max(value, 0.0):.0%}"
 
 
 def _n(question: Question) -> str:
