@@ -10,9 +10,11 @@ import pytest
 from sklearn.naive_bayes import GaussianNB
 
 import miaudit
-from miaudit.data import Dataset, copies, load, mapped, partial
+from miaudit.data import Dataset, Schema, copies, load, load_parts, mapped, partial, tables
+from miaudit.data import parquet as of_parquet
 from miaudit.data.mapped import Place, is_mapped
 from miaudit.data.records import check_finite, row_hashes, stack_records, take_records
+from miaudit.data.schema import infer_column
 from miaudit.errors import DataError
 
 
@@ -157,3 +159,55 @@ def test_copies_of_mapped_records_are_those_of_the_array_and_take_little_memory(
     assert (numbers[0][1000:1040] == numbers[0][:40]).all()
     assert (numbers[1][1040:1080] == numbers[1][40:80]).all()
     assert peak < 0.8 * X.nbytes, f"{peak / X.nbytes:.2f} times the file"
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    rng = np.random.default_rng(0)
+    paths = []
+    for name, n in (("one", 900), ("two", 500)):
+        gaps = [None if i > n - 5 else i for i in range(n)]  # whole numbers, and in the last rows none
+        table = {f"x{i}": pa.array(rng.normal(size=n).astype(np.float32)) for i in range(20)}
+        table |= {"bit": pa.array(rng.random(n) > 0.5), "gaps": pa.array(gaps, pa.int32())}
+        table |= {"who": pa.array(rng.integers(0, 9, n)), "y": pa.array(rng.choice(["no", "yes"], n))}
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet", row_group_size=128)
+        paths.append(tmp_path / f"{name}.parquet")
+    return paths
+
+
+def test_large_tables_of_numbers_are_read_into_a_file_with_the_same_content(parquet, monkeypatch):
+    options = {"label": "y", "group": "who"}
+    there = [load(parquet[0], **options), load_parts(parquet, **options)[0]]
+    for module in (of_parquet, tables):
+        monkeypatch.setattr(module, "HELD", 1000)
+        monkeypatch.setattr(module, "BLOCK", 4096)
+    read = [load(parquet[0], **options), load_parts(parquet, **options)[0]]
+    for mine, theirs in zip(read, there, strict=True):
+        assert is_mapped(mine.X)
+        assert not is_mapped(theirs.X)
+        np.testing.assert_array_equal(mine.X, theirs.X)
+        assert (mine.y == theirs.y).all()
+        assert (mine.groups == theirs.groups).all()
+        assert (mine.schema, mine.notes, mine.hash) == (theirs.schema, theirs.notes, theirs.hash)
+
+
+def test_a_large_table_with_texts_among_its_features_is_read_as_before(parquet, monkeypatch):
+    there = load(parquet[0], label="bit")
+    for module in (of_parquet, tables):
+        monkeypatch.setattr(module, "HELD", 1000)
+    read = load(parquet[0], label="bit")
+    assert not is_mapped(read.X)
+    np.testing.assert_array_equal(read.X, there.X)
+
+
+def test_the_schema_of_a_matrix_is_that_of_its_columns(monkeypatch):
+    monkeypatch.setattr(mapped, "BLOCK", 64)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 5))
+    X[:, 1], X[:, 2], X[:, 3] = rng.integers(0, 2, 50), np.nan, rng.integers(0, 9, 50)
+    X[3, 0] = X[4, 1] = np.nan
+    for records in (X, X[:, [1, 3]][9:].astype(np.uint8), X > 0):
+        columns = [infer_column(f"x{i}", records[:, i]) for i in range(records.shape[1])]
+        assert [*Schema.infer(records).columns] == columns

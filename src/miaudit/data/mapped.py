@@ -70,6 +70,43 @@ def written(blocks: Iterable[NDArray[Any]], n: int, like: NDArray[Any]) -> NDArr
     return array
 
 
+class Columns:
+    """Columns of numbers in one temporary file, each in a row of its own; the file goes when they do.
+
+    Parameters
+    ----------
+    count, n
+        How many columns, and numbers in each.
+    """
+
+    def __init__(self, count: int, n: int) -> None:
+        handle, path = tempfile.mkstemp(prefix="miaudit-records-")
+        os.close(handle)
+        self._bytes: Any = np.memmap(path, dtype=np.uint8, mode="w+", shape=(count, 8 * n))
+        weakref.finalize(_root(self._bytes), _remove, path)
+        self._n = n
+        self._dtypes: list[np.dtype[Any] | None] = [None] * count
+
+    def write(self, column: int, start: int, values: NDArray[Any]) -> None:
+        """Write numbers from a place on; those before it change their type where these have one that holds more."""
+        before = self._dtypes[column]
+        dtype = values.dtype if before is None else np.result_type(before, values.dtype)
+        if before is not None and dtype != before:
+            self._of(column, dtype)[:start] = self._of(column, before)[:start].astype(dtype)
+        self._dtypes[column] = dtype
+        self._of(column, dtype)[start : start + len(values)] = values
+
+    def column(self, column: int) -> NDArray[Any]:
+        """Return a column."""
+        dtype = self._dtypes[column]
+        assert dtype is not None
+        return self._of(column, dtype)
+
+    def _of(self, column: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        part: NDArray[Any] = self._bytes[column, : self._n * dtype.itemsize].view(dtype)
+        return part
+
+
 def _remove(path: str) -> None:
     with suppress(OSError):
         Path(path).unlink()

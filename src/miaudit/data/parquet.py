@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.mapped import BLOCK, HELD, Columns
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError
 from miaudit.libraries import require
@@ -49,14 +50,8 @@ def read_parquet(path: Path) -> tuple[dict[str, NDArray[Any] | Unread], tuple[st
             names = list(schema.names)
             if repeated := sorted({name for name in names if names.count(name) > 1}):
                 raise DataError(f"{path}: column names appear more than once: {repeated[:5]}; rename them")
-            require_room(8 * rows * len(names), f"{path}: {rows:,} records of {len(names)} columns")
-            columns: dict[str, list[Any]] = {name: [] for name in names}
-            for batch in file.iter_batches(batch_size=1 << 16):
-                require_room(batch.nbytes, f"{path}: {batch.num_rows} of its records")
-                for name, values in zip(names, batch.columns, strict=True):
-                    columns[name].append(_values(path, name, values, pa))
-            table = {name: _joined(path, name, parts) for name, parts in columns.items()}
-            return table, tuple(name for name in names if name in _index_columns(schema))
+            columns = _read(file, path, names, rows, pa)
+            return columns, tuple(name for name in names if name in _index_columns(schema))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -67,6 +62,30 @@ def read_parquet(path: Path) -> tuple[dict[str, NDArray[Any] | Unread], tuple[st
         raise
     except Exception as error:  # of a library, on a file of anybody
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _read(file: Any, path: Path, names: list[str], rows: int, pa: Any) -> dict[str, NDArray[Any] | Unread]:
+    """Return the columns of an open file; those of numbers lie in a temporary file where all would take much memory."""
+    size = 8 * rows * len(names)
+    on_disk = Columns(len(names), rows) if size > HELD else None
+    if on_disk is None:
+        require_room(size, f"{path}: {rows:,} records of {len(names)} columns")
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    start, step = 0, max(1, min(1 << 16, 2 * BLOCK // (8 * len(names))))
+    for batch in file.iter_batches(batch_size=step):
+        require_room(batch.nbytes, f"{path}: {batch.num_rows} of its records")
+        for i, (name, cells) in enumerate(zip(names, batch.columns, strict=True)):
+            values = _values(path, name, cells, pa)
+            if on_disk is None or isinstance(values, Unread) or values.dtype.kind not in "biuf":
+                parts[name].append(values)
+            else:
+                on_disk.write(i, start, values)
+        start += batch.num_rows
+    if on_disk is None:
+        return {name: _joined(path, name, each) for name, each in parts.items()}
+    return {
+        name: _joined(path, name, each) if each else on_disk.column(i) for i, (name, each) in enumerate(parts.items())
+    }
 
 
 def _index_columns(schema: Any) -> set[str]:

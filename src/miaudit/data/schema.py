@@ -468,16 +468,20 @@ def _pixels(X: NDArray[Any]) -> Column:
 
 
 def _matrix_columns(X: NDArray[Any], names: Sequence[str]) -> Iterable[Column]:
-    step = rows_of_a_block(X)
-    if X.dtype.kind == "f" and any(np.isnan(X[start : start + step]).any() for start in range(0, len(X), step)):
-        return [infer_column(name, X[:, i]) for i, name in enumerate(names)]
-    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)  # (columns,)
-    binary = (low >= 0) & (high <= 1)
-    if X.dtype.kind == "f":
-        candidates = np.flatnonzero(binary)
-        columns = X[:, candidates]
-        binary[candidates] = ((columns == 0) | (columns == 1)).all(axis=0)
-    return _number_columns(names, binary, low, high)
+    """Return the columns of a matrix, of which a block of rows is looked at at a time."""
+    step, width = rows_of_a_block(X), X.shape[1]
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    binary, missing = np.ones(width, bool), np.zeros(width, bool)
+    for start in range(0, len(X), step):
+        part = X[start : start + step]
+        absent = np.isnan(part) if part.dtype.kind == "f" else np.zeros((1, width), bool)
+        low = np.fmin(low, np.fmin.reduce(part, axis=0).astype(np.float64))
+        high = np.fmax(high, np.fmax.reduce(part, axis=0).astype(np.float64))
+        binary &= ((part == 0) | (part == 1) | absent).all(axis=0)
+        missing |= absent.any(axis=0)
+    empty = low > high  # nothing is there
+    low[empty] = high[empty] = 0.0
+    return _number_columns(names, binary & ~empty, low, high, missing)
 
 
 def _sparse_columns(X: Any, names: Sequence[str]) -> Iterable[Column]:
@@ -485,14 +489,21 @@ def _sparse_columns(X: Any, names: Sequence[str]) -> Iterable[Column]:
     other = np.bincount(X.indices[(X.data != 0) & (X.data != 1)], minlength=width)
     low = np.asarray(X.min(axis=0).toarray(), dtype=np.float64).reshape(width)
     high = np.asarray(X.max(axis=0).toarray(), dtype=np.float64).reshape(width)
-    return _number_columns(names, other == 0, low, high)
+    return _number_columns(names, other == 0, low, high, np.zeros(width, bool))
 
 
 def _number_columns(
-    names: Sequence[str], binary: NDArray[np.bool_], low: NDArray[Any], high: NDArray[Any]
+    names: Sequence[str],
+    binary: NDArray[np.bool_],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    missing: NDArray[np.bool_],
 ) -> Iterable[Column]:
-    for name, is_binary, least, most in zip(names, binary.tolist(), low.tolist(), high.tolist(), strict=True):
-        yield Column(name, "binary", low=0.0, high=1.0) if is_binary else Column(name, "numeric", low=least, high=most)
+    for name, is_binary, least, most, gaps in zip(
+        names, *(each.tolist() for each in (binary, low, high, missing)), strict=True
+    ):
+        least, most = (0.0, 1.0) if is_binary else (least, most)
+        yield Column(name, "binary" if is_binary else "numeric", low=least, high=most, missing=gaps)
 
 
 def _codes(values: NDArray[Any], column: Column) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from miaudit.data.cells import (
     natural,
 )
 from miaudit.data.delimited import read_csv
+from miaudit.data.mapped import BLOCK, HELD, Columns, is_mapped, written
 from miaudit.data.parquet import Unread, read_parquet
 from miaudit.data.room import require_room
 from miaudit.data.schema import Column, Schema
@@ -252,13 +253,15 @@ def join_tables(tables: Sequence[Table], files: Sequence[Path]) -> Table:
     if len(tables) == 1:
         return first
     joined: dict[str, Cells] = {}
-    for column in first.columns:
+    mapped = any(map(is_mapped, first.columns.values()))
+    on_disk = Columns(len(first.columns), sum(map(len, tables))) if mapped else None
+    for i, column in enumerate(first.columns):
         parts = [table.columns[column] for table in tables]
         unread = [part for part in parts if isinstance(part, Unread)]
         if unread:
             joined[column] = unread[0]
         elif all(isinstance(part, np.ndarray) for part in parts):
-            joined[column] = _concatenated(column, parts, files)
+            joined[column] = _concatenated(column, parts, files, on_disk, i)
         else:
             joined[column] = [text for part in parts for text in part]
     # the index of one file and a column of another have the same name: a column, as far as is known
@@ -266,19 +269,28 @@ def join_tables(tables: Sequence[Table], files: Sequence[Path]) -> Table:
     return Table(joined, index)
 
 
-def _concatenated(column: str, parts: Sequence[NDArray[Any]], files: Sequence[Path]) -> NDArray[Any]:
+def _concatenated(
+    column: str, parts: Sequence[NDArray[Any]], files: Sequence[Path], on_disk: Columns | None, i: int
+) -> NDArray[Any]:
     for part, path in zip(parts, files, strict=True):
         if (part.dtype.kind == "O") != (parts[0].dtype.kind == "O"):
             kinds = ["texts" if each.dtype.kind == "O" else "numbers" for each in (parts[0], part)]
             raise DataError(
                 f"column {column!r} holds {kinds[0]} in {files[0]} and {kinds[1]} in {path}; write it alike in all files"
             )
-    return np.concatenate(parts)
+    if on_disk is None or parts[0].dtype.kind == "O":
+        return np.concatenate(parts)
+    for part, end in zip(parts, np.cumsum([len(part) for part in parts]).tolist(), strict=True):
+        on_disk.write(i, end - len(part), part)
+    return on_disk.column(i)
 
 
 def matrix(parsed: Mapping[str, NDArray[Any] | list[Any]]) -> tuple[NDArray[np.float64], Schema]:
     """Return columns as an (n, columns) matrix, texts as numbers of their categories, and the schema naming them."""
     n = len(next(iter(parsed.values())))
+    if 8 * n * len(parsed) > HELD and all(isinstance(values, np.ndarray) for values in parsed.values()):
+        X = _on_disk([np.asarray(values) for values in parsed.values()])
+        return X, Schema.infer(X, names=list(parsed))
     require_room(8 * n * len(parsed), f"a matrix of {n:,} records and {len(parsed)} columns")
     X = np.empty((n, len(parsed)))  # (n, columns)
     categories: dict[int, tuple[str, ...]] = {}
@@ -296,6 +308,16 @@ def matrix(parsed: Mapping[str, NDArray[Any] | list[Any]]) -> tuple[NDArray[np.f
         for i, column in enumerate(inferred)
     )
     return X, Schema(tuple(columns))
+
+
+def _on_disk(columns: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Return columns of numbers as a matrix that lies in a temporary file."""
+    step = max(1, BLOCK // (8 * len(columns)))
+    blocks = (
+        np.column_stack([values[start : start + step] for values in columns]).astype(np.float64)
+        for start in range(0, len(columns[0]), step)
+    )
+    return written(blocks, len(columns[0]), np.empty((0, len(columns))))
 
 
 def as_numbers(cells: Cells) -> NDArray[Any] | None:
