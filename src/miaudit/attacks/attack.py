@@ -54,7 +54,8 @@ class Attack(ABC):
     ``"shadows"`` (rows of shadow models), ``"inside"`` (some of them trained on the record asked about), ``"overlapping"``
     (shadows that answered the audited records themselves), ``"population"``, ``"features"``, ``"trace"`` and ``"probes"``
     (of the same names in the evidence). ``when`` says what to use it for, by the words that tell a configuration from the
-    default, as in ``lira offline``, and under ``""`` for all others.
+    default, as in ``lira offline``, and under ``""`` for all others. ``by_answer`` says that it judges each answer by itself,
+    with no heed of how other models answered that record.
     """
 
     name: ClassVar[str]
@@ -63,6 +64,7 @@ class Attack(ABC):
     when: ClassVar[Mapping[str, str]] = {}
     needs: ClassVar[frozenset[str]]
     learns: ClassVar[bool] = False
+    by_answer: ClassVar[bool] = False
 
     @property
     def demands(self) -> frozenset[str]:
@@ -113,8 +115,8 @@ class Attack(ABC):
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
         """Return the scores of other models in the target's place, for the control by bystanders.
 
-        By default each is attacked by a run of its own. An attack that learns what does not depend on the target learns it
-        once, from ``evidence``.
+        Each is attacked by a run of its own, or all by one run of an attack that judges ``by_answer``. An attack that learns
+        what does not depend on the target learns it once, from ``evidence``.
 
         Parameters
         ----------
@@ -125,6 +127,8 @@ class Attack(ABC):
         seed
             As of :meth:`run`.
         """
+        if self.by_answer:
+            return _in_one_run(self, evidence, others, seed=seed)
         return [self.run(other, seed=seed).score for other in others]
 
     @property
@@ -211,13 +215,10 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
     return Scores(filled, None, (*notes, note), missing=missing)
 
 
-def in_one_run(
+def _in_one_run(
     attack: Attack, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0
 ) -> list[NDArray[np.float64]]:
-    """Return the scores of others from one run about all their answers together.
-
-    For attacks that judge each answer by itself and take no heed of how other models answered that record.
-    """
+    """Return the scores of others from one run about all their answers together."""
     if not others:
         return []
     n, count = evidence.n, len(others)

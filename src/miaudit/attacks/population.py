@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks.attack import Attack, Scores, in_one_run, require, with_missing
+from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.moments import resolved_rows, sides
 from miaudit.evidence import Evidence, Ints
 from miaudit.signals import Loss, Upright
@@ -54,6 +54,7 @@ class AttackP(Attack):
         "per-class": "no shadow models, and classes that differ in difficulty",
     }
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "population"})
+    by_answer: ClassVar[bool] = True
 
     @property
     def demands(self) -> frozenset[str]:
@@ -75,10 +76,6 @@ class AttackP(Attack):
         # by its logarithm, which tells losses near 0 apart where the count has used up the digits
         finer = -np.log(np.maximum(loss, 1e-300)) if evidence.measure is None else -loss
         return Scores(share(len(others) * (1 - below), len(others), finer))
-
-    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
-        """Judge all others' answers by the target's on the population, which leaves the ranking that of the loss."""
-        return in_one_run(self, evidence, others, seed=seed)
 
 
 def _below(others: Array, loss: Array) -> Array:

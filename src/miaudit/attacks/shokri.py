@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -14,7 +14,6 @@ from miaudit.attacks.attack import (
     Attack,
     ClassModel,
     Scores,
-    in_one_run,
     require,
     shadow_rows,
     shadow_sides,
@@ -77,6 +76,7 @@ class Shokri(Attack):
         "": "the attack of 2017, for comparison with the literature; also by labels alone"
     }
     needs: ClassVar[frozenset[str]] = frozenset({"classes", "shadows"})
+    by_answer: ClassVar[bool] = True
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -140,10 +140,6 @@ class Shokri(Attack):
             for label in range(classes)
         )
         return Scores(score, score > 0.5, notes + self._notes(models, len(labels)), models)
-
-    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
-        """Judge all others' answers by one run of the attack models; see :meth:`Attack.scores_of`."""
-        return in_one_run(self, evidence, others, seed=seed)
 
     def _judges(
         self, evidence: Evidence, index: list[Ints], inside: Bools, labels: list[int], seed: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -14,7 +14,6 @@ from miaudit.attacks.attack import (
     Attack,
     ClassModel,
     Scores,
-    in_one_run,
     require,
     shadow_sides,
 )
@@ -55,6 +54,7 @@ class Threshold(Attack):
         "modified_entropy per-class": "classes that differ in difficulty",
     }
     needs: ClassVar[frozenset[str]] = frozenset()
+    by_answer: ClassVar[bool] = True
 
     @property
     def demands(self) -> frozenset[str]:
@@ -97,10 +97,6 @@ class Threshold(Attack):
         # a class where no threshold beats chance has its cut above every shadow row; a finite one keeps scores finite
         return Scores(score - cut, score >= cut, notes, tuple(models))
 
-    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
-        """Judge all others' answers by one run; see :meth:`Attack.scores_of`."""
-        return in_one_run(self, evidence, others, seed=seed)
-
 
 @dataclass(frozen=True)
 class Gap(Attack):
@@ -115,16 +111,13 @@ class Gap(Attack):
     paper: ClassVar[str] = "Yeom et al. 2018"
     when: ClassVar[Mapping[str, str]] = {"": "the floor that every attack must beat; labels suffice"}
     needs: ClassVar[frozenset[str]] = frozenset({"classes"})
+    by_answer: ClassVar[bool] = True
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score 1 where the prediction is right, else 0; nothing is drawn, the seed plays no part."""
         require(self, evidence)
         right = evidence.predicted == evidence.audited_labels
         return Scores(right.astype(np.float64), right)
-
-    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
-        """Judge all others' answers by one run; see :meth:`Attack.scores_of`."""
-        return in_one_run(self, evidence, others, seed=seed)
 
 
 def best_threshold(score: NDArray[np.float64], inside: Bools) -> float:

@@ -15,11 +15,13 @@ from miaudit.cli.gate import diff, gate, show
 from miaudit.cli.mitigate import mitigate
 from miaudit.cli.options import (
     console,
+    data_option,
     dry_run_option,
     echo,
     echo_json,
     engine_options,
     form_options,
+    gate_option,
     jobs_option,
     local_engine_options,
     out_option,
@@ -54,16 +56,14 @@ def main() -> None:
 @out_option
 @engine_options
 @form_options
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@data_option
 @click.option(
     "--retrain",
     type=click.IntRange(0),
     default=0,
     help="Train so many models found in --out again and compare; one that differs is an error.",
 )
-@click.option(
-    "--gate", "policy", help="Judge the result by this policy, too, as `miaudit gate` does, and end with its exit code."
-)
+@gate_option
 @dry_run_option
 @permissions_options
 @click.pass_context
@@ -138,7 +138,7 @@ def init(proposed: dict[str, Any], out: Path | None, permissions: Permissions) -
 @main.command()
 @quick_options
 @form_options
-@click.option("--gate", "policy", help="Judge the result by this policy, too, and end with its exit code.")
+@gate_option
 @permissions_options
 @click.pass_context
 def quick(
@@ -298,7 +298,7 @@ def score(
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; default: NAME-OF-PLAN-draws.npz."
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@data_option
 @click.option("--json", "as_json", is_flag=True, help="Print names and shapes of the arrays as JSON.")
 def draws(plan: Path, out: Path | None, data: Path | None, as_json: bool) -> None:
     """Write who is trained on what in the audit of PLAN, for shadow models that are trained elsewhere.
@@ -332,7 +332,7 @@ def draws(plan: Path, out: Path | None, data: Path | None, as_json: bool) -> Non
 )
 @local_engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print synthesis.json to stdout instead of a summary.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@data_option
 @permissions_options
 def synthesize_command(
     plan: Path,

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from miaudit.cli.options import (
-    console,
-    echo,
-    echo_json,
-    engine_options,
-    permissions_options,
-)
+from miaudit.cli.options import console, data_option, echo, echo_json, engine_options, permissions_options
 
 if TYPE_CHECKING:
     from miaudit.canaries import Planted
@@ -42,7 +36,7 @@ def _planting(command: Any) -> Any:
             click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the bound."),
             click.option("--delete", is_flag=True, help="The included canaries are deleted again after the training."),
             click.option("--seed", type=click.IntRange(0), help="Of all draws; default: drawn."),
-            click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets."),
+            data_option,
         ]
     ):
         command = option(command)

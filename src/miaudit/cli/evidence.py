@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from miaudit.cli.options import echo, echo_json, permissions_options
+from miaudit.cli.options import data_option, echo, echo_json, permissions_options
 
 if TYPE_CHECKING:
     from miaudit.plan.permissions import Permissions
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--outputs", type=click.Path(dir_okay=False, path_type=Path), help="The file, where miaudit score audited one."
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@data_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was compared as JSON.")
 @permissions_options
 @click.pass_context

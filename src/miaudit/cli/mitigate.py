@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from miaudit.cli.options import console, echo, echo_json, engine_options, out_option, permissions_options
+from miaudit.cli.options import console, data_option, echo, echo_json, engine_options, out_option, permissions_options
 
 if TYPE_CHECKING:
     from miaudit.plan.permissions import Permissions
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--adaptive-only", is_flag=True, help="Leave out attackers who do not know of the mitigation.")
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print mitigations.json to stdout instead of a table.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@data_option
 @permissions_options
 def mitigate(
     plan: Path | None,

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 out_option = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the result and the rows."
 )
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA."
+)
+gate_option = click.option(
+    "--gate", "policy", help="Judge the result by this policy, too, as `miaudit gate` does, and end with its exit code."
+)
 jobs_option = click.option(
     "--jobs", type=click.IntRange(0), help="Processes that train; default: one per core; 0: this one."
 )

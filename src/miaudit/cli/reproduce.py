@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from miaudit.cli.options import console, echo, echo_json, local_engine_options
+from miaudit.cli.options import console, data_option, echo, echo_json, local_engine_options
 
 if TYPE_CHECKING:
     from miaudit.paper import Reproduction
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for outcomes, tables, figures and the models' rows; what is there is not run again.",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
+@data_option
 @click.option(
     "--list", "only_list", is_flag=True, help="List tables and figures, their rows, data and costs; run nothing."
 )

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from miaudit.cli.options import console, dry_run_option, engine_options, form_options, out_option, permissions_options
+from miaudit.cli.options import (
+    console,
+    data_option,
+    dry_run_option,
+    engine_options,
+    form_options,
+    gate_option,
+    out_option,
+    permissions_options,
+)
 
 if TYPE_CHECKING:
     from miaudit.plan.permissions import Permissions
@@ -18,10 +27,8 @@ if TYPE_CHECKING:
 @out_option
 @engine_options
 @form_options
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA.")
-@click.option(
-    "--gate", "policy", help="Judge the result by this policy, too, as `miaudit gate` does, and end with its exit code."
-)
+@data_option
+@gate_option
 @dry_run_option
 @permissions_options
 @click.pass_context

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,32 +12,22 @@ from scipy import special
 
 from miaudit.data.records import take_records
 from miaudit.errors import DataError
-from miaudit.recipes import Fingerprint, GroupRecipe, Model, Recipe, Soft, Wrapping, fingerprint_of_recipe
+from miaudit.recipes import Model, Recipe, Soft, Wrapping
 from miaudit.recipes.recipe import Descending, Turnable
+from miaudit.recipes.wrapped import Wrapped, fit_each
 from miaudit.seeds import child_seed, generator
 
 _LEAST = 1e-12  # of a probability whose logarithm is taken
 
 
 @dataclass(frozen=True)
-class Defended:
+class Defended(Wrapped):
     """A recipe around ``recipe``; its own fields say how."""
-
-    recipe: Recipe
 
     @property
     def name(self) -> str:
         """The recipe's own name, behind what is done to it."""
         return f"{type(self).__name__.lower()} {self.recipe.name}"
-
-    @property
-    def inner(self) -> Recipe:
-        """The recipe within."""
-        return self.recipe
-
-    def around(self, recipe: Recipe) -> Self:
-        """Return the same around another recipe."""
-        return replace(self, recipe=recipe)
 
     def describe(self) -> dict[str, Any]:
         """Return how it is trained, and the description of the recipe within."""
@@ -46,10 +36,6 @@ class Defended:
             key: value if not hasattr(value, "__dataclass_fields__") else _named(value) for key, value in own.items()
         }
         return {"recipe": f"mitigation {type(self).__name__}", "version": 1, **values, "of": self.recipe.describe()}
-
-    def fingerprint(self) -> Fingerprint:
-        """Return what decides the recipe within."""
-        return fingerprint_of_recipe(self.recipe)
 
 
 @dataclass(frozen=True)
@@ -180,24 +166,6 @@ def transparent(recipe: Recipe, change: Callable[[Recipe], Recipe]) -> Recipe:
     if isinstance(recipe, Wrapping) and not isinstance(recipe, Defended):
         return recipe.around(transparent(recipe.inner, change))
     return change(recipe)
-
-
-def fit_each(
-    recipe: Recipe,
-    X: Any,
-    y: NDArray[np.int64],
-    indices: Sequence[NDArray[np.int64]],
-    *,
-    classes: int,
-    seeds: Sequence[int],
-) -> Sequence[Model]:
-    """Train one model for each entry of ``indices``, in one group where the recipe can."""
-    if isinstance(recipe, GroupRecipe):
-        return recipe.fit_many(X, y, indices=indices, classes=classes, seeds=seeds)
-    return [
-        recipe.fit(take_records(X, index), y[index], classes=classes, seed=seed)
-        for index, seed in zip(indices, seeds, strict=True)
-    ]
 
 
 def fit_targets(recipe: Recipe, X: Any, targets: NDArray[np.float64], *, classes: int, seed: int) -> Model:

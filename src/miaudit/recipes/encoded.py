@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import stack_records, take_records
 from miaudit.recipes.estimator import describe_parameter
-from miaudit.recipes.fingerprint import Fingerprint, fingerprint, fingerprint_of_recipe, joined
+from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
 from miaudit.recipes.packing import packed_object, unpacked_object
-from miaudit.recipes.recipe import Continuing, GroupRecipe, Model, Recipe, Storable, choice_of, opened, passes_of
+from miaudit.recipes.recipe import Continuing, GroupRecipe, Model, Storable, choice_of, opened, passes_of
+from miaudit.recipes.wrapped import Wrapped
 
 if TYPE_CHECKING:
     from miaudit.recipes.opened import Opened
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(Wrapped):
     """Fit a transformer on a model's training records, then train the recipe on what it makes of them.
 
     Parameters
@@ -31,22 +32,7 @@ class Encoded:
         An unfitted scikit-learn transformer; cloned for every model.
     """
 
-    recipe: Recipe
     encoder: Any
-
-    @property
-    def name(self) -> str:
-        """The recipe's own name."""
-        return self.recipe.name
-
-    @property
-    def inner(self) -> Recipe:
-        """The recipe behind the encoder."""
-        return self.recipe
-
-    def around(self, recipe: Recipe) -> Encoded:
-        """Return another recipe behind the encoder."""
-        return replace(self, recipe=recipe)
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe's description and the encoder's."""
@@ -54,7 +40,7 @@ class Encoded:
 
     def fingerprint(self) -> Fingerprint:
         """Return what decides the encoder and the recipe behind it."""
-        return joined(fingerprint(self.encoder, cloned=True), fingerprint_of_recipe(self.recipe))
+        return joined(fingerprint(self.encoder, cloned=True), super().fingerprint())
 
     def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> Any:
         """Train one model on records X and classes y."""

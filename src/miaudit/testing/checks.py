@@ -12,6 +12,7 @@ from miaudit.attacks import Attack, Scores
 from miaudit.evidence import Probes
 from miaudit.stats import auc, auc_interval
 from miaudit.testing import worlds
+from miaudit.testing.contracts import require
 from miaudit.testing.worlds import World
 
 
@@ -35,17 +36,15 @@ def check_attack(attack: Attack) -> None:
     before = [array.copy() for array in (world.evidence.target, world.evidence.shadows, world.evidence.inside)]
     scores = _run(attack, world)
     after = [world.evidence.target, world.evidence.shadows, world.evidence.inside]
-    _require(
+    require(
         all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)), f"{attack.name} changed the evidence"
     )
     again = _run(attack, world)
-    _require(np.array_equal(scores.score, again.score), f"{attack.name} gives other scores under the same seed")
-    _require(
-        np.array_equal(attack.score(world.evidence), scores.score), f"{attack.name}.score is not the score of .run"
-    )
+    require(np.array_equal(scores.score, again.score), f"{attack.name} gives other scores under the same seed")
+    require(np.array_equal(attack.score(world.evidence), scores.score), f"{attack.name}.score is not the score of .run")
     _same_in_any_order(attack, world, scores)
     area = auc(scores.score[world.member], scores.score[~world.member])
-    _require(
+    require(
         area > 0.7,
         f"{attack.name} has area {area:.3f} on a model that memorises; members must score higher (0.7 asked)",
     )
@@ -55,7 +54,7 @@ def check_attack(attack: Attack) -> None:
     score = _run(attack, silent).score
     area, low, high = auc_interval(score[silent.member], score[~silent.member], confidence=0.9999)
     reads_records = "features" in attack.needs  # then equal answers need not give equal scores
-    _require(
+    require(
         low <= 0.5 <= high if reads_records else abs(area - 0.5) < 1e-9,
         f"{attack.name} has area {area} where every answer is the same; 0.5 is right",
     )
@@ -64,7 +63,7 @@ def check_attack(attack: Attack) -> None:
         fair = worlds.exchangeable(seed, overlapping=overlapping)
         score = _run(attack, fair).score
         value, low, high = auc_interval(score[fair.member], score[~fair.member], confidence=0.9999)
-        _require(
+        require(
             low <= 0.5 <= high,
             f"{attack.name} has area {value:.3f} [{low:.3f}, {high:.3f}] where members and non-members are alike",
         )
@@ -73,17 +72,17 @@ def check_attack(attack: Attack) -> None:
 def _run(attack: Attack, world: World) -> Scores:
     scores = attack.run(world.evidence, seed=0)
     n, score, decision = world.evidence.n, scores.score, scores.decision
-    _require(
+    require(
         isinstance(score, np.ndarray) and score.shape == (n,) and score.dtype == np.float64,
         f"{attack.name} must give ({n},) float64 scores, got {np.shape(score)} {getattr(score, 'dtype', type(score))}",
     )
-    _require(bool(np.isfinite(score).all()), f"{attack.name} gives NaN or infinite scores")
+    require(bool(np.isfinite(score).all()), f"{attack.name} gives NaN or infinite scores")
     missing = scores.missing
-    _require(
+    require(
         missing is None or (missing.shape == (n,) and missing.dtype == np.bool_ and bool(missing.any())),
         f"{attack.name} must mark missing records by ({n},) bool, or give None where there is none",
     )
-    _require(
+    require(
         decision is None or (decision.shape == (n,) and decision.dtype == np.bool_),
         f"{attack.name} must decide by ({n},) bool or not at all",
     )
@@ -108,7 +107,7 @@ def _same_in_any_order(attack: Attack, world: World, scores: Scores) -> None:
     tolerance = 0.05 if evidence.asked is None else 1e-6  # training on shadow rows may follow their order
     turned = evidence.replace(**changes)
     moved = attack.run(turned, seed=0).score
-    _require(
+    require(
         bool(np.allclose(moved, scores.score[order], rtol=0, atol=tolerance)),
         f"{attack.name} scores a record by its place among the audited ones",
     )
@@ -120,8 +119,3 @@ def _in_order(probes: Probes, order: NDArray[np.int64], *, shadows: bool) -> Pro
         if (array := getattr(probes, name)) is not None:
             changes[name] = array[:, order]
     return replace(probes, **changes)
-
-
-def _require(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise AssertionError(sentence)

@@ -34,25 +34,25 @@ def check_recipe(recipe: Recipe, X: Any = None, y: NDArray[np.int64] | None = No
         model does no better than guessing on what it was trained on; or if models trained together come out otherwise.
     """
     name = recipe.name
-    _require(isinstance(name, str) and bool(name), f"a recipe's name must be a text, got {name!r}")
+    require(isinstance(name, str) and bool(name), f"a recipe's name must be a text, got {name!r}")
     X, y = _easy() if X is None or y is None else (X, y)
     X_before, y_before = copy.deepcopy(X), y.copy()
     description = json.dumps(recipe.describe(), sort_keys=True, allow_nan=False)
     generators = (random.getstate(), _state())
     answers = np.asarray(recipe.fit(X, y, classes=3, seed=7).predict_proba(X))
-    _require((random.getstate(), _state()) == generators, f"{name} draws from a global random generator, or seeds it")
+    require((random.getstate(), _state()) == generators, f"{name} draws from a global random generator, or seeds it")
     _probabilities(answers, len(y), 3, name)
-    _require(
+    require(
         bool((answers.argmax(axis=1) == y).mean() > 0.5), f"{name} does not learn records that are easily told apart"
     )
-    _require(_same(X, X_before) and np.array_equal(y, y_before), f"{name} changes the records it is trained on")
+    require(_same(X, X_before) and np.array_equal(y, y_before), f"{name} changes the records it is trained on")
     again = np.asarray(recipe.fit(X, y, classes=3, seed=7).predict_proba(X))
-    _require(np.array_equal(answers, again), f"{name} trains another model from the same seed")
+    require(np.array_equal(answers, again), f"{name} trains another model from the same seed")
     two = np.flatnonzero(y < 2)
     unseen = np.asarray(recipe.fit(X[two], y[two], classes=3, seed=7).predict_proba(X[:1]))
     _probabilities(unseen, 1, 3, f"{name}, of a class it never saw and one record,")
     after = json.dumps(recipe.describe(), sort_keys=True, allow_nan=False)
-    _require(
+    require(
         description == after,
         f"{name} describes itself otherwise after training, so that its rows would not be found again",
     )
@@ -63,9 +63,7 @@ def check_recipe(recipe: Recipe, X: Any = None, y: NDArray[np.int64] | None = No
             for index, model, seed in zip(indices, models, (7, 8), strict=True):
                 alone = np.asarray(recipe.fit(X[index], y[index], classes=3, seed=seed).predict_proba(X))
                 off = np.abs(np.asarray(model.predict_proba(X)) - alone).max()
-                _require(
-                    off <= tolerance, f"{name} trains another model in a group than alone: {off} off in one answer"
-                )
+                require(off <= tolerance, f"{name} trains another model in a group than alone: {off} off in one answer")
 
 
 def check_target(target: Target, X: Any) -> None:
@@ -88,10 +86,10 @@ def check_target(target: Target, X: Any) -> None:
     count = target.queries
     outputs = target.answer(X)
     values = outputs.values
-    _require(target.queries - count == n, f"the target was asked about {n} records and counts {target.queries - count}")
-    _require(outputs.kind == target.kind, f"the target answers {outputs.kind} and says it answers {target.kind}")
+    require(target.queries - count == n, f"the target was asked about {n} records and counts {target.queries - count}")
+    require(outputs.kind == target.kind, f"the target answers {outputs.kind} and says it answers {target.kind}")
     if outputs.kind == "labels":
-        _require(
+        require(
             values.shape == (n,)
             and values.dtype == np.int64
             and bool((values >= 0).all() and (values < target.classes).all()),
@@ -100,17 +98,17 @@ def check_target(target: Target, X: Any) -> None:
     elif outputs.kind == "probabilities" and target.decimals is None:
         _probabilities(values, n, target.classes, "the target")
     else:
-        _require(
+        require(
             values.shape == (n, target.classes) and bool(np.isfinite(values).all()),
             f"answers must be ({n}, {target.classes}) finite numbers, got {values.shape}",
         )
     again = target.answer(X).values
-    _require(np.array_equal(values, again), "the target answers the same records otherwise when asked again")
+    require(np.array_equal(values, again), "the target answers the same records otherwise when asked again")
     alone = target.answer(X[:1]).values
-    _require(
+    require(
         bool(np.allclose(values[:1], alone, atol=1e-5)), "the target answers a record otherwise alone than among others"
     )
-    _require(_same(X, before), "the target changes the records it is asked about")
+    require(_same(X, before), "the target changes the records it is asked about")
 
 
 def _easy() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -120,8 +118,8 @@ def _easy() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def _probabilities(answers: NDArray[Any], n: int, classes: int, name: str) -> None:
-    _require(answers.shape == (n, classes), f"{name} answers with shape {answers.shape}; expected ({n}, {classes})")
-    _require(
+    require(answers.shape == (n, classes), f"{name} answers with shape {answers.shape}; expected ({n}, {classes})")
+    require(
         bool(
             np.isfinite(answers).all() and (answers >= -1e-6).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3)
         ),
@@ -140,6 +138,7 @@ def _same(X: Any, Y: Any) -> bool:
     return bool(X.equals(Y)) if hasattr(X, "equals") else bool(np.array_equal(X, Y))
 
 
-def _require(holds: bool, sentence: str) -> None:
+def require(holds: bool, sentence: str) -> None:
+    """Raise an AssertionError with a sentence unless something holds."""
     if not holds:
         raise AssertionError(sentence)

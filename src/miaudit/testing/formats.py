@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit.errors import TargetError
 from miaudit.targets.wire import Format, Wire
+from miaudit.testing.contracts import require
 
 
 def check_format(form: Format, wire: Wire, X: NDArray[Any], reply: bytes, answers: NDArray[Any]) -> None:
@@ -38,32 +39,27 @@ def check_format(form: Format, wire: Wire, X: NDArray[Any], reply: bytes, answer
     """
     before, n = copy.deepcopy(X), len(X)
     body = form.encode(wire, X)
-    _require(isinstance(body, bytes), f"encode must return bytes; got {type(body).__name__}")
-    _require(body == form.encode(wire, X), "encode gives another body for the same records")
-    _require(body != form.encode(wire, X[::-1]), "encode gives the same body for records in another order")
-    _require(np.array_equal(X, before), "encode changes the records")
+    require(isinstance(body, bytes), f"encode must return bytes; got {type(body).__name__}")
+    require(body == form.encode(wire, X), "encode gives another body for the same records")
+    require(body != form.encode(wire, X[::-1]), "encode gives the same body for records in another order")
+    require(np.array_equal(X, before), "encode changes the records")
     choices = {field.name for field in fields(Wire)} - {"format"}
-    _require(set(form.takes) <= choices, f"takes names {sorted(set(form.takes) - choices)}, which no wire has")
+    require(set(form.takes) <= choices, f"takes names {sorted(set(form.takes) - choices)}, which no wire has")
     values = np.asarray(form.decode(wire, reply, n, None))
-    _require(
+    require(
         values.shape == np.shape(answers), f"decode gives answers of shape {values.shape}; {np.shape(answers)} is right"
     )
     same = np.allclose(values, answers) if values.dtype.kind == "f" else np.array_equal(values, answers)
-    _require(bool(same), "decode gives other answers than the reply holds")
+    require(bool(same), "decode gives other answers than the reply holds")
     for content, count in ((reply, n + 1), (reply, n - 1), (b"", n), (b"\xff{[", n)):
         try:
             form.decode(wire, content, count, None)
         except TargetError:
             continue
         except Exception as error:
-            _require(
+            require(
                 content is not reply,
                 f"decode must raise a TargetError for a reply to {n} records of {count}: {error!r}",
             )
             continue
         raise AssertionError(f"decode takes {content[:20]!r} for the answers to {count} records")
-
-
-def _require(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise AssertionError(sentence)
