@@ -24,8 +24,9 @@ from miaudit.mitigations import (
     suggest,
 )
 from miaudit.mitigations.canaries import canary_case
-from miaudit.mitigations.choice import USUAL_OUTPUT, chosen
+from miaudit.mitigations.choice import chosen
 from miaudit.mitigations.document import Difference, Exposed, Interval, MitigationRow
+from miaudit.mitigations.output import USUAL_OUTPUT
 from miaudit.mitigations.recommendation import recommended
 from miaudit.report.mitigations import figure, markdown, text
 from miaudit.result import Result

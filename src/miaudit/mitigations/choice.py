@@ -12,36 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from miaudit.documents import whole
 from miaudit.errors import PlanError, nearest, section
 from miaudit.mitigations.defended import Defended
-from miaudit.mitigations.output import OUTPUT, LabelOnly, Noise, Rounding, Temperature, TopK
-from miaudit.mitigations.training import (
-    L2,
-    MITIGATIONS,
-    Bagging,
-    Distillation,
-    Dropout,
-    EarlyStopping,
-    Knob,
-    LabelSmoothing,
-    Mixup,
-    RelaxLoss,
-    SplitDistillation,
-    TrainingMitigation,
-)
+from miaudit.mitigations.output import OUTPUT, USUAL_OUTPUT
+from miaudit.mitigations.training import MITIGATIONS, USUAL_TRAINING, Knob, TrainingMitigation
 from miaudit.recipes import Recipe, Turnable, Wrapping
 
 _OWN = ("limit", "canaries", "together", "knobs")
-USUAL_OUTPUT: tuple[Any, ...] = (
-    *(TopK(3), TopK(1), LabelOnly()),
-    *(Rounding(3), Rounding(2), Rounding(1)),
-    *(Temperature(2.0), Temperature(5.0), Temperature(20.0)),
-    *(Noise(0.25), Noise(0.5), Noise(1.0)),
-)
-"""Twelve output mitigations: those of Shokri et al. 2017, Table III, and more of their strengths, and noise."""
-
-_TRAINING: tuple[Any, ...] = (
-    *(L2(1e-4), L2(1e-3), L2(1e-2), Dropout(0.5), EarlyStopping(), LabelSmoothing(), Mixup(), RelaxLoss(0.5)),
-    *(Distillation(), SplitDistillation(), Bagging()),
-)
 _KNOBS: dict[str, tuple[Any, ...]] = {"max_depth": (4, 8), "min_samples_leaf": (5, 20), "C": (0.1, 0.01)}
 _SHRINKAGE = (0.03, 0.01)  # learning rates of boosted trees
 
@@ -97,7 +72,7 @@ def usual(recipe: Recipe | None) -> tuple[Any, ...]:
     if recipe is None:
         return USUAL_OUTPUT
     training: list[TrainingMitigation] = []
-    for mitigation in (*_TRAINING, *_knobs(recipe)):
+    for mitigation in (*USUAL_TRAINING, *_knobs(recipe)):
         try:
             mitigation.of(recipe)
         except PlanError:

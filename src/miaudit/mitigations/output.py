@@ -214,6 +214,14 @@ class Composed:
 OUTPUT: tuple[type[OutputMitigation], ...] = (TopK, LabelOnly, Rounding, Temperature, Noise)
 """Mitigations of the answers."""
 
+USUAL_OUTPUT: tuple[OutputMitigation, ...] = (
+    *(TopK(3), TopK(1), LabelOnly()),
+    *(Rounding(3), Rounding(2), Rounding(1)),
+    *(Temperature(2.0), Temperature(5.0), Temperature(20.0)),
+    *(Noise(0.25), Noise(0.5), Noise(1.0)),
+)
+"""Twelve output mitigations: those of Shokri et al. 2017, Table III, and more of their strengths, and noise."""
+
 
 def _probabilities(outputs: Outputs) -> Probabilities | None:
     """Return (n, classes) probabilities, or None of labels, in which there is nothing to hide.
