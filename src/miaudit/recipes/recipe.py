@@ -267,6 +267,15 @@ class Staged(Recipe, Protocol):
 
 
 @runtime_checkable
+class Relearning(Recipe, Protocol):
+    """A recipe whose models can be tried for how fast they learn some records again."""
+
+    def relearn(self, model: Model, X: Any, y: NDArray[np.int64], *, seed: int) -> int | None:
+        """Return how many updates a copy of the model takes to learn these records; None where it has no such weights."""
+        ...
+
+
+@runtime_checkable
 class Openable(Model, Protocol):
     """A trained model whose weights can be changed further by descent."""
 

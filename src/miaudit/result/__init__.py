@@ -29,6 +29,7 @@ from miaudit.result.deletion import (
     Likeness,
     Question,
     Receipt,
+    Relearning,
 )
 from miaudit.result.factors import Factors
 from miaudit.result.figures import (
@@ -119,6 +120,7 @@ __all__ = [
     "RankCounts",
     "Receipt",
     "Records",
+    "Relearning",
     "Result",
     "Retrained",
     "Roc",

@@ -101,16 +101,35 @@ class DeletionWork(Document):
     expected: NonNegative | None = None
 
 
+class Relearning(Document):
+    """How many updates on the records of a removed class a model takes to learn it again (a mean loss below 0.1; 500 at most).
+
+    ``updates`` of the model afterwards, ``before`` of the model before; of ``models`` that were retrained without the class the
+    median, the fewest and the most. ``p_value`` is the rank of the model among them: small where it learns the class faster.
+    Where nothing could be measured, ``reason`` says why.
+    """
+
+    models: Count
+    updates: Count | None = None
+    before: Count | None = None
+    retrained: NonNegative | None = None
+    fewest: Count | None = None
+    most: Count | None = None
+    p_value: Fraction | None = None
+    reason: str | None = None
+
+
 class DeletionCost(Document):
     """Accuracies before and after, and the mean of retrained models; the provenance has the seconds.
 
-    ``work`` is there where the recipe counts record-epochs, as sharded training does.
+    ``work`` is there where the recipe counts record-epochs, as sharded training does; ``relearning`` where a class was removed.
     """
 
     before: Accuracies | None
     after: Accuracies
     retrained: Accuracies | None
     work: DeletionWork | None = None
+    relearning: Relearning | None = None
 
 
 class Deletion(Document):

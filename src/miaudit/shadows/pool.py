@@ -486,12 +486,13 @@ class RowKeys:
         seed: int,
         probed: Probed | None = None,
         forget: NDArray[np.int64] | None = None,
+        relearn: NDArray[np.int64] | None = None,
         afresh: bool = False,
     ) -> str:
         """Return the name of the row of a model trained on ``train`` with ``seed``, asked about ``asked``, and probed.
 
-        Where it was made to ``forget`` some of them, how and which is a part of the name; and whether it is to be trained
-        ``afresh``, from no state that another stored.
+        Where it was made to ``forget`` some of them, how and which is a part of the name; so is what it is to ``relearn``, and
+        whether it is to be trained ``afresh``, from no state that another stored.
         """
         parts: dict[str, Any] = {
             **self._common,
@@ -502,6 +503,8 @@ class RowKeys:
         if probed is not None:
             questions = sorted({*map(str, probed.questions)})
             parts["probes"] = {"records": self._hash(probed.records), "questions": questions, "seed": probed.seed}
+        if relearn is not None:
+            parts["relearn"] = self._hash(relearn)
         if afresh:
             parts["afresh"] = True
         if forget is not None:

@@ -25,6 +25,7 @@ from miaudit.recipes import (
     GroupRecipe,
     Model,
     Recipe,
+    Relearning,
     choice_of,
     content_of,
     fingerprint_of_recipe,
@@ -62,6 +63,9 @@ AFTER = "after"
 WORK = "record-epochs"
 """Fact of a row: what the deletion trained again, and what training all that stays would be."""
 
+RELEARNING = "updates to learn again"
+"""Fact of a row: how many updates on the records that its job names its model takes to learn them."""
+
 CONTENT = "model"
 """Fact of a row: a digest of all that the model is, of one that forgot records as it is then; None where it is not seen."""
 
@@ -84,6 +88,7 @@ class Job:
     probed: Probed | None = None  # what else the model is asked, many times a record
     twice: bool = False  # whether to train it twice, where that is cheap, to see whether it comes out the same
     forget: NDArray[np.int64] | None = None  # records of `train` that it is made to forget; then it is asked again
+    relearn: NDArray[np.int64] | None = None  # records that it is tried on, for how fast it learns them again
     afresh: bool = False  # whether no state that another training stored may be read
 
 
@@ -268,6 +273,7 @@ def _ask(
                 again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
                 difference = float(np.abs(again - outputs).max(initial=0.0))
             afterwards = None if job.forget is None else _after(job, model, dataset, recipe)
+            relearning = _relearning(job, model, dataset, recipe)
     except Exception as error:
         return _failure(job, error)
     trained_on, figure = np.isin(job.asked, job.train), "accuracy" if dataset.values is None else "error"
@@ -283,6 +289,8 @@ def _ask(
         facts[TWICE] = difference
     if choice is not None:
         facts[CHOICE] = choice
+    if relearning is not None:
+        facts[RELEARNING] = relearning
     if job.afresh:
         facts[CONTENT] = content_of(model)
     arrays: dict[str, NDArray[Any]] = {"outputs": outputs}
@@ -294,6 +302,14 @@ def _ask(
         facts[f"queries of {question}"] = answers.queries
     store.put(job.key, arrays, facts)
     return Trained(seconds + asking, peak_memory())
+
+
+def _relearning(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> int | None:
+    """Return the updates that a model takes to learn the records of its job again."""
+    if job.relearn is None or not isinstance(recipe, Relearning):
+        return None
+    X, y = take_records(dataset.X, job.relearn), dataset.y[job.relearn]
+    return recipe.relearn(model, X, y, seed=child_seed(job.seed, "relearning"))
 
 
 class _Afterwards(NamedTuple):
@@ -322,6 +338,8 @@ def _after(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> _Afterwa
         facts[WORK] = [work.spent, work.whole]
     if (content := content_of(forgot)) is not None:
         facts[CONTENT] = content
+    if (relearning := _relearning(job, forgot, dataset, recipe)) is not None:
+        facts[f"{RELEARNING} {AFTER}"] = relearning
     return _Afterwards(_answers(replace(job, probed=None), forgot, dataset, recipe)[0], facts)
 
 

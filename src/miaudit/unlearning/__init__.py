@@ -23,7 +23,7 @@ from miaudit.auditing.from_plan import refuse_reading
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, section
 from miaudit.plan import PLANS, Plan, UnlearningPlan, plan_of, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
@@ -274,9 +274,9 @@ def _case_of_model(
     options = section_of(UnlearningPlan, plain(own, "options"))
     earlier: Target | None = None
     if before is not None:
-        earlier = as_target(
-            before, classes=len(case.dataset.classes), names=case.dataset.classes, coded=not case.dataset.alphabetical
-        )
+        names = case.dataset.classes
+        with section("before"):
+            earlier = as_target(before, classes=len(names), names=names, coded=not case.dataset.alphabetical)
     numbers = None if forget is None else _numbers(forget, len(sides[0][1]))
     return deletion_case(
         case, options, forget=numbers, procedure="retrain" if procedure is None else procedure, before=earlier

@@ -16,14 +16,14 @@ from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.scope import oddities
 from miaudit.auditing.workers import Workers
 from miaudit.documents import plain
-from miaudit.errors import PoolError
+from miaudit.errors import DataError, PoolError
 from miaudit.evidence import Evidence
 from miaudit.recipes import device_name, innermost
-from miaudit.result import Accuracies, DeletionCost, DeletionWork, Receipt
+from miaudit.result import Accuracies, DeletionCost, DeletionWork, Receipt, Relearning
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool, training_oddities
-from miaudit.shadows.training import AFTER, WORK, Job
+from miaudit.shadows.training import AFTER, RELEARNING, WORK, Job
 from miaudit.store import Store
 from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.threads import one_thread
@@ -87,14 +87,16 @@ def beside(of: DeletionCase, pool: ShadowPool) -> Beside:
     case, audited = of.case, of.audited
     keys = RowKeys(case.dataset, of.recipe)
     target: list[Job] = []
+    again = None if of.removed is None or not of.oracles else of.forget
     if case.target is None:
         seed = child_seed(case.seed, "target")
-        key = keys.key(of.training, audited, seed, forget=of.forget)
-        target.append(Job(key, "target", of.training, audited, seed, forget=of.forget))
+        key = keys.key(of.training, audited, seed, forget=of.forget, relearn=again)
+        target.append(Job(key, "target", of.training, audited, seed, forget=of.forget, relearn=again))
     oracles = []
     for number in range(of.oracles):
         seed = child_seed(case.seed, "oracle", number)
-        oracles.append(Job(keys.key(of.rest, audited, seed), f"retrained model {number}", of.rest, audited, seed))
+        key = keys.key(of.rest, audited, seed, relearn=again)
+        oracles.append(Job(key, f"retrained model {number}", of.rest, audited, seed, relearn=again))
     return Beside(target, oracles, receipt_jobs(of, keys, [*target, *pool.plan]))
 
 
@@ -122,8 +124,15 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
             given.append(None)
             continue
         tell(f"asking {what}", None)
-        meet(target, case, nobody, None, tell)
-        given.append(ask(target, replace(case, target=target), nobody, None))
+        try:
+            meet(target, case, nobody, None, tell)
+            given.append(ask(target, replace(case, target=target), nobody, None))
+        except DataError as error:
+            if target is not of.before:
+                raise
+            raise DataError(
+                f"the model before the deletion: {error}. It must be of the same task as the one after"
+            ) from error
     what = "training and deleting: target and shadow models" if own else "training and deleting: shadow models"
     last: list[Progress] = []
 
@@ -339,6 +348,31 @@ class _Reading:
             after=self._accuracies(seen.after.outputs),
             retrained=retrained,
             work=self._work(),
+            relearning=self._relearning(),
+        )
+
+    def _relearning(self) -> Relearning | None:
+        """Return how fast the target learns a removed class again, beside models that never saw it."""
+        if self.of.removed is None or not self.seen.oracles:
+            return None
+        own = self.seen.target.get(f"{RELEARNING} {AFTER}")
+        if own is None:
+            reason = (
+                "the model has no weights that descend on a loss"
+                if self.seen.target
+                else "the model afterwards is asked, and its weights are not at hand"
+            )
+            return Relearning(models=0, reason=reason)
+        rows = [row for job in self.seen.oracles if (row := self.pool.store.get(job.key)) is not None]
+        theirs = [int(row.facts[RELEARNING]) for row in rows if RELEARNING in row.facts]
+        return Relearning(
+            models=len(theirs),
+            updates=own,
+            before=self.seen.target.get(RELEARNING),
+            retrained=float(np.median(theirs)),
+            fewest=min(theirs),
+            most=max(theirs),
+            p_value=(1 + sum(each <= own for each in theirs)) / (1 + len(theirs)),
         )
 
     def _work(self) -> DeletionWork | None:

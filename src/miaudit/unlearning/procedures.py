@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import take_records
 from miaudit.errors import PlanError, nearest, section
-from miaudit.recipes import SISA, ClassSISA, Forgetting, GroupRecipe, Model, Recipe, Sharded, fingerprint
+from miaudit.recipes import SISA, ClassSISA, Forgetting, GroupRecipe, Model, Openable, Recipe, Sharded, fingerprint
 from miaudit.recipes.options import checked_options
 
 Bools = NDArray[np.bool_]
@@ -539,6 +539,17 @@ class Unlearned:
             self.fit(take_records(X, index), y[index], classes=classes, seed=seed)
             for index, seed in zip(indices, seeds, strict=True)
         ]
+
+    def relearn(self, model: Model, X: Any, y: Labels, *, seed: int) -> int | None:
+        """Return how many updates a copy takes to learn these records again; None where it has no weights that descend."""
+        if not isinstance(model, Openable):
+            return None
+        from miaudit.unlearning.relearning import relearning_steps
+
+        try:
+            return relearning_steps(model, X, y, seed=seed)
+        except PlanError:  # what is behind an encoder has none
+            return None
 
     def forget(self, model: Model, X: Any, y: Labels, *, forget: Bools, classes: int, seed: int) -> Model:
         """Return the model after the deletion by the procedure."""

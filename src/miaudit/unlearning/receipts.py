@@ -124,7 +124,7 @@ def receipt_jobs(of: DeletionCase, keys: RowKeys, jobs: Sequence[Job]) -> list[t
         rest = job.train[~np.isin(job.train, job.forget)]
         key = keys.key(rest, job.asked, job.seed, afresh=True)
         name = f"receipt of {job.name}"
-        again = replace(job, key=key, name=name, train=rest, forget=None, afresh=True)
+        again = replace(job, key=key, name=name, train=rest, forget=None, relearn=None, afresh=True)
         pairs.append((job, again))
     return pairs
 

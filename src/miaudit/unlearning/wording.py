@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miaudit.result import Deletion, DeletionWork, Question, Receipt, Result, Verdict
+from miaudit.result import Deletion, DeletionWork, Question, Receipt, Relearning, Result, Verdict
 from miaudit.result.estimate import estimate, rounded
 from miaudit.unlearning.measured import DeletionMeasured
 
@@ -132,6 +132,8 @@ def sentences(of: Deletion) -> list[str]:
     if of.receipt is not None:
         said.append(_receipt(of.receipt))
     said.append(_cost(of))
+    if of.cost.relearning is not None:
+        said.append(_relearning(of.cost.relearning))
     if of.cost.work is not None:
         said.append(_work(of.cost.work))
     return said
@@ -146,6 +148,17 @@ def _receipt(of: Receipt) -> str:
     return (
         f"Receipt refuted: after the deletion only {of.identical} of {of.models} models are {alike}; answers differ by up to "
         f"{of.difference:.2g}. The deletion is not exact, and something outlives it."
+    )
+
+
+def _relearning(of: Relearning) -> str:
+    if of.updates is None or of.retrained is None or of.p_value is None:
+        return f"How fast the class is learned again could not be measured: {of.reason}."
+    faster = "faster than" if of.p_value <= 0.05 else "not shown to be faster than"
+    before = "" if of.before is None else f"; the model before {of.before}"
+    return (
+        f"Learned again: the class takes {of.updates} updates, {of.models} retrained models {of.retrained:g} in the median "
+        f"({of.fewest} to {of.most}){before}. That is {faster} a model that never saw it (p = {of.p_value:.3f})."
     )
 
 

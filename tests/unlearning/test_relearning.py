@@ -1,0 +1,128 @@
+"""How fast a removed class is learned again, and what cannot be removed or compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from deletions import RECIPE
+from sklearn.tree import DecisionTreeClassifier
+
+from miaudit.cli import main
+from miaudit.errors import MiauditError, SplitError
+from miaudit.recipes import Network
+from miaudit.unlearning import audit
+from miaudit.unlearning.relearning import relearning_steps
+
+RNG = np.random.default_rng(0)
+NETWORK = Network(hidden=(8,), activation="relu", epochs=30, learning_rate=0.01, batch=20)
+OPTIONS: dict[str, Any] = {
+    "shadows": 2,
+    "jobs": 0,
+    "bystanders": 0,
+    "kept": 0,
+    "attacks": ["lira"],
+    "trained_here": True,
+}
+
+
+def blobs(n: int, seed: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % 3)
+    return rng.normal(size=(n, 4)) + 3 * np.eye(3, 4)[y], y
+
+
+SIDES = {name: blobs(n, i) for i, (name, n) in enumerate({"members": 90, "nonmembers": 90, "population": 120}.items())}
+
+
+def test_a_model_that_knows_a_class_needs_no_update_and_stays_as_it_is() -> None:
+    X, y = SIDES["members"]
+    model = NETWORK.fit(X, y, classes=3, seed=1)
+    blank = NETWORK.fit(X[y != 2], y[y != 2], classes=3, seed=1)
+    answers = blank.predict_proba(X)
+    assert relearning_steps(model, X[y == 2], y[y == 2], seed=0) == 0
+    steps = relearning_steps(blank, X[y == 2], y[y == 2], seed=0)
+    assert 5 < steps < 500
+    assert steps == relearning_steps(blank, X[y == 2], y[y == 2], seed=0)
+    assert (blank.predict_proba(X) == answers).all()
+
+
+def test_a_class_that_was_not_removed_is_learned_again_faster_than_by_models_that_never_saw_it() -> None:
+    deletion = audit(NETWORK, remove="2", procedure="none", oracles=3, **SIDES, **OPTIONS).deletion
+    assert deletion is not None
+    of = deletion.cost.relearning
+    assert of is not None
+    assert (of.updates, of.before, of.models, of.p_value) == (0, 0, 3, 0.25)
+    assert of.fewest is not None
+    assert of.fewest > 0
+    assert any(each.startswith("Learned again: the class takes 0 updates, 3 retrained") for each in deletion.sentences)
+
+
+def test_without_weights_it_says_why_it_is_not_measured() -> None:
+    deletion = audit(RECIPE, remove="2", procedure="retrain", oracles=2, **SIDES, **OPTIONS).deletion
+    assert deletion is not None
+    assert deletion.cost.relearning is not None
+    assert deletion.cost.relearning.reason == "the model has no weights that descend on a loss"
+
+
+def without(side: tuple[Any, Any], label: int) -> tuple[Any, Any]:
+    X, y = side
+    return X[y != label], y[y != label]
+
+
+@pytest.mark.parametrize(
+    ("side", "text"),
+    [("members", "there is nothing to remove"), ("nonmembers", "give non-members of it")],
+)
+def test_a_class_without_a_record_on_a_side_is_refused(side: str, text: str) -> None:
+    sides = {**SIDES, side: without(SIDES[side], 2)}
+    with pytest.raises(SplitError, match=text):
+        audit(RECIPE, remove="2", oracles=0, **sides, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        DecisionTreeClassifier().fit(blobs(60, 5)[0][:, :3], blobs(60, 5)[1]),
+        DecisionTreeClassifier().fit(blobs(60, 5)[0], blobs(60, 5)[1] + 7),
+    ],
+    ids=["other columns", "other classes"],
+)
+def test_models_before_and_after_of_different_tasks_are_refused(before: Any) -> None:
+    after = DecisionTreeClassifier().fit(*SIDES["members"])
+    options = {**OPTIONS, "trained_here": False}
+    with pytest.raises(MiauditError, match="before"):
+        audit(after, before=before, recipe=RECIPE, forget=np.arange(20), oracles=0, **SIDES, **options)
+
+
+def test_files_before_and_after_of_different_tasks_are_refused(tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    X, y = blobs(200, 7)
+    np.savez(tmp_path / "members.npz", X=X[:90], y=y[:90])
+    np.savez(tmp_path / "nonmembers.npz", X=X[90:], y=y[90:])
+    trees = "sklearn.tree._tree.Tree"
+    skops.dump(DecisionTreeClassifier().fit(X[:90], y[:90]), tmp_path / "after.skops")
+    skops.dump(DecisionTreeClassifier().fit(X[:90, :2], y[:90]), tmp_path / "before.skops")
+    numbers = "".join(f"{number}\n" for number in range(20))
+    (tmp_path / "gone.txt").write_text(numbers)
+    (tmp_path / "plan.toml").write_text(
+        '[data]\nmembers = "members.npz"\nnonmembers = "nonmembers.npz"\nlabel = "y"\n[target]\n'
+        'file = "after.skops"\n[recipe]\nestimator = "sklearn.tree.DecisionTreeClassifier"\n[shadows]\ncount = 2\n'
+        '[unlearning]\nforget = "gone.txt"\nbefore = "before.skops"\noracles = 0\n'
+    )
+    command = [
+        "unlearn",
+        str(tmp_path / "plan.toml"),
+        "--out",
+        str(tmp_path / "out"),
+        "--jobs",
+        "0",
+        "--trusted",
+        trees,
+    ]
+    run = CliRunner().invoke(main, command)
+    assert run.exit_code in (2, 4), run.output
+    assert "the model before the deletion: the target was trained on 2 features, the records have 4" in run.stderr
