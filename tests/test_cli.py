@@ -187,7 +187,9 @@ def test_a_time_limit_stops_with_exit_code_4_keeps_all_and_says_what_is_missing(
 
 def test_the_estimate_stands_beside_the_truth(first):
     folder, result = first
-    assert re.search(r"shadow models: about \d:\d\d for 5 models, [\d,]+ MiB of memory", result.stderr)
+    assert re.search(
+        r"shadow models: about \d:\d\d for 5 models, before the attacks, [\d,]+ MiB of memory", result.stderr
+    )
     cost = json.loads((folder / "result.json").read_text())["provenance"]["shadow_cost"]
     assert (cost["trained_now"], cost["from_store"], cost["estimated"]["models"]) == (5, 0, 5)
     assert cost["estimated"]["disk_bytes"] == (4 * (400 + 400 + 200) + 400 + 200) * 10 * 4  # own, audited, outside

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
-from miaudit.auditing.cost import line_through
+from miaudit.auditing.cost import curve_through, line_through, of_others
 from miaudit.cli import main
 from miaudit.errors import PlanError, PoolError
 from miaudit.findings.claims import power
@@ -107,3 +107,23 @@ def test_the_line_through_two_trials_never_falls():
     assert line_through([(100, 1.0), (500, 2.0)], 900) == 3.0
     assert line_through([(100, 3.0), (500, 2.0)], 900) == 2.0
     assert line_through([(80, 1.5)], 80) == 1.5
+
+
+def test_a_busy_machine_is_told_of_with_what_an_idle_one_would_take():
+    assert of_others(1.2, 100.0) == []
+    [note] = of_others(4.0, 480.0)
+    assert "4.0 times their processor time" in note
+    assert "about 2:00" in note
+
+
+@pytest.mark.parametrize("flat", [4_000, 10_000, 50_000])
+@pytest.mark.parametrize("start", [0.5, 3.0])
+def test_seconds_of_attacks_are_met_within_a_factor_of_2_where_they_flatten(start, flat):
+    def seconds(n):
+        return start + 0.01 * min(n, flat) + 0.002 * max(0, n - flat)
+
+    points = [(n, seconds(n)) for n in (100, 600, 2400)]
+    for n in (3_000, 5_000, 10_000):
+        assert seconds(n) / 2 < curve_through(points, n) < 2 * seconds(n)
+    assert curve_through(points, 2400) == seconds(2400)
+    assert curve_through([(80, 1.5)], 80) == 1.5

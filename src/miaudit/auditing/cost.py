@@ -1,11 +1,13 @@
 """What an audit will cost and can show, before it is run: one model trained, attacks tried on guesses, nothing asked.
 
-The attacks are tried on the real records and on answers of models that guess, for two small numbers of records, and the
-seconds extrapolated: what they take hardly depends on what models answer, and follows the number of records in a line.
+The attacks are tried on the real records and on answers of models that guess, for a few small numbers of records, and the
+seconds extrapolated: what they take hardly depends on what models answer. It follows the number of records in a line, which
+flattens where attacks learn from a part of the rows (`curve_through`).
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ from miaudit.findings.claims import power
 from miaudit.probes import Probed
 from miaudit.result import Result
 from miaudit.result.forecast import Forecast, Queries
+from miaudit.result.forecast import clock as shown_time
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.engine import Cost, cost_of
 from miaudit.shadows.training import peak_memory
@@ -40,7 +43,13 @@ from miaudit.targets.kept import record_keys
 from miaudit.targets.ledger import Estimate, Ledger
 
 _PILOTS = (100, 600)
-"""Records a side of the two trials of the attacks."""
+"""Records a side of two trials of the attacks."""
+
+_FURTHER = 2400
+"""Records a side of a third, where there are more than twice as many."""
+
+_BUSY = 1.5
+"""Seconds for each of the processor from which a forecast says that others use it."""
 
 
 def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: Tell, ours: bool) -> Forecast:
@@ -85,9 +94,9 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
     if queries is not None and queries.seconds is not None:
         seconds["target"] = queries.seconds
     rows = sum(4 * len(job.asked) * case.dataset.width for job in jobs)
-    seconds["attacks"] = line_through([(each.records, each.work) for each in pilots], n) * slowness(
-        [(each.seconds, each.work) for each in pilots]
-    )
+    slow = slowness([(each.seconds, each.work) for each in pilots])
+    seconds["attacks"] = curve_through([(each.records, each.work) for each in pilots], n) * slow
+    notes += of_others(slow, sum(seconds.values()))
     ran = [attack for attack in last.result.attacks if attack.status == "ran"]
     count = len(ran) + len([attack for attack in case.attacks or () if attack.questions])
     sizes = _sizes(case)
@@ -170,7 +179,7 @@ class _Pilot:
 def _pilots(case: Case) -> list[_Pilot]:
     """Try the attacks on guesses about some of the records; the first time is thrown away, for libraries are loaded in it."""
     n = min(len(case.split.members), len(case.split.nonmembers))
-    sizes = sorted({min(n, size) for size in _PILOTS})
+    sizes = sorted({min(n, size) for size in (*_PILOTS, *([_FURTHER] if n > 2 * _FURTHER else []))})
     return [_pilot(case, size / n, size) for size in (sizes[0], *sizes)][1:]
 
 
@@ -215,6 +224,32 @@ def slowness(trials: Sequence[tuple[float, float]]) -> float:
     """Return the seconds for each second of the processor, of trials of both: above one where others use it, too."""
     work = sum(busy for _, busy in trials)
     return max(1.0, sum(seconds for seconds, _ in trials) / work) if work else 1.0
+
+
+def of_others(slow: float, seconds: float) -> list[str]:
+    """Return what to say of so many seconds for each of the processor: nothing, where hardly anybody else uses it."""
+    if slow < _BUSY:
+        return []
+    return [
+        f"Other programs use the processor: the attacks that were tried took {slow:.1f} times their processor time. Alone on "
+        f"the machine, all would take about {shown_time(seconds / slow)}."
+    ]
+
+
+def curve_through(points: list[tuple[int, float]], n: int) -> float:
+    """Return seconds at n beyond the last two points: the geometric mean of the line through them and of their power law.
+
+    The line is too high where attacks learn from a part of the rows, and the power law too low where some seconds are spent
+    on any number of records.
+    """
+    line = line_through(points, n)
+    if len(points) < 2 or n <= points[-1][0]:
+        return line
+    (x, y), (before, lower) = points[-1], points[-2]
+    if x == before or not 0 < lower < y:
+        return line
+    power = y * (n / x) ** (math.log(y / lower) / math.log(x / before))
+    return math.sqrt(line * power)
 
 
 def line_through(points: list[tuple[int, float]], n: int) -> float:

@@ -125,7 +125,7 @@ def _details(progress: Progress) -> str:
 
 
 def _foreseen(estimate: Cost) -> str:
-    return f"about {clock(estimate.seconds)} for {estimate.models} models, {_room(estimate)}"
+    return f"about {clock(estimate.seconds)} for {estimate.models} models, before the attacks, {_room(estimate)}"
 
 
 def _room(cost: Cost) -> str:

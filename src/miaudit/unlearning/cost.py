@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from miaudit.auditing.asking import Tell
-from miaudit.auditing.cost import Guesses, line_through, queries_of, slowness
+from miaudit.auditing.cost import Guesses, curve_through, line_through, of_others, queries_of, slowness
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers
 from miaudit.errors import MiauditError, PlanError, PoolError
@@ -69,7 +69,9 @@ def foresee(of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, t
     if queries is not None:
         notes.append("The model was not asked: what it takes to answer is not in the time.")
     counts = [(each.deleted, each.work) for each in pilots]
-    seconds["attacks"] = line_through(counts, of.deleted) * slowness([(each.seconds, each.work) for each in pilots])
+    slow = slowness([(each.seconds, each.work) for each in pilots])
+    seconds["attacks"] = curve_through(counts, of.deleted) * slow
+    notes += of_others(slow, sum(seconds.values()))
     rows = sum(4 * len(job.asked) * case.dataset.width * (1 + (job.forget is not None)) for job in jobs)
     written = line_through([(each.deleted, float(each.written)) for each in pilots], of.deleted)
     sizes = _sizes(of)
