@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, get_args
 
 from miaudit.visible import visible
 
@@ -112,6 +113,15 @@ class TimeLimitError(MiauditError):
     """The time limit came before the audit was done; what is done is kept."""
 
     exit_code = 4
+
+
+def misfits(*values: tuple[str, Any, Any]) -> list[tuple[str, str]]:
+    """Return path and sentence of each value that its ``Literal`` does not list: triples of path, value and that type."""
+    return [
+        (path, f"must be one of {', '.join(get_args(kind))}; got {value!r}")
+        for path, value, kind in values
+        if value not in get_args(kind)
+    ]
 
 
 class Exit(SystemExit):

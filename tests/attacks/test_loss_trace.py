@@ -33,7 +33,7 @@ def test_says_what_it_lacks() -> None:
         LossTrace().run(traced([[1.0], [2.0]]).replace(trace=None))
     with pytest.raises(DataError, match="at least 4 stages, got 3"):
         LossTrace().run(traced([[1.0, 2.0, 3.0]]))
-    with pytest.raises(PlanError, match=r"loss-trace\.measure must be one of iqr, fall; got 'slope'"):
+    with pytest.raises(PlanError, match=r"loss-trace\.measure: must be one of iqr, fall; got 'slope'"):
         LossTrace("slope")  # type: ignore[arg-type]
     planned = plan_attacks("probabilities", shadows=4, attacks=[LossTrace()])[0]
     assert not planned.runs

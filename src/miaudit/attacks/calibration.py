@@ -10,7 +10,7 @@ import numpy as np
 
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.moments import ResolvedSignal, resolved_rows, sides, signal_rows
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, misfits
 from miaudit.evidence import Evidence
 from miaudit.signals import SIGNALS, SignalName, Upright
 
@@ -46,11 +46,8 @@ class Calibration(Attack):
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:
-        for field, kind in (("mode", Mode), ("signal", SignalName)):
-            if getattr(self, field) not in get_args(kind):
-                raise PlanError(
-                    f"calibration.{field} must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}"
-                )
+        if problems := misfits(("calibration.mode", self.mode, Mode), ("calibration.signal", self.signal, SignalName)):
+            raise PlanError(problems)
 
     @property
     def demands(self) -> frozenset[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.threshold import best_threshold
-from miaudit.errors import DataError, PlanError, section
+from miaudit.errors import DataError, PlanError, misfits, section
 from miaudit.evidence import Bools, Evidence
 from miaudit.evidence.questions import Question, Votes, Walk
 
@@ -64,9 +64,7 @@ class LabelOnly(Attack):
     needs: ClassVar[frozenset[str]] = frozenset({"classes", "probes"})
 
     def __post_init__(self) -> None:
-        problems: list[tuple[str, str]] = []
-        if self.kind not in get_args(Kind):
-            problems.append(("kind", f"must be one of {', '.join(get_args(Kind))}; got {self.kind!r}"))
+        problems = misfits(("kind", self.kind, Kind))
         with section("", problems):
             Votes(self.queries, self.noise, self.mirror)  # the limits of both kinds
         if problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.decisions import decided
 from miaudit.attacks.moments import Side, resolved_rows, sides
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, misfits
 from miaudit.evidence import Bools, Evidence
 
 Mode = Literal["online", "offline", "proxy"]
@@ -81,11 +81,9 @@ class LiRA(Attack):
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:
-        for field, kind in (("mode", Mode), ("variance", Variance), ("signal", LiraSignal)):
-            if getattr(self, field) not in get_args(kind):
-                raise PlanError(
-                    f"lira.{field} must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}"
-                )
+        kinds = {"mode": Mode, "variance": Variance, "signal": LiraSignal}
+        if problems := misfits(*((f"lira.{field}", getattr(self, field), kind) for field, kind in kinds.items())):
+            raise PlanError(problems)
 
     @property
     def demands(self) -> frozenset[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from miaudit.attacks.attack import Attack, Scores, require
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, misfits
 from miaudit.evidence import Evidence
 
 Measure = Literal["iqr", "fall"]
@@ -46,8 +46,8 @@ class LossTrace(Attack):
     needs: ClassVar[frozenset[str]] = frozenset({"trace"})
 
     def __post_init__(self) -> None:
-        if self.measure not in get_args(Measure):
-            raise PlanError(f"loss-trace.measure must be one of {', '.join(get_args(Measure))}; got {self.measure!r}")
+        if problems := misfits(("loss-trace.measure", self.measure, Measure)):
+            raise PlanError(problems)
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the trace; nothing is drawn, the seed plays no part. It ranks and does not decide."""

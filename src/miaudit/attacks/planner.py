@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from miaudit.attacks.attack import Attack, lacking_answers
 from miaudit.attacks.calibration import Calibration
@@ -18,7 +18,7 @@ from miaudit.attacks.rmia import RMIA
 from miaudit.attacks.salem import Salem
 from miaudit.attacks.shokri import Shokri
 from miaudit.attacks.threshold import Gap, Threshold
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, misfits
 from miaudit.evidence import OFFERS, Capability
 
 Design = Literal["overlapping", "offline", "disjoint"]
@@ -161,11 +161,7 @@ def plan_attacks(
     PlanError
         If the capability, the design or the number is none of these.
     """
-    problems = [
-        (field, f"must be one of {', '.join(get_args(kind))}; got {value!r}")
-        for field, value, kind in (("capability", capability, Capability), ("design", design, Design))
-        if value not in get_args(kind)
-    ]
+    problems = misfits(("capability", capability, Capability), ("design", design, Design))
     if shadows < 0:
         problems.append(("shadows", f"must be at least 0, got {shadows}"))
     if problems:

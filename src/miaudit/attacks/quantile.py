@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, misfits
 from miaudit.evidence import Evidence, Ints, Population
 from miaudit.seeds import child_seed, generator
 
@@ -66,8 +66,8 @@ class Quantile(Attack):
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.head not in get_args(Head):
-            raise PlanError(f"quantile.head must be one of {', '.join(get_args(Head))}; got {self.head!r}")
+        if problems := misfits(("quantile.head", self.head, Head)):
+            raise PlanError(problems)
         if not 0 < self.alpha < 0.5 or not self.trees >= 1:
             raise PlanError(
                 f"quantile needs 0 < alpha < 0.5 and at least one tree; got {self.alpha!r} and {self.trees!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.decisions import decided
 from miaudit.attacks.moments import Side, sides, signal_rows
 from miaudit.attacks.population import share
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, misfits
 from miaudit.evidence import Bools, Evidence, Floats, Ints, Signal
 from miaudit.signals import Floored, Loss, Rounded, Upright
 from miaudit.stats import auc
@@ -81,11 +81,7 @@ class RMIA(Attack):
     needs: ClassVar[frozenset[str]] = frozenset({"likelihood", "shadows", "overlapping"})
 
     def __post_init__(self) -> None:
-        problems = [
-            (f"rmia.{field}", f"must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}")
-            for field, kind in (("form", Form), ("mode", Mode))
-            if getattr(self, field) not in get_args(kind)
-        ]
+        problems = misfits(("rmia.form", self.form, Form), ("rmia.mode", self.mode, Mode))
         problems += [
             (f"rmia.{field}", f"must be above 0, got {getattr(self, field)!r}")
             for field in ("gamma", "temperature")

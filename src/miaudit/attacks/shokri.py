@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from miaudit.attacks.attack import (
     shadow_sides,
 )
 from miaudit.attacks.net import Net, Rows, Training, fit
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, misfits
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.seeds import generator
 from miaudit.signals import label_vectors
@@ -80,11 +80,7 @@ class Shokri(Attack):
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        problems = [
-            (f"shokri.{field}", f"must be one of {', '.join(get_args(kind))}; got {getattr(self, field)!r}")
-            for field, kind in (("variant", Variant), ("features", Features))
-            if getattr(self, field) not in get_args(kind)
-        ]
+        problems = misfits(("shokri.variant", self.variant, Variant), ("shokri.features", self.features, Features))
         problems += [
             (f"shokri.{field}", f"must be at least {least}, got {getattr(self, field)!r}")
             for field, least in (("hidden", 1), ("epochs", 1), ("batch", 1), ("min_rows", 1), ("l2", 0))

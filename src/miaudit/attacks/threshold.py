@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from miaudit.attacks.attack import (
     require,
     shadow_sides,
 )
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, misfits
 from miaudit.evidence import Bools, Evidence, Signal
 from miaudit.signals import SIGNALS, OfLabels, SignalName, Upright
 from miaudit.stats import roc
@@ -67,8 +67,8 @@ class Threshold(Attack):
         return 1 if self.per_class else 0
 
     def __post_init__(self) -> None:
-        if self.signal not in get_args(SignalName):
-            raise PlanError(f"signal must be one of {', '.join(get_args(SignalName))}; got {self.signal!r}")
+        if problems := misfits(("signal", self.signal, SignalName)):
+            raise PlanError(problems)
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the signal and decide by the shadows' threshold; nothing is drawn, the seed plays no part."""

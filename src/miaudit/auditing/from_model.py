@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from inspect import Parameter
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from miaudit.data import Dataset, from_sides, given_split, groups_of_sides, near
 from miaudit.data.arrays import index_of_sides, values_of_sides
 from miaudit.data.labels import Labels
 from miaudit.documents import plain, whole
-from miaudit.errors import PlanError, nearest
+from miaudit.errors import PlanError, misfits, nearest
 from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
 from miaudit.plan import FiguresPlan, ShadowPlan, SplitPlan, moved, section_of
@@ -154,8 +154,8 @@ def task_of(model: Any, recipe: Any, task: Task | None) -> Task:
     PlanError
         If there is no such task.
     """
-    if task is not None and task not in get_args(Task):
-        raise PlanError([("task", f"must be one of {', '.join(get_args(Task))}; got {task!r}")])
+    if task is not None and (problems := misfits(("task", task, Task))):
+        raise PlanError(problems)
     of_numbers = is_regressor(model) or is_regressor(recipe) or isinstance(model, RegressionTarget)
     return task or ("regression" if of_numbers else "classification")
 
@@ -171,8 +171,7 @@ def _refuse_options(task: Task, residual: Any, attacks: Sequence[Attack] | None,
         for name, value in options.items()
         if value
     ]
-    if residual not in get_args(ResidualForm):
-        problems.append(("residual", f"must be one of {', '.join(get_args(ResidualForm))}; got {residual!r}"))
+    problems += misfits(("residual", residual, ResidualForm))
     if problems:
         raise PlanError(problems)
     refuse_attacks(attacks, residual)

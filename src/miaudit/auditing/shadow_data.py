@@ -18,7 +18,7 @@ from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.workers import Engine, taken
 from miaudit.data import Dataset
 from miaudit.data.records import take_records
-from miaudit.errors import MiauditError, PlanError, TimeLimitError
+from miaudit.errors import MiauditError, PlanError, TimeLimitError, misfits
 from miaudit.files import read_npz, sha256_of, write_atomically
 from miaudit.plan import PLANS, SynthesisPlan
 from miaudit.plan.permissions import Permissions
@@ -108,8 +108,8 @@ def make(
 ) -> tuple[Synthesis, TrainedTarget | None]:
     """Make the records, until a deadline by `time.monotonic`; return the target, too, if it had to be trained for them."""
     way = method or case.shadows.data.removeprefix("synthetic:")
-    if method is not None and method not in get_args(Method):
-        raise PlanError([("method", f"must be one of {', '.join(get_args(Method))}; got {method!r}")])
+    if method is not None and (problems := misfits(("method", method, Method))):
+        raise PlanError(problems)
     if way not in get_args(Method):
         raise PlanError(
             'shadows.data is "real", so there is nothing to make: set it to "synthetic:model-based", '

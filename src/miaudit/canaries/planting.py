@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from miaudit.data.cells import is_missing
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import Records, column_names, column_values, kind_of, stack_records
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, misfits
 from miaudit.seeds import generator
 
 Kind = Literal["mislabelled", "out-of-distribution", "duplicated"]
@@ -58,10 +58,7 @@ class Canaries:
     delete: bool = False
 
     def __post_init__(self) -> None:
-        problems = []
-        for field, kind in (("kind", Kind), ("signal", Signal)):
-            if (value := getattr(self, field)) not in get_args(kind):
-                problems.append((field, f"must be one of {', '.join(get_args(kind))}; got {value!r}"))
+        problems = misfits(("kind", self.kind, Kind), ("signal", self.signal, Signal))
         if self.count < 10:
             problems.append(
                 ("count", f"must be at least 10, got {self.count}; 1000 canaries can show an epsilon up to 4")

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from miaudit.data.mapped import is_mapped
 from miaudit.data.partial import (
@@ -21,6 +19,7 @@ from miaudit.data.partial import (
     Hashes,
     band_hashes,
     beyond_chance,
+    components,
     linked,
     partial_links,
     sparse_band_hashes,
@@ -208,7 +207,7 @@ def _joined(codes: Ints, numbers: Any, tolerance: NDArray[np.float64]) -> Ints:
         np.column_stack([codes, places]), axis=0, return_index=True, return_inverse=True
     )  # records that are equal in every bit need no neighbours
     pairs = _near_pairs(codes[first], places[first], numbers, first, tolerance)
-    return _components(pairs, len(first))[number.ravel()]
+    return components(pairs, len(first))[number.ravel()]
 
 
 def _places(numbers: Any, tolerance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -456,12 +455,6 @@ def _near_pairs(
         fits = _within(numbers, rows[one], rows[two], tolerance)
         links.append(np.stack([one[fits], two[fits]]))
     return np.concatenate(links, axis=1) if links else np.empty((2, 0), np.int64)
-
-
-def _components(ends: NDArray[np.int64], n: int) -> Ints:
-    """(n,) numbers, equal where a chain of pairs links."""
-    graph = sparse.coo_array((np.ones(ends.shape[1], bool), (ends[0], ends[1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def _within(numbers: Any, one: Ints, two: Ints, tolerance: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -182,7 +182,10 @@ def _mixed(bits: Hashes) -> Hashes:
 
 def linked(links: Ints, numbers: Ints) -> Ints:
     """Return (n,) numbers of records, equal where they were or where a chain of links joins them."""
-    n = int(numbers.max(initial=0)) + 1
-    ends = numbers[links]
+    return components(numbers[links], int(numbers.max(initial=0)) + 1)[numbers]
+
+
+def components(ends: Ints, n: int) -> Ints:
+    """(n,) numbers, equal where a chain of pairs links."""
     graph = sparse.coo_array((np.ones(ends.shape[1], bool), (ends[0], ends[1])), shape=(n, n))
-    return sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)[numbers]
+    return sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit import stats
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, misfits
 from miaudit.evidence import Bools, Ints
 from miaudit.seeds import child_seed
 
@@ -157,8 +157,8 @@ def unit_of(
     PlanError
         If people are to be counted and are not known, or some are on both sides.
     """
-    if name is not None and name not in get_args(UnitName):
-        raise PlanError([("data.unit", f"must be one of {', '.join(get_args(UnitName))}; got {name!r}")])
+    if name is not None and (problems := misfits(("data.unit", name, UnitName))):
+        raise PlanError(problems)
     if people is None and name == "person":
         text = 'is "person", and nothing says whose the records are; name data.group'
         raise PlanError([("data.unit", text)])

@@ -17,6 +17,7 @@ from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
+from miaudit.recipes.recipe import turned
 from miaudit.threads import is_device
 
 if TYPE_CHECKING:
@@ -316,12 +317,7 @@ class ModuleRecipe:
 
     def turned(self, **parameters: Any) -> ModuleRecipe:
         """Return the recipe with fields changed; PlanError for one that it lacks."""
-        fields = self.__dataclass_fields__
-        if unknown := sorted(set(parameters) - set(fields)):
-            raise PlanError(
-                [(name, f"{self.name} has no such parameter; it has {', '.join(fields)}") for name in unknown]
-            )
-        return replace(self, **parameters)
+        return turned(self, parameters)
 
     def fit_soft(self, X: Any, targets: NDArray[np.floating[Any]], *, classes: int, seed: int) -> ModuleModel:
         """Train one module on shares of the classes (n, classes)."""

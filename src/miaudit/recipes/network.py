@@ -22,6 +22,7 @@ import numpy as np
 from miaudit.errors import DataError, PlanError
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
+from miaudit.recipes.recipe import turned
 from miaudit.recipes.weights import layers_of_file, statistics_of_file
 from miaudit.threads import is_device
 
@@ -271,7 +272,7 @@ class Network:
 
     def turned(self, **parameters: Any) -> Network:
         """Return the recipe with fields changed; PlanError for one that it lacks."""
-        return replace(self, **_own(self, parameters))
+        return turned(self, parameters)
 
     def module(self, shape: tuple[int, ...], classes: int, *, seed: int) -> Any:
         """Return the network as a torch module with first weights of this seed; see `miaudit.recipes.as_module`."""
@@ -574,16 +575,6 @@ def _groups(sizes: Sequence[int], width: int) -> list[list[int]]:
 def _full(shape: Sequence[int]) -> tuple[int, ...]:
     """Shape of a record, grey images (h, w) as (1, h, w)."""
     return (1, *shape) if len(shape) == 2 else tuple(shape)
-
-
-def _own(recipe: Any, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return parameters that are fields of a recipe; PlanError for others."""
-    fields = recipe.__dataclass_fields__
-    if unknown := sorted(set(parameters) - set(fields)):
-        raise PlanError(
-            [(name, f"{recipe.name} has no such parameter; it has {', '.join(fields)}") for name in unknown]
-        )
-    return parameters
 
 
 def _whole(value: Any, least: int) -> bool:

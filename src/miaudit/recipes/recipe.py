@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -298,3 +298,15 @@ def opened(model: Model) -> Opened:
             "ModuleRecipe); for others there are retrain, none, and a function of your own"
         )
     return model.opened()
+
+
+T = TypeVar("T")
+
+
+def turned(recipe: T, parameters: Mapping[str, Any]) -> T:
+    """Return a recipe, a dataclass, with fields of its own changed; PlanError for one that it lacks."""
+    own = [each.name for each in fields(recipe)]  # type: ignore[arg-type]
+    if unknown := sorted(set(parameters) - set(own)):
+        name = getattr(recipe, "name", type(recipe).__name__)
+        raise PlanError([(each, f"{name} has no such parameter; it has {', '.join(own)}") for each in unknown])
+    return replace(recipe, **parameters)  # type: ignore[type-var]

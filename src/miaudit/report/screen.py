@@ -6,8 +6,7 @@ import io
 
 from rich.console import Console
 
-from miaudit.report.plain import meaning, next_step
-from miaudit.report.text import as_figure, encodable, item, rate_at, say
+from miaudit.report.text import as_figure, encodable, end, item, rate_at, say
 from miaudit.report.text import full as every_figure
 from miaudit.result import AttackResult, Deletion, Result
 
@@ -38,14 +37,7 @@ def summary(result: Result, console: Console) -> None:
     for attack in result.attacks:
         if attack.status == "failed":
             item(console, "Failed", f"'{attack.name}': {attack.reason or 'no reason given'}", style="yellow")
-    item(console, "Controls", _controls(result))
-    if means := meaning(result):
-        item(console, "Means", means)
-    item(console, "Next", next_step(result))
-    for warning in result.warnings[:_WARNINGS]:
-        item(console, "Warning", warning, style="yellow")
-    if (more := len(result.warnings) - _WARNINGS) > 0:
-        item(console, "Warning", f"{more} more in the report", style="yellow")
+    end(result, console, _controls(result), warnings=_WARNINGS)
 
 
 def _print_deletion(deletion: Deletion, console: Console) -> None:

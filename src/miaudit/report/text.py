@@ -52,14 +52,19 @@ def full(result: Result, console: Console) -> None:
     say(console, "")
     for label, text in _further(result, ran):
         item(console, label, text)
-    item(console, "Controls", _controls(result))
+    end(result, console, _controls(result), warnings=_SHOWN_WARNINGS)
+
+
+def end(result: Result, console: Console, controls: str, *, warnings: int) -> None:
+    """Print controls, meaning, next step, and so many warnings."""
+    item(console, "Controls", controls)
     if means := meaning(result):
         item(console, "Means", means)
     item(console, "Next", next_step(result))
-    for warning in result.warnings[:_SHOWN_WARNINGS]:
+    for warning in result.warnings[:warnings]:
         item(console, "Warning", warning, style="yellow")
-    if len(result.warnings) > _SHOWN_WARNINGS:
-        item(console, "Warning", f"{len(result.warnings) - _SHOWN_WARNINGS} more in the report", style="yellow")
+    if (more := len(result.warnings) - warnings) > 0:
+        item(console, "Warning", f"{more} more in the report", style="yellow")
 
 
 def _models(result: Result) -> list[tuple[str, str]]:

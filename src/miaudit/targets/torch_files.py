@@ -72,12 +72,7 @@ def torch_object(path: Path) -> Any:
     PlanError
         If torch is missing or the file cannot be read.
     """
-    torch = require("torch", extra="torch", what=f"the torch file {path}")
-    with _quiet():
-        try:
-            return torch.load(path, map_location="cpu", weights_only=False)
-        except Exception as error:
-            raise PlanError(f"{path} cannot be read as a torch file: {_first_line(error)}") from error
+    return _read(path, "a torch file", lambda torch: torch.load(path, map_location="cpu", weights_only=False))
 
 
 def torchscript(path: Path) -> Any:
@@ -88,12 +83,7 @@ def torchscript(path: Path) -> Any:
     PlanError
         If torch is missing or the file cannot be read.
     """
-    torch = require("torch", extra="torch", what=f"the torch file {path}")
-    with _quiet():
-        try:
-            return torch.jit.load(str(path), map_location="cpu")
-        except Exception as error:
-            raise PlanError(f"{path} cannot be read as TorchScript: {_first_line(error)}") from error
+    return _read(path, "TorchScript", lambda torch: torch.jit.load(str(path), map_location="cpu"))
 
 
 def exported_program(path: Path) -> ExportedModel:
@@ -104,12 +94,16 @@ def exported_program(path: Path) -> ExportedModel:
     PlanError
         If torch is missing or the file cannot be read.
     """
+    return ExportedModel(_read(path, "an exported program", lambda torch: torch.export.load(path)))
+
+
+def _read(path: Path, what: str, read: Callable[[Any], Any]) -> Any:
     torch = require("torch", extra="torch", what=f"the torch file {path}")
     with _quiet():
         try:
-            return ExportedModel(torch.export.load(path))
+            return read(torch)
         except Exception as error:
-            raise PlanError(f"{path} cannot be read as an exported program: {_first_line(error)}") from error
+            raise PlanError(f"{path} cannot be read as {what}: {_first_line(error)}") from error
 
 
 class ExportedModel:
