@@ -214,14 +214,6 @@ class Composed:
 OUTPUT: tuple[type[OutputMitigation], ...] = (TopK, LabelOnly, Rounding, Temperature, Noise)
 """Mitigations of the answers."""
 
-USUAL_OUTPUT: tuple[OutputMitigation, ...] = (
-    *(TopK(3), TopK(1), LabelOnly()),
-    *(Rounding(3), Rounding(2), Rounding(1)),
-    *(Temperature(2.0), Temperature(5.0), Temperature(20.0)),
-    *(Noise(0.25), Noise(0.5), Noise(1.0)),
-)
-"""Twelve output mitigations: those of Shokri et al. 2017, Table III, and more of their strengths, and noise."""
-
 
 def _probabilities(outputs: Outputs) -> Probabilities | None:
     """Return (n, classes) probabilities, or None of labels, in which there is nothing to hide.
@@ -269,3 +261,12 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
+
+
+USUAL_OUTPUT: tuple[OutputMitigation, ...] = (
+    *(TopK(3), TopK(1), LabelOnly()),
+    *(Rounding(3), Rounding(2), Rounding(1)),
+    *(Temperature(2.0), Temperature(5.0), Temperature(20.0)),
+    *(Noise(0.25), Noise(0.5), Noise(1.0)),
+)
+"""Twelve output mitigations: those of Shokri et al. 2017, Table III, and more of their strengths, and noise."""

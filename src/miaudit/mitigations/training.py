@@ -306,12 +306,6 @@ MITIGATIONS: tuple[type[Any], ...] = (
 )
 """Mitigations of the training."""
 
-USUAL_TRAINING: tuple[Any, ...] = (
-    *(L2(1e-4), L2(1e-3), L2(1e-2), Dropout(0.5), EarlyStopping(), LabelSmoothing(), Mixup(), RelaxLoss(0.5)),
-    *(Distillation(), SplitDistillation(), Bagging()),
-)
-"""Those that are tried unasked, as far as a recipe can have them."""
-
 
 def _turnable(mitigation: Any, recipe: Recipe) -> Turnable:
     if not isinstance(recipe, Turnable):
@@ -357,3 +351,10 @@ def _between(field: str, value: Any) -> None:
 def private_part(training: Sequence[Any]) -> DPSGD | None:
     """Return the private descent among mitigations of a training, if there is one."""
     return next((part for part in training if isinstance(part, DPSGD)), None)
+
+
+USUAL_TRAINING: tuple[Any, ...] = (
+    *(L2(1e-4), L2(1e-3), L2(1e-2), Dropout(0.5), EarlyStopping(), LabelSmoothing(), Mixup(), RelaxLoss(0.5)),
+    *(Distillation(), SplitDistillation(), Bagging()),
+)
+"""Those that are tried unasked, as far as a recipe can have them."""
