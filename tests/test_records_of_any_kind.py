@@ -12,6 +12,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
+from miaudit.auditing.export import draws
 from miaudit.cli import main
 from miaudit.data import Schema, as_records, content_hash, features, row_hashes, same_records, stack_records
 from miaudit.errors import DataError, PlanError
@@ -246,6 +247,10 @@ def test_a_plan_of_paths_names_its_features_and_needs_consent(tmp_path):
     assert "data.features" in refused.output
     outcome = CliRunner().invoke(main, [*run, "--allow-code"])
     assert outcome.exit_code == 0, outcome.output
+    (tmp_path / "paths_of_mine.py").write_text("raise SystemExit('run')")
+    drawn = draws(tmp_path / "plan.toml")  # runs nothing, so that features are not known
+    assert "features" not in drawn
+    assert len(drawn["member"]) == 120
     document = json.loads(outcome.stdout)
     assert document["controls"]["blind"]["features"] == "contents"
     assert document["provenance"]["plan"]["data"]["features"].endswith("paths_of_mine.py:contents")

@@ -63,6 +63,8 @@ def draws(
     dataset, (split, shadows, sides, _) = sides_of(plan, data)
     recipe: Any = None  # nothing is trained
     arrays = _arrays(Case("", plan.seed, dataset, split, recipe, None, {}, shadows=shadows, sides=sides))
+    if plan.data.features is not None:  # a function of the plan's makes them, and none is run here
+        arrays = {name: array for name, array in arrays.items() if name not in ("features", "population_features")}
     if out is not None:
         content = io.BytesIO()
         np.savez(content, **arrays)  # type: ignore[arg-type]

@@ -95,6 +95,9 @@ def case_of_plan(
     local = _fetched(plan)
     estimators, endpoint = _estimators(local, permissions), _endpoint(plan)
     dataset, (split, shadows, sides, notes) = sides_of(plan, data_folder)
+    if plan.data.features is not None:
+        with section("data.features"):
+            dataset = replace(dataset, features=function_of_file(plan.data.features))
     if plan.synthesis.model_fields_set and shadows.data == "real":
         notes = (*notes, 'The section [synthesis] has no effect on this audit: shadows.data is "real".')
     plan = plan.model_copy(update={"shadows": shadows, "split": sides})
@@ -137,9 +140,6 @@ def _fetched(plan: Plan) -> Plan:
 def sides_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Divided]:
     """Return the records that a plan names, and its sides as they are audited; options of theirs without effect are refused."""
     dataset, split = records_of(plan, data_folder)
-    if plan.data.features is not None:
-        with section("data.features"):
-            dataset = replace(dataset, features=function_of_file(plan.data.features))
     with section("split"):
         parts = divided(dataset, split, plan.shadows, plan.split, seed=plan.seed)
     if problems := idle_options(*parts[:3]):
