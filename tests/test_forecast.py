@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
+from miaudit.auditing import cost
 from miaudit.auditing.cost import curve_through, line_through, of_others
 from miaudit.cli import main
 from miaudit.errors import PlanError, PoolError
@@ -127,3 +129,25 @@ def test_seconds_of_attacks_are_met_within_a_factor_of_2_where_they_flatten(star
         assert seconds(n) / 2 < curve_through(points, n) < 2 * seconds(n)
     assert curve_through(points, 2400) == seconds(2400)
     assert curve_through([(80, 1.5)], 80) == 1.5
+
+
+def test_a_long_training_is_told_of_with_the_attacks_after_it_and_a_short_one_without(capsys):
+    class Slow(DecisionTreeClassifier):
+        def fit(self, X, y):
+            time.sleep(0.02)
+            return super().fit(X, y)
+
+    told = []
+    options = {"recipe": Slow(random_state=0), "shadows": 3, "jobs": 0, "attacks": ["rmia"]}
+    result = miaudit.audit(TREE, **SIDES, **options, tell=lambda *step: told.append(step))
+    assert all(progress.attacks is None for _, progress in told if progress is not None)
+    told.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "_LONG", 0.0)
+        again = miaudit.audit(TREE, **SIDES, **options, tell=lambda *step: told.append(step))
+        miaudit.audit(TREE, **SIDES, **options, progress=True)
+    estimates = {progress.attacks for _, progress in told if progress is not None and progress.estimate is not None}
+    [seconds] = estimates
+    assert 0 < seconds < 60
+    assert again.model_dump(exclude={"provenance"}) == result.model_dump(exclude={"provenance"})
+    assert re.search(r"for 3 models, and \d:\d\d for the attacks, ", capsys.readouterr().err)

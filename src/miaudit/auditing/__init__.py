@@ -18,7 +18,7 @@ from typing import Any
 from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
-from miaudit.auditing.cost import foresee
+from miaudit.auditing.cost import foresee, with_attacks
 from miaudit.auditing.from_model import case_of_model, keywords_of_keys, refuse_keywords, signature
 from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.gathering import gather
@@ -175,6 +175,7 @@ def audit(
         tell = tell or stack.enter_context(in_python(progress)) or quiet
         work = stack.enter_context(_begun(subject, sides, options, out=out, data=data, tell=tell))
         case, store, workers, clock = work
+        tell = tell if tell is quiet else with_attacks(case, tell)
         measured = gather(case, store, workers, clock=clock, tell=tell, kept=keep, retrain=retrain)
         tell("attacking", None)
         result = conclude(measured, tell)

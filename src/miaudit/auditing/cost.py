@@ -36,7 +36,7 @@ from miaudit.result import Result
 from miaudit.result.forecast import Forecast, Queries
 from miaudit.result.forecast import clock as shown_time
 from miaudit.seeds import child_seed, generator
-from miaudit.shadows.engine import Cost, cost_of
+from miaudit.shadows.engine import Cost, Progress, cost_of
 from miaudit.shadows.training import peak_memory
 from miaudit.store import Store
 from miaudit.targets.kept import record_keys
@@ -47,6 +47,12 @@ _PILOTS = (100, 600)
 
 _FURTHER = 2400
 """Records a side of a third, where there are more than twice as many."""
+
+_LONG = 120.0
+"""Seconds of training from which a run tries the attacks, too, to say what it will take in all."""
+
+_TRIALS = (100, 300)
+"""Records a side of the trials within a run."""
 
 _BUSY = 1.5
 """Seconds for each of the processor from which a forecast says that others use it."""
@@ -176,10 +182,41 @@ class _Pilot:
     result: Result
 
 
-def _pilots(case: Case) -> list[_Pilot]:
+def with_attacks(case: Case, tell: Tell) -> Tell:
+    """Return what tells how far a run is, and once a long training is estimated, what the attacks on the case will take, too.
+
+    They are tried on guesses, in this program and while workers train: a few seconds.
+    """
+    trials: list[float | None] = []
+
+    def with_seconds(text: str, progress: Progress | None) -> None:
+        if progress is not None and progress.estimate is not None and progress.estimate.seconds >= _LONG:
+            if not trials:
+                trials.append(_seconds_of_attacks(case))
+            progress = replace(progress, attacks=trials[0])
+        tell(text, progress)
+
+    return with_seconds
+
+
+def _seconds_of_attacks(case: Case) -> float | None:
+    """Return what attacks, controls and report will take; None where the records are yet to be made, or no trial can be had."""
+    if case.shadows.data != "real":
+        return None
+    try:
+        pilots = _pilots(case, _TRIALS)
+    except MiauditError:
+        return None
+    n = min(len(case.split.members), len(case.split.nonmembers))
+    slow = slowness([(each.seconds, each.work) for each in pilots])
+    return curve_through([(each.records, each.work) for each in pilots], n) * slow
+
+
+def _pilots(case: Case, records: Sequence[int] = ()) -> list[_Pilot]:
     """Try the attacks on guesses about some of the records; the first time is thrown away, for libraries are loaded in it."""
     n = min(len(case.split.members), len(case.split.nonmembers))
-    sizes = sorted({min(n, size) for size in (*_PILOTS, *([_FURTHER] if n > 2 * _FURTHER else []))})
+    records = records or (*_PILOTS, *([_FURTHER] if n > 2 * _FURTHER else []))
+    sizes = sorted({min(n, size) for size in records})
     return [_pilot(case, size / n, size) for size in (sizes[0], *sizes)][1:]
 
 

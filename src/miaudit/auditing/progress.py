@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from miaudit.auditing.asking import quiet as nobody
 from miaudit.errors import PoolError
 from miaudit.result.forecast import clock
 from miaudit.visible import visible
@@ -38,7 +39,7 @@ def telling(console: Console, *, quiet: bool = False) -> Iterator[Tell]:
     try:
         with stdout_to_stderr():
             if quiet:
-                yield lambda text, progress: None
+                yield nobody
             elif console.is_terminal:
                 yield from _bar(console)
             else:
@@ -86,7 +87,7 @@ def _lines(console: Console) -> Tell:
             return
         if progress.estimate is not None and not line["estimated"]:
             line["estimated"] = True
-            _line(console, f"{text}: {_foreseen(progress.estimate)}")
+            _line(console, f"{text}: {_foreseen(progress.estimate, progress.attacks)}")
         ready = progress.found + progress.done + progress.failed
         last = ready == progress.total
         if ready != line["done"] and (last or now - line["at"] >= SECONDS_BETWEEN_LINES):
@@ -124,8 +125,9 @@ def _details(progress: Progress) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _foreseen(estimate: Cost) -> str:
-    return f"about {clock(estimate.seconds)} for {estimate.models} models, before the attacks, {_room(estimate)}"
+def _foreseen(estimate: Cost, attacks: float | None) -> str:
+    then = "before the attacks" if attacks is None else f"and {clock(attacks)} for the attacks"
+    return f"about {clock(estimate.seconds)} for {estimate.models} models, {then}, {_room(estimate)}"
 
 
 def _room(cost: Cost) -> str:
@@ -161,7 +163,7 @@ def _bar(console: Console) -> Iterator[Tell]:
             _tell_waiting(display.console, progress)
             if progress is not None and progress.estimate is not None and progress.total > 1 and not state["estimated"]:
                 state["estimated"] = True
-                _line(display.console, f"{text}: {_foreseen(progress.estimate)}")
+                _line(display.console, f"{text}: {_foreseen(progress.estimate, progress.attacks)}")
             if progress is None:
                 display.update(task, description=visible(text), total=None, completed=0, details="")
                 return
