@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -30,6 +30,29 @@ _APART = "models were trained one by one because"  # a warning of a training, wh
 
 
 @dataclass(frozen=True)
+class Way:
+    """How a kind of audit comes to its result: what verifies it.
+
+    ``sentence`` is that of the verdict of a result; ``audit`` carries a plan out, or a call in Python; ``score`` judges stored
+    answers, as the ``call`` of that name did.
+    """
+
+    sentence: Callable[[Result], str]
+    audit: Callable[..., Result]
+    score: Callable[..., Result]
+    call: str
+
+
+def _sentence(result: Result) -> str:
+    assert result.finding is not None
+    return sentence(result.finding, result.attacks, result.controls.null, result.controls.blind)
+
+
+MEMBERSHIPS = Way(_sentence, audit, score, "miaudit score")
+"""Audits of memberships."""
+
+
+@dataclass(frozen=True)
 class Verification:
     """What was compared, and what does not agree.
 
@@ -52,6 +75,7 @@ def verify(
     outputs: str | PathLike[str] | None = None,
     data: str | PathLike[str] | None = None,
     permissions: Permissions | None = None,
+    way: Way = MEMBERSHIPS,
     **inputs: Any,
 ) -> Verification:
     """Compare the result in a folder with the hashes, the table and the rows beside it; nothing is written or trained.
@@ -74,6 +98,8 @@ def verify(
         The file that was audited, of `miaudit score`.
     data, permissions
         How the plan is read, as of `miaudit.audit`.
+    way
+        Of which kind the audit is; one of deletions is verified by `miaudit.unlearning.verify`.
 
     Raises
     ------
@@ -85,9 +111,9 @@ def verify(
     verification = Verification(_value(folder))
     problems, compared, remarks = verification.problems, verification.compared, verification.remarks
     problems += _unlike_hashes(folder, seal, compared, remarks)
-    problems += _unlike_table(result, compared, remarks)
+    problems += _unlike_table(result, way, compared, remarks)
     try:
-        again = _again(folder, result, subject, inputs, outputs, data, permissions or Permissions())
+        again = _again(folder, result, subject, inputs, outputs, data, permissions or Permissions(), way)
     except MiauditError as error:
         remarks.append(f"The attacks were not run again from stored answers: {error}")
         return verification
@@ -121,11 +147,9 @@ def _unlike_hashes(folder: Path, value: str | None, compared: list[str], remarks
         )
 
 
-def _unlike_table(result: Result, compared: list[str], remarks: list[str]) -> Iterator[str]:
-    if result.finding is not None:
-        again = sentence(result.finding, result.attacks, result.controls.null, result.controls.blind)
-        if again != result.verdict:
-            yield "the sentence of the verdict does not say what finding and figures say"
+def _unlike_table(result: Result, way: Way, compared: list[str], remarks: list[str]) -> Iterator[str]:
+    if result.finding is not None and way.sentence(result) != result.verdict:
+        yield "the sentence of the verdict does not say what finding and figures say"
     if (why := uncountable(result)) is not None:
         remarks.append(f"Figures were not counted again from the table of records: {why}.")
         return
@@ -141,12 +165,13 @@ def _again(
     outputs: str | PathLike[str] | None,
     data: str | PathLike[str] | None,
     permissions: Permissions,
+    way: Way,
 ) -> Result:
     """Return the result that comes out of the stored answers now; they are read in a folder of links, where nothing is lost."""
     plan = dict(result.provenance.plan)
     call = plan.get("call")
-    if call == "miaudit score":
-        return _scored(result, plan, outputs)
+    if call == way.call:
+        return _scored(result, plan, outputs, way)
     if outputs is not None:
         raise PlanError(f"{outputs} is for audits of stored outputs, and this is none")
     if result.shadows.failed:
@@ -161,7 +186,7 @@ def _again(
     with tempfile.TemporaryDirectory(prefix="miaudit-verify-") as place:
         there = Path(place)
         _link(folder, there)
-        return audit(subject, out=there, jobs=0, tell=_train_nothing, **inputs)
+        return way.audit(subject, out=there, jobs=0, tell=_train_nothing, **inputs)
 
 
 def _refuse_other_records(result: Result, folder: Path) -> None:
@@ -181,15 +206,22 @@ def _refuse_other_records(result: Result, folder: Path) -> None:
         )
 
 
-def _scored(result: Result, plan: dict[str, Any], outputs: str | PathLike[str] | None) -> Result:
+def _scored(result: Result, plan: dict[str, Any], outputs: str | PathLike[str] | None, way: Way) -> Result:
     if outputs is None:
         raise PlanError("the audit was of stored outputs: give the file (--outputs)")
     if sha256_of(Path(outputs)) != result.provenance.hashes.get("outputs"):
         raise StoreError(f"{outputs} is not the file that was audited, by its hash")
     operating = section_of(FiguresPlan, {key: plan[key] for key in FiguresPlan.model_fields})
     seed, title = result.provenance.seeds["root"], result.title
-    return score(
-        Path(outputs), seed=seed, title=title, operating=operating, unit=plan["unit"], attacks=plan.get("attacks")
+    further = {"procedure": plan["procedure"]} if "procedure" in plan else {}
+    return way.score(
+        *(Path(outputs),),
+        seed=seed,
+        title=title,
+        operating=operating,
+        unit=plan["unit"],
+        attacks=plan.get("attacks"),
+        **further,
     )
 
 

@@ -43,7 +43,10 @@ def verify(
     from dataclasses import asdict
 
     from miaudit.auditing.verification import verify as verified
+    from miaudit.result import Result
 
+    if Result.load(folder).deletion is not None:
+        from miaudit.unlearning.verification import verify as verified  # of the same form
     done = verified(folder, seal=seal, outputs=outputs, data=data, permissions=permissions)
     if as_json:
         echo_json(json.dumps(asdict(done), indent=2) + "\n")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -158,35 +159,32 @@ class Course:
             If a step cannot be trained on its records.
         """
         width = self.classes if classes is None else classes
-        store = self._store
         model: Model | None = None
         for step in chain:
-            state = there.get(step.name) or self._stored(store, step, width)
+            state = there.get(step.name) or self._stored(step, width)
             if state is None:
                 began = time.perf_counter()
                 state = self._trained(model, step, X, y, width, what)
-                if store is not None and time.perf_counter() - began >= LEAST_SECONDS:
-                    self._keep(store, step, state)
+                if time.perf_counter() - began >= LEAST_SECONDS:
+                    self._keep(step, state)
             model = state
             yield step.name, state
 
-    def _keep(self, store: Store, step: Step, state: Model) -> None:
-        assert isinstance(self.recipe, Storable)
-        arrays = self.recipe.arrays_of(state)
-        if arrays is not None:
-            store.put(step.name, arrays, {"record_epochs": self.work(step)})
-
     @property
-    def _store(self) -> Store | None:
-        if self.folder is None or self._decided.unknown or not isinstance(self.recipe, Storable):
-            return None
-        return Store(self.folder)
+    def _place(self) -> Path | None:
+        """The folder, where states can be told from those of other recipes."""
+        return None if self.folder is None or self._decided.unknown else Path(self.folder)
 
-    def _stored(self, store: Store | None, step: Step, classes: int) -> Model | None:
-        row = None if store is None else store.get(step.name)
-        if row is None or not isinstance(self.recipe, Storable):
+    def _keep(self, step: Step, state: Model) -> None:
+        arrays = self.recipe.arrays_of(state) if isinstance(self.recipe, Storable) else None
+        if arrays is not None and self._place is not None:
+            Store(self._place).put(step.name, arrays, {"record_epochs": self.work(step)})
+
+    def _stored(self, step: Step, classes: int) -> Model | None:
+        if self._place is None or not self._place.is_dir() or not isinstance(self.recipe, Storable):
             return None
-        return self.recipe.of_arrays(row.arrays, classes=classes, shape=self.shape)
+        row = Store(self._place).get(step.name)
+        return None if row is None else self.recipe.of_arrays(row.arrays, classes=classes, shape=self.shape)
 
     def _trained(self, model: Model | None, step: Step, X: Any, y: Ints, classes: int, what: str) -> Model:
         records, labels = take_records(X, step.index), y[step.index]

@@ -11,6 +11,7 @@ from miaudit.result.seal import SEALED, Seal
 _PERSONAL = (
     *("records.csv", "draws.safetensors", "rows", "target", "journal.jsonl", "store.json", "report.html", "share"),
     *("synthesis.npz", "synthesis.json", "synthesis-state.npz"),
+    *("states", "before", "after"),  # of a deletion audit: trained parts of models, and answers of the models at hand
 )
 
 

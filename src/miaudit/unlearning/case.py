@@ -180,9 +180,18 @@ def deletion_case(
         before=before,
         oracles=options.oracles,
         removed=removed,
-        document={**options.model_dump(), "procedure": {"name": chosen.name, **chosen.options}},
+        document=_document(options, chosen),
         receipts=options.receipts,
     )
+
+
+def _document(options: UnlearningPlan, procedure: Procedure) -> dict[str, Any]:
+    """Return what was asked for, as a plan may say it: a function stands in the place of a procedure."""
+    document = options.model_dump()
+    if options.function is not None:
+        del document["procedure"]
+        return document
+    return {**document, "procedure": {"name": procedure.name, **procedure.options}}
 
 
 def unlearned(recipe: Recipe, options: UnlearningPlan, procedure: Any = None) -> Unlearned:

@@ -86,6 +86,8 @@ def score(
         "threshold": operating.threshold,
         "delta": operating.delta,
         "unit": unit,
+        "attacks": None if attacks is None else [{"name": each.name, **each.options} for each in chosen],
+        "procedure": procedure,
     }
     origin = Origin(
         clock, {"seeds": {"root": seed}, "hashes": {"outputs": digest or None}, "plan": plan}, things=chosen

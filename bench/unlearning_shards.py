@@ -1,0 +1,185 @@
+"""Experiments X6 and X7 of docs/unlearning.md: deletion audits of sharded training, sound and broken.
+
+    python bench/unlearning_shards.py X6     # writes bench/results/unlearning/X6.json
+    python bench/unlearning_shards.py X7
+    python bench/unlearning.py --tables      # puts the tables into docs/unlearning.md
+
+Expectations are stated in the code, before any figure.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from unlearning import FOLDER, MLP, SEED, SIZES, Table, drawn, met, row, write
+
+from miaudit.recipes import SISA, ClassSISA
+from miaudit.recipes.sisa import SISAModel
+from miaudit.unlearning import audit
+
+DELETED = 60
+OPTIONS: dict[str, Any] = {"shadows": 12, "oracles": 0, "jobs": 0, "bystanders": 4, "kept": 0, "trained_here": True}
+
+
+def audited(name: str, recipe: Any, procedure: Any, sides: dict[str, Any]) -> Table:
+    """Return what a table says of one audit, with the receipt and the accuracy before."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = audit(
+            recipe, forget=np.arange(DELETED), procedure=procedure, seed=SEED, out=folder, **sides, **OPTIONS
+        )
+    deletion = result.deletion
+    assert deletion is not None
+    figures = row(result, name)
+    figures["receipt"] = None if deletion.receipt is None else deletion.receipt.model_dump()
+    print(
+        name,
+        deletion.kind,
+        figures["before"]["auc"],
+        figures["after"]["auc"],
+        figures["receipt"],
+        file=sys.stderr,
+        flush=True,
+    )
+    return figures
+
+
+def x6() -> Table:
+    """Shards and slices: what they cost in accuracy, and hide."""
+    sides = drawn("location30", SIZES)
+    rows = [audited("plain, retrained", MLP, "retrain", sides)]
+    for shards, slices, aggregate in ((5, 1, "mean"), (5, 4, "mean"), (5, 1, "vote"), (10, 1, "mean"), (10, 4, "mean")):
+        recipe = SISA(MLP, shards=shards, slices=slices, aggregate=aggregate)  # type: ignore[arg-type]
+        rows.append(audited(f"S = {shards}, R = {slices}, {aggregate}", recipe, "recipe", sides))
+    by = {each["name"]: each for each in rows}
+    right = {name: each["cost"]["before"]["never"] for name, each in by.items()}
+    before = {name: each["before"]["auc"] for name, each in by.items()}
+    pair = {name: each["pair"]["auc"] for name, each in by.items()}
+    sharded = rows[1:]
+    five, ten, plain = "S = 5, R = 1, mean", "S = 10, R = 1, mean", "plain, retrained"
+    return {
+        "title": f"Location-30, a network of 32 units, 400 records, {DELETED} deleted; 12 shadow models",
+        "rows": rows,
+        "expectations": [
+            met("every receipt holds", all(each["receipt"]["identical"] == each["receipt"]["models"] for each in sharded)),
+            met("accuracy on records never trained on falls with the shards", right[plain] > right[five] > right[ten]),
+            met("what there is to forget falls with the shards", before[plain][0] > before[five][0] > before[ten][0]),
+            met("afterwards nothing is found", all(each["after"]["kind"] != "leak" for each in rows)),
+            met("both models give away less than with plain retraining",
+                all(pair[each["name"]][0] < pair[plain][0] for each in sharded)),
+            met("the work is within 15 % of the formula, or within 0.05 of a retraining",
+                all(_near(each["cost"]["work"]) for each in sharded)),
+        ],
+    }  # fmt: skip
+
+
+def _near(work: dict[str, Any]) -> bool:
+    return bool(abs(work["share"] - work["expected"]) <= max(0.05, 0.15 * work["expected"]))
+
+
+@dataclass(frozen=True)
+class SharedScaler:
+    """Standardise by all records, and keep that when some are deleted."""
+
+    inner: Any
+    name: str = "a scaler of all records"
+
+    def around(self, recipe: Any) -> SharedScaler:
+        """Return the same around another recipe."""
+        return replace(self, inner=recipe)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it is around."""
+        return {"recipe": self.name, "of": self.inner.describe()}
+
+    def history(self) -> dict[str, Any]:
+        """Return how it forgets."""
+        return {"forget": self.name, **self.inner.history()}
+
+    def fit(self, X: Any, y: Any, *, classes: int, seed: int) -> Scaled:
+        """Train on records that are standardised by all of them."""
+        mean, scale = X.mean(axis=0), X.std(axis=0) + 1e-6
+        return Scaled(self.inner.fit((X - mean) / scale, y, classes=classes, seed=seed), mean, scale)
+
+    def forget(self, model: Scaled, X: Any, y: Any, *, forget: Any, classes: int, seed: int) -> Scaled:
+        """Delete from the shards alone."""
+        records = (X - model.mean) / model.scale
+        after = self.inner.forget(model.model, records, y, forget=forget, classes=classes, seed=seed)
+        return replace(model, model=after)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A model behind the scaler."""
+
+    model: Any
+    mean: Any
+    scale: Any
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return (n, classes) probabilities."""
+        return self.model.predict_proba((X - self.mean) / self.scale)
+
+
+@dataclass(frozen=True)
+class WarmStart(SISA):
+    """Train what stays further, from the models that saw the records."""
+
+    def forget(self, model: Any, X: Any, y: Any, *, forget: Any, classes: int, seed: int) -> SISAModel:
+        """Go on where the shards are."""
+        rest = np.flatnonzero(~forget)
+        steps = self.steps(X[rest], y[rest], classes=classes, seed=model.seed)
+        inner: Any = self.recipe
+        models = []
+        for old, chain in zip(model.models, steps.chains.values(), strict=True):
+            part = rest[chain[-1].index]
+            again = chain[-1].name not in model.states
+            models.append(inner.further(old, X[part], y[part], classes=classes, seed=seed, passes=5) if again else old)
+        return SISAModel(tuple(models), classes, self.aggregate, {}, model.seed, model.work)
+
+
+def x7() -> Table:
+    """Broken shards."""
+    sides = drawn("location30", SIZES)
+    recipes: dict[str, Any] = {
+        "SISA, 3 shards": SISA(MLP, shards=3),
+        "shared scaler": SharedScaler(SISA(replace(MLP, standardize=False), shards=3)),
+        "warm start": WarmStart(MLP, shards=3),
+        "class-SISA, gate retrained": ClassSISA(MLP, shards=3, slices=False),
+        "class-SISA, gate kept": ClassSISA(MLP, shards=3, slices=False, gate="kept"),
+    }
+    rows = [audited(name, recipe, "recipe", sides) for name, recipe in recipes.items()]
+    by = {each["name"]: each for each in rows}
+    broken = ("shared scaler", "warm start", "class-SISA, gate kept")
+    sound = ("SISA, 3 shards", "class-SISA, gate retrained")
+    return {
+        "title": f"X6 with shards that are broken; {DELETED} deleted, 12 shadow models",
+        "rows": rows,
+        "expectations": [
+            met("sound ones: all receipts hold", all(by[name]["receipt"]["identical"] == 4 for name in sound)),
+            met("broken ones: no receipt holds", all(by[name]["receipt"]["identical"] == 0 for name in broken)),
+            met("sound ones: nothing is found afterwards", all(by[name]["after"]["kind"] != "leak" for name in sound)),
+            met("the warm start is seen afterwards", by["warm start"]["after"]["kind"] == "leak"),
+            met("the shared scaler and the gate that is kept are not",
+                all(by[name]["after"]["kind"] != "leak" for name in (broken[0], broken[2]))),
+        ],
+    }  # fmt: skip
+
+
+def run(name: str) -> None:
+    """Run an experiment and write its file."""
+    began, cpu = time.perf_counter(), time.process_time()
+    write(name, {"X6": x6, "X7": x7}[name](), began, cpu)
+    path = FOLDER / f"{name}.json"
+    document = json.loads(path.read_text()) | {"command": f"python bench/unlearning_shards.py {name}"}
+    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:] or ("X6", "X7"):
+        run(each)
