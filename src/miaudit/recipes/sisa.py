@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import PlanError
-from miaudit.recipes.fingerprint import Fingerprint, fingerprint_of_recipe
 from miaudit.recipes.options import checked_options
 from miaudit.recipes.recipe import Model, Recipe, Work, passes_of
 from miaudit.recipes.states import (
@@ -26,6 +25,7 @@ from miaudit.recipes.states import (
     probabilities,
     refuse_unfit,
 )
+from miaudit.recipes.wrapped import Wrapped
 from miaudit.seeds import child_seed
 
 _OURS = {"recipe", "states"}
@@ -35,14 +35,13 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Sharded:
+class Sharded(Wrapped):
     """What recipes of isolated shards share: training, and deletion by training anew what held the records.
 
     A model keeps its states, and a deletion trains those whose names are not among them. Concrete ones are `SISA` and
     `ClassSISA`.
     """
 
-    recipe: Recipe
     states: str | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     title: ClassVar[str]
@@ -64,20 +63,6 @@ class Sharded:
     def checked(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a plan's table; PlanError with every one that cannot be."""
         return checked_options(cls, options, [name for name in cls.__dataclass_fields__ if name not in _OURS])
-
-    @property
-    def name(self) -> str:
-        """What to call it in a report."""
-        raise NotImplementedError
-
-    @property
-    def inner(self) -> Recipe:
-        """The recipe of each part."""
-        return self.recipe
-
-    def around(self, recipe: Recipe) -> Self:
-        """Return the same around another recipe."""
-        return replace(self, recipe=recipe)
 
     def staged(self, folder: str | None) -> Self:
         """Return the recipe with its states in a folder, where they outlive the program; None: in none."""
@@ -104,10 +89,6 @@ class Sharded:
     def history(self) -> dict[str, Any]:
         """Return what decides how it forgets, beside its description."""
         return {"forget": self.kind, "version": 1}
-
-    def fingerprint(self) -> Fingerprint:
-        """Return what decides the recipe within."""
-        return fingerprint_of_recipe(self.recipe)
 
     def fit(self, X: Any, y: Ints, *, classes: int, seed: int) -> Any:
         """Train every state."""

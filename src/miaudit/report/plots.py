@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -98,14 +99,7 @@ def records(result: Result, most: int = 30) -> Figure:
     if exposed is None or not exposed.records:
         raise PlanError("this result has no table of ranked records: load it from its folder, which has records.csv")
     rows = exposed.records
-    figure, axes = _axes(height=0.22 * len(rows) + 1.2)
-    places = np.arange(len(rows))
-    for place, row in zip(places, rows, strict=True):
-        if row.low is not None and row.high is not None:
-            axes.plot([row.low, row.high], [place, place], color=_MEMBERS, linewidth=2, solid_capstyle="round")
-    axes.plot([row.rank for row in rows], places, "o", color=_MEMBERS)
-    axes.set_yticks(places, [_text(row.id) for row in rows], fontsize="small")
-    axes.invert_yaxis()
+    figure, axes = _spans([(row.id, row.rank, row.low, row.high) for row in rows])
     axes.set(xlabel=f"Place among {exposed.n:,} records", title=f"Most exposed members, by {_text(exposed.attack)}")
     return figure
 
@@ -137,15 +131,8 @@ def slices(result: Result, column: str | None = None, most: int = 30) -> Figure:
         return -(each.auc.low or 0.0), -(each.auc.value or 0.0)
 
     rows = sorted(groups, key=order)[:most]
-    figure, axes = _axes(height=0.22 * len(rows) + 1.2)
-    places = np.arange(len(rows))
+    figure, axes = _spans([(row.group, row.auc.value, row.auc.low, row.auc.high) for row in rows])
     axes.axvline(0.5, color="grey", linestyle=":")
-    for place, row in zip(places, rows, strict=True):
-        if row.auc.low is not None and row.auc.high is not None:
-            axes.plot([row.auc.low, row.auc.high], [place, place], color=_MEMBERS, linewidth=2)
-    axes.plot([row.auc.value for row in rows], places, "o", color=_MEMBERS)
-    axes.set_yticks(places, [_text(row.group) for row in rows], fontsize="small")
-    axes.invert_yaxis()
     level = f"{100 * grouping.confidence:.4g} %"
     axes.set(xlabel=f"AUC with {level} intervals", title=f"Leak by {_text(grouping.column)}, {_text(grouping.attack)}")
     return figure
@@ -163,6 +150,20 @@ def _with(part: str, result: Result, names: list[str] | None) -> list[AttackResu
         raise PlanError(f"no attack of this result has {part}: an older version made it, or it was shared without them")
     lead, base = result.lead, result.controls.baseline
     return sorted(there, key=lambda attack: (attack is not lead, attack.name != base, -(attack.area or 0.0)))
+
+
+def _spans(rows: Sequence[tuple[str, float | None, float | None, float | None]]) -> tuple[Any, Any]:
+    """Return a figure and its axes, with a line for each name, value, and the ends of its span where there are any."""
+    figure, axes = _axes(height=0.22 * len(rows) + 1.2)
+    names, values, lows, highs = zip(*rows, strict=True) if rows else ((), (), (), ())
+    places = np.arange(len(rows))
+    for place, low, high in zip(places, lows, highs, strict=True):
+        if low is not None and high is not None:
+            axes.plot([low, high], [place, place], color=_MEMBERS, linewidth=2, solid_capstyle="round")
+    axes.plot(values, places, "o", color=_MEMBERS)
+    axes.set_yticks(places, list(map(_text, names)), fontsize="small")
+    axes.invert_yaxis()
+    return figure, axes
 
 
 def _axes(height: float = 4.5) -> tuple[Any, Any]:

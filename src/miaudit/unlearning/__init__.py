@@ -24,7 +24,7 @@ from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
 from miaudit.errors import PlanError, section
-from miaudit.plan import PLANS, Plan, UnlearningPlan, plan_of, section_of
+from miaudit.plan import PLANS, UnlearningPlan, plan_of, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
 from miaudit.result.forecast import Forecast
@@ -309,8 +309,3 @@ def _numbers(forget: ArrayLike, members: int) -> Any:
 
 def _nothing(X: Any) -> Any:
     raise PlanError("the target is trained here and was asked before it was")
-
-
-def plan_asks(plan: Plan) -> bool:
-    """Return whether a plan describes a deletion audit."""
-    return plan.unlearning.asked

@@ -14,6 +14,7 @@ from miaudit.data.records import take_records
 from miaudit.errors import PlanError, nearest, section
 from miaudit.recipes import SISA, ClassSISA, Forgetting, GroupRecipe, Model, Openable, Recipe, Sharded, fingerprint
 from miaudit.recipes.options import checked_options
+from miaudit.recipes.wrapped import Wrapped, fit_each
 
 Bools = NDArray[np.bool_]
 Labels = NDArray[np.int64]
@@ -474,7 +475,7 @@ class OwnFunction(Procedure):
 
 
 @dataclass(frozen=True)
-class Unlearned:
+class Unlearned(Wrapped):
     """A recipe whose models forget by a procedure: it trains as the recipe within does.
 
     Parameters
@@ -483,32 +484,11 @@ class Unlearned:
         How to train, and how to forget.
     """
 
-    recipe: Recipe
     procedure: Procedure
-
-    @property
-    def name(self) -> str:
-        """The recipe's own name."""
-        return self.recipe.name
-
-    @property
-    def inner(self) -> Recipe:
-        """The recipe within."""
-        return self.recipe
-
-    def around(self, recipe: Recipe) -> Unlearned:
-        """Return the same around another recipe."""
-        return replace(self, recipe=recipe)
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe's description: models that forget nothing are those of the recipe."""
         return self.recipe.describe()
-
-    def fingerprint(self) -> Any:
-        """Return what decides the recipe within."""
-        from miaudit.recipes import fingerprint_of_recipe
-
-        return fingerprint_of_recipe(self.recipe)
 
     def history(self) -> dict[str, Any]:
         """Return what decides how models forget."""
@@ -531,14 +511,9 @@ class Unlearned:
         self, X: Any, y: Labels, *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
     ) -> Sequence[Model]:
         """Train as the recipe does, one after another where it trains one model at a time."""
-        if isinstance(self.recipe, GroupRecipe):
-            if not type(self.recipe).__module__.startswith("miaudit."):  # others may change what they are given
-                X, y = take_records(X, np.arange(len(y))), y.copy()
-            return self.recipe.fit_many(X, y, indices=indices, classes=classes, seeds=seeds)
-        return [
-            self.fit(take_records(X, index), y[index], classes=classes, seed=seed)
-            for index, seed in zip(indices, seeds, strict=True)
-        ]
+        if isinstance(self.recipe, GroupRecipe) and not type(self.recipe).__module__.startswith("miaudit."):
+            X, y = take_records(X, np.arange(len(y))), y.copy()  # others may change what they are given
+        return fit_each(self.recipe, X, y, indices, classes=classes, seeds=seeds)
 
     def relearn(self, model: Model, X: Any, y: Labels, *, seed: int) -> int | None:
         """Return how many updates a copy takes to learn these records again; None where it has no weights that descend."""
