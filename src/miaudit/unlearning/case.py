@@ -140,16 +140,7 @@ def deletion_case(
     removed = None if options.remove is None else _class(case, options.remove)
     gone = _forgotten(case, options, forget, removed)
     nonmembers, seed = split.untrained, child_seed(case.seed, "deletion")
-    if removed is not None:
-        of_class = case.dataset.y[nonmembers] == removed
-        if not of_class.any():
-            raise SplitError(
-                f"no record of the class {options.remove!r} is among the {len(nonmembers)} non-members, so the deleted ones "
-                "can be compared with none: give non-members of it"
-            )
-        candidates, others = nonmembers[of_class], nonmembers[~of_class]
-    else:
-        candidates, others = nonmembers, nonmembers[:0]
+    candidates, others = _compared(case, nonmembers, removed)
     never = _drawn(case, candidates, len(gone), seed, "never")
     left = np.concatenate([candidates[~np.isin(candidates, never)], others])
     rest = training[~np.isin(training, gone)]
@@ -192,6 +183,19 @@ def _document(options: UnlearningPlan, procedure: Procedure) -> dict[str, Any]:
         del document["procedure"]
         return document
     return {**document, "procedure": {"name": procedure.name, **procedure.options}}
+
+
+def _compared(case: Case, nonmembers: Ints, removed: int | None) -> tuple[Ints, Ints]:
+    """Return the non-members that deleted records can be compared with, all unless a class was removed, and the others."""
+    if removed is None:
+        return nonmembers, nonmembers[:0]
+    of_class = case.dataset.y[nonmembers] == removed
+    if not of_class.any():
+        raise SplitError(
+            f"no record of the class {case.dataset.classes[removed]!r} is among the {len(nonmembers)} non-members, so the "
+            "deleted ones can be compared with none: give non-members of it"
+        )
+    return nonmembers[of_class], nonmembers[~of_class]
 
 
 def unlearned(recipe: Recipe, options: UnlearningPlan, procedure: Any = None) -> Unlearned:

@@ -16,7 +16,7 @@ from miaudit.auditing.layout import DELETIONS
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.scoring import measured_of
-from miaudit.auditing.stored import StoredOutputs, read_arrays, stored_outputs
+from miaudit.auditing.stored import read_arrays, stored_outputs
 from miaudit.data.arrays import shown
 from miaudit.data.npz import open_npz
 from miaudit.data.room import within_memory
@@ -35,6 +35,7 @@ from miaudit.unlearning.pairs import pair_evidence
 STATES = ("never", "deleted", "kept")
 _Arrays = dict[str, NDArray[Any]]
 _NO_OTHERS = "a file holds no records that stayed in the target"
+_NO_BEFORE = "the file holds no target_before and shadows_before"
 
 
 def is_deletion(path: str | Path) -> bool:
@@ -80,48 +81,27 @@ def score(
     """
     clock = Clock()
     arrays, name, digest = _arrays(outputs)
-    chosen = ATTACKS if attacks is None else chosen_attacks(attacks)
-    plan = {
-        "call": "miaudit.unlearning.score",
-        "threshold": operating.threshold,
-        "delta": operating.delta,
-        "unit": unit,
-        "attacks": None if attacks is None else [{"name": each.name, **each.options} for each in chosen],
-        "procedure": procedure,
-    }
-    origin = Origin(
-        clock, {"seeds": {"root": seed}, "hashes": {"outputs": digest or None}, "plan": plan}, things=chosen
-    )
+    things = ATTACKS if attacks is None else chosen_attacks(attacks)
+    named = None if attacks is None else [{"name": each.name, **each.options} for each in things]
+    plan = {"call": "miaudit.unlearning.score", **operating.model_dump(), "unit": unit}
+    plan |= {"attacks": named, "procedure": procedure}
+    parts = {"seeds": {"root": seed}, "hashes": {"outputs": digest or None}, "plan": plan}
+    origin = Origin(clock, parts, things=things)
     versions, notes = _versions(arrays)
-    options: dict[str, Any] = {
-        "title": title or f"Deletion audit of {name}",
-        "attacks": chosen,
-        "operating": operating,
-        "unit": unit,
-        "deletion": True,
-    }
+    title = title or f"Deletion audit of {name}"
+    options: dict[str, Any] = {"attacks": things, "operating": operating, "unit": unit, "deletion": True}
 
-    def measured(version: _Arrays) -> tuple[StoredOutputs, Measured]:
-        stored = stored_outputs(version, name=name, sha256=digest)
-        of = measured_of(stored, seed, origin)
-        return stored, replace(of, **options, warnings=(*of.warnings, *notes))
+    def measured(version: _Arrays) -> Measured:
+        of = measured_of(stored_outputs(version, name=name, sha256=digest), seed, origin)
+        return replace(of, title=title, **options, warnings=(*of.warnings, *notes))
 
-    _, after = measured(versions["after"])
-    before = pair = None
-    if "before" in versions:
-        _, before = measured(versions["before"])
-        if before.classes != after.classes:
-            raise DataError(
-                f"the answers before are about {len(before.classes)} classes, those afterwards about {len(after.classes)}: "
-                "they are not of one task"
-            )
-        pair = _pair(before, after)
-    unasked = {"others": _NO_OTHERS}
-    if before is None:
-        unasked["before"] = unasked["pair"] = "the file holds no target_before and shadows_before"
+    after = measured(versions["after"])
+    before = measured(versions["before"]) if "before" in versions else None
+    pair = None if before is None else _pair(before, after)
     retrained = _retrained(arrays, after)
-    if retrained is None:
-        unasked["likeness"] = "the file holds no retrained models"
+    unasked = {"others": _NO_OTHERS}
+    unasked |= dict.fromkeys(("before", "pair"), _NO_BEFORE) if before is None else {}
+    unasked |= {"likeness": "the file holds no retrained models"} if retrained is None else {}
     result = conclude(
         DeletionMeasured(
             procedure=procedure,
@@ -136,10 +116,8 @@ def score(
             others_before=None,
             others_after=None,
             retrained=None if retrained is None else _of_deleted(retrained, after),
-            controls=None if retrained is None else retrained,
-            cost=DeletionCost(
-                before=None if before is None else _accuracies(before), after=_accuracies(after), retrained=None
-            ),
+            controls=retrained,
+            cost=_cost(before, after),
             kept=0,
             unasked=unasked,
             stored=True,
@@ -149,6 +127,11 @@ def score(
         result.save(out)
         seal(out)
     return result
+
+
+def _cost(before: Measured | None, after: Measured) -> DeletionCost:
+    was = None if before is None else _accuracies(before)
+    return DeletionCost(before=was, after=_accuracies(after), retrained=None)
 
 
 def _arrays(outputs: str | Path | Mapping[str, NDArray[Any]]) -> tuple[_Arrays, str, str]:
@@ -229,6 +212,11 @@ def _apart_from_kept(state: Ints) -> tuple[Ints, list[str]]:
 
 
 def _pair(before: Measured, after: Measured) -> Measured:
+    if before.classes != after.classes:
+        raise DataError(
+            f"the answers before are about {len(before.classes)} classes, those afterwards about {len(after.classes)}: "
+            "they are not of one task"
+        )
     was, later = before.evidence.own, after.evidence.own
     evidence = pair_evidence(
         (was.target, later.target),
