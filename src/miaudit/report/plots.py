@@ -131,8 +131,7 @@ def slices(result: Result, column: str | None = None, most: int = 30) -> Figure:
         return -(each.auc.low or 0.0), -(each.auc.value or 0.0)
 
     rows = sorted(groups, key=order)[:most]
-    figure, axes = _spans([(row.group, row.auc.value, row.auc.low, row.auc.high) for row in rows])
-    axes.axvline(0.5, color="grey", linestyle=":")
+    figure, axes = _spans([(row.group, row.auc.value, row.auc.low, row.auc.high) for row in rows], guess=0.5)
     level = f"{100 * grouping.confidence:.4g} %"
     axes.set(xlabel=f"AUC with {level} intervals", title=f"Leak by {_text(grouping.column)}, {_text(grouping.attack)}")
     return figure
@@ -152,11 +151,15 @@ def _with(part: str, result: Result, names: list[str] | None) -> list[AttackResu
     return sorted(there, key=lambda attack: (attack is not lead, attack.name != base, -(attack.area or 0.0)))
 
 
-def _spans(rows: Sequence[tuple[str, float | None, float | None, float | None]]) -> tuple[Any, Any]:
-    """Return a figure and its axes, with a line for each name, value, and the ends of its span where there are any."""
+def _spans(
+    rows: Sequence[tuple[str, float | None, float | None, float | None]], *, guess: float | None = None
+) -> tuple[Any, Any]:
+    """Return a figure and its axes, with a line for each name, value, and the ends of its span; guessing is dotted."""
     figure, axes = _axes(height=0.22 * len(rows) + 1.2)
     names, values, lows, highs = zip(*rows, strict=True) if rows else ((), (), (), ())
     places = np.arange(len(rows))
+    if guess is not None:
+        axes.axvline(guess, color="grey", linestyle=":")
     for place, low, high in zip(places, lows, highs, strict=True):
         if low is not None and high is not None:
             axes.plot([low, high], [place, place], color=_MEMBERS, linewidth=2, solid_capstyle="round")
