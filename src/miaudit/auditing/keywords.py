@@ -49,7 +49,7 @@ def in_keywords(keys: Mapping[str, str]) -> Iterator[None]:
 
 def _called(text: str, words: Mapping[str, str]) -> str:
     longest_first = sorted(words, key=len, reverse=True)
-    pattern = rf"(?<![\w.])({'|'.join(map(re.escape, longest_first))})(?![\w.]\w)( = (?=[\w\"'\[{{]))?"
+    pattern = rf"(?<![\w./])({'|'.join(map(re.escape, longest_first))})(?!\w)( = (?=[\w\"'\[{{]))?"
 
     def word(match: re.Match[str]) -> str:
         return words[match[1]] + ("=" if match[2] else "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -19,7 +19,9 @@ from numpy.typing import ArrayLike
 from miaudit.auditing import Engine, case_of_model, case_of_plan
 from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
+from miaudit.auditing.from_model import keywords_of_keys
 from miaudit.auditing.from_plan import refuse_reading
+from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
@@ -116,9 +118,9 @@ def audit(
     """
     clock, tell = Clock(), tell or quiet
     inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
-    of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
     kept, ours = out is not None, isinstance(subject, PLANS)
-    with ExitStack() as stack:
+    with _in_its_words(subject), ExitStack() as stack:
+        of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-")) if out is None else out)
         places = ((of.before, "before"), (of.case.target, "after"))
         for target, name in places:
@@ -173,13 +175,20 @@ def forecast(
     """
     clock, tell = Clock(), tell or quiet
     inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
-    of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
-    with ExitStack() as stack:
+    with _in_its_words(subject), ExitStack() as stack:
+        of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
         if out is None:  # workers that are ended may still be writing to it
             place = tempfile.TemporaryDirectory(prefix="miaudit-", ignore_cleanup_errors=True)
             out = stack.enter_context(place)
         clock.seconds["load"] = time.perf_counter() - clock.began
         return foresee(of, Store(Path(out)), workers, clock=clock, tell=tell, ours=isinstance(subject, PLANS))
+
+
+def _in_its_words(subject: Any) -> AbstractContextManager[None]:
+    """Return what names keywords in errors of a call with a model, where they name keys of a plan."""
+    if isinstance(subject, PLANS):
+        return nullcontext()
+    return in_keywords({**keywords_of_keys(), **{f"unlearning.{key}": key for key in UnlearningPlan.model_fields}})
 
 
 def _begun(
