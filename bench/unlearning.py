@@ -486,6 +486,7 @@ def table(document: Table) -> str:
             "accuracy: deleted, never, kept",
         ]
         heads += ["exposure of others", "like retrained: p"] if like else []
+        heads += list(_further(document["rows"][0]))
         lines += [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
         for each in document["rows"]:
             rates = each["cost"]["after"]
@@ -506,11 +507,30 @@ def table(document: Table) -> str:
                     else f"{change[0]:+.3f} ({change[1]:+.3f} to {change[2]:+.3f})"
                 )
                 cells += [signed, f"{each['likeness']['p_value']:.2f}" if each["likeness"] else "-"]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"| {' | '.join([*cells, *_further(each).values()])} |")
     words = {True: "yes", False: "**no**", None: "not told"}
     lines += ["", "| expected beforehand | met |", "| --- | --- |"]
     lines += [f"| {each['expected']} | {words[each['met']]} |" for each in document["expectations"]]
     return "\n".join(lines)
+
+
+def _further(row: Table) -> dict[str, str]:
+    """Return what experiments of sharded training say beside, by heading."""
+    cells = {}
+    if "receipt" in row:
+        receipt, work = row["receipt"], row["cost"].get("work")
+        cells["receipts that hold"] = "-" if receipt is None else f"{receipt['identical']} of {receipt['models']}"
+        cells["work: share, formula"] = (
+            "-"
+            if work is None
+            else f"{work['share']:.2f}, {'-' if work['expected'] is None else format(work['expected'], '.2f')}"
+        )
+    if (again := row["cost"].get("relearning")) is not None:
+        one = "-" if again["updates"] is None else f"{again['updates']}"
+        cells["learned again: updates, retrained"] = (
+            "-" if again["retrained"] is None else f"{one}, {again['retrained']:g} ({again['fewest']}-{again['most']})"
+        )
+    return cells
 
 
 def tables() -> None:

@@ -1,4 +1,4 @@
-"""Experiments X6 and X7 of docs/unlearning.md: deletion audits of sharded training, sound and broken.
+"""Experiments X6, X7 and X12 of docs/unlearning.md: deletion audits of sharded training, sound and broken.
 
     python bench/unlearning_shards.py X6     # writes bench/results/unlearning/X6.json
     python bench/unlearning_shards.py X7
@@ -171,15 +171,56 @@ def x7() -> Table:
     }  # fmt: skip
 
 
+def x12() -> Table:
+    """A class removed, plainly and from shards of classes."""
+    sides = drawn("digits", {"members": 400, "nonmembers": 500, "population": 600})
+    network = replace(MLP, epochs=20)
+    entries: list[tuple[str, Any, str]] = [
+        ("nothing", network, "none"),
+        ("mask", network, "mask"),
+        ("retrain", network, "retrain"),
+        ("class-SISA, gate kept", ClassSISA(network, shards=2, gate="kept"), "recipe"),
+        ("class-SISA, gate retrained", ClassSISA(network, shards=2), "recipe"),
+    ]
+    options = OPTIONS | {"shadows": 6, "oracles": 20, "bystanders": 0}
+    rows = []
+    for name, recipe, procedure in entries:
+        result = audit(recipe, remove="3", procedure=procedure, seed=SEED, **sides, **options)
+        assert result.deletion is not None
+        receipt = result.deletion.receipt
+        rows.append(row(result, name) | {"receipt": None if receipt is None else receipt.model_dump()})
+        print(name, rows[-1]["kind"], rows[-1]["likeness"], rows[-1]["cost"]["relearning"], file=sys.stderr, flush=True)
+    by = {each["name"]: each for each in rows}
+    p = {name: each["likeness"]["p_value"] for name, each in by.items()}
+    right = {name: each["cost"]["after"]["never"] for name, each in by.items()}
+    again = {name: each["cost"]["relearning"]["p_value"] for name, each in by.items()}
+    kept, sound = "class-SISA, gate kept", "class-SISA, gate retrained"
+    return {
+        "title": "Digits, a network of 32 units, 400 records, the class 3 removed; 6 shadow models, 20 retrained",
+        "rows": rows,
+        "expectations": [
+            met("all but nothing never answer the class", all(right[name] == 0 for name in by if name != "nothing")),
+            met("masking differs from models that never saw the class (p at most 0.05)", p["mask"] <= 0.05),
+            met("a gate that is kept does, too", p[kept] <= 0.05),
+            met("class-SISA with its gate retrained and retraining do not", p[sound] > 0.05 and p["retrain"] > 0.05),
+            met("receipts hold with the gate retrained, and not with the gate kept",
+                by[sound]["receipt"]["identical"] == 4 and by[kept]["receipt"]["identical"] == 0),
+            met("the class is learned again faster than by retrained models where nothing was done (p at most 0.05)",
+                again["nothing"] is not None and again["nothing"] <= 0.05),
+            met("retraining learns it no faster", again["retrain"] is not None and again["retrain"] > 0.05),
+        ],
+    }  # fmt: skip
+
+
 def run(name: str) -> None:
     """Run an experiment and write its file."""
     began, cpu = time.perf_counter(), time.process_time()
-    write(name, {"X6": x6, "X7": x7}[name](), began, cpu)
+    write(name, {"X6": x6, "X7": x7, "X12": x12}[name](), began, cpu)
     path = FOLDER / f"{name}.json"
     document = json.loads(path.read_text()) | {"command": f"python bench/unlearning_shards.py {name}"}
     path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or ("X6", "X7"):
+    for each in sys.argv[1:] or ("X6", "X7", "X12"):
         run(each)
