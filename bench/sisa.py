@@ -158,8 +158,8 @@ def tables() -> None:
              "within 15 %", "seconds: deletion, retraining", "speed-up in seconds")  # fmt: skip
     lines = [
         f"S = {SHARDS} shards, {of['records']:,} records, {first['requests']} random requests a line, seed {of['seed']}; "
-        f"seconds in a world of {one['records']:,} records, mean of {one['repeats']}, on a busy machine; every result equals the "
-        f"retrained one bit for bit; {of['machine']}, {of['cpu_seconds']:.0f} CPU seconds. `{of['command']}`",
+        f"seconds in a world of {one['records']:,} records, mean of {one['repeats']}, on a busy machine; every result equals "
+        f"the retrained one bit for bit; {of['machine']}, {of['cpu_seconds']:.0f} CPU seconds. `{of['command']}`",
         "",
         f"| {' | '.join(heads)} |",
         f"|{' --- |' * len(heads)}",
