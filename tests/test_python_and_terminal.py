@@ -160,3 +160,10 @@ def test_a_frame_of_one_column_of_texts_keeps_its_index():
     for beside in ("ids", "groups"):
         with pytest.raises(DataError, match=f"{beside}: members has the index of the records in another order"):
             miaudit.audit(model, **sides, **QUICK, **{beside: (shuffled, labels[80:])})
+
+
+def test_stored_outputs_have_no_plan_whose_keys_an_error_could_name(tmp_path):
+    answers, labels = np.random.default_rng(0).dirichlet(np.ones(3), 80), np.arange(80) % 3
+    np.savez(tmp_path / "o.npz", target=answers, labels=labels, member=np.arange(80) < 40)
+    with pytest.raises(PlanError, match="^unit: .*name them in the array group$"):
+        miaudit.score(tmp_path / "o.npz", unit="person")

@@ -32,12 +32,12 @@ def in_keywords(keys: Mapping[str, str]) -> Iterator[None]:
     Parameters
     ----------
     keys
-        Keywords by the paths of keys, beside those of other names.
+        Keywords by the paths of keys, beside those whose names are others, or in their place.
     """
     try:
         yield
     except MiauditError as error:
-        words = {**keys, **_FURTHER}
+        words = {**_FURTHER, **keys}
         if isinstance(error, PlanError):
             error.problems = [(_called(path, words), _called(text, words)) for path, text in error.problems]
         error.args = tuple(

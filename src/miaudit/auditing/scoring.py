@@ -13,6 +13,7 @@ from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.evidence import without_outside
+from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.stored import StoredOutputs, read_outputs
@@ -83,7 +84,8 @@ def score(
         operating=operating,
         unit=unit,
     )
-    result = conclude(measured)
+    with in_keywords({"data.group": "them in the array group"}):
+        result = conclude(measured)
     if out is not None:
         result.save(out)
         seal(out)
