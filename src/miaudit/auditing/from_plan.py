@@ -107,12 +107,7 @@ def case_of_plan(
     if plan.recipe.task == "regression":
         refuse_attacks(attacks, plan.recipe.residual)
     return Case(
-        title=plan.title,
-        seed=plan.seed,
-        dataset=dataset,
-        split=split,
-        recipe=recipe,
-        target=target,
+        *(plan.title, plan.seed, dataset, split, recipe, target),
         document=plain(plan.model_dump(by_alias=True), "plan"),
         shadows=plan.shadows,
         sides=plan.split,
