@@ -124,6 +124,15 @@ def misfits(*values: tuple[str, Any, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def not_whole(*values: tuple[str, Any]) -> list[tuple[str, str]]:
+    """Return path and sentence of each value that is no whole number from 1."""
+    return [
+        (path, f"must be a whole number from 1, got {value!r}")
+        for path, value in values
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+    ]
+
+
 class Exit(SystemExit):
     """Stands for ``os._exit`` in code that is not ours and is not to end the program."""
 

@@ -216,7 +216,7 @@ def _measured(
         classes=() if dataset.values is not None else dataset.classes,
         data=dataset.describe(),
         target=target,
-        split=_split(case, pool.draws),
+        split=split_facts(case, pool.draws),
         shadows=_shadows(case, pool, models),
         origin=_origin(case, pool, models, clock),
         attacks=case.attacks,
@@ -247,7 +247,8 @@ def _without_answers(lacking: Bools | None, member: Bools) -> list[str]:
     ]
 
 
-def _split(case: Case, draws: Draws) -> SplitFacts:
+def split_facts(case: Case, draws: Draws) -> SplitFacts:
+    """Return sizes and checks of the sides of a case."""
     return SplitFacts(
         population=len(case.split.population),
         copies=case.split.copies,
@@ -300,14 +301,17 @@ def _shadow_warnings(case: Case, pool: ShadowPool, models: _Answers) -> list[str
 
 def _origin(case: Case, pool: ShadowPool, models: _Answers, clock: Clock) -> Origin:
     source = {} if case.target is None else case.target.facts()
+    further = {"target": source} if source else {}
+    return origin_of(case, pool, models.progress, clock, retrained=models.retrained, plan=case.document, **further)
+
+
+def origin_of(case: Case, pool: ShadowPool, progress: Progress, clock: Clock, **further: Any) -> Origin:
+    """Return where the figures of a case come from, with ``further`` parts by their names in the provenance."""
     parts = {
         "device": device_name(case.recipe),
-        "retrained": None if models.retrained is None else models.retrained,
         "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
         "hashes": {"data": case.dataset.hash, "split": case.split.sha256, "draws": pool.draws.sha256, **case.hashes},
         "recipe": plain(case.recipe.describe(), "recipe"),
-        "plan": case.document,
-        **({"target": source} if source else {}),
     }
     things = (innermost(case.recipe), *(case.attacks or ()))
-    return Origin(clock, parts, models.progress, tuple(job.name for job in pool.stored), things)
+    return Origin(clock, parts | further, progress, tuple(job.name for job in pool.stored), things)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, not_whole
 from miaudit.recipes.recipe import Model, Work, passes_of
 from miaudit.recipes.sisa import Ints, Sharded
 from miaudit.recipes.states import (
@@ -78,11 +78,7 @@ class ClassSISA(Sharded):
     kind: ClassVar[str] = "class-sisa"
 
     def __post_init__(self) -> None:
-        problems = [
-            (each, f"must be a whole number from 1, got {value!r}")
-            for each in ("shards", "buffer")
-            if not isinstance(value := getattr(self, each), int) or isinstance(value, bool) or value < 1
-        ]
+        problems = not_whole(("shards", self.shards), ("buffer", self.buffer))
         if self.gate not in ("retrained", "kept", "none"):
             problems.append(("gate", f'must be "retrained", "kept" or "none", got {self.gate!r}'))
         if not 0 <= self.replay < 1:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, not_whole
 from miaudit.recipes.options import checked_options
 from miaudit.recipes.recipe import Model, Recipe, Work, passes_of
 from miaudit.recipes.states import (
@@ -163,11 +163,7 @@ class SISA(Sharded):
     kind: ClassVar[str] = "sisa"
 
     def __post_init__(self) -> None:
-        problems = [
-            (each, f"must be a whole number from 1, got {value!r}")
-            for each in ("shards", "slices")
-            if not isinstance(value := getattr(self, each), int) or isinstance(value, bool) or value < 1
-        ]
+        problems = not_whole(("shards", self.shards), ("slices", self.slices))
         if self.aggregate not in ("mean", "vote"):
             problems.append(("aggregate", f'must be "mean" or "vote", got {self.aggregate!r}'))
         if problems:

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row
-from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts
+from miaudit.auditing.gathering import origin_of, split_facts
+from miaudit.auditing.measured import Measured, ShadowFacts
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.scope import oddities
 from miaudit.auditing.workers import Workers
 from miaudit.documents import plain
 from miaudit.errors import DataError, PoolError
 from miaudit.evidence import Evidence
-from miaudit.recipes import device_name, innermost
 from miaudit.result import Accuracies, DeletionCost, DeletionWork, Receipt, Relearning
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress
@@ -260,7 +260,7 @@ class _Reading:
             classes=dataset.classes if evidence.measure is None else (),
             data=dataset.describe(),
             target=replace(asked.facts, queries=asked.facts.queries or 0),
-            split=self._split(),
+            split=replace(split_facts(case, self.pool.draws), shadow_test=0),
             shadows=self._shadows(),
             origin=self._origin(),
             attacks=case.attacks or ATTACKS,
@@ -404,18 +404,6 @@ class _Reading:
             kept=float(right[kept].mean()) if len(kept) else None,
         )
 
-    def _split(self) -> SplitFacts:
-        case, draws = self.of.case, self.pool.draws
-        return SplitFacts(
-            population=len(case.split.population),
-            copies=case.split.copies,
-            duplicates=case.split.duplicates,
-            grouped_by=case.split.group_name,
-            shadow_train=draws.train.shape[1],
-            shadow_test=0,
-            draws_sha256=draws.sha256,
-        )
-
     def _shadows(self) -> ShadowFacts:
         facts = list(self.seen.shadows.values())
         train = [each["train_accuracy"] for each in facts if each.get("train_accuracy") is not None]
@@ -440,21 +428,8 @@ class _Reading:
     def _origin(self) -> Origin:
         case = self.of.case
         call = {"call": "miaudit.unlearning.audit"} if "call" in case.document else {}
-        parts = {
-            "device": device_name(case.recipe),
-            "retrained": None,
-            "seeds": {"root": case.seed, "target": child_seed(case.seed, "target")},
-            "hashes": {
-                "data": case.dataset.hash,
-                "split": case.split.sha256,
-                "draws": self.pool.draws.sha256,
-                **case.hashes,
-            },
-            "recipe": plain(case.recipe.describe(), "recipe"),
-            "plan": plain({**case.document, **call, "unlearning": self.of.document}, "plan"),
-        }
-        things = (innermost(case.recipe), *(case.attacks or ()))
-        return Origin(self.clock, parts, self.seen.progress, tuple(job.name for job in self.pool.stored), things)
+        plan = plain({**case.document, **call, "unlearning": self.of.document}, "plan")
+        return origin_of(case, self.pool, self.seen.progress, self.clock, retrained=None, plan=plan)
 
 
 def _without(answers: NDArray[Any], column: int) -> NDArray[Any]:

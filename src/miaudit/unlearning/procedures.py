@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import take_records
-from miaudit.errors import PlanError, nearest, section
+from miaudit.errors import PlanError, nearest, not_whole, section
 from miaudit.recipes import SISA, ClassSISA, Forgetting, GroupRecipe, Model, Openable, Recipe, Sharded, fingerprint
 from miaudit.recipes.options import checked_options
 from miaudit.recipes.wrapped import Wrapped, fit_each
@@ -125,11 +125,7 @@ class _OfWeights(Procedure):
     batch: int = 100
 
     def __post_init__(self) -> None:
-        problems = [
-            (each, f"must be a whole number from 1, got {value!r}")
-            for each in ("epochs", "batch")
-            if not isinstance(value := getattr(self, each), int) or isinstance(value, bool) or value < 1
-        ]
+        problems = not_whole(("epochs", self.epochs), ("batch", self.batch))
         if not self.learning_rate > 0:
             problems.append(("learning_rate", f"must be above 0, got {self.learning_rate!r}"))
         for each, (low, high) in self.ranges.items():
