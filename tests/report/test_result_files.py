@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_both_old_files_and_no_temporary_ones(result, tmp_pat
 def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(result, tmp_path):
     (tmp_path / "file").write_text("x")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(StoreError, match="choose a folder you may write to"):
+        with pytest.raises(StoreError, match="choose an output folder that you may write to"):
             result.save(place)
     (tmp_path / "result.json").mkdir()  # something in the way of the file itself
     with pytest.raises(StoreError, match="cannot write to"):
