@@ -61,6 +61,16 @@ def test_a_class_that_was_not_removed_is_learned_again_faster_than_by_models_tha
     assert any(each.startswith("Learned again: the class takes 0 updates, 3 retrained") for each in deletion.sentences)
 
 
+def test_a_model_that_still_answers_a_removed_class_is_never_said_to_be_without_a_trace() -> None:
+    for procedure, kinds in (("none", {"traces remain"}), ("retrain", {"no trace found", "nothing to see here"})):
+        result = audit(NETWORK, remove="2", procedure=procedure, oracles=3, **SIDES, **OPTIONS)
+        assert result.deletion is not None
+        assert result.deletion.kind in kinds
+        assert (result.deletion.answered is not None) == (procedure == "none")
+        assert ("still answers the removed class to" in result.verdict) == (procedure == "none")
+        assert procedure != "none" or result.verdict_kind in ("leak", "inconclusive")  # no gate passes it
+
+
 def test_without_weights_it_says_why_it_is_not_measured() -> None:
     deletion = audit(RECIPE, remove="2", procedure="retrain", oracles=2, **SIDES, **OPTIONS).deletion
     assert deletion is not None

@@ -140,7 +140,8 @@ class Deletion(Document):
     whoever kept the earlier model; ``others_before`` and ``others_after``: how exposed are records that stayed, and
     ``exposure`` the difference of the two AUCs. ``still_in`` estimates the share of the deleted records that still answer as
     trained ones do. ``exact`` is what the procedure says of itself, unless a ``receipt`` refutes it. A question that could not
-    be asked is null, with the reason in ``unasked``.
+    be asked is null, with the reason in ``unasked``. ``answered`` is the share of unused inputs of a removed class that the
+    model still answers with it, where that is more than retrained models do.
     """
 
     kind: DeletionKind
@@ -161,6 +162,7 @@ class Deletion(Document):
     exposure: Difference | None = None
     still_in: Difference | None = None
     likeness: Likeness | None = None
+    answered: Fraction | None = None
     receipt: Receipt | None = None
     cost: DeletionCost
     earlier_model: str

@@ -33,6 +33,8 @@ from miaudit.unlearning.measured import DeletionMeasured, Retrained
 _FLOOR = 1e-7
 _CONTROLS = 5
 """The retrained control fails by chance in at most one audit of a hundred: 5 % over so many."""
+_CHANCE = 0.05
+"""A removed class may be answered for so many inputs of it beyond what retrained models do."""
 _LEAST_GAP = 0.1
 """Trained and untrained records must differ so much in how often they are called trained before a share is estimated."""
 
@@ -57,6 +59,9 @@ def conclude(measured: DeletionMeasured) -> Result:
         likeness = _likeness(measured)
     questions = {name: None if of is None else _question(name, of) for name, of in results.items()}
     kind = _kind(results["before"], after, likeness, of_class=measured.removed is not None)
+    answered = _answered(measured)
+    if answered is not None and kind in ("no trace found", "nothing to see here", "inconclusive"):
+        kind = "traces remain"
     finding = _finding(after, kind, likeness)
     n = questions["after"].n if questions["after"] is not None else Counted(members=0, nonmembers=0)
     deletion = Deletion.of(
@@ -69,6 +74,7 @@ def conclude(measured: DeletionMeasured) -> Result:
         exposure=_exposure(results["others_before"], results["others_after"]),
         still_in=None if measured.removed is not None else _still_in(after, results["others_after"]),
         likeness=likeness,
+        answered=answered,
         earlier_model=wording.earlier_model(questions["pair"], measured),
         unasked=dict(measured.unasked),
         **questions,
@@ -157,9 +163,26 @@ def _finding(after: Result, kind: DeletionKind, likeness: Likeness | None) -> Ve
     if kind == "nothing to see here":
         reason = "these records left no trace that was found before the deletion either, so that none afterwards shows nothing"
         return Verdict(kind="inconclusive", basis="nothing", n=finding.n, reason=reason, caveats=finding.caveats)
+    if kind == "traces remain" and after.verdict_kind not in ("leak", "inverted"):
+        reason = "the model still answers the removed class, which no attack on single records looks for"
+        return Verdict(kind="inconclusive", basis="nothing", n=finding.n, reason=reason, caveats=finding.caveats)
     if kind == "not valid" and likeness is not None and likeness.control_fails:
         return Verdict(kind="confounded", basis="sides", attack=after.headline, figure=likeness.control, n=finding.n)
     return finding
+
+
+def _answered(measured: DeletionMeasured) -> float | None:
+    """Return the share of unused inputs of a removed class that the model answers with it, where that is not chance.
+
+    None unless its low end (Clopper-Pearson, 95 %) is above the share of retrained models by 0.05.
+    """
+    cost = measured.cost
+    if measured.removed is None or cost.after.never is None:
+        return None
+    n = int((~measured.after.member).sum())
+    usual = 0.0 if cost.retrained is None or cost.retrained.never is None else cost.retrained.never
+    low, _ = stats.clopper_pearson(round(cost.after.never * n), n, 0.95)
+    return cost.after.never if low > usual + _CHANCE else None
 
 
 def _likeness(measured: DeletionMeasured) -> Likeness | None:

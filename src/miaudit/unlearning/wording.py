@@ -48,6 +48,11 @@ def _first(of: Deletion, finding: Verdict) -> str:
                 "Over-forgotten: the deleted records are recognisable because the model treats them worse than records it "
                 f"never saw ({_auc(after)}; by the loss threshold AUC {_of(after.population)}, where 0.5 is neither); {n}.{was}"
             )
+        case "traces remain" if of.answered is not None and after.kind not in ("leak", "inverted"):
+            return (
+                f"Traces remain: the model still answers the removed class to {of.answered:.0%} of inputs of it that nobody "
+                f"was trained on. Of the deleted records themselves: {_found(after)}; {n}.{was}"
+            )
         case "traces remain":
             share = of.still_in
             still = (
