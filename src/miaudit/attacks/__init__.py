@@ -8,6 +8,7 @@ from miaudit.attacks.controls import Blind, blind_auc, shuffle_membership
 from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
 from miaudit.attacks.loss_trace import LossTrace
+from miaudit.attacks.pattern import PATTERN_CONFIDENCE, Pattern, label_pattern
 from miaudit.attacks.planner import NAMED, USUAL, Planned, attack_name, plan_attacks, with_floors
 from miaudit.attacks.population import AttackP, AttackR
 from miaudit.attacks.quantile import Quantile
@@ -20,6 +21,7 @@ from miaudit.attacks.threshold import Gap, Threshold
 __all__ = [
     "ATTACKS",
     "NAMED",
+    "PATTERN_CONFIDENCE",
     "RMIA",
     "USUAL",
     "Attack",
@@ -32,6 +34,7 @@ __all__ = [
     "LabelOnly",
     "LiRA",
     "LossTrace",
+    "Pattern",
     "Planned",
     "Quantile",
     "Ratio",
@@ -41,6 +44,7 @@ __all__ = [
     "Threshold",
     "attack_name",
     "blind_auc",
+    "label_pattern",
     "plan_attacks",
     "shuffle_membership",
     "with_floors",

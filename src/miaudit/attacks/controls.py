@@ -145,7 +145,7 @@ def blind_auc(
     DataError
         If the sizes do not fit or the features are no finite numbers.
     """
-    x, y, truth = _checked(features, labels, member)
+    x, y, truth = checked_features(features, labels, member)
     of = None if people is None else numbered(people)
     rng = generator(seed, "blind")
     sample = np.concatenate([_drawn(np.flatnonzero(truth == side), of, max_per_side, rng) for side in (True, False)])
@@ -240,7 +240,7 @@ def _ranked(
         contrast = _contrast(x[learn], truth[learn])
         contrast[:plain] = np.inf
         columns = x[:, np.sort(np.argsort(-contrast, kind="stable")[: max_features - directions.shape[1]])]
-    dense = columns.toarray() if _is_sparse(columns) else columns
+    dense = columns.toarray() if is_sparse(columns) else columns
     parts = [] if y is None else [y[:, None].astype(np.float32)]
     parts += [np.asarray(dense, np.float32)]
     inputs = np.hstack(parts if directions is None else [*parts, directions])
@@ -262,7 +262,7 @@ def _ranked(
 def _contrast(x: Any, truth: Bools) -> NDArray[np.float64]:
     """(d,) squared difference of the sides' means over the variance of each column; 0 for a constant one."""
     inside, outside = _mean(x[truth]), _mean(x[~truth])
-    square = x.multiply(x) if _is_sparse(x) else np.square(x, dtype=np.float64)
+    square = x.multiply(x) if is_sparse(x) else np.square(x, dtype=np.float64)
     variance = _mean(square) - _mean(x) ** 2
     # a column whose spread is rounding error only counts as constant
     scale = np.where(variance > 1e-10 * (1e-30 + _mean(square)), variance, np.inf)
@@ -292,8 +292,9 @@ def _directions(x: Any, k: int, rng: np.random.Generator) -> NDArray[np.float32]
     return np.asarray(q @ (u * s), np.float32)
 
 
-def _checked(features: Any, labels: ArrayLike | None, member: ArrayLike) -> tuple[Any, Ints | None, Bools]:
-    if _is_sparse(features):
+def checked_features(features: Any, labels: ArrayLike | None, member: ArrayLike) -> tuple[Any, Ints | None, Bools]:
+    """Return records as rows of numbers, their classes and who is a member; raise a DataError where they do not fit."""
+    if is_sparse(features):
         x = features.tocsr()
         values = x.data
     else:
@@ -311,6 +312,6 @@ def _checked(features: Any, labels: ArrayLike | None, member: ArrayLike) -> tupl
     return x, None if y is None else y.astype(np.int64), truth
 
 
-def _is_sparse(x: Any) -> bool:
+def is_sparse(x: Any) -> bool:
     """Whether x is a scipy sparse matrix; a plain bool, for its class lacks the methods in the stubs."""
     return bool(sparse.issparse(x))

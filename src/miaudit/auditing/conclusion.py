@@ -9,14 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from miaudit.attacks import Attack, Planned, attack_name, plan_attacks, with_floors
+from miaudit.attacks import PATTERN_CONFIDENCE, Attack, Planned, attack_name, plan_attacks, with_floors
 from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.scope import mismatches, not_tested, threat_model, unlike_errors, unscored
 from miaudit.data import Copies
 from miaudit.evidence import Bools, Evidence, Ints
-from miaudit.findings import Findings, Trial, Unit, accuracies, blind_control, examine, skipped, unit_of
-from miaudit.result import BlindControl, Failure, Interval, Records, Result, ShadowsResult, SplitResult, TargetResult
+from miaudit.findings import (
+    Findings,
+    Trial,
+    Unit,
+    accuracies,
+    blind_control,
+    examine,
+    pattern_control,
+    skipped,
+    unit_of,
+)
+from miaudit.result import (
+    BlindControl,
+    Excess,
+    Failure,
+    Interval,
+    PatternControl,
+    Records,
+    Result,
+    ShadowsResult,
+    SplitResult,
+    TargetResult,
+)
 from miaudit.shadows.engine import Progress
 from miaudit.threads import one_thread
 
@@ -39,8 +60,8 @@ def conclude(measured: Measured, tell: Tell = quiet) -> Result:
         unit = counted(measured)
         planned = {attack_name(each.attack): each for each in _planned(measured)}
         correct = evidence.predicted == evidence.audited_labels if measured.of_classes else None
-        blind = _blind(measured, unit)
-        findings = _findings(measured, planned, blind, unit, step)
+        blind, pattern = _blind(measured, unit), _pattern(measured, unit)
+        findings = _findings(measured, planned, blind, pattern, unit, step)
         if measured.unanswered is not None:
             findings = _answered(findings, measured.unanswered)
     ran = [planned[each.name].attack for each in findings.attacks if each.status == "ran"]
@@ -121,12 +142,29 @@ def _blind(measured: Measured, unit: Unit) -> BlindControl:
     return blind if records.source is None else blind.model_copy(update={"features": records.source})
 
 
+def _pattern(measured: Measured, unit: Unit) -> PatternControl:
+    records, reason = measured.records, measured.no_records
+    if records is None:
+        excess = Excess.undefined(reason)
+        return PatternControl(
+            method="none", excess=excess, confidence=PATTERN_CONFIDENCE, confounded=None, reason=reason
+        )
+    return pattern_control(
+        *(records.numbers, _labels(measured), measured.member), seed=measured.seed, shape=records.shape, unit=unit
+    )
+
+
 def _labels(measured: Measured) -> Ints | None:
     return measured.evidence.own.audited_labels if measured.of_classes else None
 
 
 def _findings(
-    measured: Measured, planned: dict[str, Planned], blind: BlindControl, unit: Unit, step: Callable[[int, int], None]
+    measured: Measured,
+    planned: dict[str, Planned],
+    blind: BlindControl,
+    pattern: PatternControl,
+    unit: Unit,
+    step: Callable[[int, int], None],
 ) -> Findings:
     return examine(
         [
@@ -139,6 +177,7 @@ def _findings(
         measured.classes,
         seed=measured.seed,
         blind=blind,
+        pattern=pattern,
         ids=measured.ids,
         slices=measured.slices,
         skipped=[

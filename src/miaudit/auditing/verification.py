@@ -45,7 +45,8 @@ class Way:
 
 def _sentence(result: Result) -> str:
     assert result.finding is not None
-    return sentence(result.finding, result.attacks, result.controls.null, result.controls.blind)
+    controls = result.controls
+    return sentence(result.finding, result.attacks, controls.null, controls.blind, controls.pattern)
 
 
 MEMBERSHIPS = Way(_sentence, audit, score, "miaudit score")

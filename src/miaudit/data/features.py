@@ -79,12 +79,15 @@ class Features:
         Columns that hold what is neither number nor text nor date, with what they hold.
     source
         The function of the user's that made them; None where the records themselves were read.
+    shape
+        Of a record of several axes, such as an image, of whose numbers these are all; None: it has none, or gaps.
     """
 
     numbers: Any  # (n, d)
     plain: int
     unread: tuple[str, ...] = ()
     source: str | None = None
+    shape: tuple[int, ...] | None = None
 
 
 def features_by(function: Callable[[Records], Any], X: Records) -> Features:
@@ -133,7 +136,8 @@ def features(X: Records, schema: Schema | None = None, *, buckets: int = BUCKETS
         {i for i, column in enumerate(schema.columns) if column.kind == "categorical"} if schema is not None else set()
     )
     if kind == "array" and X.dtype.kind != "O" and not coded:
-        return Features(_with_gaps(X.reshape(n, -1)), 0)
+        numbers = _with_gaps(X.reshape(n, -1))
+        return Features(numbers, 0, shape=X.shape[1:] if X.ndim > 2 and numbers.shape[1] == X[0].size else None)
     names = column_names(X) or [str(i) for i in range(n_columns(X))]
     columns: list[Floats] = []
     hashed: dict[int, list[Any]] = {}

@@ -2,7 +2,7 @@
 
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.classes import ClassRow, ClassTable, Correlation, Figure
-from miaudit.findings.controls import blind_control, judged, null_control
+from miaudit.findings.controls import blind_control, judged, null_control, pattern_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import FIGURES, Run, balanced, run_attack, skipped
 from miaudit.findings.recount import recount, uncountable
@@ -28,6 +28,7 @@ __all__ = [
     "examine",
     "judged",
     "null_control",
+    "pattern_control",
     "power",
     "question",
     "recount",

@@ -8,18 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks import Attack, blind_auc, shuffle_membership
+from miaudit.attacks import PATTERN_CONFIDENCE, Attack, Pattern, blind_auc, label_pattern, shuffle_membership
 from miaudit.attacks.attack import errors_of
 from miaudit.errors import MiauditError
 from miaudit.evidence import Bools, Evidence
 from miaudit.findings.claims import CONFIDENCE
 from miaudit.findings.figures import balanced
 from miaudit.findings.unit import Unit, unit_of
-from miaudit.result import AttackResult, BlindControl, Interval, NullControl, beyond_bystanders
+from miaudit.result import (
+    AttackResult,
+    BlindControl,
+    Excess,
+    Interval,
+    NullControl,
+    PatternControl,
+    beyond_bystanders,
+)
 from miaudit.seeds import child_seed
 
 _SHUFFLES = (("null",), ("null", "again"))
 _WEAK = 0.7  # a blind check that sees only larger areas proves nothing
+_WIDE = 0.3  # nor a check for a pattern that sees only larger differences of accuracies
 
 
 def null_control(
@@ -131,12 +140,66 @@ def blind_control(
     )
 
 
-def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackResult]:
+def pattern_control(
+    features: Any,
+    labels: NDArray[np.int64] | None,
+    member: Bools,
+    *,
+    seed: int,
+    shape: tuple[int, ...] | None = None,
+    unit: Unit | None = None,
+) -> PatternControl:
+    """Look for a pattern that depends on the class and that records of one side only carry.
+
+    An interval of 99.9 % above 0 means *confounded*: what tells the classes of one side does not tell those of the other, so
+    that a model answers them differently whoever it was trained on. That there is no pattern is an answer only where an
+    excess of ``_WIDE`` would have stood out.
+
+    Parameters
+    ----------
+    features, shape
+        As of `miaudit.attacks.label_pattern`.
+    labels
+        (n,) classes; None: there are none.
+    unit
+        What is counted; default: records.
+    """
+    unit = unit or unit_of(member)
+    counted = np.flatnonzero(unit.counted)
+    reason: str | None = "the answers are not about classes"
+    figures = Pattern("none")
+    if labels is not None:
+        try:
+            figures = label_pattern(
+                features if unit.counted.all() else features[counted],
+                labels[counted],
+                member[counted],
+                shape=shape,
+                people=None if unit.people is None else unit.people[counted],
+                seed=child_seed(seed, "pattern"),
+            )
+            reason = figures.reason
+        except MiauditError as error:
+            reason = str(error)
+    confounded: bool | None = None
+    if figures.excess is not None and figures.low is not None and figures.high is not None:
+        confounded, half = figures.low > 0, (figures.high - figures.low) / 2
+        if not confounded and half > _WIDE:
+            confounded, reason = None, f"so few records show no difference of accuracies below about {half:.2f}"
+    excess = Excess(value=figures.excess, low=figures.low, high=figures.high, reason=reason)
+    return PatternControl.of(
+        figures, excess=excess, confidence=PATTERN_CONFIDENCE, confounded=confounded, reason=reason
+    )
+
+
+def judged(
+    results: Sequence[AttackResult], blind: BlindControl, pattern: PatternControl | None = None
+) -> list[AttackResult]:
     """Say of each attack whether it beats its controls: chance, the model-free check, bystanders, and the loss threshold.
 
     An attack beats them if it is above chance, its AUC's interval lies above the model-free AUC where that one is
-    confounded, it finds more on the target than on bystanders where it was run on any, and it finds no less than the loss
-    threshold by AUC. No attack is exempt.
+    confounded, no pattern of the classes in the records explains it, it finds more on the target than on bystanders where it
+    was run on any, and it finds no less than the loss threshold by AUC. No attack is exempt.
     """
     baseline = next((a.value for r in results if r.name == "threshold" and (a := r.of_unit.auc) is not None), None)
     beyond = {each.name for each in beyond_bystanders([r for r in results if r.area is not None]).above}
@@ -154,6 +217,11 @@ def judged(results: Sequence[AttackResult], blind: BlindControl) -> list[AttackR
         elif blind.confounded and blind.auc.value is not None and auc.low <= blind.auc.value:
             beats = False
             notes.append(f"Its AUC is not above {blind.auc.value:.3f}, what the {blind.read} alone reach.")
+        if beats and pattern is not None and pattern.confounded:
+            beats = False
+            notes.append(
+                "Records of one side carry a pattern of their classes, which models answer whoever is a member."
+            )
         if beats and result.name not in beyond:
             beats = False
             notes.append(

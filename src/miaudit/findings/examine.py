@@ -34,6 +34,7 @@ from miaudit.result import (
     Factors,
     Grouping,
     NullControl,
+    PatternControl,
     Power,
     Records,
     Stability,
@@ -86,6 +87,7 @@ def examine(
     *,
     seed: int,
     blind: BlindControl,
+    pattern: PatternControl | None = None,
     ids: ArrayLike | None = None,
     slices: Mapping[str, NDArray[Any]] | None = None,
     skipped: Sequence[AttackResult] = (),
@@ -110,6 +112,8 @@ def examine(
         Root of every draw.
     blind
         The control on the raw records.
+    pattern
+        The control for a pattern of the classes in them; None: none was looked for.
     ids
         (n,) what to call the records; default: their numbers.
     slices
@@ -134,7 +138,7 @@ def examine(
     step = _Steps(len(trials) + (2 * sum(trial.attack.least_shadows > 0 for trial in trials) if repeats else 0), tell)
     options: dict[str, Any] = {"seed": seed, "attacks": max(1, len(trials))}
     runs = _runs(trials, member, classes, operating, unit, no_bystanders, step, **options)
-    results = [*judged([run.result for run in runs], blind), *skipped]
+    results = [*judged([run.result for run in runs], blind, pattern), *skipped]
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
     nulls = _nulls([trial for trial, _ in ran.values()], member, seed, unit, step) if repeats else []
     null = nulls[0] if nulls else None
@@ -149,16 +153,19 @@ def examine(
         power=_smallest(results, unit.size(member), options["attacks"]),
         unit=unit,
         caveats=caveats,
+        pattern=pattern,
     )
-    caution = {"caution": caution_of(results, blind, finding.kind)}
+    caution = {"caution": caution_of(results, blind, finding.kind, pattern)}
     return Findings(
         finding=finding,
-        verdict=sentence(finding, results, null, blind),
+        verdict=sentence(finding, results, null, blind, pattern),
         headline=lead,
         headline_reason=reason,
         highest=top,
         attacks=[each.model_copy(update=caution) if each.epsilon is not None else each for each in results],
-        controls=Controls(null=null, nulls=nulls[1:], baseline="threshold", blind=blind, bystander=bystander),
+        controls=Controls(
+            null=null, nulls=nulls[1:], baseline="threshold", blind=blind, pattern=pattern, bystander=bystander
+        ),
         groups=[each.model_copy(update=caution) for each in of_lead.groups],
         stability=of_lead.stability,
         accusations=None if of_lead.accusations is None else of_lead.accusations.model_copy(update=caution),

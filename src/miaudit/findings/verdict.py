@@ -13,6 +13,7 @@ from miaudit.result import (
     Counted,
     Interval,
     NullControl,
+    PatternControl,
     Power,
     Verdict,
     beyond_bystanders,
@@ -32,6 +33,7 @@ def verdict_of(
     power: Power | None = None,
     unit: Unit | None = None,
     caveats: Sequence[str] = (),
+    pattern: PatternControl | None = None,
 ) -> Verdict:
     """Return the verdict: confounded, broken, inconclusive, a leak, one upside down, or none found and up to where.
 
@@ -58,11 +60,15 @@ def verdict_of(
         What is counted; default: records.
     caveats
         What else a reader of an attack's figures must know, as sentences.
+    pattern
+        The control for a pattern of the classes that records of one side only carry.
     """
     records = None if unit is None or unit.people is None else int(unit.counted.sum())
     n = Counted(members=members, nonmembers=nonmembers, unit="record" if unit is None else unit.name, records=records)
     if blind.confounded:
         return Verdict(kind="confounded", basis="records", figure=blind.auc, n=n)
+    if pattern is not None and pattern.confounded:
+        return Verdict(kind="confounded", basis="pattern", n=n)
     if null is not None and null.at_chance is False:
         return Verdict(kind="broken", basis="shuffle", attack=null.attack, figure=null.auc, n=n)
     ran = [r for r in results if r.area is not None]

@@ -110,6 +110,9 @@ def _records(result: Result) -> tuple[bool, str]:
     blind = result.controls.blind
     if blind.confounded is None:
         return False, f"not possible: {blind.reason}"
+    pattern = result.controls.pattern
+    if not blind.confounded and pattern is not None and pattern.confounded:
+        return False, "records of one side carry a pattern of their classes that the others lack"
     return not blind.confounded, "the sides differ by themselves" if blind.confounded else "the sides do not differ"
 
 

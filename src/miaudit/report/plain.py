@@ -8,6 +8,7 @@ from miaudit.result import (
     AttackResult,
     Difference,
     Interval,
+    PatternControl,
     Power,
     Result,
     TargetResult,
@@ -136,6 +137,26 @@ def _rounded(interval: Interval | Difference) -> str:
     return f"{value} ({low} to {high})"
 
 
+def as_pattern(pattern: PatternControl) -> str:
+    """Return how the control for a pattern of the classes came out, in a few words."""
+    if pattern.confounded is None:
+        return f"not checked ({pattern.reason or 'no reason given'})"
+    return "CARRIED BY ONE SIDE" if pattern.confounded else "none seen"
+
+
+def pattern_figures(pattern: PatternControl) -> str:
+    """Return the figures of the control for a pattern of the classes, in one clause."""
+    excess, others = pattern.excess, pattern.by_nonmembers or (None, None)
+    of = [
+        f"{100 * share:.0f} %" if share is not None else "-" for share in (pattern.members, pattern.nonmembers, *others)
+    ]
+    return (
+        f"other members teach a linear learner the classes of {of[0]} of the members and {of[1]} of the non-members, other "
+        f"non-members {of[2]} and {of[3]}; excess {excess.value:z.3f} ({100 * pattern.confidence:g} % interval "
+        f"{excess.low:z.3f} to {excess.high:z.3f})"
+    )
+
+
 def next_step(result: Result) -> str:
     """Return what to do about the verdict."""
     if result.deletion is not None:
@@ -151,6 +172,8 @@ def next_step(result: Result) -> str:
             )
         case "inverted":
             return "compare the records given as members with those the target was trained on, and the sides with each other"
+        case "confounded" if _by_pattern(result):
+            return "compare members and non-members that carry the same pattern, or originals of both, and audit again"
         case "confounded" if not result.controls.blind.confounded:
             return (
                 "draw members and non-members at random from one population, with labels from one source, train the shadow "
@@ -166,6 +189,10 @@ def next_step(result: Result) -> str:
         case "inconclusive":
             return "audit more records of each side"
     return _power(result)
+
+
+def _by_pattern(result: Result) -> bool:
+    return result.finding is not None and result.finding.basis == "pattern"
 
 
 def next_steps(result: Result) -> list[str]:

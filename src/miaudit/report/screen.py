@@ -6,6 +6,7 @@ import io
 
 from rich.console import Console
 
+from miaudit.report.plain import as_pattern
 from miaudit.report.text import as_figure, encodable, end, item, rate_at, say
 from miaudit.report.text import full as every_figure
 from miaudit.result import AttackResult, Deletion, Result
@@ -126,6 +127,9 @@ def _controls(result: Result) -> str:
         neither = "not asked" if figures is None else f"AUC {as_figure(figures.auc).alone()}"
         if bystander.tell_sides:
             neither += f", {len(bystander.tell_sides)} attacks TELL THE SIDES APART there"
+    pattern = result.controls.pattern
+    if pattern is not None and pattern.confounded:
+        area += f"; pattern of the classes {as_pattern(pattern)}"
     return (
         f"shuffled membership {shuffled}; records alone {confounded}{area}; models trained on neither side: {neither}"
     )

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from miaudit.report.plain import accuracies, bystanders, meaning, next_step, who_is_named
-from miaudit.result import AttackResult, Interval, Result, SplitResult, TargetResult, TprAtFpr
+from miaudit.report.plain import accuracies, as_pattern, bystanders, meaning, next_step, pattern_figures, who_is_named
+from miaudit.result import AttackResult, Interval, PatternControl, Result, SplitResult, TargetResult, TprAtFpr
 from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
 
@@ -326,8 +326,15 @@ def _controls(result: Result) -> str:
     verdict = {True: "CONFOUNDED", False: "not confounded", None: open_}[blind.confounded]
     return (
         f"shuffled membership {shuffled}; records alone, no model: AUC {_interval(blind.auc)}, {verdict}; "
-        f"{bystanders(result)}; baseline is {result.controls.baseline}"
+        f"{_pattern(result.controls.pattern)}{bystanders(result)}; baseline is {result.controls.baseline}"
     )
+
+
+def _pattern(pattern: PatternControl | None) -> str:
+    if pattern is None:
+        return ""
+    figure = f": {pattern_figures(pattern)}" if pattern.excess.value is not None else ""
+    return f"pattern of the classes in the records of one side {as_pattern(pattern)}{figure}; "
 
 
 def item(console: Console, label: str, text: str, *, style: str = "") -> None:

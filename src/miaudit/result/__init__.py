@@ -19,7 +19,7 @@ from miaudit.files import read_json, write_files
 from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.basis import AreaSpread, Basis, RankCounts
 from miaudit.result.beyond import Beyond, beyond_bystanders
-from miaudit.result.controls import BlindControl, BystanderControl, Controls, NullControl
+from miaudit.result.controls import BlindControl, BystanderControl, Controls, NullControl, PatternControl
 from miaudit.result.deletion import (
     Accuracies,
     Deletion,
@@ -41,6 +41,7 @@ from miaudit.result.figures import (
     DetectableTpr,
     Difference,
     Epsilon,
+    Excess,
     Exposed,
     Interval,
     OperatingPoint,
@@ -101,6 +102,7 @@ __all__ = [
     "Difference",
     "Document",
     "Epsilon",
+    "Excess",
     "Exposed",
     "Factors",
     "Failure",
@@ -110,6 +112,7 @@ __all__ = [
     "Likeness",
     "NullControl",
     "OperatingPoint",
+    "PatternControl",
     "PersonFigures",
     "Platform",
     "PointMetrics",

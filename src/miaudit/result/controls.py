@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from miaudit.documents import Count, Document, Fraction
-from miaudit.result.figures import Interval
+from miaudit.result.figures import Excess, Interval
 
 
 class NullControl(Document):
@@ -42,6 +44,27 @@ class BlindControl(Document):
         return "raw records" if self.features is None else f"features of the records by {self.features!r}"
 
 
+class PatternControl(Document):
+    """Whether what gives the class away in members' records is the same as in non-members', without any model.
+
+    ``members`` and ``nonmembers`` are the shares of records, none of them learned from, whose class a linear learner of
+    members' records tells right, ``by_nonmembers`` those of a learner of non-members' records. ``excess`` is the difference
+    of the first two less that of the others, with its interval at ``confidence``: a gap between training and test that is
+    there without memorising any record. ``confounded``: the interval lies above 0; ``side`` then says whose records carry a
+    pattern that depends on the class and that the others lack.
+    """
+
+    method: str
+    members: Fraction | None = None
+    nonmembers: Fraction | None = None
+    by_nonmembers: tuple[Fraction, Fraction] | None = None
+    excess: Excess
+    confidence: Fraction
+    side: Literal["members", "nonmembers", "both"] | None = None
+    confounded: bool | None
+    reason: str | None = None
+
+
 class BystanderControl(Document):
     """The same attack on ``models`` that were trained on none of the audited records: ``auc`` is the mean of their areas.
 
@@ -64,11 +87,12 @@ class Controls(Document):
     """The controls every audit runs.
 
     ``null`` is that of the 2017 attack, or the first there is; one that is not at chance comes before it. ``nulls`` are those
-    of the other attacks that learn from memberships of shadow rows. ``bystander`` is null in older results.
+    of the other attacks that learn from memberships of shadow rows. ``bystander`` and ``pattern`` are null in older results.
     """
 
     null: NullControl | None
     nulls: list[NullControl] = []
     baseline: str
     blind: BlindControl
+    pattern: PatternControl | None = None
     bystander: BystanderControl | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from miaudit.documents import ROUNDING, Count, Document, Fraction, NonNegative, Signed
+
+Twice = Annotated[float, Field(ge=-2 - ROUNDING, le=2 + ROUNDING)]
 
 
 class Bounded(Document):
@@ -56,6 +58,14 @@ class Difference(Interval):
     value: Signed | None
     low: Signed | None
     high: Signed | None
+
+
+class Excess(Interval):
+    """A difference of accuracies less another one, with its interval; null where it is undefined, with the reason."""
+
+    value: Twice | None
+    low: Twice | None
+    high: Twice | None
 
 
 class CredibleInterval(Bounded):

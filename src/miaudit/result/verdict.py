@@ -23,7 +23,8 @@ class Verdict(Document):
     """What the audit concludes; its sentence is `miaudit.result.wording.sentence` of it and the figures it names.
 
     ``basis`` is what it rests on: the AUC of attacks (``area``) or a few exposed members (``few``); the check on raw
-    ``records`` or on shuffled memberships (``shuffle``); bystanders that show how hard the ``sides`` are, attacks
+    ``records``, the one for a ``pattern`` of the classes that one side only carries, or the one on shuffled memberships
+    (``shuffle``); bystanders that show how hard the ``sides`` are, attacks
     that were not run on them where they do (``unchecked``), a target ``unlike`` them, a difference that may be
     ``chance``; too few records (``power``); ``nothing`` that could be measured.
 
@@ -37,7 +38,9 @@ class Verdict(Document):
     """
 
     kind: VerdictKind
-    basis: Literal["area", "few", "records", "shuffle", "sides", "unchecked", "unlike", "chance", "power", "nothing"]
+    basis: Literal[
+        "area", "few", "records", "pattern", "shuffle", "sides", "unchecked", "unlike", "chance", "power", "nothing"
+    ]
     attack: str | None = None
     figure: Interval | None = None
     highest: str | None = None

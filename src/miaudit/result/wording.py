@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from miaudit.result.attack import AttackResult, highest, named_beforehand
-from miaudit.result.controls import BlindControl, NullControl
+from miaudit.result.controls import BlindControl, NullControl, PatternControl
 from miaudit.result.estimate import estimate, rounded
 from miaudit.result.figures import BystanderFigures, Difference, Exposed, Interval
 from miaudit.result.verdict import Counted, Verdict
 
 
-def sentence(verdict: Verdict, attacks: Sequence[AttackResult], null: NullControl | None, blind: BlindControl) -> str:
+def sentence(
+    verdict: Verdict,
+    attacks: Sequence[AttackResult],
+    null: NullControl | None,
+    blind: BlindControl,
+    pattern: PatternControl | None = None,
+) -> str:
     """Return a verdict in words.
 
     Parameters
@@ -20,14 +26,19 @@ def sentence(verdict: Verdict, attacks: Sequence[AttackResult], null: NullContro
         What the audit concludes.
     attacks
         All attacks of the audit, whose figures the sentence names.
-    null, blind
-        The controls on shuffled membership and on the raw records.
+    null, blind, pattern
+        The controls on shuffled membership, on the raw records, and for a pattern of the classes in them.
     """
     ran = [attack for attack in attacks if attack.area is not None]
     n = _n(verdict.n)
     match verdict.kind, verdict.basis:
         case "confounded", "records":
             text = _confounded(blind, n)
+            if pattern is not None and pattern.confounded:
+                text = f"{text} Beside that, {carried(pattern)}"
+        case "confounded", "pattern":
+            assert pattern is not None
+            text = f"Confounded, so that no attack's figure measures the model, with {n}: {carried(pattern)}"
         case "broken", _:
             assert null is not None
             text = (
@@ -242,6 +253,27 @@ def _confounded(blind: BlindControl, n: str) -> str:
         f"Confounded: the {blind.read} alone tell members from non-members ({figures}), so no attack's figure measures "
         f"the model; {n}."
     )
+
+
+def carried(pattern: PatternControl) -> str:
+    """Return what a pattern is that depends on the class and that records of one side carry, and what follows."""
+    side, shares = pattern.side, (pattern.members, pattern.nonmembers)
+    if side == "nonmembers" and pattern.by_nonmembers is not None:
+        shares = pattern.by_nonmembers
+    whose = {
+        "members": "the training records carry a label-dependent pattern that the non-members lack",
+        "nonmembers": "the non-members carry a label-dependent pattern that the training records lack",
+    }.get(side or "", "members and non-members carry different label-dependent patterns")
+    of = "non-members" if side == "nonmembers" else "members"
+    return (
+        f"{whose}. Other {of} teach a linear learner the classes of {_share(shares[0])} of the members and "
+        f"{_share(shares[1])} of the non-members: the gap between training and test is not evidence of memorisation. Whether "
+        "the pattern was added, as to protected data, or comes with how the sides were drawn, the records do not say."
+    )
+
+
+def _share(value: float | None) -> str:
+    return "an unknown share" if value is None else f"{100 * value:.0f} %"
 
 
 def _turned(verdict: Verdict, ran: Sequence[AttackResult]) -> str:

@@ -137,7 +137,8 @@ def _kind(before: Result | None, after: Result, likeness: Likeness | None, *, of
     Of a removed class attacks read the likeliest other one, in which a model that has forgotten nothing is *less* sure of what
     it was trained on. So less confidence is no sign of too much forgetting there.
     """
-    if after.controls.blind.confounded:
+    pattern = after.controls.pattern
+    if after.controls.blind.confounded or (pattern is not None and pattern.confounded):
         return "confounded"
     if (likeness is not None and likeness.control_fails) or after.verdict_kind in ("confounded", "broken"):
         return "not valid"

@@ -9,7 +9,7 @@ from typing import Any
 from miaudit.gate import Decision, Policy
 from miaudit.report.annex import deletions
 from miaudit.report.annex.standards import CLASSES, LITERATURE, STANDARDS, Standard
-from miaudit.report.plain import accuracies, meaning, what_shows, who_is_named
+from miaudit.report.plain import accuracies, as_pattern, meaning, pattern_figures, what_shows, who_is_named
 from miaudit.result import AttackResult, GroupFigures, Result
 from miaudit.result.estimate import estimate
 
@@ -242,6 +242,10 @@ def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
     ]
     area = estimate(blind.auc.value, blind.auc.low, blind.auc.high)
     yield f"{blind.read} without the model", f"{sides}; AUC {area}" + (f"; {blind.reason}" if blind.reason else "")
+    pattern = result.controls.pattern
+    if pattern is not None:
+        figure = f"; {pattern_figures(pattern)}" if pattern.excess.value is not None else ""
+        yield "pattern of the classes in the records of one side", f"{as_pattern(pattern).lower()}{figure}"
     if bystander is None or bystander.auc is None:
         yield "models trained on neither side", f"check not possible: {bystander.reason if bystander else 'not asked'}"
     else:

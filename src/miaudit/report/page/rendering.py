@@ -20,7 +20,7 @@ from miaudit.report.page.exposed import exposed_of
 from miaudit.report.page.first import first_of
 from miaudit.report.page.grid import grid_of
 from miaudit.report.page.parts import FACTOR_ROWS, FACTORS, classes_of, distributions, factors_of, slices_of
-from miaudit.report.plain import accuracies, bystanders, what_shows, who_is_named
+from miaudit.report.plain import accuracies, bystanders, pattern_figures, what_shows, who_is_named
 from miaudit.result import AttackResult, Result
 from miaudit.result.estimate import estimate, high_end, low_end, rounded
 from miaudit.visible import visible
@@ -126,6 +126,7 @@ def _everything(result: Result, label: Callable[[AttackResult], str]) -> dict[st
     return {
         "accuracies": accuracies(result.target),
         "bystanders": bystanders(result),
+        "pattern_figures": pattern_figures,
         "ran": ran,
         "not_run": [attack for attack in result.attacks if attack.status != "ran"],
         "lead": result.lead,
