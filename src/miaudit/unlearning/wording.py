@@ -29,9 +29,12 @@ def _first(of: Deletion, finding: Verdict) -> str:
     was = "" if of.before is None else f" Before the deletion: {_auc(of.before)}."
     match of.kind:
         case "confounded":
+            why = f"{_interval(finding)} without any model"
+            if finding.basis == "pattern":
+                why = "records of one side carry a pattern of their classes that the others lack"
             return (
-                f"Confounded: deleted records and ones never trained on differ by themselves ({_interval(finding)} without any "
-                f"model), so that nothing can be said of the deletion; {n}."
+                f"Confounded: deleted records and ones never trained on differ by themselves ({why}), so that nothing can be "
+                f"said of the deletion; {n}."
             )
         case "not valid":
             if of.likeness is not None and of.likeness.control_fails:
