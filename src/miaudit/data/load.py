@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any
 
@@ -87,24 +88,7 @@ class Columns:
         return kinds | dict.fromkeys(set(self.numeric) & set(features), "numeric")
 
 
-def load(
-    path: Path_,
-    *,
-    label: str | None = None,
-    ids: str | None = None,
-    group: str | None = None,
-    drop: Collection[str] = (),
-    categorical: Collection[str] = (),
-    numeric: Collection[str] = (),
-    labels: Labels = "codes",
-    classes: Sequence[Any] | None = None,
-    frame: bool = False,
-    name: str | None = None,
-    records: str = "X",
-    slices: Collection[str] = (),
-    text: str | None = None,
-    texts: Collection[str] = (),
-) -> Dataset:
+def load(path: Path_, **options: Any) -> Dataset:
     """Read a data set from an ``.npz``, ``.csv``, ``.csv.gz`` or ``.parquet`` file.
 
     A table becomes a float64 matrix in which a categorical column holds the numbers of its categories; the schema names
@@ -142,24 +126,16 @@ def load(
     DataError
         If the file cannot be read, names do not fit it, or its content is not usable.
     """
-    dataset, _ = load_parts(
-        [path],
-        label=label,
-        ids=ids,
-        group=group,
-        drop=drop,
-        categorical=categorical,
-        numeric=numeric,
-        labels=labels,
-        classes=classes,
-        frame=frame,
-        name=name,
-        records=records,
-        slices=slices,
-        text=text,
-        texts=texts,
-    )
-    return dataset
+    return load_parts([path], **options)[0]
+
+
+load.__signature__ = Signature(  # type: ignore[attr-defined]
+    [
+        Parameter("path", Parameter.POSITIONAL_OR_KEYWORD, annotation=Path_),
+        *(each.replace(kind=Parameter.KEYWORD_ONLY) for each in signature(Columns).parameters.values()),
+    ],
+    return_annotation=Dataset,
+)
 
 
 def load_parts(paths: Sequence[Path_], **options: Any) -> tuple[Dataset, tuple[NDArray[np.int64], ...]]:
