@@ -173,7 +173,7 @@ def _fit_group(data: list[Rows], generators: list[np.random.Generator], training
         w, g, m, v, s = (array[:a] for array in (weights, gradient, moment, square, step))
         np.multiply(w, decay, out=s)
         g += s
-        _adam(w, g, m, v, s, rate=training.learning_rate, shares=1.0 - now / totals[:a], step=now + 1)
+        _adam((w, g, m, v, s), rate=training.learning_rate, shares=1.0 - now / totals[:a], step=now + 1)
     return [Net(means[k], scales[k], first[k].copy(), weights[k, size:].copy()) for k in range(models)]
 
 
@@ -198,21 +198,12 @@ def _standardised(
     return inputs, truth, means, scales
 
 
-def _adam(
-    w: NDArray[np.float32],
-    g: NDArray[np.float32],
-    m: NDArray[np.float32],
-    v: NDArray[np.float32],
-    s: NDArray[np.float32],
-    *,
-    rate: float,
-    shares: NDArray[np.float64],
-    step: int,
-) -> None:
-    """Change (a, parameters) weights in place by a step of Adam, at each network's share of the rate; ``s`` is room.
+def _adam(arrays: Sequence[NDArray[np.float32]], *, rate: float, shares: NDArray[np.float64], step: int) -> None:
+    """Change (a, parameters) weights in place by a step of Adam, at each network's share of the rate.
 
-    Gradients ``g`` are lost, moments ``m`` and ``v`` go on.
+    ``arrays`` are weights, gradients, which are lost, both moments, which go on, and room.
     """
+    w, g, m, v, s = arrays
     beta1, beta2 = 0.9, 0.999
     m *= beta1
     np.multiply(g, 1.0 - beta1, out=s)

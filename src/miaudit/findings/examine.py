@@ -136,8 +136,8 @@ def examine(
     """
     unit = unit or unit_of(member)
     step = _Steps(len(trials) + (2 * sum(trial.attack.least_shadows > 0 for trial in trials) if repeats else 0), tell)
-    options: dict[str, Any] = {"seed": seed, "attacks": max(1, len(trials))}
-    runs = _runs(trials, member, classes, operating, unit, no_bystanders, step, **options)
+    options: dict[str, Any] = {"seed": seed, "attacks": max(1, len(trials)), "operating": operating, "unit": unit}
+    runs = _runs(trials, member, classes, no_bystanders, step, **options)
     results = [*judged([run.result for run in runs], blind, pattern), *skipped]
     ran = {run.result.name: (trial, run) for trial, run in zip(trials, runs, strict=True) if run.scores is not None}
     nulls = _nulls([trial for trial, _ in ran.values()], member, seed, unit, step) if repeats else []
@@ -198,37 +198,22 @@ class _Steps:
 
 
 def _runs(
-    trials: Sequence[Trial],
-    member: Bools,
-    classes: tuple[str, ...],
-    operating: FiguresPlan,
-    unit: Unit,
-    reason: str | None,
-    step: Callable[[], None],
-    *,
-    seed: int,
-    attacks: int,
+    trials: Sequence[Trial], member: Bools, classes: tuple[str, ...], reason: str | None, step: _Steps, **options: Any
 ) -> list[Run]:
-    """Run every attack on the target, and on bystanders unless there is a ``reason`` not to."""
+    """Run every attack on the target, and on bystanders unless there is a ``reason`` not to; options of `run_attack`."""
     runs = []
     for trial in trials:
-        run = run_attack(
-            *(trial.attack, trial.evidence, member, classes),
-            seed=seed,
-            attacks=attacks,
-            name=trial.name,
-            notes=trial.notes,
-            strongest=trial.strongest,
-            operating=operating,
-            unit=unit,
+        own: dict[str, Any] = {"name": trial.name, "notes": trial.notes, "strongest": trial.strongest}
+        run = run_attack(trial.attack, trial.evidence, member, classes, **own, **options)
+        runs.append(
+            _beside_bystanders(run, trial, member, options["unit"], options["seed"], options["attacks"], reason)
         )
-        runs.append(_beside_bystanders(run, trial, member, unit, seed=seed, attacks=attacks, reason=reason))
         step()
     return runs
 
 
 def _beside_bystanders(
-    run: Run, trial: Trial, member: Bools, unit: Unit, *, seed: int, attacks: int, reason: str | None
+    run: Run, trial: Trial, member: Bools, unit: Unit, seed: int, attacks: int, reason: str | None
 ) -> Run:
     """Return the run with what the attack finds on bystanders."""
     if run.scores is None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from miaudit.data.dataset import Dataset
 from miaudit.errors import PoolError, TimeLimitError
@@ -218,10 +218,10 @@ class _Run:
         """Tell how far the run is."""
         if self._tell is not None:
             counts = (len(self._jobs), self.stored, self.done, len(self.failures), self._damaged)
-            progress = Progress(*counts, self._seconds, self._estimate, self._actual, self.processes)
+            costs = (self._seconds, self._estimate, self._actual, self.processes)
             why = self._apart[0].error if self._apart else None
             models = sum(each.models for each in self._apart)
-            self._tell(replace(progress, apart=models, why_apart=why, waiting=self._waiting))
+            self._tell(Progress(*counts, *costs, models, why, self._waiting))
 
 
 def cost_of(
