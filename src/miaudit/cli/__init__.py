@@ -286,9 +286,9 @@ def score(
 
     folder = out or Path("miaudit-out") / outputs.stem
     operating = section_of(FiguresPlan, {"threshold": threshold, "delta": delta})
-    chosen = attacks or None
+    names = attacks or None
     how = scored_deletion if outputs.is_file() and is_deletion(outputs) else scored
-    result = how(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=chosen, out=folder)
+    result = how(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=names, out=folder)
     render(result, folder, form)
     show_seal(folder)
 

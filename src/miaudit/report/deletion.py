@@ -59,5 +59,5 @@ def steps(deletion: Deletion) -> list[str]:
 
 def questions(deletion: Deletion) -> list[tuple[str, Question]]:
     """Return the questions that were asked, each with a short name."""
-    asked = [(name, getattr(deletion, key)) for key, name in NAMES.items()]
-    return [(name, question) for name, question in asked if question is not None]
+    pairs = [(name, getattr(deletion, key)) for key, name in NAMES.items()]
+    return [(name, question) for name, question in pairs if question is not None]

@@ -118,21 +118,21 @@ def audit(
     """
     clock, tell = Clock(), tell or quiet
     inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
-    kept, ours = out is not None, isinstance(subject, PLANS)
+    durable, ours = out is not None, isinstance(subject, PLANS)
     with _in_its_words(subject), ExitStack() as stack:
         of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-")) if out is None else out)
         places = ((of.before, "before"), (of.case.target, "after"))
         for target, name in places:
-            where = folder / name if kept and target is not None else None
+            where = folder / name if durable and target is not None else None
             stack.enter_context(opened(replace(of.case, target=target), where, workers.deadline, tell, ours=ours))
         clock.seconds["load"] = time.perf_counter() - clock.began
-        measured = gather(of, Store(folder), workers, clock=clock, tell=tell, kept=kept)
+        measured = gather(of, Store(folder), workers, clock=clock, tell=tell, kept=durable)
         tell("attacking", None)
         result = conclude(measured)
-        if kept:
+        if durable:
             result.save(folder)
-    if kept:
+    if durable:
         seal(folder)  # when the targets have closed their files
     return result
 
@@ -211,8 +211,8 @@ def _begun(
     else:
         refuse_reading(data, permissions)
         sides = (inputs["members"], inputs["nonmembers"], inputs["population"])
-        asked = {name: inputs[name] for name in ("forget", "procedure")}
-        of = _case_of_model(subject, inputs["before"], sides, **asked, own=own, inputs=further)
+        deletion = {name: inputs[name] for name in ("forget", "procedure")}
+        of = _case_of_model(subject, inputs["before"], sides, **deletion, own=own, inputs=further)
     workers, recipe = engine.start(of.case.engine, of.case.recipe, began=clock.monotonic)
     of = replace(of, case=replace(of.case, recipe=recipe))
     rehearse(of)
@@ -294,26 +294,31 @@ def _case_of_model(
 
 def _numbers(forget: ArrayLike, members: int) -> Any:
     """Return the deleted records' numbers in the data set, in which the members come first."""
-    given = np.asarray(forget)
-    if given.dtype == bool:
-        if given.shape != (members,):
+    numbers = np.asarray(forget)
+    if numbers.dtype == bool:
+        if numbers.shape != (members,):
             raise PlanError(
-                [("forget", f"as bools must have one for each of the {members} members; got shape {given.shape}")]
+                [("forget", f"as bools must have one for each of the {members} members; got shape {numbers.shape}")]
             )
-        return np.flatnonzero(given)
-    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        return np.flatnonzero(numbers)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
         raise PlanError(
-            [("forget", f"must be (k,) whole numbers, positions among the members; got {given.dtype} {given.shape}")]
+            [
+                (
+                    "forget",
+                    f"must be (k,) whole numbers, positions among the members; got {numbers.dtype} {numbers.shape}",
+                )
+            ]
         )
-    outside = given[(given < 0) | (given >= members)]
+    outside = numbers[(numbers < 0) | (numbers >= members)]
     if len(outside):
         raise PlanError(
-            [("forget", f"{len(outside)} of {len(given)} positions are not among the {members} members, such as {outside[0]}: "
-              "what was never trained on cannot be deleted")]
+            [("forget", f"{len(outside)} of {len(numbers)} positions are not among the {members} members, such as "
+              f"{outside[0]}: what was never trained on cannot be deleted")]
         )  # fmt: skip
-    if len(np.unique(given)) < len(given):
+    if len(np.unique(numbers)) < len(numbers):
         raise PlanError([("forget", "names records twice; list each once")])
-    return given.astype(np.int64)
+    return numbers.astype(np.int64)
 
 
 def _nothing(X: Any) -> Any:

@@ -133,30 +133,30 @@ def deletion_case(
         raise PlanError(
             [("shadows.data", f"is {case.shadows.data!r}; a deletion audit trains shadow models on real records")]
         )
-    chosen = _procedure(options) if procedure is None else chosen_procedure(procedure)
-    _refuse_unfit(chosen, case.recipe, options)
-    case = replace(case, recipe=chosen.trains(case.recipe))
+    way = _procedure(options) if procedure is None else chosen_procedure(procedure)
+    _refuse_unfit(way, case.recipe, options)
+    case = replace(case, recipe=way.trains(case.recipe))
     training, split = case.split.training, case.split
     removed = None if options.remove is None else _class(case, options.remove)
     gone = _forgotten(case, options, forget, removed)
     nonmembers, seed = split.untrained, child_seed(case.seed, "deletion")
     candidates, others = _compared(case, nonmembers, removed)
     never = _drawn(case, candidates, len(gone), seed, "never")
-    left = np.concatenate([candidates[~np.isin(candidates, never)], others])
+    spare = np.concatenate([candidates[~np.isin(candidates, never)], others])
     rest = training[~np.isin(training, gone)]
     most = len(gone) if options.kept is None else options.kept
-    usable = left if removed is None else left[case.dataset.y[left] != removed]
+    usable = spare if removed is None else spare[case.dataset.y[spare] != removed]
     most = min(most, len(rest), len(usable))
-    kept, beside = _drawn(case, rest, most, seed, "kept"), _drawn(case, usable, most, seed, "beside")
-    audited = np.concatenate([gone, kept, never, beside])
-    sides = [split.population, left, *([rest] if split.population_from == "members" else [])]
+    stay, beside = _drawn(case, rest, most, seed, "kept"), _drawn(case, usable, most, seed, "beside")
+    audited = np.concatenate([gone, stay, never, beside])
+    sides = [split.population, spare, *([rest] if split.population_from == "members" else [])]
     pool = np.unique(np.concatenate(sides))
     pool = pool[~np.isin(pool, audited)]
     if removed is not None:
         pool = pool[case.dataset.y[pool] != removed]
     new = replace(
         split,
-        members=np.concatenate([gone, kept]),
+        members=np.concatenate([gone, stay]),
         nonmembers=np.concatenate([never, beside]),
         population=pool,
         population_from=None,
@@ -165,13 +165,13 @@ def deletion_case(
     return DeletionCase(
         case=replace(case, split=new, notes=notes),
         training=training,
-        procedure=chosen,
+        procedure=way,
         deleted=len(gone),
         never=len(never),
         before=before,
         oracles=options.oracles,
         removed=removed,
-        document=_document(options, chosen),
+        document=_document(options, way),
         receipts=options.receipts,
     )
 
@@ -206,9 +206,9 @@ def unlearned(recipe: Recipe, options: UnlearningPlan, procedure: Any = None) ->
     PlanError
         If there is no such procedure, or it does not fit the recipe.
     """
-    chosen = _procedure(options) if procedure is None else chosen_procedure(procedure)
-    _refuse_unfit(chosen, recipe, options)
-    return Unlearned(chosen.trains(recipe), chosen)
+    way = _procedure(options) if procedure is None else chosen_procedure(procedure)
+    _refuse_unfit(way, recipe, options)
+    return Unlearned(way.trains(recipe), way)
 
 
 def _procedure(options: UnlearningPlan) -> Procedure:
@@ -289,8 +289,8 @@ def _drawn(case: Case, records: Ints, count: int, seed: int, *path: str) -> Ints
     """Draw some of the records; whole groups where groups are kept together."""
     groups = case.dataset.groups if case.split.group_name is not None else None
     rng = generator(seed, *path)
-    chosen = whole_groups(len(records), None if groups is None else groups[records], min(count, len(records)), rng)
-    return records[chosen]
+    sample = whole_groups(len(records), None if groups is None else groups[records], min(count, len(records)), rng)
+    return records[sample]
 
 
 def _copies(case: Case, gone: Ints, rest: Ints) -> list[str]:

@@ -73,7 +73,7 @@ def foresee(of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, t
     seconds["attacks"] = curve_through(counts, of.deleted) * slow
     notes += of_others(slow, sum(seconds.values()))
     rows = sum(4 * len(job.asked) * case.dataset.width * (1 + (job.forget is not None)) for job in jobs)
-    written = line_through([(each.deleted, float(each.written)) for each in pilots], of.deleted)
+    disk = line_through([(each.deleted, float(each.written)) for each in pilots], of.deleted)
     sizes = _sizes(of)
     attacks = len([attack for attack in pilots[-1].result.attacks if attack.status == "ran"])
     return Forecast(
@@ -86,7 +86,7 @@ def foresee(of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, t
         queries=queries,
         seconds={stage: round(spent, 1) for stage, spent in seconds.items()},
         peak_bytes=None if cost is None else cost.peak_bytes + peak_memory(),
-        disk_bytes=rows + round(written),
+        disk_bytes=rows + round(disk),
         attacks=attacks,
         power=power(*sizes, attacks=max(1, attacks), bystanders=len(pool.bystander_plan)) if min(sizes) else None,
         notes=notes,
@@ -125,8 +125,8 @@ def _training(of: DeletionCase, missing: list[Job], store: Store, workers: Worke
 def _queries(of: DeletionCase, *, ours: bool) -> Queries | None:
     """Return what the models at hand, before and after, will be asked."""
     nobody = of.audited[:0]
-    given = [target for target in (of.before, of.case.target) if target is not None]
-    each = [queries_of(replace(of.case, target=target), nobody, None, ours=ours) for target in given]
+    targets = [target for target in (of.before, of.case.target) if target is not None]
+    each = [queries_of(replace(of.case, target=target), nobody, None, ours=ours) for target in targets]
     if not each:
         return None
     return Queries(to_send=sum(one.to_send for one in each), cached=sum(one.cached for one in each))
@@ -162,20 +162,20 @@ def _pilot(of: DeletionCase, size: int) -> _Pilot:
         except MiauditError as error:
             raise PlanError(f"what the attacks take cannot be tried on {size} deleted records: {error}") from error
         whole, work = time.perf_counter() - began, time.process_time() - busy
-        written = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
+        disk = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
     seconds = whole - clock.seconds["shadows"]
-    return _Pilot(small.deleted, seconds, work * seconds / whole, written, result)
+    return _Pilot(small.deleted, seconds, work * seconds / whole, disk, result)
 
 
 def _smaller(of: DeletionCase, share: float) -> DeletionCase:
     case = of.case
     rng = generator(child_seed(case.seed, "pilot"), "records")
     deleted, never = (max(2, round(share * count)) for count in (of.deleted, of.never))
-    kept, others = (round(share * len(side)) for side in of.others)
+    stay, others = (round(share * len(side)) for side in of.others)
     members, nonmembers, population = case.split.members, case.split.nonmembers, case.split.population
     split = replace(
         case.split,
-        members=np.concatenate([members[:deleted], members[of.deleted :][:kept]]),
+        members=np.concatenate([members[:deleted], members[of.deleted :][:stay]]),
         nonmembers=np.concatenate([nonmembers[:never], nonmembers[of.never :][:others]]),
         population=rng.permutation(population)[: max(4, round(share * len(population)))],
     )

@@ -67,13 +67,13 @@ def draws_of(of: DeletionCase) -> DeletionDraws:
     for shadow in range(case.shadows.count):
         rng = generator(child_seed(case.seed, "draws"), "draw", shadow)
         inside = [_half(side, groups, rng) for side in sides]
-        taken = sum(map(len, inside))
-        if taken > wanted:
+        count = sum(map(len, inside))
+        if count > wanted:
             raise SplitError(
-                f"half of the audited records are {taken}, more than the {wanted} that a shadow model is trained on: raise "
+                f"half of the audited records are {count}, more than the {wanted} that a shadow model is trained on: raise "
                 "shadows.train, or lower unlearning.kept"
             )
-        further = rng.permutation(population)[: wanted - taken]
+        further = rng.permutation(population)[: wanted - count]
         train = np.concatenate([*inside, further])
         trains.append(rng.permutation(train))
         forgets.append(np.sort(inside[0]))
@@ -95,8 +95,8 @@ def draws_of(of: DeletionCase) -> DeletionDraws:
 
 
 def _half(records: Ints, groups: NDArray[np.int64] | None, rng: np.random.Generator) -> Ints:
-    chosen = whole_groups(len(records), None if groups is None else groups[records], len(records) // 2, rng)
-    return records[chosen]
+    sample = whole_groups(len(records), None if groups is None else groups[records], len(records) // 2, rng)
+    return records[sample]
 
 
 def _bystanders(

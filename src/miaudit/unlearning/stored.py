@@ -168,16 +168,16 @@ def _versions(arrays: _Arrays) -> tuple[dict[str, _Arrays], list[str]]:
         if not {"target_before", "shadows_before"} <= {*arrays}:
             raise DataError("target_before and shadows_before go together: give both, or none")
         versions["before"] = ("target_before", "shadows_before")
-    made = {}
+    content = {}
     for version, (target, shadows) in versions.items():
         if arrays[target].shape != arrays["target"].shape or arrays[shadows].shape != arrays["shadows"].shape:
             raise DataError(
                 f"{target} and {shadows} are of shapes {arrays[target].shape} and {arrays[shadows].shape}, target and shadows "
                 f"of {arrays['target'].shape} and {arrays['shadows'].shape}: before and after are not of one task"
             )
-        chosen = np.take_along_axis(arrays[shadows], rows[..., None], axis=0)
-        made[version] = {**beside, "target": arrays[target], "shadows": chosen, "inside": inside}
-    return made, notes
+        answers = np.take_along_axis(arrays[shadows], rows[..., None], axis=0)
+        content[version] = {**beside, "target": arrays[target], "shadows": answers, "inside": inside}
+    return content, notes
 
 
 def _states(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -198,13 +198,13 @@ def _states(values: NDArray[Any]) -> NDArray[np.int64]:
 
 def _apart_from_kept(state: Ints) -> tuple[Ints, list[str]]:
     """Return (m', n) which shadows' answers to each record are read: those that do not keep it, as many for all records."""
-    kept = state == STATES.index("kept")
-    if not kept.any():
+    stays = state == STATES.index("kept")
+    if not stays.any():
         return np.broadcast_to(np.arange(len(state))[:, None], state.shape), []
-    least = int((~kept).sum(axis=0).min())
+    least = int((~stays).sum(axis=0).min())
     if least < 2:
         raise DataError("some record is kept by all shadow models but one or none: two others are needed")
-    rows = np.argsort(kept, axis=0, kind="stable")[:least]
+    rows = np.argsort(stays, axis=0, kind="stable")[:least]
     return rows, [
         f"Shadow models that keep a record say nothing of its deletion: of {len(state)} answers to each record {least} are "
         "read, as many for all."
