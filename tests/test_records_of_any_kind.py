@@ -16,7 +16,7 @@ from miaudit.auditing.export import draws
 from miaudit.cli import main
 from miaudit.data import Schema, as_records, content_hash, features, row_hashes, same_records, stack_records
 from miaudit.errors import DataError, PlanError
-from miaudit.recipes import CommandRecipe
+from miaudit.recipes import CommandRecipe, Network
 
 N, WORDS = 240, 30
 QUICK = {"shadows": 2, "jobs": 0, "outside": 120, "attacks": ["calibration", "attack-p", "quantile"]}
@@ -133,6 +133,16 @@ def test_a_command_is_handed_tokens_with_blanks_between_them(tmp_path):
     recipe = CommandRecipe(f"python {tmp_path / 'train.py'} {{records}} {{answers}}")
     result = miaudit.audit(Bag(X[:60], y[:60]), **three(X, y), recipe=recipe, **QUICK)
     assert result.shadows.trained == 2
+
+
+def test_networks_say_what_to_do_with_tokens():
+    torch = pytest.importorskip("torch")
+    X, y = documents()
+    sides = three(X, y)
+    bag = torch.nn.Sequential(torch.nn.EmbeddingBag(WORDS, 4), torch.nn.Linear(4, 2))
+    for model, recipe in ((Bag(X[:60], y[:60]), Network(epochs=1)), (bag, train)):
+        with pytest.raises(miaudit.MiauditError, match="tokens.*(pad|function)"):
+            miaudit.audit(model, **sides, recipe=recipe, **QUICK)
 
 
 # --- by reference

@@ -10,12 +10,14 @@ import pytest
 from sklearn.naive_bayes import GaussianNB
 
 import miaudit
-from miaudit.data import Dataset, Schema, copies, load, load_parts, mapped, partial, tables
+from miaudit.data import Dataset, Schema, copies, from_arrays, load, load_parts, mapped, partial, tables
 from miaudit.data import parquet as of_parquet
 from miaudit.data.mapped import Place, is_mapped
 from miaudit.data.records import check_finite, row_hashes, stack_records, take_records
 from miaudit.data.schema import infer_column
 from miaudit.errors import DataError
+from miaudit.recipes import Network
+from miaudit.shadows.training import Job, _fitted
 
 
 @pytest.fixture
@@ -89,6 +91,53 @@ def test_a_mapped_file_gives_the_figures_of_the_array(file, small, jobs):
     other = miaudit.audit({"data": {"path": str(file.parent / "all.npz")}, **options}, jobs=0)
     assert [a.auc for a in one.attacks] == [a.auc for a in other.attacks]
     assert one.controls == other.controls
+
+
+class Group:
+    """A recipe that trains several at once, and notes what it was handed."""
+
+    name = "group"
+
+    def __init__(self):
+        self.shapes = []
+
+    def describe(self):
+        return {"recipe": self.name}
+
+    def group_width(self, shape, classes):
+        return 2
+
+    def fit_many(self, X, y, *, indices, classes, seeds):
+        self.shapes.append((len(X), len(np.unique(np.concatenate(indices)))))
+        return [GaussianNB().fit(X[index], y[index]) for index in indices]
+
+    def fit(self, X, y, *, classes, seed):
+        return self.fit_many(X, y, indices=[np.arange(len(y))], classes=classes, seeds=[seed])[0]
+
+
+def test_a_group_is_handed_the_records_it_trains_on_and_not_the_file(file, small):
+    X, y = np.load(file, mmap_mode="r"), np.load(file.parent / "y.npy")
+    names, cuts = ("members", "nonmembers", "population"), (slice(0, 40), slice(40, 80), slice(80, 400))
+    results = []
+    for records, recipe in ((X, group := Group()), (np.asarray(X), Group())):
+        sides = {name: (records[cut], y[cut]) for name, cut in zip(names, cuts, strict=True)}
+        model = GaussianNB().fit(*sides["members"])
+        results.append(miaudit.audit(model, **sides, recipe=recipe, shadows=2, attacks=["rmia"], jobs=0))
+    assert group.shapes
+    assert all(handed == needed < 400 for handed, needed in group.shapes)
+    assert [a.auc for a in results[0].attacks] == [a.auc for a in results[1].attacks]
+
+
+def test_a_network_of_mapped_records_is_that_of_the_array(file, small):
+    pytest.importorskip("torch")
+    X, y = np.load(file, mmap_mode="r"), np.load(file.parent / "y.npy")
+    recipe, indices = Network(hidden=(4,), epochs=2, standardize=True), [np.arange(9, 60), np.arange(200, 251)]
+    jobs = [Job(f"{i}", f"{i}", index, np.arange(400), seed=i) for i, index in enumerate(indices)]
+    sides = [from_arrays(records, y) for records in (X, np.asarray(X))]
+    assert is_mapped(sides[0].X)
+    models = [_fitted(jobs, dataset, recipe) for dataset in sides]
+    for mine, theirs in zip(*models, strict=True):
+        np.testing.assert_array_equal(mine.predict_proba(np.asarray(X)), theirs.predict_proba(np.asarray(X)))
 
 
 def test_sides_of_python_may_be_parts_of_a_file(file):

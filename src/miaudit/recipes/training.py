@@ -100,6 +100,12 @@ class Records:
                 return
             X = X.astype(np.float32 if on_cpu or not _all_bytes(X.data) else np.uint8).toarray()
         X = np.asarray(X)
+        if X.ndim == 1:
+            raise DataError(
+                "records are texts or lists of any length, and a network takes arrays of numbers of one length: pad tokens to "
+                "one length, or train with a function of your own, which is handed the records as they are "
+                "(docs/training-code.md)"
+            )
         if X.ndim > 2:
             X = X[:, None] if X.ndim == 3 else X  # (n, c, h, w)
             if X.dtype == np.uint8:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
+from miaudit.data.mapped import is_mapped
 from miaudit.data.records import take_records
 from miaudit.errors import PoolError
 from miaudit.evidence import Floats
@@ -238,7 +239,11 @@ def _fitted(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe) -> Sequence[M
     if isinstance(recipe, GroupRecipe):
         indices, seeds = [job.train for job in jobs], [job.seed for job in jobs]
         X, y = dataset.X, dataset.truth
-        if not type(recipe).__module__.startswith("miaudit."):  # others may change what they are given
+        if is_mapped(X):  # a group needs the records that it trains on, and not the whole file
+            rows = np.unique(np.concatenate(indices))
+            X, y = take_records(X, rows), y[rows]
+            indices = [np.searchsorted(rows, index) for index in indices]
+        elif not type(recipe).__module__.startswith("miaudit."):  # others may change what they are given
             X, y = take_records(X, np.arange(len(y))), y.copy()
         return recipe.fit_many(X, y, indices=indices, classes=classes, seeds=seeds)
     models = []

@@ -142,7 +142,10 @@ def cast(records: NDArray[Any], dtype: Any, what: str) -> NDArray[Any]:
         try:
             records = records.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise TargetError(f"{what} takes numbers ({dtype}), and the records hold something else: {error}") from None
+            raise TargetError(
+                f"{what} takes numbers ({dtype}), and the records hold something else: {error}. Give records as arrays of "
+                "numbers of one length, tokens padded, or a function that makes them so and asks the model"
+            ) from None
     with np.errstate(all="ignore"):
         result: NDArray[Any] = np.ascontiguousarray(records, dtype=dtype)
     if dtype.kind in "biu":
