@@ -91,6 +91,16 @@ def less(one: list[Any], other: list[Any]) -> bool:
     return bool(one[2] < other[1])
 
 
+def above(one: list[Any], other: list[Any]) -> bool | None:
+    """Return whether a figure lies above another; None where their intervals overlap, so that they do not tell."""
+    return True if less(other, one) else False if less(one, other) else None
+
+
+def every(claims: list[bool | None]) -> bool | None:
+    """Return whether all claims hold; None where none fails and some are not told."""
+    return False if False in claims else None if None in claims else True
+
+
 def tree_world(seed: int) -> dict[str, tuple[Any, Any]]:
     """Return a small world: one feature of four decides the class, and three records of ten have a random one."""
     rng = np.random.default_rng(seed)
@@ -186,7 +196,7 @@ def x3() -> Table:
     by = {each["name"]: each for each in rows}
     after = {name: each["after"]["auc"] for name, each in by.items()}
     order = ("nothing", "fine-tune 1", "fine-tune 10")
-    falls = all(after[b][0] <= after[a][0] + 0.01 for a, b in pairwise(order))
+    falls = every([above(after[a], after[b]) for a, b in pairwise(order)])
     gaps = [each["after"]["auc"][0] - each["after"]["population"][0] for each in rows if each["name"] != "retrain"]
     exposed = [name for name in by if (by[name]["exposure"] or [None])[0] is not None and by[name]["exposure"][1] > 0]
     return {
@@ -195,7 +205,7 @@ def x3() -> Table:
         "expectations": [
             met("nothing: afterwards as before (X2)", after["nothing"] == by["nothing"]["before"]["auc"]),
             met("SSD does nothing on random records: within 0.02", abs(after["SSD"][0] - after["nothing"][0]) < 0.02),
-            met("the AUC afterwards falls with the epochs of fine-tuning", falls),
+            met("the AUC afterwards falls with the epochs of fine-tuning (0, 1, 10)", falls),
             met("10 epochs of fine-tuning still leave more than retraining", less(after["retrain"], after["fine-tune 10"])),
             met("retraining: no trace found", by["retrain"]["kind"] == "no trace found"),
             met("per record the attack finds at least as much as the loss threshold", min(gaps) >= -0.01),
@@ -283,9 +293,9 @@ def x5() -> Table:
         "expectations": [
             met("afterwards nothing is found", all(each["after"]["kind"] != "leak" for each in rows)),
             met("both models together give away more than the model before, at 100 and 300 deletions",
-                all(each["pair"]["auc"][0] > each["before"]["auc"][0] for each in big)),
+                every([above(each["pair"]["auc"], each["before"]["auc"]) for each in big])),
             met("that falls with the size of the batch (100 to 300)",
-                all(rows[i + 2]["pair"]["auc"][0] <= rows[i + 1]["pair"]["auc"][0] for i in (0, 3))),
+                every([above(rows[i + 1]["pair"]["auc"], rows[i + 2]["pair"]["auc"]) for i in (0, 3)])),
         ],
     }  # fmt: skip
 
@@ -331,7 +341,7 @@ def x9() -> Table:
         index = np.flatnonzero(np.isin(groups, patients[start : start + count]))
         parts[side], names[side], start = (dataset.X[index], dataset.y[index]), groups[index], start + count
     of_members = names["members"]
-    gone = np.isin(of_members, np.unique(of_members)[:300])
+    gone = np.isin(of_members, rng.permutation(np.unique(of_members))[:300])
     transformer = encoder_of(dataset.schema)
     recipe = EstimatorRecipe(DecisionTreeClassifier(min_samples_leaf=20))
     result = audit(
@@ -401,14 +411,14 @@ def x10() -> Table:
             }
         )
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    mean = {each["name"]: each["epsilon"][0] for each in rows}
+    bound = {each["name"]: each["epsilon"] for each in rows}
     exact = [each for each in rows if each["name"] in ("retrain", "SISA, 5 shards")]
     return {
         "title": "MNIST, a network of 64 units, 1,000 records, 500 wrongly labelled canaries, deleted again; one training each",
         "rows": rows,
         "expectations": [
-            met("nothing leaves more than fine-tuning", mean["nothing"] > mean["fine-tune 10"]),
-            met("fine-tuning leaves more than NegGrad+", mean["fine-tune 10"] > mean["NegGrad+"]),
+            met("nothing leaves more than fine-tuning", above(bound["nothing"], bound["fine-tune 10"])),
+            met("fine-tuning leaves more than NegGrad+", above(bound["fine-tune 10"], bound["NegGrad+"])),
             met("retraining and SISA give a bound of 0 in at least 95 % of runs",
                 all(each["zero"] >= 0.95 * each["runs"] for each in exact)),
         ],

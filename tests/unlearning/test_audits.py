@@ -16,6 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.cli import main
 from miaudit.errors import PlanError, SplitError, TimeLimitError
+from miaudit.report.share import shared
 from miaudit.result import Result
 from miaudit.shadows.training import AFTER
 from miaudit.store import Store
@@ -245,3 +246,28 @@ def test_a_class_that_nothing_was_done_about_is_neither_over_forgotten_nor_gone(
     assert deletion.kind != "over-forgotten"
     assert deletion.still_in is None
     assert "unlike 19 retrained ones" in " ".join(deletion.sentences)
+
+
+def test_what_is_shared_of_a_deletion_audit_holds_no_small_class_and_no_scores() -> None:
+    result = small("none")
+    assert result.deletion is not None
+    assert any(attack.scores is not None for attack in result.deletion.before.attacks)  # type: ignore[union-attr]
+    document = json.loads(shared(result, least=10_000).to_json())
+
+    def values(node: Any, key: str) -> list[Any]:
+        parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+        here = [node[key]] if isinstance(node, dict) and key in node else []
+        return here + [value for part in parts for value in values(part, key)]
+
+    assert not any(values(document, "scores"))
+    assert not any(values(document, "per_class"))
+    assert all(float(f"{each:.1e}") == each for each in values(document, "threshold") if isinstance(each, float))
+
+
+def test_a_sentence_names_the_attack_that_makes_the_claim() -> None:
+    result = small("retrain", oracles=0)
+    for question in (result.deletion.before, result.deletion.pair):  # type: ignore[union-attr]
+        assert question is not None
+        assert question.kind == "leak"
+        (spoken,) = [attack for attack in question.attacks if attack.name == question.attack]
+        assert spoken.above_chance or spoken.exposed

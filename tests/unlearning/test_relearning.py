@@ -75,7 +75,7 @@ def test_without_weights_it_says_why_it_is_not_measured() -> None:
     deletion = audit(RECIPE, remove="2", procedure="retrain", oracles=2, **SIDES, **OPTIONS).deletion
     assert deletion is not None
     assert deletion.cost.relearning is not None
-    assert deletion.cost.relearning.reason == "the model has no weights that descend on a loss"
+    assert "not at hand as those of one network" in (deletion.cost.relearning.reason or "")
 
 
 def without(side: tuple[Any, Any], label: int) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from miaudit import signals
 from miaudit.auditing.case import Case
 from miaudit.auditing.measured import Source, TargetFacts
-from miaudit.data.records import take_records
+from miaudit.data.records import form_of, take_records
 from miaudit.errors import PlanError
 from miaudit.evidence import Probes
 from miaudit.evidence.answers import Decision, decide
@@ -24,7 +24,7 @@ from miaudit.recipes.randomness import seeded_generators
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import Progress
-from miaudit.shadows.pool import RowKeys, form_of
+from miaudit.shadows.pool import RowKeys
 from miaudit.shadows.training import CHOICE, Job, Trained, stored_alone
 from miaudit.store import Store
 from miaudit.targets import Outputs, Target

@@ -17,14 +17,14 @@ from miaudit.auditing.case import Case, TrainedTarget
 from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.workers import Engine, taken
 from miaudit.data import Dataset
-from miaudit.data.records import take_records
+from miaudit.data.records import form_of, take_records
 from miaudit.errors import MiauditError, PlanError, TimeLimitError, misfits
 from miaudit.files import read_npz, sha256_of, write_atomically
 from miaudit.plan import PLANS, SynthesisPlan
 from miaudit.plan.permissions import Permissions
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress
-from miaudit.shadows.pool import form_of, recipe_name
+from miaudit.shadows.pool import recipe_name
 from miaudit.shadows.training import trained_alone
 from miaudit.store import content_key
 from miaudit.synthesis import (

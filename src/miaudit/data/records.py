@@ -476,3 +476,18 @@ def _coded(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[bytes]]:
     number: dict[str, int] = {}
     codes = np.fromiter((number.setdefault(item, len(number)) for item in items), dtype=np.int64, count=len(items))
     return codes, [(prefix + text).encode("utf-8", "surrogatepass") for text in number]
+
+
+def form_of(X: Any) -> str:
+    """Return the kind of records and the types of their values."""
+    return f"{type(X).__name__} {getattr(X, 'dtype', '')}{_column_types(X)}"
+
+
+def _column_types(X: Any) -> str:
+    """Return the types of a frame's columns, which decide what models make of them; nothing for arrays."""
+    if not hasattr(X, "dtypes"):
+        return ""
+    categories = [
+        list(dtype.categories) if getattr(dtype, "categories", None) is not None else "" for dtype in X.dtypes
+    ]
+    return "".join(f" {dtype}{of}" for dtype, of in zip(X.dtypes, categories, strict=True))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.records import form_of
 from miaudit.errors import PlanError, not_whole
 from miaudit.recipes.options import checked_options
 from miaudit.recipes.recipe import Model, Recipe, Work, passes_of
@@ -120,7 +121,8 @@ class Sharded(Wrapped):
 
     def course(self, X: Any, classes: int) -> Course:
         """Return how the steps of a model on such records are named and trained."""
-        return Course(self.recipe, classes, tuple(X.shape[1:]), self.states)
+        form = f"{form_of(X)} {list(getattr(X, 'columns', ()))}"
+        return Course(self.recipe, classes, tuple(X.shape[1:]), form, self.states)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,8 @@ class Course:
         What trains each step.
     classes, shape
         Width of the output, and shape of a record.
+    form
+        Kind of the records, types and names of their columns: what decides how a model reads them.
     folder
         Where states lie; None: they are kept with the model alone.
     """
@@ -100,6 +102,7 @@ class Course:
     recipe: Recipe
     classes: int
     shape: tuple[int, ...]
+    form: str
     folder: str | None = None
 
     @cached_property
@@ -111,7 +114,7 @@ class Course:
         parts = {"recipe": self.recipe.describe(), "code": self._decided.sha256, "packages": self._decided.packages}
         if self._decided.unknown:  # no other model may take its states
             parts["unknown"] = uuid4().hex
-        return content_key({"state": 1, **parts, "shape": list(self.shape)})
+        return content_key({"state": 2, **parts, "shape": list(self.shape), "form": self.form})
 
     def step(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from miaudit.result import AttackResult, Failure, Grouping, OperatingPoint, Records, Result
+from miaudit.result import AttackResult, Deletion, Failure, Grouping, OperatingPoint, Question, Records, Result
 
 T = TypeVar("T")
 LEAST = 10
@@ -33,6 +33,7 @@ def shared(result: Result, *, least: int = LEAST) -> Result:
             "factors": None if result.factors is None else result.factors.model_copy(update={"classes": []}),
             "groups": [each for each in groups if each.groups],
             "attacks": [_attack(each, least) for each in result.attacks],
+            "deletion": None if result.deletion is None else _deletion(result.deletion, least),
             "provenance": result.provenance.model_copy(update={"plan": {}, "target": {}, "recipe": None}),
             "records": Records(),
         }
@@ -42,6 +43,17 @@ def shared(result: Result, *, least: int = LEAST) -> Result:
 def _grouping(grouping: Grouping, least: int) -> Grouping:
     sizes = [min(each.members, each.nonmembers) for each in grouping.groups]
     return grouping.model_copy(update={"groups": _large(grouping.groups, sizes, least)})
+
+
+def _deletion(deletion: Deletion, least: int) -> Deletion:
+    """Return a deletion audit whose every question is stripped as the attacks of the result are."""
+    questions = {name: each for name, each in deletion if isinstance(each, Question)}
+    return deletion.model_copy(
+        update={
+            name: each.model_copy(update={"attacks": [_attack(attack, least) for attack in each.attacks]})
+            for name, each in questions.items()
+        }
+    )
 
 
 def _attack(attack: AttackResult, least: int) -> AttackResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from miaudit.errors import PlanError
@@ -45,15 +46,13 @@ def log_audit(result: Result, *, experiment: str = "miaudit", run: str | None = 
     client = require("mlflow", extra="mlflow", what="logging an audit").MlflowClient()
     entities = require("mlflow.entities", extra="mlflow", what="logging an audit")
     public = shared(result)
+    own = run
     try:
-        if run is None:
+        if own is None:
             row = client.get_experiment_by_name(experiment)
             where = client.create_experiment(experiment) if row is None else row.experiment_id
-            of = client.create_run(where, run_name=visible(result.title))
-        else:
-            of = client.get_run(run)
-        own: str = of.info.run_id
-        moment = of.info.start_time
+            own = str(client.create_run(where, run_name=visible(result.title)).info.run_id)
+        moment = client.get_run(own).info.start_time
         client.log_batch(
             own,
             metrics=[entities.Metric(name, value, moment, 0) for name, value in metrics(public).items()],
@@ -70,6 +69,9 @@ def log_audit(result: Result, *, experiment: str = "miaudit", run: str | None = 
         if run is None:
             client.set_terminated(own)
     except Exception as error:  # of its many stores, each with errors of its own
+        if run is None and own is not None:
+            with suppress(Exception):
+                client.set_terminated(own, "FAILED")
         raise PlanError(f"MLflow does not take the audit: {error}") from error
     return own
 
@@ -80,7 +82,7 @@ def metrics(result: Result) -> dict[str, float]:
         "accuracy.members": result.target.train_accuracy,
         "accuracy.nonmembers": result.target.test_accuracy,
     }
-    for attack in result.attacks:
+    for attack in result.attacks:  # of a deletion audit, those on the model afterwards
         figures, name = attack.of_unit, re.sub(r"[^\w.-]+", "_", attack.name, flags=re.ASCII)
         if attack.status != "ran":
             continue
@@ -88,6 +90,9 @@ def metrics(result: Result) -> dict[str, float]:
             values |= _ends(f"auc.{name}", figures.auc.value, figures.auc.low, figures.auc.high)
         for rate in (each for each in figures.tpr_at_fpr if each.resolvable):
             values |= _ends(f"tpr.fpr_{rate.fpr:g}.{name}", rate.tpr, rate.low, rate.high)
+    pair = None if result.deletion is None else result.deletion.pair
+    if pair is not None:
+        values |= _ends("auc.pair", pair.auc.value, pair.auc.low, pair.auc.high)
     return {name: float(value) for name, value in values.items() if value is not None}
 
 

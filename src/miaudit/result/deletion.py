@@ -73,13 +73,15 @@ class Receipt(Document):
     """Whether models after a deletion are those that were trained on what stays, by the same seed.
 
     ``identical`` of ``models`` answer the same bit for bit and, where ``weights`` could be compared in all, have the same;
-    ``difference`` is the largest between two answers.
+    ``difference`` is the largest between two answers. ``of_target`` says whether the audited model is among them; else they are
+    shadow models, and the receipt is one of the procedure.
     """
 
     models: Count
     identical: Count
     difference: NonNegative
     weights: bool
+    of_target: bool = False
 
     @property
     def holds(self) -> bool:

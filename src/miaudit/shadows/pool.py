@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
-from miaudit.data.records import row_hashes
+from miaudit.data.records import form_of, row_hashes
 from miaudit.errors import PoolError, StoreError, TimeLimitError
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.probes import Probed
@@ -442,21 +442,6 @@ def recipe_name(recipe: Recipe) -> RecipeName:
     if decided.unknown:
         parts["unknown"] = [*decided.unknown, uuid4().hex]
     return RecipeName(parts, decided.unknown)
-
-
-def form_of(X: Any) -> str:
-    """Return the kind of records and the types of their values."""
-    return f"{type(X).__name__} {getattr(X, 'dtype', '')}{_column_types(X)}"
-
-
-def _column_types(X: Any) -> str:
-    """Return the types of a frame's columns, which decide what models make of them; nothing for arrays."""
-    if not hasattr(X, "dtypes"):
-        return ""
-    categories = [
-        list(dtype.categories) if getattr(dtype, "categories", None) is not None else "" for dtype in X.dtypes
-    ]
-    return "".join(f" {dtype}{of}" for dtype, of in zip(X.dtypes, categories, strict=True))
 
 
 class RowKeys:

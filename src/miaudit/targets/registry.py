@@ -50,14 +50,14 @@ def model_file(address: str) -> Path:
         )
     path = _within(folder, str(flavours[flavour].get(_FILES[flavour], "")), address)
     if path.is_dir():  # of torch: a folder with the module beside what it was made with
-        path = path / "model.pth"
+        path = _within(folder, str(path.relative_to(folder.resolve()) / "model.pth"), address)
     if not path.is_file():
         raise PlanError(f"the model {address} names the file {path.name}, and it is not there")
     return path
 
 
 def _within(folder: Path, name: str, address: str) -> Path:
-    """Return a file of a model's folder; a description may name any path, and is not believed."""
+    """Return a file of a model's folder; a description, or a link, may lead anywhere, and is not believed."""
     path = (folder / name).resolve()
     if not name or not path.is_relative_to(folder.resolve()):
         raise PlanError(f"the model {address} names the file {name!r}, which lies outside its own folder: not read")

@@ -110,15 +110,17 @@ def _question(name: str, result: Result) -> Question:
     finding = result.finding
     assert finding is not None
     lead = result.lead
-    threshold = next((each for each in result.attacks if each.name == "threshold"), None)
+    by_name = {each.name: each for each in result.attacks}
+    claims = finding.kind in ("leak", "inverted") and finding.attack in by_name
+    spoken = by_name[finding.attack] if claims and finding.attack is not None else lead
     return Question(
         asked=wording.QUESTIONS[name],
         inside="records that stayed" if "others" in name else "deleted records",
         outside="records never trained on",
         kind=finding.kind,
-        attack=None if lead is None else lead.name,
-        auc=_area(lead),
-        population=_area(threshold),
+        attack=None if spoken is None else spoken.name,
+        auc=finding.figure if claims and finding.figure is not None else _area(spoken),
+        population=_area(by_name.get("threshold")),
         limit=finding.limit,
         power=None if lead is None else lead.power,
         n=finding.n,

@@ -150,7 +150,15 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
         n, facts = len(audited), row.facts
         before, after = (of_row(row.arrays[array], facts, n, case, n, {}) for array in ("outputs", AFTER))
     assert after is not None
-    return _Seen(before, after, facts, shadows, others.oracles, receipt_of(others.receipts, pool.store), last[0])
+    return _Seen(
+        before,
+        after,
+        facts,
+        shadows,
+        others.oracles,
+        receipt_of(others.receipts, pool.store, of_target=bool(others.target)),
+        last[0],
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,7 +366,7 @@ class _Reading:
         own = self.seen.target.get(f"{RELEARNING} {AFTER}")
         if own is None:
             reason = (
-                "the model has no weights that descend on a loss"
+                "its weights are not at hand as those of one network, as behind a mask or in shards"
                 if self.seen.target
                 else "the model afterwards is asked, and its weights are not at hand"
             )

@@ -375,8 +375,14 @@ class _BySharding(OfRecipe):
 
     def trains(self, recipe: Recipe) -> Recipe:
         """Return the recipe of shards; one of this kind stays as it is, unless options are given."""
-        if getattr(recipe, "kind", None) == self.sharded.kind and not self.given:
+        kind = getattr(recipe, "kind", None)
+        if kind == self.sharded.kind and not self.given:
             return recipe
+        if kind in (SISA.kind, ClassSISA.kind):
+            raise PlanError(
+                [("unlearning.procedure", f"would train the shards of {recipe.name} in shards again: give the options in "
+                  "the recipe, and procedure = \"recipe\"")]
+            )  # fmt: skip
         return self.sharded.of_options(recipe, dict(self.given))
 
     def problem(self, recipe: Recipe) -> str | None:

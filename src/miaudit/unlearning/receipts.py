@@ -86,7 +86,7 @@ def receipt(
             _Side(as_target(model, classes=classes).answer(asked).probabilities, content_of(model))
             for model in (after, again)
         ]
-    return _compared([(sides[0], sides[1])])
+    return _compared([(sides[0], sides[1])], of_target=True)
 
 
 class _Side(NamedTuple):
@@ -96,7 +96,7 @@ class _Side(NamedTuple):
     content: str | None
 
 
-def _compared(pairs: Sequence[tuple[_Side, _Side]]) -> Receipt:
+def _compared(pairs: Sequence[tuple[_Side, _Side]], *, of_target: bool) -> Receipt:
     differences = [
         float(np.abs(one.answers.astype(np.float64) - other.answers.astype(np.float64)).max(initial=0.0))
         for one, other in pairs
@@ -110,6 +110,7 @@ def _compared(pairs: Sequence[tuple[_Side, _Side]]) -> Receipt:
         identical=sum(alike),
         difference=max(differences, default=0.0),
         weights=all(one.content is not None and other.content is not None for one, other in pairs),
+        of_target=of_target,
     )
 
 
@@ -129,12 +130,12 @@ def receipt_jobs(of: DeletionCase, keys: RowKeys, jobs: Sequence[Job]) -> list[t
     return pairs
 
 
-def receipt_of(pairs: Sequence[tuple[Job, Job]], store: Store) -> Receipt | None:
-    """Return the receipt of stored rows; None without any."""
+def receipt_of(pairs: Sequence[tuple[Job, Job]], store: Store, *, of_target: bool) -> Receipt | None:
+    """Return the receipt of stored rows, the first of the audited model or not; None without any."""
     rows = [(store.get(job.key), store.get(again.key)) for job, again in pairs]
     sides = [
         (_Side(one.arrays[AFTER], one.facts.get(CONTENT)), _Side(other.arrays["outputs"], other.facts.get(CONTENT)))
         for one, other in rows
         if one is not None and other is not None
     ]
-    return _compared(sides) if sides else None
+    return _compared(sides, of_target=of_target) if sides else None

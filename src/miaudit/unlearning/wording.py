@@ -151,11 +151,13 @@ def _receipt(of: Receipt) -> str:
     alike = (
         f"the same bit for bit, in {'answers and weights' if of.weights else 'answers'}, as ones trained on what stays"
     )
+    whose = "models, the audited one among them," if of.of_target else "shadow models"
     if of.holds:
-        return f"Receipt: after the deletion {of.identical} of {of.models} models are {alike}."
+        end = "" if of.of_target else ". That holds of the procedure; the audited model is not among them"
+        return f"Receipt: after the deletion {of.identical} of {of.models} {whose} are {alike}{end}."
     return (
-        f"Receipt refuted: after the deletion only {of.identical} of {of.models} models are {alike}; answers differ by up to "
-        f"{of.difference:.2g}. The deletion is not exact, and something outlives it."
+        f"Receipt refuted: after the deletion only {of.identical} of {of.models} {whose} are {alike}; answers differ by up to "
+        f"{of.difference:.2g}. Either something outlives the deletion, or a training does not repeat itself from its seed."
     )
 
 
@@ -173,8 +175,8 @@ def _relearning(of: Relearning) -> str:
 def _work(of: DeletionWork) -> str:
     formula = "" if of.expected is None else f"; the closed formula expects {of.expected:.1%}"
     return (
-        f"Work: a deletion took {of.deletion:,.0f} record-epochs where retraining takes {of.retraining:,.0f}, a share of "
-        f"{of.share:.1%} in the mean of {of.models} models{formula}."
+        f"Work, in record-epochs as planned (a training that stops early takes fewer): {of.deletion:,.0f} for a deletion where "
+        f"retraining takes {of.retraining:,.0f}, a share of {of.share:.1%} in the mean of {of.models} models{formula}."
     )
 
 
