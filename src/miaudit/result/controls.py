@@ -49,9 +49,9 @@ class PatternControl(Document):
 
     ``members`` and ``nonmembers`` are the shares of records, none of them learned from, whose class a linear learner of
     members' records tells right, ``by_nonmembers`` those of a learner of non-members' records. ``excess`` is the difference
-    of the first two less that of the others, with its interval at ``confidence``: a gap between training and test that is
-    there without memorising any record. ``confounded``: the interval lies above 0; ``side`` then says whose records carry a
-    pattern that depends on the class and that the others lack.
+    of the first two less that of the others, with its interval at ``confidence``: a gap between the sides that this
+    learner shows without memorising any record. ``confounded``: the interval lies above 0; ``side`` then says whose
+    records carry a pattern that depends on the class and that the others lack.
     """
 
     method: str

@@ -267,8 +267,9 @@ def carried(pattern: PatternControl) -> str:
     of = "non-members" if side == "nonmembers" else "members"
     return (
         f"{whose}. Other {of} teach a linear learner the classes of {_share(shares[0])} of the members and "
-        f"{_share(shares[1])} of the non-members: the gap between training and test is not evidence of memorisation. Whether "
-        "the pattern was added, as to protected data, or comes with how the sides were drawn, the records do not say."
+        f"{_share(shares[1])} of the non-members, and a model that learned the pattern answers them as differently without "
+        "memorising any record: the gap between training and test is not evidence of memorisation. Whether the model learned "
+        "it, and whether it was added, as to protected data, or comes with how the sides were drawn, the records do not say."
     )
 
 
