@@ -25,6 +25,7 @@ from miaudit.recipes import (
     Storable,
     TrainingRecipe,
     expected_share,
+    fingerprint,
     staged,
 )
 from miaudit.recipes.sisa import step_passes
@@ -140,6 +141,7 @@ def test_models_come_back_from_arrays_bit_for_bit(recipe: Any) -> None:
     back: Any = recipe.of_arrays(arrays, classes=CLASSES, shape=(5,))
     ask = "predict_proba" if hasattr(model, "predict_proba") else "predict"
     assert (getattr(back, ask)(X) == getattr(model, ask)(X)).all()
+    assert fingerprint(back).sha256 == fingerprint(model).sha256  # so that a receipt finds the weights the same
 
 
 @pytest.mark.parametrize("recipe", [replace(NETWORK, optimizer="sgd", batch=1000), ModuleRecipe(module, batch=1000)])

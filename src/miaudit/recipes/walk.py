@@ -197,7 +197,9 @@ class Walk:
         else:
             dtype = thing.dtype.newbyteorder("<")
             self.write(str(dtype.descr if dtype.names else dtype.str))
-            self.write(np.ascontiguousarray(np.asarray(thing), dtype=dtype).tobytes())
+            values = np.ascontiguousarray(np.asarray(thing), dtype=dtype)
+            for part in [values[name] for name in dtype.names] if dtype.names else [values]:  # no bytes between fields
+                self.write(np.ascontiguousarray(part).tobytes())
         if isinstance(thing, np.ma.MaskedArray):
             self.see(np.ma.getmaskarray(thing))
 
