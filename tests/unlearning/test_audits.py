@@ -110,6 +110,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_document(tmp_path: Path) -
     documents = [_without_provenance(each) for each in (whole, again, third)]
     assert documents[0] == documents[1] == documents[2]
     assert Result.load(tmp_path / "cut").deletion == whole.deletion
+    assert (tmp_path / "cut" / "report.html").exists()
 
 
 def _without_provenance(result: Result) -> dict[str, Any]:

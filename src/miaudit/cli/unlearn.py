@@ -68,7 +68,7 @@ def unlearn(
         show_forecast(costs, form)
         return
     with telling(console(stderr=True)) as tell:
-        result = audit(described, out=folder, data=data, tell=tell, **engine, **vars(permissions))
+        result = audit(described, out=folder, data=data, page=False, tell=tell, **engine, **vars(permissions))
     render(result, folder, form)
     show_seal(folder)
     if limits is not None:

@@ -22,6 +22,7 @@ from miaudit.auditing.case import Case
 from miaudit.auditing.from_model import keywords_of_keys
 from miaudit.auditing.from_plan import refuse_reading
 from miaudit.auditing.keywords import in_keywords
+from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
@@ -75,7 +76,9 @@ def audit(
     population: tuple[Any, Any] | None = None,
     out: str | PathLike[str] | None = None,
     data: str | PathLike[str] | None = None,
+    page: bool = True,
     tell: Tell | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> Result:
     """Audit whether records that a model was trained on can still be seen in it after they were deleted.
@@ -97,8 +100,9 @@ def audit(
         With a model: pairs ``(X, y)`` of all records that it was trained on, the deleted ones among them; of records that it
         never saw; and of further ones for the shadow models.
     out
-        Folder for ``result.json``, ``records.csv`` and the rows of the models; a run that was cut short goes on there.
-    data, tell
+        Folder for ``result.json``, ``records.csv``, ``report.html`` and the rows of the models; a run that was cut short goes
+        on there.
+    data, page, tell, progress
         As of `miaudit.audit`.
     options
         ``kept``, ``oracles``, ``receipts`` and ``remove`` of a plan's section ``[unlearning]``; how the work is done, as of
@@ -116,10 +120,11 @@ def audit(
         If the deleted records are none, all, or not among those trained on; if the procedure does not fit the models; as of
         `miaudit.audit`.
     """
-    clock, tell = Clock(), tell or quiet
+    clock = Clock()
     inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
     durable, ours = out is not None, isinstance(subject, PLANS)
     with _in_its_words(subject), ExitStack() as stack:
+        tell = tell or stack.enter_context(in_python(progress)) or quiet
         of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-")) if out is None else out)
         places = ((of.before, "before"), (of.case.target, "after"))
@@ -134,6 +139,8 @@ def audit(
             result.save(folder)
     if durable:
         seal(folder)  # when the targets have closed their files
+        if page:
+            result.report(folder)
     return result
 
 
