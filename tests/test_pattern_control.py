@@ -9,6 +9,7 @@ import pytest
 
 from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import stored_outputs
+from miaudit.data import features
 from miaudit.data.protect import ClassNoise
 from miaudit.findings import pattern_control
 from miaudit.gate import Policy
@@ -96,3 +97,11 @@ def test_what_it_cannot_know_it_says():
     few = pattern_control(X[150:250], y[150:250], MEMBER[150:250], seed=1)
     assert few.confounded is None
     assert "below about" in few.reason
+
+
+def test_images_keep_their_shape_beside_the_numbers_that_tables_do_not_have():
+    images = np.zeros((5, 3, 8, 8), np.uint8)
+    assert features(images).shape == (3, 8, 8)
+    assert features(images).numbers.shape == (5, 192)
+    assert features(images.reshape(5, -1)).shape is None
+    assert features(np.where(images == 0, np.nan, 1.0)).shape is None  # with columns that say where gaps are
