@@ -170,20 +170,17 @@ def examine(
         stability=of_lead.stability,
         accusations=None if of_lead.accusations is None else of_lead.accusations.model_copy(update=caution),
         factors=factors_of(trials[0].evidence, member, classes, unit, of_classes) if trials else None,
-        records=_records(
-            np.arange(len(member)) if ids is None else np.array(ids),
-            {**columns, "member": member.copy(), **of_lead.risk},
-            *(trials, runs),
-        ),
+        records=_records(ids, {**columns, "member": member.copy(), **of_lead.risk}, trials, runs),
     )
 
 
 def _records(
-    ids: NDArray[Any], columns: Mapping[str, NDArray[Any]], trials: Sequence[Trial], runs: Sequence[Run]
+    ids: ArrayLike | None, columns: Mapping[str, NDArray[Any]], trials: Sequence[Trial], runs: Sequence[Run]
 ) -> Records:
     """Return the table of records: what is known of each, what was answered, and what every attack said of it."""
-    of_runs = {name: column for run in runs for name, column in run.columns(len(ids)).items()}
-    return Records({"id": ids, **columns, **answer_columns([trial.evidence for trial in trials]), **of_runs})
+    names = np.arange(len(columns["member"])) if ids is None else np.array(ids)
+    of_runs = {name: column for run in runs for name, column in run.columns(len(names)).items()}
+    return Records({"id": names, **columns, **answer_columns([trial.evidence for trial in trials]), **of_runs})
 
 
 class _Steps:
