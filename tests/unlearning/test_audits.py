@@ -198,9 +198,11 @@ def test_a_plan_is_carried_out_by_its_command(tmp_path: Path) -> None:
         ("forget = 5\nprocedur = 3", "unknown key"),
         ('forget = 5\nfunction = "own.py:forget"', "--allow-code"),
         ('forget = "numbers.txt"', "not in the training data"),
+        ('forget = "none.txt"', "holds no record numbers"),
     ],
 )
 def test_plans_that_cannot_be_carried_out_are_refused(tmp_path: Path, unlearning: str, text: str) -> None:
+    (tmp_path / "none.txt").touch()
     (tmp_path / "numbers.txt").write_text("".join(f"{number}\n" for number in range(1000)))
     plan = _plan(tmp_path, unlearning)
     run = CliRunner().invoke(main, ["unlearn", str(plan), "--out", str(tmp_path / "out"), "--jobs", "0"])
