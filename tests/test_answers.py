@@ -303,9 +303,9 @@ def test_class_numbers_of_classes_that_the_alphabet_numbered_are_refused_unless_
         def predict(self, X):
             return P.argmax(axis=1)
 
-    with pytest.raises(PlanError, match="by the alphabet.*target.columns"):
+    with pytest.raises(PlanError, match="by the alphabet.*columns"):
         as_target(Model(), classes=3, names=NAMES, coded=False)
-    with pytest.raises(TargetError, match="by the alphabet.*target.columns"):
+    with pytest.raises(TargetError, match="by the alphabet.*columns"):
         as_target(Model().predict, classes=3, names=NAMES, coded=False).query(X)
     order = ["cat", "ant", "bee"]
     target = as_target(Model(), classes=3, names=NAMES, coded=False, columns=order)

@@ -104,7 +104,7 @@ def test_records_are_counted_where_that_is_asked_for_and_where_people_are_on_bot
     assert result.attack("threshold").person is None
     assert any("people have records among members and among non-members" in each for each in result.warnings)
     assert not result.verdict.startswith("Membership")
-    with pytest.raises(PlanError, match=r"data\.unit"):
+    with pytest.raises(PlanError, match="unit"):
         audited(model, data, 400, named=False, unit="person")
 
 
