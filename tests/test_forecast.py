@@ -57,6 +57,7 @@ def test_the_target_is_not_asked_and_the_audit_asks_what_was_foreseen(tmp_path):
     assert "target was not asked" in foreseen.notes[0]
 
 
+@pytest.mark.slow
 def test_the_smallest_leak_is_that_of_the_verdict():
     foreseen = miaudit.forecast(TREE, **SIDES, shadows=4, jobs=0, attacks="rmia")
     assert foreseen.attacks == 3  # the threshold and the gap run beside it
@@ -80,6 +81,7 @@ def test_a_forecast_by_a_plan_keeps_the_model_it_trains_and_prints_or_gives_a_do
     assert "--dry-run" in refused.stderr
 
 
+@pytest.mark.slow
 def test_seconds_follow_a_model_that_is_slow_to_answer():
     class Slow(DecisionTreeClassifier):
         def predict_proba(self, records, **options):
@@ -131,6 +133,7 @@ def test_seconds_of_attacks_are_met_within_a_factor_of_2_where_they_flatten(star
     assert curve_through([(80, 1.5)], 80) == 1.5
 
 
+@pytest.mark.slow
 def test_a_long_training_is_told_of_with_the_attacks_after_it_and_a_short_one_without(capsys):
     class Slow(DecisionTreeClassifier):
         def fit(self, X, y):

@@ -65,7 +65,9 @@ def objects(X):
     return array
 
 
-@pytest.mark.parametrize("form", [list, tuple, series, arrays, objects])
+@pytest.mark.parametrize(
+    "form", [list, *(pytest.param(form, marks=pytest.mark.slow) for form in (tuple, series, arrays, objects))]
+)
 def test_lists_of_tokens_are_handed_over_as_they_are(form):
     X, y = documents()
     sides = three(X, y, form)

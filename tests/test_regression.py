@@ -52,7 +52,7 @@ def sides(X: Any, y: Any) -> dict[str, Any]:
     return {name: (X[cut], y[cut]) for name, cut in cuts.items()}
 
 
-@pytest.mark.parametrize("design", ["disjoint", "overlapping"])
+@pytest.mark.parametrize("design", ["disjoint", pytest.param("overlapping", marks=pytest.mark.slow)])
 def test_a_forest_that_memorises_leaks_by_its_errors(design: Any, tmp_path: Path) -> None:
     X, y = records()
     model = RandomForestRegressor(8, random_state=0).fit(X[:N], y[:N])
@@ -98,7 +98,7 @@ def test_a_forest_that_memorises_leaks_by_its_errors(design: Any, tmp_path: Path
     assert [a.auc for a in again.attacks] == [a.auc for a in result.attacks]
 
 
-@pytest.mark.parametrize("design", ["disjoint", "overlapping"])
+@pytest.mark.parametrize("design", ["disjoint", pytest.param("overlapping", marks=pytest.mark.slow)])
 def test_stored_signals_of_a_regression_give_what_its_audit_gives(design: Any, tmp_path: Path) -> None:
     X, y = records(seed=1)
     model = RandomForestRegressor(6, random_state=0).fit(X[:N], y[:N])

@@ -144,6 +144,7 @@ def audited(plan: Path):
     return miaudit.audit(plan, allow_code=True, jobs=0, out=plan.parent / "out")
 
 
+@pytest.mark.slow
 def test_a_command_gives_the_figures_of_the_function_that_does_the_same(folder):
     by_function = audited(plan_in(folder, 'train = "mine.py:train"\npredict = "mine.py:predict"'))
     by_command = audited(plan_in(folder, f'command = "{COMMAND}"'))

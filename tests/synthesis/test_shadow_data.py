@@ -69,7 +69,9 @@ def call(folder, *arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("method", ["model-based", "marginals", "noisy"])
+@pytest.mark.parametrize(
+    "method", ["model-based", *(pytest.param(each, marks=pytest.mark.slow) for each in ("marginals", "noisy"))]
+)
 def test_an_audit_whose_shadows_see_synthetic_records_only(folder, method):
     plan = write(folder, method)
     outcome = call(folder, "run", plan, "--out", folder / "out")

@@ -53,7 +53,10 @@ def test_retraining_is_training_on_what_stays_and_nothing_is_nothing() -> None:
     assert chosen_procedure("none").after(of, FORGET, seed=7) is of.model
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize(
+    "recipe",
+    [NETWORK, *(pytest.param(RECIPES[name], id=name, marks=pytest.mark.slow) for name in ("module", "encoded"))],
+)
 @pytest.mark.parametrize("name", ["fine-tune", "neggrad+", "scrub", "random-labels", "salun", "ssd"])
 def test_procedures_of_weights_leave_the_first_model_alone_and_are_reproducible(name: str, recipe: Any) -> None:
     of = trained(recipe)
