@@ -73,6 +73,7 @@ def test_the_shadows_sizes_are_those_of_the_target_in_either_design(both):
         assert result.shadows.train_accuracy == 1.0
 
 
+@pytest.mark.slow
 def test_an_audit_cut_short_and_one_at_once_end_alike(forest, tmp_path):
     def figures(result):
         document = json.loads(result.to_json())

@@ -149,6 +149,7 @@ def test_convolution_sums_the_neighbours_and_ends_at_the_maximum():
     assert np.allclose(changed[4], naive / naive.max())
 
 
+@pytest.mark.slow
 def test_a_network_learns_error_minimising_noise_and_nothing_else():
     """Where records say nothing of their class, the noise alone tells it, also that of records never learned from."""
     X, y = images(300, tint=0)
