@@ -10,7 +10,6 @@ same path in the mean.
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from miaudit.errors import DataError, PlanError
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.recipe import turned
-from miaudit.recipes.weights import layers_of_file, statistics_of_file
+from miaudit.recipes.weights import layers_of_file, statistics_of_file, write_layers
 from miaudit.threads import is_device
 
 if TYPE_CHECKING:
@@ -516,15 +515,7 @@ class NetworkModel:
 
 def save_weights(model: NetworkModel, path: str | Path) -> None:
     """Write a trained network as safetensors: ``layers.0.weight``, ``layers.0.bias``, ..., and its standardisation."""
-    from safetensors.numpy import save_file
-
-    arrays: dict[str, NDArray[Any]] = {}
-    for layer, (weight, bias) in enumerate(zip(model.tensors[::2], model.tensors[1::2], strict=True)):
-        arrays[f"layers.{layer}.weight"] = np.ascontiguousarray(weight)
-        arrays[f"layers.{layer}.bias"] = np.ascontiguousarray(bias)
-    if model.mean is not None and model.scale is not None:
-        arrays["standardize.mean"], arrays["standardize.scale"] = model.mean, model.scale
-    save_file(arrays, Path(path), metadata={"miaudit": json.dumps(model.recipe.describe(), sort_keys=True)})
+    write_layers(path, model.tensors, mean=model.mean, scale=model.scale, recipe=model.recipe.describe())
 
 
 def load_weights(recipe: Network, path: str | Path, *, classes: int, shape: tuple[int, ...]) -> NetworkModel:

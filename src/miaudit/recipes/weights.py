@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,26 @@ from miaudit.errors import PlanError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def write_layers(
+    path: str | Path,
+    tensors: Sequence[NDArray[Any]],
+    *,
+    mean: NDArray[Any] | None,
+    scale: NDArray[Any] | None,
+    recipe: Mapping[str, Any],
+) -> None:
+    """Write weights and biases in the order of layers, the standardisation, and what the recipe says of itself."""
+    from safetensors.numpy import save_file
+
+    arrays: dict[str, NDArray[Any]] = {}
+    for layer, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
+        arrays[f"layers.{layer}.weight"] = np.ascontiguousarray(weight)
+        arrays[f"layers.{layer}.bias"] = np.ascontiguousarray(bias)
+    if mean is not None and scale is not None:
+        arrays["standardize.mean"], arrays["standardize.scale"] = mean, scale
+    save_file(arrays, Path(path), metadata={"miaudit": json.dumps(recipe, sort_keys=True)})
 
 
 def layers_of_file(
