@@ -1,7 +1,7 @@
 # Every target works on a fresh clone: it needs Python 3.11+ with venv and pip, and a package registry.
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # Tests are compiled once, also where the shell asks Python to keep no compiled files.

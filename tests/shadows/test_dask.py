@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from dataclasses import replace
@@ -265,7 +266,10 @@ def test_the_time_limit_holds_on_a_cluster_too(tmp_path, calm):
         shadows.run(workers=2, cluster=calm.address, minimum=9, deadline=time.monotonic() + 2)
     there = len(rows(tmp_path / "s"))  # four, unless the machine is so busy that two seconds do not train them
     assert there <= 4
-    assert f"{there} of 9 models in the store; {9 - there} are missing" in str(error.value)
+    counted = re.search(r"with (\d) of 9 models in the store; (\d) are missing", str(error.value))
+    assert counted is not None
+    assert int(counted[1]) + int(counted[2]) == 9
+    assert there - 2 <= int(counted[1]) <= there  # each worker may end one more row after the count
     (tmp_path / "ledger.go").touch()
 
 

@@ -104,6 +104,7 @@ def test_the_trainer_of_hugging_face_trains(folder):
     check_function(folder, "The Trainer of Hugging Face", "trainer_train", predict=True, least=(0.8, 0.5))
 
 
+@pytest.mark.trainers
 def test_the_command_of_the_page_trains_and_answers(folder):
     (folder / "train.py").write_text(block("A command", "python"))
     plan = block("A command", "toml") + "[shadows]\ncount = 1\n"

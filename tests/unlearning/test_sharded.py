@@ -55,6 +55,7 @@ def test_a_plan_audits_the_memberships_of_a_model_in_shards(tmp_path: Path) -> N
     assert result.target.train_accuracy is not None
 
 
+@pytest.mark.slow
 def test_a_class_is_removed_from_shards_of_classes(tmp_path: Path) -> None:
     plan = _plan(
         tmp_path,
