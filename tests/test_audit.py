@@ -131,6 +131,7 @@ def whole(forest, tmp_path_factory):
     return quick(forest, attacks=None, out=folder), folder, before
 
 
+@pytest.mark.slow
 def test_the_result_depends_on_nothing_but_its_inputs(forest, whole, tmp_path):
     one, two = whole[0], quick(forest, attacks=None, out=tmp_path, jobs=2)
     assert outside_provenance(one) == outside_provenance(two)

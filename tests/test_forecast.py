@@ -64,6 +64,7 @@ def test_the_smallest_leak_is_that_of_the_verdict():
     assert foreseen.power == power(150, 150, attacks=3, bystanders=4)
 
 
+@pytest.mark.slow
 def test_a_forecast_by_a_plan_keeps_the_model_it_trains_and_prints_or_gives_a_document(tmp_path):
     np.savez(tmp_path / "all.npz", X=X, y=Y)
     plan = '[data]\npath = "all.npz"\n[split]\nmembers = 100\n[recipe]\nestimator = "sklearn.tree.DecisionTreeClassifier"\n'

@@ -202,6 +202,7 @@ def test_people_who_are_not_named_are_refused(names, message):
         stored_outputs(arrays(quiet(5), group=names))
 
 
+@pytest.mark.slow
 def test_the_command_counts_what_it_is_told(tmp_path):
     from click.testing import CliRunner
 

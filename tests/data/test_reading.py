@@ -219,6 +219,7 @@ def test_files_of_other_types_or_orders_are_not_joined(tmp_path):
         load_parts([tmp_path / "m.npz", tmp_path / "t.npz"])
 
 
+@pytest.mark.slow
 def test_mixed_columns_of_a_large_file_are_refused(tmp_path):
     cells = [str(i) for i in range(300_000)]  # pandas guesses the type of each part of a file
     cells[-1] = "word"

@@ -419,6 +419,7 @@ def test_tokens_stay_whole_numbers() -> None:
     assert (model.predict_proba(X).argmax(1) == y).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_notebook_cell_may_define_the_module() -> None:
     code = """
     import numpy as np, miaudit

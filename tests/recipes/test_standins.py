@@ -69,6 +69,7 @@ def test_more_passes_fit_closer_and_l2_keeps_weights_small():
     assert np.abs(small.weights).max() < np.abs(many.weights).max()
 
 
+@pytest.mark.slow
 def test_google_like_takes_the_learner_that_holds_out_best():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 6))

@@ -26,6 +26,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_models_disk_and_power_are_those_of_the_audit(tmp_path: Path) -> None:
     given = {"forget": np.arange(50), "procedure": {"name": "sisa", "shards": 4}, **sides(1), **OPTIONS}
     foreseen = forecast(RECIPE, trained_here=True, out=tmp_path, **given)

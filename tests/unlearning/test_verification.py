@@ -19,6 +19,7 @@ from miaudit.unlearning.verification import verify
 OPTIONS: dict[str, Any] = {"shadows": 2, "oracles": 1, "jobs": 0, "bystanders": 1, "kept": 0, "attacks": ["lira"]}
 
 
+@pytest.mark.slow
 def test_an_audit_by_a_plan_is_verified_from_its_rows(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def forget(model, X, y, forget, seed):\n    return model\n")
     for name, how in (("sisa", 'procedure = {name = "sisa", shards = 2}'), ("own", 'function = "own.py:forget"')):

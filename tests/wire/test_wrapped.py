@@ -100,7 +100,9 @@ def test_a_wrapped_endpoint_is_audited_as_the_endpoint_itself(name, tmp_path):
     assert again.target.queries == wrapped.target.queries + 5
 
 
-@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.parametrize(
+    "name", ["one by one", *(pytest.param(name, marks=pytest.mark.slow) for name in WRAPPERS if name != "one by one")]
+)
 def test_budget_and_time_limit_hold_through_a_wrapper(name, tmp_path):
     script = Script(MODEL.predict_proba, delay=0.05)
     with serving(script) as url:
@@ -146,6 +148,7 @@ def test_a_wrapper_that_passes_on_little_is_not_taken_for_a_steady_target():
         assert result.target.contact.deterministic is False  # although the endpoint keeps what it answered
 
 
+@pytest.mark.slow
 def test_the_clients_whose_answers_are_kept_have_counts_and_an_end(tmp_path):
     slow = keep(lambda X: time.sleep(0.2) or MODEL.predict_proba(X), name="m", folder=tmp_path, batch=20)
     with pytest.raises(TimeLimitError, match="every answer is kept"):
