@@ -86,6 +86,7 @@ def test_an_audit_cut_short_and_one_at_once_end_alike(forest, tmp_path):
     assert figures(again) == figures(quick(forest, shadows=4, **options))
 
 
+@pytest.mark.slow
 def test_the_target_is_asked_about_as_many_records_outside_as_the_user_allows(forest):
     none = quick(forest, outside=0, attacks=["attack-p"])
     assert (none.target.queries, none.split.outside) == (616, 0)

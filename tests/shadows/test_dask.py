@@ -200,6 +200,7 @@ def test_workers_may_be_added_and_killed_in_mid_run(tmp_path, cluster):
     assert (tmp_path / "s" / "journal.jsonl").read_text().count("worker died") == 1
 
 
+@pytest.mark.slow
 def test_a_cluster_may_be_scaled_to_nothing_and_back(tmp_path, cluster):
     ledger = tmp_path / "ledger"
     shadows = pool(tmp_path / "s", Patient(str(ledger), free=4), shadows=10)

@@ -46,6 +46,7 @@ def test_models_disk_and_power_are_those_of_the_audit(tmp_path: Path) -> None:
     assert foreseen.power.auc == pytest.approx(result.lead.power.auc, abs=0.01)
 
 
+@pytest.mark.slow
 def test_models_at_hand_are_counted_and_not_asked() -> None:
     world = sides(1)
     X, y = world["members"]
