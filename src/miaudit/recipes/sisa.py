@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -36,7 +37,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Sharded(Wrapped):
+class Sharded(Wrapped, ABC):
     """What recipes of isolated shards share: training, and deletion by training anew what held the records.
 
     A model keeps its states, and a deletion trains those whose names are not among them. Concrete ones are `SISA` and
@@ -112,12 +113,13 @@ class Sharded(Wrapped):
         rest = np.flatnonzero(~forget)
         return self._model(take_records(X, rest), y[rest], classes=classes, seed=model.seed, before=model)
 
+    @abstractmethod
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
         """Return all steps of a model on these records; nothing is trained."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _model(self, X: Any, y: Ints, *, classes: int, seed: int, before: Any) -> Any:
-        raise NotImplementedError
+        """Return the model on these records, of whose states those of ``before`` are not trained again."""
 
     def course(self, X: Any, classes: int) -> Course:
         """Return how the steps of a model on such records are named and trained."""
