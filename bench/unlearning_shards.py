@@ -20,7 +20,6 @@ import numpy as np
 from unlearning import FOLDER, MLP, SEED, SIZES, Table, drawn, met, row, write
 
 from miaudit.recipes import SISA, ClassSISA
-from miaudit.recipes.sisa import SISAModel
 from miaudit.unlearning import audit
 
 DELETED = 60
@@ -130,7 +129,7 @@ class Scaled:
 class WarmStart(SISA):
     """Train what stays further, from the models that saw the records."""
 
-    def forget(self, model: Any, X: Any, y: Any, *, forget: Any, classes: int, seed: int) -> SISAModel:
+    def forget(self, model: Any, X: Any, y: Any, *, forget: Any, classes: int, seed: int) -> Any:
         """Go on where the shards are."""
         rest = np.flatnonzero(~forget)
         steps = self.steps(X[rest], y[rest], classes=classes, seed=model.seed)
@@ -140,7 +139,7 @@ class WarmStart(SISA):
             part = rest[chain[-1].index]
             again = chain[-1].name not in model.states
             models.append(inner.further(old, X[part], y[part], classes=classes, seed=seed, passes=5) if again else old)
-        return SISAModel(tuple(models), classes, self.aggregate, {}, model.seed, model.work)
+        return replace(model, models=tuple(models), states={})
 
 
 def x7() -> Table:

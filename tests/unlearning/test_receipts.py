@@ -14,7 +14,6 @@ from deletions import RECIPE, sides, small
 from miaudit.errors import PlanError
 from miaudit.recipes import SISA, ClassSISA, EstimatorRecipe, Network
 from miaudit.recipes.class_sisa import ClassSISAModel
-from miaudit.recipes.sisa import SISAModel
 from miaudit.recipes.states import Digests
 from miaudit.unlearning import audit, receipt
 
@@ -98,7 +97,7 @@ class WarmStart(SISA):
             else old
             for old, chain in zip(model.models, steps.chains.values(), strict=True)
         )
-        return SISAModel(models, classes, self.aggregate, {}, model.seed, model.work)
+        return replace(model, models=models, states={})
 
 
 @dataclass(frozen=True)

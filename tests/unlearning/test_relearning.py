@@ -12,9 +12,11 @@ from deletions import RECIPE
 from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.cli import main
-from miaudit.errors import MiauditError, SplitError
-from miaudit.recipes import Network
+from miaudit.errors import MiauditError, PlanError, SplitError
+from miaudit.recipes import SISA, ClassSISA, EstimatorRecipe, Network, learners_of
+from miaudit.threads import one_thread
 from miaudit.unlearning import audit
+from miaudit.unlearning.procedures import Mask, OfRecipe, Unlearned
 from miaudit.unlearning.relearning import relearning_steps
 
 RNG = np.random.default_rng(0)
@@ -71,11 +73,63 @@ def test_a_model_that_still_answers_a_removed_class_is_never_said_to_be_without_
         assert procedure != "none" or result.verdict_kind in ("leak", "inconclusive")  # no gate passes it
 
 
-def test_without_weights_it_says_why_it_is_not_measured() -> None:
-    deletion = audit(RECIPE, remove="2", procedure="retrain", oracles=2, **SIDES, **OPTIONS).deletion
+def test_a_mask_is_lifted_so_that_the_class_takes_what_it_takes_the_model_before() -> None:
+    deletion = audit(NETWORK, remove="2", procedure="mask", oracles=3, **SIDES, **OPTIONS).deletion
+    assert deletion is not None
+    assert deletion.cost.after.never == 0
+    of = deletion.cost.relearning
+    assert of is not None
+    assert (of.updates, of.before, of.models, of.p_value) == (0, 0, 3, 0.25)
+
+
+def relearned(recipe: Any, *, procedure: Any = None, label: int = 2, seed: int = 1) -> tuple[int, int, int]:
+    """Return the updates that a class takes the model before, afterwards, and one of the same seed that never saw it."""
+    X, y = SIDES["members"]
+    unlearned, gone = Unlearned(recipe, procedure or OfRecipe()), y == label
+    with one_thread():
+        before = unlearned.fit(X, y, classes=3, seed=seed)
+        after = unlearned.forget(before, X, y, forget=gone, classes=3, seed=seed)
+        blank = unlearned.fit(X[~gone], y[~gone], classes=3, seed=seed)
+        first, then, never = (unlearned.relearn(model, X[gone], y[gone], seed=4) for model in (before, after, blank))
+    return first, then, never
+
+
+def test_shards_learn_a_class_again_each_by_its_own_records() -> None:
+    X, y = SIDES["members"]
+    gone = y == 2
+    one, three = (SISA(NETWORK, shards=shards) for shards in (1, 3))
+    with one_thread():
+        alone = one.fit(X[~gone], y[~gone], classes=3, seed=1).models[0]
+        updates = relearning_steps(alone, X[gone], y[gone], seed=4)
+        learners = learners_of(three.fit(X[~gone], y[~gone], classes=3, seed=1), X[gone], y[gone])
+    assert relearned(one) == (0, updates, updates)
+    assert sum(len(each.X) for each in learners) == gone.sum()
+    before, after, never = relearned(three)
+    assert before < after == never
+    masked = relearned(three, procedure=Mask())
+    assert masked[0] == masked[1] == before
+
+
+def test_a_gate_that_is_kept_learns_a_class_again_sooner_than_one_that_never_saw_it() -> None:
+    shard, _ = ClassSISA(NETWORK).shard_of(3, 1)
+    label = int(np.flatnonzero(np.bincount(shard)[shard] == 2)[0])  # another class stays in its shard
+    before, kept, retrained = relearned(ClassSISA(NETWORK, gate="kept"), label=label)
+    assert before < kept < retrained
+    _, exact, never = relearned(ClassSISA(NETWORK), label=label)
+    assert exact == never == retrained
+
+
+def test_what_went_with_a_class_is_not_measured_and_it_says_why() -> None:
+    with pytest.raises(PlanError, match="shard [0-2] went with what was deleted"):
+        relearned(ClassSISA(NETWORK, shards=3))
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, SISA(EstimatorRecipe(RECIPE), shards=2)], ids=["tree", "shards of trees"])
+def test_without_weights_it_says_why_it_is_not_measured(recipe: Any) -> None:
+    deletion = audit(recipe, remove="2", procedure="mask", oracles=2, receipts=0, **SIDES, **OPTIONS).deletion
     assert deletion is not None
     assert deletion.cost.relearning is not None
-    assert "not at hand as those of one network" in (deletion.cost.relearning.reason or "")
+    assert deletion.cost.relearning.reason == "EstimatorModel has no weights that descent could change"
 
 
 def without(side: tuple[Any, Any], label: int) -> tuple[Any, Any]:

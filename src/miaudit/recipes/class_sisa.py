@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import PlanError, not_whole
-from miaudit.recipes.recipe import Model, Work, passes_of
-from miaudit.recipes.sisa import Ints, Sharded
+from miaudit.recipes.recipe import Learner, Model, Work, passes_of
+from miaudit.recipes.sisa import Ints, Sharded, shares_of
 from miaudit.recipes.states import (
     Course,
     Digests,
@@ -104,9 +104,7 @@ class ClassSISA(Sharded):
 
     def shard_of(self, classes: int, seed: int) -> tuple[Ints, Ints]:
         """Return (classes,) the shard of each class, and its place in the order that its shard learns it in."""
-        order = generator(seed, "classes").permutation(classes)
-        rank = np.argsort(order)
-        return rank % self.shards, rank // self.shards
+        return shards_of_classes(classes, self.shards, seed)
 
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
         """Return all steps of a model on these records, by shard, and that of the gate; nothing is trained."""
@@ -173,6 +171,12 @@ class ClassSISA(Sharded):
         return ClassSISAModel(specialists, gate, classes, self.shards, states, seed, steps.work(names))
 
 
+def shards_of_classes(classes: int, shards: int, seed: int) -> tuple[Ints, Ints]:
+    """Return (classes,) the shard of each class, and its place in the order that its shard learns it in."""
+    rank = np.argsort(generator(seed, "classes").permutation(classes))
+    return rank % shards, rank // shards
+
+
 @dataclass(frozen=True, eq=False)
 class Specialist:
     """The model of a shard, and the numbers of the classes that it holds."""
@@ -198,6 +202,12 @@ class ClassSISAModel:
     def parts(self) -> tuple[Any, ...]:
         """The specialists and the gate."""
         return (*self.specialists, self.gate)
+
+    def learners_for(self, X: Any, y: Ints) -> list[Learner]:
+        """Return the specialists with the records of their classes, and the gate with all, by their shards."""
+        shard = shards_of_classes(self.classes, self.shards, self.seed)[0][y]
+        specialists = shares_of({each.shard: each.model for each in self.specialists}, shard, X, y)
+        return specialists if self.gate is None else [*specialists, Learner(self.gate, X, shard)]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return (n, classes) answers of the specialist that is asked, 0 for the classes of the others."""

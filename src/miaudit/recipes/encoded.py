@@ -13,7 +13,7 @@ from miaudit.data.records import stack_records, take_records
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
 from miaudit.recipes.packing import packed_object, unpacked_object
-from miaudit.recipes.recipe import Continuing, GroupRecipe, Model, Storable, choice_of, opened, passes_of
+from miaudit.recipes.recipe import Continuing, GroupRecipe, Learner, Model, Storable, choice_of, opened, passes_of
 from miaudit.recipes.wrapped import Wrapped
 
 if TYPE_CHECKING:
@@ -139,6 +139,10 @@ class EncodedModel:
             rows=lambda X: inner.rows(self.encoder.transform(X)),
             closed=lambda: replace(self, model=inner.closed()),
         )
+
+    def learners_for(self, X: Any, y: NDArray[np.int64]) -> list[Learner]:
+        """Return the model behind the encoder, which stays as it is."""
+        return [Learner(self.model, self.encoder.transform(X), y)]
 
     def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:
         """Return (n, classes) probabilities."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -270,9 +270,45 @@ class Staged(Recipe, Protocol):
 class Relearning(Recipe, Protocol):
     """A recipe whose models can be tried for how fast they learn some records again."""
 
-    def relearn(self, model: Model, X: Any, y: NDArray[np.int64], *, seed: int) -> int | None:
-        """Return how many updates a copy of the model takes to learn these records; None where it has no such weights."""
+    def relearn(self, model: Model, X: Any, y: NDArray[np.int64], *, seed: int) -> int:
+        """Return how many updates copies of the model's weights take to learn these records.
+
+        Raises
+        ------
+        PlanError
+            With the reason, if it has none that could be trained further.
+        """
         ...
+
+
+class Learner(NamedTuple):
+    """A part of a trained model, and what it would be trained on: its records, and their classes as it learns them."""
+
+    model: Model
+    X: Any
+    y: NDArray[np.int64]
+
+
+@runtime_checkable
+class Delegating(Model, Protocol):
+    """A trained model that leaves learning to others, each by itself: shards, or what is behind an encoder or a mask."""
+
+    def learners_for(self, X: Any, y: NDArray[np.int64]) -> Sequence[Learner]:
+        """Return its parts, each with those of these records that it would be trained on.
+
+        Raises
+        ------
+        PlanError
+            If the part that would learn one of them is not there.
+        """
+        ...
+
+
+def learners_of(model: Model, X: Any, y: NDArray[np.int64]) -> list[Learner]:
+    """Return all that would learn these records: the model itself, or its parts, down to those that learn by themselves."""
+    if not isinstance(model, Delegating):
+        return [Learner(model, X, y)]
+    return [each for part in model.learners_for(X, y) for each in learners_of(*part)]
 
 
 @runtime_checkable

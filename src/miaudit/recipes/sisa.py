@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.records import form_of
+from miaudit.data.records import form_of, take_records
 from miaudit.errors import PlanError, not_whole
 from miaudit.recipes.options import checked_options
-from miaudit.recipes.recipe import Model, Recipe, Work, passes_of
+from miaudit.recipes.recipe import Learner, Model, Recipe, Work, passes_of
 from miaudit.recipes.states import (
     Course,
     Digests,
@@ -104,8 +104,6 @@ class Sharded(Wrapped, ABC):
         PlanError
             If the model is not one that this recipe trained.
         """
-        from miaudit.data.records import take_records
-
         if not isinstance(getattr(model, "states", None), Mapping):
             raise PlanError(
                 f"a {type(model).__name__} keeps no states of shards: models of {self.kind} forget that were trained by it"
@@ -225,12 +223,16 @@ class SISA(Sharded):
         for number, chain in steps.chains.items():
             states.update(steps.course.states(chain, X, y, there=there, what=f"shard {number}"))
         last = tuple(states[chain[-1].name] for chain in steps.chains.values())
-        return SISAModel(last, classes, self.aggregate, states, seed, steps.work(set(there)))
+        numbers = tuple(steps.chains)
+        return SISAModel(last, classes, self.aggregate, states, seed, steps.work(set(there)), self.shards, numbers)
 
 
 @dataclass(frozen=True, eq=False)
 class SISAModel:
-    """Trained shards, with all states by name, the seed, and the record-epochs that were trained for it."""
+    """Trained shards, with all states by name, the seed, and the record-epochs that were trained for it.
+
+    ``numbers`` are those of its models among the ``shards`` that records are dealt out to: one without a record has no model.
+    """
 
     models: tuple[Model, ...]
     classes: int
@@ -238,11 +240,18 @@ class SISAModel:
     states: Mapping[str, Model]
     seed: int
     work: Work
+    shards: int
+    numbers: tuple[int, ...]
 
     @property
     def parts(self) -> tuple[Any, ...]:
         """The models of the shards."""
         return self.models
+
+    def learners_for(self, X: Any, y: Ints) -> list[Learner]:
+        """Return the models of the shards, each with those of the records that belong to its shard."""
+        shard = places(digests_of(X, y, seed=self.seed), self.shards, start=0)
+        return shares_of(dict(zip(self.numbers, self.models, strict=True)), shard, X, y)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return (n, classes) mean answers of the shards, or shares of their votes."""
@@ -251,6 +260,21 @@ class SISAModel:
             answers = probabilities(model, X, self.classes)
             total = total + (answers if self.aggregate == "mean" else np.eye(self.classes)[answers.argmax(axis=1)])
         return np.asarray(total / len(self.models), np.float64)
+
+
+def shares_of(models: Mapping[int, Model], shard: Ints, X: Any, y: Ints) -> list[Learner]:
+    """Return the model of each shard with the records that (n,) ``shard`` deals out to it.
+
+    Raises
+    ------
+    PlanError
+        If a shard with records has no model.
+    """
+    numbers = np.unique(shard).tolist()
+    if gone := [number for number in numbers if number not in models]:
+        raise PlanError(f"shard {gone[0]} went with what was deleted, so that there is nothing of it to train further")
+    index = {number: np.flatnonzero(shard == number) for number in numbers}
+    return [Learner(models[number], take_records(X, each), y[each]) for number, each in index.items()]
 
 
 def step_passes(passes: int, slices: int) -> list[int]:

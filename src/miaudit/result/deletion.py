@@ -108,7 +108,8 @@ class Relearning(Document):
 
     ``updates`` of the model afterwards, ``before`` of the model before; of ``models`` that were retrained without the class the
     median, the fewest and the most. ``p_value`` is the rank of the model among them: small where it learns the class faster.
-    Where nothing could be measured, ``reason`` says why.
+    A model of parts, such as shards and a gate, takes the sum of their updates, each on its own records of the class; a mask is
+    lifted first, and takes none. Where nothing could be measured, ``reason`` says why.
     """
 
     models: Count

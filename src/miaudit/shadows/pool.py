@@ -489,7 +489,7 @@ class RowKeys:
             questions = sorted({*map(str, probed.questions)})
             parts["probes"] = {"records": self._hash(probed.records), "questions": questions, "seed": probed.seed}
         if relearn is not None:
-            parts["relearn"] = self._hash(relearn)
+            parts["relearn"] = {"version": 2, "records": self._hash(relearn)}
         if afresh:
             parts["afresh"] = True
         if forget is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.mapped import is_mapped
 from miaudit.data.records import take_records
-from miaudit.errors import PoolError
+from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Floats
 from miaudit.recipes import (
     Foreseeing,
@@ -65,7 +65,7 @@ WORK = "record-epochs"
 """Fact of a row: what the deletion trained again, and what training all that stays would be."""
 
 RELEARNING = "updates to learn again"
-"""Fact of a row: how many updates on the records that its job names its model takes to learn them."""
+"""Fact of a row: how many updates on the records that its job names its model takes to learn them, or why none are known."""
 
 CONTENT = "model"
 """Fact of a row: a digest of all that the model is, of one that forgot records as it is then; None where it is not seen."""
@@ -309,12 +309,15 @@ def _ask(
     return Trained(seconds + asking, peak_memory())
 
 
-def _relearning(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> int | None:
-    """Return the updates that a model takes to learn the records of its job again."""
+def _relearning(job: Job, model: Model, dataset: Dataset, recipe: Recipe) -> int | str | None:
+    """Return the updates that a model takes to learn the records of its job again, or why there are none to count."""
     if job.relearn is None or not isinstance(recipe, Relearning):
         return None
     X, y = take_records(dataset.X, job.relearn), dataset.y[job.relearn]
-    return recipe.relearn(model, X, y, seed=child_seed(job.seed, "relearning"))
+    try:
+        return recipe.relearn(model, X, y, seed=child_seed(job.seed, "relearning"))
+    except PlanError as error:
+        return str(error)
 
 
 class _Afterwards(NamedTuple):

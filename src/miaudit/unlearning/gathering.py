@@ -363,20 +363,18 @@ class _Reading:
         """Return how fast the target learns a removed class again, beside models that never saw it."""
         if self.of.removed is None or not self.seen.oracles:
             return None
-        own = self.seen.target.get(f"{RELEARNING} {AFTER}")
-        if own is None:
-            reason = (
-                "its weights are not at hand as those of one network, as behind a mask or in shards"
-                if self.seen.target
-                else "the model afterwards is asked, and its weights are not at hand"
-            )
-            return Relearning(models=0, reason=reason)
+        own, before = (self.seen.target.get(fact) for fact in (f"{RELEARNING} {AFTER}", RELEARNING))
+        if not isinstance(own, int):
+            return Relearning(models=0, reason=own or "the model afterwards is asked, and not trained further")
         rows = [row for job in self.seen.oracles if (row := self.pool.store.get(job.key)) is not None]
-        theirs = [int(row.facts[RELEARNING]) for row in rows if RELEARNING in row.facts]
+        facts = [row.facts[RELEARNING] for row in rows]
+        theirs = [each for each in facts if isinstance(each, int)]
+        one: dict[str, Any] = {"updates": own, "before": before if isinstance(before, int) else None}
+        if not theirs:
+            return Relearning(models=0, **one, reason=f"of the retrained models, {facts[0]}")
         return Relearning(
             models=len(theirs),
-            updates=own,
-            before=self.seen.target.get(RELEARNING),
+            **one,
             retrained=float(np.median(theirs)),
             fewest=min(theirs),
             most=max(theirs),

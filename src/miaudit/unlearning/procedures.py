@@ -12,9 +12,22 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import take_records
 from miaudit.errors import PlanError, nearest, not_whole, section
-from miaudit.recipes import SISA, ClassSISA, Forgetting, GroupRecipe, Model, Openable, Recipe, Sharded, fingerprint
+from miaudit.recipes import (
+    SISA,
+    ClassSISA,
+    Forgetting,
+    GroupRecipe,
+    Learner,
+    Model,
+    Openable,
+    Recipe,
+    Sharded,
+    fingerprint,
+    learners_of,
+)
 from miaudit.recipes.options import checked_options
 from miaudit.recipes.wrapped import Wrapped, fit_each
+from miaudit.seeds import child_seed
 
 Bools = NDArray[np.bool_]
 Labels = NDArray[np.int64]
@@ -317,6 +330,10 @@ class _Masked:
     model: Model
     gone: tuple[int, ...]
 
+    def learners_for(self, X: Any, y: Labels) -> list[Learner]:
+        """Return the model behind the mask, which whoever has it lifts: nothing was taken from what is behind."""
+        return [Learner(self.model, X, y)]
+
     def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:
         """Return (n, classes) probabilities, 0 for the masked classes."""
         answers = np.array(self.model.predict_proba(X), np.float64)
@@ -517,16 +534,21 @@ class Unlearned(Wrapped):
             X, y = take_records(X, np.arange(len(y))), y.copy()  # others may change what they are given
         return fit_each(self.recipe, X, y, indices, classes=classes, seeds=seeds)
 
-    def relearn(self, model: Model, X: Any, y: Labels, *, seed: int) -> int | None:
-        """Return how many updates a copy takes to learn these records again; None where it has no weights that descend."""
-        if not isinstance(model, Openable):
-            return None
+    def relearn(self, model: Model, X: Any, y: Labels, *, seed: int) -> int:
+        """Return how many updates copies of all that would learn these records take to learn them again.
+
+        Raises
+        ------
+        PlanError
+            With the reason, if one of them has no weights that descend, or is gone.
+        """
+        learners = learners_of(model, X, y)
+        if still := next((each.model for each in learners if not isinstance(each.model, Openable)), None):
+            raise PlanError(f"{type(still).__name__} has no weights that descent could change")
         from miaudit.unlearning.relearning import relearning_steps
 
-        try:
-            return relearning_steps(model, X, y, seed=seed)
-        except PlanError:  # what is behind an encoder has none
-            return None
+        seeds = [seed] if len(learners) == 1 else [child_seed(seed, "learner", i) for i in range(len(learners))]
+        return sum(relearning_steps(*each, seed=own) for each, own in zip(learners, seeds, strict=True))
 
     def forget(self, model: Model, X: Any, y: Labels, *, forget: Bools, classes: int, seed: int) -> Model:
         """Return the model after the deletion by the procedure."""

@@ -1,4 +1,4 @@
-"""How fast a model learns a removed class again, beside models that never saw it. Needs torch."""
+"""How fast a network learns a removed class again, beside networks that never saw it. Needs torch."""
 
 from __future__ import annotations
 
