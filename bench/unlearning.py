@@ -72,6 +72,7 @@ def row(result: Result, name: str) -> Table:
     figures["likeness"] = None if deletion.likeness is None else deletion.likeness.model_dump(mode="json")
     figures["cost"] = deletion.cost.model_dump(mode="json")
     figures["seconds"] = {key: of for key, of in result.provenance.seconds.items() if key.startswith("one ")}
+    figures["receipt"] = None if deletion.receipt is None else deletion.receipt.model_dump()
     figures["verdict"] = result.verdict
     return figures
 
@@ -310,21 +311,48 @@ def x8() -> Table:
         ("random labels", "random-labels"),
         ("SSD", "ssd"),
         ("retrain", "retrain"),
+        (KEPT, {"name": "class-sisa", "gate": "kept"}),
+        (SOUND, "class-sisa"),
     ]
     rows = ladder(procedures, None, sides, remove="3", shadows=16, oracles=20, bystanders=0)
     by = {each["name"]: each for each in rows}
     p = {name: each["likeness"]["p_value"] for name, each in by.items()}
     right = {name: each["cost"]["after"]["never"] for name, each in by.items()}
     return {
-        "title": "MNIST, a network of 64 units, 1,000 records, the class 3 removed; 16 shadow models, 20 retrained",
+        "title": "MNIST, a network of 32 units, 1,000 records, the class 3 removed; 16 shadow models, 20 retrained; class-SISA "
+        "of 2 shards, 5 classes each",
         "rows": rows,
         "expectations": [
-            met("masking and retraining never answer the class", right["mask"] == right["retrain"] == 0),
+            met("masking, retraining and class-SISA never answer the class",
+                all(right[name] == 0 for name in ("mask", "retrain", KEPT, SOUND))),
             met("masking differs from models that never saw the class (p at most 0.05)", p["mask"] <= 0.05),
             met("so do fine-tuning and random labels", p["fine-tune 5"] <= 0.05 and p["random labels"] <= 0.05),
             met("retraining does not", p["retrain"] > 0.05),
+            *of_class_shards(by),
         ],
-    }
+    }  # fmt: skip
+
+
+KEPT, SOUND = "class-SISA, gate kept", "class-SISA, gate retrained"
+
+
+def of_class_shards(by: dict[str, Table]) -> list[Table]:
+    """Return what is expected of a class removed from shards of classes, and of how fast it is learned again."""
+    p = {name: each["likeness"]["p_value"] for name, each in by.items()}
+    receipts = {name: by[name]["receipt"]["identical"] for name in (KEPT, SOUND)}
+    again = {name: each["cost"]["relearning"] for name, each in by.items()}
+    faster = {name: None if of["p_value"] is None else of["p_value"] <= 0.05 for name, of in again.items()}
+    hidden = [again[name]["updates"] == again[name]["before"] for name in ("nothing", "mask")]
+    return [
+        met("class-SISA with a gate that is kept differs, too (p at most 0.05)", p[KEPT] <= 0.05),
+        met("with its gate retrained it does not", p[SOUND] > 0.05),
+        met("receipts hold with the gate retrained, and not with the gate kept", receipts == {KEPT: 0, SOUND: 4}),
+        met("where nothing was done, and behind a mask, the class takes as many updates as before, and is learned again faster "
+            "than by retrained models (p at most 0.05)", all(hidden) and every([faster["nothing"], faster["mask"]])),
+        met("so it is where the gate was kept", faster[KEPT]),
+        met("retraining, and class-SISA with its gate retrained, learn it no faster",
+            every([faster[name] is not None and not faster[name] for name in ("retrain", SOUND)])),
+    ]  # fmt: skip
 
 
 def x9() -> Table:
@@ -496,7 +524,9 @@ def table(document: Table) -> str:
             "accuracy: deleted, never, kept",
         ]
         heads += ["exposure of others", "like retrained: p"] if like else []
-        heads += list(_further(document["rows"][0]))
+        further = [_further(each) for each in document["rows"]]
+        beside = list(dict.fromkeys(head for cells in further for head, text in cells.items() if text != "-"))
+        heads += beside
         lines += [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
         for each in document["rows"]:
             rates = each["cost"]["after"]
@@ -517,7 +547,8 @@ def table(document: Table) -> str:
                     else f"{change[0]:+.3f} ({change[1]:+.3f} to {change[2]:+.3f})"
                 )
                 cells += [signed, f"{each['likeness']['p_value']:.2f}" if each["likeness"] else "-"]
-            lines.append(f"| {' | '.join([*cells, *_further(each).values()])} |")
+            cells += [_further(each).get(head, "-") for head in beside]
+            lines.append(f"| {' | '.join(cells)} |")
     words = {True: "yes", False: "**no**", None: "not told"}
     lines += ["", "| expected beforehand | met |", "| --- | --- |"]
     lines += [f"| {each['expected']} | {words[each['met']]} |" for each in document["expectations"]]
@@ -525,16 +556,13 @@ def table(document: Table) -> str:
 
 
 def _further(row: Table) -> dict[str, str]:
-    """Return what experiments of sharded training say beside, by heading."""
+    """Return what experiments of sharded training, and of classes, say beside, by heading."""
     cells = {}
-    if "receipt" in row:
-        receipt, work = row["receipt"], row["cost"].get("work")
-        cells["receipts that hold"] = "-" if receipt is None else f"{receipt['identical']} of {receipt['models']}"
-        cells["work: share, formula"] = (
-            "-"
-            if work is None
-            else f"{work['share']:.2f}, {'-' if work['expected'] is None else format(work['expected'], '.2f')}"
-        )
+    if (receipt := row.get("receipt")) is not None:
+        cells["receipts that hold"] = f"{receipt['identical']} of {receipt['models']}"
+    if (work := row["cost"].get("work")) is not None:
+        formula = "-" if work["expected"] is None else format(work["expected"], ".2f")
+        cells["work: share, formula"] = f"{work['share']:.2f}, {formula}"
     if (again := row["cost"].get("relearning")) is not None:
         one = "-" if again["updates"] is None else f"{again['updates']}"
         cells["learned again: updates, retrained"] = (
