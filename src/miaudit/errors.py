@@ -19,6 +19,7 @@ defect of miaudit, with which the command line ends in 70.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -124,13 +125,33 @@ def misfits(*values: tuple[str, Any, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def not_whole(*values: tuple[str, Any]) -> list[tuple[str, str]]:
-    """Return path and sentence of each value that is no whole number from 1."""
+def not_whole(*values: tuple[str, Any], least: int = 1) -> list[tuple[str, str]]:
+    """Return path and sentence of each value that is no whole number from the least one on."""
     return [
-        (path, f"must be a whole number from 1, got {value!r}")
+        (path, f"must be a whole number from {least}, got {value!r}")
         for path, value in values
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least
     ]
+
+
+def not_bool(*values: tuple[str, Any]) -> list[tuple[str, str]]:
+    """Return path and sentence of each value that is no bool."""
+    return [(path, f"must be true or false, got {value!r}") for path, value in values if not isinstance(value, bool)]
+
+
+def not_positive(*values: tuple[str, Any]) -> list[tuple[str, str]]:
+    """Return path and sentence of each value that is no number above 0."""
+    return [
+        (path, f"must be a number above 0, got {value!r}")
+        for path, value in values
+        if not is_number(value) or value <= 0
+    ]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number that is finite as a float; bools are none."""
+    most = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
 
 
 class Exit(SystemExit):

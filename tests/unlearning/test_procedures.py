@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from torch.nn import functional
 from miaudit.errors import PlanError
 from miaudit.recipes import Encoded, EstimatorRecipe, ModuleRecipe, Network
 from miaudit.unlearning import PROCEDURES, chosen_procedure
-from miaudit.unlearning.procedures import Trained, Unlearned
+from miaudit.unlearning.procedures import Trained
+from miaudit.unlearning.unlearned import Unlearned
 
 CLASSES = 3
 RNG = np.random.default_rng(0)
@@ -175,8 +178,29 @@ def test_the_history_tells_procedures_and_options_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [{"name": "neggrad+", "share": 1.5}, {"name": "ssd", "alpha": 0}, {"name": "salun", "share": 0}, 3, {}]
+    "entry",
+    [
+        {"name": "neggrad+", "share": 1.5},
+        {"name": "ssd", "alpha": 0},
+        {"name": "ssd", "batch": 1.5},
+        {"name": "scrub", "away": -1},
+        {"name": "scrub", "away": 1.5},
+        {"name": "salun", "share": 0},
+        {"name": "salun", "learning_rate": math.inf},
+        3,
+        {},
+    ],
 )
 def test_options_that_cannot_be_are_refused(entry: Any) -> None:
     with pytest.raises(PlanError, match=r"unlearning\.procedure"):
         chosen_procedure(entry)
+
+
+@pytest.mark.parametrize("value", ["2", None, [1], math.nan, math.inf, True, -1, -0.5], ids=str)
+@pytest.mark.parametrize(
+    "name", [name for name, kind in PROCEDURES.items() if {*signature(kind).parameters} - {"given"}]
+)
+def test_no_option_takes_what_is_no_number_of_its_range(name: str, value: Any) -> None:
+    for option in signature(PROCEDURES[name]).parameters:
+        with pytest.raises(PlanError, match=f"{option}: must be a (whole )?number"):
+            PROCEDURES[name](**{option: value})

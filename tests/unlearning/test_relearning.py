@@ -16,8 +16,9 @@ from miaudit.errors import MiauditError, PlanError, SplitError
 from miaudit.recipes import SISA, ClassSISA, EstimatorRecipe, Network, learners_of
 from miaudit.threads import one_thread
 from miaudit.unlearning import audit
-from miaudit.unlearning.procedures import Mask, OfRecipe, Unlearned
+from miaudit.unlearning.procedures import Mask, OfRecipe
 from miaudit.unlearning.relearning import relearning_steps
+from miaudit.unlearning.unlearned import Unlearned
 
 RNG = np.random.default_rng(0)
 NETWORK = Network(hidden=(8,), activation="relu", epochs=30, learning_rate=0.01, batch=20)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.documents import whole
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, not_positive
 from miaudit.evidence.answers import Kind, softmax
 from miaudit.targets import Outputs
 from miaudit.targets.seen import largest
@@ -237,8 +237,8 @@ def _changed(outputs: Outputs, values: Probabilities, kind: Kind | None = None) 
 
 
 def _positive(field: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise PlanError([(field, f"must be a number above 0, got {value!r}")])
+    if problems := not_positive((field, value)):
+        raise PlanError(problems)
 
 
 def _dirichlet(values: NDArray[np.float32], key: int) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from miaudit.documents import whole
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, is_number
 from miaudit.mitigations.defended import (
     Averaged,
     Descended,
@@ -339,12 +339,12 @@ def _cannot(mitigation: Any, recipe: Recipe, why: str) -> PlanError:
 
 
 def _least(field: str, value: Any, least: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
+    if not is_number(value) or value < least:
         raise PlanError([(field, f"must be a number from {least:g}, got {value!r}")])
 
 
 def _between(field: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+    if not is_number(value) or not 0 < value < 1:
         raise PlanError([(field, f"must lie between 0 and 1, both excluded; got {value!r}")])
 
 

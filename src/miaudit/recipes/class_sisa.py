@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError, not_whole
+from miaudit.errors import PlanError, is_number, not_bool, not_whole
 from miaudit.recipes.recipe import Learner, Model, Work, passes_of
 from miaudit.recipes.sisa import Ints, Sharded, shares_of
 from miaudit.recipes.states import (
@@ -33,17 +33,24 @@ class ClassSISA(Sharded):
     anew from the first class that lost a record. So the removal of a class costs a part of one shard, and the gate, which is
     trained on all records.
 
-    The October 2025 code of the work (2604.27804) differs from this, and none of its differences is exact:
+    The October 2025 code of the work (2604.27804) differs from this. Some of its differences make a removal inexact:
 
     * its gate stays as it was at a removal; here ``gate = "kept"``, and "retrained" by default;
     * it standardises all records by means that all classes had a part in; here each specialist learns its own;
-    * it stops by a validation loss over all classes; here passes are fixed;
+    * it ends a step by the loss on common validation records of the classes seen so far; here passes are fixed, or the recipe
+      stops early by records of the step alone;
     * it trains anew at half the learning rate and less label smoothing; here as at first;
     * it replays by unseeded draws from a buffer scored by gradients; here by a keyed hash of each record, so that a buffer
       holds no record that was deleted;
-    * it deals classes out by their sizes; here by a seeded draw over the classes of the task, which no record can move;
+    * it deals classes out by their sizes; here by a seeded draw over the classes of the task, which no record can move.
+
+    Others do not, and change the models:
+
     * its specialists answer for every class; here only for those of which they hold records. The outputs of the others are
-      there while they train, so that a state does not depend on the classes that come after it.
+      there while they train, so that a state does not depend on the classes that come after it;
+    * it cuts the records of a shard, in the order of their classes, into five slices of equal size; here each class is one;
+    * replay fills three in ten of each batch; here each earlier class has as many records as the new one, up to ``replay``;
+    * it divides the specialist's logits by a temperature of 1.1; here by none.
 
     Parameters
     ----------
@@ -78,10 +85,10 @@ class ClassSISA(Sharded):
     kind: ClassVar[str] = "class-sisa"
 
     def __post_init__(self) -> None:
-        problems = not_whole(("shards", self.shards), ("buffer", self.buffer))
+        problems = [*not_whole(("shards", self.shards), ("buffer", self.buffer)), *not_bool(("slices", self.slices))]
         if self.gate not in ("retrained", "kept", "none"):
             problems.append(("gate", f'must be "retrained", "kept" or "none", got {self.gate!r}'))
-        if not 0 <= self.replay < 1:
+        if not is_number(self.replay) or not 0 <= self.replay < 1:
             problems.append(("replay", f"must be a share from 0 and below 1, got {self.replay!r}"))
         if problems:
             raise PlanError(problems)

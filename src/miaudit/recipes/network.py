@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, is_number
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.recipe import turned
@@ -573,7 +573,7 @@ def _whole(value: Any, least: int) -> bool:
 
 
 def _real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return is_number(value) and value >= 0
 
 
 def _torch7(batch: int, **fields: Any) -> Network:

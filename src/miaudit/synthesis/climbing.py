@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, is_number
 from miaudit.synthesis.domain import Domain, Values
 from miaudit.synthesis.streams import Words, bases, keys, uniforms
 
@@ -85,7 +85,7 @@ class Climbing:
                 problems.append((name, f"got {value!r}; allowed: a whole number from {least}"))
         if not problems and self.k_min > self.k_max:
             problems.append(("k_min", f"got {self.k_min}, more than k_max = {self.k_max}; k only falls from k_max"))
-        if isinstance(self.conf_min, bool) or not isinstance(self.conf_min, int | float) or not 0 <= self.conf_min < 1:
+        if not is_number(self.conf_min) or not 0 <= self.conf_min < 1:
             problems.append(("conf_min", f"got {self.conf_min!r}; allowed: a number from 0 and below 1"))
         for name, allowed in (("accept", (">=", ">")), ("halve", ("after", "at")), ("select", ("current", "best"))):
             if getattr(self, name) not in allowed:

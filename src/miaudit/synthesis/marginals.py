@@ -13,7 +13,6 @@ its quantiles at equal steps, from the least to the largest value. One table for
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data import Column, Dataset
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, is_number
 from miaudit.files import read_json
 from miaudit.synthesis.domain import Domain, Values
 
@@ -176,7 +175,7 @@ def _distribution(
     if unknown:
         problems.append((where, f"no {what} is called {unknown[0]!r}; there are {', '.join(names[:10])}"))
         return out
-    wrong = {name: share for name, share in table.items() if not _is_number(share) or not 0 <= share <= 1}
+    wrong = {name: share for name, share in table.items() if not is_number(share) or not 0 <= share <= 1}
     if wrong:
         name, share = next(iter(wrong.items()))
         problems.append((f"{where}.{name}", f"got {share!r}; a share is a number from 0 to 1"))
@@ -202,7 +201,7 @@ def _read(
         if entry is None:
             problems.append((path, "missing: every column needs its marginal"))
         elif column.kind == "binary":
-            if not _is_number(entry) or not 0 <= entry <= 1:
+            if not is_number(entry) or not 0 <= entry <= 1:
                 problems.append((path, f"got {entry!r}; a binary column has the share of ones, from 0 to 1"))
             else:
                 row = np.array([float(entry)])
@@ -215,7 +214,7 @@ def _read(
 
 
 def _quantiles(table: Any, column: Column, path: str, problems: list[tuple[str, str]]) -> NDArray[np.float64]:
-    if not isinstance(table, list) or len(table) < 2 or not all(map(_is_number, table)) or sorted(table) != table:
+    if not isinstance(table, list) or len(table) < 2 or not all(map(is_number, table)) or sorted(table) != table:
         problems.append((path, f"got {str(table)[:60]}; a numeric column has two or more quantiles in rising order"))
         return np.zeros(2)
     low, high = column.low or 0.0, column.high or 0.0
@@ -246,8 +245,3 @@ def _written(row: NDArray[np.float64], column: Column) -> Any:
     if column.kind == "categorical":
         return dict(zip(column.categories or (), row.tolist(), strict=True))
     return row.tolist()
-
-
-def _is_number(value: Any) -> bool:
-    most = sys.float_info.max  # also of whole numbers, which JSON does not bound
-    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most

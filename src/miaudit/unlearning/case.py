@@ -19,7 +19,8 @@ from miaudit.recipes import Recipe, function_of_file
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import whole_groups
 from miaudit.targets import Target
-from miaudit.unlearning.procedures import Mask, OwnFunction, Procedure, Unlearned, chosen_procedure
+from miaudit.unlearning.procedures import Mask, OwnFunction, Procedure, chosen_procedure
+from miaudit.unlearning.unlearned import Unlearned
 
 Ints = NDArray[np.int64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,23 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import take_records
-from miaudit.errors import PlanError, nearest, not_whole, section
+from miaudit.errors import PlanError, is_number, nearest, not_positive, not_whole, section
 from miaudit.recipes import (
     SISA,
     ClassSISA,
     Forgetting,
-    GroupRecipe,
     Learner,
     Model,
-    Openable,
     Recipe,
     Sharded,
     fingerprint,
-    learners_of,
 )
 from miaudit.recipes.options import checked_options
-from miaudit.recipes.wrapped import Wrapped, fit_each
-from miaudit.seeds import child_seed
 
 Bools = NDArray[np.bool_]
 Labels = NDArray[np.int64]
@@ -138,14 +133,18 @@ class _OfWeights(Procedure):
     batch: int = 100
 
     def __post_init__(self) -> None:
-        problems = not_whole(("epochs", self.epochs), ("batch", self.batch))
-        if not self.learning_rate > 0:
-            problems.append(("learning_rate", f"must be above 0, got {self.learning_rate!r}"))
-        for each, (low, high) in self.ranges.items():
-            if not low <= getattr(self, each) <= high:
-                problems.append((each, f"must lie in [{low:g}, {high:g}], got {getattr(self, each)!r}"))
-        if problems:
+        if problems := self.problems():
             raise PlanError(problems)
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return path and sentence of each option that cannot be."""
+        problems = not_whole(("epochs", self.epochs), ("batch", self.batch))
+        problems += not_positive(("learning_rate", self.learning_rate))
+        for each, (low, high) in self.ranges.items():
+            value = getattr(self, each)
+            if not is_number(value) or not low <= value <= high:
+                problems.append((each, f"must be a number in [{low:g}, {high:g}], got {value!r}"))
+        return problems
 
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
@@ -221,11 +220,14 @@ class Scrub(_OfWeights):
     title: ClassVar[str] = "SCRUB: a student that leaves its teacher on what goes"
     paper: ClassVar[str] = "Kurmanji et al. 2023"
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "away": (0, 10_000),
         "distance": (0.0, 1e6),
         "truth": (0.0, 1e6),
         "temperature": (1e-3, 1e3),
     }
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return also that of the epochs away."""
+        return [*super().problems(), *not_whole(("away", self.away), least=0)]
 
     def after(self, of: Trained, forget: Bools, *, seed: int) -> Model:
         """Return the student."""
@@ -295,11 +297,8 @@ class SSD(Procedure):
     paper: ClassVar[str] = "Foster et al. 2024"
 
     def __post_init__(self) -> None:
-        problems = [
-            (each, f"must be above 0, got {getattr(self, each)!r}")
-            for each in ("alpha", "dampening", "batch")
-            if not getattr(self, each) > 0
-        ]
+        problems = not_whole(("batch", self.batch))
+        problems += not_positive(("alpha", self.alpha), ("dampening", self.dampening))
         if problems:
             raise PlanError(problems)
 
@@ -491,68 +490,6 @@ class OwnFunction(Procedure):
         decided = fingerprint(self.function)
         unseen = [uuid4().hex] if decided.unknown else []
         return {"procedure": self.name, "code": decided.sha256, "packages": decided.packages, "unknown": unseen}
-
-
-@dataclass(frozen=True)
-class Unlearned(Wrapped):
-    """A recipe whose models forget by a procedure: it trains as the recipe within does.
-
-    Parameters
-    ----------
-    recipe, procedure
-        How to train, and how to forget.
-    """
-
-    procedure: Procedure
-
-    def describe(self) -> dict[str, Any]:
-        """Return the recipe's description: models that forget nothing are those of the recipe."""
-        return self.recipe.describe()
-
-    def history(self) -> dict[str, Any]:
-        """Return what decides how models forget."""
-        own = (
-            self.recipe.history()
-            if isinstance(self.recipe, Forgetting) and isinstance(self.procedure, OfRecipe)
-            else {}
-        )
-        return {**self.procedure.history(), **({"of": own} if own else {})}
-
-    def fit(self, X: Any, y: Labels, *, classes: int, seed: int) -> Model:
-        """Train as the recipe does."""
-        return self.recipe.fit(X, y, classes=classes, seed=seed)
-
-    def group_width(self, shape: tuple[int, ...], classes: int) -> int:
-        """Return the recipe's own width; 1 where it trains one model at a time."""
-        return self.recipe.group_width(shape, classes) if isinstance(self.recipe, GroupRecipe) else 1
-
-    def fit_many(
-        self, X: Any, y: Labels, *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
-    ) -> Sequence[Model]:
-        """Train as the recipe does, one after another where it trains one model at a time."""
-        if isinstance(self.recipe, GroupRecipe) and not type(self.recipe).__module__.startswith("miaudit."):
-            X, y = take_records(X, np.arange(len(y))), y.copy()  # others may change what they are given
-        return fit_each(self.recipe, X, y, indices, classes=classes, seeds=seeds)
-
-    def relearn(self, model: Model, X: Any, y: Labels, *, seed: int) -> int:
-        """Return how many updates copies of all that would learn these records take to learn them again.
-
-        Raises
-        ------
-        PlanError
-            With the reason, if one of them has no weights that descend, or is gone.
-        """
-        learners = learners_of(model, X, y)
-        if still := next((each.model for each in learners if not isinstance(each.model, Openable)), None):
-            raise PlanError(f"{type(still).__name__} has no weights that descent could change")
-        from miaudit.unlearning.relearning import relearning_steps
-
-        seeds = [seed] if len(learners) == 1 else [child_seed(seed, "learner", i) for i in range(len(learners))]
-        return sum(relearning_steps(*each, seed=own) for each, own in zip(learners, seeds, strict=True))
-
-    def forget(self, model: Model, X: Any, y: Labels, *, forget: Bools, classes: int, seed: int) -> Model:
-        """Return the model after the deletion by the procedure."""
-        return self.procedure.after(Trained(model, X, y, self.recipe, classes), forget, seed=seed)
 
 
 PROCEDURES: dict[str, type[Procedure]] = {

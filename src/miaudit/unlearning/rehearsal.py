@@ -13,7 +13,7 @@ from miaudit.seeds import child_seed
 from miaudit.shadows.guard import contained
 from miaudit.targets import as_target
 from miaudit.unlearning.case import DeletionCase
-from miaudit.unlearning.procedures import Unlearned
+from miaudit.unlearning.unlearned import Unlearned
 
 _A_CLASS, _MOST = 8, 400
 
