@@ -104,14 +104,19 @@ def test_keys_do_not_depend_on_the_order_of_their_parts_but_on_every_part():
 
 def test_sweeping_removes_only_old_temporary_files(tmp_path):
     store = stored(tmp_path)
-    young, old = tmp_path / "rows" / "young.tmp", tmp_path / "rows" / "old.tmp"
-    young.write_text("")
-    old.write_text("")
-    os.utime(old, (0, 0))
+    Store(store.states).put("s" * 64, {"tensor": np.zeros(3)}, {})
+    folders = [tmp_path, tmp_path / "rows", store.states, store.states / "rows"]
+    young, old = ([folder / f"{name}.0a1b2c3d.tmp" for folder in folders] for name in ("young", "old"))
+    others = [tmp_path / "notes.tmp"]  # of somebody else
+    for path in (*young, *old, *others):
+        path.write_text("")
+    for path in (*old, *others):
+        os.utime(path, (0, 0))
     store.sweep()
-    assert young.exists()
-    assert not old.exists()
+    assert all(path.exists() for path in (*young, *others))
+    assert not any(path.exists() for path in old)
     assert store.get("k" * 64) is not None
+    assert Store(store.states).get("s" * 64) is not None
 
 
 def test_a_part_of_a_row_is_read_alone_and_a_row_that_is_gone_is_explained(tmp_path):

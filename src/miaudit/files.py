@@ -8,6 +8,7 @@ import json
 import lzma
 import math
 import os
+import re
 import struct
 import tokenize
 import zipfile
@@ -25,6 +26,8 @@ UNREADABLE = (
     *(lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 """What reading an archive of arrays raises where the file is damaged, encrypted, or no such archive."""
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp$")
+"""End of the name of a file that is being written, or that its writer left when it was killed."""
 PRIVATE = 0o600
 """Mode of files that only their owner may read and write."""
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import StoreError
-from miaudit.files import PRIVATE, explained, private_folder, read_json, write_atomically
+from miaudit.files import PRIVATE, TEMPORARY, explained, private_folder, read_json, write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -165,9 +165,17 @@ class Store:
         except (OSError, SafetensorError) as error:
             raise StoreError(f"the row {key} is gone from {self.folder} ({error}); run the audit again") from error
 
+    @property
+    def states(self) -> Path:
+        """Where states of trainings lie that are cut into steps: a store of its own, made when the first is written."""
+        return self.folder / "states"
+
     def sweep(self) -> None:
-        """Remove temporary files of writers that died more than an hour ago."""
-        for path in (self.folder / "rows").glob("*.tmp"):
+        """Remove temporary files of writers that died more than an hour ago, also those of states."""
+        folders = (self.folder, self.states)
+        rows = [path for folder in folders for path in (folder / "rows").glob("*.tmp")]
+        beside = [path for folder in folders for path in folder.glob("*.tmp") if TEMPORARY.search(path.name)]
+        for path in (*rows, *beside):
             try:
                 if time.time() - path.stat().st_mtime > 3600:
                     path.unlink()

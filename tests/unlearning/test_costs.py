@@ -13,6 +13,7 @@ from deletions import RECIPE, sides
 from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.cli import main
+from miaudit.recipes import Network, states
 from miaudit.unlearning import audit, forecast
 
 OPTIONS: dict[str, Any] = {
@@ -44,6 +45,30 @@ def test_models_disk_and_power_are_those_of_the_audit(tmp_path: Path) -> None:
     assert result.lead.power is not None
     assert foreseen.power is not None
     assert foreseen.power.auc == pytest.approx(result.lead.power.auc, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deleted", [50, 2], ids=["all shards", "some shards"])
+def test_states_of_shards_are_counted_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: int
+) -> None:
+    network = Network(hidden=(64,), activation="relu", epochs=2, batch=20)
+    given = {
+        "forget": np.arange(deleted),
+        "procedure": {"name": "sisa", "shards": 6, "slices": 2},
+        **sides(1),
+        **OPTIONS,
+    }
+    given |= {"receipts": 1, "trained_here": True}
+    without = forecast(network, out=tmp_path / "without", **given)
+    monkeypatch.setattr(states, "LEAST_SECONDS", 0.0)
+    foreseen = forecast(network, out=tmp_path / "out", **given)
+    audit(network, out=tmp_path / "out", **given)
+    written = sum(file.stat().st_size for file in (tmp_path / "out" / "states").rglob("*") if file.is_file())
+    assert written > 50_000
+    assert foreseen.disk_bytes - without.disk_bytes == pytest.approx(written, rel=0.25)
+    again = forecast(network, out=tmp_path / "out", **given)
+    assert again.disk_bytes - without.disk_bytes == pytest.approx(written, rel=0.25)
 
 
 @pytest.mark.slow

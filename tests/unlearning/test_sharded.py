@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from deletions import RECIPE, sides, small
+from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
 from miaudit.cli import main
+from miaudit.data import from_arrays
 from miaudit.errors import PlanError
-from miaudit.recipes import SISA, EstimatorRecipe
+from miaudit.recipes import SISA, EstimatorRecipe, Network, TrainingRecipe, staged, states
 from miaudit.result import Result
+from miaudit.shadows.training import TWICE, Job, calibrated, train_and_ask
+from miaudit.store import Store
 from miaudit.unlearning import audit
 
 
@@ -37,6 +45,75 @@ def test_the_recipe_in_shards_and_the_procedure_are_one_and_share_their_rows(tmp
     assert first.deletion is not None
     assert again.deletion is not None
     assert again.deletion.after == first.deletion.after
+
+
+def unreadable(X: Any, y: Any, seed: int, part: Iterator[int] = (i for i in ())) -> Any:
+    """Train a tree, beside a generator whose state nobody can read."""
+    return DecisionTreeClassifier(random_state=seed).fit(X, y)
+
+
+def readable(X: Any, y: Any, seed: int) -> Any:
+    """Train a tree."""
+    return DecisionTreeClassifier(random_state=seed).fit(X, y)
+
+
+@pytest.mark.parametrize(("function", "again"), [(unreadable, True), (readable, False)])
+def test_shards_whose_states_cannot_be_named_are_all_trained_again_and_it_says_so(function: Any, again: bool) -> None:
+    recipe = SISA(TrainingRecipe(function), shards=8)
+    options: dict[str, Any] = {"shadows": 2, "oracles": 0, "jobs": 0, "bystanders": 0, "kept": 0, "attacks": ["lira"]}
+    result = audit(recipe, trained_here=True, forget=range(3), procedure="recipe", **sides(0), **options)
+    assert result.deletion is not None
+    work = result.deletion.cost.work
+    assert work is not None
+    assert (work.share == 1) == again
+    warned = [text for text in result.warnings if "every deletion trained all of them again" in text]
+    assert len(warned) == again
+    assert result.deletion.exact
+
+
+@dataclass(frozen=True)
+class Whim:
+    """A recipe of models that come out otherwise each time, and can be stored."""
+
+    name: str = "whim"
+
+    def describe(self) -> dict[str, Any]:
+        return {"recipe": self.name}
+
+    def fit(self, X: Any, y: Any, *, classes: int, seed: int) -> Any:
+        return Constant(uuid4().int % 1000 / 1000, classes)
+
+    def arrays_of(self, model: Any) -> dict[str, Any]:
+        return {"share": np.array([model.share])}
+
+    def of_arrays(self, arrays: Any, *, classes: int, shape: tuple[int, ...]) -> Any:
+        return Constant(float(arrays["share"][0]), classes)
+
+
+@dataclass(frozen=True)
+class Constant:
+    share: float
+    classes: int
+
+    def predict_proba(self, X: Any) -> Any:
+        return np.tile([self.share, 1 - self.share], (len(X), 1))
+
+
+def test_a_training_that_is_tried_or_repeated_reads_and_writes_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "LEAST_SECONDS", 0.0)
+    X, y = sides(0)["members"]
+    dataset = from_arrays(X, y)
+    job, store = Job("k" * 64, "shadow 0", np.arange(60), np.arange(120), 3, twice=True), Store(tmp_path)
+    network = SISA(Network(hidden=(4,), epochs=8), shards=2, slices=2)
+    assert calibrated([job], dataset, staged(network, store.states))
+    assert not store.states.exists()
+    train_and_ask([job], dataset, staged(SISA(Whim(), shards=2), store.states), store)
+    row = store.get(job.key)
+    assert row is not None
+    assert row.facts[TWICE] > 0
+    assert len([*store.states.rglob("*.safetensors")]) == 2
 
 
 def _plan(tmp_path: Path, recipe: str, further: str) -> Path:

@@ -32,12 +32,13 @@ from miaudit.evidence.answers import softmax
 from miaudit.findings import unit_of
 from miaudit.findings.claims import power
 from miaudit.probes import Probed
+from miaudit.recipes import Recipe, is_staged
 from miaudit.result import Result
 from miaudit.result.forecast import Forecast, Queries
 from miaudit.result.forecast import clock as shown_time
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.engine import Cost, Progress, cost_of
-from miaudit.shadows.training import peak_memory
+from miaudit.shadows.training import WORK, Job, peak_memory
 from miaudit.store import Store
 from miaudit.targets.kept import record_keys
 from miaudit.targets.ledger import Estimate, Ledger
@@ -100,6 +101,9 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
     if queries is not None and queries.seconds is not None:
         seconds["target"] = queries.seconds
     rows = sum(4 * len(job.asked) * case.dataset.width for job in jobs)
+    states = of_states(store, jobs, recipe=case.recipe)
+    if states is None:
+        notes.append(STATES_UNKNOWN)
     slow = slowness([(each.seconds, each.work) for each in pilots])
     seconds["attacks"] = curve_through([(each.records, each.work) for each in pilots], n) * slow
     notes += of_others(slow, sum(seconds.values()))
@@ -116,11 +120,34 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
         queries=queries,
         seconds={stage: round(spent, 1) for stage, spent in seconds.items()},
         peak_bytes=None if cost is None else cost.peak_bytes + peak_memory(),
-        disk_bytes=rows + round(line_through([(each.records, float(each.written)) for each in pilots], n)),
+        disk_bytes=rows
+        + (states or 0)
+        + round(line_through([(each.records, float(each.written)) for each in pilots], n)),
         attacks=count,
         power=_power(case, last.result, count),
         notes=notes,
     )
+
+
+def of_states(store: Store, jobs: Sequence[Job], *, recipe: Recipe) -> int | None:
+    """Return the bytes that states of these trainings will take, by those of the models that are stored; None without any.
+
+    A deletion writes as large a part of the states again as of the record-epochs; who trains afresh writes none.
+    """
+    if not is_staged(recipe):
+        return 0
+    rows = {job.key: row for job in jobs if (row := store.get(job.key)) is not None}
+    works = [row.facts[WORK] for row in rows.values() if WORK in row.facts]
+    share = float(np.mean([spent / max(whole, 1) for spent, whole in works])) if works else 0.0
+    weights = {job.key: 0.0 if job.afresh else 1.0 + share * (job.forget is not None) for job in jobs}
+    stored = sum(weights[key] for key in rows)
+    if not stored:
+        return None
+    written = sum(file.stat().st_size for file in store.states.rglob("*") if file.is_file())
+    return round(written * sum(weights.values()) / stored)
+
+
+STATES_UNKNOWN = "States of its parts are kept in states/ beside: how large they are, the first trained model tells."
 
 
 def _with_population(case: Case, store: Store) -> Case:

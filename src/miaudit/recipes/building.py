@@ -97,6 +97,11 @@ def staged(recipe: Recipe, folder: Path | None) -> Recipe:
     return recipe
 
 
+def is_staged(recipe: Recipe) -> bool:
+    """Whether trainings of a recipe pass through states."""
+    return isinstance(recipe, Staged) or (isinstance(recipe, Wrapping) and is_staged(recipe.inner))
+
+
 def placed(recipe: Recipe, *, device: str = "cpu", dtype: str | None = None, here: bool = True) -> Recipe:
     """Return the recipe on a device and in a type of numbers.
 

@@ -99,6 +99,9 @@ class Sharded(Wrapped, ABC):
     def forget(self, model: Any, X: Any, y: Ints, *, forget: Bools, classes: int, seed: int) -> Any:
         """Return the model without the records that ``forget`` (n,) marks, from the seed that it was trained with.
 
+        All of it is trained anew where the recipe reaches what cannot be read, as compiled code, and states of another version
+        could not be told from its own; ``work`` of the model says how much was.
+
         Raises
         ------
         PlanError

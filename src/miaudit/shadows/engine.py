@@ -134,7 +134,7 @@ def run_jobs(
         If the deadline passed before all were trained; rows already written stay.
     """
     if cluster is None:  # whose workers may not see the folder
-        recipe = staged(recipe, store.folder / "states")
+        recipe = staged(recipe, store.states)
     run = _Run(jobs, dataset, store, tell)
     missing = run.missing
     run.processes = workers if cluster is not None else 0

@@ -275,7 +275,8 @@ def _ask(
             choice = choice_of(model)
             asking = time.perf_counter() - began
             if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
-                again = _answers(job, _train([job], dataset, recipe, _generators(recipe))[0], dataset, recipe)[0]
+                afresh = staged(recipe, None)  # states of the first training would be read
+                again = _answers(job, _train([job], dataset, afresh, _generators(afresh))[0], dataset, recipe)[0]
                 difference = float(np.abs(again - outputs).max(initial=0.0))
             afterwards = None if job.forget is None else _after(job, model, dataset, recipe)
             relearning = _relearning(job, model, dataset, recipe)
@@ -426,7 +427,7 @@ def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[C
         for _ in range(2):
             began = time.perf_counter()
             with warnings.catch_warnings(action="ignore"), contained():
-                _train(part, dataset, short[0])
+                _train(part, dataset, staged(short[0], None))
             took = time.perf_counter() - began
     except Exception:
         return []  # the models themselves will say what is wrong

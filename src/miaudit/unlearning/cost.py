@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from miaudit.auditing.asking import Tell
-from miaudit.auditing.cost import Guesses, curve_through, line_through, of_others, queries_of, slowness
+from miaudit.auditing.cost import (
+    STATES_UNKNOWN,
+    Guesses,
+    curve_through,
+    line_through,
+    of_others,
+    of_states,
+    queries_of,
+    slowness,
+)
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers
 from miaudit.errors import MiauditError, PlanError, PoolError
@@ -74,6 +83,9 @@ def foresee(of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, t
     notes += of_others(slow, sum(seconds.values()))
     rows = sum(4 * len(job.asked) * case.dataset.width * (1 + (job.forget is not None)) for job in jobs)
     disk = line_through([(each.deleted, float(each.written)) for each in pilots], of.deleted)
+    states = of_states(store, jobs, recipe=of.recipe)
+    if states is None:
+        notes.append(STATES_UNKNOWN)
     sizes = _sizes(of)
     attacks = len([attack for attack in pilots[-1].result.attacks if attack.status == "ran"])
     return Forecast(
@@ -86,7 +98,7 @@ def foresee(of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, t
         queries=queries,
         seconds={stage: round(spent, 1) for stage, spent in seconds.items()},
         peak_bytes=None if cost is None else cost.peak_bytes + peak_memory(),
-        disk_bytes=rows + round(disk),
+        disk_bytes=rows + (states or 0) + round(disk),
         attacks=attacks,
         power=power(*sizes, attacks=max(1, attacks), bystanders=len(pool.bystander_plan)) if min(sizes) else None,
         notes=notes,

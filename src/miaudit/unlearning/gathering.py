@@ -19,6 +19,7 @@ from miaudit.auditing.workers import Workers
 from miaudit.documents import plain
 from miaudit.errors import DataError, PoolError
 from miaudit.evidence import Evidence
+from miaudit.recipes import is_staged
 from miaudit.result import Accuracies, DeletionCost, DeletionWork, Receipt, Relearning
 from miaudit.seeds import child_seed
 from miaudit.shadows.engine import Progress
@@ -424,6 +425,11 @@ class _Reading:
 
     def _shadow_warnings(self) -> Sequence[str]:
         warnings = training_oddities(self.pool.unknown, self.seen.shadows, self.seen.progress)
+        if self.pool.unknown and is_staged(self.of.case.recipe):
+            warnings.append(
+                "For the same reason its states cannot be told from those of another version, so that every deletion trained "
+                "all of them again: the work is that of a retraining, and not what a deletion from shards takes."
+            )
         if self.pool.failures:
             warnings.append(
                 f"{len(self.pool.failures)} of {self.of.case.shadows.count} shadow models could not be trained or made to "
