@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch")
 
 from miaudit.recipes import single  # noqa: E402
 from miaudit.recipes.network import Network, NetworkModel, _groups  # noqa: E402
-from miaudit.recipes.stacked import group_width  # noqa: E402
 from miaudit.recipes.training import Generators, first_weights  # noqa: E402
+from miaudit.recipes.width import from_zen_5, group_width, is_large  # noqa: E402
 
 N, D, CLASSES = 150, 20, 5
 SGD = Network(
@@ -121,7 +121,6 @@ def test_training_one_at_a_time_equals_autograd_and_torch_optim(
     monkeypatch.setattr(single, "single_pays", lambda *size: True)
     if not onednn:
         monkeypatch.setattr(single, "_has_onednn", lambda: False)
-    assert recipe.group_width((D,), CLASSES) == 1
     [model] = recipe.fit_many(X, y, indices=[np.arange(40, 110)], classes=CLASSES, seeds=[6])
     assert furthest(model.tensors, oracle(recipe, X[40:110], y[40:110], seed=6)) < tolerance
 
@@ -212,7 +211,7 @@ def test_unequal_training_sets_are_trained_apart_and_come_back_in_order(world: A
 
 
 @pytest.mark.parametrize(
-    ("about", "from_zen_5"),
+    ("about", "expected"),
     [
         ("vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 2\n", True),
         ("vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\n", False),  # Zen 4
@@ -222,14 +221,14 @@ def test_unequal_training_sets_are_trained_apart_and_come_back_in_order(world: A
         ("arm", False),
     ],
 )
-def test_only_processors_from_zen_5_on_are_given_to_onednn(about: str, from_zen_5: bool) -> None:
-    assert single.from_zen_5(about) is from_zen_5
+def test_only_processors_from_zen_5_on_are_given_to_onednn(about: str, expected: bool) -> None:
+    assert from_zen_5(about) is expected
 
 
 def test_group_width_follows_the_size_of_a_model() -> None:
     assert group_width(600 * 128 + 128 + 128 * 100 + 100) == 4
     assert group_width(1_320_000) == 1
     assert group_width(100) == 8
-    assert not single.single_pays(100 * 64 + 64 + 130, 100)
+    assert not is_large(100 * 64 + 64 + 130, 100)
     widths = [group_width(size) for size in range(1_000, 1_000_000, 1_000)]
     assert all(1 <= low <= high <= 8 for high, low in itertools.pairwise(widths))

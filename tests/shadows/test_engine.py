@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import multiprocessing
 import os
 import signal
@@ -279,18 +280,21 @@ def test_workers_killed_while_they_start_do_not_hang_the_run(tmp_path):
     X, y = points(30_000)
     dataset = from_arrays(np.repeat(X, 20, axis=1), y)
     shadow_pool = pool(tmp_path, RandomForestClassifier(3), dataset=dataset)
-    before, killed, stop = set(multiprocessing.active_children()), set(), time.monotonic() + 1.0
+    before, killed, stop = set(multiprocessing.active_children()), set(), threading.Event()
 
     def kill() -> None:
-        while time.monotonic() < stop:
+        end = math.inf
+        while time.monotonic() < end and not stop.is_set():
             for child in set(multiprocessing.active_children()) - before - killed:
+                end = min(end, time.monotonic() + 1.0)
                 killed.add(child)
                 child.kill()
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     killer = threading.Thread(target=kill)
     killer.start()
     shadow_pool.run(workers=2, minimum=0)
+    stop.set()
     killer.join()
     assert killed
     assert len(shadow_pool.run(workers=2, minimum=4)) == 4

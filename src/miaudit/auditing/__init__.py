@@ -31,7 +31,7 @@ from miaudit.auditing.saved import saved_estimator
 from miaudit.auditing.workers import Engine, Workers, taken
 from miaudit.documents import whole
 from miaudit.errors import PlanError
-from miaudit.plan import PLANS, Plan
+from miaudit.plan import PLANS, EnginePlan, Plan, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.plan.sections import is_address
 from miaudit.result import Result
@@ -285,6 +285,8 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
         refuse_reading(reading["data_folder"], reading["permissions"])
     if not isinstance(subject, (Case, *PLANS)):
         sides = [inputs.pop(name, None) for name in ("members", "nonmembers", "population")]
+        recipe = inputs.get("recipe")
+        reading["engine"].load_early(section_of(EnginePlan, {}), subject if recipe is None else recipe)
         return case_of_model(subject, *sides, **inputs)
     inputs = {name: value for name, value in inputs.items() if value is not None}
     if {"outputs", "columns"} & {*inputs}:

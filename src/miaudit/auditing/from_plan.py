@@ -94,6 +94,8 @@ def case_of_plan(
     attacks = None if plan.attacks is None else chosen_attacks(_with_estimators(plan.attacks, permissions))
     local = _fetched(plan)
     estimators, endpoint = _estimators(local, permissions), _endpoint(plan)
+    if engine is not None:
+        engine.load_early(plan.engine, estimators.get("recipe") if plan.recipe.network is None else Network)
     dataset, (split, shadows, sides, notes) = sides_of(plan, data_folder)
     if plan.data.features is not None:
         with section("data.features"):

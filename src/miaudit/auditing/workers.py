@@ -118,6 +118,14 @@ class Engine:
 
         return cluster_size(cluster)
 
+    def load_early(self, plan: EnginePlan, recipe: Any) -> None:
+        """Begin to load what the training of a recipe imports, where processes of this machine will train; return at once."""
+        from miaudit.shadows import fork_server
+
+        jobs = plan.jobs if self.jobs is None else self.jobs
+        if self._cluster(plan) is None and jobs != 0:
+            fork_server.load_early(fork_server.modules_of(recipe))
+
     def _cluster(self, plan: EnginePlan) -> str | None:
         if self.address is not None or self.jobs is not None or plan.kind != "dask":
             return self.address

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -192,6 +192,9 @@ class ModuleRecipe:
             problems.append(("momentum", f'got {self.momentum!r} with optimizer {self.optimizer!r}; use "sgd"'))
         if problems:
             raise PlanError(problems)
+
+    imports: ClassVar[tuple[str, ...]] = ("torch", "miaudit.recipes.module_training", "miaudit.recipes.stacked")
+    """What its training imports, for workers that are to have it loaded."""
 
     @property
     def name(self) -> str:

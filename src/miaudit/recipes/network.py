@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.recipe import turned
 from miaudit.recipes.weights import layers_of_file, statistics_of_file, write_layers
+from miaudit.recipes.width import group_width, is_large, is_zen_5
 from miaudit.threads import is_device
 
 if TYPE_CHECKING:
@@ -211,15 +212,15 @@ class Network:
     def group_width(self, shape: tuple[int, ...], classes: int) -> int:
         """Return how many models on records of this shape are best trained in one call of ``fit_many``."""
         require_torch()
-        from miaudit.recipes.stacked import cuda_width, group_width
-
-        if self.kind == "cnn" or self._single(shape, classes):
+        parameters = self._parameters(shape, classes)
+        if self.kind == "cnn":
             return 1
         if self.device != "cpu":
-            return cuda_width(
-                self._parameters(shape, classes), math.prod(shape) + 4 * sum((*self.hidden, classes)), self.batch
-            )
-        return group_width(self._parameters(shape, classes))
+            from miaudit.recipes.stacked import cuda_width
+
+            return cuda_width(parameters, math.prod(shape) + 4 * sum((*self.hidden, classes)), self.batch)
+        alone = self.dtype == "bfloat16" or (is_large(parameters, self.batch) and is_zen_5())
+        return 1 if alone else group_width(parameters)
 
     def placed(self, device: str, dtype: str | None) -> Network:
         """Return the recipe on a device, and in a type of numbers unless None."""
@@ -285,6 +286,9 @@ class Network:
 
         mean, scale = (None, None) if statistics is None else statistics
         return NetworkModel(self, classes, _full(shape), tensors_of(module), mean=mean, scale=scale)
+
+    imports: ClassVar[tuple[str, ...]] = ("torch", "miaudit.recipes.stacked", "miaudit.recipes.single")
+    """What its training imports, for workers that are to have it loaded."""
 
     @property
     def allocates_once(self) -> bool:

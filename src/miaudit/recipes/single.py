@@ -8,9 +8,6 @@ under torch's batched products: MKL serves AMD's with 8 numbers at a time, oneDN
 from __future__ import annotations
 
 import functools
-import platform
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +16,7 @@ from torch.nn import functional
 
 from miaudit.recipes.sparse import SparseRows
 from miaudit.recipes.training import Generators, Records, Statistics, Update, activate_
+from miaudit.recipes.width import is_large, is_zen_5
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,33 +25,19 @@ if TYPE_CHECKING:
 
     from miaudit.recipes.network import Network
 
-SINGLE_WORK = 4_000_000
-"""Parameters times records in a batch from which faster products outweigh the calls that a group would share."""
-
-_ZEN_5 = 26  # its processor family; Zen 4 is 25
-
 
 def single_pays(parameters: int, batch: int) -> bool:
-    """Whether dense networks of this size are trained faster one at a time than in groups, on this processor."""
-    return parameters * batch >= SINGLE_WORK and onednn_leads()
+    """Whether dense networks of this size are trained faster one at a time than in groups, on this processor and torch."""
+    return is_large(parameters, batch) and onednn_leads()
 
 
-@functools.cache
 def onednn_leads() -> bool:
     """Whether oneDNN's float32 products are the faster ones here: AMD from Zen 5 on, 2.0 times MKL's.
 
     On Zen 4, whose 512-bit instructions take two cycles, both multiply as fast. A rule and not a measurement, because a
     network trained twice on one machine must come out the same.
     """
-    cpuinfo = Path("/proc/cpuinfo")
-    about = cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else platform.processor()
-    return _has_onednn() and torch.backends.cpu.get_cpu_capability() == "AVX512" and from_zen_5(about)
-
-
-def from_zen_5(about: str) -> bool:
-    """Whether this text, of ``/proc/cpuinfo`` or `platform.processor`, is of a processor of AMD from Zen 5 on."""
-    family = re.search(r"^cpu family\s*:\s*(\d+)|Family (\d+)", about, re.MULTILINE)
-    return "AuthenticAMD" in about and family is not None and int(family[1] or family[2]) >= _ZEN_5
+    return is_zen_5() and torch.backends.cpu.get_cpu_capability() == "AVX512" and _has_onednn()
 
 
 @functools.cache

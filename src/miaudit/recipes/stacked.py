@@ -33,23 +33,11 @@ if TYPE_CHECKING:
 
     from miaudit.recipes.network import Network
 
-GROUP_BYTES = 1_500_000
-"""Parameters of a group are kept under this, about three quarters of a core's level-2 cache, where that was fastest."""
-
-GROUP_MOST = 8
-"""More models than this in one group gained nothing on a processor, and groups are what workers share out."""
-
-
 CUDA_MOST = 1024
 """Models in one group on a GPU: beyond it nothing is left to share."""
 
 CUDA_BYTES = 8 * 2**30
 """Memory a GPU is taken to have free where it cannot be asked, as by the program that hands work to a cluster."""
-
-
-def group_width(parameters: int) -> int:
-    """Return how many models of this size to train together: 4 for 600-128-100, 1 beyond 375,000 parameters."""
-    return int(np.clip(GROUP_BYTES // (4 * parameters), 1, GROUP_MOST))
 
 
 def cuda_width(parameters: int, width: int, batch: int) -> int:

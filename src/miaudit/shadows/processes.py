@@ -1,7 +1,8 @@
-"""The crew of processes on this machine: one spawned process with one thread of arithmetic for each core.
+"""The crew of processes on this machine: one with one thread of arithmetic for each core.
 
-Each is behind an executor of its own: when one is killed, only the rows it was training are in doubt, and those are given
-to a fresh one. Workers end with the program, however it ends, and take with them what their models left running.
+Each comes from a server that has the libraries loaded (`miaudit.shadows.fork_server`), and is behind an executor of its own:
+when one is killed, only the rows it was training are in doubt, and those are given to a fresh one. Workers end with the
+program, however it ends, and take with them what their models left running.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 from miaudit.data.dataset import Dataset
 from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, innermost
+from miaudit.shadows import fork_server
 from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
 from miaudit.shadows.training import (
     Failure,
@@ -139,7 +141,8 @@ class _Crew:
     def __init__(self, dataset: Dataset, recipe: Recipe, store: Store) -> None:
         self.attempts = Counter[str]()  # how often the row of each key was given to a worker
         self._records, self._store = (dataset, recipe), store
-        self._context = multiprocessing.get_context("spawn")
+        self._context = fork_server.context()
+        fork_server.load_early(fork_server.modules_of(recipe))
         # Workers end when our end of the lifeline closes, also when we are killed.
         self._lifeline, self._ours = self._context.Pipe(duplex=False)
         self._doors: dict[ProcessPoolExecutor, tuple[Connection, Connection]] = {}  # of those that wait for records
@@ -164,7 +167,7 @@ class _Crew:
             self._processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
             door, inlet = self._doors.pop(worker)
             door.close()  # the worker's now; if it dies, sending ends with an error
-            threading.Thread(target=_send, args=(inlet, self._records), daemon=True).start()
+            threading.Thread(target=_send, args=(inlet, (*self._records, surroundings())), daemon=True).start()
         return future
 
     def bury(self, worker: ProcessPoolExecutor, group: list[Job]) -> tuple[list[News], list[list[Job]]]:
@@ -221,6 +224,13 @@ _Found = News  # what a task of a worker returns
 _worker: tuple[Dataset, Recipe, Store] | None = None
 
 
+def surroundings() -> tuple[dict[str, str], int]:
+    """Return the environment and the file mode mask of this process, which a fork of the server has of an earlier time."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return dict(os.environ), mask
+
+
 def _send(inlet: Connection, what: object) -> None:
     # Not as arguments of the process: starting one writes them to a pipe that this program holds both ends of, and
     # would wait forever for a worker that was killed before it could read.
@@ -246,7 +256,10 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to handle; closing the lifeline ends us
     threading.Thread(target=end_with_parent, daemon=True).start()
     with door:
-        dataset, recipe = door.recv()
+        dataset, recipe, (environment, mask) = door.recv()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.umask(mask)
     if not getattr(innermost(recipe), "allocates_once", False):
         keep_freed_memory()
     _worker = (dataset, recipe, Store(folder))

@@ -1,0 +1,74 @@
+"""A process that has the libraries of a training loaded, and forks the workers: each begins with its first step.
+
+A spawned process imports torch, or scikit-learn, for about a second before it trains. The server does so once, while the
+program still reads the plan's records, and workers share its memory. Where there is no such server (outside Linux), or where
+the program has started Python's fork server for itself, workers import what they need, as they always can.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+from typing import Any
+
+FORKS = sys.platform == "linux"
+"""Whether workers are forks of the server. Elsewhere system libraries may not outlive a fork."""
+
+_ROOTS = frozenset({"lightgbm", "miaudit", "numpy", "pandas", "scipy", "sklearn", "torch", "xgboost"})
+"""Libraries that start no thread when they are imported; a fork has none of the threads of the process it came from."""
+
+_ALWAYS = ("miaudit.shadows.processes",)
+
+
+def context() -> BaseContext:
+    """Return how workers are started."""
+    return multiprocessing.get_context("forkserver" if FORKS else "spawn")
+
+
+def load_early(modules: Iterable[str] = ()) -> None:
+    """Let the server begin to import modules; return at once.
+
+    The first call of a program decides what the server has loaded. Modules that may start threads are left to the workers.
+
+    Parameters
+    ----------
+    modules
+        Names. What cannot be imported is told where it is needed.
+    """
+    if not FORKS:
+        return
+    names = [*_ALWAYS, *(name for name in modules if name.partition(".")[0] in _ROOTS)]
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    forkserver.set_forkserver_preload(names)
+    os.environ.update(dict.fromkeys(before, "1"))  # no pool of threads may begin in the server
+    try:
+        with suppress(OSError):  # told when a worker is needed
+            forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def modules_of(recipe: Any) -> set[str]:
+    """Return the modules that define what a recipe or an estimator consists of, and those that it says its training imports."""
+    names = {getattr(recipe, "__module__", None) or type(recipe).__module__, *getattr(recipe, "imports", ())}
+    parts = list[Any]()
+    with suppress(Exception):  # of a class of the user's own, which training will meet, and tell
+        if dataclasses.is_dataclass(recipe):
+            parts = [getattr(recipe, each.name) for each in dataclasses.fields(recipe)]
+        elif hasattr(recipe, "get_params") and not isinstance(recipe, type):
+            parts = list(recipe.get_params().values())
+    for part in parts:
+        if callable(part) or hasattr(part, "get_params") or dataclasses.is_dataclass(part):
+            names |= modules_of(part)
+    foreign = any(name.partition(".")[0] not in _ROOTS for name in names)
+    return names | ({"torch"} & sys.modules.keys() if foreign else set())
