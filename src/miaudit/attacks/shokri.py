@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -76,7 +76,6 @@ class Shokri(Attack):
         "": "the attack of 2017, for comparison with the literature; also by labels alone"
     }
     needs: ClassVar[frozenset[str]] = frozenset({"classes", "shadows"})
-    by_answer: ClassVar[bool] = True
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -104,38 +103,47 @@ class Shokri(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Train the attack models on the shadows' rows and judge the target's answers; see :class:`Attack`."""
-        target, notes = require(self, evidence).target, tuple[str, ...]()
-        if target.ndim == 1:
-            target, notes = label_vectors(target, evidence.classes), (LABELS_ONLY,)
+        learned = self._learned(evidence, seed)
+        score = learned.score(self._answers(evidence), evidence.audited_labels)
+        notes = () if evidence.target.ndim == 2 else (LABELS_ONLY,)
+        n_rows = sum(each.in_rows + each.out_rows for each in learned.models)
+        return Scores(score, score > 0.5, notes + self._notes(learned.models, n_rows), learned.models)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Judge all others' answers by the same attack models; see :meth:`Attack.scores_of`."""
+        learned = self._learned(evidence, seed)
+        return [learned.score(self._answers(other), other.audited_labels) for other in others]
+
+    def _answers(self, evidence: Evidence) -> NDArray[Any]:
+        """Return the (n, c) answers to judge; labels as vectors."""
+        target = evidence.target
+        return target if target.ndim == 2 else label_vectors(target, evidence.classes)
+
+    def _learned(self, evidence: Evidence, seed: int) -> _Learned:
+        """Return the attack models, trained once, for target and bystanders."""
+        return require(self, evidence).once((id(self), seed), lambda: self._fit(evidence, seed))  # which keeps it alive
+
+    def _fit(self, evidence: Evidence, seed: int) -> _Learned:
         inside, labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
         classes = evidence.classes
         n_in = np.bincount(labels[inside], minlength=classes)  # (classes,)
         n_out = np.bincount(labels[~inside], minlength=classes)
         own = np.flatnonzero((np.minimum(n_in, n_out) >= self.min_rows) & (self.variant == "per-class"))
-        score = np.empty(evidence.n)
-        decided = np.zeros(evidence.n, bool)
-
         by_class = np.argsort(labels, kind="stable")
         ends = np.cumsum(n_in + n_out)
         index = [by_class[end - n : end] for n, end in zip(n_in + n_out, ends, strict=True)]
         row_bytes = evidence.classes * evidence.models.dtype.itemsize
+        judges: dict[int, Judge] = {}
         for part in _parts(own, (n_in + n_out) * row_bytes):
-            judges = self._judges(evidence, [index[label] for label in part], inside, part, seed)
-            for label, judge in zip(part, judges, strict=True):
-                here = evidence.audited_labels == label
-                if here.any():
-                    score[here] = judge(self._encode(target[here]))
-                    decided |= here
-
-        if not decided.all():
-            judge = self._pooled(evidence, labels, inside, seed)
-            rest = ~decided
-            score[rest] = judge(self._encode(target[rest], evidence.audited_labels[rest]))
+            judges |= zip(
+                part, self._judges(evidence, [index[label] for label in part], inside, part, seed), strict=True
+            )
+        rest = np.isin(evidence.audited_labels, own, invert=True).any()
         models = tuple(
-            ClassModel(label, "own" if label in own else "pooled", int(n_in[label]), int(n_out[label]))
+            ClassModel(label, "own" if label in judges else "pooled", int(n_in[label]), int(n_out[label]))
             for label in range(classes)
         )
-        return Scores(score, score > 0.5, notes + self._notes(models, len(labels)), models)
+        return _Learned(self, judges, self._pooled(evidence, labels, inside, seed) if rest else None, models)
 
     def _judges(
         self, evidence: Evidence, index: list[Ints], inside: Bools, labels: list[int], seed: int
@@ -208,6 +216,27 @@ class Shokri(Attack):
                 "model leans to the commoner side, as nothing is weighted"
             )
         return tuple(notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    """Attack models: of each class that has its own, and the pooled one where a record needs it."""
+
+    attack: Shokri
+    judges: Mapping[int, Judge]
+    pooled: Judge | None
+    models: tuple[ClassModel, ...]
+
+    def score(self, answers: NDArray[Any], labels: Ints) -> NDArray[np.float64]:
+        """Return the (n,) probabilities of "in" for (n, c) answers about records of these classes."""
+        score, rest = np.empty(len(labels)), np.ones(len(labels), bool)
+        for label, judge in self.judges.items():
+            if (here := labels == label).any():
+                score[here] = judge(self.attack._encode(answers[here]))
+                rest &= ~here
+        if self.pooled is not None and rest.any():
+            score[rest] = self.pooled(self.attack._encode(answers[rest], labels[rest]))
+        return score
 
 
 def _parts(labels: Ints, sizes: Ints) -> list[list[int]]:
