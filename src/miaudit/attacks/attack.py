@@ -54,8 +54,7 @@ class Attack(ABC):
     ``"shadows"`` (rows of shadow models), ``"inside"`` (some of them trained on the record asked about), ``"overlapping"``
     (shadows that answered the audited records themselves), ``"population"``, ``"features"``, ``"trace"`` and ``"probes"``
     (of the same names in the evidence). ``when`` says what to use it for, by the words that tell a configuration from the
-    default, as in ``lira offline``, and under ``""`` for all others. ``by_answer`` says that it judges each answer by itself,
-    with no heed of how other models answered that record.
+    default, as in ``lira offline``, and under ``""`` for all others.
     """
 
     name: ClassVar[str]
@@ -64,7 +63,6 @@ class Attack(ABC):
     when: ClassVar[Mapping[str, str]] = {}
     needs: ClassVar[frozenset[str]]
     learns: ClassVar[bool] = False
-    by_answer: ClassVar[bool] = False
 
     @property
     def demands(self) -> frozenset[str]:
@@ -115,8 +113,8 @@ class Attack(ABC):
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
         """Return the scores of other models in the target's place, for the control by bystanders.
 
-        Each is attacked by a run of its own, or all by one run of an attack that judges ``by_answer``. An attack that learns
-        what does not depend on the target learns it once, from ``evidence``.
+        Each is attacked by a run of its own. An attack that learns what does not depend on the target overrides it, and learns
+        once, from ``evidence``.
 
         Parameters
         ----------
@@ -127,8 +125,6 @@ class Attack(ABC):
         seed
             As of :meth:`run`.
         """
-        if self.by_answer:
-            return _in_one_run(self, evidence, others, seed=seed)
         return [self.run(other, seed=seed).score for other in others]
 
     @property
@@ -213,31 +209,6 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
         "others"
     )
     return Scores(filled, None, (*notes, note), missing=missing)
-
-
-def _in_one_run(
-    attack: Attack, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0
-) -> list[NDArray[np.float64]]:
-    """Return the scores of others from one run about all their answers together."""
-    if not others:
-        return []
-    n, count = evidence.n, len(others)
-    records = np.broadcast_to(np.arange(n), evidence.inside.shape) if evidence.asked is None else evidence.asked
-    people, features = evidence.audited_people, evidence.features
-    together = evidence.replace(
-        target=np.concatenate([other.target for other in others]),
-        labels=np.concatenate([*[evidence.audited_labels] * count, evidence.labels[n:]]),
-        asked=np.where(records < n, records, records + (count - 1) * n),
-        features=None if features is None else np.concatenate([features] * count),
-        people=None if people is None else np.concatenate([people] * count),
-        variants=None,
-        probes=None,
-        answers=None,
-        own=None,
-        trace=None,
-        bystanders=None,
-    )
-    return np.split(attack.run(together, seed=seed).score, count)
 
 
 LABELS_ONLY = "the target answers labels only; the shadows' answers were reduced to labels as well"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,7 +54,6 @@ class AttackP(Attack):
         "per-class": "no shadow models, and classes that differ in difficulty",
     }
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "population"})
-    by_answer: ClassVar[bool] = True
 
     @property
     def demands(self) -> frozenset[str]:
@@ -64,18 +63,26 @@ class AttackP(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the share of the population; nothing is drawn, the seed plays no part."""
         require(self, evidence)
+        return Scores(self._share(evidence, evidence))
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
+        """Count all others' losses among the target's on the population; see :meth:`Attack.scores_of`."""
+        require(self, evidence)
+        return [self._share(evidence, other) for other in others]
+
+    def _share(self, evidence: Evidence, judged: Evidence) -> Array:
         assert evidence.population is not None
         signal = evidence.measure or Upright(Loss())
-        loss = -signal(evidence.target, evidence.audited_labels)
+        loss = -signal(judged.target, judged.audited_labels)
         others, labels = -signal(evidence.population.target, evidence.population.labels), evidence.population.labels
         below = _below(others, loss)  # (n,) the share of the population with less loss
         for label in np.unique(labels) if self.per_class else ():
             if (of_class := labels == label).sum() >= _LEAST_OF_CLASS:
-                audited = evidence.audited_labels == label
+                audited = judged.audited_labels == label
                 below[audited] = _below(others[of_class], loss[audited])
         # by its logarithm, which tells losses near 0 apart where the count has used up the digits
         finer = -np.log(np.maximum(loss, 1e-300)) if evidence.measure is None else -loss
-        return Scores(share(len(others) * (1 - below), len(others), finer))
+        return share(len(others) * (1 - below), len(others), finer)
 
 
 def _below(others: Array, loss: Array) -> Array:

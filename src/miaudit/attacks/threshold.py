@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,7 +54,6 @@ class Threshold(Attack):
         "modified_entropy per-class": "classes that differ in difficulty",
     }
     needs: ClassVar[frozenset[str]] = frozenset()
-    by_answer: ClassVar[bool] = True
 
     @property
     def demands(self) -> frozenset[str]:
@@ -73,19 +72,37 @@ class Threshold(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score by the signal and decide by the shadows' threshold; nothing is drawn, the seed plays no part."""
         require(self, evidence)
-        notes: tuple[str, ...] = ()
-        signal: Signal = evidence.measure or Upright(SIGNALS[self.signal])
-        if evidence.target.ndim == 1:
-            notes, signal = (LABELS_ONLY,), OfLabels(signal, evidence.classes)
-        score, shadow_score = evidence.signal(signal)  # (n,), (m, r)
-        score, shadow_score = score.copy(), shadow_score.reshape(-1)
+        notes = (LABELS_ONLY,) if evidence.target.ndim == 1 else ()
+        score = evidence.signal(self._signal(evidence))[0].copy()
         if not self.per_class and (evidence.inside.all() or not evidence.inside.any()):
             unset = "no shadow rows of both sides to set a threshold by: it ranks and does not decide"
             return Scores(score, None, (*notes, unset))
+        cuts, models = self._learned(evidence)
+        cut = cuts[evidence.audited_labels] if self.per_class else cuts[0]
+        # a class where no threshold beats chance has its cut above every shadow row; a finite one keeps scores finite
+        return Scores(score - cut if self.per_class else score, score >= cut, notes, models)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Judge all others' answers by the same thresholds; see :meth:`Attack.scores_of`."""
+        require(self, evidence)
+        signal = self._signal(evidence)
+        cut = self._learned(evidence)[0][evidence.audited_labels] if self.per_class else 0.0
+        return [other.signal(signal)[0] - cut for other in others]
+
+    def _signal(self, evidence: Evidence) -> Signal:
+        signal: Signal = evidence.measure or Upright(SIGNALS[self.signal])
+        return OfLabels(signal, evidence.classes) if evidence.target.ndim == 1 else signal
+
+    def _learned(self, evidence: Evidence) -> tuple[NDArray[np.float64], tuple[ClassModel, ...]]:
+        """Return the threshold of each class, once for target and bystanders; without ``per_class`` the common one alone."""
+        return evidence.once(self, lambda: self._cuts(evidence))
+
+    def _cuts(self, evidence: Evidence) -> tuple[NDArray[np.float64], tuple[ClassModel, ...]]:
+        shadow_score = evidence.signal(self._signal(evidence))[1].reshape(-1)
         inside, row_labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
         common = best_threshold(shadow_score, inside)
         if not self.per_class:
-            return Scores(score, score >= common, notes)
+            return np.array([common]), ()
         cuts, models = np.full(evidence.classes, common), []
         for label in range(evidence.classes):
             of_class = row_labels == label
@@ -93,9 +110,7 @@ class Threshold(Attack):
             if own := n_in > 0 and n_out > 0:
                 cuts[label] = best_threshold(shadow_score[of_class], inside[of_class])
             models.append(ClassModel(label, "own" if own else "pooled", n_in, n_out))
-        cut = cuts[evidence.audited_labels]
-        # a class where no threshold beats chance has its cut above every shadow row; a finite one keeps scores finite
-        return Scores(score - cut, score >= cut, notes, tuple(models))
+        return cuts, tuple(models)
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,6 @@ class Gap(Attack):
     paper: ClassVar[str] = "Yeom et al. 2018"
     when: ClassVar[Mapping[str, str]] = {"": "the floor that every attack must beat; labels suffice"}
     needs: ClassVar[frozenset[str]] = frozenset({"classes"})
-    by_answer: ClassVar[bool] = True
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Score 1 where the prediction is right, else 0; nothing is drawn, the seed plays no part."""
