@@ -28,11 +28,11 @@ _ALWAYS = ("miaudit.shadows.processes",)
 
 def context() -> BaseContext:
     """Return how workers are started."""
-    return multiprocessing.get_context("forkserver" if FORKS else "spawn")
+    return multiprocessing.get_context("forkserver" if load_early() else "spawn")
 
 
-def load_early(modules: Iterable[str] = ()) -> None:
-    """Let the server begin to import modules; return at once.
+def load_early(modules: Iterable[str] = ()) -> bool:
+    """Let the server begin to import modules, unless it is there; return at once, whether there is one.
 
     The first call of a program decides what the server has loaded. Modules that may start threads are left to the workers.
 
@@ -42,20 +42,22 @@ def load_early(modules: Iterable[str] = ()) -> None:
         Names. What cannot be imported is told where it is needed.
     """
     if not FORKS:
-        return
+        return False
     names = [*_ALWAYS, *(name for name in modules if name.partition(".")[0] in _ROOTS)]
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     forkserver.set_forkserver_preload(names)
     os.environ.update(dict.fromkeys(before, "1"))  # no pool of threads may begin in the server
     try:
-        with suppress(OSError):  # told when a worker is needed
-            forkserver.ensure_running()
+        forkserver.ensure_running()
+    except OSError:  # no socket can be had, as where the path of the folder for temporary files is too long
+        return False
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+    return True
 
 
 def modules_of(recipe: Any) -> set[str]:

@@ -141,8 +141,8 @@ class _Crew:
     def __init__(self, dataset: Dataset, recipe: Recipe, store: Store) -> None:
         self.attempts = Counter[str]()  # how often the row of each key was given to a worker
         self._records, self._store = (dataset, recipe), store
-        self._context = fork_server.context()
         fork_server.load_early(fork_server.modules_of(recipe))
+        self._context = fork_server.context()
         # Workers end when our end of the lifeline closes, also when we are killed.
         self._lifeline, self._ours = self._context.Pipe(duplex=False)
         self._doors: dict[ProcessPoolExecutor, tuple[Connection, Connection]] = {}  # of those that wait for records
