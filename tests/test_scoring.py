@@ -100,6 +100,19 @@ def test_three_arrays_are_an_audit_and_the_rest_is_said_to_be_missing(tmp_path):
     assert result.shadows.train_accuracy is None
 
 
+def test_scoring_tells_how_far_it_is(leaky, tmp_path):
+    steps = []
+    score(stored(tmp_path / "outputs.npz", **leaky), attacks=["lira"], tell=lambda *step: steps.append(step))
+    assert [text for text, progress in steps if progress is None] == ["reading the outputs", "attacking"]
+    counts = [(each.done, each.total) for _, each in steps if each is not None]
+    assert counts == [(i, len(counts)) for i in range(1, len(counts) + 1)]
+    outcome = CliRunner().invoke(
+        main, ["score", str(tmp_path / "outputs.npz"), "--attack", "lira", "--out", str(tmp_path / "a")]
+    )
+    assert f"attacking: {len(counts)} of {len(counts)}" in outcome.stderr
+    assert "attacking" not in outcome.stdout
+
+
 def test_shadows_with_records_of_their_own_and_labels_alone(tmp_path):
     world = worlds.memoriser(n=300, shadows=4)
     result = score(stored(tmp_path / "own.npz", **arrays_of(world)))

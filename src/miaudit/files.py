@@ -13,7 +13,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     write_files(path.parent, {path.name: content})
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None:
     """Write files into a folder, made if missing: all of them or, on an error, none.
 
     Every file is written and synced under a temporary name before the first one takes its place; then the folder is
-    synced. Only their owner may read them: most hold answers about people, or say who is a member.
+    synced. Only their owner may read them: most hold answers about people, or say who is a member. The content of a file may
+    come in parts, which are not held together.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
                 temporary = folder / f"{name}.{uuid4().hex[:8]}.tmp"
                 staged[temporary] = folder / name
                 with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as file:
-                    file.write(content)
+                    file.writelines([content] if isinstance(content, bytes) else content)
                     file.flush()
                     os.fsync(file.fileno())
             for temporary, final in staged.items():

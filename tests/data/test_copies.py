@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -357,3 +359,14 @@ def test_honest_records_of_few_values_are_no_copies_but_for_a_few_columns(kind):
         elif kind == "two records a person":
             X[:, 3:] = np.repeat(rng.normal(size=(500, 5)), 2, axis=0)[rng.permutation(1000)]
         assert leave_out_copies(*case(X), need=1).copies.near == 0
+
+
+def test_equal_values_that_say_different_things_are_different_records():
+    """Python holds these for equal, and a model that reads texts does not."""
+    noon = datetime.datetime(2020, 1, 1, 12, tzinfo=datetime.UTC)
+    same_time = noon.astimezone(datetime.timezone(datetime.timedelta(hours=2)))
+    assert noon == same_time
+    values = [noon, same_time, noon, (1,), (1.0,), [1], True, 1, "1", "a", "a "]
+    column = np.empty((len(values), 1), object)
+    column[:, 0] = values
+    assert same_records(column).tolist() == [0, 1, 0, 2, 3, 4, 5, 5, 5, 6, 6]

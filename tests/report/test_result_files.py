@@ -50,6 +50,29 @@ def test_the_table_has_one_row_per_record_and_the_columns_of_the_contract(result
     assert lines[1].startswith(f"r0,{first['class']},1,{first['shokri']!r},{int(first['shokri_in'])},")
 
 
+def test_a_table_of_several_parts_is_written_and_read_as_one(monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    names = np.array(["a,b", "=1", "c"], object)
+    columns = {
+        "id": np.array([1, 1.0, True, None, *("x" * 19)], object),
+        "class": names[rng.integers(0, 3, 23)],
+        "member": rng.random(23) < 0.5,
+        "loss": rng.normal(size=23),
+        "loss_in": np.array([None, True, False] * 7 + [None, True], object),
+    }
+    whole = Records(columns).to_csv()
+    assert [line.split(",")[0] for line in whole.splitlines()[1:5]] == ["1", "1.0", "True", ""]
+    monkeypatch.setattr("miaudit.result.table._ROWS", 5)
+    parts = list(Records(columns).csv_parts())
+    assert len(parts) == 6  # the head, and five of rows
+    assert "".join(parts) == whole
+    write_files(tmp_path, {"records.csv": (part.encode() for part in parts)})
+    back = Records.load(tmp_path / "records.csv")
+    np.testing.assert_array_equal(back.columns["loss"], columns["loss"])
+    assert back.columns["loss_in"].tolist() == columns["loss_in"].tolist()
+    assert back.columns["class"].tolist() == columns["class"].tolist()
+
+
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 number = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 

@@ -11,10 +11,12 @@ import numpy as np
 
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
+from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.evidence import without_outside
 from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
+from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
@@ -37,6 +39,8 @@ def score(
     unit: UnitName | None = None,
     attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
     out: str | Path | None = None,
+    tell: Tell | None = None,
+    progress: bool | None = None,
 ) -> Result:
     """Audit a model from what it and its shadow models answered.
 
@@ -56,6 +60,8 @@ def score(
         As of `miaudit.audit`.
     out
         Folder to write ``result.json``, ``records.csv`` and ``seal.json`` to; none: nothing is written.
+    tell, progress
+        As of `miaudit.audit`.
 
     Returns
     -------
@@ -70,22 +76,25 @@ def score(
         If the folder cannot be written.
     """
     clock, seed = Clock(), whole(seed, "seed", least=0)
-    stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
     options: dict[str, Any] = {**operating.model_dump(), "unit": unit}
     choice = None if attacks is None else chosen_attacks(attacks)
     options["attacks"] = None if choice is None else [{"name": each.name, **each.options} for each in choice]
-    hashes = {"outputs": stored.sha256 or None}
-    plan = dict(plain({"call": "miaudit score", **options}, "options"))
-    parts = {"seeds": {"root": seed}, "hashes": hashes, "plan": plan}
-    measured = replace(
-        measured_of(stored, seed, Origin(clock, parts, things=choice or ())),
-        title=title or f"Membership inference audit of {stored.name}",
-        attacks=choice,
-        operating=operating,
-        unit=unit,
-    )
-    with in_keywords({"data.group": "them in the array group"}):
-        result = conclude(measured)
+    with in_keywords({"data.group": "them in the array group"}), in_python(False if tell else progress) as shown:
+        tell = tell or shown or quiet
+        tell("reading the outputs", None)
+        stored = outputs if isinstance(outputs, StoredOutputs) else read_outputs(outputs)
+        hashes = {"outputs": stored.sha256 or None}
+        plan = dict(plain({"call": "miaudit score", **options}, "options"))
+        parts = {"seeds": {"root": seed}, "hashes": hashes, "plan": plan}
+        measured = replace(
+            measured_of(stored, seed, Origin(clock, parts, things=choice or ())),
+            title=title or f"Membership inference audit of {stored.name}",
+            attacks=choice,
+            operating=operating,
+            unit=unit,
+        )
+        tell("attacking", None)
+        result = conclude(measured, tell)
     if out is not None:
         result.save(out)
         seal(out)

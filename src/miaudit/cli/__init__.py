@@ -279,6 +279,7 @@ def score(
     and whatever else of docs/outputs.md there is: shadow models' answers make the attacks strong. With what each shadow model
     knows of each record (state) it is a deletion audit.
     """
+    from miaudit.auditing.progress import telling
     from miaudit.auditing.scoring import score as scored
     from miaudit.plan import FiguresPlan, section_of
     from miaudit.unlearning.stored import is_deletion
@@ -288,7 +289,9 @@ def score(
     operating = section_of(FiguresPlan, {"threshold": threshold, "delta": delta})
     names = attacks or None
     how = scored_deletion if outputs.is_file() and is_deletion(outputs) else scored
-    result = how(outputs, seed=seed, title=title, operating=operating, unit=unit, attacks=names, out=folder)
+    options: dict[str, Any] = {"seed": seed, "title": title, "operating": operating, "unit": unit, "attacks": names}
+    with telling(console(stderr=True), quiet=form == "quiet") as tell:
+        result = how(outputs, **options, out=folder, tell=tell)
     render(result, folder, form)
     show_seal(folder)
 

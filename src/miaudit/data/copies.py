@@ -330,17 +330,29 @@ def _column(values: NDArray[Any], sides: Ints) -> NDArray[Any]:
         return values if values.dtype.kind != "b" else values.astype(np.uint8)
     if values.dtype.kind in "mM":
         return values.astype("datetime64[us]" if values.dtype.kind == "M" else "timedelta64[us]").view("S8")
-    items = [_plain(value) for value in values.tolist()]
+    distinct, index = _distinct(values.tolist())
+    items = [_plain(value) for value in distinct]
     if all(isinstance(item, float) for item in items):
-        return np.array(items, np.float64)
+        return np.array(items, np.float64)[index]
     numbers = np.array([item if isinstance(item, float) else math.nan for item in items])
-    single = bool(_single(numbers[:, None], sides)[0])
+    single = bool(_single(numbers[index][:, None], sides)[0])
     numbers = _cast(numbers).astype(float) if single else numbers
     texts = [
         f"{number + 0.0!r}" if isinstance(item, float) else f"text {item}"
         for item, number in zip(items, numbers.tolist(), strict=True)
     ]
-    return np.array([_digest(text) for text in texts], "S16")
+    return np.array([_digest(text) for text in texts], "S16")[index]
+
+
+_PLAIN = frozenset((str, int, float, bool, type(None)))  # of which equal values say the same
+
+
+def _distinct(values: list[Any]) -> tuple[list[Any], Ints]:
+    """Return the different values, and (n,) which of them each one is: a column of words has few, each read once."""
+    keys = [(type(value), value if type(value) in _PLAIN else id(value)) for value in values]
+    number: dict[Any, int] = {}
+    index = np.fromiter((number.setdefault(key, len(number)) for key in keys), np.int64, len(keys))
+    return list(dict(zip(keys, values, strict=True)).values()), index
 
 
 def _digest(text: str) -> bytes:
@@ -443,15 +455,17 @@ def _near_pairs(
     width = min(math.sqrt(np.isfinite(tolerance).sum()), 6.0) * (
         1 + 1e-9
     )  # the changes of many columns add up like noise
+    first, second, *_ = sorted_places = np.ascontiguousarray(places[order].T)  # (4, n), read as they lie
+    codes = codes[order]
     links: list[NDArray[np.int64]] = []
     for lag in range(1, min(_LAGS, len(order))):
-        one, two = order[:-lag], order[lag:]
-        near = (codes[one] == codes[two]) & (places[two, 0] - places[one, 0] <= width)
+        near = (codes[:-lag] == codes[lag:]) & (first[lag:] - first[:-lag] <= width)
         if not near.any():
             break
-        one, two = one[near], two[near]
-        near = (np.abs(places[one] - places[two]) <= width).all(axis=1)
-        one, two = one[near], two[near]
+        near &= np.abs(second[:-lag] - second[lag:]) <= width
+        one = np.flatnonzero(near)  # few are near in two directions, and only they are looked up
+        one = one[(np.abs(sorted_places[:, one] - sorted_places[:, one + lag]) <= width).all(axis=0)]
+        one, two = order[one], order[one + lag]
         fits = _within(numbers, rows[one], rows[two], tolerance)
         links.append(np.stack([one[fits], two[fits]]))
     return np.concatenate(links, axis=1) if links else np.empty((2, 0), np.int64)

@@ -44,12 +44,12 @@ def partial_links(bands: Hashes, same: Ints, sides: Ints) -> Ints:
     sides
         (n,) numbers of the sides.
     """
-    mixed = _mixed(bands + _salt(np.arange(bands.shape[1])))
-    total, sizes = mixed.sum(axis=1, dtype=np.uint64), np.bincount(sides)
+    mixed = np.ascontiguousarray(_mixed(bands + _salt(np.arange(bands.shape[1]))).T)  # (bands, n)
+    total, sizes = mixed.sum(axis=0, dtype=np.uint64), np.bincount(sides)
     many = [np.bincount(same[sides == s], minlength=int(same.max(initial=0)) + 1) for s in range(len(sizes))]
     links: list[Ints] = [np.empty((2, 0), np.int64)]
     for left_out in _choices(bands.shape[1]):
-        rows, cells = _shared(total - mixed[:, left_out].sum(axis=1, dtype=np.uint64))
+        rows, cells = _shared(total - mixed[left_out].sum(axis=0, dtype=np.uint64))
         if not len(rows):
             continue
         side = sides[rows]
@@ -143,9 +143,11 @@ def _choices(bands: int) -> Iterator[list[int]]:
 
 def _shared(keys: Hashes) -> tuple[Ints, Ints]:
     """Return the rows whose key is not theirs alone, and the number of each one's key."""
-    order = np.argsort(keys)
-    ordered = keys[order]
+    ordered = np.sort(keys)
     equal = ordered[1:] == ordered[:-1]
+    if not equal.any():  # as of most choices of bands, where an order of the rows would be made in vain
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    order = np.argsort(keys)
     shared = np.zeros(len(keys), bool)
     shared[1:] |= equal
     shared[:-1] |= equal

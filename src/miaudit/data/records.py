@@ -229,7 +229,7 @@ def missing_values(values: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(np.isnat(values))
     if values.dtype.kind != "O":
         return np.zeros(len(values), dtype=bool)
-    return np.fromiter(map(_is_missing, values.tolist()), dtype=bool, count=len(values))
+    return np.fromiter((type(each) is not str and _is_missing(each) for each in values.tolist()), bool, len(values))
 
 
 def _is_missing(value: Any) -> bool:

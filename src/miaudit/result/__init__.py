@@ -236,9 +236,8 @@ class Result(Document):
         StoreError
             If the folder cannot be written or the disk is full; files of an earlier result are then unchanged.
         """
-        write_files(
-            Path(folder), {"records.csv": self.records.to_csv().encode(), "result.json": self.to_json().encode()}
-        )
+        table = (part.encode() for part in self.records.csv_parts())
+        write_files(Path(folder), {"records.csv": table, "result.json": self.to_json().encode()})
         return Path(folder) / "result.json"
 
     @classmethod

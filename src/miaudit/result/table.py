@@ -22,6 +22,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _TEXTS = ("id", "class")
 _FLAGS = ("member", "accused")
 _PLACES = ("risk_rank", "risk_low", "risk_high")
+_ROWS = 1 << 14  # written at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +95,18 @@ class Records(Sequence[dict[str, Any]]):
         out, and an apostrophe stands before what would be read as a formula, and before an apostrophe. A semicolon before
         a formula is written out, too.
         """
+        return "".join(self.csv_parts())
+
+    def csv_parts(self) -> Iterator[str]:
+        """Yield the text of `to_csv` in parts of so many rows that a large table takes no more memory than a small one."""
         classes = ["class"] if "class" in self.columns or not self.columns else []
         names = list(dict.fromkeys(["id", *classes, "member", *self.columns]))
-        missing = [None] * len(self)
-        columns = [_values(self.columns[name]) if name in self.columns else missing for name in names]
-        cells = [[_csv_cell(name, value) for value in of] for name, of in zip(names, columns, strict=True)]
-        lines = [map(_text, names), *zip(*cells, strict=True)]
-        return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
+        yield ",".join(_quoted(_text(name)) for name in names) + "\n"
+        for start in range(0, len(self), _ROWS):
+            part = self[start : start + _ROWS]
+            missing = [""] * len(part)
+            cells = [_csv_cells(name, part.columns[name]) if name in part.columns else missing for name in names]
+            yield "".join(",".join(line) + "\n" for line in zip(*cells, strict=True))
 
     @classmethod
     def load(cls, path: Path) -> Records:
@@ -162,12 +168,14 @@ def _text(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-def _csv_cell(column: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if column in _TEXTS:
-        return _text(str(value))
-    if column in (*_FLAGS, *_PLACES) or column.endswith("_in"):
-        return str(int(value))
-    number = float(value)
-    return repr(number) if math.isfinite(number) else ""
+def _csv_cells(name: str, column: NDArray[Any]) -> list[str]:
+    """Return the cells of a column, or of a part of it."""
+    values = _values(column)
+    if name in _TEXTS:
+        texts = ["" if value is None else str(value) for value in values]
+        cells = {text: _quoted(_text(text)) for text in {*texts}}  # classes come again and again
+        return [cells[text] for text in texts]
+    if name in (*_FLAGS, *_PLACES) or name.endswith("_in"):
+        return ["" if value is None else str(int(value)) for value in values]
+    numbers = (math.nan if value is None else float(value) for value in values)
+    return [repr(number) if math.isfinite(number) else "" for number in numbers]

@@ -134,7 +134,7 @@ def audit(
         clock.seconds["load"] = time.perf_counter() - clock.began
         measured = gather(of, Store(folder), workers, clock=clock, tell=tell, kept=durable)
         tell("attacking", None)
-        result = conclude(measured)
+        result = conclude(measured, tell)
         if durable:
             result.save(folder)
     if durable:

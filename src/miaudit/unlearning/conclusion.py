@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from miaudit import signals, stats
 from miaudit.attacks import Attack
+from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.conclusion import conclude as conclude_audit
 from miaudit.auditing.measured import Measured
 from miaudit.errors import DataError
@@ -39,10 +40,13 @@ _LEAST_GAP = 0.1
 """Trained and untrained records must differ so much in how often they are called trained before a share is estimated."""
 
 
-def conclude(measured: DeletionMeasured) -> Result:
-    """Return the result: that of the model afterwards, with all questions of the deletion and the verdict on it."""
+def conclude(measured: DeletionMeasured, tell: Tell = quiet) -> Result:
+    """Return the result: that of the model afterwards, with all questions of the deletion and the verdict on it.
+
+    ``tell`` hears how far the attacks of each question are.
+    """
     results = {
-        name: None if of is None else conclude_audit(of)
+        name: None if of is None else conclude_audit(of, tell)
         for name, of in (
             ("after", measured.after),
             ("before", measured.before),

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
+from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.layout import DELETIONS
 from miaudit.auditing.measured import Measured
+from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.scoring import measured_of
 from miaudit.auditing.stored import read_arrays, stored_outputs
@@ -54,6 +56,8 @@ def score(
     attacks: Sequence[str | Mapping[str, Any] | Attack] | None = None,
     procedure: str = "not told",
     out: str | Path | None = None,
+    tell: Tell | None = None,
+    progress: bool | None = None,
 ) -> Result:
     """Audit a deletion from what the target and its shadow models answered before and after.
 
@@ -64,7 +68,7 @@ def score(
         ``member`` (n,) says who was trained on and deleted, the others being never trained on; ``state`` (m, n) is
         ``"never"``, ``"deleted"`` or ``"kept"``. ``target_before`` and ``shadows_before`` are the answers before, ``retrained``
         (K, n, classes) those of models that were trained without the deleted records, where there are any.
-    seed, title, operating, unit, attacks, out
+    seed, title, operating, unit, attacks, out, tell, progress
         As of `miaudit.score`.
     procedure
         What to call the procedure in the result.
@@ -79,6 +83,31 @@ def score(
     DataError
         If arrays do not fit one another, or the versions are of different tasks.
     """
+    with in_python(False if tell else progress) as shown:
+        tell = tell or shown or quiet
+        tell("reading the outputs", None)
+        measured = _measured(
+            outputs, seed, title=title, operating=operating, unit=unit, attacks=attacks, procedure=procedure
+        )
+        tell("attacking", None)
+        result = conclude(measured, tell)
+    if out is not None:
+        result.save(out)
+        seal(out)
+    return result
+
+
+def _measured(
+    outputs: str | Path | Mapping[str, NDArray[Any]],
+    seed: int,
+    *,
+    title: str | None,
+    operating: FiguresPlan,
+    unit: UnitName | None,
+    attacks: Sequence[str | Mapping[str, Any] | Attack] | None,
+    procedure: str,
+) -> DeletionMeasured:
+    """Return what stored answers hold of a deletion, as what was measured."""
     clock = Clock()
     arrays, name, digest = _arrays(outputs)
     things = ATTACKS if attacks is None else chosen_attacks(attacks)
@@ -102,31 +131,25 @@ def score(
     unasked = {"others": _NO_OTHERS}
     unasked |= dict.fromkeys(("before", "pair"), _NO_BEFORE) if before is None else {}
     unasked |= {"likeness": "the file holds no retrained models"} if retrained is None else {}
-    result = conclude(
-        DeletionMeasured(
-            procedure=procedure,
-            title=f"Deletion as stored in {name}",
-            paper="not told",
-            options={},
-            exact=False,
-            removed=None,
-            after=after,
-            before=before,
-            pair=pair,
-            others_before=None,
-            others_after=None,
-            retrained=None if retrained is None else _of_deleted(retrained, after),
-            controls=retrained,
-            cost=_cost(before, after),
-            kept=0,
-            unasked=unasked,
-            stored=True,
-        )
+    return DeletionMeasured(
+        procedure=procedure,
+        title=f"Deletion as stored in {name}",
+        paper="not told",
+        options={},
+        exact=False,
+        removed=None,
+        after=after,
+        before=before,
+        pair=pair,
+        others_before=None,
+        others_after=None,
+        retrained=None if retrained is None else _of_deleted(retrained, after),
+        controls=retrained,
+        cost=_cost(before, after),
+        kept=0,
+        unasked=unasked,
+        stored=True,
     )
-    if out is not None:
-        result.save(out)
-        seal(out)
-    return result
 
 
 def _cost(before: Measured | None, after: Measured) -> DeletionCost:
