@@ -273,7 +273,11 @@ def test_the_notebook_view_is_compact(whole):
             r"attacks.0.hiden: unknown key; did you mean 'hidden'\?",
         ),
         ({"attacks": [{"name": "shokri", "hidden": "3"}]}, PlanError, r"attacks.0.hidden: .* valid integer; got '3'"),
-        ({"attacks": [{"name": "shokri", "hidden": 0}]}, PlanError, r"attacks.0.hidden: must be at least 1, got 0"),
+        (
+            {"attacks": [{"name": "shokri", "hidden": 0}]},
+            PlanError,
+            r"attacks.0.hidden: must be a whole number from 1, got 0",
+        ),
         ({"recipe": 3}, PlanError, "does not say how"),
     ],
 )

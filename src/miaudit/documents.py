@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import index
 from os import PathLike, fspath
 from typing import Annotated, Any, Self
 
@@ -17,7 +18,7 @@ from pydantic import (
     model_serializer,
 )
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, not_whole, refuse
 
 _DEPTH, _BITS = 50, 128  # as many bits as numpy draws for a seed
 ROUNDING = 1e-9
@@ -153,11 +154,10 @@ def whole(value: Any, what: str, *, least: int) -> int:
         If it is none.
     """
     try:
-        number = None if isinstance(value, bool) else int(value.__index__())
-    except (AttributeError, TypeError, ValueError):
-        number = None
-    if number is None or number < least:
-        raise PlanError([(what, f"must be a whole number from {least}; got {value!a:.50} ({type(value).__name__})")])
+        number = value if isinstance(value, bool) else index(value)
+    except (TypeError, ValueError):
+        number = value
+    refuse(not_whole((what, number), least=least))
     if number.bit_length() > _BITS:
         raise PlanError([(what, f"is a whole number of more than {_BITS} bits")])
     return number

@@ -19,9 +19,10 @@ defect of miaudit, with which the command line ends in 70.
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf, isfinite, nan
+from numbers import Integral, Real
 from typing import Any, get_args
 
 from miaudit.visible import visible
@@ -125,13 +126,73 @@ def misfits(*values: tuple[str, Any, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def not_whole(*values: tuple[str, Any], least: int = 1) -> list[tuple[str, str]]:
-    """Return path and sentence of each value that is no whole number from the least one on."""
+def not_whole(
+    *values: tuple[str, Any], least: int = 1, most: float = inf, optional: bool = False
+) -> list[tuple[str, str]]:
+    """Return path and sentence of each value that is no whole number from ``least`` to ``most``, whoever's integer it is.
+
+    Parameters
+    ----------
+    values
+        Pairs of path and value.
+    least, most
+        The range, both ends included.
+    optional
+        Whether a value may be None.
+    """
+    allowed = f"a whole number from {least}" + (f" to {most}" if most < inf else "") + (", or None" if optional else "")
     return [
-        (path, f"must be a whole number from {least}, got {value!r}")
+        (path, f"must be {allowed}, got {value!r:.50}")
         for path, value in values
-        if not isinstance(value, int) or isinstance(value, bool) or value < least
+        if not (optional and value is None)
+        and (isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most)
     ]
+
+
+def not_real(
+    *values: tuple[str, Any],
+    least: float = -inf,
+    above: float = -inf,
+    most: float = inf,
+    below: float = inf,
+    optional: bool = False,
+) -> list[tuple[str, str]]:
+    """Return path and sentence of each value that is no finite number within the limits.
+
+    Parameters
+    ----------
+    values
+        Pairs of path and value.
+    least, most
+        Limits that a value may have.
+    above, below
+        Limits that it may not have.
+    optional
+        Whether a value may be None.
+    """
+    limits = (("from", least), ("above", above), ("at most", most), ("below", below))
+    named = " and ".join(f"{word} {limit:g}" for word, limit in limits if abs(limit) < inf)
+    allowed = f"a finite number {named}".rstrip() + (", or None" if optional else "")
+    return [
+        (path, f"must be {allowed}, got {value!r:.50}")
+        for path, value in values
+        if not (optional and value is None) and not (least <= _number(value) <= most and above < _number(value) < below)
+    ]
+
+
+def _number(value: Any) -> float:
+    """Return a real number as float, NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return nan
+    try:
+        return float(value)
+    except OverflowError:
+        return nan
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number that is finite as a float; bools are none."""
+    return isfinite(_number(value))
 
 
 def not_bool(*values: tuple[str, Any]) -> list[tuple[str, str]]:
@@ -139,19 +200,16 @@ def not_bool(*values: tuple[str, Any]) -> list[tuple[str, str]]:
     return [(path, f"must be true or false, got {value!r}") for path, value in values if not isinstance(value, bool)]
 
 
-def not_positive(*values: tuple[str, Any]) -> list[tuple[str, str]]:
-    """Return path and sentence of each value that is no number above 0."""
-    return [
-        (path, f"must be a number above 0, got {value!r}")
-        for path, value in values
-        if not is_number(value) or value <= 0
-    ]
+def refuse(*problems: Sequence[tuple[str, str]]) -> None:
+    """Raise the problems of all lists, if there are any.
 
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a real number that is finite as a float; bools are none."""
-    most = sys.float_info.max
-    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
+    Raises
+    ------
+    PlanError
+        Listing all of them.
+    """
+    if listed := [each for some in problems for each in some]:
+        raise PlanError(listed)
 
 
 class Exit(SystemExit):

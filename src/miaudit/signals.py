@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, misfits, not_real, refuse
 from miaudit.evidence.answers import clipped
 from miaudit.evidence.signal import Signal
 
@@ -249,6 +249,9 @@ class Loss:
 
     temperature: float = 1.0
 
+    def __post_init__(self) -> None:
+        refuse(not_real(("temperature", self.temperature), above=0))
+
     low_for_members: ClassVar[bool] = True
 
     def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
@@ -262,6 +265,9 @@ class Phi:
 
     floor: float = FLOOR
 
+    def __post_init__(self) -> None:
+        refuse(not_real(("floor", self.floor), above=0))
+
     def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
         """Return (r,) logit-scaled confidences."""
         return phi(answers, labels, floor=self.floor)
@@ -272,6 +278,9 @@ class Hinge:
     """The value of :func:`hinge`."""
 
     floor: float = FLOOR
+
+    def __post_init__(self) -> None:
+        refuse(not_real(("floor", self.floor), above=0))
 
     def __call__(self, answers: NDArray[Any], labels: NDArray[np.int64], /) -> Numbers:
         """Return (r,) margins over the best other class."""
@@ -318,9 +327,7 @@ class Residual:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.form not in get_args(ResidualForm) or not 0 < self.scale < np.inf:
-            forms = ", ".join(get_args(ResidualForm))
-            raise DataError(f"a residual has a form of {forms} and a scale above 0; got {self.form!r} and {self.scale}")
+        refuse(misfits(("form", self.form, ResidualForm)), not_real(("scale", self.scale), above=0))
 
     def __call__(self, answers: NDArray[Any], labels: NDArray[Any], /) -> Numbers:
         """Return (r,) numbers."""

@@ -87,7 +87,7 @@ def test_shadows_apart_learn_from_their_own_records_and_only_rank() -> None:
 def test_equal_seeds_give_equal_scores_and_options_are_checked() -> None:
     evidence, _ = memorised(2, n=300)
     np.testing.assert_array_equal(Ratio().run(evidence, seed=3).score, Ratio().run(evidence, seed=3).score)
-    with pytest.raises(PlanError, match="one tree"):
+    with pytest.raises(PlanError, match="trees: must be a whole number from 1, got 0"):
         Ratio(trees=0)
     with pytest.raises(DataError, match="at least 4 shadow models"):
         Ratio().run(evidence.of_shadows([0, 1, 2]))

@@ -135,10 +135,10 @@ def test_google_like_trains_on_very_few_records(n):
 @pytest.mark.parametrize(
     ("name", "params", "said"),
     [
-        ("amazon-like", {"passes": 0, "l2": -1}, r"passes: got 0.*\n.*l2: got -1"),
+        ("amazon-like", {"passes": 0, "l2": -1}, r"passes: must be .*, got 0\n.*l2: must be .*, got -1"),
         ("amazon-like", {"epochs": 3}, r"epochs: the amazon-like stand-in has no such knob; it has passes, l2"),
         ("google-like", {"passes": 3}, r"passes: the google-like stand-in has no such knob; it has none"),
-        ("amazon-like", {"l2": "much"}, r"a value has the wrong type"),
+        ("amazon-like", {"l2": "much"}, r"l2: must be a finite number from 0 and below 1, got .much."),
     ],
 )
 def test_knobs_that_are_not_there_are_told(name, params, said):
@@ -156,7 +156,7 @@ def test_a_plan_names_the_stand_in_in_its_result():
     }
     result = audit(plan, jobs=0)
     assert result.target.description == result.shadows.recipe == "Amazon-like stand-in (3 passes, L2 1e-06)"
-    with pytest.raises(PlanError, match=r"recipe\.params\.l2: got -1"):
+    with pytest.raises(PlanError, match=r"recipe\.params\.l2: must be .*, got -1"):
         audit({**plan, "recipe": {"standin": "amazon-like", "params": {"l2": -1}}}, jobs=0)
     with pytest.raises(PlanError, match="in one way: estimator, standin, function"):
         Plan.of({**plan, "recipe": {"standin": "google-like", "estimator": "a.B"}})

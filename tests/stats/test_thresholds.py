@@ -151,14 +151,14 @@ def test_the_fpr_behind_zero_false_positives_is_bounded() -> None:
 
 
 def test_refuses_bad_input() -> None:
-    with pytest.raises(PlanError, match="threshold must be a finite score, got nan"):
+    with pytest.raises(PlanError, match="threshold: must be a finite number, got nan"):
         Explicit(float("nan"))
-    with pytest.raises(PlanError, match="share must lie between 0 and 1"):
+    with pytest.raises(PlanError, match="share: must be a finite number above 0 and below 1, got 1.0"):
         Split(share=1.0)
     with pytest.raises(PlanError, match="objective must be 'epsilon', 'mu' or 'ppv', got 'auc'"):
         Split(objective="auc")  # type: ignore[arg-type]
     for fprs in ((), (1.0,), (float("nan"),)):
-        with pytest.raises(PlanError, match="fprs must be fractions"):
+        with pytest.raises(PlanError, match="fprs: must be a finite number from 0 and below 1|fprs is empty"):
             Bonferroni(fprs)
     with pytest.raises(DataError, match="cannot be split"):
         certify([1.0], [0.0, 1.0], Split(), delta=0.0)

@@ -261,7 +261,7 @@ def test_a_target_that_fails_in_the_middle_loses_nothing():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"k_max": 0, "conf_min": 1.0}, "k_max: got 0.*\n.*conf_min: got 1.0"),
+        ({"k_max": 0, "conf_min": 1.0}, "k_max: must be .*, got 0\n.*conf_min: must be .*, got 1.0"),
         ({"k_min": 200}, "more than k_max = 128"),
         ({"accept": "="}, "allowed: '>=' or '>'"),
         ({"iter_max": 2.5}, "whole number from 1"),

@@ -169,7 +169,7 @@ def test_noisy_features_stay_in_their_domain(rate, noise, seed):
 
 
 @pytest.mark.parametrize(
-    ("rate", "noise", "said"), [(1.2, "flip", "rate: got 1.2"), (0.1, "salt", "noise: got 'salt'")]
+    ("rate", "noise", "said"), [(1.2, "flip", "rate: must be .*, got 1.2"), (0.1, "salt", "noise: got 'salt'")]
 )
 def test_noise_that_cannot_be_is_named(rate, noise, said):
     data = mixed()

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require
-from miaudit.errors import DataError, PlanError, misfits
+from miaudit.errors import DataError, misfits, not_real, not_whole, refuse
 from miaudit.evidence import Evidence, Ints, Population
 from miaudit.seeds import child_seed, generator
 
@@ -66,12 +66,11 @@ class Quantile(Attack):
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if problems := misfits(("quantile.head", self.head, Head)):
-            raise PlanError(problems)
-        if not 0 < self.alpha < 0.5 or not self.trees >= 1:
-            raise PlanError(
-                f"quantile needs 0 < alpha < 0.5 and at least one tree; got {self.alpha!r} and {self.trees!r}"
-            )
+        refuse(
+            misfits(("quantile.head", self.head, Head)),
+            not_real(("quantile.alpha", self.alpha), above=0, below=0.5),
+            not_whole(("quantile.trees", self.trees)),
+        )
 
     @property
     def _least(self) -> int:

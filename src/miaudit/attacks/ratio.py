@@ -16,7 +16,7 @@ from miaudit.attacks.decisions import stand_ins
 from miaudit.attacks.lira import likelihood_ratio
 from miaudit.attacks.moments import Side, resolved_rows, sides, signal_rows
 from miaudit.attacks.rmia import by_record, offline_mean
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, not_whole, refuse
 from miaudit.evidence import Bools, Evidence
 from miaudit.seeds import child_seed, generator
 from miaudit.signals import Floored, Loss, Upright
@@ -67,10 +67,7 @@ class Ratio(Attack):
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not self.stand_ins >= 1 or not self.trees >= 1:
-            raise PlanError(
-                f"ratio needs at least one stand-in and one tree; got stand_ins = {self.stand_ins!r}, trees = {self.trees!r}"
-            )
+        refuse(not_whole(("ratio.stand_ins", self.stand_ins), ("ratio.trees", self.trees)))
 
     @property
     def least_shadows(self) -> int:

@@ -14,7 +14,7 @@ from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.decisions import decided
 from miaudit.attacks.moments import Side, sides, signal_rows
 from miaudit.attacks.population import share
-from miaudit.errors import DataError, PlanError, misfits
+from miaudit.errors import DataError, PlanError, misfits, not_real
 from miaudit.evidence import Bools, Evidence, Floats, Ints, Signal
 from miaudit.signals import Floored, Loss, Rounded, Upright
 from miaudit.stats import auc
@@ -82,13 +82,8 @@ class RMIA(Attack):
 
     def __post_init__(self) -> None:
         problems = misfits(("rmia.form", self.form, Form), ("rmia.mode", self.mode, Mode))
-        problems += [
-            (f"rmia.{field}", f"must be above 0, got {getattr(self, field)!r}")
-            for field in ("gamma", "temperature")
-            if not getattr(self, field) > 0
-        ]
-        if self.a is not None and not 0 <= self.a <= 1:
-            problems.append(("rmia.a", f"must lie in 0..1 or be None, got {self.a!r}"))
+        problems += not_real(("rmia.gamma", self.gamma), ("rmia.temperature", self.temperature), above=0)
+        problems += not_real(("rmia.a", self.a), least=0, most=1, optional=True)
         if problems:
             raise PlanError(problems)
 

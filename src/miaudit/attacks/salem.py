@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit.attacks.attack import Attack, Scores, require
 from miaudit.attacks.net import Net, Training, fit
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, not_real, not_whole, refuse
 from miaudit.evidence import Evidence, Floats
 from miaudit.seeds import generator
 
@@ -63,16 +63,13 @@ class Salem(Attack):
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        least = (("top", 1), ("shadow", 0), ("hidden", 1), ("epochs", 1), ("batch", 1), ("l2", 0))
-        problems = [
-            (f"salem.{field}", f"must be at least {low}, got {getattr(self, field)!r}")
-            for field, low in least
-            if not getattr(self, field) >= low
-        ]
-        if not self.learning_rate > 0:
-            problems.append(("salem.learning_rate", f"must be above 0, got {self.learning_rate!r}"))
-        if problems:
-            raise PlanError(problems)
+        counts = ("top", "hidden", "epochs", "batch")
+        refuse(
+            not_whole(*((f"salem.{field}", getattr(self, field)) for field in counts)),
+            not_whole(("salem.shadow", self.shadow), least=0),
+            not_real(("salem.learning_rate", self.learning_rate), above=0),
+            not_real(("salem.l2", self.l2), least=0),
+        )
 
     @property
     def least_shadows(self) -> int:

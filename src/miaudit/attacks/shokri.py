@@ -19,7 +19,7 @@ from miaudit.attacks.attack import (
     shadow_sides,
 )
 from miaudit.attacks.net import Net, Rows, Training, fit
-from miaudit.errors import PlanError, misfits
+from miaudit.errors import PlanError, misfits, not_real, not_whole
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.seeds import generator
 from miaudit.signals import label_vectors
@@ -80,13 +80,10 @@ class Shokri(Attack):
 
     def __post_init__(self) -> None:
         problems = misfits(("shokri.variant", self.variant, Variant), ("shokri.features", self.features, Features))
-        problems += [
-            (f"shokri.{field}", f"must be at least {least}, got {getattr(self, field)!r}")
-            for field, least in (("hidden", 1), ("epochs", 1), ("batch", 1), ("min_rows", 1), ("l2", 0))
-            if not getattr(self, field) >= least
-        ]
-        if not self.learning_rate > 0:
-            problems.append(("shokri.learning_rate", f"must be above 0, got {self.learning_rate!r}"))
+        counts = ("hidden", "epochs", "batch", "min_rows")
+        problems += not_whole(*((f"shokri.{field}", getattr(self, field)) for field in counts))
+        problems += not_real(("shokri.learning_rate", self.learning_rate), above=0)
+        problems += not_real(("shokri.l2", self.l2), least=0)
         if self.estimator is not None and not (
             hasattr(self.estimator, "fit")
             and (hasattr(self.estimator, "predict_proba") or hasattr(self.estimator, "decision_function"))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from miaudit.data.cells import is_missing
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import Records, column_names, column_values, kind_of, stack_records
-from miaudit.errors import DataError, PlanError, misfits
+from miaudit.errors import DataError, misfits, not_real, not_whole, refuse
 from miaudit.seeds import generator
 
 Kind = Literal["mislabelled", "out-of-distribution", "duplicated"]
@@ -59,24 +59,20 @@ class Canaries:
 
     def __post_init__(self) -> None:
         problems = misfits(("kind", self.kind, Kind), ("signal", self.signal, Signal))
-        if self.count < 10:
+        fewest = "; 1000 canaries can show an epsilon up to 4"
+        problems += [(path, text + fewest) for path, text in not_whole(("count", self.count), least=10)]
+        problems += not_whole(("copies", self.copies), optional=True)
+        guesses = ("guesses_in", self.guesses_in), ("guesses_out", self.guesses_out)
+        uncounted = not_whole(*guesses, least=0, optional=True)
+        problems += uncounted
+        if not uncounted and not not_whole(("count", self.count)) and not 1 <= self.k_in + self.k_out <= self.count:
             problems.append(
-                ("count", f"must be at least 10, got {self.count}; 1000 canaries can show an epsilon up to 4")
-            )
-        if self.copies is not None and self.copies < 1:
-            problems.append(("copies", f"must be at least 1, got {self.copies}"))
-        low = min(self.k_in, self.k_out)
-        if low < 0 or not 1 <= self.k_in + self.k_out <= self.count:
-            problems.append(
-                ("guesses", f"must be at least 1 and at most the {self.count} canaries in all, none below 0; "
+                ("guesses", f"must be at least 1 and at most the {self.count} canaries in all; "
                  f"got {self.k_in} + {self.k_out}")
             )  # fmt: skip
-        if not 0 <= self.delta < 1:
-            problems.append(("delta", f"must be in [0, 1), got {self.delta}"))
-        if not 0 < self.confidence < 1:
-            problems.append(("confidence", f"must be between 0 and 1, got {self.confidence}"))
-        if problems:
-            raise PlanError(problems)
+        problems += not_real(("delta", self.delta), least=0, below=1)
+        problems += not_real(("confidence", self.confidence), above=0, below=1)
+        refuse(problems)
 
     @property
     def times(self) -> int:

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError
+from miaudit.errors import not_real, not_whole, refuse
 
 _OCTAVES = 5  # the weakest noise is 2 ** -5 of the strongest
 
@@ -43,11 +43,7 @@ class Votes:
     kind: ClassVar[Literal["votes"]] = "votes"
 
     def __post_init__(self) -> None:
-        problems = _few(self.queries)
-        if not 0 < self.noise <= 1:
-            problems.append(("noise", f"must be above 0 and at most 1, got {self.noise}"))
-        if problems:
-            raise PlanError(problems)
+        refuse(not_whole(("queries", self.queries), least=2), not_real(("noise", self.noise), above=0, most=1))
 
     def __str__(self) -> str:  # rows of answers are kept under it
         return f"votes queries={self.queries} noise={self.noise!r} mirror={self.mirror}"
@@ -80,15 +76,10 @@ class Walk:
     kind: ClassVar[Literal["boundary"]] = "boundary"
 
     def __post_init__(self) -> None:
-        if problems := _few(self.queries):
-            raise PlanError(problems)
+        refuse(not_whole(("queries", self.queries), least=2))
 
     def __str__(self) -> str:
         return f"boundary queries={self.queries}"
 
 
 Question = Votes | Walk
-
-
-def _few(queries: int) -> list[tuple[str, str]]:
-    return [] if queries >= 2 else [("queries", f"must be at least 2 a record, got {queries}")]

@@ -19,7 +19,7 @@ from miaudit.auditing.conclusion import NO_REPEATS, conclude
 from miaudit.auditing.provenance import Clock, system, versions
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
-from miaudit.errors import PlanError, StoreError, is_number
+from miaudit.errors import PlanError, StoreError, not_real, refuse
 from miaudit.mitigations.canaries import canary_case
 from miaudit.mitigations.choice import chosen, usual
 from miaudit.mitigations.document import Grid, MitigationRow
@@ -373,6 +373,5 @@ def _side(setting: Setting) -> Any:
 
 def _limit(limit: float | None) -> float:
     value = LIMIT if limit is None else limit
-    if not is_number(value) or not 0.5 < value < 1:
-        raise PlanError([("limit", f"must be an AUC above 0.5 and below 1, got {value!r}")])
+    refuse([(path, f"{text}; it is an AUC") for path, text in not_real(("limit", value), above=0.5, below=1)])
     return float(value)

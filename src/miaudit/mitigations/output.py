@@ -12,8 +12,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.documents import whole
-from miaudit.errors import DataError, PlanError, not_positive
+from miaudit.errors import DataError, PlanError, not_real, not_whole, refuse
 from miaudit.evidence.answers import Kind, softmax
 from miaudit.targets import Outputs
 from miaudit.targets.seen import largest
@@ -55,7 +54,7 @@ class TopK:
     keeps_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        whole(self.k, "k", least=1)
+        refuse(not_whole(("k", self.k)))
 
     def apply(self, outputs: Outputs, /) -> Outputs:
         """Return the k largest probabilities; labels, and answers of no more than k classes, as they are."""
@@ -96,7 +95,7 @@ class Rounding:
     keeps_labels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        whole(self.decimals, "decimals", least=0)
+        refuse(not_whole(("decimals", self.decimals), least=0))
 
     def apply(self, outputs: Outputs, /) -> Outputs:
         """Return the rounded probabilities; labels as they are."""
@@ -122,7 +121,7 @@ class Temperature:
     keeps_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _positive("t", self.t)
+        refuse(not_real(("t", self.t), above=0))
 
     def apply(self, outputs: Outputs, /) -> Outputs:
         """Return the answers at the temperature, logits as logits; labels as they are."""
@@ -163,12 +162,10 @@ class Noise:
     keeps_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _positive("budget", self.budget)
-        if self.budget > 2:
-            raise PlanError(
-                [("budget", f"must be at most 2, by which any two answers differ at most; got {self.budget}")]
-            )
-        whole(self.key, "key", least=0)
+        refuse(
+            not_real(("budget", self.budget), above=0, most=2),  # two answers are never further apart
+            not_whole(("key", self.key), least=0),
+        )
 
     def apply(self, outputs: Outputs, /) -> Outputs:
         """Return the answers with noise; labels as they are."""
@@ -234,11 +231,6 @@ def _changed(outputs: Outputs, values: Probabilities, kind: Kind | None = None) 
     kind = kind or ("topk" if outputs.kind == "topk" else "probabilities")
     dtype = outputs.values.dtype if outputs.values.dtype.kind == "f" else np.float64
     return Outputs(values.astype(dtype, copy=False), kind)
-
-
-def _positive(field: str, value: float) -> None:
-    if problems := not_positive((field, value)):
-        raise PlanError(problems)
 
 
 def _dirichlet(values: NDArray[np.float32], key: int) -> NDArray[np.float64]:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from miaudit.documents import whole
-from miaudit.errors import PlanError, is_number
+from miaudit.errors import PlanError, not_real, not_whole, refuse
 from miaudit.mitigations.defended import (
     Averaged,
     Descended,
@@ -71,7 +70,7 @@ class L2:
     name: ClassVar[str] = "l2"
 
     def __post_init__(self) -> None:
-        _least("strength", self.strength, 0)
+        refuse(not_real(("strength", self.strength), least=0))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe with the penalty."""
@@ -87,7 +86,7 @@ class Dropout:
     name: ClassVar[str] = "dropout"
 
     def __post_init__(self) -> None:
-        _between("share", self.share)
+        refuse(not_real(("share", self.share), above=0, below=1))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe with dropout."""
@@ -113,7 +112,7 @@ class EarlyStopping:
     name: ClassVar[str] = "early-stopping"
 
     def __post_init__(self) -> None:
-        _between("holdout", self.holdout)
+        refuse(not_real(("holdout", self.holdout), above=0, below=1))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe that stops early."""
@@ -143,7 +142,7 @@ class LabelSmoothing:
     name: ClassVar[str] = "label-smoothing"
 
     def __post_init__(self) -> None:
-        _between("share", self.share)
+        refuse(not_real(("share", self.share), above=0, below=1))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe on smoothed labels."""
@@ -159,7 +158,7 @@ class Mixup:
     name: ClassVar[str] = "mixup"
 
     def __post_init__(self) -> None:
-        _least("alpha", self.alpha, 1e-3)
+        refuse(not_real(("alpha", self.alpha), least=1e-3))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe on mixtures."""
@@ -181,7 +180,7 @@ class RelaxLoss:
     name: ClassVar[str] = "relaxloss"
 
     def __post_init__(self) -> None:
-        _least("level", self.level, 0)
+        refuse(not_real(("level", self.level), least=0))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe with the relaxed loss."""
@@ -200,7 +199,7 @@ class Distillation:
     name: ClassVar[str] = "distillation"
 
     def __post_init__(self) -> None:
-        _least("t", self.t, 1e-3)
+        refuse(not_real(("t", self.t), least=1e-3))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe that distils."""
@@ -221,9 +220,8 @@ class SplitDistillation:
     name: ClassVar[str] = "split-distillation"
 
     def __post_init__(self) -> None:
-        whole(self.models, "models", least=2)
-        if whole(self.without, "without", least=1) >= self.models:
-            raise PlanError([("without", f"must be fewer than the {self.models} models, got {self.without}")])
+        refuse(not_whole(("models", self.models), least=2))
+        refuse(not_whole(("without", self.without), most=self.models - 1))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe that splits and distils."""
@@ -240,8 +238,7 @@ class Bagging:
     name: ClassVar[str] = "bagging"
 
     def __post_init__(self) -> None:
-        whole(self.models, "models", least=2)
-        _between("share", self.share)
+        refuse(not_whole(("models", self.models), least=2), not_real(("share", self.share), above=0, below=1))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe of many models."""
@@ -278,15 +275,12 @@ class DPSGD:
     name: ClassVar[str] = "dp-sgd"
 
     def __post_init__(self) -> None:
-        for field in ("noise", "clip"):
-            _least(field, getattr(self, field), 1e-9)
-        for field in ("epochs", "batch"):
-            if getattr(self, field) is not None:
-                whole(getattr(self, field), field, least=1)
-        if self.delta is not None:
-            _between("delta", self.delta)
-        if self.learning_rate is not None:
-            _least("learning_rate", self.learning_rate, 1e-12)
+        refuse(
+            not_real(("noise", self.noise), ("clip", self.clip), least=1e-9),
+            not_whole(("epochs", self.epochs), ("batch", self.batch), optional=True),
+            not_real(("delta", self.delta), above=0, below=1, optional=True),
+            not_real(("learning_rate", self.learning_rate), least=1e-12, optional=True),
+        )
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe with private descent."""
@@ -336,16 +330,6 @@ def _cannot(mitigation: Any, recipe: Recipe, why: str) -> PlanError:
     return PlanError(
         [(f"mitigations.{mitigation.name}", f"{recipe.name} cannot have it: {why}; leave it out (docs/mitigations.md)")]
     )
-
-
-def _least(field: str, value: Any, least: float) -> None:
-    if not is_number(value) or value < least:
-        raise PlanError([(field, f"must be a number from {least:g}, got {value!r}")])
-
-
-def _between(field: str, value: Any) -> None:
-    if not is_number(value) or not 0 < value < 1:
-        raise PlanError([(field, f"must lie between 0 and 1, both excluded; got {value!r}")])
 
 
 def private_part(training: Sequence[Any]) -> DPSGD | None:

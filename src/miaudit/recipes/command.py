@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 import re
 import shlex
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import column_names, column_values, densified, is_texts, kind_of, n_columns, row_hashes
-from miaudit.errors import DataError, PlanError, PoolError
+from miaudit.errors import DataError, PlanError, PoolError, not_real
 from miaudit.files import sha256_of
 
 _PLACES = ("records", "train", "asked", "answers", "seed", "classes")
@@ -91,8 +90,7 @@ class CommandRecipe:
             problems.append(("command", "is empty; write it as in a shell"))
         if not Path(self.folder).is_dir():
             problems.append(("folder", f"there is no folder {self.folder}"))
-        if self.timeout is not None and not 0 < self.timeout < math.inf:
-            problems.append(("timeout", f"must be a number of seconds above 0; got {self.timeout!r}"))
+        problems += not_real(("timeout", self.timeout), above=0, optional=True)
         if problems:
             raise PlanError(problems)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, not_real, not_whole
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.estimator import describe_parameter
@@ -151,7 +151,8 @@ class ModuleRecipe:
             if not holds:
                 problems.append((field, f"got {getattr(self, field)!r}; allowed: {allowed}"))
 
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        epochs: Any = self.milestones
+        object.__setattr__(self, "milestones", tuple(epochs) if isinstance(epochs, list | tuple) else (epochs,))
         instance = hasattr(self.build, "forward") and not isinstance(self.build, type)
         need("build", callable(self.build) and not instance, "a function that builds the module")
         usable = self.optimizer in ("sgd", "adam", "adamw") or callable(self.optimizer)
@@ -159,30 +160,34 @@ class ModuleRecipe:
         need("schedule", self.schedule in ("constant", "cosine", "steps"), '"constant", "cosine" or "steps"')
         need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
         need("device", is_device(self.device), '"cpu", "cuda" or "cuda:1"')
-        need("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
-        need("gamma", 0 < self.gamma < math.inf, "a number above 0")
-        need("momentum", 0 <= self.momentum < 1, "a number from 0 and below 1")
-        need("weight_decay", 0 <= self.weight_decay < math.inf, "a number from 0")
-        need("epochs", isinstance(self.epochs, int) and self.epochs >= 1, "a whole number from 1")
-        need("batch", isinstance(self.batch, int) and self.batch >= 1, "a whole number from 1")
+        problems += not_real(("learning_rate", self.learning_rate), ("gamma", self.gamma), above=0)
+        problems += not_real(("momentum", self.momentum), least=0, below=1)
+        problems += not_real(("weight_decay", self.weight_decay), least=0)
+        problems += not_whole(("epochs", self.epochs), ("batch", self.batch), ("patience", self.patience))
+        problems += not_whole(*(("milestones", epoch) for epoch in self.milestones), least=0)
         need("milestones", bool(self.milestones) == (self.schedule == "steps"), 'epochs, with schedule "steps" only')
+        unreal: list[tuple[str, str]] = []
         if isinstance(self.class_weights, list | tuple | np.ndarray):
-            object.__setattr__(self, "class_weights", tuple(map(float, self.class_weights)))
+            unreal = not_real(*(("class_weights", weight) for weight in self.class_weights), least=0)
+            object.__setattr__(self, "class_weights", () if unreal else tuple(map(float, self.class_weights)))
+            problems += unreal
         weights = self.class_weights
-        positive = isinstance(weights, tuple) and min(weights, default=0.0) >= 0 and max(weights, default=0.0) > 0
+        positive = unreal or (isinstance(weights, tuple) and max(weights, default=0.0) > 0)
         need(
-            "class_weights", weights in (None, "balanced") or positive, '"balanced", or a number from 0 for each class'
+            "class_weights",
+            weights in (None, "balanced") or bool(positive),
+            '"balanced", or a number from 0 for each class',
         )
         need("loss", self.loss is None or callable(self.loss), "a function of answers and labels")
-        need("label_smoothing", 0 <= self.label_smoothing < 1, "a number from 0 and below 1")
+        problems += not_real(("label_smoothing", self.label_smoothing), least=0, below=1)
         need("decay", self.decay in ("all", "weights") or callable(self.decay), '"all", "weights" or a function')
-        need("warmup", self.warmup == 0 or 0 < self.warmup < self.epochs, "epochs from 0, fewer than epochs")
-        need("clip", self.clip is None or 0 < self.clip < math.inf, "a number above 0")
+        if not not_whole(("epochs", self.epochs)):
+            problems += not_real(("warmup", self.warmup), least=0, below=self.epochs)
+        problems += not_real(("clip", self.clip), above=0, optional=True)
         need("augment", self.augment is None or callable(self.augment), "a function of a batch of records")
-        need("validation", 0 <= self.validation < 1, "a share from 0 and below 1")
+        problems += not_real(("validation", self.validation), least=0, below=1)
         number = isinstance(self.output, int) and not isinstance(self.output, bool)
         need("output", self.output is None or isinstance(self.output, str) or number, "a name, or a place in a tuple")
-        need("patience", isinstance(self.patience, int) and self.patience >= 1, "a whole number from 1")
         need(
             "nesterov", not self.nesterov or bool(self.momentum and self.optimizer == "sgd"), 'with "sgd" and momentum'
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from miaudit.errors import DataError, PlanError, is_number
+from miaudit.errors import DataError, PlanError, not_real, not_whole
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.recipe import turned
@@ -117,20 +117,17 @@ class Network:
             value = getattr(self, field)
             value = tuple(value) if isinstance(value, list | tuple) else (value,)
             object.__setattr__(self, field, value)
-            need(field, all(_whole(width, 1) for width in value), "whole numbers from 1, such as [128]")
+            need(field, not not_whole(*((field, width) for width in value)), "whole numbers from 1, such as [128]")
         need("kind", self.kind in ("mlp", "cnn"), '"mlp" or "cnn"')
         need("activation", self.activation in ("tanh", "relu", "sigmoid"), '"tanh", "relu" or "sigmoid"')
         need("optimizer", self.optimizer in ("sgd", "adam"), '"sgd" or "adam"')
         need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
         need("device", is_device(self.device), '"cpu", "cuda" or "cuda:1"')
-        need("dropout", _real(self.dropout) and self.dropout < 1, "a number from 0 and below 1")
-        need("learning_rate", _real(self.learning_rate) and self.learning_rate > 0, "a number above 0")
-        need("learning_rate_decay", _real(self.learning_rate_decay), "a number from 0")
-        need("momentum", _real(self.momentum) and self.momentum < 1, "a number from 0 and below 1")
-        need("l2", _real(self.l2), "a number from 0")
-        for field in ("epochs", "batch", "kernel"):
-            need(field, _whole(getattr(self, field), 1), "a whole number from 1")
-        need("padding", _whole(self.padding, 0), "a whole number from 0")
+        problems += not_real(("dropout", self.dropout), ("momentum", self.momentum), least=0, below=1)
+        problems += not_real(("learning_rate", self.learning_rate), above=0)
+        problems += not_real(("learning_rate_decay", self.learning_rate_decay), ("l2", self.l2), least=0)
+        problems += not_whole(("epochs", self.epochs), ("batch", self.batch), ("kernel", self.kernel))
+        problems += not_whole(("padding", self.padding), least=0)
         if self.optimizer == "adam" and self.momentum:
             problems.append(("momentum", f'got {self.momentum!r} with optimizer "adam"; remove it, or use "sgd"'))
         if self.kind == "cnn" and not self.channels:
@@ -570,14 +567,6 @@ def _groups(sizes: Sequence[int], width: int) -> list[list[int]]:
 def _full(shape: Sequence[int]) -> tuple[int, ...]:
     """Shape of a record, grey images (h, w) as (1, h, w)."""
     return (1, *shape) if len(shape) == 2 else tuple(shape)
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _real(value: Any) -> bool:
-    return is_number(value) and value >= 0
 
 
 def _torch7(batch: int, **fields: Any) -> Network:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import n_records, take_records
-from miaudit.errors import PlanError, TargetError
+from miaudit.errors import PlanError, TargetError, not_real, not_whole
 from miaudit.targets.client import Client, Connection, Free, check_url, shown
 from miaudit.targets.credentials import ENV, body_problems, of_no_address, variable
 from miaudit.targets.jobs import at, refuse_variables, with_job
@@ -115,10 +115,8 @@ class ServiceRecipe:
                 problems.append(
                     (name, f"must hold {{job}} where the job goes; got {of_no_address(getattr(self, name))!r}")
                 )
-        if self.poll <= 0 or self.wait <= 0:
-            problems.append(("poll", f"poll and wait must be seconds above 0; got {self.poll} and {self.wait}"))
-        if self.batch < 1:
-            problems.append(("batch", f"must be at least 1; got {self.batch}"))
+        problems += not_real(("poll", self.poll), ("wait", self.wait), above=0)
+        problems += not_whole(("batch", self.batch))
         if self.body is not None:
             try:
                 json.loads(self.body)

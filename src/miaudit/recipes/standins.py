@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import densified
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, not_real, not_whole, refuse
 from miaudit.evidence.answers import softmax
 from miaudit.recipes.estimator import EstimatorModel
 from miaudit.recipes.recipe import Recipe
@@ -58,15 +58,11 @@ class AmazonLike:
     bins: int = 10
 
     def __post_init__(self) -> None:
-        problems = []
-        if not (isinstance(self.passes, int) and self.passes >= 1):
-            problems.append(("passes", f"got {self.passes!r}; allowed: a whole number from 1"))
-        if not 0 <= self.l2 < 1:
-            problems.append(("l2", f"got {self.l2!r}; allowed: a number from 0 and below 1"))
-        if not (isinstance(self.bins, int) and self.bins >= 2):
-            problems.append(("bins", f"got {self.bins!r}; allowed: a whole number from 2"))
-        if problems:
-            raise PlanError(problems)
+        refuse(
+            not_whole(("passes", self.passes)),
+            not_real(("l2", self.l2), least=0, below=1),
+            not_whole(("bins", self.bins), least=2),
+        )
 
     @property
     def name(self) -> str:
@@ -193,10 +189,7 @@ def standin(name: str, params: dict[str, Any]) -> Recipe:
     if unknown:
         knobs = ", ".join(parameters) or "none"
         raise PlanError([(key, f"the {name} stand-in has no such knob; it has {knobs}") for key in unknown])
-    try:
-        recipe: Recipe = STANDINS[name](**params)
-    except TypeError as error:
-        raise PlanError(f"a value has the wrong type: {error}") from error
+    recipe: Recipe = STANDINS[name](**params)
     return recipe
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, not_real, not_whole, refuse
 from miaudit.stats.epsilon import gaussian_shift, log_ratio
 from miaudit.stats.gaussian import checked_delta, epsilon_from_mu
 from miaudit.stats.rates import checked_confidence, clopper_pearson
@@ -28,8 +28,7 @@ class Explicit:
     threshold: float
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.threshold):
-            raise PlanError(f"threshold must be a finite score, got {self.threshold}")
+        refuse(not_real(("threshold", self.threshold)))
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class Split:
     objective: Literal["epsilon", "mu", "ppv"] = "epsilon"
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.share < 1.0:
-            raise PlanError(f"share must lie between 0 and 1, both excluded, got {self.share}; 0.5 is usual")
+        refuse(not_whole(("seed", self.seed), least=0), not_real(("share", self.share), above=0, below=1))
         if self.objective not in ("epsilon", "mu", "ppv"):
             raise PlanError(f"objective must be 'epsilon', 'mu' or 'ppv', got {self.objective!r}")
 
@@ -62,8 +60,9 @@ class Bonferroni:
     fprs: tuple[float, ...] = (0.0, 0.001, 0.01, 0.1, 0.5, 0.9)
 
     def __post_init__(self) -> None:
-        if not self.fprs or not all(0.0 <= fpr < 1.0 for fpr in self.fprs):
-            raise PlanError(f"fprs must be fractions in [0, 1), at least one, got {self.fprs}")
+        if not self.fprs:
+            raise PlanError("fprs is empty; give one or more")
+        refuse(not_real(*(("fprs", fpr) for fpr in self.fprs), least=0, below=1))
 
 
 Strategy = Explicit | Split | Bonferroni

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError, is_number
+from miaudit.errors import PlanError, not_real, not_whole
 from miaudit.synthesis.domain import Domain, Values
 from miaudit.synthesis.streams import Words, bases, keys, uniforms
 
@@ -77,16 +77,13 @@ class Climbing:
     width: int = 4096
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("k_max", "k_min", "rej_max", "iter_max", "give_up", "give_up_first", "width"):
-            least = 0 if name == "rej_max" else 1
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                problems.append((name, f"got {value!r}; allowed: a whole number from {least}"))
+        problems: list[tuple[str, str]] = []
+        counts = ("k_max", "k_min", "iter_max", "give_up", "give_up_first", "width")
+        problems += not_whole(*((name, getattr(self, name)) for name in counts))
+        problems += not_whole(("rej_max", self.rej_max), least=0)
         if not problems and self.k_min > self.k_max:
             problems.append(("k_min", f"got {self.k_min}, more than k_max = {self.k_max}; k only falls from k_max"))
-        if not is_number(self.conf_min) or not 0 <= self.conf_min < 1:
-            problems.append(("conf_min", f"got {self.conf_min!r}; allowed: a number from 0 and below 1"))
+        problems += not_real(("conf_min", self.conf_min), least=0, below=1)
         for name, allowed in (("accept", (">=", ">")), ("halve", ("after", "at")), ("select", ("current", "best"))):
             if getattr(self, name) not in allowed:
                 problems.append((name, f"got {getattr(self, name)!r}; allowed: {' or '.join(map(repr, allowed))}"))

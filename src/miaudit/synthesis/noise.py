@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, not_real, refuse
 from miaudit.synthesis.domain import Domain, Values
 
 Noise = Literal["flip", "replace"]
@@ -38,8 +38,7 @@ def noisy(values: Values, domain: Domain, *, rate: float, noise: Noise, rng: np.
     PlanError
         If rate or noise cannot be.
     """
-    if not 0 <= rate <= 1:
-        raise PlanError([("rate", f"got {rate!r}; allowed: a share of the features, from 0 to 1")])
+    refuse(not_real(("rate", rate), least=0, most=1))
     if noise not in ("flip", "replace"):
         raise PlanError([("noise", f"got {noise!r}; allowed: 'flip' or 'replace'")])
     out = values.copy()

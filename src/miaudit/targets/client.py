@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from miaudit.errors import PlanError, TargetError, TimeLimitError
+from miaudit.errors import PlanError, TargetError, TimeLimitError, not_real, not_whole
 from miaudit.targets.credentials import (
     ENV,
     header_problems,
@@ -107,11 +107,10 @@ class Connection:
             for name, value in self.headers.items()
             if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not _sendable(value)
         ]
-        for name in ("timeout", "patience"):
-            if not 0 < getattr(self, name) < float("inf") and (name == "timeout" or getattr(self, name) != 0):
-                problems.append((name, f"must be a number of seconds above 0, got {getattr(self, name)}"))
-        if self.retries < 0:
-            problems.append(("retries", f"must be at least 0, got {self.retries}"))
+        problems += not_real(("timeout", self.timeout), above=0)
+        problems += not_real(("patience", self.patience), least=0)
+        problems += not_whole(("retries", self.retries), least=0)
+        problems += not_whole(*(("slow_down", status) for status in self.slow_down), least=100, most=599)
         if self.key is not None and self.certificate is None:
             problems.append(("key", "belongs to certificate, the client's certificate"))
         if self.proxy is not None:

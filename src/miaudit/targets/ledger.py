@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import BudgetError, PlanError, StoreError, TimeLimitError
+from miaudit.errors import BudgetError, StoreError, TimeLimitError, not_real, not_whole, refuse
 from miaudit.files import PRIVATE, private_folder
 from miaudit.targets.deadline import GO_ON
 
@@ -59,15 +59,11 @@ class Limits:
     price: float | None = None
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.budget is not None and self.budget < 1:
-            problems.append(("budget", f"must be at least 1, got {self.budget}"))
-        if self.rate is not None and not self.rate > 0:
-            problems.append(("rate", f"must be above 0 records per second, got {self.rate}"))
-        if self.price is not None and not self.price >= 0:
-            problems.append(("price", f"must be at least 0, got {self.price}"))
-        if problems:
-            raise PlanError(problems)
+        refuse(
+            not_whole(("budget", self.budget), optional=True),
+            not_real(("rate", self.rate), above=0, optional=True),
+            not_real(("price", self.price), least=0, optional=True),
+        )
 
 
 @dataclass(frozen=True)

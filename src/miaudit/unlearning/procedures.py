@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import take_records
-from miaudit.errors import PlanError, is_number, nearest, not_positive, not_whole, section
+from miaudit.errors import PlanError, nearest, not_real, not_whole, refuse, section
 from miaudit.recipes import (
     SISA,
     ClassSISA,
@@ -139,11 +139,9 @@ class _OfWeights(Procedure):
     def problems(self) -> list[tuple[str, str]]:
         """Return path and sentence of each option that cannot be."""
         problems = not_whole(("epochs", self.epochs), ("batch", self.batch))
-        problems += not_positive(("learning_rate", self.learning_rate))
+        problems += not_real(("learning_rate", self.learning_rate), above=0)
         for each, (low, high) in self.ranges.items():
-            value = getattr(self, each)
-            if not is_number(value) or not low <= value <= high:
-                problems.append((each, f"must be a number in [{low:g}, {high:g}], got {value!r}"))
+            problems += not_real((each, getattr(self, each)), least=low, most=high)
         return problems
 
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
@@ -297,10 +295,9 @@ class SSD(Procedure):
     paper: ClassVar[str] = "Foster et al. 2024"
 
     def __post_init__(self) -> None:
-        problems = not_whole(("batch", self.batch))
-        problems += not_positive(("alpha", self.alpha), ("dampening", self.dampening))
-        if problems:
-            raise PlanError(problems)
+        refuse(
+            not_whole(("batch", self.batch)), not_real(("alpha", self.alpha), ("dampening", self.dampening), above=0)
+        )
 
     def after(self, of: Trained, forget: Bools, *, seed: int) -> Model:
         """Return the model with dampened weights."""

@@ -16,13 +16,12 @@ from miaudit.data.protect.images import (
     checked,
     norms,
     of_class,
-    positive,
+    out_of_budget,
     restored,
     same_shape,
     with_channels,
-    within_unit,
 )
-from miaudit.errors import DataError
+from miaudit.errors import DataError, not_real, not_whole, refuse
 from miaudit.seeds import generator
 
 
@@ -53,7 +52,7 @@ class ClassNoise:
     epsilon: float = 8 / 255
 
     def __post_init__(self) -> None:
-        within_unit(self, self.epsilon)
+        refuse(out_of_budget(self.epsilon))
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int) -> Addition:
         """Draw the patterns of all classes up to the highest in ``y``."""
@@ -87,7 +86,10 @@ class Separable:
     norm: float = math.sqrt(CIFAR) * 6 / 255
 
     def __post_init__(self) -> None:
-        positive(self, patch=self.patch, separation=self.separation, norm=self.norm)
+        refuse(
+            not_whole(("patch", self.patch)),
+            not_real(("separation", self.separation), ("norm", self.norm), above=0),
+        )
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int) -> Clusters:
         """Draw the corner of each class up to the highest in ``y``."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.data.protect.images import LEVELS, Floats, checked, positive, restored, same_shape
+from miaudit.data.protect.images import LEVELS, Floats, checked, restored, same_shape
 from miaudit.data.protect.surrogate import softmax
-from miaudit.errors import DataError
+from miaudit.errors import not_real, not_whole, refuse
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _BLOCK = 8
@@ -51,7 +51,7 @@ class Blur:
     pixels: float = 1.0
 
     def __post_init__(self) -> None:
-        positive(self, pixels=self.pixels)
+        refuse(not_real(("pixels", self.pixels), above=0))
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int = 0) -> Blur:
         """Return itself: there is nothing to learn."""
@@ -76,8 +76,7 @@ class Compression:
     quality: int = 10
 
     def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
-            raise DataError(f"Compression: quality must be 1 to 100, got {self.quality!r}")
+        refuse(not_whole(("quality", self.quality), most=100))
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int = 0) -> Compression:
         """Return itself: there is nothing to learn."""
@@ -117,7 +116,7 @@ class Projection:
     batch: int = 128
 
     def __post_init__(self) -> None:
-        positive(self, epochs=self.epochs, rate=self.rate, batch=self.batch)
+        refuse(not_whole(("epochs", self.epochs), ("batch", self.batch)), not_real(("rate", self.rate), above=0))
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int) -> Directions:
         """Learn the directions from records, most of which carry the pattern."""

@@ -18,12 +18,11 @@ from miaudit.data.protect.images import (
     checked,
     norms,
     of_class,
-    positive,
     restored,
     same_shape,
     with_channels,
 )
-from miaudit.errors import DataError
+from miaudit.errors import DataError, not_real, refuse
 from miaudit.seeds import generator
 
 _SIDE = 3
@@ -50,8 +49,7 @@ class Convolution:
     blur: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0 < self.blur <= 1:
-            raise DataError(f"Convolution: blur must lie in (0, 1], got {self.blur!r}")
+        refuse(not_real(("blur", self.blur), above=0, most=1))
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int) -> Filters:
         """Draw the filter of each class up to the highest in ``y``."""
@@ -114,7 +112,7 @@ class Autoregressive:
     norm: float = 1.0
 
     def __post_init__(self) -> None:
-        positive(self, norm=self.norm)
+        refuse(not_real(("norm", self.norm), above=0))
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int) -> Processes:
         """Draw the weights of each class up to the highest in ``y``."""

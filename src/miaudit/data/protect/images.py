@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, not_real
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -90,31 +90,10 @@ def _budget(around: Floats, epsilon: float) -> tuple[Any, Any]:
     return np.maximum(around - epsilon, 0), np.minimum(around + epsilon, 1)
 
 
-def positive(of: object, **fields: float) -> None:
-    """Refuse fields that are not above 0.
-
-    Raises
-    ------
-    DataError
-        Naming the field.
-    """
-    for name, value in fields.items():
-        if not value > 0 or not np.isfinite(value):
-            raise DataError(f"{type(of).__name__}: {name} must be above 0, got {value!r}")
-
-
-def within_unit(of: object, epsilon: float) -> None:
-    """Refuse a budget that is no part of the range of values.
-
-    Raises
-    ------
-    DataError
-        Where it is not in (0, 1].
-    """
-    if not 0 < epsilon <= 1:
-        raise DataError(
-            f"{type(of).__name__}: epsilon must lie in (0, 1], as values do, got {epsilon!r}; 8 of 255 levels are 8 / 255"
-        )
+def out_of_budget(epsilon: float) -> list[tuple[str, str]]:
+    """Return path and sentence of a budget that is no part of the range of values."""
+    problems = not_real(("epsilon", epsilon), above=0, most=1)
+    return [(path, f"{text}; values lie in [0, 1], and 8 of 255 levels are 8 / 255") for path, text in problems]
 
 
 def of_class(patterns: Floats, y: Ints) -> Floats:

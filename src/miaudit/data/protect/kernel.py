@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from miaudit.data.protect.images import Floats
+from miaudit.errors import not_real, not_whole, refuse
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class TangentKernel:
     layers: int = 5
     weight: float = 1.76
     bias: float = 0.18
+
+    def __post_init__(self) -> None:
+        refuse(
+            not_whole(("layers", self.layers)),
+            not_real(("weight", self.weight), above=0),
+            not_real(("bias", self.bias), least=0),
+        )
 
     def __call__(self, x: Floats, z: Floats) -> Floats:
         """Return (n, m) the kernel of records (n, d) and (m, d)."""

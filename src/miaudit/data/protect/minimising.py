@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from miaudit.data.protect.classwise import Addition
-from miaudit.data.protect.images import Floats, Ints, checked, positive, within_unit
+from miaudit.data.protect.images import Floats, Ints, checked, out_of_budget
 from miaudit.data.protect.surrogate import Surrogate
-from miaudit.errors import DataError
+from miaudit.errors import DataError, not_real, not_whole, refuse
 from miaudit.seeds import generator
 
 _BATCH = 128
@@ -53,18 +53,13 @@ class ErrorMinimising:
     hidden: int = 128
 
     def __post_init__(self) -> None:
-        within_unit(self, self.epsilon)
-        positive(
-            self,
-            step=self.step,
-            steps=self.steps,
-            error=self.error,
-            share=self.share,
-            turns=self.turns,
-            hidden=self.hidden,
+        refuse(
+            out_of_budget(self.epsilon),
+            not_whole(("steps", self.steps), ("turns", self.turns), ("hidden", self.hidden)),
+            not_real(("step", self.step), above=0),
+            not_real(("error", self.error), above=0, below=1),
+            not_real(("share", self.share), above=0, most=1),
         )
-        if self.share > 1 or self.error >= 1:
-            raise DataError(f"ErrorMinimising: share and error are of 1, got {self.share!r} and {self.error!r}")
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int) -> Addition:
         """Make the noise of each class from records that have it."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.data.protect.images import Floats, Ints, checked, positive, restored, same_shape, within_unit
+from miaudit.data.protect.images import Floats, Ints, checked, out_of_budget, restored, same_shape
 from miaudit.data.protect.kernel import TangentKernel
 from miaudit.data.protect.surrogate import softmax
-from miaudit.errors import DataError
+from miaudit.errors import DataError, not_real, not_whole, refuse
 from miaudit.seeds import generator
 
 
@@ -61,12 +61,12 @@ class Tangent:
     ridge: float = 1e-4
 
     def __post_init__(self) -> None:
-        within_unit(self, self.epsilon)
-        positive(self, steps=self.steps, time=self.time, ridge=self.ridge)
-        if self.block < 2 or self.validation < 1:
-            raise DataError(
-                f"Tangent: block must be at least 2 and validation at least 1, got {self.block!r} and {self.validation!r}"
-            )
+        refuse(
+            out_of_budget(self.epsilon),
+            not_whole(("steps", self.steps), ("validation", self.validation)),
+            not_whole(("block", self.block), least=2),
+            not_real(("time", self.time), ("ridge", self.ridge), above=0),
+        )
 
     def fit(self, X: Any, y: ArrayLike, *, seed: int) -> Blocks:
         """Choose the validation records; they should not be among those that are protected."""

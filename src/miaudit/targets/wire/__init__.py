@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from miaudit.data.records import Records, n_records
-from miaudit.errors import PlanError, TargetError, section
+from miaudit.errors import PlanError, TargetError, not_real, section
 from miaudit.plugins import Plugin, plugin
 from miaudit.targets.wire import lists, rows, template, v2
 from miaudit.targets.wire.rows import Answers, MissingError
@@ -119,6 +119,7 @@ class Wire:
         ]
         with self._blamed("cannot check its options"):
             problems += own.check(self)
+        problems += not_real(("scale", self.scale), above=0, optional=True)
         if problems:
             raise PlanError(problems)
         if self.body is not None:
