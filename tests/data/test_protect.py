@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import tracemalloc
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from miaudit.data.protect import (
     TangentKernel,
     protect,
 )
+from miaudit.data.protect.classwise import _contrast
 from miaudit.data.protect.filters import residual
 from miaudit.data.protect.surrogate import Surrogate
 from miaudit.data.protect.tangent import Blocks
@@ -271,9 +273,39 @@ def test_projection_leaves_nothing_along_the_directions_and_all_else_as_it_was()
     directions = Projection().fit(X, y, seed=1)
     changed = directions.apply(X, y).reshape(60, -1)
     assert np.abs(changed @ directions.basis).max() < 1e-4
-    assert np.allclose(directions.basis.T @ directions.basis, np.eye(3), atol=1e-9)
+    assert np.allclose(directions.basis.T @ directions.basis, np.eye(2), atol=1e-9)  # one fewer than classes
     rest = np.eye(300) - directions.basis @ directions.basis.T
     assert np.allclose(changed, X.reshape(60, -1) / 255 @ rest, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(7, 1, 1, 1), (1, 3, 5, 5), (90, 1, 9, 4), (600, 3, 16, 16), (50_000, 3, 1, 2)])
+def test_pixels_are_chosen_in_blocks_by_the_same_numbers_as_at_once(shape):
+    records = np.random.default_rng(1).random(shape).reshape(*shape[:2], -1)
+    colours = np.array(list(product((0.0, 1.0), repeat=shape[1])))
+    distance = np.abs(colours[None, :, :, None] - records[:, None]).mean(axis=2)
+    at_once = distance.mean(axis=0) / (distance.std(axis=0) + 1e-6)
+    assert (_contrast(records, colours) == at_once).all()
+
+
+def test_choosing_pixels_takes_little_more_memory_than_the_images():
+    X = np.random.default_rng(1).integers(0, 256, (2000, 3, 16, 16), np.uint8)
+    tracemalloc.start()
+    OnePixel().fit(X, np.zeros(2000, int))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    numbers = 8 * X.size  # as float64, once for all records and once for those of the class
+    assert peak < 2 * numbers + 4 * 8 * 2**20
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10])
+def test_projection_takes_no_direction_that_is_rounding(classes):
+    X, _ = images(60)
+    y = np.arange(60) % classes
+    assert Projection(epochs=5).fit(X, y, seed=1).basis.shape == (300, classes - 1)
+    order = np.random.default_rng(3).permutation(300)  # rounding differs, directions do not
+    mixed = Projection(epochs=5).fit(X.reshape(60, -1)[:, order], y, seed=1).basis
+    plain = Projection(epochs=5).fit(X, y, seed=1).basis[order]
+    assert np.allclose(mixed @ mixed.T, plain @ plain.T, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from miaudit.data.protect.images import (
 from miaudit.errors import DataError, not_real, not_whole, refuse
 from miaudit.seeds import generator
 
+_BLOCK = 1 << 20  # numbers that are computed at a time
+
 
 @dataclass(frozen=True, eq=False)
 class Addition:
@@ -157,13 +159,27 @@ class OnePixel:
             of = x[labels == k].reshape(-1, x.shape[1], len(free))
             if not len(of):
                 raise DataError(f"no record has the class {k}, of {classes}, so that no pixel can be chosen for it")
-            distance = np.abs(colours[None, :, :, None] - of[:, None]).mean(axis=2)  # (n, colours, pixels)
-            ratio = distance.mean(axis=0) / (distance.std(axis=0) + 1e-6)
+            ratio = _contrast(of, colours)
             colour, place = np.unravel_index(int(np.where(free, ratio, -np.inf).argmax()), ratio.shape)
             free[place] = False
             places.append(int(place))
             chosen.append(colours[colour])
         return Pixels(np.array(places), np.array(chosen), np.asarray(X).shape[1:])
+
+
+def _contrast(records: Floats, colours: Floats) -> Floats:
+    """Return (colours, pixels) how far records (n, c, pixels) are from colours, over how much that varies among them.
+
+    As many pixels are taken at a time as keep what is computed for all records and colours within `_BLOCK` numbers.
+    """
+    pixels = records.shape[2]
+    width = max(1, _BLOCK // (records[..., 0].size * len(colours)))
+    parts = []
+    for start in range(0, pixels, width):
+        some = records[:, None, :, start : start + width]
+        distance = np.abs(colours[None, :, :, None] - some).mean(axis=2)  # (n, colours, width)
+        parts.append(distance.mean(axis=0) / (distance.std(axis=0) + 1e-6))
+    return np.concatenate(parts, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

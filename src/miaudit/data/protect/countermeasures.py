@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit.data.protect.images import LEVELS, Floats, checked, restored, same_shape
 from miaudit.data.protect.surrogate import softmax
 from miaudit.errors import not_real, not_whole, refuse
+from miaudit.seeds import generator
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _BLOCK = 8
@@ -105,6 +106,10 @@ class Projection:
     A linear softmax learns the classes from the records, by descent; the directions of its weights, made orthogonal, are taken
     out of all records. Ours takes them out of whatever is asked of the model later, too, as part of the model.
 
+    A softmax does not change where all its answers move alike, so that the weights of C classes, which start at 0, span
+    C - 1 directions at most. Ours are left singular vectors, without those whose singular value is rounding: at most
+    max(d, C) times the precision of the largest. The paper has one direction a class, by a QR decomposition.
+
     Parameters
     ----------
     epochs, rate, batch
@@ -122,14 +127,16 @@ class Projection:
         """Learn the directions from records, most of which carry the pattern."""
         x, labels = checked(X, y)
         flat, classes = x.reshape(len(x), -1), int(labels.max()) + 1
-        rng, weights = np.random.default_rng(seed), np.zeros((flat.shape[1], classes))
+        rng, weights = generator(seed, "projection"), np.zeros((flat.shape[1], classes))
         bias = np.zeros(classes)
         for _ in range(self.epochs):
             for index in np.array_split(rng.permutation(len(flat)), -(-len(flat) // self.batch)):
                 slope = softmax(flat[index] @ weights + bias) - np.eye(classes)[labels[index]]
                 weights -= self.rate * flat[index].T @ slope / len(index)
                 bias -= self.rate * slope.mean(axis=0)
-        return Directions(np.linalg.qr(weights)[0], x.shape[1:])
+        vectors, values, _ = np.linalg.svd(weights, full_matrices=False)
+        rounding = max(weights.shape) * np.finfo(np.float64).eps * values[0]
+        return Directions(vectors[:, values > rounding], x.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
