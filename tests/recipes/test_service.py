@@ -189,7 +189,7 @@ def test_every_wrong_key_is_told(folder):
         audit(wrong)
     for said in (
         "recipe.service.status: must hold {job}",
-        "recipe.service.poll: poll and wait must be seconds above 0",
+        "recipe.service.poll: must be a finite number above 0, got -1.0",
         "recipe.service.body: is not JSON",
         'recipe.service.body: must hold "$records"',
         "recipe.service.wire.format: unknown format 'x'; known are v2, instances",
