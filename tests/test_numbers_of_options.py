@@ -15,6 +15,7 @@ import pytest
 
 from miaudit.documents import whole
 from miaudit.errors import PlanError, not_real, not_whole, refuse
+from miaudit.recipes import Network
 
 ROOMS = (
     *("attacks", "canaries", "data.protect", "evidence.questions", "mitigations", "recipes", "signals", "stats", "synthesis"),
@@ -23,9 +24,11 @@ ROOMS = (
 NO_NUMBERS = (True, math.nan, math.inf, -math.inf, "3", [3], 3j)
 SIGNED = {("Explicit", "threshold")}  # may be below 0
 NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
+    "ClassSISA": {"recipe": Network()},
     "CommandRecipe": {"command": "python train.py {records} {answers}"},
     "Explicit": {"threshold": 0.5},
     "ModuleRecipe": {"build": lambda: None},
+    "SISA": {"recipe": Network()},
     "ServiceRecipe": {"train": "http://127.0.0.1/train", "predict": "http://127.0.0.1/{job}"},
     "Wire": {"format": "instances"},
 }
@@ -77,7 +80,7 @@ def test_the_rooms_hold_the_options_that_are_known():
     names = {f"{kind.__name__}.{name}" for kind, name, _ in OPTIONS}
     assert names >= {"Projection.batch", "TangentKernel.layers", "Tangent.block", "Separable.patch", "DPSGD.epochs",
                      "Shokri.hidden", "Network.hidden", "Climbing.k_max", "Votes.queries", "Limits.budget",
-                     "Canaries.count", "ModuleRecipe.milestones", "Scrub.away", "Loss.temperature"}  # fmt: skip
+                     "Canaries.count", "ModuleRecipe.milestones", "SISA.shards", "Scrub.away", "Loss.temperature"}  # fmt: skip
     assert len(names) > 100
 
 

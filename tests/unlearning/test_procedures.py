@@ -202,5 +202,5 @@ def test_options_that_cannot_be_are_refused(entry: Any) -> None:
 )
 def test_no_option_takes_what_is_no_number_of_its_range(name: str, value: Any) -> None:
     for option in signature(PROCEDURES[name]).parameters:
-        with pytest.raises(PlanError, match=f"{option}: must be a (whole )?number"):
+        with pytest.raises(PlanError, match=f"{option}: must be a (whole|finite) number"):
             PROCEDURES[name](**{option: value})
