@@ -1,10 +1,13 @@
-"""What the ledger, the checks and the cache add to asking over HTTP: `Endpoint.query` beside a plain loop of httpx2.
+"""What the client adds to an audit over HTTP: to the time that the server's rate allows, and what asking costs the training.
 
-Both ask the same server (a process of its own, on loopback) about the same records in the same batches over the same
-number of connections, in turns; the plain loop encodes, posts, and decodes, and does nothing else. Ours also keeps every
-answer on disk before it goes on. First contact is made before the clock starts.
+    python bench/endpoint.py --out bench/results/endpoint.json
 
-    python bench/endpoint.py [--delay SECONDS] [--out bench/results/endpoint.json]
+Three tables. *Rate*: a server (a process of its own, on loopback) answers no more than so many records a second; at 1, 8 and 32
+connections, seconds of `Endpoint.query` beside queries / rate, where the client is told the rate, and where it is not and the
+server makes it wait. *Loop*: beside a plain loop of httpx2, in turns, against a server without a limit whose model takes 20 ms
+a request; the loop encodes, posts and decodes, and does nothing else. Ours also keeps every answer on disk before it goes on.
+First contact is made before the clock starts. *Overlap*: an audit behind that rate with shadow models in processes: seconds of
+the stage that asks and trains, beside those of asking alone and of training alone.
 """
 
 from __future__ import annotations
@@ -16,23 +19,29 @@ import os
 import platform
 import statistics
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
 
+import miaudit
 from miaudit.targets import connect
 
-RECORDS, FEATURES, CLASSES, BATCH, CONCURRENCY = 4000, 446, 30, 10, 8
+FEATURES, CLASSES, BATCH = 446, 30, 10
 
 
-def serve(delay: float, port: Any) -> None:
-    """Answer ``{"instances": ...}`` with a softmax of a linear map, after so many seconds of the model's own."""
+def serve(delay: float, rate: float | None, port: Any) -> None:
+    """Answer ``{"instances": ...}`` with a softmax of a linear map, after so many seconds, and so many records a second."""
     W = np.random.default_rng(0).normal(size=(FEATURES, CLASSES))
+    lock, turn = threading.Lock(), [0.0]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -41,8 +50,13 @@ def serve(delay: float, port: Any) -> None:
         def do_POST(self) -> None:
             rows = json.loads(self.rfile.read(int(self.headers["content-length"])))["instances"]
             scores = np.exp(np.array(rows) @ W / 10)
-            time.sleep(delay)
             content = json.dumps({"predictions": (scores / scores.sum(axis=1, keepdims=True)).tolist()}).encode()
+            if rate is not None:
+                with lock:
+                    length, now = len(rows) / rate, time.monotonic()
+                    at = turn[0] = max(turn[0], now - length) + length  # this answer's turn ends then
+                time.sleep(max(0.0, at - time.monotonic()))
+            time.sleep(delay)
             self.send_response(200)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
@@ -56,9 +70,22 @@ def serve(delay: float, port: Any) -> None:
     server.serve_forever()
 
 
-def plain(url: str, X: np.ndarray) -> float:
+@contextmanager
+def serving(delay: float = 0.0, rate: float | None = None) -> Iterator[str]:
+    """Serve in a process of its own, and yield the address."""
+    context = multiprocessing.get_context("spawn")
+    ports = context.Queue()
+    server = context.Process(target=serve, args=(delay, rate, ports), daemon=True)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{ports.get(timeout=60)}/v1/models/m:predict"
+    finally:
+        server.terminate()
+
+
+def plain(url: str, X: np.ndarray, concurrency: int) -> float:
     """Return the seconds of a loop that encodes, posts and decodes."""
-    with httpx2.Client(limits=httpx2.Limits(max_connections=CONCURRENCY)) as client:
+    with httpx2.Client(limits=httpx2.Limits(max_connections=concurrency)) as client:
 
         def ask(start: int) -> np.ndarray:
             body = json.dumps({"instances": X[start : start + BATCH].tolist()}, separators=(",", ":"))
@@ -68,18 +95,17 @@ def plain(url: str, X: np.ndarray) -> float:
 
         ask(0)
         began = time.perf_counter()
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
+        with ThreadPoolExecutor(concurrency) as pool:
             answers = list(pool.map(ask, range(0, len(X), BATCH)))
         assert np.concatenate(answers).shape == (len(X), CLASSES)
         return time.perf_counter() - began
 
 
-def ours(url: str, X: np.ndarray) -> float:
+def ours(url: str, X: np.ndarray, concurrency: int, rate: float | None = None) -> float:
     """Return the seconds of an endpoint's query that keeps its answers on disk."""
+    options: dict[str, Any] = {"format": "instances", "classes": CLASSES, "batch": BATCH, "budget": 10**6}
     with tempfile.TemporaryDirectory() as folder:
-        target = connect(
-            url, format="instances", classes=CLASSES, batch=BATCH, concurrency=CONCURRENCY, budget=10**6, folder=folder
-        )
+        target = connect(url, **options, concurrency=concurrency, rate=rate, folder=folder)
         target.make_contact(1 - X[:5])
         began = time.perf_counter()
         assert target.query(X).values.shape == (len(X), CLASSES)
@@ -88,38 +114,99 @@ def ours(url: str, X: np.ndarray) -> float:
     return seconds
 
 
+def at_a_rate(X: np.ndarray, rate: float, rounds: int) -> list[dict[str, Any]]:
+    """Return what the client adds to queries / rate."""
+    lines = []
+    with serving(rate=rate) as url:
+        for concurrency in (1, 8, 32):
+            for told in (True, False):
+                seconds = [ours(url, X, concurrency, rate if told else None) for _ in range(rounds)]
+                least = len(X) / rate
+                lines.append(
+                    {
+                        "concurrency": concurrency,
+                        "client_is_told_the_rate": told,
+                        "queries_over_rate": least,
+                        "seconds": [round(each, 3) for each in seconds],
+                        "overhead": round(statistics.median(seconds) / least - 1, 4),
+                    }
+                )
+                print(json.dumps(lines[-1]), flush=True)
+    return lines
+
+
+def beside_a_loop(X: np.ndarray, delay: float, rounds: int) -> dict[str, Any]:
+    """Return what the client adds to a plain loop, 8 connections each."""
+    times: dict[str, list[float]] = {"plain": [], "ours": []}
+    with serving(delay=delay) as url:
+        for turn in range(rounds):
+            for name, run in sorted({"plain": plain, "ours": ours}.items(), reverse=bool(turn % 2)):
+                times[name].append(run(url, X, 8))
+    median = {name: statistics.median(each) for name, each in times.items()}
+    result = {
+        "server_seconds_per_request": delay,
+        "seconds": {name: [round(each, 3) for each in of] for name, of in times.items()},
+        "overhead": round(median["ours"] / median["plain"] - 1, 4),
+    }
+    print(json.dumps(result), flush=True)
+    return result
+
+
+def overlap(X: np.ndarray, rate: float, jobs: int) -> dict[str, Any]:
+    """Return the seconds of the stage that asks and trains: both, asking alone, and training alone."""
+    third = len(X) // 3
+    y = np.arange(len(X)) % CLASSES
+    sides = {
+        name: (X[start : start + third], y[start : start + third])
+        for name, start in (("members", 0), ("nonmembers", third), ("population", 2 * third))
+    }
+    seconds: dict[str, float] = {}
+    with serving(rate=rate) as url, tempfile.TemporaryDirectory() as name:
+        for what, shadows, out in (("asking alone", 0, "asked"), ("both", 8, "both"), ("training alone", 8, "both")):
+            if what == "training alone":  # the answers are kept, the rows are made again
+                for row in (Path(name) / out / "rows").iterdir():
+                    row.unlink()
+            target = connect(url, format="instances", batch=BATCH, concurrency=8, rate=rate)
+            result = miaudit.audit(
+                target,
+                recipe=RandomForestClassifier(1000, n_jobs=1),
+                shadows=shadows,
+                attacks=["threshold"] if shadows else ["attack-p"],
+                out=Path(name) / out,
+                jobs=jobs,
+                page=False,
+                **sides,
+            )
+            target.close()
+            seconds[what] = result.provenance.seconds["shadows"]
+            print(what, seconds[what], flush=True)
+    return {"processes": jobs, "shadow_models": 8, "seconds": seconds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--delay", type=float, default=0.02, help="seconds that the server's model takes per request")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--records", type=int, default=RECORDS)
+    parser.add_argument("--rate", type=float, default=100.0, help="records a second that the server allows")
+    parser.add_argument(
+        "--delay", type=float, default=0.02, help="seconds that the unlimited server's model takes per request"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--records", type=int, default=600)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     X = np.random.default_rng(1).integers(0, 2, size=(options.records, FEATURES))
-    ports = multiprocessing.Queue()
-    server = multiprocessing.Process(target=serve, args=(options.delay, ports), daemon=True)
-    server.start()
-    url = f"http://127.0.0.1:{ports.get(timeout=60)}/v1/models/m:predict"
-    times = {"plain": [], "ours": []}
-    for turn in range(options.rounds):
-        for name, run in sorted({"plain": plain, "ours": ours}.items(), reverse=bool(turn % 2)):
-            times[name].append(run(url, X))
-    server.terminate()
-    median = {name: statistics.median(each) for name, each in times.items()}
     result = {
         "records": options.records,
         "features": FEATURES,
         "classes": CLASSES,
         "batch": BATCH,
-        "concurrency": CONCURRENCY,
-        "server_seconds_per_request": options.delay,
-        "seconds": {name: [round(each, 3) for each in of] for name, of in times.items()},
-        "median_seconds": {name: round(each, 3) for name, each in median.items()},
-        "overhead": round(median["ours"] / median["plain"] - 1, 4),
-        "allowed": 0.15,
+        "rate": options.rate,
+        "allowed": 0.05,
+        "at_a_rate": at_a_rate(X, options.rate, options.rounds),
+        "beside_a_loop": beside_a_loop(X, options.delay, options.rounds),
+        "overlap": overlap(X, options.rate / 4, options.jobs),
         "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
     }
-    print(json.dumps(result, indent=2))
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

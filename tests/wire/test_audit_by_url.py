@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +18,11 @@ from click.testing import CliRunner
 from scripted import Script, serving
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
 
 import miaudit
 from miaudit.cli import main
+from miaudit.errors import BudgetError, PoolError
 from miaudit.plan import HTTPPlan
 from miaudit.targets import connect
 
@@ -312,3 +316,42 @@ def test_a_plan_with_a_url_is_checked(target, said):
         miaudit.plan.Plan.of(
             {"data": sides, "target": target, "recipe": {"estimator": "sklearn.dummy.DummyClassifier"}}
         )
+
+
+ALONGSIDE = {**QUICK, "jobs": 1, **FEW}
+
+
+@pytest.mark.slow
+def test_a_target_behind_a_url_is_asked_while_shadow_models_train():
+    """The server waits for the first row: an audit that asked before it trained would wait for ever."""
+    script = Script(MODEL.predict_proba)
+    with serving(script) as url, tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows"
+
+        def late(records):
+            while script.requests > 3 and not any(rows.glob("*.safetensors")):  # not of first contact
+                time.sleep(0.02)
+            return MODEL.predict_proba(records)
+
+        script.model = late
+        target = connect(url, format="v2", model="m", concurrency=3, batch=100)
+        by_url = miaudit.audit(target, **ALONGSIDE, time_limit=100, out=folder)
+        target.close()
+    assert figures(by_url) == figures(miaudit.audit(MODEL, **ALONGSIDE))
+
+
+@pytest.mark.slow
+def test_what_ends_the_asking_ends_the_training_and_the_other_way_round(tmp_path):
+    script = Script(MODEL.predict_proba)
+    with serving(script) as url:
+        target = connect(url, format="v2", model="m", batch=100, budget=400)
+        with pytest.raises(BudgetError, match="389 records were answered now"):
+            miaudit.audit(target, **ALONGSIDE, out=tmp_path / "a")
+        target.close()
+        script.delay = 0.5
+        target = connect(url, format="v2", model="m", batch=1)
+        broken = KNeighborsClassifier(metric="precomputed")  # which wants as many columns as rows
+        with pytest.raises(PoolError, match="0 of 3 shadow models"):
+            miaudit.audit(target, **{**ALONGSIDE, "recipe": broken}, out=tmp_path / "b")
+        target.close()
+    assert sum(script.answered.values()) < 389 + 11 + 200

@@ -13,6 +13,7 @@ from scripted import Script, serving
 
 from miaudit.errors import BudgetError, PlanError, StoreError, TargetError
 from miaudit.targets import connect
+from miaudit.targets.ledger import Ledger, Limits
 
 X = np.random.default_rng(0).integers(0, 2, size=(300, 12)).astype(np.float64)
 X = np.unique(X, axis=0)[:200]
@@ -446,3 +447,48 @@ def test_a_wait_is_told(headers, sentence, monkeypatch):
         target.close()
     assert sentence in texts[0]
     assert "status 429" in texts[0]
+
+
+class Late:
+    """A clock whose sleepers wake up late."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds + 0.004
+
+
+def test_turns_that_are_taken_late_do_not_lower_the_rate(monkeypatch):
+    clock = Late()
+    monkeypatch.setattr("miaudit.targets.ledger.time", clock)
+    ledger = Ledger(None, Limits(rate=100))
+    times = []
+    for _ in range(200):
+        ledger.pace(1)
+        times.append(clock.now)
+    assert times[-1] - times[0] <= 199 * 0.01 + 0.004
+    assert (
+        max(np.searchsorted(times, at + 0.5) - i for i, at in enumerate(times)) <= 52
+    )  # of any half second, two too many
+    clock.now += 60  # a pause earns nothing
+    ledger.pace(1)
+    ledger.pace(1)
+    assert clock.now - times[-1] >= 60.01
+
+
+def test_turns_are_dealt_anew_after_all_were_held_back(monkeypatch):
+    clock = Late()
+    monkeypatch.setattr("miaudit.targets.ledger.time", clock)
+    ledger = Ledger(None, Limits(rate=10))
+    ledger.pace(1)
+    ledger.hold(5)
+    ledger.hold(1)  # a shorter wait does not end a longer one
+    ledger.pace(1)
+    assert 1005 <= clock.now <= 1005.1
+    ledger.hold(0.01)
+    ledger.pace(1)
+    assert clock.now >= 1005.1  # the rate holds after a short wait, too

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -149,11 +149,19 @@ def _facts(
     )
 
 
-def ask(target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None) -> Asked:
-    """Ask a target that exists about the audited records and the others, and whether it is still the same."""
+def ask(
+    target: Target, case: Case, outside: NDArray[np.int64], probed: Probed | None, *, overlap: bool = False
+) -> Asked:
+    """Ask a target that exists about the audited records and the others, and whether it is still the same.
+
+    With ``overlap`` other work goes on in this process: what is global, threads of arithmetic and generators, is left alone.
+    """
     before, X, n = target.queries, case.dataset.X, len(case.split.members) + len(case.split.nonmembers)
     audited = [case.split.members, case.split.nonmembers]
-    with one_thread(), seeded_generators(child_seed(case.seed, "asking the target")):
+    with ExitStack() as stack:
+        if not overlap:
+            stack.enter_context(one_thread())
+            stack.enter_context(seeded_generators(child_seed(case.seed, "asking the target")))
         together = target.kind not in (
             None,
             "labels",

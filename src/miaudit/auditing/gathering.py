@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.auditing.alongside import asking, can_overlap
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
 from miaudit.auditing.case import Case
 from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
@@ -35,6 +37,7 @@ from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import Retrained, ShadowPool, training_oddities
 from miaudit.shadows.training import CHOICE
 from miaudit.store import Store
+from miaudit.targets import Target
 from miaudit.threads import one_thread
 
 
@@ -144,19 +147,6 @@ def _train(
     """Ask the target, or train it as a row like any other, and train the shadow models."""
     own = [] if case.target is not None else [target_job(case, outside, probed)]
     early = [job for job in own if stored_early(case, job, pool.store)]
-    answers: Asked | None = None
-    lacking: Bools | None = None
-    if case.target is not None:
-        tell("asking the target", None)
-        meet(case.target, case, outside, probed, tell)
-        answers = ask(case.target, case, outside, probed)
-        if answers.facts.capability != "labels" and labels_only(case.recipe):
-            raise PlanError(
-                f"the target answers {answers.facts.outputs}, and models of {case.recipe.name} answer labels alone, by which "
-                "shadow models cannot be compared with it: give a recipe whose models have predict_proba"
-            )
-        lacking = case.target.lacking(take_records(case.dataset.X, np.concatenate([pool.draws.audited, outside])))
-        case.target.rest()  # training may take hours, and others may ask meanwhile
     what = "training the target and shadow models" if own else "training shadow models"
     last: list[Progress] = []
 
@@ -166,14 +156,50 @@ def _train(
         if progress.total:
             tell(what, progress)
 
-    shadows = pool.run(**workers.options, minimum=case.minimum, also=own, tell=note, early=early)
-    if answers is None:
+    options: dict[str, Any] = {**workers.options, "minimum": case.minimum, "also": own, "early": early}
+    lacking: Bools | None = None
+    if case.target is None:
+        shadows = pool.run(**options, tell=note)
         answers = _of_target(case, pool, own[0].key, probed)
+    else:
+        target, jobs = case.target, [*pool.plan, *pool.bystander_plan]
+        tell("asking the target", None)
+        meet(target, case, outside, probed, tell)
+        _check_kinds(target, case)
+        overlap = can_overlap([target], jobs, case.recipe, pool.store, workers)
+        with asking(partial(_asked, case, outside, probed, overlap), [target], tell, overlap=overlap) as asked:
+
+            def heed(progress: Progress) -> None:
+                asked.check()
+                note(progress)
+
+            shadows = pool.run(**options, tell=heed)
+            answers, lacking = asked.result()
     retrained: Retrained | None = None
     if retrain:
         tell("training stored models again", None)
         retrained = pool.retrain(retrain, seed=case.seed, **workers.options)
     return _Answers(answers, shadows, last[0], retrained, lacking if lacking is not None and lacking.any() else None)
+
+
+def _check_kinds(target: Target, case: Case) -> None:
+    """Refuse a recipe whose models say less than the target."""
+    if target.kind != "labels" and labels_only(case.recipe):
+        raise PlanError(
+            f"the target answers {target.outputs}, and models of {case.recipe.name} answer labels alone, by which "
+            "shadow models cannot be compared with it: give a recipe whose models have predict_proba"
+        )
+
+
+def _asked(case: Case, outside: NDArray[np.int64], probed: Probed | None, overlap: bool) -> tuple[Asked, Bools]:
+    """Return what the target answered, and (n + p,) for which records no answer came."""
+    assert case.target is not None
+    target, split = case.target, case.split
+    answers = ask(target, case, outside, probed, overlap=overlap)
+    records = np.concatenate([split.members, split.nonmembers, outside])
+    lacking = target.lacking(take_records(case.dataset.X, records))
+    target.rest()  # training may take hours, and others may ask meanwhile
+    return answers, lacking
 
 
 def _of_target(case: Case, pool: ShadowPool, key: str, probed: Probed | None) -> Asked:

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -61,7 +61,7 @@ def cluster_size(address: str) -> int:
 
 def train_on_cluster(
     jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, store: Store, address: str, deadline: float | None
-) -> Iterator[News]:
+) -> Generator[News, None, None]:
     """Train models on the workers of a cluster, whoever is there at the time; yield what became of each group.
 
     Raises

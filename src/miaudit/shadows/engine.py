@@ -141,9 +141,9 @@ def run_jobs(
     run.tell()
     if not missing:
         return []
-    here = cluster is None and (workers < 1 or len(missing) <= 1 or not _other_processes_can_read(recipe))
+    here = not _elsewhere(len(missing), recipe, workers, cluster)
     groups = in_groups(missing, dataset, recipe, 1 if here else workers)
-    outcomes: Iterator[News]
+    outcomes: Generator[News, None, None]
     if cluster is not None:
         from miaudit.shadows.dask import train_on_cluster
 
@@ -152,9 +152,10 @@ def run_jobs(
         outcomes = (_train_here if here else train_in_processes)(groups, dataset, recipe, store, workers, deadline)
     run.width, run.at_once = len(groups[0]), 1 if here else min(max(workers, 1), len(groups))
     run.processes = 0 if here else run.at_once
-    for outcome in outcomes:
-        run.heed(outcome)
-        run.tell()
+    with closing(outcomes):  # so that workers end also where whoever is told ends the run
+        for outcome in outcomes:
+            run.heed(outcome)
+            run.tell()
     if run.ready < len(missing):
         raise TimeLimitError(
             f"the time limit ended the run with {run.stored + run.done} of {len(jobs)} models in the store; "
@@ -162,6 +163,17 @@ def run_jobs(
         )
     order = {job.name: i for i, job in enumerate(jobs)}
     return sorted(run.failures, key=lambda failure: order[failure.name])
+
+
+def trains_elsewhere(
+    jobs: Sequence[Job], recipe: Recipe, store: Store, *, workers: int, cluster: str | None = None
+) -> bool:
+    """Whether `run_jobs` has other processes, here or on a cluster, train what the store lacks of these jobs."""
+    return _elsewhere(sum(not store.has(job.key) for job in jobs), recipe, workers, cluster)
+
+
+def _elsewhere(missing: int, recipe: Recipe, workers: int, cluster: str | None) -> bool:
+    return cluster is not None or (workers >= 1 and missing > 1 and _other_processes_can_read(recipe))
 
 
 class _Run:

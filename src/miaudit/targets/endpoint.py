@@ -224,6 +224,10 @@ class Endpoint(Target):
         if self._ledger is not None:
             self._ledger.close()
 
+    def cease(self) -> None:
+        """Send nothing more: requests that wait for their turn end; answers on their way are still taken and kept."""
+        self.deadline = time.monotonic()
+
     def close(self) -> None:
         """Close connections and files."""
         self._client.close()

@@ -132,7 +132,10 @@ class Ledger:
         self.spent = self.sent = self.refused = self.lost = self.requests = 0
         self._lock = threading.RLock()
         self.deadline: float | None = None
-        self._next = 0.0  # earliest time of the next sending, by time.monotonic
+        self._next = self._taken = self._held = (
+            0.0  # by time.monotonic: the next turn, the end of the last one, of a wait
+        )
+        self._holds = 0  # how often all were held back
         self._number = 0
         self._answers: dict[bytes, bytes] = {}
         self._log: int | None = None
@@ -317,18 +320,25 @@ class Ledger:
     def pace(self, records: int) -> None:
         """Wait until so many records may be sent.
 
+        Whoever asks gets the next turn, and turns follow one another at the rate: one that is taken late, by less than its own
+        length, does not put off those after it.
+
         Raises
         ------
         TimeLimitError
             If the deadline comes first.
         """
+        turn, holds = 0.0, -1
+        length = 0.0 if self.limits.rate is None else records / self.limits.rate
         while True:
             with self._lock:
                 now = time.monotonic()
-                wait = self._next - now
+                if holds != self._holds:  # the first time, or all were held back meanwhile
+                    holds, turn = self._holds, self._next if self._next > now - length else now
+                    self._next = turn + length
+                wait = turn - now
                 if wait <= 0:
-                    if self.limits.rate is not None:
-                        self._next = now + records / self.limits.rate
+                    self._taken = max(self._taken, turn + length)
                     return
                 if self.deadline is not None and now + wait >= self.deadline:
                     raise TimeLimitError(
@@ -337,9 +347,11 @@ class Ledger:
             time.sleep(min(wait, 0.5))
 
     def hold(self, seconds: float) -> None:
-        """Let nobody send for so many seconds."""
+        """Let nobody send for so many seconds: those who wait get new turns after that."""
         with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
+            self._held = max(self._held, time.monotonic() + seconds)
+            self._next = max(self._held, self._taken)
+            self._holds += 1
 
     def write(self, **line: Any) -> None:
         """Add a line to the log."""

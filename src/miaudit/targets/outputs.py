@@ -11,6 +11,7 @@ all. An object that wraps another target, to change its answers, passes them on,
 * ``facts()``: counts and source for the provenance of a result; the attributes ``source`` and ``named`` are as of `Target`;
 * ``lacking(X)``: which of some records got no answer, where a few may go without; they are left out of the figures;
 * ``rest()``: nothing is asked for a while: let go of what keeps others from asking;
+* ``cease()``: the audit has failed while another thread asks: ask nothing more, and take what is on its way;
 * ``close()``: nothing more is asked. An audit closes only what it made itself.
 
 A hook that a wrapper does not pass on is lost. Without ``open`` the time limit does not end its questions, and a stopped audit

@@ -245,6 +245,10 @@ class Target:
         """Let go of what keeps others from asking; asking again takes it up."""
         self._pass_on("rest")
 
+    def cease(self) -> None:
+        """Ask nothing more, while another thread asks; what is on its way is still taken."""
+        self._pass_on("cease")
+
     def close(self) -> None:
         """End: nothing more is asked."""
         self._pass_on("close")

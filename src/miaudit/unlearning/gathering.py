@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.auditing.alongside import asking, can_overlap
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row
 from miaudit.auditing.gathering import origin_of, split_facts
 from miaudit.auditing.measured import Measured, ShadowFacts
@@ -26,6 +28,7 @@ from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import RowKeys, ShadowEvidence, ShadowPool, training_oddities
 from miaudit.shadows.training import AFTER, RELEARNING, WORK, Job
 from miaudit.store import Store
+from miaudit.targets import Target
 from miaudit.targets.seen import answered_classes, reduce_alike
 from miaudit.threads import one_thread
 from miaudit.unlearning.case import ATTACKS, DeletionCase
@@ -119,30 +122,37 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
     others = beside(of, pool)
     own = others.target
     nobody = audited[:0]
-    given: list[Asked | None] = []
-    for target, what in ((of.before, "the target before"), (case.target, "the target")):
-        if target is None:
-            given.append(None)
-            continue
-        tell(f"asking {what}", None)
-        try:
+    targets = (of.before, case.target)
+    given = [target for target in targets if target is not None]
+    for target in given:
+        tell("asking the target before" if target is of.before else "asking the target", None)
+        with _of_one_task(of, target):
             meet(target, case, nobody, None, tell)
-            given.append(ask(target, replace(case, target=target), nobody, None))
-        except DataError as error:
-            if target is not of.before:
-                raise
-            raise DataError(
-                f"the model before the deletion: {error}. It must be of the same task as the one after"
-            ) from error
+    jobs = [*others.jobs, *pool.plan, *pool.bystander_plan]
+    overlap = can_overlap(given, jobs, of.recipe, pool.store, workers)
+
+    def ask_all() -> list[Asked | None]:
+        answers: list[Asked | None] = []
+        for target in targets:
+            if target is None:
+                answers.append(None)
+                continue
+            with _of_one_task(of, target):
+                answers.append(ask(target, replace(case, target=target), nobody, None, overlap=overlap))
+        return answers
+
     what = "training and deleting: target and shadow models" if own else "training and deleting: shadow models"
     last: list[Progress] = []
 
-    def note(progress: Progress) -> None:
-        last[:] = [progress]
-        tell(what, progress)
+    with asking(ask_all, given, tell, overlap=overlap) as asked:
 
-    shadows = pool.run(**workers.options, minimum=case.minimum, also=others.jobs, tell=note)
-    before, after = given
+        def note(progress: Progress) -> None:
+            asked.check()
+            last[:] = [progress]
+            tell(what, progress)
+
+        shadows = pool.run(**workers.options, minimum=case.minimum, also=others.jobs, tell=note)
+        before, after = asked.result()
     facts: dict[str, Any] = {}
     if own:
         row = pool.store.get(own[0].key)
@@ -160,6 +170,19 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
         receipt_of(others.receipts, pool.store, of_target=bool(others.target)),
         last[0],
     )
+
+
+@contextmanager
+def _of_one_task(of: DeletionCase, target: Target | None) -> Iterator[None]:
+    """Say of what is wrong with the model before the deletion that it is that one's."""
+    try:
+        yield
+    except DataError as error:
+        if target is not of.before:
+            raise
+        raise DataError(
+            f"the model before the deletion: {error}. It must be of the same task as the one after"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)
