@@ -265,6 +265,7 @@ def cost_of(
     """
     if cluster is not None or getattr(recipe, "remote", False):
         return None
+    recipe = staged(recipe, store.states)
     here = workers < 1 or not _other_processes_can_read(recipe)
     groups = in_groups(jobs, dataset, recipe, 1 if here else workers)
     at_once = 1 if here else min(max(workers, 1), len(groups))

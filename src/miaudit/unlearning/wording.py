@@ -141,7 +141,8 @@ def sentences(of: Deletion) -> list[str]:
         said.append(_receipt(of.receipt))
     said.append(_cost(of))
     if of.cost.relearning is not None:
-        said.append(_relearning(of.cost.relearning))
+        never_saw_it = of.receipt is not None and of.receipt.of_target and of.receipt.holds
+        said.append(relearning(of.cost.relearning, never_saw_it=never_saw_it))
     if of.cost.work is not None:
         said.append(_work(of.cost.work))
     return said
@@ -161,14 +162,17 @@ def _receipt(of: Receipt) -> str:
     )
 
 
-def _relearning(of: Relearning) -> str:
+def relearning(of: Relearning, *, never_saw_it: bool) -> str:
+    """Return the sentence on how fast a removed class is learned again, by a model that never saw it by its receipt or not."""
     if of.updates is None or of.retrained is None or of.p_value is None:
         return f"How fast the class is learned again could not be measured: {of.reason}."
     faster = "faster than" if of.p_value <= 0.05 else "not shown to be faster than"
     before = "" if of.before is None else f"; the model before {of.before}"
+    chance = ". By its receipt the model is one that never saw it, too, so that this is chance"
+    end = chance if never_saw_it and of.p_value <= 0.05 else ""
     return (
         f"Learned again: the class takes {of.updates} updates, {of.models} retrained models {of.retrained:g} in the median "
-        f"({of.fewest} to {of.most}){before}. That is {faster} a model that never saw it (p = {of.p_value:.3f})."
+        f"({of.fewest} to {of.most}){before}. That is {faster} a model that never saw it (p = {of.p_value:.3f}){end}."
     )
 
 
