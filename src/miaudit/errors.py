@@ -171,8 +171,8 @@ def not_real(
         Whether a value may be None.
     """
     limits = (("from", least), ("above", above), ("at most", most), ("below", below))
-    named = " and ".join(f"{word} {limit:g}" for word, limit in limits if abs(limit) < inf)
-    allowed = f"a finite number {named}".rstrip() + (", or None" if optional else "")
+    words = " and ".join(f"{word} {limit:g}" for word, limit in limits if abs(limit) < inf)
+    allowed = f"a finite number {words}".rstrip() + (", or None" if optional else "")
     return [
         (path, f"must be {allowed}, got {value!r:.50}")
         for path, value in values

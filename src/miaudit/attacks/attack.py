@@ -143,8 +143,8 @@ def checked(attack: Attack, scores: Scores, n: int) -> Scores:
     """Return the scores of n records, or raise a DataError if they are not (n,) finite float64 numbers."""
     score = scores.score
     if not isinstance(score, np.ndarray) or score.shape != (n,) or score.dtype != np.float64:
-        got = f"{getattr(score, 'dtype', type(score).__name__)} {np.shape(score)}"
-        raise DataError(f"{attack.name} must give ({n},) float64 scores; got {got}")
+        form = f"{getattr(score, 'dtype', type(score).__name__)} {np.shape(score)}"
+        raise DataError(f"{attack.name} must give ({n},) float64 scores; got {form}")
     if not np.isfinite(score).all():
         raise DataError(f"{attack.name} gives scores that are not finite")
     return scores

@@ -110,19 +110,19 @@ def label_pattern(
     y, truth = np.asarray(labels), np.asarray(member, bool)
     width = features.shape[1] if is_sparse(features) else int(np.prod(np.shape(features)[1:]))
     shape = shape or (None if is_sparse(features) else np.shape(features)[1:])
-    chosen = _drawn(y, truth, _PER_SIDE if width <= _WIDE else _PER_SIDE // 2, rng)
-    chosen = chosen[_first_of_copies(features[chosen], y[chosen], truth[chosen])]
-    n = [int((truth[chosen] == side).sum()) for side in (True, False)]
+    sample = _drawn(y, truth, _PER_SIDE if width <= _WIDE else _PER_SIDE // 2, rng)
+    sample = sample[_first_of_copies(features[sample], y[sample], truth[sample])]
+    n = [int((truth[sample] == side).sum()) for side in (True, False)]
     method = f"ridge regression on {n[0]} members and {n[1]} non-members, halves of each, as many of every class"
-    if min(n) < _LEAST or len(np.unique(y[chosen])) < 2:
+    if min(n) < _LEAST or len(np.unique(y[sample])) < 2:
         few = (
             f"{n[0]} members and {n[1]} non-members of classes that both have are too few to learn from; at least {_LEAST} of "
             "each, of two classes, are needed"
         )
         return Pattern(method, reason=few)
-    x, inside = features[chosen], truth[chosen]
-    _, classes = np.unique(y[chosen], return_inverse=True)
-    of = np.arange(len(chosen)) if people is None else numbered(np.asarray(people)[chosen])
+    x, inside = features[sample], truth[sample]
+    _, classes = np.unique(y[sample], return_inverse=True)
+    of = np.arange(len(sample)) if people is None else numbered(np.asarray(people)[sample])
     with threadpool_limits(1):
         inputs = _inputs(x, shape, rng)
         own, other = _answers(inputs, classes, inside, _halves(classes, inside, of, rng))
@@ -241,8 +241,8 @@ def _even(x: NDArray[Any]) -> Floats:
     """Return columns with mean 0 and variance 1, cut at ten deviations; without those that are constant."""
     values = x.astype(np.float64)
     spread = values.std(axis=0)
-    kept = spread > 1e-9 * (1e-30 + np.abs(values).max(axis=0, initial=0))
-    values = (values[:, kept] - values[:, kept].mean(axis=0)) / spread[kept]
+    varying = spread > 1e-9 * (1e-30 + np.abs(values).max(axis=0, initial=0))
+    values = (values[:, varying] - values[:, varying].mean(axis=0)) / spread[varying]
     return np.asarray(np.clip(values, -_CLIP, _CLIP), np.float32)
 
 

@@ -130,8 +130,8 @@ class Quantile(Attack):
 
     def _usual(self, evidence: Evidence, inputs: list[Array], answers: Array, seed: int) -> tuple[Array, Array | float]:
         """Return what is usual for the audited records, and its spread; learned once, for target and bystanders."""
-        learned = partial(self._expected, inputs[0], answers, inputs[1], evidence.classes, seed)
-        return evidence.once((self, seed), learned)
+        computation = partial(self._expected, inputs[0], answers, inputs[1], evidence.classes, seed)
+        return evidence.once((self, seed), computation)
 
     def _expected(
         self, x: Array, answers: Array, audited: Array, classes: int, seed: int

@@ -76,10 +76,10 @@ class Ratio(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Learn on stand-ins and score the target; the seed is that of the trees."""
-        learned = self._learned(require(self, evidence), seed)
-        score = learned.log_odds([evidence], trees=self.trees, seed=seed)[0]
-        notes = (f"learned on {learned.models} shadow models in the target's place, {len(learned.y)} rows",)
-        return Scores(score, score > 0 if learned.overlapping else None, notes)
+        model = self._learned(require(self, evidence), seed)
+        score = model.log_odds([evidence], trees=self.trees, seed=seed)[0]
+        notes = (f"learned on {model.models} shadow models in the target's place, {len(model.y)} rows",)
+        return Scores(score, score > 0 if model.overlapping else None, notes)
 
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
         """Score each other model by what is learned once; see :meth:`Attack.scores_of`."""

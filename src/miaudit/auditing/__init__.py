@@ -324,8 +324,8 @@ def _signature(function: Callable[..., Any], of: Any) -> inspect.Signature:
     own = [each for each in inspect.signature(function).parameters.values() if each.kind != each.VAR_KEYWORD]
     others = (signature(), inspect.signature(Engine), inspect.signature(Permissions))
     further = {each.name: each.replace(kind=each.KEYWORD_ONLY) for of in others for each in of.parameters.values()}
-    shown = [each for name, each in further.items() if name not in {"model", *(each.name for each in own)}]
-    return inspect.Signature([*own, *shown], return_annotation=of)
+    options = [each for name, each in further.items() if name not in {"model", *(each.name for each in own)}]
+    return inspect.Signature([*own, *options], return_annotation=of)
 
 
 audit.__signature__ = _signature(audit, Result)  # type: ignore[attr-defined]

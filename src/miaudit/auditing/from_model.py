@@ -15,7 +15,7 @@ from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.case import Case, odd_classes, order_taken
 from miaudit.auditing.own_population import divided, idle_options
 from miaudit.auditing.regression import refuse_attacks
-from miaudit.data import Dataset, from_sides, given_split, groups_of_sides, near_names, slices_of
+from miaudit.data import Dataset, Split, from_sides, given_split, groups_of_sides, near_names, slices_of
 from miaudit.data.arrays import index_of_sides, values_of_sides
 from miaudit.data.labels import Labels
 from miaudit.documents import plain, whole
@@ -78,13 +78,9 @@ def case_of_model(
     PlanError, DataError, SplitError
         If they do not fit one another.
     """
-    if not isinstance(title, str):
-        raise PlanError([("title", f"must be a text; got {title!a:.50} ({type(title).__name__})")])
     seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=0)
     sections = _sections({"count": shadows} | options)
-    pairs = {"members": members, "nonmembers": nonmembers} | ({} if population is None else {"population": population})
-    _refuse_missing_sides(pairs)
-    pairs = _flat_texts(model, pairs)
+    pairs = _flat_texts(model, _pairs(members, nonmembers, population))
     choice = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
     _refuse_options(task, residual, choice, outputs=outputs, columns=columns, positive=positive)
@@ -93,21 +89,19 @@ def case_of_model(
     dataset = _named(dataset, pairs, ids, slices, features)
     by_group = False if unit == "record" else None
     split = given_split(dataset, *index, by_group=by_group, empty_population=population is None)
-    split, *of_sides, notes = parts = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
-    if problems := idle_options(*parts[:3]):
-        raise PlanError([(path.partition(".")[2], text) for path, text in problems])
-    sections |= dict(zip(("shadows", "sides"), of_sides, strict=True))
+    split, sections, notes = _divided(dataset, split, sections, seed)
     target = _target(model, dataset, names, outputs=outputs, columns=columns, positive=positive)
-    choices = {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}
-    of_task = {"positive": positive, "features": features, "task": task, "residual": residual}
+    further = {"positive": positive, "features": features, "task": task, "residual": residual}
     return Case(
-        title=title,
+        title=_title(title),
         seed=seed,
         dataset=dataset,
         split=split,
         recipe=as_recipe(model if recipe is None else recipe, classes=names, task=task),
         target=target,
-        document=_document(choices, sections, choice, **of_task),
+        document=_document(
+            {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}, sections, choice, **further
+        ),
         **sections,
         attacks=choice,
         residual=residual,
@@ -240,10 +234,28 @@ def _document(
     return dict(plain(document, "options"))
 
 
-def _refuse_missing_sides(sides: Mapping[str, Any]) -> None:
-    missing = [name for name, side in sides.items() if side is None]
-    if missing:
+def _title(title: Any) -> str:
+    if not isinstance(title, str):
+        raise PlanError([("title", f"must be a text; got {title!a:.50} ({type(title).__name__})")])
+    return title
+
+
+def _pairs(members: Any, nonmembers: Any, population: Any) -> dict[str, Any]:
+    """Return the sides by their names; one without a population is taken from the others."""
+    sides = {"members": members, "nonmembers": nonmembers}
+    if missing := [name for name, side in sides.items() if side is None]:
         raise PlanError(f"to audit a model, give {', '.join(missing)} too: pairs (X, y) of records and classes")
+    return sides if population is None else {**sides, "population": population}
+
+
+def _divided(
+    dataset: Dataset, split: Split, sections: Mapping[str, Any], seed: int
+) -> tuple[Split, dict[str, Any], Sequence[str]]:
+    """Return split and sections with a population of their own where there was none, and notes on it."""
+    split, shadows, sides, notes = divided(dataset, split, sections["shadows"], sections["sides"], seed=seed)
+    if problems := idle_options(split, shadows, sides):
+        raise PlanError([(path.partition(".")[2], text) for path, text in problems])
+    return split, {**sections, "shadows": shadows, "sides": sides}, notes
 
 
 def _dataset(

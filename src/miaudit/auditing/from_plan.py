@@ -372,8 +372,8 @@ def _endpoint(plan: Plan) -> Endpoint | None:
     http = http.model_copy(
         update={key: getattr(own, key) or getattr(http, key) for key in ("outputs", "columns", "positive")}
     )
-    named = {key: getattr(http, key) for key in ("sign", "encode", "decode")}
-    functions: dict[str, Any] = {key: None if name is None else function_of_file(name) for key, name in named.items()}
+    names = {key: getattr(http, key) for key in ("sign", "encode", "decode")}
+    functions: dict[str, Any] = {key: None if name is None else function_of_file(name) for key, name in names.items()}
     try:
         return endpoint_of(own.url, http, **functions, description=own.description)
     except PlanError as error:

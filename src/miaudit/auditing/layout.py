@@ -105,8 +105,8 @@ def check_names_of(arrays: Collection[str]) -> None:
         if key not in arrays:
             raise DataError(f"there is no array {key!r}: {table[key]}; the file has {', '.join(arrays) or 'none'}")
     for one, beside in _TOGETHER:
-        needed = f"signal_{beside}" if signals and beside == "shadows" else beside
-        if one in arrays and needed in table and needed not in arrays:
-            raise DataError(f"{one!r} needs {needed!r} beside it: {table[needed]}")
+        partner = f"signal_{beside}" if signals and beside == "shadows" else beside
+        if one in arrays and partner in table and partner not in arrays:
+            raise DataError(f"{one!r} needs {partner!r} beside it: {table[partner]}")
     if "asked" in arrays and "variants_target" in arrays:
         raise DataError("variants need shadows that answered the audited records in order; leave out 'asked'")

@@ -159,8 +159,8 @@ def _apart(copies: Copies | None) -> str:
             f"other ones than the target's members and non-members, although {copies.trained:,} of them have the same values "
             "as an audited record, as happens where records have few different values."
         )
-    lost = copies.left_out.get("population", 0)
-    without = f" once {lost:,} copies of audited records were left out" if lost else ""
+    omissions = copies.left_out.get("population", 0)
+    without = f" once {omissions:,} copies of audited records were left out" if omissions else ""
     return (
         f"disjoint from the target's members and non-members by their values{without}: none has the same values. Copies "
         "with rounding, noise or a few changed columns were looked for only as far as they stand out from chance, so some may "
@@ -271,16 +271,16 @@ def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[st
     others = sum(number for choice, number in counts.items() if choice != target)
     if not others:
         return []
-    shown = "; ".join(f"{number} of them: {choice}" for choice, number in counts.most_common(4))
-    shown += f"; {len(counts) - 4} further choices" if len(counts) > 4 else ""
+    listing = "; ".join(f"{number} of them: {choice}" for choice, number in counts.most_common(4))
+    listing += f"; {len(counts) - 4} further choices" if len(counts) > 4 else ""
     if target is None:
         return [
-            f"The recipe chooses what it trains, and the {counts.total()} shadow models did not all get the same ({shown}); "
+            f"The recipe chooses what it trains, and the {counts.total()} shadow models did not all get the same ({listing}); "
             "what the target got is not known. Shadows unlike the target weaken the attack and may understate the leak."
         ]
     return [
         f"The recipe chooses what it trains: the target got {target}, and {others} of {counts.total()} shadow models got "
-        f"something else ({shown}). Shadows unlike the target weaken the attack and may understate the leak."
+        f"something else ({listing}). Shadows unlike the target weaken the attack and may understate the leak."
     ]
 
 

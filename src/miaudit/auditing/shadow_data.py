@@ -165,8 +165,8 @@ def _climb(
         saved[0] = time.monotonic()
 
     def look() -> None:
-        done = int(climbs.made.sum())
-        progress = Progress(int(counts.sum()), 0, done, 0, 0, time.perf_counter() - began, of_models=False)
+        records = int(climbs.made.sum())
+        progress = Progress(int(counts.sum()), 0, records, 0, 0, time.perf_counter() - began, of_models=False)
         tell("making records from the target's answers", progress)
         if time.monotonic() - saved[0] > SECONDS_BETWEEN_STATES:
             keep()

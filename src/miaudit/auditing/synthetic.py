@@ -58,14 +58,17 @@ def on_synthetic(case: Case, folder: Path, *, deadline: float | None = None, tel
 
 def _both(real: Copies, synthetic: Copies) -> Copies:
     """Return what was found among the real records, and then among those made of them."""
-    lost = {side: real.left_out.get(side, 0) + count for side, count in synthetic.left_out.items()} or real.left_out
+    left_out = {side: real.left_out.get(side, 0) + count for side, count in synthetic.left_out.items()} or real.left_out
     pairs = {*real.same, *synthetic.same}
 
     def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
         return {pair: one.get(pair, 0) + (other.get(pair, 0) if "population" in pair else 0) for pair in pairs}
 
     return Copies(
-        added(real.same, synthetic.same), added(real.labelled, synthetic.labelled), lost, real.alike or synthetic.alike
+        added(real.same, synthetic.same),
+        added(real.labelled, synthetic.labelled),
+        left_out,
+        real.alike or synthetic.alike,
     )
 
 
@@ -98,9 +101,9 @@ def _warnings(synthesis: Synthesis) -> list[str]:
         (figures.classes_short, "too few records"),
     ):
         if classes:
-            named = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+            listing = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
             warnings.append(
-                f"Synthesis made {what} for {len(classes)} of {len(synthesis.classes)} classes ({named}): the attack knows "
+                f"Synthesis made {what} for {len(classes)} of {len(synthesis.classes)} classes ({listing}): the attack knows "
                 "little about them, and their leak may be understated."
             )
     return warnings

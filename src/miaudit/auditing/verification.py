@@ -257,11 +257,11 @@ def _unlike(result: Result, again: Result) -> Iterator[str]:
         if wrong:
             yield f"records.csv: {wrong} values of {name!r} are not what the stored answers give"
     then, now = result.provenance.versions, versions()
-    moved = [
+    packages = [
         f"{name} {then[name]} then, {now[name]} now" for name in then.keys() & now.keys() if then[name] != now[name]
     ]
-    if moved and unlike:
-        yield f"versions differ, which may be why: {', '.join(sorted(moved))}"
+    if packages and unlike:
+        yield f"versions differ, which may be why: {', '.join(sorted(packages))}"
 
 
 def _cell(column: str, value: Any) -> Any:

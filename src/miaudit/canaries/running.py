@@ -226,8 +226,8 @@ def _together(planted: Planted) -> Dataset:
 
 def _answers(jobs: Sequence[Job], store: Store) -> list[Outputs]:
     rows = [store.get(job.key) for job in jobs]
-    if gone := [job.name for job, row in zip(jobs, rows, strict=True) if row is None]:
-        raise PoolError(f"the row of the {gone[0]} is gone from {store.folder}; run the same again")
+    if gaps := [job.name for job, row in zip(jobs, rows, strict=True) if row is None]:
+        raise PoolError(f"the row of the {gaps[0]} is gone from {store.folder}; run the same again")
     return [Outputs(row.arrays.get(AFTER, row.arrays["outputs"])) for row in rows if row is not None]
 
 

@@ -47,16 +47,20 @@ def verify(
 
     if Result.load(folder).deletion is not None:
         from miaudit.unlearning.verification import verify as verified  # of the same form
-    done = verified(folder, seal=seal, outputs=outputs, data=data, permissions=permissions)
+    verification = verified(folder, seal=seal, outputs=outputs, data=data, permissions=permissions)
     if as_json:
-        echo_json(json.dumps(asdict(done), indent=2) + "\n")
+        echo_json(json.dumps(asdict(verification), indent=2) + "\n")
     else:
-        echo(f"Verify     {'not as it was made' if done.problems else 'no change found'}: {folder}")
-        for name, texts in (("differs", done.problems), ("compared", done.compared), ("note", done.remarks)):
+        echo(f"Verify     {'not as it was made' if verification.problems else 'no change found'}: {folder}")
+        for name, texts in (
+            ("differs", verification.problems),
+            ("compared", verification.compared),
+            ("note", verification.remarks),
+        ):
             for text in texts:
                 echo(f"{name:<10} {text}")
-        echo(f"{'seal':<10} {done.seal or 'none'}")
-    ctx.exit(2 if done.problems else 0)
+        echo(f"{'seal':<10} {verification.seal or 'none'}")
+    ctx.exit(2 if verification.problems else 0)
 
 
 @click.command()

@@ -162,8 +162,8 @@ def _proposing(command: Any, names: tuple[str, ...]) -> Any:
 def consents(permissions: Permissions) -> str:
     """Return the options that give the same consent on another command line."""
     flags = [f" --{name.replace('_', '-')}" for name in ("allow_code", "allow_pickle") if getattr(permissions, name)]
-    named = [f" --{name} {each}" for name in ("env", "trusted") for each in getattr(permissions, name)]
-    return "".join(flags + named)
+    names = [f" --{name} {each}" for name in ("env", "trusted") for each in getattr(permissions, name)]
+    return "".join(flags + names)
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -61,7 +61,7 @@ def reproduce(
     """
     from miaudit.paper.experiments import experiments
 
-    wanted = experiments(names)
+    selection = experiments(names)
     if only_list:
         _list(names, data, as_json)
         return
@@ -74,7 +74,7 @@ def reproduce(
     options |= {"repeats": not no_repeats}
     with telling(console(stderr=True)) as tell:
         reproduction = reproduced(
-            [each.name for each in wanted], out, engine=Engine(**engine), data=data, tell=tell, **options
+            [each.name for each in selection], out, engine=Engine(**engine), data=data, tell=tell, **options
         )
     if as_json:
         _print_json([comparison.model_dump(mode="json") for comparison in reproduction.comparisons])
@@ -103,9 +103,9 @@ def _list(names: tuple[str, ...], data: Path | None, as_json: bool) -> None:
     from miaudit.paper.records import missing
     from miaudit.paper.settings import SETTINGS
 
-    wanted = experiments(names)
-    settings = {row.setting for each in wanted for row in each.rows if row.setting is not None}
-    gone = {name: missing(SETTINGS[name], data) for name in sorted(settings)}
+    selection = experiments(names)
+    settings = {row.setting for each in selection for row in each.rows if row.setting is not None}
+    gaps = {name: missing(SETTINGS[name], data) for name in sorted(settings)}
     entries: list[dict[str, Any]] = [
         {
             "name": each.name,
@@ -115,13 +115,13 @@ def _list(names: tuple[str, ...], data: Path | None, as_json: bool) -> None:
                     "label": row.label,
                     "setting": row.setting,
                     "minutes": None if row.setting is None else SETTINGS[row.setting].minutes,
-                    "missing": row.wanted if row.setting is None else gone[row.setting],
+                    "missing": row.wanted if row.setting is None else gaps[row.setting],
                 }
                 for row in each.rows
             ],
             "choices": list(each.choices),
         }
-        for each in wanted
+        for each in selection
     ]
     if as_json:
         _print_json(entries)

@@ -90,7 +90,7 @@ class Copies:
 
     def sentences(self, members: int, nonmembers: int, population: int, *, label: str | None = "class") -> list[str]:
         """Return what became of records on two sides, of which so many are left; ``label``: what a record has beside itself."""
-        same, labelled, lost = self.same, self.labelled, self.left_out
+        same, labelled, omissions = self.same, self.labelled, self.left_out
         twice = 'If the table holds the same record several times, keep one of each (in a plan, duplicates = "drop").'
         chance = "as often as chance brings about where records have few different values"
 
@@ -104,18 +104,18 @@ class Copies:
                 f"{CHANGED} columns (or twelfths of them): such pairs are more than {BEYOND} times as frequent as pairs within "
                 "the sides explain."
             )
-        if lost.get("population"):
+        if omissions.get("population"):
             lines.append(
-                f"{lost['population']:,} records of the population are copies of audited records "
+                f"{omissions['population']:,} records of the population are copies of audited records "
                 f"({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of non-members"
                 f"{alike('; ', 'audited/population', 'have the same')}) and were left out of it, since an attack "
                 f"must not learn from what is audited: {population:,} are left. The figures can be used."
             )
-        if lost.get("nonmembers"):
+        if omissions.get("nonmembers"):
             lines.append(
-                f"{lost['nonmembers']:,} non-members are copies of members"
+                f"{omissions['nonmembers']:,} non-members are copies of members"
                 f"{alike(' (', 'members/nonmembers', 'with the same')}{')' if label else ''}. The target was trained on them, "
-                f"so they were left out, and so were the {lost['members']:,} members they copy: {members:,} members and "
+                f"so they were left out, and so were the {omissions['members']:,} members they copy: {members:,} members and "
                 f"{nonmembers:,} non-members are audited. The figures can be used."
             )
         if self.shared:

@@ -161,9 +161,9 @@ def check_audited(copies: Copies, members: int, nonmembers: int) -> None:
         If fewer than 20 of a side are left, and more were lost.
     """
     for name, size in (("members", members), ("nonmembers", nonmembers)):
-        lost = copies.left_out.get(name, 0)
-        rest = size - lost
-        if lost and (not rest or (rest < _FEW_LEFT and lost > rest)):
+        omissions = copies.left_out.get(name, 0)
+        rest = size - omissions
+        if omissions and (not rest or (rest < _FEW_LEFT and omissions > rest)):
             raise SplitError(
                 f"{copies.same['members/nonmembers']} of the {nonmembers} non-members are copies of members "
                 f"({copies.labelled['members/nonmembers']} with the same class, too): the target was trained on them, so they "
@@ -174,11 +174,11 @@ def check_audited(copies: Copies, members: int, nonmembers: int) -> None:
 
 def _check_left(split: Split, copies: Copies, need: int) -> None:
     check_audited(copies, len(split.members), len(split.nonmembers))
-    total, gone = len(split.population), copies.left_out.get("population", 0)
-    rest = total - gone
-    if gone and (not rest or 20 * gone > total) and rest < need:
+    total, copied = len(split.population), copies.left_out.get("population", 0)
+    rest = total - copied
+    if copied and (not rest or 20 * copied > total) and rest < need:
         raise SplitError(
-            f"{gone} of the {total} records of the population are copies of audited records "
+            f"{copied} of the {total} records of the population are copies of audited records "
             f"({copies.same['members/population']} of members, {copies.same['nonmembers/population']} of non-members; "
             f"{copies.labelled['audited/population']} have the same class, too). Shadow models must not be trained on what is "
             f"audited, and {rest} records are left, where {need} are needed, as many as the target is trained on. Give as "

@@ -63,9 +63,9 @@ class Columns:
     @property
     def named(self) -> list[str]:
         """All columns that are named."""
-        named = (self.label, self.ids, self.group, self.text)
+        single = (self.label, self.ids, self.group, self.text)
         lists = (self.drop, self.categorical, self.numeric, self.slices, self.texts)
-        return [column for column in (*named, *(each for of in lists for each in of)) if column is not None]
+        return [column for column in (*single, *(each for of in lists for each in of)) if column is not None]
 
     @property
     def beside(self) -> dict[str, str | None]:
@@ -366,12 +366,12 @@ def _read_npz(path: Path, columns: Columns) -> dict[str, Any]:
         for array in (source, *names.values()):
             if array is not None and array not in has:
                 raise DataError(f"{path} has no array {array!r}; it has {', '.join(has)}. Name the right one")
-        needed = [array for array in (source, *names.values(), *slices) if array in has]
-        n = {array: has[array].shape[:1] for array in needed}  # an array without axes has no length
+        arrays = [array for array in (source, *names.values(), *slices) if array in has]
+        n = {array: has[array].shape[:1] for array in arrays}  # an array without axes has no length
         if len(set(n.values())) > 1:
             lengths = ", ".join(f"{array} {length[0] if length else 'none'}" for array, length in n.items())
             raise DataError(f"{path}: arrays must have one value for each record; their lengths differ: {lengths}")
-        file.require_room(needed)
+        file.require_room(arrays)
         part: dict[str, Any] = {key: file[array] for key, array in names.items() if array is not None}
         # a slice that is no array may be a column of the records: slices_of looks there
         part["slices"] = {array: vector(file[array], array) for array in slices if array in has}
@@ -427,11 +427,11 @@ def _from_arrays(parts: Sequence[dict[str, Any]], files: Sequence[Path], columns
         raise DataError(f"slices: {sides} do not hold the same arrays; write them into all files")
     slices = {array: np.concatenate([part["slices"][array] for part in parts]) for array in parts[0]["slices"]}
     names: list[str] | None = stated.get("feature_names")
-    if named := (*columns.drop, *columns.categorical, *columns.numeric):
+    if references := (*columns.drop, *columns.categorical, *columns.numeric):
         if X.ndim != 2:
             raise DataError(f"columns are named, but records have shape {X.shape[1:]} and no columns")
         names = names or [f"x{i}" for i in range(X.shape[1])]
-        for column in named:
+        for column in references:
             if column not in names:
                 raise DataError(unknown_column(column, names))
         keep = [i for i, column in enumerate(names) if column not in set(columns.drop)]

@@ -149,10 +149,10 @@ def draw_split(
         side = order if size is None else order[:size]
         if not len(side) or (size is not None and len(side) < size):
             short = (size or 1) - len(order)
-            lost = len(usable) - sum(map(len, sides)) - len(order)
+            remainder = len(usable) - sum(map(len, sides)) - len(order)
             raise SplitError(
                 f"{name}: {len(order)} records are left for it, it needs {size or 'at least 1'}; whole groups "
-                f"({dataset.group_name or 'group'}) leave {lost} records unused. Lower sizes by {short}"
+                f"({dataset.group_name or 'group'}) leave {remainder} records unused. Lower sizes by {short}"
             )
         sides.append(side)
         order = order[len(side) :]
@@ -329,14 +329,14 @@ def _groups(dataset: Dataset, by_group: bool | None) -> Ints | None:
 
 
 def _check_sizes(n: int, usable: int, members: int, nonmembers: int, population: int | None) -> None:
-    needed = members + nonmembers + (population or 1)
-    if needed <= usable:
+    demand = members + nonmembers + (population or 1)
+    if demand <= usable:
         return
     there = f"{usable} records" if usable == n else f"{usable} different records ({n} with copies)"
     rest = f"population = {population}" if population else "a population of at least 1"
     fit = f"at most {max((usable - (population or 1)) // 2, 0)} members and as many nonmembers fit beside it"
     raise SplitError(
-        f"members = {members}, nonmembers = {nonmembers} and {rest} need {needed} records, the data has {there}; "
+        f"members = {members}, nonmembers = {nonmembers} and {rest} need {demand} records, the data has {there}; "
         f"{fit}; with three equal sides, {usable // 3} each"
     )
 

@@ -108,7 +108,7 @@ def index_notes(table: Table, features: Collection[str]) -> list[str]:
     return notes
 
 
-def check_unnamed(table: Table, named: Collection[str], features: Collection[str]) -> None:
+def check_unnamed(table: Table, names: Collection[str], features: Collection[str]) -> None:
     """Refuse features without a name that nothing is stated of.
 
     Raises
@@ -117,7 +117,7 @@ def check_unnamed(table: Table, named: Collection[str], features: Collection[str
         Naming the first.
     """
     for i, name in enumerate(table.columns):
-        if name == f"Unnamed: {i}" and name in features and name not in named:
+        if name == f"Unnamed: {i}" and name in features and name not in names:
             raise DataError(
                 f"column {i} (counted from 0) has no name in the header, with cells such as {_first(table.columns[name])!r}: "
                 f"a row index, or a comma too many at the end of each line; state drop = [{name!r}], or what it is in numeric "

@@ -140,36 +140,27 @@ class Evidence:
         measure: Measure | None = None,
         _part_of: _Part | None = None,
     ) -> None:
-        target_, shadows_ = np.asarray(target), shadows if isinstance(shadows, Answers) else np.asarray(shadows)
-        inside_, labels_ = np.asarray(inside), np.asarray(labels)
-        asked_ = None if asked is None else np.asarray(asked)
-        features_ = None if features is None else np.asarray(features)
+        target_, inside_, labels_ = np.asarray(target), np.asarray(inside), np.asarray(labels)
+        shadows_, bystanders_ = _array(shadows), _array(bystanders)
+        asked_, features_, people_, trace_ = (_array(each) for each in (asked, features, people, trace))
         check_answers(target_, shadows_, inside_, labels_, asked_)
         check_beside(target_, shadows_, asked_, population, variants, features_)
-        for each in (*([] if probes is None else [probes]), *(answers or {}).values()):
-            check_probes(each, len(target_), inside_.shape)
-        people_, trace_ = None if people is None else np.asarray(people), None if trace is None else np.asarray(trace)
         check_people(people_, len(labels_), len(target_))
         check_trace(trace_, len(target_))
         check_own(None if own is None else len(own.models), len(shadows_), asked_)
-        bystanders_ = bystanders if bystanders is None or isinstance(bystanders, Answers) else np.asarray(bystanders)
-        if bystanders_ is not None:
-            check_block("bystanders", bystanders_, (len(bystanders_), len(target_), shadows_.shape[2]))
-        if measure is not None:
-            check_signals(target_, shadows_, measure)
         vars(self).update(  # of a frozen value that is being made
             target=target_,
             models=shadows_,
             inside=inside_.astype(bool, copy=False),
-            labels=labels_.astype(np.int64, copy=False),
-            asked=None if asked_ is None else asked_.astype(np.int64, copy=False),
+            labels=_whole(labels_),
+            asked=_whole(asked_),
             population=population,
             variants=variants,
             features=features_,
             probes=probes,
             answers=dict(answers or {}),
             own=own,
-            people=None if people_ is None else people_.astype(np.int64, copy=False),
+            people=_whole(people_),
             trace=trace_,
             bystanders=bystanders_,
             measure=measure,
@@ -177,6 +168,17 @@ class Evidence:
             _kept={},
             _part_of=_part_of,
         )
+        self._check_further()
+
+    def _check_further(self) -> None:
+        """Refuse probes, bystanders and signals that do not fit the answers."""
+        for each in (*([] if self.probes is None else [self.probes]), *self.answers.values()):
+            check_probes(each, len(self.target), self.inside.shape)
+        if self.bystanders is not None:
+            shape = len(self.bystanders), len(self.target), self.models.shape[2]
+            check_block("bystanders", self.bystanders, shape)
+        if self.measure is not None:
+            check_signals(self.target, self.models, self.measure)
 
     @classmethod
     def of_signals(
@@ -461,3 +463,12 @@ class Evidence:
         """(target, models) of every query: the records themselves first, then each of their variants."""
         further = () if self.variants is None else zip(self.variants.target, self.variants.shadows, strict=True)
         return [(self.target, self.models), *further]
+
+
+def _array(values: Any) -> Any:
+    """Return an array, or what is none and stays as it is: stored answers, and None."""
+    return values if values is None or isinstance(values, Answers) else np.asarray(values)
+
+
+def _whole(values: Any) -> Any:
+    return None if values is None else values.astype(np.int64, copy=False)

@@ -165,17 +165,17 @@ def pattern_control(
         What is counted; default: records.
     """
     unit = unit or unit_of(member)
-    counted = np.flatnonzero(unit.counted)
+    index = np.flatnonzero(unit.counted)
     reason: str | None = "the answers are not about classes"
     figures = Pattern("none")
     if labels is not None:
         try:
             figures = label_pattern(
-                features if unit.counted.all() else features[counted],
-                labels[counted],
-                member[counted],
+                features if unit.counted.all() else features[index],
+                labels[index],
+                member[index],
                 shape=shape,
-                people=None if unit.people is None else unit.people[counted],
+                people=None if unit.people is None else unit.people[index],
                 seed=child_seed(seed, "pattern"),
             )
             reason = figures.reason

@@ -144,17 +144,13 @@ def examine(
     null = nulls[0] if nulls else None
     lead, reason, top = headline_of(results)
     columns = {} if labels is None else {"class": np.array(classes)[labels]}
-    named = columns | {name: np.asarray(of) for name, of in (slices or {}).items()}
-    of_lead = _OfLead() if lead is None else _of_lead(lead, ran, member, named, unit, seed, step if repeats else None)
-    of_classes = next((each for each in of_lead.groups if each.column == "class"), None)
+    groupings = columns | {name: np.asarray(of) for name, of in (slices or {}).items()}
+    of_lead = _of_lead(lead, ran, member, groupings, unit, seed, step if repeats else None)
     bystander = bystander_control(results, lead)
-    finding = verdict_of(
-        *(results, null, blind, *unit.size(member), bystander),
-        power=_smallest(results, unit.size(member), options["attacks"]),
-        unit=unit,
-        caveats=caveats,
-        pattern=pattern,
+    controls = Controls(
+        null=null, nulls=nulls[1:], baseline="threshold", blind=blind, pattern=pattern, bystander=bystander
     )
+    finding = _finding(results, controls, unit.size(member), options["attacks"], unit, caveats)
     caution = {"caution": caution_of(results, blind, finding.kind, pattern)}
     return Findings(
         finding=finding,
@@ -163,13 +159,11 @@ def examine(
         headline_reason=reason,
         highest=top,
         attacks=[each.model_copy(update=caution) if each.epsilon is not None else each for each in results],
-        controls=Controls(
-            null=null, nulls=nulls[1:], baseline="threshold", blind=blind, pattern=pattern, bystander=bystander
-        ),
+        controls=controls,
         groups=[each.model_copy(update=caution) for each in of_lead.groups],
         stability=of_lead.stability,
         accusations=None if of_lead.accusations is None else of_lead.accusations.model_copy(update=caution),
-        factors=factors_of(trials[0].evidence, member, classes, unit, of_classes) if trials else None,
+        factors=factors_of(trials[0].evidence, member, classes, unit, of_lead.of_classes) if trials else None,
         records=_records(ids, {**columns, "member": member.copy(), **of_lead.risk}, trials, runs),
     )
 
@@ -237,9 +231,14 @@ class _OfLead:
     accusations: Accusations | None = None
     risk: dict[str, NDArray[Any]] = field(default_factory=dict)  # columns of the records
 
+    @property
+    def of_classes(self) -> Grouping | None:
+        """The groups that are the classes."""
+        return next((each for each in self.groups if each.column == "class"), None)
+
 
 def _of_lead(
-    lead: str,
+    lead: str | None,
     ran: dict[str, tuple[Trial, Run]],
     member: Bools,
     slices: dict[str, NDArray[Any]],
@@ -248,12 +247,30 @@ def _of_lead(
     step: Callable[[], None] | None,
 ) -> _OfLead:
     """Return what follows; without ``step``, which tells of attacks that are run again, nothing on their stability."""
+    if lead is None:
+        return _OfLead()
     scores = ran[lead][1].scores
     assert scores is not None
     groups = group_figures(lead, scores.score, member, slices, unit=unit)
     stability, risk = (None, {}) if step is None else _stability(lead, ran, member, seed, step)
     accusations, accused = accusations_of(lead, scores, member, unit, seed=seed)
     return _OfLead(groups, stability, accusations, {**risk, "accused": accused})
+
+
+def _finding(
+    results: Sequence[AttackResult],
+    controls: Controls,
+    size: tuple[int, int],
+    attacks: int,
+    unit: Unit,
+    caveats: Sequence[str],
+) -> Verdict:
+    """Return the verdict of the results beside their controls."""
+    smallest = _smallest(results, size, attacks)
+    null, blind, pattern, bystander = controls.null, controls.blind, controls.pattern, controls.bystander
+    return verdict_of(
+        results, null, blind, *size, bystander, power=smallest, unit=unit, caveats=caveats, pattern=pattern
+    )
 
 
 def _smallest(results: Sequence[AttackResult], sizes: tuple[int, int], attacks: int) -> Power | None:

@@ -203,8 +203,8 @@ def _judged(
         complete = attack is not None and attack.basis is not None
         return Check(**fields, outcome="inconclusive", sentence=f"{subject}: {_PEOPLE if complete else _OLD}")
     fields |= {"value": ends.value, "low": ends.low, "high": ends.high}
-    outcome, rest, needed = _outcome(bench, ends, beyond, margin, counts)
-    if needed and size is not None:
+    outcome, rest, short = _outcome(bench, ends, beyond, margin, counts)
+    if short and size is not None:
         wide = 1.0 if attack is None or attack.basis is None else attack.basis.spread.inflation or 1.0
         fields["needed"] = int(np.ceil(size * wide))
     return Check(**fields, outcome=outcome, sentence=f"{subject} is {ends.value:.3f}{rest}")

@@ -68,14 +68,14 @@ def _turned(result: Result) -> Iterator[Check]:
         yield _check("direction", False, sentence, attack.name)
 
 
-def _attacks(result: Result, needed: EvidenceNeeded) -> Iterator[Check]:
+def _attacks(result: Result, need: EvidenceNeeded) -> Iterator[Check]:
     ran = [attack for attack in result.attacks if attack.status == "ran" and attack.area is not None]
-    enough = len(ran) >= needed.attacks
-    yield _check("attacks", enough, f"{len(ran)} attacks were run; the policy asks for {needed.attacks}")
+    enough = len(ran) >= need.attacks
+    yield _check("attacks", enough, f"{len(ran)} attacks were run; the policy asks for {need.attacks}")
     for attack in result.attacks:
         if attack.status == "failed" or (attack.status == "ran" and attack.area is None):
             yield _check("attacks", False, f"'{attack.name}' gave no figures: {attack.reason or 'none'}", attack.name)
-    if needed.strongest:
+    if need.strongest:
         best = next((attack for attack in ran if attack.strongest), None)
         which = (
             f"'{best.name}' was run, the strongest documented attack for such answers and shadow models"
@@ -83,7 +83,7 @@ def _attacks(result: Result, needed: EvidenceNeeded) -> Iterator[Check]:
             else "the strongest documented attack for such answers and shadow models was not run"
         )
         yield _check("strongest", best is not None, which)
-    for name in needed.required:
+    for name in need.required:
         holds = any(attack.name == name or attack.name.startswith(f"{name} ") for attack in ran)
         others = [a for a in result.attacks if a.name == name and a.reason]
         why = f": {others[0].reason}" if others and not holds else ""

@@ -158,7 +158,7 @@ def _attacks(
         unit = counted(measured)
         score = result.records.columns[attack.name].astype(np.float64)
         scores = Scores(np.nan_to_num(score), missing=np.isnan(score) if np.isnan(score).any() else None)
-        named, _ = accusations_of(attack.name, scores, measured.member, unit, seed=measured.seed)
+        accusations, _ = accusations_of(attack.name, scores, measured.member, unit, seed=measured.seed)
         yield AttackFigures(
             **common,
             pooled=attack.pooled,
@@ -169,7 +169,7 @@ def _attacks(
             if change is None or change.difference is None
             else Difference(value=change.difference, low=change.low, high=change.high),
             effect=effect,
-            named=named,
+            named=accusations,
         )
 
 

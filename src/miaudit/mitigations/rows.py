@@ -58,9 +58,9 @@ def mitigated(measured: Measured, mitigation: OutputMitigation, /, *, naive: boo
         capability=vectors.capability,
         decimals=vectors.decimals,
     )
-    changed: dict[int, Evidence] = {}
+    cache: dict[int, Evidence] = {}
     own, direct = (
-        None if each is None else _evidence(each, measured, mitigation, naive, changed) for each in measured.evidence
+        None if each is None else _evidence(each, measured, mitigation, naive, cache) for each in measured.evidence
     )
     assert own is not None
     return replace(measured, evidence=ShadowEvidence(own, direct), target=target)
@@ -117,11 +117,11 @@ def _read_as_vectors(outputs: Outputs) -> Outputs:
 
 
 def _evidence(
-    evidence: Evidence, measured: Measured, mitigation: OutputMitigation, naive: bool, changed: dict[int, Evidence]
+    evidence: Evidence, measured: Measured, mitigation: OutputMitigation, naive: bool, cache: dict[int, Evidence]
 ) -> Evidence:
-    """Return evidence of mitigated answers; evidence that serves twice is made once (``changed``)."""
-    if id(evidence) in changed:
-        return changed[id(evidence)]
+    """Return evidence of mitigated answers; evidence that serves twice is made once (``cache``)."""
+    if id(evidence) in cache:
+        return cache[id(evidence)]
     answers = mitigation.apply(_outputs(measured, evidence.target))
     labels = answers.kind == "labels"
 
@@ -139,19 +139,19 @@ def _evidence(
         models = np.stack([np.stack([theirs(rows) for rows in query]) for query in variants.shadows])
         variants = None if labels else replace(variants, target=ours, shadows=models)
     keeps = mitigation.keeps_labels
-    shown = _read_as_vectors(answers) if naive else answers
-    changed[id(evidence)] = evidence.replace(
-        target=shown.values,
+    outputs = _read_as_vectors(answers) if naive else answers
+    cache[id(evidence)] = evidence.replace(
+        target=outputs.values,
         shadows=_models(evidence.models, theirs),
         population=population,
         variants=variants,
         probes=evidence.probes if keeps else None,
         answers=evidence.answers if keeps else None,
-        own=None if evidence.own is None else _evidence(evidence.own, measured, mitigation, naive, changed),
+        own=None if evidence.own is None else _evidence(evidence.own, measured, mitigation, naive, cache),
         trace=None,
         bystanders=None if evidence.bystanders is None else _models(evidence.bystanders, change),
     )
-    return changed[id(evidence)]
+    return cache[id(evidence)]
 
 
 def _population(population: Population, ours: Change, theirs: Change) -> Population:

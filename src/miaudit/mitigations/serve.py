@@ -104,9 +104,9 @@ class Rewriting:
         values = values.astype(np.float64)
         classes = 2 if values.ndim == 1 else values.shape[1]
         decision = Decision(self.outputs, "declared") if self.outputs else decide(values, classes=classes)
-        shown, _ = read(values, decision)
-        changed = self.mitigation.apply(Outputs(shown, decision.kind, classes))
-        return self._written(changed, score=values.ndim == 1)
+        probabilities, _ = read(values, decision)
+        output = self.mitigation.apply(Outputs(probabilities, decision.kind, classes))
+        return self._written(output, score=values.ndim == 1)
 
     def _written(self, answers: Outputs, *, score: bool) -> list[Any]:
         if answers.kind == "labels":

@@ -84,10 +84,10 @@ def _points(axes: Any, rows: Sequence[Row], comparison: Comparison, figure: str)
 
 
 def _table(figure: Any, rows: Sequence[Row], comparison: Comparison, outcomes: Mapping[str, Sequence[Outcome]]) -> None:
-    shown = comparison.order.figure if comparison.order is not None else "precision"
+    figure_name = comparison.order.figure if comparison.order is not None else "precision"
     left, right = figure.subplots(1, 2, sharey=True)
     _points(left, rows, comparison, "test_accuracy")
-    _points(right, rows, comparison, shown)
+    _points(right, rows, comparison, figure_name)
     left.invert_yaxis()  # shared, so the second turned it back
 
 

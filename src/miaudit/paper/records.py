@@ -82,11 +82,11 @@ def missing(setting: Setting, data: str | PathLike[str] | None) -> str | None:
     if setting.data == "purchase":
         return None
     info, folder = NAMED[setting.data], data or os.environ.get(FOLDER_VARIABLE)
-    wanted = f"{', '.join(info.files)} in the folder that {FOLDER_VARIABLE} names; source: {info.source}"
+    need = f"{', '.join(info.files)} in the folder that {FOLDER_VARIABLE} names; source: {info.source}"
     if not folder:
-        return wanted
+        return need
     there = [any((Path(folder) / name).is_file() for name in (file, file.removesuffix(".gz"))) for file in info.files]
-    return None if all(there) else wanted
+    return None if all(there) else need
 
 
 def _write(path: Path, bits: NDArray[np.uint8], *, seed: int) -> None:

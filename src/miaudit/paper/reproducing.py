@@ -72,8 +72,8 @@ def reproduce(
         raise PlanError(f"seeds must be at least 1, got {seeds}")
     if purchases is not None and purchases < CLUSTERED:
         raise PlanError(f"purchases must be at least {CLUSTERED:,}, which k-means needs to see; got {purchases}")
-    folder, wanted, engine = Path(out), experiments(tuple(names)), engine or Engine()
-    settings = _settings(wanted, rows)
+    folder, selection, engine = Path(out), experiments(tuple(names)), engine or Engine()
+    settings = _settings(selection, rows)
     left_out: dict[str, str] = {}
     outcomes: dict[str, list[Outcome]] = {}
     options: dict[str, Any] = {"shadows": shadows, "purchases": purchases, "repeats": repeats, "data": data}
@@ -89,12 +89,12 @@ def reproduce(
             fresh = [load(outcome.save(folder / "outcomes")) for outcome in fresh]
             for outcome in [*(each for each in have.values() if each is not None), *fresh]:
                 outcomes.setdefault(outcome.setting, []).append(outcome)
-    for setting in _settings(wanted, ()):  # outcomes of other rows lie there, too
+    for setting in _settings(selection, ()):  # outcomes of other rows lie there, too
         if setting not in settings and missing(setting, data) is None:
             stored_now = [_stored(folder, setting, scale, seed, shadows, data) for seed in range(seeds)]
             if any(stored_now):
                 outcomes[setting.name] = [outcome for outcome in stored_now if outcome is not None]
-    comparisons = [compare(experiment, outcomes, left_out) for experiment in wanted]
+    comparisons = [compare(experiment, outcomes, left_out) for experiment in selection]
     for comparison in comparisons:
         _write(comparison, folder)
     return Reproduction(comparisons, outcomes, left_out)
@@ -122,12 +122,12 @@ def stored(folder: Path) -> dict[str, list[Outcome]]:
     return of_scale
 
 
-def _settings(wanted: Sequence[Experiment], rows: Sequence[str]) -> list[Setting]:
-    named = dict.fromkeys(row.setting for experiment in wanted for row in experiment.rows if row.setting is not None)
-    settings = [SETTINGS[name] for name in named if not rows or name.startswith(tuple(rows))]
+def _settings(selection: Sequence[Experiment], rows: Sequence[str]) -> list[Setting]:
+    names = dict.fromkeys(row.setting for experiment in selection for row in experiment.rows if row.setting is not None)
+    settings = [SETTINGS[name] for name in names if not rows or name.startswith(tuple(rows))]
     if not settings:
         raise PlanError(
-            f"no setting begins with {', '.join(rows)}; there are {', '.join(named)}"
+            f"no setting begins with {', '.join(rows)}; there are {', '.join(names)}"
             if rows
             else "nothing to run: there are no data at hand for any row; see miaudit reproduce --list"
         )

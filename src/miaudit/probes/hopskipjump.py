@@ -125,13 +125,13 @@ class _Walk(NamedTuple):
             directions /= np.linalg.norm(directions, axis=2, keepdims=True)
             centre = at[part][:, None]
             cloud = np.clip(centre + radius[part][:, None, None] * directions, self.low, self.high)
-            moved = (cloud - centre) / np.maximum(radius[part], 1e-300)[:, None, None]  # as far as the box let them
+            offsets = (cloud - centre) / np.maximum(radius[part], 1e-300)[:, None, None]  # as far as the box let them
             about = np.repeat(rows[part], points)
             other = self.differs(about, cloud.reshape(-1, d)).reshape(-1, points)
             sign = np.where(other, 1.0, -1.0)
             mean = sign.mean(axis=1, keepdims=True)
             weight = np.where(np.abs(mean) == 1, sign, sign - mean)  # the baseline, unless all agree
-            normals[part] = np.einsum("kp,kpd->kd", weight, moved)
+            normals[part] = np.einsum("kp,kpd->kd", weight, offsets)
         return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300))
 
     def leap(self, rows: Ints, at: Floats, normal: Floats, length: Floats) -> Floats:

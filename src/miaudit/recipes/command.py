@@ -112,9 +112,9 @@ class CommandRecipe:
     def _deciding(self) -> dict[str, Path]:
         """Return the files that decide what the command does, by name: those it names, those they import, and those stated."""
         folder = Path(self.folder)
-        named = [folder / word for word in shlex.split(self.command) if not _PLACE.search(word)]
-        files = {path.name: path for path in [*named, *map(Path, self.files)] if path.is_file()}
-        for script in [path for path in named if path.suffix == ".py" and path.is_file()]:
+        words = [folder / word for word in shlex.split(self.command) if not _PLACE.search(word)]
+        files = {path.name: path for path in [*words, *map(Path, self.files)] if path.is_file()}
+        for script in [path for path in words if path.suffix == ".py" and path.is_file()]:
             finder = ModuleFinder(path=[str(script.parent)])
             with suppress(SyntaxError):  # the command will say so
                 finder.run_script(str(script))
@@ -216,7 +216,7 @@ class AnsweredModel:
             ) from None
 
 
-def _written(home: Path, X: Any, y: NDArray[Any], asked: Any, places: set[str]) -> dict[str, str]:
+def _written(home: Path, X: Any, y: NDArray[Any], questions: Any, places: set[str]) -> dict[str, str]:
     """Write the records in the forms that a command names; return the paths."""
     paths: dict[str, str] = {}
     if "records" in places:
@@ -225,12 +225,12 @@ def _written(home: Path, X: Any, y: NDArray[Any], asked: Any, places: set[str]) 
                 "records of several types do not fit into one array of {records}: let the command read {train} and {asked}, "
                 "which are .csv files"
             )
-        plain = [np.asarray(_texts(each), dtype=str) if is_texts(each) else densified(each) for each in (X, asked)]
+        plain = [np.asarray(_texts(each), dtype=str) if is_texts(each) else densified(each) for each in (X, questions)]
         np.savez(home / "records.npz", X=plain[0], asked=plain[1], y=y)
         paths["records"] = str(home / "records.npz")
     if "train" in places:
         _write_csv(home / "train.csv", X, y)
-        _write_csv(home / "asked.csv", asked, None)
+        _write_csv(home / "asked.csv", questions, None)
         paths |= {"train": str(home / "train.csv"), "asked": str(home / "asked.csv")}
     return paths
 

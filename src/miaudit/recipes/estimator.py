@@ -112,10 +112,10 @@ class EstimatorRecipe:
         from sklearn.base import clone
 
         there, last = self.estimator.get_params(), self._last
-        named = {name if name in there else f"{last}{name}": value for name, value in parameters.items()}
-        if unknown := sorted(set(named) - set(there)):
+        values = {name if name in there else f"{last}{name}": value for name, value in parameters.items()}
+        if unknown := sorted(set(values) - set(there)):
             raise PlanError([(name, f"{self.name} has no such parameter; see its documentation") for name in unknown])
-        return replace(self, estimator=clone(self.estimator).set_params(**named))
+        return replace(self, estimator=clone(self.estimator).set_params(**values))
 
     @property
     def _last(self) -> str:

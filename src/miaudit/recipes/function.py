@@ -155,9 +155,9 @@ def _wanted(function: Callable[..., Any]) -> list[str]:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:
         return []
-    named = [each.name for each in parameters if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    keywords = [each.name for each in parameters if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)]
     first = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)][:3]
-    return [name for name in _OFFERED if name in named and name not in first]
+    return [name for name in _OFFERED if name in keywords and name not in first]
 
 
 def _name(function: Any) -> str:

@@ -147,13 +147,13 @@ def _check_params(path: str, cls: type, params: dict[str, Any]) -> None:
 
 def _signature(cls: type) -> set[str] | None:
     """Return the parameters a class and its bases name, if it takes others too; None if the class refuses others."""
-    named, open_ended = set(), False
+    names, open_ended = set(), False
     for of in cls.__mro__:
         if "__init__" not in vars(of) or of is object:
             continue
         parameters = inspect.signature(of.__init__).parameters.values()  # type: ignore[misc]
-        named |= {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"self"}
+        names |= {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"self"}
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             break
         open_ended = True
-    return named if open_ended else None
+    return names if open_ended else None

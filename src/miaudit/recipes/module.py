@@ -160,11 +160,7 @@ class ModuleRecipe:
         need("schedule", self.schedule in ("constant", "cosine", "steps"), '"constant", "cosine" or "steps"')
         need("dtype", self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"')
         need("device", is_device(self.device), '"cpu", "cuda" or "cuda:1"')
-        problems += not_real(("learning_rate", self.learning_rate), ("gamma", self.gamma), above=0)
-        problems += not_real(("momentum", self.momentum), least=0, below=1)
-        problems += not_real(("weight_decay", self.weight_decay), least=0)
-        problems += not_whole(("epochs", self.epochs), ("batch", self.batch), ("patience", self.patience))
-        problems += not_whole(*(("milestones", epoch) for epoch in self.milestones), least=0)
+        problems += self._numbers_out_of_range()
         need("milestones", bool(self.milestones) == (self.schedule == "steps"), 'epochs, with schedule "steps" only')
         unreal: list[tuple[str, str]] = []
         if isinstance(self.class_weights, list | tuple | np.ndarray):
@@ -179,13 +175,8 @@ class ModuleRecipe:
             '"balanced", or a number from 0 for each class',
         )
         need("loss", self.loss is None or callable(self.loss), "a function of answers and labels")
-        problems += not_real(("label_smoothing", self.label_smoothing), least=0, below=1)
         need("decay", self.decay in ("all", "weights") or callable(self.decay), '"all", "weights" or a function')
-        if not not_whole(("epochs", self.epochs)):
-            problems += not_real(("warmup", self.warmup), least=0, below=self.epochs)
-        problems += not_real(("clip", self.clip), above=0, optional=True)
         need("augment", self.augment is None or callable(self.augment), "a function of a batch of records")
-        problems += not_real(("validation", self.validation), least=0, below=1)
         number = isinstance(self.output, int) and not isinstance(self.output, bool)
         need("output", self.output is None or isinstance(self.output, str) or number, "a name, or a place in a tuple")
         need(
@@ -200,6 +191,20 @@ class ModuleRecipe:
 
     imports: ClassVar[tuple[str, ...]] = ("torch", "miaudit.recipes.module_training", "miaudit.recipes.stacked")
     """What its training imports, for workers that are to have it loaded."""
+
+    def _numbers_out_of_range(self) -> list[tuple[str, str]]:
+        uncounted = not_whole(("epochs", self.epochs))
+        shares = ("momentum", "label_smoothing", "validation")
+        return [
+            *uncounted,
+            *not_whole(("batch", self.batch), ("patience", self.patience)),
+            *not_whole(*(("milestones", epoch) for epoch in self.milestones), least=0),
+            *not_real(("learning_rate", self.learning_rate), ("gamma", self.gamma), above=0),
+            *not_real(*((share, getattr(self, share)) for share in shares), least=0, below=1),
+            *not_real(("weight_decay", self.weight_decay), least=0),
+            *not_real(("warmup", self.warmup), least=0, below=math.inf if uncounted else self.epochs),
+            *not_real(("clip", self.clip), above=0, optional=True),
+        ]
 
     @property
     def name(self) -> str:

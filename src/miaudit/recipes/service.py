@@ -225,8 +225,8 @@ class ServiceRecipe:
 
     def _post(self, url: str, body: bytes, path: str) -> str:
         """Return what stands at a path in the answer to a body."""
-        named = self.body is None or '"$name"' in self.body
-        connection = self._connection(repeated=named)
+        by_name = self.body is None or '"$name"' in self.body
+        connection = self._connection(repeated=by_name)
         client = self._client(url, connection)
         try:
             return client.read(client.post(body, Free()), lambda content: at(from_bytes(content), path, url))

@@ -270,10 +270,10 @@ def train_stacked(
         gradients, updates = [group.gradient.view(-1)], 0
 
         each_affine = [records.affine(each) for each in statistics]
-        moved = [each for each in each_affine if each is not None]
+        pairs = [each for each in each_affine if each is not None]
         affine = None  # or shift and factor, each (models, 1, features)
-        if moved:
-            shift, factor = (torch.stack(parts).unsqueeze(1) for parts in zip(*moved, strict=True))
+        if pairs:
+            shift, factor = (torch.stack(parts).unsqueeze(1) for parts in zip(*pairs, strict=True))
             affine = shift, factor
 
         index = torch.from_numpy(np.stack(members).astype(np.int64))  # (models, n)

@@ -285,13 +285,13 @@ class Walk:
 
     def _attributes(self, modules: dict[str, types.ModuleType], names: Names) -> None:
         """Write what code may read from modules of one's own, as it is now."""
-        done: set[int] = set()
+        visits: set[int] = set()
         waiting = sorted(modules.items())
         while waiting:
             path, module = waiting.pop(0)
-            if id(module) in done or self.findings.origin(module.__name__).kind in ("python", "installed"):
+            if id(module) in visits or self.findings.origin(module.__name__).kind in ("python", "installed"):
                 continue
-            done.add(id(module))
+            visits.add(id(module))
             for name in sorted(names.attributes & set(vars(module))):
                 value = vars(module)[name]
                 self.write("attribute", path, name)

@@ -29,7 +29,7 @@ def text(decision: Decision) -> str:
             more = f"; likewise {len(others)} more: {listed}" if others else ""
             lines.append(f"{outcome:<12} {checks[0].limit}: {checks[0].sentence}{more}")
     lines.append(f"{'pass':<12} {len(decision.those('pass'))} of {len(decision.checks)} checks")
-    lines += [f"{'needed':<12} {needed}" for needed in _needed(decision)]
+    lines += [f"{'needed':<12} {need}" for need in _needed(decision)]
     lines += [f"{'note':<12} {remark}" for remark in decision.remarks]
     return visible("\n".join(map(visible, lines)), lines=True) + "\n"
 
@@ -61,7 +61,7 @@ def markdown(decision: Decision) -> str:
         lines += ["| outcome | check | finding |", "|---|---|---|", *map(_row, rows), ""]
     rest = sum(max(0, len(decision.those(outcome)) - _MOST) for outcome in _ORDER)
     lines += [f"{rest} more did not pass.", ""] if rest else []
-    lines += [text for needed in _needed(decision) for text in (needed, "")]
+    lines += [text for need in _needed(decision) for text in (need, "")]
     passes = decision.those("pass")
     if passes:
         lines += [f"<details><summary>{len(passes)} of {len(decision.checks)} checks passed</summary>", ""]

@@ -10,16 +10,16 @@ def text(comparison: Comparison) -> str:
     """Return a comparison as lines: figures that moved, those that did not, what cannot be compared, and what changed."""
     pairing = "AUCs by the same records" if comparison.unpaired is None else f"unpaired: {comparison.unpaired}"
     lines = [f"Before     {comparison.before}", f"After      {comparison.after}", f"Figures    {pairing}"]
-    moved = [each for each in comparison.figures if each.moved is not None]
+    moves = [each for each in comparison.figures if each.moved is not None]
     still = [each for each in comparison.figures if each.moved is None and each.difference is not None]
-    lines += [f"  {each.moved:<10} {_figure(each)}" for each in moved]
+    lines += [f"  {each.moved:<10} {_figure(each)}" for each in moves]
     lines += [f"  {'-':<10} {_figure(each)}" for each in still]
     lines += [
         f"  {'no figure':<10} {each.figure} of '{each.attack}': {each.reason}"
         for each in comparison.figures
         if each.difference is None
     ]
-    if not moved and still:
+    if not moves and still:
         lines.append("  no figure moved by more than chance explains, all of them taken together")
     lines.append(
         "  differences are of these two models on these records; another training of either may differ by more"

@@ -38,10 +38,10 @@ def gravity(result: Result) -> Gravity | None:
     if area is None or area.low is None or area.high is None:
         return None
     least, most = (_step(end, _AREAS) for end in (area.low, area.high))
-    named = _named_at_least(result)
-    by_names = _step(named, _NAMED) > least if named is not None else False
-    if by_names and named is not None:
-        least = _step(named, _NAMED)
+    share = _named_at_least(result)
+    by_names = _step(share, _NAMED) > least if share is not None else False
+    if by_names and share is not None:
+        least = _step(share, _NAMED)
     return Gravity(WORDS[least], WORDS[max(least, most)], by_names)
 
 

@@ -79,9 +79,9 @@ def _loudest(row: MitigationRow, attacker: Attacker = "adaptive") -> AttackFigur
 
 
 def _cells(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...]:
-    learned, loudest = row.figures(_learned(grid), attacker), _loudest(row, attacker)
+    reference, loudest = row.figures(_learned(grid), attacker), _loudest(row, attacker)
     first = attacker == "adaptive"
-    pooled = None if learned is None else learned.pooled
+    pooled = None if reference is None else reference.pooled
     return (
         row.mitigation if first else "",
         attacker,
@@ -95,7 +95,7 @@ def _cells(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...
 
 
 def _wide(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...]:
-    learned, loudest = row.figures(_learned(grid), attacker), _loudest(row, attacker)
+    reference, loudest = row.figures(_learned(grid), attacker), _loudest(row, attacker)
     change = row.accuracy_change
     cost = "-" if change.value is None else f"{-100 * change.value + 0.0:.1f}"
     if change.low is not None and change.high is not None:
@@ -108,7 +108,7 @@ def _wide(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...]
         _ends(row.test_accuracy),
         cost,
         _ends(row.calibration_error),
-        *_decisions(None if learned is None else learned.pooled),
+        *_decisions(None if reference is None else reference.pooled),
         "-" if loudest is None else f"{_interval(loudest)} {loudest.attack}",
         "-" if loudest is None or loudest.effect is None else loudest.effect,
         *_rates(loudest),
@@ -132,23 +132,25 @@ def _decisions(pooled: PointMetrics | None) -> tuple[str, str, str]:
 def _rates(attack: AttackFigures | None) -> tuple[str, str]:
     points = {} if attack is None else {point.fpr: point for point in attack.tpr_at_fpr}
     one, tenth = (points.get(fpr) for fpr in (0.01, 0.001))
-    shown = [
+    cells = [
         "-" if each is None or each.tpr is None else f"{100 * each.tpr:.1f} %{'' if each.resolvable else '*'}"
         for each in (one, tenth)
     ]
-    return shown[0], shown[1]
+    return cells[0], cells[1]
 
 
 def _named(attack: AttackFigures | None) -> str:
-    named = None if attack is None else attack.named
-    return "-" if named is None or named.named is None else f"{named.of_members} of {named.named}"
+    accusations = None if attack is None else attack.named
+    return (
+        "-" if accusations is None or accusations.named is None else f"{accusations.of_members} of {accusations.named}"
+    )
 
 
 def _notes(grid: Grid) -> list[str]:
-    learned = _learned(grid)
+    attack = _learned(grid)
     notes = [
         f"{grid.members:,} members and {grid.nonmembers:,} non-members, {grid.shadows} shadow models; precision, recall and "
-        f"accuracy are those of {learned}; AUC, TPR and named of the attack of the highest AUC, at a level for all attacks of "
+        f"accuracy are those of {attack}; AUC, TPR and named of the attack of the highest AUC, at a level for all attacks of "
         "the row",
         "named: how many of those that the attack can name at a tenth of wrong names are members, and how many it names",
         "adaptive: shadow models carry the mitigation; naive: they do not",

@@ -36,11 +36,11 @@ def roc(result: Result, attacks: list[str] | None = None) -> Figure:
     PlanError
         If an attack of that name has no curve, or no attack has one.
     """
-    shown = _with("roc", result, attacks)[: CURVES if attacks is None else None]
+    curves = _with("roc", result, attacks)[: CURVES if attacks is None else None]
     figure, axes = _axes()
     floor = 10.0 ** -np.ceil(np.log10(max(result.split.evaluated_per_side, 10)))
     axes.plot([floor, 1], [floor, 1], color="grey", linestyle=":", label="guessing")
-    for i, attack in enumerate(shown):
+    for i, attack in enumerate(curves):
         assert attack.roc is not None
         if not i and (band := attack.roc.band) is not None:
             axes.fill_between(band.fpr, np.maximum(band.low, floor), band.high, alpha=0.15, color="C0", linewidth=0)
@@ -121,10 +121,10 @@ def slices(result: Result, column: str | None = None, most: int = 30) -> Figure:
     PlanError
         If the result has no such slices.
     """
-    named = [grouping.column for grouping in result.groups]
+    columns = [grouping.column for grouping in result.groups]
     grouping = next((each for each in result.groups if column in (None, each.column)), None)
     if grouping is None:
-        raise PlanError(f"this result has no slices by {column!r}; it has {', '.join(named) or 'none'}")
+        raise PlanError(f"this result has no slices by {column!r}; it has {', '.join(columns) or 'none'}")
     groups = [each for each in grouping.groups if each.auc.value is not None]
 
     def order(each: GroupFigures) -> tuple[float, float]:

@@ -41,6 +41,6 @@ def clean(folder: str | Path) -> list[str]:
         raise StoreError(f"{path} cannot be removed: {error.strerror or error}") from error
     if (folder / SEALED).exists():
         sealed = Seal.load(folder)
-        gone = [name for name in sealed.files if not (folder / name).exists()]
-        sealed.model_copy(update={"removed": gone}).save(folder)
+        removals = [name for name in sealed.files if not (folder / name).exists()]
+        sealed.model_copy(update={"removed": removals}).save(folder)
     return names

@@ -146,9 +146,9 @@ class _Parcel:
                 "keep open files, locks and loaded models out of it, or train without a cluster"
             ) from error
         lean = replace(dataset, ids=None, groups=None, _hashes={})  # workers need neither
-        named = recipe_name(recipe)
-        key = content_key({"data": dataset.hash, **named.parts})
-        return cls(key, lean, pickled, _versions(_packages(named.parts["recipe"]) | set(named.parts["packages"])))
+        identity = recipe_name(recipe)
+        key = content_key({"data": dataset.hash, **identity.parts})
+        return cls(key, lean, pickled, _versions(_packages(identity.parts["recipe"]) | set(identity.parts["packages"])))
 
 
 def _packages(description: Any) -> set[str]:
@@ -384,11 +384,11 @@ class _Run:
         import dask
 
         task = f"miaudit-{group[0].name.replace(' ', '-')}-{uuid4().hex}"
-        sent = None if address in self.supplied else self.sent
+        reference = None if address in self.supplied else self.sent
         lean = [_lean(job, len(self.parcel.dataset)) for job in group]
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             future = self.client.submit(
-                _work, lean, self.parcel.key, sent, *self.probe, key=task, workers=[address], pure=False
+                _work, lean, self.parcel.key, reference, *self.probe, key=task, workers=[address], pure=False
             )
         self.workers[address] = task
         self.tasks[task] = (address, group, future)

@@ -157,10 +157,10 @@ class ShadowPool:
         shadows = {i: row.facts for i, job in enumerate(jobs) if (row := self.store.get(job.key)) is not None}
         if len(shadows) < minimum:
             why = f"the first failure: {failures[0].error}" if failures else "no model failed"
-            gone = len(jobs) - len(failures) - len(shadows)
-            if gone:
+            gaps = len(jobs) - len(failures) - len(shadows)
+            if gaps:
                 why += (
-                    f"; {gone} rows are gone from {self.store.folder}, or were damaged, since they were written there"
+                    f"; {gaps} rows are gone from {self.store.folder}, or were damaged, since they were written there"
                 )
             raise PoolError(
                 f"{len(shadows)} of {len(jobs)} shadow models could be trained, at least {minimum} are needed; {why}"
@@ -452,12 +452,12 @@ class RowKeys:
 
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
         self._digests = _record_digests(dataset)  # (n_records, 24) bytes
-        named = recipe_name(recipe)
+        identity = recipe_name(recipe)
         self._history = recipe.history() if isinstance(recipe, Forgetting) else {}
-        self.unknown = named.unknown
+        self.unknown = identity.unknown
         self._common = {
             "row": 2,
-            **named.parts,
+            **identity.parts,
             "schema": dataset.schema.fingerprint,
             "form": form_of(dataset.X),
             "classes": list(dataset.classes),

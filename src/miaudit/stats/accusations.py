@@ -167,8 +167,10 @@ def accuse(
             f"which at most {100 * q:g} % are wrong"
         )
     else:
-        named = benjamini_hochberg(conformal_p_values(np.concatenate([inside, outside[~apart]]), outside[apart]), q)
-        named_in, named_out[~apart] = named[:n_in], named[n_in:]
+        discoveries = benjamini_hochberg(
+            conformal_p_values(np.concatenate([inside, outside[~apart]]), outside[apart]), q
+        )
+        named_in, named_out[~apart] = discoveries[:n_in], discoveries[n_in:]
     return Accusations(q, named_in, named_out, apart, reason)
 
 

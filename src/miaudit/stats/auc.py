@@ -132,9 +132,9 @@ def auc_spread(
     inside, outside = sides(in_scores, out_scores)
     n_in, n_out = len(inside), len(outside)
     people = people_of_sides(in_people, out_people, n_in, n_out)
-    won, lost = placements(inside, outside)
-    value = float(won.mean())
-    units, variance, freedom = area_variance([won, lost], people)
+    wins, losses = placements(inside, outside)
+    value = float(wins.mean())
+    units, variance, freedom = area_variance([wins, losses], people)
     if not 0.0 < value < 1.0:
         return Spread(1.0, freedom, units)
     if units == 1:  # nothing tells how units differ
@@ -247,8 +247,8 @@ def _by_person(placements: Sequence[Scores], people: tuple[Ints, Ints]) -> tuple
         if there == 1:
             return 1, np.inf, 1.0
         share = counts / len(person)
-        moved = np.bincount(person, placement - placement.mean(), minlength=total) / len(person) / (1 - share)
-        shifts.append(moved * ((there - 1) / there) ** 0.5)  # of the area, where the person is left out
+        shift = np.bincount(person, placement - placement.mean(), minlength=total) / len(person) / (1 - share)
+        shifts.append(shift * ((there - 1) / there) ** 0.5)  # of the area, where the person is left out
         variances.append(float((shifts[-1] ** 2).sum()))
         freedoms.append(1 / float((share**2).sum()) - 1)
     variance = sum(variances) + 2 * float((shifts[0] * shifts[1]).sum())  # people on both sides move both

@@ -54,8 +54,8 @@ def auc_size(margin: float, *, tests: int = 1, confidence: float = 0.95, power: 
     level, each = _levels(tests, confidence, power)
 
     def enough(n: int) -> bool:
-        needed = ndtri(level) * newcombe_variance(min(margin, 1 - 1e-9), n, n) ** 0.5
-        return bool(needed + ndtri(each) * newcombe_variance(0.5, n, n) ** 0.5 < margin - 0.5)
+        width = ndtri(level) * newcombe_variance(min(margin, 1 - 1e-9), n, n) ** 0.5
+        return bool(width + ndtri(each) * newcombe_variance(0.5, n, n) ** 0.5 < margin - 0.5)
 
     return _smallest(enough)
 

@@ -202,11 +202,11 @@ def _gaussian_curve_rejected(mu: float, m: int, guesses: int, correct: int, leve
     for i in range(correct - 1, -1, -1):
         if right + wrong > available:
             return True
-        needed = float(ndtr(ndtri(right) - mu))
-        if needed <= wrong:  # nothing changes from here on
+        mass = float(ndtr(ndtri(right) - mu))
+        if mass <= wrong:  # nothing changes from here on
             return False
-        right += i / (guesses - i) * (needed - wrong)
-        wrong = needed
+        right += i / (guesses - i) * (mass - wrong)
+        wrong = mass
     return right + wrong > available
 
 

@@ -66,15 +66,15 @@ def detectable_auc(
     """
     n_in, n_out, confidence, power = checked_sizes(n_in, n_out, confidence, power)
     quantile = stdtrit(freedom_of(others, n_in, n_out), (1 + confidence) / 2) if others else ndtri((1 + confidence) / 2)
-    needed = float(quantile) * (widening(others) if others else 1.0) * _shift_sd(0.0, n_in, n_out)
+    null_part = float(quantile) * (widening(others) if others else 1.0) * _shift_sd(0.0, n_in, n_out)
     separated = ((1 - confidence) / 2) ** (1 / min(n_in, n_out))  # low end at an area of 1
-    if needed >= 0.5 or separated <= 0.5:
+    if null_part >= 0.5 or separated <= 0.5:
         reason = f"with {n_in} members and {n_out} non-members not even an AUC of 1 can be told from 0.5"
         return Detectable(None, n_in, n_out, confidence, power, reason)
     z, wider = float(ndtri(power)), (1 + 1 / others) ** 0.5 if others else 1.0
 
     def lack(h: float) -> float:
-        return needed + z * wider * _shift_sd(h, n_in, n_out) - (float(ndtr(h)) - 0.5)
+        return null_part + z * wider * _shift_sd(h, n_in, n_out) - (float(ndtr(h)) - 0.5)
 
     return Detectable(float(ndtr(brentq(lack, 0.0, 8.0))), n_in, n_out, confidence, power)
 

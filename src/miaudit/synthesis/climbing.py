@@ -254,41 +254,41 @@ class Climbs:
         chance = confidence if options.select == "current" else best
         records = accepted & right & (confidence > options.conf_min) & (draw < chance)
 
-        moved = np.flatnonzero(accepted)
-        self._best_x[moved] = self._x[moved]
-        self._best[moved] = confidence[moved]
+        index = np.flatnonzero(accepted)
+        self._best_x[index] = self._x[index]
+        self._best[index] = confidence[index]
         rejected = np.where(accepted, 0, self._rejected[part] + 1)
         over = rejected > options.rej_max if options.halve == "after" else rejected >= max(options.rej_max, 1)
         least = min(options.k_min, self.domain.width)
         self._k[part] = np.where(over, np.maximum(least, -(-self._k[part] // 2)), self._k[part])
         self._rejected[part] = np.where(over, 0, rejected)
 
-        lost = ~records & (self._step[part] >= options.iter_max)
-        self._count(np.flatnonzero(records), np.flatnonzero(lost), confidence)
-        self._propose(np.flatnonzero(~records & ~lost))
-        if records.any() or lost.any():
+        failures = ~records & (self._step[part] >= options.iter_max)
+        self._count(np.flatnonzero(records), np.flatnonzero(failures), confidence)
+        self._propose(np.flatnonzero(~records & ~failures))
+        if records.any() or failures.any():
             stay = np.ones(len(self._klass), dtype=bool)
-            stay[part] = ~records & ~lost
+            stay[part] = ~records & ~failures
             for name in (*_UNDER_WAY, "key"):
                 setattr(self, f"_{name}", getattr(self, f"_{name}")[stay])
 
-    def _count(self, records: NDArray[np.int64], lost: NDArray[np.int64], confidence: NDArray[np.float64]) -> None:
+    def _count(self, records: NDArray[np.int64], failures: NDArray[np.int64], confidence: NDArray[np.float64]) -> None:
         classes = len(self.wanted)
         for rows, number, queries in (
             (records, self.made, self.made_queries),
-            (lost, self.failed, self.failed_queries),
+            (failures, self.failed, self.failed_queries),
         ):
             number += np.bincount(self._klass[rows], minlength=classes)
             queries += np.bincount(self._klass[rows], self._step[rows], minlength=classes).astype(np.int64)
         if len(records):
-            done = (
+            columns = (
                 self._x[records],
                 self._klass[records],
                 self._attempt[records],
                 confidence[records],
                 self._step[records],
             )
-            for parts, array in zip(self._done.values(), done, strict=True):
+            for parts, array in zip(self._done.values(), columns, strict=True):
                 parts.append(array)
 
     def _propose(self, rows: NDArray[np.int64]) -> None:

@@ -180,8 +180,10 @@ def from_climbs(climbs: Climbs, classes: tuple[str, ...]) -> Synthesis:
             "per_record_with_failed": climbs.queries / n if n else None,
         },
         "climbs": {"made": n, "failed": failed, "unfinished": int(climbs.launched.sum()) - n - failed},
-        "classes_failed": [name for name, got, goal in zip(classes, counts, goals, strict=True) if goal and not got],
-        "classes_short": [name for name, got, goal in zip(classes, counts, goals, strict=True) if 0 < got < goal],
+        "classes_failed": [
+            name for name, count, goal in zip(classes, counts, goals, strict=True) if goal and not count
+        ],
+        "classes_short": [name for name, count, goal in zip(classes, counts, goals, strict=True) if 0 < count < goal],
         "per_class": [
             {
                 "class": name,
@@ -236,16 +238,16 @@ def from_noise(dataset: Dataset, domain: Domain, n: int, *, rate: float, noise: 
     """Return n noisy copies of real records, in turn, with the records' own classes; see `noisy`."""
     rows = np.arange(n) % len(dataset)
     values = domain.values(dataset.X)
-    changed = noisy(values[rows], domain, rate=rate, noise=noise, rng=np.random.default_rng(seed))
+    records = noisy(values[rows], domain, rate=rate, noise=noise, rng=np.random.default_rng(seed))
     figures = {
         "options": {"rate": rate, "noise": noise},
         "seed": seed,
         "wanted": n,
         "queries": {"total": 0, "per_record": 0.0},
-        "features_changed": float((changed != values[rows]).mean()),
+        "features_changed": float((records != values[rows]).mean()),
         "source_records": len(dataset),
     }
-    return _synthesis("noisy", changed, dataset.y[rows], domain, dataset.classes, figures)
+    return _synthesis("noisy", records, dataset.y[rows], domain, dataset.classes, figures)
 
 
 def _synthesis(

@@ -408,14 +408,14 @@ class Client:
         if self._options.sign is None:
             return {}
         try:
-            added = {str(k): str(v) for k, v in self._options.sign(method, url, dict(self._headers), body).items()}
+            headers = {str(k): str(v) for k, v in self._options.sign(method, url, dict(self._headers), body).items()}
         except Exception as error:
             raise TargetError(f"sign failed: {self.redacted(f'{type(error).__name__}: {error}')}") from None
         with self._lock:
             self._strike.add(
-                value for name, value in added.items() if not _PUBLIC.fullmatch(name) or names_credential(name)
+                value for name, value in headers.items() if not _PUBLIC.fullmatch(name) or names_credential(name)
             )
-        return added
+        return headers
 
     def _means_slow_down(self, status: int, wait: float | None) -> bool:
         return status in SLOW_DOWN or status in self._options.slow_down or (status == 503 and wait is not None)
@@ -468,11 +468,11 @@ def check_url(url: str) -> None:
     """
     try:
         parts = urlsplit(url)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        named = named and url.isascii() and url.isprintable() and " " not in url and not ENV.search(parts.netloc)
+        plain = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        plain = plain and url.isascii() and url.isprintable() and " " not in url and not ENV.search(parts.netloc)
     except (ValueError, TypeError, AttributeError):
-        named, parts = False, urlsplit("")
-    if not named or parts.scheme not in ("http", "https"):
+        plain, parts = False, urlsplit("")
+    if not plain or parts.scheme not in ("http", "https"):
         raise PlanError(f"url must be an address such as https://host/path, in ASCII; got {of_no_address(str(url))!r}")
     problem = query_problem(url)
     if problem is not None:

@@ -118,9 +118,9 @@ def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any])
         return
     if any(difference(first[[i]], first[[j]]) <= SAME for i in range(len(first)) for j in range(i)):
         return  # answers that are alike do not tell records apart
-    moved = [[j for j in range(len(first)) if difference(answer[None], first[[j]]) <= NOISE] for answer in again]
+    matches = [[j for j in range(len(first)) if difference(answer[None], first[[j]]) <= NOISE] for answer in again]
     place = [j for j in range(len(first)) if difference(alone[:1], first[[j]]) <= NOISE]
-    if all(moved) and [places[0] for places in moved] != list(range(len(first))):
+    if all(matches) and [places[0] for places in matches] != list(range(len(first))):
         how = "asked twice about the same records, it gave the same answers in another order"
     elif place and place != [0]:
         how = f"its answer to the first record stood in place {place[0] + 1} among those to a batch"

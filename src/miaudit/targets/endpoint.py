@@ -315,10 +315,10 @@ class Endpoint(Target):
 
     def _recalled(self, X: Records) -> Contact | None:
         """Take up what an earlier run knew of the target, if it answered some of these records."""
-        noted, state = self.ledger.fact("contact"), self.ledger.fact("state")
-        if noted is None or state is None:
+        facts, state = self.ledger.fact("contact"), self.ledger.fact("state")
+        if facts is None or state is None:
             return None
-        if not _whole(noted, state):
+        if not _whole(facts, state):
             raise StoreError(
                 f"what {self.ledger.folder} holds of the target is damaged, or of another version of this program: remove that "
                 "folder to ask again, or choose another output folder"
@@ -331,11 +331,11 @@ class Endpoint(Target):
             rows = [i for key, i in place.items() if self.ledger.has(key)][: self.probes]
         if not rows:
             return None
-        contact = Contact(**noted)
+        contact = Contact(**facts)
         self._first = take_records(X, rows), stacked([self.ledger.known(ours[i]) for i in rows])
         self.contact, self.resumed = contact, True
         if self._declared is None and self.decision is None:
-            self.decision = Decision(noted["outputs"], contact.reason or "first contact")
+            self.decision = Decision(facts["outputs"], contact.reason or "first contact")
             self._one = self._first[1].ndim == 1
         self._saw_decimals(contact.decimals)
         self.queries += contact.queries
@@ -372,13 +372,13 @@ class Endpoint(Target):
         self._confirm(set(self._expected), resumed=resumed)
         return self.contact
 
-    def _confirm(self, needed: set[bytes], *, resumed: bool) -> None:
+    def _confirm(self, digests: set[bytes], *, resumed: bool) -> None:
         answers, ledger = self._answered(), self.ledger
         contact = self.contact
         if self._first is None or contact is None or (not resumed and answers == self._verified):
             return
         (X, first), budget = self._first, ledger.left
-        n, missing = len(first), sum(not ledger.has(key) for key in needed)
+        n, missing = len(first), sum(not ledger.has(key) for key in digests)
         reason = "the budget left no queries to ask the records of first contact again"
         self.contact = replace(contact, unchanged=None, unchanged_reason=reason)
         if budget is not None and (budget < n or missing <= budget < missing + n):
@@ -395,9 +395,9 @@ class Endpoint(Target):
             )
         finally:
             self.queries += self.contact.queries - contact.queries
-            changed = self.contact.unchanged is False
-            done = self.contact.unchanged_reason is None and not changed
-            self._note(verified=done, mixed=changed and answers > self._verified)
+            differs = self.contact.unchanged is False
+            complete = self.contact.unchanged_reason is None and not differs
+            self._note(verified=complete, mixed=differs and answers > self._verified)
 
     def _ask(self, X: Records, why: bytes = b"") -> NDArray[Any]:
         """Return answers, asking for those not kept; one asked again on purpose is kept beside the first, by the reason."""
@@ -419,10 +419,10 @@ class Endpoint(Target):
         work = iter(_chunks(missing, self._batch))
         lock = threading.Lock()
         failures: list[BaseException] = []
-        done, last = 0, time.monotonic()
+        answers, last = 0, time.monotonic()
 
         def ask_on() -> None:
-            nonlocal done, last
+            nonlocal answers, last
             while True:
                 with lock:
                     rows = next(work, None)
@@ -436,10 +436,10 @@ class Endpoint(Target):
                         failures.append(error)
                     return
                 with lock:
-                    done += len(rows)
+                    answers += len(rows)
                     if time.monotonic() - last > 2:
                         last = time.monotonic()
-                        self.tell(f"asking the target: {done:,} of {len(missing):,} records")
+                        self.tell(f"asking the target: {answers:,} of {len(missing):,} records")
 
         threads = min(self._concurrency, -(-len(missing) // self._batch))
         if threads == 1:
@@ -528,8 +528,8 @@ class Endpoint(Target):
             return error
         ledger = self.ledger
         now = sum(ledger.has(keys[i]) for i in missing)
-        needed = set(self._expected) or set(keys)
-        rest, further = sum(not ledger.has(key) for key in needed), self._further_left()
+        total = set(self._expected) or set(keys)
+        rest, further = sum(not ledger.has(key) for key in total), self._further_left()
         where = "" if ledger.folder is None else f" in {ledger.folder}"
         least = (
             ledger.spent + rest + (2 * len(self._contact_keys) if self._expected else 0)
@@ -537,7 +537,7 @@ class Endpoint(Target):
         more = f", and up to {further:,} more" if further else ""
         enough = f" ({least + further:,} is enough)" if further else ""
         return BudgetError(
-            f"{error}: {now:,} records were answered now, and {len(needed) - rest:,} of {len(needed):,} in all; they are "
+            f"{error}: {now:,} records were answered now, and {len(total) - rest:,} of {len(total):,} in all; they are "
             f"kept{where}. {rest:,} are missing{more}: to {'finish' if self._expected else 'have them'}, run again with a "
             f"budget of at least {least:,}{enough}"
         )

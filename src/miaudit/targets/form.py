@@ -105,14 +105,14 @@ def _check_order(answer: Any, X: Any) -> None:
         return
     if own_index is None:  # records without an index are numbered
         numbers = np.arange(len(own))
-        moved = own.dtype.kind in "iu" and not (own == numbers).all() and bool((np.sort(own) == numbers).all())
+        reordered = own.dtype.kind in "iu" and not (own == numbers).all() and bool((np.sort(own) == numbers).all())
     else:
-        moved = (
+        reordered = (
             len(own) == len(own_index)
             and not own.equals(own_index)
             and own.sort_values().equals(own_index.sort_values())
         )
-    if moved:
+    if reordered:
         raise TargetError(
             "the target answered a frame whose index has another order than the records'; keep their order"
         )
@@ -169,13 +169,13 @@ def check_rounding(records: NDArray[Any], result: NDArray[np.float64], what: str
     """
     whole = records == np.round(records) if records.dtype.kind == "f" else np.ones(records.shape, bool)
     with np.errstate(all="ignore"):
-        changed = whole & (result != records) & np.isfinite(records)
-        gone = np.isfinite(records) & (~np.isfinite(result) | ((result == 0) & (records != 0)))
-        tiny = gone & np.isfinite(result)
+        differs = whole & (result != records) & np.isfinite(records)
+        overflow = np.isfinite(records) & (~np.isfinite(result) | ((result == 0) & (records != 0)))
+        tiny = overflow & np.isfinite(result)
         if tiny.any():  # what is next to nothing in its column may vanish
             scale = np.abs(np.where(np.isfinite(records), records, 0)).max(axis=0, keepdims=True)
-            gone &= ~(tiny & (np.abs(records) < 1e-6 * scale))
-    wrong = changed | gone
+            overflow &= ~(tiny & (np.abs(records) < 1e-6 * scale))
+    wrong = differs | overflow
     if wrong.any():
         first = tuple(int(i[0]) for i in np.nonzero(wrong))
         raise TargetError(

@@ -43,14 +43,14 @@ def awaited(client: Client, content: bytes, plan: JobPlan, url: str) -> bytes:
     job = client.read(content, lambda answer: at(from_bytes(answer), plan.id, url))
     address = _address(plan.status, job, url)
     end = time.monotonic() + plan.wait
-    done, failed = ({state.lower() for state in states} for states in (plan.done, plan.failed))
+    success, failure = ({state.lower() for state in states} for states in (plan.done, plan.failed))
     while True:
         content = client.get(Free(), address)
         state = client.read(content, lambda answer: at(from_bytes(answer), plan.state, url))
-        if state.lower() in failed:
+        if state.lower() in failure:
             text = content[:_SHOWN].decode(errors="replace")
             raise TargetError(f"the job of a request is {client.redacted(state)}: {client.redacted(text)}")
-        if state.lower() in done:
+        if state.lower() in success:
             return content if plan.result is None else client.get(Free(), with_job(plan.result, quote(job, safe="")))
         if time.monotonic() + plan.every > end:
             raise TargetError(

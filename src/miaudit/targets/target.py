@@ -432,9 +432,9 @@ class Target:
                 f"the target was asked about {n} records and answered {answer.shape[0]}; it must answer all"
                 f"{texts_in_a_table(X, answer.shape[0])}"
             )
-        named = columns_of_frame(outputs, X, self.classes, self._names, coded=self._coded)
-        if named is not None:
-            self._columns = named if self._place is None else self._place[named]
+        columns = columns_of_frame(outputs, X, self.classes, self._names, coded=self._coded)
+        if columns is not None:
+            self._columns = columns if self._place is None else self._place[columns]
         width = self.classes if self._columns is None else len(self._columns)
         if answer.ndim == 2 and answer.shape[1] == 1 != width:
             answer = answer[:, 0]

@@ -106,9 +106,9 @@ def _same_in_any_order(attack: Attack, world: World, scores: Scores) -> None:
         changes |= {"shadows": evidence.shadows[:, order], "inside": evidence.inside[:, order]}
     tolerance = 0.05 if evidence.asked is None else 1e-6  # training on shadow rows may follow their order
     turned = evidence.replace(**changes)
-    moved = attack.run(turned, seed=0).score
+    again = attack.run(turned, seed=0).score
     require(
-        bool(np.allclose(moved, scores.score[order], rtol=0, atol=tolerance)),
+        bool(np.allclose(again, scores.score[order], rtol=0, atol=tolerance)),
         f"{attack.name} scores a record by its place among the audited ones",
     )
 

@@ -154,7 +154,7 @@ class OnePixel:
         classes = int(labels.max()) + 1
         if classes > len(free):
             raise DataError(f"images of {len(free)} pixels have none left for each of {classes} classes")
-        places, chosen = [], []
+        places, hues = [], []
         for k in range(classes):
             of = x[labels == k].reshape(-1, x.shape[1], len(free))
             if not len(of):
@@ -163,8 +163,8 @@ class OnePixel:
             colour, place = np.unravel_index(int(np.where(free, ratio, -np.inf).argmax()), ratio.shape)
             free[place] = False
             places.append(int(place))
-            chosen.append(colours[colour])
-        return Pixels(np.array(places), np.array(chosen), np.asarray(X).shape[1:])
+            hues.append(colours[colour])
+        return Pixels(np.array(places), np.array(hues), np.asarray(X).shape[1:])
 
 
 def _contrast(records: Floats, colours: Floats) -> Floats:

@@ -73,21 +73,21 @@ class ErrorMinimising:
             )
         net = Surrogate(flat.shape[1], self.hidden, classes, rng)
         noise = rng.uniform(-self.epsilon, self.epsilon, (classes, flat.shape[1]))
-        looked = rng.permutation(len(flat))[: max(1, int(self.share * len(flat)))]
+        sample = rng.permutation(len(flat))[: max(1, int(self.share * len(flat)))]
         for _ in range(self.turns):
             for _ in range(self.steps):
                 batch = rng.integers(len(flat), size=min(_BATCH, len(flat)))
                 net.step(_added(flat, noise, labels, batch), labels[batch])
             noise = self._lowered(net, flat, noise, labels, counts)
-            if net.error(_added(flat, noise, labels, looked), labels[looked]) <= self.error:
+            if net.error(_added(flat, noise, labels, sample), labels[sample]) <= self.error:
                 break
         return Addition(noise.reshape(classes, *shape), self.epsilon)
 
     def _lowered(self, net: Surrogate, flat: Floats, noise: Floats, labels: Ints, counts: Ints) -> Floats:
         """Return the noise after one step down the loss of every record, averaged over each class."""
         slope = net.by_inputs(_added(flat, noise, labels, np.arange(len(flat))), labels)
-        moved = np.clip(noise[labels] - self.step * np.sign(slope), -self.epsilon, self.epsilon)
-        return np.asarray(np.eye(len(noise))[labels].T @ moved / counts[:, None])
+        patterns = np.clip(noise[labels] - self.step * np.sign(slope), -self.epsilon, self.epsilon)
+        return np.asarray(np.eye(len(noise))[labels].T @ patterns / counts[:, None])
 
 
 def _added(flat: Floats, noise: Floats, labels: Ints, index: Ints) -> Floats:

@@ -92,12 +92,12 @@ class Blocks:
         if labels.max() >= self.classes:
             raise DataError(f"the surrogate has {self.classes} classes, and a record has the class {labels.max()}")
         clean = x.reshape(len(x), -1)
-        changed = clean.copy()
+        noisy = clean.copy()
         order = generator(seed, "blocks").permutation(len(x))
         count = -(-len(x) // self.attack.block)
         for index in np.array_split(order, count):  # blocks of about equal size
-            changed[index] = self._moved(clean[index], labels[index])
-        return restored(changed.reshape(x.shape), X, around=x, epsilon=self.attack.epsilon)
+            noisy[index] = self._moved(clean[index], labels[index])
+        return restored(noisy.reshape(x.shape), X, around=x, epsilon=self.attack.epsilon)
 
     def _moved(self, clean: Floats, y: Ints) -> Floats:
         """Return a block after all steps."""

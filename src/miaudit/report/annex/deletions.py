@@ -39,8 +39,8 @@ def findings(deletion: Deletion) -> Iterator[Row]:
     """Yield how the records were deleted, and what each question came to."""
     options = ", ".join(f"{name} = {value}" for name, value in deletion.options.items())
     yield "procedure", f"{deletion.title} ({deletion.procedure}; {deletion.paper}){f'; {options}' if options else ''}"
-    shown = deletion.receipt is not None and not deletion.receipt.of_target
-    yes = "yes; its receipts are of shadow models, not of the audited one" if shown else "yes"
+    of_shadows = deletion.receipt is not None and not deletion.receipt.of_target
+    yes = "yes; its receipts are of shadow models, not of the audited one" if of_shadows else "yes"
     yield "exact by its own account", yes if deletion.exact else "no, or refuted by its receipt"
     yield from (("finding", sentence) for sentence in deletion.sentences)
     yield "earlier model", deletion.earlier_model

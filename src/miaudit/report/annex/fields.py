@@ -65,23 +65,31 @@ def annex(
         Of the audit's folder.
     """
     standard = STANDARDS[name]
-    said = {**(result.provenance.plan.get("declared") or {}), **(declared or {})}
+    declaration = {**(result.provenance.plan.get("declared") or {}), **(declared or {})}
     policy = policy or (None if standard.policy is None else Policy.load(standard.policy))
     decision = None if policy is None else policy.check(result)
     parts: list[tuple[str, Sequence[Row], Sequence[tuple[str, ...]]]] = [
-        ("Who, when and why", [*_declared(said, "who", "role", "on_behalf_of", "purpose"), *_when(result, seal)], ()),
-        ("The model", list(_model(result, said)), ()),
-        ("The data", list(_data(result, said)), ()),
+        (
+            "Who, when and why",
+            [*_declared(declaration, "who", "role", "on_behalf_of", "purpose"), *_when(result, seal)],
+            (),
+        ),
+        ("The model", list(_model(result, declaration)), ()),
+        ("The data", list(_data(result, declaration)), ()),
         (
             "Threat model",
-            [("assumed", text) for text in result.threat_model] + _declared(said, "access"),
-            _classes(result, said),
+            [("assumed", text) for text in result.threat_model] + _declared(declaration, "access"),
+            _classes(result, declaration),
         ),
         ("Attacks", [("list of attacks compared with the literature until", LITERATURE)], _attacks(result)),
         ("Figures", list(_findings(result)), _figures(result)),
         ("Controls, power and equivalence", list(_controls(result, decision)), ()),
-        ("What was not tested", [*(("open", text) for text in result.not_tested), *_declared(said, "deployers")], ()),
-        ("Decision", list(_decision(decision, policy, said)), _checks(decision)),
+        (
+            "What was not tested",
+            [*(("open", text) for text in result.not_tested), *_declared(declaration, "deployers")],
+            (),
+        ),
+        ("Decision", list(_decision(decision, policy, declaration)), _checks(decision)),
         ("How to repeat it", list(_repeat(result)), ()),
     ]
     groups = (
@@ -91,8 +99,8 @@ def annex(
     return Annex(name, standard, result.title, tuple(groups))
 
 
-def _declared(said: Mapping[str, Any], *keys: str) -> list[Row]:
-    return [(f"{key.replace('_', ' ')} (declared)", _text(said.get(key))) for key in keys]
+def _declared(declaration: Mapping[str, Any], *keys: str) -> list[Row]:
+    return [(f"{key.replace('_', ' ')} (declared)", _text(declaration.get(key))) for key in keys]
 
 
 def _text(value: Any) -> str:
@@ -107,13 +115,13 @@ def _when(result: Result, seal: str | None) -> Iterator[Row]:
     yield "seal of the audit's files", seal or "none: the files were not sealed"
 
 
-def _model(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
+def _model(result: Result, declaration: Mapping[str, Any]) -> Iterator[Row]:
     target = result.target
-    yield from _declared(said, "model")
+    yield from _declared(declaration, "model")
     yield "as audited", f"{target.description}; {target.source}; answers {target.outputs}"
     hashes = {name: value for name, value in result.provenance.hashes.items() if name.startswith("target")}
     yield "hash", "; ".join(f"{name} {value}" for name, value in hashes.items()) or "none: it was not read from a file"
-    parameters, records = said.get("parameters"), said.get("training_records")
+    parameters, records = declaration.get("parameters"), declaration.get("training_records")
     yield "parameters (declared)", _text(parameters)
     if records or result.deletion is None:
         audited = f"{result.split.members} audited members; all {NOT_DECLARED}"
@@ -121,15 +129,15 @@ def _model(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
     if parameters and records:
         yield "training records per parameter", f"{records / parameters:.3g}"
     if result.deletion is None:
-        shown = "; ".join(accuracies(target)) if target.classes else target.accuracy_reason or "-"
-        yield "accuracy on members, on non-members", shown
+        text = "; ".join(accuracies(target)) if target.classes else target.accuracy_reason or "-"
+        yield "accuracy on members, on non-members", text
     else:
         yield from deletions.accuracies(result.deletion)
-    yield from _declared(said, "release", "variants", "measures")
+    yield from _declared(declaration, "release", "variants", "measures")
     yield "audited of the variants", "this one alone"
 
 
-def _data(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
+def _data(result: Result, declaration: Mapping[str, Any]) -> Iterator[Row]:
     data, split = result.data, result.split
     yield "records", f"{data.name}: {data.records}; sha256 {data.sha256 or 'unknown'}"
     if result.deletion is None:
@@ -140,12 +148,12 @@ def _data(result: Result, said: Mapping[str, Any]) -> Iterator[Row]:
     else:
         yield "audited", deletions.audited(result.deletion)
     yield "unit counted", split.unit + ("" if split.people is None else f"; people {split.people}")
-    yield from _declared(said, "unit", "subjects", "drawn", "period")
+    yield from _declared(declaration, "unit", "subjects", "drawn", "period")
     yield "copies left out", str(split.copies_left_out)
 
 
-def _classes(result: Result, said: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    elsewhere = {str(key).casefold(): str(value) for key, value in (said.get("other_attacks") or {}).items()}
+def _classes(result: Result, declaration: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    elsewhere = {str(key).casefold(): str(value) for key, value in (declaration.get("other_attacks") or {}).items()}
     ran = sum(attack.status == "ran" for attack in result.attacks)
     rows: list[tuple[str, ...]] = [("class of attack", "tested", "why")]
     for name in CLASSES:
@@ -217,10 +225,10 @@ def _findings(result: Result) -> Iterator[Row]:
         worst = sorted(
             (each for each in grouping.groups if each.auc.value is not None), key=lambda each: -(each.auc.value or 0)
         )
-        shown = "; ".join(f"{each.group}: {_of_slice(each, result)}" for each in worst[:_WORST])
+        listing = "; ".join(f"{each.group}: {_of_slice(each, result)}" for each in worst[:_WORST])
         yield (
             f"highest AUC by {grouping.column}, of {len(grouping.groups)}, at a level for all",
-            shown or "none measured",
+            listing or "none measured",
         )
     for warning in result.warnings:
         yield "warning", warning
@@ -261,15 +269,15 @@ def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
     if quiet is not None and quiet.power is not None:
         yield "power where nothing was found", f"{what_shows(quiet.power, people=quiet.unit == 'person')}."
     if decision is not None:
-        needed = (
+        demand = (
             "not more than there were"
             if decision.needed is None
             else f"about {decision.needed} members and as many non-members"
         )
-        yield "records that equivalence to the margins takes", needed
+        yield "records that equivalence to the margins takes", demand
 
 
-def _decision(decision: Decision | None, policy: Policy | None, said: Mapping[str, Any]) -> Iterator[Row]:
+def _decision(decision: Decision | None, policy: Policy | None, declaration: Mapping[str, Any]) -> Iterator[Row]:
     if decision is None or policy is None:
         for person in ("first", "second"):
             yield f"decision of the {person} person who checks", "open: name, date, decision, reason"
@@ -280,7 +288,7 @@ def _decision(decision: Decision | None, policy: Policy | None, said: Mapping[st
             {"pass": "pass", "fail": "fail", "inconclusive": "inconclusive: the audit does not tell"}[decision.outcome],
         )
         yield from (("remark", remark) for remark in decision.remarks)
-    yield from _declared(said, "margins_by", "earlier")
+    yield from _declared(declaration, "margins_by", "earlier")
 
 
 def _checks(decision: Decision | None) -> list[tuple[str, ...]]:

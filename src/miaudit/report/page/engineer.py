@@ -99,11 +99,11 @@ def attack_rows(result: Result, label: Callable[[AttackResult], str]) -> Rows:
     ran = [attack for attack in result.attacks if attack.status == "ran" and attack.area is not None]
     lead, baseline = result.lead, next((a for a in ran if a.name == result.controls.baseline), None)
     order = sorted(ran, key=lambda attack: (attack is not lead, -(attack.area or 0.0)))
-    shown = order[:_ATTACKS]
-    if baseline is not None and baseline not in shown:
-        shown[-1] = baseline
+    attacks = order[:_ATTACKS]
+    if baseline is not None and baseline not in attacks:
+        attacks[-1] = baseline
     controls = _controls(result)
-    areas = [attack.of_unit.auc for attack in shown] + [area for _, _, area in controls]
+    areas = [attack.of_unit.auc for attack in attacks] + [area for _, _, area in controls]
     scale = marks.Scale.of_areas([end for area in areas if area is not None and (end := _low(area)) is not None])
     base = [] if baseline is None or baseline.area is None else [(baseline.area, "base")]
     rows = [
@@ -112,10 +112,10 @@ def attack_rows(result: Result, label: Callable[[AttackResult], str]) -> Rows:
             style="lead" if a is lead else "",
             title=label(a),
         )
-        for a in shown
+        for a in attacks
     ]
     rows += [_row(name, role, area, scale, [_GUESSING, *base], style="control") for name, role, area in controls]
-    return Rows(rows, marks.axis(scale), len(order) - len(shown))
+    return Rows(rows, marks.axis(scale), len(order) - len(attacks))
 
 
 def slice_rows(result: Result, most: int) -> Rows | None:

@@ -62,8 +62,8 @@ def exposed_of(result: Result, *, most: int = LISTED) -> Exposed | None:
     worst = np.asarray(columns["risk_high"], np.float64) if "risk_high" in columns else rank
     order = np.lexsort((worst, rank))
     first = [int(i) for i in order if member[i] and np.isfinite(rank[i])][:most]  # one without an answer has no place
-    shown = {name: column[first].tolist() for name, column in columns.items() if name in _COLUMNS}
-    rows = [{name: values[k] for name, values in shown.items()} for k in range(len(first))]
+    cells = {name: column[first].tolist() for name, column in columns.items() if name in _COLUMNS}
+    rows = [{name: values[k] for name, values in cells.items()} for k in range(len(first))]
     return Exposed(
         attack=lead.name,
         records=[_record(row) for row in rows],

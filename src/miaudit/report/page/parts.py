@@ -63,16 +63,16 @@ def classes_of(ran: Sequence[AttackResult]) -> list[Classes]:
     """Return the figures by class, of the attack of the highest accuracy first."""
     views, room = [], CLASS_ROWS
     for i, attack in enumerate(sorted((a for a in ran if a.per_class), key=_accuracy, reverse=True)):
-        shown = attack.per_class[:room]
-        room -= len(shown)
+        classes = attack.per_class[:room]
+        room -= len(classes)
         values = [row.precision for row in attack.per_class if row.precision is not None]
         chart = None
         if len(attack.per_class) >= _CHART_CLASSES:
             title = f"Precision per class, {attack.title}"
             axis = "Precision (dashed: guessing)"
             chart = charts.histogram(values, title=title, axis=axis, key=f"classes-{i + 1}")
-        more = len(attack.per_class) - len(shown)
-        views.append(Classes(attack, shown, more, len(attack.per_class) - len(values), chart))
+        more = len(attack.per_class) - len(classes)
+        views.append(Classes(attack, classes, more, len(attack.per_class) - len(values), chart))
     return views
 
 

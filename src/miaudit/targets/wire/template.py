@@ -54,8 +54,8 @@ def encode(X: Records, *, body: str, each: str | None = None) -> bytes:
         raise PlanError(f"the template takes one record at a time, not {n}")
     columns = columns_of(X) if len(X.shape) == 2 or is_texts(X) else []
     rows, texts = rows_of(X), [*_strings(template), *_strings(one)]
-    named = {"$objects", "$object"} & {*texts}
-    objects = objects_of(X) if named else []
+    by_object = {"$objects", "$object"} & {*texts}
+    objects = objects_of(X) if by_object else []
     fields = {text: text.removeprefix(_FIELD) for text in texts if text.startswith(_FIELD)}
     if unknown := sorted(set(fields.values()) - {*columns}):
         raise DataError(f"the records have no column {unknown[0]!r}; they have {columns[:10]}")

@@ -113,20 +113,20 @@ def _values(array: NDArray[Any], datatype: str, what: str) -> NDArray[Any]:
         return array
     with np.errstate(all="ignore"):
         cast = array.astype(dtype)
-        changed = cast.astype(array.dtype) != array
+        differs = cast.astype(array.dtype) != array
         if dtype.kind == "b":
-            changed |= (array != 0) & (array != 1)
+            differs |= (array != 0) & (array != 1)
         if dtype.kind in "iu" and array.dtype.kind in "iuf":  # a number out of range may wrap there and back
             info = np.iinfo(dtype)
-            changed |= np.array([not info.min <= value <= info.max for value in array.ravel().tolist()], bool).reshape(
+            differs |= np.array([not info.min <= value <= info.max for value in array.ravel().tolist()], bool).reshape(
                 array.shape
             )
         if dtype.kind == "f" and array.dtype.kind == "f":
-            changed &= ~np.isfinite(cast) | ((cast == 0) & (array != 0)) | (array == np.round(array))
-    if changed.any():
-        value = array[changed].ravel()[0]
+            differs &= ~np.isfinite(cast) | ((cast == 0) & (array != 0)) | (array == np.round(array))
+    if differs.any():
+        value = array[differs].ravel()[0]
         raise DataError(
-            f"{what} cannot be sent as {datatype}: {int(changed.sum())} values would be changed, such as {value!s}; leave "
+            f"{what} cannot be sent as {datatype}: {int(differs.sum())} values would be changed, such as {value!s}; leave "
             "datatype out, or choose one that holds them"
         )
     return array if dtype.kind == "f" and array.dtype.kind == "f" else cast
