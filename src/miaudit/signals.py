@@ -111,12 +111,7 @@ def phi(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) ->
     never formed. Neither logarithm sees less than ``floor``; see :func:`resolution`. Other parameters and errors as for
     :func:`confidence`.
     """
-
-    def rows(p: Numbers, y: NDArray[np.int64]) -> Numbers:
-        own, others = _own_and_others(p, y)
-        return log_ratio(own, others.sum(axis=1), floor=floor)
-
-    return _in_blocks(rows, probabilities, labels)
+    return _in_blocks(_odds(np.sum, floor), probabilities, labels)
 
 
 def hinge(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) -> Numbers:
@@ -125,12 +120,17 @@ def hinge(probabilities: ArrayLike, labels: ArrayLike, *, floor: float = FLOOR) 
     On probabilities this is the hinge of the logits, as the softmax's normaliser cancels. ``floor`` is added inside
     both logarithms; see :func:`resolution`. Other parameters and errors as for :func:`confidence`.
     """
+    return _in_blocks(_odds(np.max, floor), probabilities, labels)
+
+
+def _odds(total: Callable[..., Any], floor: float) -> Callable[[Numbers, NDArray[np.int64]], Numbers]:
+    """Return the logarithm of the true class's probability over the sum, or the largest, of the others', as a function."""
 
     def rows(p: Numbers, y: NDArray[np.int64]) -> Numbers:
         own, others = _own_and_others(p, y)
-        return log_ratio(own, others.max(axis=1), floor=floor)
+        return log_ratio(own, total(others, axis=1), floor=floor)
 
-    return _in_blocks(rows, probabilities, labels)
+    return rows
 
 
 def others(probabilities: ArrayLike, labels: ArrayLike) -> Numbers:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from miaudit.attacks.attack import Scores
+from miaudit.attacks.attack import Attack, Scores, require
 from miaudit.attacks.threshold import best_threshold
 from miaudit.errors import DataError
 from miaudit.evidence import Evidence
@@ -58,6 +60,23 @@ def decided(scores: Scores, rank: Callable[[Evidence], Scores], evidence: Eviden
     if not len(value) or member.all() or not member.any():
         return _undecided(scores, "the shadow models are too few to put one in the target's place")
     return dataclasses.replace(scores, decision=scores.score >= best_threshold(value, member.astype(bool)))
+
+
+class Ranking(Attack):
+    """An attack that ranks records with nothing drawn, and decides by shadows in the target's place."""
+
+    @abstractmethod
+    def ranked(self, evidence: Evidence) -> Scores:
+        """Return the scores of the records, without a decision."""
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        """Score, and decide by shadows in the target's place; nothing is drawn, the seed plays no part."""
+        require(self, evidence)
+        return decided(self.ranked(evidence), self.ranked, evidence, least_shadows=self.least_shadows)
+
+    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
+        """Score each other model, and decide nothing; see :meth:`Attack.scores_of`."""
+        return [self.ranked(require(self, other)).score for other in others]
 
 
 def _undecided(scores: Scores, why: str) -> Scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, stdtr
 
 from miaudit import signals
-from miaudit.attacks.attack import Attack, Scores, require, with_missing
-from miaudit.attacks.decisions import decided
+from miaudit.attacks.attack import Scores, with_missing
+from miaudit.attacks.decisions import Ranking
 from miaudit.attacks.moments import Side, resolved_rows, sides
 from miaudit.errors import DataError, PlanError, misfits
 from miaudit.evidence import Bools, Evidence
@@ -29,7 +29,7 @@ _LEAST_OF_CLASS = 10  # rows, below which all classes stand for one
 
 
 @dataclass(frozen=True)
-class LiRA(Attack):
+class LiRA(Ranking):
     """The likelihood-ratio attack of Carlini et al. (2022).
 
     *Online* (algorithm 1): log-density of the target's signal under the shadows trained on the record less that under
@@ -95,16 +95,8 @@ class LiRA(Attack):
         """Two for each side that is modelled: fewer say nothing of a spread."""
         return 4 if self.mode == "online" else 2
 
-    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
-        """Score by the likelihood ratio, decide by shadows in the target's place; nothing is drawn."""
-        require(self, evidence)
-        return decided(self._ranked(evidence), self._ranked, evidence, least_shadows=self.least_shadows)
-
-    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
-        """Score each other model, and decide nothing; see :meth:`Attack.scores_of`."""
-        return [self._ranked(require(self, other)).score for other in others]
-
-    def _ranked(self, evidence: Evidence) -> Scores:
+    def ranked(self, evidence: Evidence) -> Scores:
+        """Score by the likelihood ratio."""
         q = len(evidence.queries)
         total, missing = np.zeros(evidence.n), np.zeros(evidence.n, bool)
         for k in range(q):

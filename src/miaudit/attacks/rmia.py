@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit import signals
-from miaudit.attacks.attack import Attack, Scores, require, with_missing
-from miaudit.attacks.decisions import decided
+from miaudit.attacks.attack import Scores, with_missing
+from miaudit.attacks.decisions import Ranking
 from miaudit.attacks.moments import Side, sides, signal_rows
 from miaudit.attacks.population import share
 from miaudit.errors import DataError, PlanError, misfits, not_real
@@ -29,7 +29,7 @@ _STAND_INS = 4  # shadows put in the target's place while `a` is tuned
 
 
 @dataclass(frozen=True)
-class RMIA(Attack):
+class RMIA(Ranking):
     """Zarifzadeh, Liu and Shokri (2024), and two forms that rank alike.
 
     Let r(x) = p(y | x, target) / p(x), with p(x) the probability models of this kind give. The score is
@@ -97,16 +97,8 @@ class RMIA(Attack):
         """With the population, but in the form that needs none."""
         return self.form != "base"
 
-    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
-        """Score by the chosen form, decide by shadows in the target's place; nothing is drawn, the seed plays no part."""
-        require(self, evidence)
-        return decided(self._ranked(evidence), self._ranked, evidence, least_shadows=self.least_shadows)
-
-    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
-        """Score each other model, and decide nothing; see :meth:`Attack.scores_of`."""
-        return [self._ranked(require(self, other)).score for other in others]
-
-    def _ranked(self, evidence: Evidence) -> Scores:
+    def ranked(self, evidence: Evidence) -> Scores:
+        """Score by the chosen form."""
         target, shadows = signal_rows(evidence, self._log(evidence))
         within, without = reference(target, shadows, evidence.inside)
         notes: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from modulefinder import ModuleFinder
 from os import PathLike, fspath
 from pathlib import Path
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from miaudit.data.records import column_names, column_values, densified, is_texts, kind_of, n_columns, row_hashes
 from miaudit.errors import DataError, PlanError, PoolError, not_real
 from miaudit.files import sha256_of
+from miaudit.recipes.recipe import on_device
 
 _PLACES = ("records", "train", "asked", "answers", "seed", "classes")
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -126,9 +127,7 @@ class CommandRecipe:
 
     def placed(self, device: str, dtype: str | None) -> CommandRecipe:
         """Return the recipe on a device; see `TrainingRecipe.placed`."""
-        if dtype is not None:
-            raise PlanError([("dtype", f"{self.name} has a type of numbers of its own; leave it out")])
-        return replace(self, device=device)
+        return on_device(self, device, dtype)
 
     def fit(self, X: Any, y: NDArray[Any], *, classes: int, seed: int) -> Any:
         """Raise PlanError: a command trains and answers in one step, see `fit_for`."""

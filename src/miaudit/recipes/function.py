@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from miaudit.errors import PlanError
 from miaudit.files import sha256_of
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint
+from miaudit.recipes.recipe import on_device
 
 _OFFERED = ("classes", "device")  # given to a function that has a parameter of this name
 
@@ -91,9 +92,7 @@ class TrainingRecipe:
         PlanError
             If a type of numbers is asked for: that is the function's own.
         """
-        if dtype is not None:
-            raise PlanError([("dtype", f"{self.name} has a type of numbers of its own; leave it out")])
-        return replace(self, device=device)
+        return on_device(self, device, dtype)
 
     def fit(self, X: Any, y: NDArray[Any], *, classes: int, seed: int) -> Any:
         """Return the model that the function trains, or a function from records to its answers.

@@ -339,6 +339,20 @@ def opened(model: Model) -> Opened:
 T = TypeVar("T")
 
 
+def on_device(recipe: T, device: str, dtype: str | None) -> T:
+    """Return a recipe of code that is not ours on a device; its type of numbers is its own.
+
+    Raises
+    ------
+    PlanError
+        If a type of numbers is asked for.
+    """
+    if dtype is not None:
+        name = getattr(recipe, "name", type(recipe).__name__)
+        raise PlanError([("dtype", f"{name} has a type of numbers of its own; leave it out")])
+    return replace(recipe, device=device)  # type: ignore[type-var]
+
+
 def turned(recipe: T, parameters: Mapping[str, Any]) -> T:
     """Return a recipe, a dataclass, with fields of its own changed; PlanError for one that it lacks."""
     own = [each.name for each in fields(recipe)]  # type: ignore[arg-type]

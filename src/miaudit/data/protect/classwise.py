@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -14,12 +15,13 @@ from miaudit.data.protect.images import (
     CIFAR,
     Floats,
     checked,
-    norms,
     of_class,
     out_of_budget,
     restored,
     same_shape,
+    scaled,
     with_channels,
+    with_noise,
 )
 from miaudit.errors import DataError, not_real, not_whole, refuse
 from miaudit.seeds import generator
@@ -128,13 +130,11 @@ class Clusters:
         values = centres + generator(seed, "clusters").normal(size=centres.shape)
         height, width = self.shape[-2:]
         noise = np.kron(values, np.ones((self.patch, self.patch)))[..., :height, :width].astype(np.float64)
-        return np.asarray(noise * (self.norm / norms(noise)))
+        return scaled(noise, self.norm)
 
     def apply(self, X: Any, y: ArrayLike, *, seed: int) -> NDArray[Any]:
         """Return protected records; each one's place in its cluster is drawn."""
-        x, labels = checked(X, y)
-        same_shape(x, self.shape)
-        return restored(with_channels(x) + self.noise(labels, seed=seed), X)
+        return with_noise(X, y, self.shape, partial(self.noise, seed=seed))
 
 
 @dataclass(frozen=True)

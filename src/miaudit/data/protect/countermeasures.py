@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,12 +31,17 @@ _TABLE = np.array(
 
 
 @dataclass(frozen=True)
-class Grey:
-    """Brightness in the place of colour, in all channels (Liu et al., "Image shortcut squeezing", ICML 2023)."""
+class _Fixed:
+    """A change of records that learns nothing from them."""
 
-    def fit(self, X: Any, y: ArrayLike, *, seed: int = 0) -> Grey:
+    def fit(self, X: Any, y: ArrayLike, *, seed: int = 0) -> Self:
         """Return itself: there is nothing to learn."""
         return self
+
+
+@dataclass(frozen=True)
+class Grey(_Fixed):
+    """Brightness in the place of colour, in all channels (Liu et al., "Image shortcut squeezing", ICML 2023)."""
 
     def apply(self, X: Any, y: ArrayLike, *, seed: int = 0) -> NDArray[Any]:
         """Return grey records."""
@@ -46,17 +51,13 @@ class Grey:
 
 
 @dataclass(frozen=True)
-class Blur:
+class Blur(_Fixed):
     """Convolution with a normal bell of the standard deviation ``pixels``."""
 
     pixels: float = 1.0
 
     def __post_init__(self) -> None:
         refuse(not_real(("pixels", self.pixels), above=0))
-
-    def fit(self, X: Any, y: ArrayLike, *, seed: int = 0) -> Blur:
-        """Return itself: there is nothing to learn."""
-        return self
 
     def apply(self, X: Any, y: ArrayLike, *, seed: int = 0) -> NDArray[Any]:
         """Return blurred records."""
@@ -67,7 +68,7 @@ class Blur:
 
 
 @dataclass(frozen=True)
-class Compression:
+class Compression(_Fixed):
     """What JPEG takes away: cosine transforms of 8 x 8 squares, rounded to multiples of a table (ITU-T T.81).
 
     The standard's table of brightness is used for every channel, with the usual scale by quality (1 to 100), and colours
@@ -78,10 +79,6 @@ class Compression:
 
     def __post_init__(self) -> None:
         refuse(not_whole(("quality", self.quality), most=100))
-
-    def fit(self, X: Any, y: ArrayLike, *, seed: int = 0) -> Compression:
-        """Return itself: there is nothing to learn."""
-        return self
 
     def apply(self, X: Any, y: ArrayLike, *, seed: int = 0) -> NDArray[Any]:
         """Return compressed records."""

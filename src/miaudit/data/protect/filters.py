@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -20,7 +21,9 @@ from miaudit.data.protect.images import (
     of_class,
     restored,
     same_shape,
+    scaled,
     with_channels,
+    with_noise,
 )
 from miaudit.errors import DataError, not_real, refuse
 from miaudit.seeds import generator
@@ -165,13 +168,11 @@ class Processes:
         weights = of_class(self.weights, y)
         shape = (weights.shape[1], *self.shape[-2:])
         noise = generated(weights, shape, generator(seed, "processes"))
-        return np.asarray(noise * (self.norm / norms(noise)))
+        return scaled(noise, self.norm)
 
     def apply(self, X: Any, y: ArrayLike, *, seed: int) -> NDArray[Any]:
         """Return protected records; how each one's noise begins is drawn."""
-        x, labels = checked(X, y)
-        same_shape(x, self.shape)
-        return restored(with_channels(x) + self.noise(labels, seed=seed), X)
+        return with_noise(X, y, self.shape, partial(self.noise, seed=seed))
 
 
 def generated(weights: Floats, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:

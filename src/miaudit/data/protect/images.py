@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,18 @@ def of_class(patterns: Floats, y: Ints) -> Floats:
     if y.max() >= len(patterns):
         raise DataError(f"the pattern was made for {len(patterns)} classes, and a record has the class {y.max()}")
     return patterns[y]
+
+
+def with_noise(X: Any, y: ArrayLike, shape: tuple[int, ...], noise: Callable[[Ints], Floats]) -> NDArray[Any]:
+    """Return images of a shape with the noise (n, c, h, w) of their classes, in the form that X has."""
+    x, labels = checked(X, y)
+    same_shape(x, shape)
+    return restored(with_channels(x) + noise(labels), X)
+
+
+def scaled(noise: Floats, norm: float) -> Floats:
+    """Return noise (n, c, h, w) of which that of each image has this L2 norm."""
+    return np.asarray(noise * (norm / norms(noise)))
 
 
 def norms(x: Floats) -> Floats:
