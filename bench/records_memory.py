@@ -1,9 +1,15 @@
 """Memory of an audit of records that lie in a file: the most that all its processes take together, beside that file.
 
-    python bench/records_memory.py --gib 0.5 --out bench/results/records_memory.json
+    python bench/records_memory.py npy parquet --gib 0.5 --out bench/results/records_memory.json
 
-Records of 3,072 numbers in float32, as large as images of 3 x 32 x 32, are written to ``.npy`` (or, with ``--parquet``, a
-table), and a plan of 2,000 members, 2,000 non-members and the rest as population is run. Every quarter of a second the
+A file is written, and a plan of 2,000 members, 2,000 non-members, 4 shadow models, two workers and the rest as population is
+run:
+
+* ``npy``, ``parquet``: records of 3,072 numbers in float32, as large as images of 3 x 32 x 32, and naive Bayes;
+* ``texts``: a Parquet column of texts of 130 words, TF-IDF and logistic regression;
+* ``frame``: such texts beside three numbers, a category and a date, read as a frame, and a pipeline of the plan's own.
+
+Every quarter of a second the
 proportional set size (PSS) of the process and its children is read from ``/proc/PID/smaps``, without the pages of mapped
 records, which the system takes back when it needs them.
 """
@@ -22,32 +28,59 @@ from pathlib import Path
 import numpy as np
 
 WIDTH = 3072
+WORDS = 130
 PLAN = """
 [data]
 path = "{path}"
-label = "{label}"
+{data}
 [split]
 members = 2000
 nonmembers = 2000
 [recipe]
-estimator = "sklearn.naive_bayes.GaussianNB"
-encode = false
+{recipe}
 [shadows]
 count = 4
 [engine]
 jobs = 2
 """
+BAYES = 'estimator = "sklearn.naive_bayes.GaussianNB"\nencode = false'
+RECIPES = {
+    "npy": ('label = "y.npy"', BAYES),
+    "parquet": ('label = "y"', BAYES),
+    "texts": (
+        'label = "y"\ntext = "text"',
+        'estimator = "sklearn.linear_model.LogisticRegression"\n'
+        'steps = [{class = "sklearn.feature_extraction.text.TfidfVectorizer"}]',
+    ),
+    "frame": ('label = "y"\nframe = true', 'train = "pipeline.py:train"'),
+}
+PIPELINE = """
+from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 
-def write(folder: Path, n: int, parquet: bool) -> tuple[Path, str]:
-    """Write records and classes, a block at a time; return the file and the name of the label."""
+def train(X, y, seed):
+    columns = make_column_transformer(
+        (TfidfVectorizer(), "text"),
+        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["kind"]),
+        (StandardScaler(), ["a", "b", "c"]),
+    )
+    return make_pipeline(columns, LogisticRegression(max_iter=200)).fit(X, y)
+"""
+
+
+def write_numbers(folder: Path, n: int, kind: str) -> Path:
+    """Write records of numbers and their classes, a block at a time; return the file."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 10, n)
     blocks = (
         rng.random((min(4096, n - start), WIDTH), np.float32) + y[start : start + 4096, None] / 10
         for start in range(0, n, 4096)
     )
-    if parquet:
+    if kind == "parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -56,13 +89,41 @@ def write(folder: Path, n: int, parquet: bool) -> tuple[Path, str]:
         with pq.ParquetWriter(folder / "X.parquet", schema) as file:
             for start, block in zip(range(0, n, 4096), blocks, strict=True):
                 file.write_table(pa.table([*block.T.copy(), y[start : start + 4096]], schema=schema))
-        return folder / "X.parquet", "y"
+        return folder / "X.parquet"
     X = np.lib.format.open_memmap(folder / "X.npy", "w+", np.float32, (n, WIDTH))
     for start, block in zip(range(0, n, 4096), blocks, strict=True):
         X[start : start + 4096] = block
     X.flush()
     np.save(folder / "y.npy", y)
-    return folder / "X.npy", "y.npy"
+    return folder / "X.npy"
+
+
+def write_texts(folder: Path, gib: float, kind: str) -> tuple[Path, int]:
+    """Write a table of so many bytes in Arrow form; return the file and how many records it has."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    words = np.array([f"word{i}" for i in range(20_000)], dtype=object)
+    fields = [("text", pa.string()), ("y", pa.int64())]
+    if kind == "frame":
+        numbers = [(name, pa.float64()) for name in "abc"]
+        fields += [*numbers, ("kind", pa.dictionary(pa.int8(), pa.string())), ("day", pa.timestamp("us"))]
+    schema, size, n, block = pa.schema(fields), 0, 0, 8192
+    with pq.ParquetWriter(folder / "X.parquet", schema) as file:
+        while size < gib * 2**30:
+            y = rng.integers(0, 2, block)
+            which = rng.integers(0, 18_000, (block, WORDS)) + 2_000 * y[:, None]
+            columns = [pa.array([" ".join(row) for row in words[which]]), pa.array(y)]
+            if kind == "frame":
+                columns += [pa.array(rng.normal(size=block) + y) for _ in "abc"]
+                kinds = pa.array(rng.choice(["red", "green", "blue"], block)).dictionary_encode()
+                columns += [kinds.cast(schema.field("kind").type)]
+                columns += [pa.array(np.datetime64("2020-01-01", "us") + rng.integers(0, 10**15, block))]
+            table = pa.table(columns, schema=schema)
+            size, n = size + table.nbytes, n + block
+            file.write_table(table)
+    return folder / "X.parquet", n
 
 
 def processes(root: int) -> list[int]:
@@ -100,13 +161,18 @@ def bytes_of(process: int, records: str) -> tuple[int, int]:
     return own, mapped
 
 
-def measure(gib: float, parquet: bool) -> dict[str, object]:
+def measure(gib: float, kind: str) -> dict[str, object]:
     """Run the audit of so large a file, and return what it took."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        n = round(gib * 2**30 / (4 * WIDTH))
-        path, label = write(folder, n, parquet)
-        (folder / "plan.toml").write_text(PLAN.format(path=path, label=label))
+        if kind in ("npy", "parquet"):
+            n = round(gib * 2**30 / (4 * WIDTH))
+            path = write_numbers(folder, n, kind)
+        else:
+            path, n = write_texts(folder, gib, kind)
+            (folder / "pipeline.py").write_text(PIPELINE)
+        data, recipe = RECIPES[kind]
+        (folder / "plan.toml").write_text(PLAN.format(path=path, data=data, recipe=recipe))
         command = [
             sys.executable,
             "-m",
@@ -116,6 +182,7 @@ def measure(gib: float, parquet: bool) -> dict[str, object]:
             "--out",
             str(folder / "out"),
             "-q",
+            *(["--allow-code"] if kind == "frame" else []),
         ]
         began, peaks = time.perf_counter(), []
         with subprocess.Popen(command) as audit:
@@ -127,8 +194,9 @@ def measure(gib: float, parquet: bool) -> dict[str, object]:
                 time.sleep(0.25)
         most = max(peaks)
         return {
-            "file": path.suffix[1:],
+            "kind": kind,
             "records": n,
+            "gib_in_memory": gib,
             "bytes_of_file": path.stat().st_size,
             "exit": audit.returncode,
             "peak_gib": round(most[0] / 2**30, 3),
@@ -141,11 +209,11 @@ def measure(gib: float, parquet: bool) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kinds", nargs="+", choices=list(RECIPES))
     parser.add_argument("--gib", type=float, nargs="+", default=[0.5])
-    parser.add_argument("--parquet", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    results = [measure(gib, options.parquet) for gib in options.gib]
+    results = [measure(gib, kind) for kind in options.kinds for gib in options.gib]
     content = {"command": " ".join(["python", *sys.argv]), "cores": os.cpu_count(), "results": results}
     print(json.dumps(content, indent=1))
     if options.out:

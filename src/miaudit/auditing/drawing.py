@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miaudit.auditing.case import Case
 from miaudit.data import Copies, Dataset, same_records
-from miaudit.data.records import take_records
+from miaudit.data.records import select_records
 from miaudit.files import write_atomically
 from miaudit.seeds import child_seed
 from miaudit.shadows.design import (
@@ -75,7 +75,7 @@ def _twins(dataset: Dataset, audited: NDArray[np.int64]) -> NDArray[np.int64] | 
 
     A shadow trained on one of them was trained on the other, so they must be on one side of it.
     """
-    codes = same_records(take_records(dataset.X, audited))
+    codes = same_records(select_records(dataset.X, audited))
     if len(np.unique(codes)) == len(codes):
         return None
     numbers = np.arange(len(dataset), dtype=np.int64) + len(codes)

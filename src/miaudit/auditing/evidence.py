@@ -93,7 +93,10 @@ def numbers_of(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32
         if is_sparse(matrix):
             return None
         numbers = np.asarray(matrix)
-    elif sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES:
+    elif (
+        not any(column.kind == "text" for column in schema.columns)
+        and sum(len(column.categories or ()) for column in schema.columns) <= _MOST_CATEGORIES
+    ):
         numbers = np.asarray(schema.encode(take_records(dataset.X, index)))
     else:
         numbers = densified(dataset.numbers(index, buckets=_MOST_CATEGORIES // 4).numbers)

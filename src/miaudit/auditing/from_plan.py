@@ -155,7 +155,8 @@ def refuse_reading(data_folder: Any, permissions: Permissions) -> None:
 
 def _refuse_missing(plan: RecipePlan, dataset: Dataset, estimator: Any) -> None:
     """Refuse missing values where what is trained is known to take none."""
-    columns = [column.name for column in dataset.schema.columns if column.missing and column.kind != "categorical"]
+    takes_gaps = ("categorical", "text")  # where a missing value is one of the values
+    columns = [column.name for column in dataset.schema.columns if column.missing and column.kind not in takes_gaps]
     takes_none = plan.network is not None or plan.service is not None or plan.standin is not None
     if plan.estimator is not None and not plan.steps:
         tags = getattr(estimator, "__sklearn_tags__", None)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miaudit.auditing.case import apart
 from miaudit.data import Copies, Dataset, Split, same_records
-from miaudit.data.records import take_records
+from miaudit.data.records import select_records
 from miaudit.errors import PlanError, SplitError
 from miaudit.plan import ShadowPlan, SplitPlan
 from miaudit.plan.ways import WITHOUT_POPULATION
@@ -146,7 +146,7 @@ def _largest(dataset: Dataset, split: Split) -> int:
         return largest_group(people)
     if (split.copies or Copies()).alike:
         return 1
-    return largest_group(same_records(take_records(dataset.X, audited)))
+    return largest_group(same_records(select_records(dataset.X, audited)))
 
 
 def _both(first: Copies, second: Copies) -> Copies:

@@ -169,6 +169,7 @@ def load_planted(folder: str | Path, *, seal: str | None = None) -> tuple[Plante
         )
     paths = [folder / name for name in sorted(names, reverse=True)]  # training before canaries
     both, (training, canaries) = load_parts(paths, **document["reading"])
+    both = both.in_memory()
     return Planted(options, both.take(training), both.take(canaries), inside, document["ordinary"], seed), stated
 
 

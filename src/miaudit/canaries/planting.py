@@ -141,12 +141,13 @@ def plant(
     """
     options = options or Canaries()
     seed = secrets.randbits(31) if seed is None else seed
-    pool = records if sources is None else sources
+    records = records.in_memory()  # all of it is written into the folder
+    pool = records if sources is None else sources.in_memory()
     if pool.classes != records.classes or pool.schema.shape != records.schema.shape:
         raise DataError(
             "the sources of canaries have other classes or columns than the records; give records of one kind"
         )
-    if records.schema.texts or any(column.kind == "time" for column in records.schema.columns):
+    if records.schema.texts or any(column.kind in ("time", "text") for column in records.schema.columns):
         raise DataError(
             "canaries are kept in tables of numbers and categories, and these records hold texts alone or times; "
             "leave such columns out"

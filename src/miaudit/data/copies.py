@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.mapped import is_mapped
+from miaudit.data.mapped import BLOCK, HELD, is_mapped, written
+from miaudit.data.on_disk import is_on_disk
 from miaudit.data.partial import (
     BEYOND,
     CHANGED,
@@ -24,7 +26,7 @@ from miaudit.data.partial import (
     partial_links,
     sparse_band_hashes,
 )
-from miaudit.data.records import Records, column_values, is_sparse, kind_of, n_columns, n_records
+from miaudit.data.records import Records, column_blocks, is_sparse, kind_of, n_columns, n_records
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -238,13 +240,19 @@ def _columns(X: Records, sides: Ints) -> _Columns:
     if kind_of(X) == "array" and X.dtype.kind != "O":
         table = X.reshape(n, -1)
         return _Columns(table.view(np.uint8) if table.dtype.kind == "b" else table, (), sides)
-    columns = [_column(column_values(X, i), sides) for i in range(n_columns(X))]
+    large = is_on_disk(X) and 8 * n * n_columns(X) > HELD
+    columns = [_column(column_blocks(X, i), sides, in_a_file=large) for i in range(n_columns(X))]
     numeric = [values for values in columns if values.dtype.kind not in "Siu"]
-    return _Columns(
-        np.column_stack(numeric) if numeric else np.empty((n, 0), np.float32),
-        [values[:, None] for values in columns if values.dtype.kind in "Siu"],
-        sides,
-    )
+    exact = [values[:, None] for values in columns if values.dtype.kind in "Siu"]
+    if not numeric:
+        return _Columns(np.empty((n, 0), np.float32), exact, sides)
+    if not is_mapped(numeric[0]):
+        return _Columns(np.column_stack(numeric), exact, sides)
+    step = max(1, BLOCK // (8 * len(numeric)))
+    parts = (slice(start, start + step) for start in range(0, n, step))
+    like = np.empty((0, len(numeric)), np.result_type(*numeric))
+    blocks = (np.column_stack([values[part] for values in numeric]).astype(like.dtype) for part in parts)
+    return _Columns(written(blocks, n, like), exact, sides)
 
 
 def _bands(columns: _Columns) -> Hashes | None:
@@ -324,24 +332,33 @@ def _sparse_parts(X: Any, sides: Ints) -> tuple[Ints, Any, NDArray[np.float64]]:
     return _numbered(digests), None if whole else X.astype(np.float64), np.full(X.shape[1], level)
 
 
-def _column(values: NDArray[Any], sides: Ints) -> NDArray[Any]:
+def _column(blocks: Iterator[NDArray[Any]], sides: Ints, *, in_a_file: bool = False) -> NDArray[Any]:
     """Return numbers, or texts as (n,) digests, equal where they say the same."""
-    if values.dtype.kind in "biuf":
-        return values if values.dtype.kind != "b" else values.astype(np.uint8)
-    if values.dtype.kind in "mM":
-        return values.astype("datetime64[us]" if values.dtype.kind == "M" else "timedelta64[us]").view("S8")
+    first = next(blocks)
+    if first.dtype.kind in "biuf":
+        values = first if first.dtype.kind != "b" else first.astype(np.uint8)
+        return written([values], len(values), values[:0]) if in_a_file else values
+    if first.dtype.kind in "mM":
+        return first.astype("datetime64[us]" if first.dtype.kind == "M" else "timedelta64[us]").view("S8")
+    parts = [_of_objects(values) for values in chain([first], blocks)]
+    numbers, digests = (np.concatenate(each) for each in zip(*parts, strict=True))
+    number = digests == b""
+    if number.all():
+        return numbers
+    single = bool(_single(numbers[:, None], sides)[0])
+    cast = _cast(numbers[number]).astype(float) if single else numbers[number]
+    distinct, index = np.unique(cast + 0.0, return_inverse=True)
+    digests[number] = np.array([_digest(repr(each)) for each in distinct.tolist()], "S16")[index]
+    return digests
+
+
+def _of_objects(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bytes_]]:
+    """Return (n,) the numbers that values are, NaN where they are none, and the digests of what is none, else nothing."""
     distinct, index = _distinct(values.tolist())
     items = [_plain(value) for value in distinct]
-    if all(isinstance(item, float) for item in items):
-        return np.array(items, np.float64)[index]
-    numbers = np.array([item if isinstance(item, float) else math.nan for item in items])
-    single = bool(_single(numbers[index][:, None], sides)[0])
-    numbers = _cast(numbers).astype(float) if single else numbers
-    texts = [
-        f"{number + 0.0!r}" if isinstance(item, float) else f"text {item}"
-        for item, number in zip(items, numbers.tolist(), strict=True)
-    ]
-    return np.array([_digest(text) for text in texts], "S16")[index]
+    numbers = np.array([item if isinstance(item, float) else math.nan for item in items], np.float64)
+    digests = np.array([b"" if isinstance(item, float) else _digest(f"text {item}") for item in items], "S16")
+    return numbers[index], digests[index]
 
 
 _PLAIN = frozenset((str, int, float, bool, type(None)))  # of which equal values say the same

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from miaudit.data.copies import same_records
 from miaudit.data.features import Features, features, features_by
 from miaudit.data.mapped import Place, is_mapped
-from miaudit.data.records import Records, content_hash, n_records, take_records
+from miaudit.data.records import Records, content_hash, in_memory, n_records, select_records, take_records
 from miaudit.data.schema import Schema
 from miaudit.errors import DataError
 
@@ -28,7 +28,8 @@ class Dataset:
     ----------
     X
         Records: an (n, ...) array, a scipy CSR matrix, or a pandas or polars frame. They are handed to models in this
-        form.
+        form; a frame and texts that are larger than memory lie on disk, and models are handed a frame and an array of the
+        records they are asked about.
     y
         (n,) classes, contiguous integers from 0; of a regression the numbers of its ``classes``, the different labels.
     schema
@@ -103,7 +104,7 @@ class Dataset:
         rows = np.asarray(index, dtype=np.int64)
         return replace(
             self,
-            X=take_records(self.X, rows),
+            X=select_records(self.X, rows),
             y=self.y[rows],
             values=None if self.values is None else self.values[rows],
             ids=None if self.ids is None else self.ids[rows],
@@ -111,6 +112,16 @@ class Dataset:
             slices={name: values[rows] for name, values in self.slices.items()},
             _hashes={},
         )
+
+    def in_memory(self) -> Dataset:
+        """Return the data set with all its records in the form that models are handed.
+
+        Raises
+        ------
+        DataError
+            If they do not fit into memory.
+        """
+        return replace(self, X=in_memory(self.X))
 
     def numbers(self, index: NDArray[np.int64], **options: Any) -> Features:
         """Return the records at ``index`` as numbers: what ``features`` makes of them, or else as `features` reads them.

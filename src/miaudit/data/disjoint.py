@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from miaudit.data.copies import Copies, copies_across
 from miaudit.data.dataset import Dataset
 from miaudit.data.mapped import is_mapped
-from miaudit.data.records import Records, take_records
+from miaudit.data.on_disk import is_on_disk
+from miaudit.data.records import Records, select_records
 from miaudit.data.split import SIDES, Split
 from miaudit.errors import SplitError
 
@@ -51,8 +52,9 @@ def leave_out_copies(dataset: Dataset, split: Split, *, need: int = 1, seed: int
     """
     sides = [split.members, split.nonmembers, split.population]
     rows = np.concatenate(sides)
-    order = np.argsort(rows) if is_mapped(dataset.X) else np.arange(len(rows))  # a file is read as it lies
-    X = take_records(dataset.X, rows[order])
+    in_a_file = is_mapped(dataset.X) or is_on_disk(dataset.X)
+    order = np.argsort(rows) if in_a_file else np.arange(len(rows))  # a file is read as it lies
+    X = select_records(dataset.X, rows[order])
     keep, copies = apart_by_value(X, [dataset.y[side] for side in sides], seed=seed, order=order)
     _check_left(split, copies, need)
     rest = [side[mask] for side, mask in zip(sides, keep, strict=True)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from miaudit.data.delimited import is_packed
+from miaudit.data.on_disk import Batches, FrameOnDisk, Rows, without_index
 from miaudit.data.room import within_memory
+from miaudit.data.stacking import stack_frames
 from miaudit.errors import DataError
 from miaudit.libraries import require
 
@@ -58,6 +61,57 @@ def read_frame(path: Path, *, texts: Collection[str] = (), records: int) -> Any:
             "not as both expect; write the file again with to_csv(index=False)"
         )
     return frame.reset_index(drop=True)
+
+
+def frame_on_disk(
+    sources: Sequence[Batches], files: Sequence[Path], names: Sequence[str], texts: Collection[str]
+) -> FrameOnDisk | None:
+    """Return the frame of files whose batches lie on disk; None where pandas gives their columns different types.
+
+    Parameters
+    ----------
+    sources, files
+        The batches of each file.
+    names
+        The columns of the frame.
+    texts
+        Columns to read as texts, as written.
+
+    Raises
+    ------
+    DataError
+        If pandas is not there or cannot read a file, or categories do not fit together.
+    """
+    pandas = _pandas()
+    like = [_empty(path, source, names) for source, path in zip(sources, files, strict=True)]
+    for name in names:
+        dtypes = {str(each[name].dtype) for each in like}
+        categorical = all(isinstance(each[name].dtype, pandas.CategoricalDtype) for each in like)
+        if len(dtypes) > 1 and not categorical:
+            return None
+    form = like[0] if len(like) == 1 else stack_frames(like, [str(path) for path in files])
+    return FrameOnDisk(Rows(sources), form, texts)
+
+
+def _empty(path: Path, source: Batches, names: Sequence[str]) -> Any:
+    """Return a frame without records that has the types which pandas gives the columns of a file."""
+    pandas, pa = _pandas(), require("pyarrow", extra="parquet", what=f"{path}", error=DataError)
+    write = require("pyarrow.parquet", extra="parquet", what=f"{path}", error=DataError).write_table
+    metadata, columns = without_index(source.schema.metadata), {}
+    for missing in (False, True):  # the type of whole numbers and booleans depends on whether some are missing
+        fields = [source.schema.field(name) for name in names if (name in source.missing) == missing]
+        if not fields:
+            continue
+        content = io.BytesIO()
+        schema = pa.schema(fields, metadata=metadata)
+        write(pa.table([pa.nulls(int(missing), field.type) for field in fields], schema=schema), content)
+        content.seek(0)
+        columns.update(dict(pandas.read_parquet(content).iloc[:0].items()))
+    with within_memory(path):
+        for name in names:
+            if pa.types.is_dictionary(source.schema.field(name).type):
+                columns[name] = pandas.read_parquet(path, columns=[name])[name].iloc[:0].reset_index(drop=True)
+    return pandas.DataFrame({name: columns[name] for name in names})
 
 
 def reading_of(path: Path, texts: Collection[str]) -> str:

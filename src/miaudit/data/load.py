@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from miaudit.data.arrays import from_arrays
 from miaudit.data.cells import has_leading_zeros, is_number
 from miaudit.data.dataset import Dataset
-from miaudit.data.frames import read_frame, reading_of
+from miaudit.data.frames import frame_on_disk, read_frame, reading_of
 from miaudit.data.labels import Labels, file_labels, vector
 from miaudit.data.naming import check_names
 from miaudit.data.npz import open_npz, read_npy
-from miaudit.data.parquet import Unread
-from miaudit.data.records import as_records, n_records, stack_records, take_records
+from miaudit.data.on_disk import TextsOnDisk
+from miaudit.data.parquet import Unread, are_large
+from miaudit.data.records import as_records, n_records, select_records, stack_records
 from miaudit.data.room import require_room, within_memory
 from miaudit.data.schema import ColumnKind, Schema, unknown_column
 from miaudit.data.stacking import check_alike, sort_of
@@ -174,7 +175,8 @@ def _read(files: Sequence[Path], suffix: str, columns: Columns) -> tuple[Dataset
             f"texts = {list(columns.texts)} says how pandas reads columns; state frame = true, or categorical instead"
         )
     if suffix not in (".npy", ".npz"):
-        tables = [read_table(path) for path in files]
+        on_disk = suffix == ".parquet" and are_large(files)  # all of them, so that they are one table
+        tables = [read_table(path, on_disk=on_disk) for path in files]
         sizes = [len(table) for table in tables]
         return _of_table(join_tables(tables, files), columns, files if columns.frame else (), sizes), sizes
     if suffix == ".npy":
@@ -220,7 +222,7 @@ def _of_table(
         reading = reading_of(files[0], texts)
         notes += _frame_notes(table, features, {*columns.numeric, *texts})
     if keep is not None:
-        table, X = table.take(keep), X if X is None else take_records(X, keep)
+        table, X = table.take(keep), X if X is None else select_records(X, keep)
     if columns.text is not None:
         X = _documents(table.columns[columns.text], columns.text, notes)
     elif not files:
@@ -237,7 +239,7 @@ def _of_table(
         )
     dataset = from_arrays(
         X,
-        file_labels(_readable(table.columns[columns.label or ""]), labels=columns.labels),
+        file_labels(_read_whole(table.columns[columns.label or ""]), labels=columns.labels),
         classes=columns.classes,
         labels=columns.labels,
         ids=None if columns.ids is None else side_values(table.columns[columns.ids]),
@@ -276,16 +278,18 @@ def _features(table: Table, columns: Columns) -> list[str]:
     return features
 
 
-def _documents(cells: Any, name: str, notes: list[str]) -> NDArray[np.object_]:
+def _documents(cells: Any, name: str, notes: list[str]) -> NDArray[np.object_] | TextsOnDisk:
     """Return the (n,) texts of a column, as written; missing ones are empty."""
     cells = _readable(cells)
-    texts = np.array([None if cell is None else str(cell) for cell in cells], dtype=object)
-    missing = np.array([text is None or not text.strip() for text in texts.tolist()])
-    if missing.any():
-        texts[missing] = ""
-        notes.append(
-            f"Column {name!r}: {int(missing.sum())} of {len(texts)} texts are missing; models got an empty text."
-        )
+    if isinstance(cells, TextsOnDisk):
+        texts: NDArray[np.object_] | TextsOnDisk = cells.filled()
+        missing = sum(int((block == "").sum()) for block in cells.filled().blocks())
+    else:
+        written = ["" if cell is None else str(cell) for cell in cells]
+        texts = np.array(["" if not text.strip() else text for text in written], dtype=object)
+        missing = int((texts == "").sum())
+    if missing:
+        notes.append(f"Column {name!r}: {missing} of {len(texts)} texts are missing; models got an empty text.")
     return texts
 
 
@@ -302,6 +306,10 @@ def _frames(
     texts: Collection[str],
     notes: list[str],
 ) -> Any:
+    if table.batches:
+        on_disk = frame_on_disk(table.batches, files, features, texts)
+        if on_disk is not None:
+            return on_disk
     columns = [table.columns[name] for name in features]
     size = sum(map(_bytes_of, columns))
     require_room(size, f"a frame of {len(table):,} records and {len(features)} columns")
@@ -325,7 +333,8 @@ def _bytes_of(cells: Any) -> int:
         return 0
     if isinstance(cells, np.ndarray) and cells.dtype.kind != "O":
         return cells.nbytes
-    return sum(8 + len(text) for text in cells if text is not None)
+    blocks = cells.blocks() if isinstance(cells, TextsOnDisk) else [cells]
+    return sum(8 + len(text) for block in blocks for text in block if text is not None)
 
 
 def _frame_notes(table: Table, features: Collection[str], stated: Collection[str]) -> list[str]:
@@ -348,9 +357,15 @@ def _readable(cells: Any) -> Any:
     return cells
 
 
+def _read_whole(cells: Any) -> Any:
+    cells = _readable(cells)
+    return np.asarray(cells) if isinstance(cells, TextsOnDisk) else cells
+
+
 def _slice(cells: Any) -> NDArray[Any]:
     """Return a column to part the records by: numbers where all are written as such, else texts as written."""
-    numbers = None if isinstance(cells, list) and _are_codes(cells) else as_numbers(_readable(cells))
+    cells = _read_whole(cells)
+    numbers = None if isinstance(cells, list) and _are_codes(cells) else as_numbers(cells)
     if numbers is not None:
         return numbers
     return np.array([str(value) for value in cells], dtype=object)

@@ -66,7 +66,7 @@ def written(blocks: Iterable[NDArray[Any]], n: int, like: NDArray[Any]) -> NDArr
         for block in blocks:
             file.write(np.ascontiguousarray(block).data)
     array: NDArray[Any] = np.memmap(path, dtype=like.dtype, mode="r", shape=(n, *like.shape[1:]))
-    weakref.finalize(_root(array), _remove, path)
+    weakref.finalize(_root(array), remove, path)
     return array
 
 
@@ -83,7 +83,7 @@ class Columns:
         handle, path = tempfile.mkstemp(prefix="miaudit-records-")
         os.close(handle)
         self._bytes: Any = np.memmap(path, dtype=np.uint8, mode="w+", shape=(count, 8 * n))
-        weakref.finalize(_root(self._bytes), _remove, path)
+        weakref.finalize(_root(self._bytes), remove, path)
         self._n = n
         self._dtypes: list[np.dtype[Any] | None] = [None] * count
 
@@ -107,7 +107,8 @@ class Columns:
         return part
 
 
-def _remove(path: str) -> None:
+def remove(path: str) -> None:
+    """Remove a temporary file, if it is there."""
     with suppress(OSError):
         Path(path).unlink()
 

@@ -1,9 +1,14 @@
-"""Parquet files as columns of numbers or texts, without pandas."""
+"""Parquet files as columns of numbers or texts, without pandas.
+
+Those of a large file lie on disk: numbers in a file that is mapped, and all columns as Arrow batches, of which texts and
+frames are read as they are needed.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.mapped import BLOCK, HELD, Columns
+from miaudit.data.on_disk import Batches, TextsOnDisk, is_text
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError
 from miaudit.libraries import require
@@ -26,10 +32,63 @@ class Unread:
     reason: str
 
 
-def read_parquet(path: Path) -> tuple[dict[str, NDArray[Any] | Unread], tuple[str, ...]]:
-    """Return the columns of a Parquet file and the names of those that were the index of a pandas frame.
+@dataclass(frozen=True)
+class Content:
+    """What a Parquet file holds.
 
-    Missing numbers are NaN and missing texts None. Columns of types other than numbers, booleans and texts are `Unread`.
+    Parameters
+    ----------
+    columns
+        Numbers, NaN where they are missing; texts, None where they are; `Unread` for columns of any other type.
+    index
+        The names of those columns that were the index of a pandas frame.
+    batches
+        All columns on disk, where the file is large.
+    """
+
+    columns: dict[str, NDArray[Any] | TextsOnDisk | Unread]
+    index: tuple[str, ...]
+    batches: Batches | None = None
+
+
+def are_large(paths: Sequence[Path]) -> bool:
+    """Whether the columns of Parquet files, all together, are kept on disk; no where one cannot be read."""
+    return sum(map(_size, paths)) > HELD
+
+
+def _size(path: Path) -> int:
+    """Return about how many bytes the columns of a file take; 0 where it cannot be read, which reading it will tell."""
+    pq = require("pyarrow.parquet", extra="parquet", what=f"the Parquet file {path}", error=DataError)
+    try:
+        with path.open("rb") as raw:
+            file = pq.ParquetFile(raw)
+            texts = _places_of_texts(file.schema_arrow)
+            beside = sum(max(0, size) for i, size in enumerate(_chunks(file, sum)) if i in texts)
+            return 8 * int(file.metadata.num_rows) * len(file.schema_arrow) + int(beside)
+    except Exception:  # of a library, on a file of anybody
+        return 0
+
+
+def _places_of_texts(schema: Any) -> set[int]:
+    return {i for i, field in enumerate(schema) if is_text(field.type)}
+
+
+def _chunks(file: Any, of: Callable[[Iterable[int]], int]) -> list[int]:
+    """Return for each column the sum, or the largest, of its bytes in the row groups; nothing where columns are nested."""
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    width = len(file.schema_arrow)
+    if any(group.num_columns != width for group in groups):
+        return [of(group.total_byte_size for group in groups)] * width
+    return [of(group.column(i).total_uncompressed_size for group in groups) for i in range(width)]
+
+
+def read_parquet(path: Path, *, on_disk: bool | None = None) -> Content:
+    """Return the columns of a Parquet file.
+
+    Parameters
+    ----------
+    on_disk
+        Whether to keep them on disk; default: where they are large.
 
     Raises
     ------
@@ -38,20 +97,28 @@ def read_parquet(path: Path) -> tuple[dict[str, NDArray[Any] | Unread], tuple[st
     """
     pa = require("pyarrow", extra="parquet", what=f"the Parquet file {path}", error=DataError)
     pq = require("pyarrow.parquet", extra="parquet", what=f"the Parquet file {path}", error=DataError)
+    on_disk = are_large([path]) if on_disk is None else on_disk
     try:
         with within_memory(path), path.open("rb") as raw:
             file = pq.ParquetFile(raw)
             schema, rows = file.schema_arrow, file.metadata.num_rows
-            # each text once: one repeated a million times must not be laid out a million times
-            texts = [field.name for field in schema if _is_text(field.type, pa)]
-            file = pq.ParquetFile(raw, read_dictionary=texts)
             if rows == 0:
                 raise DataError(f"{path} has no records")
             names = list(schema.names)
             if repeated := sorted({name for name in names if names.count(name) > 1}):
                 raise DataError(f"{path}: column names appear more than once: {repeated[:5]}; rename them")
-            columns = _read(file, path, names, rows, pa)
-            return columns, tuple(name for name in names if name in _index_columns(schema))
+            index = tuple(name for name in names if name in _index_columns(schema))
+            texts, size = _places_of_texts(schema), _chunks(file, max)
+            # Each text once: one repeated a million times must not be laid out a million times. A reader of codes keeps all
+            # texts of a row group, and is not taken where these take much room, for then they are repeated little.
+            coded = [names[i] for i in sorted(texts) if size[i] <= BLOCK]
+            file = pq.ParquetFile(raw, read_dictionary=coded, buffer_size=1 << 20)
+            width = sum(map(max, zip(_chunks(file, sum), [8 * rows] * len(names), strict=True))) // rows
+            step = max(1, min(1 << 16, 2 * BLOCK // max(1, width)))
+            if on_disk:
+                columns, batches = _on_disk(file, path, schema, rows, step, pa)
+                return Content(columns, index, batches)
+            return Content(_in_memory(file, path, names, rows, step, pa), index)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -64,28 +131,48 @@ def read_parquet(path: Path) -> tuple[dict[str, NDArray[Any] | Unread], tuple[st
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _read(file: Any, path: Path, names: list[str], rows: int, pa: Any) -> dict[str, NDArray[Any] | Unread]:
-    """Return the columns of an open file; those of numbers lie in a temporary file where all would take much memory."""
-    size = 8 * rows * len(names)
-    on_disk = Columns(len(names), rows) if size > HELD else None
-    if on_disk is None:
-        require_room(size, f"{path}: {rows:,} records of {len(names)} columns")
-    parts: dict[str, list[Any]] = {name: [] for name in names}
-    start, step = 0, max(1, min(1 << 16, 2 * BLOCK // (8 * len(names))))
-    for batch in file.iter_batches(batch_size=step):
+def _batches(file: Any, path: Path, step: int) -> Iterator[Any]:
+    for batch in file.iter_batches(batch_size=step, use_threads=False):
         require_room(batch.nbytes, f"{path}: {batch.num_rows} of its records")
-        for i, (name, cells) in enumerate(zip(names, batch.columns, strict=True)):
-            values = _values(path, name, cells, pa)
-            if on_disk is None or isinstance(values, Unread) or values.dtype.kind not in "biuf":
-                parts[name].append(values)
+        yield batch
+
+
+def _in_memory(
+    file: Any, path: Path, names: list[str], rows: int, step: int, pa: Any
+) -> dict[str, NDArray[Any] | TextsOnDisk | Unread]:
+    require_room(8 * rows * len(names), f"{path}: {rows:,} records of {len(names)} columns")
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    for batch in _batches(file, path, step):
+        for name, cells in zip(names, batch.columns, strict=True):
+            parts[name].append(_values(path, name, cells, pa))
+    return {name: _joined(each) for name, each in parts.items()}
+
+
+def _on_disk(
+    file: Any, path: Path, schema: Any, rows: int, step: int, pa: Any
+) -> tuple[dict[str, NDArray[Any] | TextsOnDisk | Unread], Batches]:
+    """Return the columns of an open file, those of numbers mapped and those of texts on disk, and the batches."""
+    numbers, batches = Columns(len(schema), rows), Batches(schema)
+    columns: dict[str, NDArray[Any] | TextsOnDisk | Unread] = {}
+    start = 0
+    for batch in _batches(file, path, step):
+        batches.write(batch)
+        for i, (field, cells) in enumerate(zip(schema, batch.columns, strict=True)):
+            if _holds_texts(field.type, pa):
+                continue
+            values = _values(path, field.name, cells, pa)
+            if isinstance(values, Unread):
+                columns[field.name] = values
             else:
-                on_disk.write(i, start, values)
+                numbers.write(i, start, values)
         start += batch.num_rows
-    if on_disk is None:
-        return {name: _joined(path, name, each) for name, each in parts.items()}
-    return {
-        name: _joined(path, name, each) if each else on_disk.column(i) for i, (name, each) in enumerate(parts.items())
-    }
+    batches.close()
+    for i, field in enumerate(schema):
+        if _holds_texts(field.type, pa):
+            columns[field.name] = TextsOnDisk.of(batches, field.name)
+        elif field.name not in columns:
+            columns[field.name] = numbers.column(i)
+    return {name: columns[name] for name in schema.names}, batches
 
 
 def _index_columns(schema: Any) -> set[str]:
@@ -100,13 +187,13 @@ def _index_columns(schema: Any) -> set[str]:
     }
 
 
-def _is_text(kind: Any, pa: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view")
+def _holds_texts(kind: Any, pa: Any) -> bool:
+    return is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 def _values(path: Path, name: str, values: Any, pa: Any) -> NDArray[Any] | Unread:
     types = pa.types
-    if types.is_dictionary(values.type) and _is_text(values.type.value_type, pa):
+    if types.is_dictionary(values.type) and is_text(values.type.value_type):
         distinct = np.array([*values.dictionary.to_pylist(), None], dtype=object)
         codes = values.indices.fill_null(len(distinct) - 1).to_numpy(zero_copy_only=False)
         return np.asarray(distinct[codes])
@@ -117,7 +204,7 @@ def _values(path: Path, name: str, values: Any, pa: Any) -> NDArray[Any] | Unrea
         return np.full(len(values), np.nan)
     if types.is_decimal(kind):
         values = values.cast(pa.float64())
-    elif _is_text(kind, pa):
+    elif is_text(kind):
         return np.array([*values.to_pylist(), None], dtype=object)[:-1]
     elif types.is_boolean(kind) and values.null_count:
         values = values.cast(pa.uint8())
@@ -134,6 +221,6 @@ def _values(path: Path, name: str, values: Any, pa: Any) -> NDArray[Any] | Unrea
     return np.asarray(values.to_numpy(zero_copy_only=False))
 
 
-def _joined(path: Path, name: str, parts: list[Any]) -> NDArray[Any] | Unread:
+def _joined(parts: list[Any]) -> NDArray[Any] | Unread:
     unread = [part for part in parts if isinstance(part, Unread)]
     return unread[0] if unread else np.concatenate(parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from miaudit.data.mapped import is_mapped, rows_of_a_block, stack_mapped, take_mapped
+from miaudit.data.on_disk import FrameOnDisk, TextsOnDisk, is_on_disk
+from miaudit.data.room import require_room
 from miaudit.data.stacking import check_alike, check_exact, sort_of, stack_frames
 from miaudit.errors import DataError
 
@@ -25,7 +27,8 @@ Records = Any
 """A numpy array (n, ...), a scipy CSR matrix or array, a pandas DataFrame or a polars DataFrame.
 
 A 2-D numpy array of objects is a table: its columns may be numbers or texts. A 1-D one holds a text for each record, or a tuple
-of whole numbers, as tokens are.
+of whole numbers, as tokens are. `FrameOnDisk` and `TextsOnDisk` stand for a pandas frame and such an array of texts, where they
+are large: `take_records` reads these from them.
 """
 
 Kind = Literal["array", "sparse", "pandas", "polars"]
@@ -41,8 +44,10 @@ def kind_of(X: Records) -> Kind:
     DataError
         If they are in none of the four forms.
     """
-    if isinstance(X, np.ndarray):
+    if isinstance(X, np.ndarray | TextsOnDisk):
         return "array"
+    if isinstance(X, FrameOnDisk):
+        return "pandas"
     if is_sparse(X):
         return "sparse"
     for library in ("pandas", "polars"):
@@ -66,7 +71,7 @@ def densified(X: Any) -> NDArray[Any]:
 
 def is_texts(X: Any) -> bool:
     """Return whether a record is one text, as text pipelines take it, or one list of tokens."""
-    return isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind == "O"
+    return isinstance(X, np.ndarray | TextsOnDisk) and X.ndim == 1 and X.dtype.kind == "O"
 
 
 def is_tokens(X: Any) -> bool:
@@ -91,6 +96,8 @@ def as_records(X: Any) -> Records:
     DataError
         If that cannot be done, or there is no second axis, or a dtype is not of numbers or texts.
     """
+    if is_on_disk(X):
+        return X
     if is_sparse(X):
         if X.ndim != 2 or X.dtype.kind not in "biuf":
             raise DataError(f"a sparse matrix must be of numbers and have two axes; got {X.dtype}, shape {X.shape}")
@@ -202,6 +209,8 @@ def column_values(X: Records, i: int) -> NDArray[Any]:
     """
     if is_texts(X):
         return np.asarray(X)
+    if isinstance(X, FrameOnDisk):
+        return column_values(X.column(i), 0)
     kind = kind_of(X)
     if kind == "pandas":
         column = X.iloc[:, i]
@@ -219,6 +228,16 @@ def column_values(X: Records, i: int) -> NDArray[Any]:
         values = values.copy()
         values[absent] = None
     return values
+
+
+def column_blocks(X: Records, i: int) -> Iterator[NDArray[Any]]:
+    """Yield `column_values` of column ``i``, of all records: whole, or of texts on disk some thousand at a time."""
+    texts = _texts_on_disk(X, i)
+    return iter([column_values(X, i)]) if texts is None else texts.blocks()
+
+
+def _texts_on_disk(X: Records, i: int) -> TextsOnDisk | None:
+    return X if isinstance(X, TextsOnDisk) else X.texts(i) if isinstance(X, FrameOnDisk) else None
 
 
 def missing_values(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -244,11 +263,19 @@ def _is_missing(value: Any) -> bool:
 
 
 def take_records(X: Records, index: NDArray[np.int64] | Sequence[int]) -> Records:
-    """Return the records at ``index``, in that order, in the same form (a pandas index is reset)."""
+    """Return the records at ``index``, in that order, in the form that models are handed (a pandas index is reset)."""
     rows = np.asarray(index, dtype=np.int64)
+    if isinstance(X, FrameOnDisk):
+        return X.take(rows)
     if kind_of(X) == "pandas":
         return X.iloc[rows].reset_index(drop=True)
     return take_mapped(X, rows) if is_mapped(X) else X[rows]
+
+
+def select_records(X: Records, index: NDArray[np.int64] | Sequence[int]) -> Records:
+    """Return what `take_records` does, but what is on disk stays there: for what reads all, and hands nothing to a model."""
+    rows = np.asarray(index, dtype=np.int64)
+    return X.select(rows) if is_on_disk(X) else take_records(X, rows)
 
 
 def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = None) -> Records:
@@ -285,6 +312,8 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
             raise DataError(f"{name} has records of shape {X.shape[1:]}, {names[0]} has {first.shape[1:]}")
     if len(parts) == 1:
         return first
+    if any(map(is_on_disk, parts)):
+        parts = [in_memory(X) for X in parts]
     if kind == "sparse":
         return sparse.vstack(list(parts), format="csr")
     if kind == "polars":
@@ -309,6 +338,23 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
     return stacked
 
 
+def in_memory(X: Records) -> Records:
+    """Return records as models are handed them, all of them.
+
+    Raises
+    ------
+    DataError
+        If they do not fit into memory.
+    """
+    if not is_on_disk(X):
+        return X
+    n = n_records(X)
+    sample = take_records(X, np.linspace(0, n - 1, min(n, 1000)).astype(int))
+    size = sum(sys.getsizeof(value) for i in range(n_columns(sample)) for value in column_values(sample, i).tolist())
+    require_room(size * n // n_records(sample), f"{n:,} records, which lie on disk")
+    return take_records(X, np.arange(n))
+
+
 def content_hash(X: Records) -> str:
     """Return the sha256 (hex) of the records.
 
@@ -328,6 +374,9 @@ def content_hash(X: Records) -> str:
         names = column_names(X) or [""] * n_columns(X)
         for i, name in enumerate(names):
             digest.update(f"{len(name)}:{name}|".encode("utf-8", "surrogatepass"))
+            if (on_disk := _texts_on_disk(X, i)) is not None:
+                _feed_texts(digest, on_disk)
+                continue
             values = column_values(X, i)
             if values.dtype.kind in "biufmM":
                 _feed(digest, values)
@@ -345,6 +394,10 @@ def row_hashes(X: Records) -> NDArray[np.bytes_]:
     Digests of separate calls compare when form and dtypes agree.
     """
     kind, n = kind_of(X), n_records(X)
+    if isinstance(X, TextsOnDisk):
+        return np.concatenate([row_hashes(block) for block in X.blocks()])
+    if isinstance(X, FrameOnDisk):
+        return _frame_hashes(X)
     if is_mapped(X) and n > (step := rows_of_a_block(X)):
         return np.concatenate([row_hashes(np.asarray(X[start : start + step])) for start in range(0, n, step)])
     if kind == "sparse":
@@ -359,6 +412,22 @@ def row_hashes(X: Records) -> NDArray[np.bytes_]:
         blocks = [_plain(X).reshape(n, -1)]
     else:
         blocks = [_block(column_values(X, i)) for i in range(n_columns(X))]
+    return _joined_hashes(blocks, n)
+
+
+def _frame_hashes(X: FrameOnDisk) -> NDArray[np.bytes_]:
+    """Return the hashes of a frame's rows, of which some thousand are held at a time."""
+    whole = {i: _block(column_values(X, i)) for i in range(n_columns(X)) if not X.stable(i)}
+    hashes = []
+    for start in range(0, len(X), X.step):
+        rows = np.arange(start, min(start + X.step, len(X)))
+        part = X.take(rows)
+        blocks = [whole[i][rows] if i in whole else _block(column_values(part, i)) for i in range(n_columns(X))]
+        hashes.append(_joined_hashes(blocks, len(rows)))
+    return np.concatenate(hashes)
+
+
+def _joined_hashes(blocks: Sequence[NDArray[Any]], n: int) -> NDArray[np.bytes_]:
     rows = [np.ascontiguousarray(block).view(np.uint8).reshape(n, -1) for block in blocks]
     table = np.ascontiguousarray(rows[0] if len(rows) == 1 else np.hstack(rows))  # (n, bytes)
     width, content = table.shape[1], table.reshape(-1).data
@@ -393,8 +462,9 @@ def check_finite(X: Records, what: str = "records", *, missing: bool = False) ->
         raise _not_finite(what, int(usable.size - usable.sum()), int(first[0]), column, missing)
     names, places = column_names(X), []
     for i in range(n_columns(X)):
-        values = column_values(X, i)
-        bad = np.flatnonzero(_infinite(values) if missing else _infinite(values) | missing_values(values))
+        blocks = column_blocks(X, i)
+        parts = [_infinite(values) if missing else _infinite(values) | missing_values(values) for values in blocks]
+        bad = np.flatnonzero(np.concatenate(parts))
         if len(bad):
             places.append((int(bad[0]), i, len(bad)))
     if places:
@@ -445,6 +515,18 @@ def _feed(digest: Any, array: NDArray[Any]) -> None:
         digest.update(np.ascontiguousarray(array[start : start + _CHUNK], dtype=dtype).tobytes())
 
 
+def _feed_texts(digest: Any, texts: TextsOnDisk) -> None:
+    """Feed the different texts in the order of first appearance, and then the number of each; texts are read twice."""
+    hashes = np.concatenate([_block(values) for values in texts.blocks()]).view("S16")  # (n,)
+    _, first, number = np.unique(hashes, return_index=True, return_inverse=True)
+    place, start = np.sort(first), 0
+    for values in texts.blocks():
+        here = place[np.searchsorted(place, start) : np.searchsorted(place, start + len(values))] - start
+        digest.update(b"".join(f"{len(text)}:".encode() + text for text in _coded(values[here])[1]))
+        start += len(values)
+    _feed(digest, np.argsort(np.argsort(first))[number])
+
+
 def _digest(content: bytes | memoryview) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
@@ -480,7 +562,8 @@ def _coded(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[bytes]]:
 
 def form_of(X: Any) -> str:
     """Return the kind of records and the types of their values."""
-    return f"{type(X).__name__} {getattr(X, 'dtype', '')}{_column_types(X)}"
+    like = X.like if isinstance(X, FrameOnDisk) else np.empty(0, object) if isinstance(X, TextsOnDisk) else X
+    return f"{type(like).__name__} {getattr(like, 'dtype', '')}{_column_types(like)}"
 
 
 def _column_types(X: Any) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.mapped import rows_of_a_block
+from miaudit.data.mapped import HELD, rows_of_a_block
 from miaudit.data.records import (
     Records,
     as_records,
     check_finite,
+    column_blocks,
     column_names,
     column_values,
     is_sparse,
@@ -28,7 +30,7 @@ from miaudit.data.records import (
 from miaudit.data.room import require_room
 from miaudit.errors import DataError, nearest
 
-ColumnKind = Literal["numeric", "binary", "categorical", "time"]
+ColumnKind = Literal["numeric", "binary", "categorical", "time", "text"]
 
 _DENSE_ONE_HOT = 1000  # one-hot columns up to which the encoded table stays dense: any estimator takes it then
 
@@ -42,7 +44,8 @@ class Column:
     name
         What the data calls it.
     kind
-        ``numeric``, ``binary`` (0 or 1 only), ``categorical``, or ``time`` (dates, times and spans of a frame).
+        ``numeric``, ``binary`` (0 or 1 only), ``categorical``, ``time`` (dates, times and spans of a frame), or ``text``: texts
+        of which so many are different (128 MiB of them) that they are no categories, and are not named.
     categories
         Names of the categories of a categorical column, in order; None otherwise.
     low, high
@@ -126,7 +129,8 @@ class Schema:
                 raise DataError(
                     "records are one text each and have no columns: state neither names nor kinds of columns"
                 )
-            return cls((infer_column("tokens" if is_tokens(X) else "text", X, "categorical"),), texts=True)
+            name = "tokens" if is_tokens(X) else "text"
+            return cls((infer_column(name, column_blocks(X, 0), "categorical"),), texts=True)
         if isinstance(X, np.ndarray) and X.ndim > 2:
             if stated:
                 raise DataError(f"kinds were stated for columns {list(stated)}, but records of {X.shape[1:]} have none")
@@ -159,7 +163,7 @@ class Schema:
             tuple(
                 infer_column(
                     name,
-                    column_values(X, i),
+                    column_blocks(X, i),
                     cast("ColumnKind | None", stated.get(name)),
                     declared=None if declared is None else declared[i],
                 )
@@ -199,8 +203,9 @@ class Schema:
             column = self.columns[0]
             return {"width": self.width, "shape": list(self.shape), "low": column.low, "high": column.high}
         counts = {kind: sum(column.kind == kind for column in self.columns) for kind in get_args(ColumnKind)}
-        if not counts["time"]:
-            del counts["time"]
+        for kind in ("time", "text"):
+            if not counts[kind]:
+                del counts[kind]
         widths = {"width": self.width, **counts, "encoded_width": self.encoded_width, "sparse": self.sparse}
         return widths | ({"missing": list(self.missing)} if self.missing else {})
 
@@ -219,8 +224,11 @@ class Schema:
         """
         if self.texts:
             raise DataError(f"{what} changes the columns of records, and these are one text each; leave it out")
-        if times := [column.name for column in self.columns if column.kind == "time"]:
-            raise DataError(f"{what} changes columns of numbers and categories, and {times[:5]} hold times; drop them")
+        for kind, hold in (("time", "times"), ("text", "free texts")):
+            if names := [column.name for column in self.columns if column.kind == kind]:
+                raise DataError(
+                    f"{what} changes columns of numbers and categories, and {names[:5]} hold {hold}; drop them"
+                )
         if self.missing:
             raise DataError(
                 f"{what} needs a value in every column, and some are missing in {list(self.missing[:5])}; fill them in, or "
@@ -259,9 +267,14 @@ class Schema:
         Raises
         ------
         DataError
-            If the columns do not fit.
+            If the columns do not fit, or hold so many different texts that they are no categories.
         """
         self._check_columns(X)
+        if free := [column.name for column in self.columns if column.kind == "text"]:
+            raise DataError(
+                f"columns {free[:5]} hold more than {HELD >> 20} MiB of different texts, which are no categories; drop them, "
+                "or leave the encoding of columns out (in a plan, encode = false) and let the model make numbers of them"
+            )
         if self.shape is not None:
             return X.reshape(n_records(X), -1).astype(np.float32)
         if kind_of(X) == "sparse":
@@ -349,6 +362,12 @@ def encoder(schema: Schema) -> Any:
     kinds = {
         kind: [i for i, column in enumerate(schema.columns) if column.kind == kind] for kind in get_args(ColumnKind)
     }
+    if free := [column.name for column in schema.columns if column.kind == "text"]:
+        raise DataError(
+            f"columns {free[:5]} hold more than {HELD >> 20} MiB of different texts, and the encoder before the recipe makes "
+            "no numbers of them: drop them, or leave it out (in a plan, encode = false) and let the recipe begin with a "
+            "vectorizer"
+        )
     if schema.sparse:
         return MaxAbsScaler()
     steps: list[tuple[str, Any, list[int]]] = []
@@ -386,11 +405,25 @@ def unknown_column(name: str, names: Sequence[str]) -> str:
 
 
 def infer_column(
-    name: str, values: NDArray[Any], kind: ColumnKind | None = None, *, declared: Iterable[Any] | None = None
+    name: str,
+    values: NDArray[Any] | Iterator[NDArray[Any]],
+    kind: ColumnKind | None = None,
+    *,
+    declared: Iterable[Any] | None = None,
 ) -> Column:
-    """Return the column of (n,) values; ``kind`` states what it is, ``declared`` adds categories to those found."""
+    """Return the column of (n,) values; ``kind`` states what it is, ``declared`` adds categories to those found.
+
+    Values are an array, or blocks of one that holds texts.
+    """
     if kind is not None and kind not in get_args(ColumnKind):
         raise DataError(f"column {name!r}: kind {kind!r} is not one of {', '.join(get_args(ColumnKind))}")
+    blocks = iter([values]) if isinstance(values, np.ndarray) else values
+    leading = [next(blocks)]
+    while not (of_texts := _holds_texts(leading[-1])) and (following := next(blocks, None)) is not None:
+        leading.append(following)
+    if of_texts and kind in (None, "categorical", "text"):
+        return _of_categories(name, chain(leading, blocks), declared)
+    values = leading[0] if len(leading) == 1 else np.concatenate([*leading, *blocks])
     numbers = _as_numbers(values, convert=kind in ("numeric", "binary"))
     absent = missing_values(values)
     missing = bool(absent.any())
@@ -399,21 +432,10 @@ def infer_column(
         return Column(name, "time", low=float(days.min()), high=float(days.max()), missing=missing)
     if kind == "time":
         raise DataError(f"column {name!r} is stated to be of times but has dtype {values.dtype}; convert it")
-    if kind == "categorical" or (kind is None and (declared is not None or numbers is None)):
+    if kind in ("categorical", "text") or (kind is None and (declared is not None or numbers is None)):
         if values.dtype.kind not in "biufO":
             raise DataError(f"column {name!r} has dtype {values.dtype}, neither numbers nor texts; convert or drop it")
-        try:
-            there = {*values[~absent].tolist(), *(() if declared is None else np.asarray(declared).tolist())}
-        except TypeError:
-            odd = next(value for value in values[~absent].tolist() if not _is_hashable(value))
-            raise DataError(
-                f"column {name!r} holds values of type {type(odd).__name__}, such as {odd!a:.60}; numbers and texts are "
-                "read: convert or drop it"
-            ) from None
-        categories = _ordered(there) or [""]
-        return Column(
-            name, "categorical", tuple(str(value) for value in categories), values=tuple(categories), missing=missing
-        )
+        return _of_categories(name, iter([values]), declared)
     if numbers is None:
         raise DataError(f"column {name!r} is stated to be {kind} but holds texts; state it categorical, or correct it")
     numbers = numbers[~absent]
@@ -425,6 +447,33 @@ def infer_column(
     if binary and kind != "numeric":
         return Column(name, "binary", low=0.0, high=1.0, missing=missing)
     return Column(name, "numeric", low=float(numbers.min()), high=float(numbers.max()), missing=missing)
+
+
+def _of_categories(name: str, blocks: Iterator[NDArray[Any]], declared: Iterable[Any] | None) -> Column:
+    """Return the column of values that are categories, or of free text where their different texts take too much room."""
+    there: set[Any] = set() if declared is None else set(np.asarray(declared).tolist())
+    missing, size = False, 0
+    for values in blocks:
+        absent = missing_values(values)
+        missing = missing or bool(absent.any())
+        if size > HELD:
+            continue
+        try:
+            new = set(values[~absent].tolist()) - there
+        except TypeError:
+            odd = next(value for value in values[~absent].tolist() if not _is_hashable(value))
+            raise DataError(
+                f"column {name!r} holds values of type {type(odd).__name__}, such as {odd!a:.60}; numbers and texts are "
+                "read: convert or drop it"
+            ) from None
+        size += sum(len(value) for value in new if isinstance(value, str | tuple))
+        there |= new
+    if size > HELD:
+        return Column(name, "text", missing=missing)
+    categories = _ordered(there) or [""]
+    return Column(
+        name, "categorical", tuple(str(value) for value in categories), values=tuple(categories), missing=missing
+    )
 
 
 def _days(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -442,10 +491,14 @@ def _is_hashable(value: Any) -> bool:
     return True
 
 
+def _holds_texts(values: NDArray[Any]) -> bool:
+    return values.dtype.kind == "O" and any(isinstance(value, str) for value in values.tolist())
+
+
 def _as_numbers(values: NDArray[Any], *, convert: bool) -> NDArray[Any] | None:
     if values.dtype.kind in "biuf":
         return values
-    if values.dtype.kind != "O" or (not convert and any(isinstance(value, str) for value in values.tolist())):
+    if values.dtype.kind != "O" or (not convert and _holds_texts(values)):
         return None
     try:
         return values.astype(np.float64)

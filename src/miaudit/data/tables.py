@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,13 @@ from miaudit.data.cells import (
 )
 from miaudit.data.delimited import read_csv
 from miaudit.data.mapped import BLOCK, HELD, Columns, is_mapped, written
+from miaudit.data.on_disk import Batches, TextsOnDisk
 from miaudit.data.parquet import Unread, read_parquet
-from miaudit.data.room import require_room
 from miaudit.data.schema import Column, Schema
 from miaudit.errors import DataError
 
 Cells = Any
-"""One column: a list of texts (CSV), an (n,) array, of objects where they are texts (Parquet), or `Unread`."""
+"""One column: a list of texts (CSV), an (n,) array, of objects where they are texts (Parquet), `TextsOnDisk`, or `Unread`."""
 
 _SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".parquet")
 _FEW = 20  # different cells up to which numbers beside texts are taken for categories
@@ -46,10 +47,13 @@ class Table:
         The cells of each column.
     index
         Columns that are the row index of a frame and no features.
+    batches
+        All columns of each file on disk, where they are large.
     """
 
     columns: dict[str, Cells]
     index: tuple[str, ...] = ()
+    batches: tuple[Batches, ...] = ()
 
     def __len__(self) -> int:
         return next((len(cells) for cells in self.columns.values() if not isinstance(cells, Unread)), 0)
@@ -66,11 +70,17 @@ class Table:
                 for name, cells in self.columns.items()
             },
             self.index,
+            self.batches,
         )
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, on_disk: bool | None = None) -> Table:
     """Return the columns of a CSV (lists of texts) or Parquet file (arrays, of objects where they are texts).
+
+    Parameters
+    ----------
+    on_disk
+        Whether those of a Parquet file are kept on disk; default: where they are large.
 
     Raises
     ------
@@ -78,7 +88,8 @@ def read_table(path: Path) -> Table:
         If the file is missing, empty, ragged, not of its kind, or larger than memory.
     """
     if suffix_of(path) == ".parquet":
-        return Table(*read_parquet(path))
+        content = read_parquet(path, on_disk=on_disk)
+        return Table(content.columns, content.index, () if content.batches is None else (content.batches,))
     columns = read_csv(path)
     first = next(iter(columns))
     return Table(dict(columns), (first,) if first == "Unnamed: 0" and _is_row_number(columns[first]) else ())
@@ -127,7 +138,7 @@ def check_unnamed(table: Table, names: Collection[str], features: Collection[str
 
 def parse_column(
     name: str, cells: Cells, *, categorical: bool = False, numeric: bool = False, notes: list[str]
-) -> NDArray[Any] | list[str | None]:
+) -> NDArray[Any] | list[str | None] | Coded:
     """Return a column's numbers, NaN where they are missing, or its texts where it is categorical.
 
     What was read otherwise than its cells may suggest is added to ``notes``.
@@ -140,6 +151,8 @@ def parse_column(
     """
     if isinstance(cells, Unread):
         raise DataError(cells.reason)
+    if isinstance(cells, TextsOnDisk):
+        return _coded(name, cells, categorical=categorical, numeric=numeric, notes=notes)
     if isinstance(cells, np.ndarray):
         if cells.dtype.kind in "biuf" and not categorical:
             if cells.dtype.kind in "iu" and not numeric and (np.abs(cells.astype(np.float64)) >= 2.0**53).any():
@@ -203,19 +216,54 @@ def _numbers(
 
 
 def _categories(name: str, texts: list[Any], notes: list[str]) -> list[Any]:
-    distinct = len(set(texts))
+    _check_categories(name, len(set(texts)), texts, notes)
+    return texts
+
+
+def _check_categories(name: str, distinct: int, texts: Cells, notes: list[str]) -> None:
     if distinct > 1000 and distinct > len(texts) / 2:
-        raise DataError(
-            f"column {name!r} has {distinct} different texts in {len(texts)} records, such as {_first(texts)!r}: that "
-            f"is an id or free text; state drop = [{name!r}], or ids = {name!r}, or categorical = [{name!r}], or with "
-            f"frame = true texts = [{name!r}]"
-        )
+        raise _free_text(name, f"{distinct} different texts in {len(texts)} records", texts)
     if distinct > _MANY and distinct > len(texts) / 4:
         notes.append(
             f"Column {name!r} was read as {distinct} categories in {len(texts)} records, such as {_first(texts)!r}: is it a "
             "category?"
         )
-    return texts
+
+
+def _free_text(name: str, what: str, texts: Cells) -> DataError:
+    return DataError(
+        f"column {name!r} has {what}, such as {_first(texts)!r}: that is an id or free text; state drop = [{name!r}], or "
+        f"ids = {name!r}, or categorical = [{name!r}], or with frame = true texts = [{name!r}]"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A column of texts as (n,) numbers, mapped, of its different texts, None among them where some are missing."""
+
+    codes: NDArray[np.int32]
+    texts: list[str | None]
+
+
+def _coded(name: str, cells: TextsOnDisk, *, categorical: bool, numeric: bool, notes: list[str]) -> Coded:
+    """Return the codes of texts on disk; DataError where they are so many that they are no categories."""
+    number: dict[str | None, int] = {}
+
+    def codes() -> Iterator[NDArray[np.int32]]:
+        size = 0
+        for block in cells.blocks():
+            size += sum(len(text or "") for text in set(block.tolist()).difference(number))
+            yield np.array([number.setdefault(text, len(number)) for text in block.tolist()], np.int32)
+            if size > HELD:
+                raise _free_text(name, f"more than {len(number) - 1} different texts of {HELD >> 20} MiB", cells)
+
+    mapped = written(codes(), len(cells), np.empty(0, np.int32))
+    if numeric:
+        texts = cells.tolist()
+        raise _not_numbers(name, texts, set(texts), "is stated to be numeric")
+    if not categorical:
+        _check_categories(name, len(number), cells, notes)
+    return Coded(mapped, list(number))
 
 
 def _not_numbers(name: str, texts: Sequence[Any], wrong: Collection[Any], holds: str) -> DataError:
@@ -260,13 +308,15 @@ def join_tables(tables: Sequence[Table], files: Sequence[Path]) -> Table:
         unread = [part for part in parts if isinstance(part, Unread)]
         if unread:
             joined[column] = unread[0]
-        elif all(isinstance(part, np.ndarray) for part in parts):
+        elif all(isinstance(part, TextsOnDisk) for part in parts):
+            joined[column] = TextsOnDisk.joined(parts)
+        elif all(isinstance(part, np.ndarray | TextsOnDisk) for part in parts):
             joined[column] = _concatenated(column, parts, files, on_disk, i)
         else:
             joined[column] = [text for part in parts for text in part]
     # the index of one file and a column of another have the same name: a column, as far as is known
     index = tuple(name for name in first.index if all(name in table.index for table in tables))
-    return Table(joined, index)
+    return Table(joined, index, tuple(batches for table in tables for batches in table.batches))
 
 
 def _concatenated(
@@ -285,23 +335,30 @@ def _concatenated(
     return on_disk.column(i)
 
 
-def matrix(parsed: Mapping[str, NDArray[Any] | list[Any]]) -> tuple[NDArray[np.float64], Schema]:
+def matrix(parsed: Mapping[str, NDArray[Any] | list[Any] | Coded]) -> tuple[NDArray[np.float64], Schema]:
     """Return columns as an (n, columns) matrix, texts as numbers of their categories, and the schema naming them."""
-    n = len(next(iter(parsed.values())))
-    if 8 * n * len(parsed) > HELD and all(isinstance(values, np.ndarray) for values in parsed.values()):
-        X = _on_disk([np.asarray(values) for values in parsed.values()])
-        return X, Schema.infer(X, names=list(parsed))
-    require_room(8 * n * len(parsed), f"a matrix of {n:,} records and {len(parsed)} columns")
-    X = np.empty((n, len(parsed)))  # (n, columns)
     categories: dict[int, tuple[str, ...]] = {}
+    numbers: list[_Numbers] = []
     for i, values in enumerate(parsed.values()):
-        if isinstance(values, list):
-            categories[i] = tuple(sorted({text for text in values if text is not None}, key=natural)) or ("",)
-            code: dict[Any, float] = {category: float(number) for number, category in enumerate(categories[i])}
-            code.setdefault(None, np.nan)
-            X[:, i] = np.fromiter(map(code.__getitem__, values), dtype=np.float64, count=n)
+        if isinstance(values, np.ndarray):
+            numbers.append(values.__getitem__)
             continue
-        X[:, i] = values
+        texts = values if isinstance(values, list) else values.texts
+        categories[i] = tuple(sorted({text for text in texts if text is not None}, key=natural)) or ("",)
+        code: dict[str | None, float] = {None: np.nan} | {
+            category: float(number) for number, category in enumerate(categories[i])
+        }
+        numbers.append(partial(_numbers_of_texts, values, code))
+    n = next(len(values.codes if isinstance(values, Coded) else values) for values in parsed.values())
+    if 8 * n * len(parsed) > HELD:
+        step = max(1, BLOCK // (8 * len(parsed)))
+        parts = (slice(start, start + step) for start in range(0, n, step))
+        blocks = (np.column_stack([of(part) for of in numbers]).astype(np.float64) for part in parts)
+        X = written(blocks, n, np.empty((0, len(parsed))))
+    else:
+        X = np.empty((n, len(parsed)))  # (n, columns)
+        for i, of in enumerate(numbers):
+            X[:, i] = of(slice(None))
     inferred = Schema.infer(X, names=list(parsed)).columns
     columns = (
         Column(column.name, "categorical", categories[i], missing=column.missing) if i in categories else column
@@ -310,20 +367,20 @@ def matrix(parsed: Mapping[str, NDArray[Any] | list[Any]]) -> tuple[NDArray[np.f
     return X, Schema(tuple(columns))
 
 
-def _on_disk(columns: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-    """Return columns of numbers as a matrix that lies in a temporary file."""
-    step = max(1, BLOCK // (8 * len(columns)))
-    blocks = (
-        np.column_stack([values[start : start + step] for values in columns]).astype(np.float64)
-        for start in range(0, len(columns[0]), step)
-    )
-    return written(blocks, len(columns[0]), np.empty((0, len(columns))))
+_Numbers = Callable[[slice], NDArray[Any]]
+"""Numbers of some of the records."""
+
+
+def _numbers_of_texts(values: list[Any] | Coded, code: Mapping[str | None, float], rows: slice) -> NDArray[np.float64]:
+    if isinstance(values, Coded):
+        return np.array([code[text] for text in values.texts], np.float64)[values.codes[rows]]
+    return np.array([code[text] for text in values[rows]], np.float64)
 
 
 def as_numbers(cells: Cells) -> NDArray[Any] | None:
     """Return int64 or float64 numbers where all cells are, None where they are texts."""
-    if isinstance(cells, np.ndarray):
-        return cells if cells.dtype.kind in "biuf" else None
+    if isinstance(cells, np.ndarray | TextsOnDisk):
+        return np.asarray(cells) if cells.dtype.kind in "biuf" else None
     distinct = set(cells)
     if all(map(is_whole, distinct)):
         try:
@@ -345,8 +402,8 @@ def side_values(cells: Cells) -> NDArray[Any]:
     """
     if isinstance(cells, Unread):
         raise DataError(cells.reason)
-    if isinstance(cells, np.ndarray):
-        return cells
+    if isinstance(cells, np.ndarray | TextsOnDisk):
+        return np.asarray(cells)
     try:
         if all(text == str(int(text)) for text in set(cells)):  # 007 is not 7, and +7 is not either
             return np.array([int(text) for text in cells], dtype=np.int64)

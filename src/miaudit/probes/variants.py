@@ -50,7 +50,7 @@ def variant(X: Records, schema: Schema, *, level: float, rng: np.random.Generato
     columns = []
     for i, column in enumerate(schema.columns):
         values = column_values(X, i)
-        if column.kind == "categorical":
+        if column.kind in ("categorical", "text"):
             again = rng.random(len(values)) < level
             draws = values[rng.integers(0, len(values), len(values))]
             columns.append(np.where(again, draws, values).astype(values.dtype))

@@ -24,6 +24,7 @@ class DataResult(Facts):
     binary: Count | None = None
     categorical: Count | None = None
     time: Count | None = None
+    text: Count | None = None
     encoded_width: Count | None = None
     sparse: bool | None = None
     missing: list[str] | None = None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.mapped import is_mapped
+from miaudit.data.on_disk import is_on_disk
 from miaudit.data.records import take_records
 from miaudit.errors import PlanError, PoolError
 from miaudit.evidence import Floats
@@ -239,7 +240,7 @@ def _fitted(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe) -> Sequence[M
     if isinstance(recipe, GroupRecipe):
         indices, seeds = [job.train for job in jobs], [job.seed for job in jobs]
         X, y = dataset.X, dataset.truth
-        if is_mapped(X):  # a group needs the records that it trains on, and not the whole file
+        if is_mapped(X) or is_on_disk(X):  # a group needs the records that it trains on, and not the whole file
             rows = np.unique(np.concatenate(indices))
             X, y = take_records(X, rows), y[rows]
             indices = [np.searchsorted(rows, index) for index in indices]

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit.attacks import RMIA, Attack, Calibration, LiRA
 from miaudit.auditing.case import Case
 from miaudit.data import read_index, same_records
-from miaudit.data.records import take_records
+from miaudit.data.records import select_records
 from miaudit.errors import PlanError, SplitError
 from miaudit.plan import UnlearningPlan
 from miaudit.recipes import Recipe, function_of_file
@@ -297,7 +297,7 @@ def _drawn(case: Case, records: Ints, count: int, seed: int, *path: str) -> Ints
 def _copies(case: Case, gone: Ints, rest: Ints) -> list[str]:
     """Say how many of the deleted records have a copy among those that stay."""
     both = np.concatenate([gone, rest])
-    codes = same_records(take_records(case.dataset.X, both))
+    codes = same_records(select_records(case.dataset.X, both))
     count = int(np.isin(codes[: len(gone)], codes[len(gone) :]).sum())
     if not count:
         return []
