@@ -100,6 +100,41 @@ def test_a_registered_model_is_audited_and_the_audit_logged_with_its_training(fo
     assert status == "FINISHED"
 
 
+COUNTED = """
+import mlflow, sys
+plain = mlflow.artifacts.download_artifacts
+def counted(**options):
+    print("fetched", options["artifact_uri"])
+    return plain(**options)
+mlflow.artifacts.download_artifacts = counted
+mlflow.MlflowClient().set_registered_model_alias("churn", "champion", 1)
+from miaudit.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_an_alias_is_audited_by_the_version_it_names_fetched_once_and_nothing_stays(folder, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    options = [
+        "--label",
+        "label",
+        "--shadows",
+        "2",
+        "--jobs",
+        "0",
+        "--trusted",
+        "sklearn.tree._tree.Tree",
+        "--out",
+        "alias",
+    ]
+    done = python(folder, "-c", COUNTED, "audit", "models:/churn@champion", "train.csv", "test.csv", *options)
+    assert [line for line in done.stdout.splitlines() if line.startswith("fetched")] == ["fetched models:/churn/1"]
+    result = json.loads((folder / "alias" / "result.json").read_text())
+    assert result["provenance"]["plan"]["target"]["file"] == "models:/churn/1"
+    assert 'file = "models:/churn/1"' in (folder / "alias" / "plan.toml").read_text()
+    assert not list(tmp_path.glob("miaudit-*"))
+
+
 def test_what_mlflow_does_not_have_and_what_lies_outside_a_model_is_refused(folder, run):
     assert "does not give the model models:/nothing/1" in audit(folder, "models:/nothing/1", out="none", fails=True)
     assert not (folder / "none").exists()

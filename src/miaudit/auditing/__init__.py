@@ -39,7 +39,7 @@ from miaudit.result.forecast import Forecast
 from miaudit.result.seal import seal
 from miaudit.shadows.guard import no_exits
 from miaudit.store import Store
-from miaudit.targets.registry import model_file
+from miaudit.targets.registry import downloads, model_file
 
 __all__ = ["Case", "Engine", "Measured", "audit", "case_of_model", "case_of_plan", "conclude", "forecast", "gather"]
 
@@ -254,6 +254,7 @@ def _begun(
     inputs |= {name: value for name, value in sides.items() if value is not None}
     ours = isinstance(subject, PLANS)  # who gave an object closes it
     with ExitStack() as stack:
+        stack.enter_context(downloads())
         if not ours and not isinstance(subject, Case):
             stack.enter_context(in_keywords(keywords_of_keys()))
         case = _case(subject, inputs, data_folder=data, permissions=permissions, engine=engine)
@@ -280,7 +281,9 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
             "label names a column of files; of Python objects the classes are y, and a plan names data.label"
         )
     if _names_model(subject) and "members" in inputs:
-        subject = saved_estimator(model_file(fspath(subject)), reading["permissions"])  # with pairs of records at hand
+        subject = saved_estimator(
+            model_file(fspath(subject)).path, reading["permissions"]
+        )  # with pairs of records at hand
     elif not isinstance(subject, PLANS):
         refuse_reading(reading["data_folder"], reading["permissions"])
     if not isinstance(subject, (Case, *PLANS)):

@@ -92,7 +92,7 @@ def case_of_plan(
     if engine is not None:
         engine.reach(plan.engine)
     attacks = None if plan.attacks is None else chosen_attacks(_with_estimators(plan.attacks, permissions))
-    local = _fetched(plan)
+    plan, local, moving = _fetched(plan)
     estimators, endpoint = _estimators(local, permissions), _endpoint(plan)
     if engine is not None:
         engine.load_early(plan.engine, estimators.get("recipe") if plan.recipe.network is None else Network)
@@ -121,17 +121,24 @@ def case_of_plan(
         unit=plan.data.unit,
         slices=slices_of(dataset, plan.data.slices),
         hashes=_target_hashes(local),
-        notes=(*notes, *odd_classes(dataset), *dataset.notes, *order_taken(target, dataset)),
+        notes=(*moving, *notes, *odd_classes(dataset), *dataset.notes, *order_taken(target, dataset)),
     )
 
 
-def _fetched(plan: Plan) -> Plan:
-    """Return a plan whose target is a file of this machine, where it names a model by its address in MLflow."""
+def _fetched(plan: Plan) -> tuple[Plan, Plan, tuple[str, ...]]:
+    """Return a plan that names a version of its target in MLflow, one whose target is a file here, and what to note of it."""
     if plan.target.file is None:
-        return plan
+        return plan, plan, ()
     with section("target.file"):
-        path = model_file(plan.target.file)
-    return plan.model_copy(update={"target": plan.target.model_copy(update={"file": str(path)})})
+        file = model_file(plan.target.file)
+    pinned, local = (
+        plan.model_copy(update={"target": plan.target.model_copy(update={"file": each})})
+        for each in (file.address, str(file.path))
+    )
+    if file.address == plan.target.file:
+        return pinned, local, ()
+    moved = f"The plan names the target as {plan.target.file}; what was audited is {file.address}, which it named then."
+    return pinned, local, (moved,)
 
 
 def sides_of(plan: Plan, data_folder: str | PathLike[str] | None) -> tuple[Dataset, Divided]:

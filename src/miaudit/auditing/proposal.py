@@ -64,7 +64,8 @@ def proposal(
     PlanError, DataError
         If the model says not how it was trained, or the files do not fit it or one another.
     """
-    path = model_file(os.fspath(model))
+    file = model_file(os.fspath(model))
+    path = file.path
     files = {"members": Path(members), "nonmembers": Path(nonmembers)}
     files |= {} if population is None else {"population": Path(population)}
     estimator = saved_estimator(path, permissions or Permissions())
@@ -78,7 +79,7 @@ def proposal(
         recipe["task"] = "regression"
     elif _named_by_numbers(estimator):
         data["labels"] = "names"
-    address = os.fspath(model)
+    address = file.address  # of the version that an alias names now
     title = f"Audit of {address if is_address(address) else path.name}"
     content: dict[str, Any] = {"title": title, "data": data}
     content |= {} if attacks is None else {"attacks": list(attacks)}

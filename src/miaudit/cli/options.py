@@ -113,8 +113,10 @@ def permissions_options(command: Any) -> Any:
         *, allow_code: bool, allow_pickle: bool, env: tuple[str, ...], trusted: tuple[str, ...], **options: Any
     ) -> Any:
         from miaudit.plan.permissions import Permissions
+        from miaudit.targets.registry import downloads
 
-        return command(permissions=Permissions(allow_code, allow_pickle, env, trusted), **options)
+        with downloads():
+            return command(permissions=Permissions(allow_code, allow_pickle, env, trusted), **options)
 
     for option in reversed(_PERMISSIONS):
         permitted = option(permitted)

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +26,48 @@ _FILES = {
 """Flavours of MLflow whose file `miaudit.targets.load_model` reads, and the key of its description that names it."""
 
 
-def model_file(address: str) -> Path:
-    """Return the path of a model's file; of an address in MLflow the file there, fetched. Nothing in it is run.
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's file, and the address of the very version that it is of: a path is its own."""
+
+    path: Path
+    address: str
+
+
+class Downloads:
+    """Models that were fetched, each once, into one temporary folder."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="miaudit-model-")
+        self.files: dict[str, ModelFile] = {}
+
+    def remove(self) -> None:
+        """Remove what was fetched."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_OPEN: ContextVar[Downloads | None] = ContextVar("downloads", default=None)
+
+
+@contextmanager
+def downloads() -> Iterator[None]:
+    """Fetch a model at most once within the block, or the one around it, and remove it at the end."""
+    if _OPEN.get() is not None:
+        yield
+        return
+    fetched = Downloads()
+    token = _OPEN.set(fetched)
+    try:
+        yield
+    finally:
+        _OPEN.reset(token)
+        fetched.remove()
+
+
+def model_file(address: str) -> ModelFile:
+    """Return a model's file; of an address in MLflow the file there, fetched. Nothing in it is run.
+
+    An alias, such as ``@champion``, is read once: it may name another version a moment later.
 
     Parameters
     ----------
@@ -35,10 +82,23 @@ def model_file(address: str) -> Path:
         not read.
     """
     if not is_address(address):
-        return Path(address)
+        return ModelFile(Path(address), address)
+    fetched = _OPEN.get()
+    if fetched is None:  # outside any block it stays until the program ends
+        fetched = Downloads()
+        atexit.register(fetched.remove)
+    if address not in fetched.files:
+        file = _fetched(address, fetched.folder)
+        fetched.files |= {address: file, file.address: file}
+    return fetched.files[address]
+
+
+def _fetched(address: str, into: str) -> ModelFile:
     mlflow = require("mlflow", extra="mlflow", what=f"the model {address}")
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
+        version = _version(mlflow, address)
+        place = tempfile.mkdtemp(dir=into)
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=version, dst_path=place))
         flavours: dict[str, Any] = mlflow.models.Model.load(str(folder)).flavors
     except Exception as error:  # of its many stores, each with errors of its own
         raise PlanError(f"MLflow does not give the model {address}: {error}") from error
@@ -53,7 +113,27 @@ def model_file(address: str) -> Path:
         path = _within(folder, str(path.relative_to(folder.resolve()) / "model.pth"), address)
     if not path.is_file():
         raise PlanError(f"the model {address} names the file {path.name}, and it is not there")
-    return path
+    return ModelFile(path, version)
+
+
+def _version(mlflow: Any, address: str) -> str:
+    """Return the address of the version that an alias, a stage or ``latest`` names now; other addresses as they are."""
+    kind, _, rest = address.partition(":/")
+    name, at, alias = rest.partition("@")
+    client = mlflow.MlflowClient()
+    if kind != "models" or rest.startswith("/"):  # the second names another registry, and is MLflow's to read
+        return address
+    if at:
+        return f"models:/{name}/{client.get_model_version_by_alias(name, alias).version}"
+    name, slash, stage = rest.rpartition("/")
+    if not slash or stage.isdigit():
+        return address
+    versions = [
+        int(each.version)
+        for each in client.search_model_versions(f"name='{name}'")
+        if stage.lower() in ("latest", str(each.current_stage).lower())
+    ]
+    return f"models:/{name}/{max(versions)}" if versions else address
 
 
 def _within(folder: Path, name: str, address: str) -> Path:
