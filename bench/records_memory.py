@@ -6,7 +6,7 @@ A file is written, and a plan of 2,000 members, 2,000 non-members, 4 shadow mode
 run:
 
 * ``npy``, ``parquet``: records of 3,072 numbers in float32, as large as images of 3 x 32 x 32, and naive Bayes;
-* ``texts``: a Parquet column of texts of 130 words, TF-IDF and logistic regression;
+* ``texts``: a Parquet column of texts of 400 words, TF-IDF and logistic regression;
 * ``frame``: such texts beside three numbers, a category and a date, read as a frame, and a pipeline of the plan's own.
 
 Every quarter of a second the
@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 WIDTH = 3072
-WORDS = 130
+WORDS = 400
 PLAN = """
 [data]
 path = "{path}"

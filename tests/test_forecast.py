@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
-from miaudit.auditing import cost
+from miaudit.auditing import attack_seconds, cost
+from miaudit.auditing.attack_seconds import seconds_of_attacks
 from miaudit.auditing.cost import curve_through, line_through, of_others
+from miaudit.auditing.from_model import case_of_model
+from miaudit.auditing.progress import _details
 from miaudit.cli import main
 from miaudit.errors import PlanError, PoolError
 from miaudit.findings.claims import power
+from miaudit.shadows.engine import Progress
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(600, 6)).round(3)
@@ -134,8 +139,43 @@ def test_seconds_of_attacks_are_met_within_a_factor_of_2_where_they_flatten(star
     assert curve_through([(80, 1.5)], 80) == 1.5
 
 
+def test_the_formula_says_more_of_more_attacks_records_and_shadow_models_and_of_a_slower_machine(monkeypatch):
+    monkeypatch.setattr(attack_seconds, "_slowness", lambda: 1.0)
+
+    def seconds(times=1, **options):
+        sides = {name: (np.tile(x, (times, 1)), np.tile(y, times)) for name, (x, y) in SIDES.items()}
+        sides = {name: (x + np.arange(len(x))[:, None], y) for name, (x, y) in sides.items()}  # no copies
+        return seconds_of_attacks(case_of_model(TREE, *sides.values(), recipe=DecisionTreeClassifier(), **options))
+
+    one, every = seconds(shadows=4, attacks=["rmia"]), seconds(shadows=4)
+    assert one < every < seconds(3, shadows=4)
+    assert seconds(shadows=0) < every < seconds(shadows=40)
+    monkeypatch.setattr(attack_seconds, "_slowness", lambda: 3.0)
+    assert seconds(shadows=4) == pytest.approx(3 * every)
+
+
+def test_the_time_left_of_attacks_follows_what_was_expected_of_them():
+    attacks = Progress(28, 0, 7, 0, 0, 10.0, of_models=False, attacks=80.0)
+    assert "1:00 left" in _details(attacks)  # three quarters of it
+    assert "1:15 left" in _details(replace(attacks, seconds=100.0))  # it takes longer than was expected
+    assert "0:30 left" in _details(replace(attacks, attacks=None))
+    models = Progress(10, 0, 5, 0, 0, 60.0, attacks=30.0)
+    assert "1:00 left, 1:30 with the attacks" in _details(models)
+
+
 @pytest.mark.slow
-def test_a_long_training_is_told_of_with_the_attacks_after_it_and_a_short_one_without(capsys):
+def test_the_formula_is_met_within_a_factor_of_2_and_a_second_of_the_processor(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+    told = []
+    result = miaudit.audit(
+        TREE, **SIDES, recipe=DecisionTreeClassifier(), shadows=4, jobs=0, tell=lambda *step: told.append(step)
+    )
+    [seconds] = {progress.attacks for _, progress in told if progress is not None and progress.attacks is not None}
+    assert seconds / 2 - 1 < result.provenance.seconds["attacks"] < 2 * seconds + 1
+
+
+@pytest.mark.slow
+def test_a_training_is_told_of_with_the_attacks_after_it(capsys):
     class Slow(DecisionTreeClassifier):
         def fit(self, X, y):
             time.sleep(0.02)
@@ -144,7 +184,11 @@ def test_a_long_training_is_told_of_with_the_attacks_after_it_and_a_short_one_wi
     told = []
     options = {"recipe": Slow(random_state=0), "shadows": 3, "jobs": 0, "attacks": ["rmia"]}
     result = miaudit.audit(TREE, **SIDES, **options, tell=lambda *step: told.append(step))
-    assert all(progress.attacks is None for _, progress in told if progress is not None)
+    estimates = [progress for _, progress in told if progress is not None and progress.estimate is not None]
+    by_formula = {progress.attacks for _, progress in told if progress is not None and progress.attacks is not None}
+    assert all(progress.attacks is not None for progress in estimates)
+    assert len(by_formula) == 1  # also while attacks run
+    assert any(not progress.of_models and progress.attacks for _, progress in told if progress is not None)
     told.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "_LONG", 0.0)
@@ -153,5 +197,6 @@ def test_a_long_training_is_told_of_with_the_attacks_after_it_and_a_short_one_wi
     estimates = {progress.attacks for _, progress in told if progress is not None and progress.estimate is not None}
     [seconds] = estimates
     assert 0 < seconds < 60
+    assert {seconds} != by_formula
     assert again.model_dump(exclude={"provenance"}) == result.model_dump(exclude={"provenance"})
-    assert re.search(r"for 3 models, and \d:\d\d for the attacks, ", capsys.readouterr().err)
+    assert re.search(r"for 3 models and \d:\d\d for the attacks, \d:\d\d in all; ", capsys.readouterr().err)

@@ -242,13 +242,14 @@ def test_large_tables_of_numbers_are_read_into_a_file_with_the_same_content(parq
         assert (mine.schema, mine.notes, mine.hash) == (theirs.schema, theirs.notes, theirs.hash)
 
 
-def test_a_large_table_with_texts_among_its_features_is_read_as_before(parquet, monkeypatch):
+def test_a_large_table_with_texts_among_its_features_is_read_into_a_file_too(parquet, monkeypatch):
     there = load(parquet[0], label="bit")
     for module in (of_parquet, tables):
         monkeypatch.setattr(module, "HELD", 1000)
     read = load(parquet[0], label="bit")
-    assert not is_mapped(read.X)
+    assert is_mapped(read.X)
     np.testing.assert_array_equal(read.X, there.X)
+    assert (read.schema, read.notes, read.hash) == (there.schema, there.notes, there.hash)
 
 
 def test_the_schema_of_a_matrix_is_that_of_its_columns(monkeypatch):

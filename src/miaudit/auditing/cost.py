@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.auditing.asking import Tell, probed_by, target_job
+from miaudit.auditing.attack_seconds import seconds_of_attacks
 from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.drawing import bystanders_of, draws_of
@@ -50,7 +51,7 @@ _FURTHER = 2400
 """Records a side of a third, where there are more than twice as many."""
 
 _LONG = 120.0
-"""Seconds of training from which a run tries the attacks, too, to say what it will take in all."""
+"""Seconds of training from which a run tries the attacks to say what it will take in all; below, a formula says it."""
 
 _TRIALS = (100, 300)
 """Records a side of the trials within a run."""
@@ -210,30 +211,32 @@ class _Pilot:
 
 
 def with_attacks(case: Case, tell: Tell) -> Tell:
-    """Return what tells how far a run is, and once a long training is estimated, what the attacks on the case will take, too.
+    """Return what tells how far a run is, and from the estimate of the training on what the attacks will take, too.
 
-    They are tried on guesses, in this program and while workers train: a few seconds.
+    A formula says it. Where training takes long, they are tried on guesses, in this program and while workers train: a few
+    seconds.
     """
-    trials: list[float | None] = []
+    seconds: list[float] = []
 
     def with_seconds(text: str, progress: Progress | None) -> None:
-        if progress is not None and progress.estimate is not None and progress.estimate.seconds >= _LONG:
-            if not trials:
-                trials.append(_seconds_of_attacks(case))
-            progress = replace(progress, attacks=trials[0])
+        if progress is not None and (progress.estimate is not None or not progress.of_models):
+            if not seconds:
+                long = progress.estimate is not None and progress.estimate.seconds >= _LONG
+                seconds.append(_tried_seconds(case) if long else seconds_of_attacks(case))
+            progress = replace(progress, attacks=seconds[0])
         tell(text, progress)
 
     return with_seconds
 
 
-def _seconds_of_attacks(case: Case) -> float | None:
-    """Return what attacks, controls and report will take; None where the records are yet to be made, or no trial can be had."""
+def _tried_seconds(case: Case) -> float:
+    """Return what attacks, controls and report will take, by trials; by the formula where the records are yet to be made."""
     if case.shadows.data != "real":
-        return None
+        return seconds_of_attacks(case)
     try:
         pilots = _pilots(case, _TRIALS)
     except MiauditError:
-        return None
+        return seconds_of_attacks(case)
     n = min(len(case.split.members), len(case.split.nonmembers))
     slow = slowness([(each.seconds, each.work) for each in pilots])
     return curve_through([(each.records, each.work) for each in pilots], n) * slow

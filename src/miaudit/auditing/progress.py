@@ -119,15 +119,29 @@ def _details(progress: Progress) -> str:
     rest = progress.total - progress.found - progress.done - progress.failed
     if rest and progress.done:
         rate = (progress.done + progress.failed) / progress.seconds
-        parts += [f"{rate:.2g}/s", f"{clock(rest / rate)} left"]
+        parts += [f"{rate:.2g}/s", f"{clock(_left(progress, rest / rate))} left"]
+        if progress.of_models and progress.attacks is not None:
+            parts.append(f"{clock(rest / rate + progress.attacks)} with the attacks")
     elif not rest and progress.done:
         parts.append(_truth(progress))
     return f" ({', '.join(parts)})" if parts else ""
 
 
+def _left(progress: Progress, seconds: float) -> float:
+    """Return the seconds left: of models at the rate so far; of attacks, which differ much, by what was expected of all."""
+    if progress.of_models or progress.attacks is None:
+        return seconds
+    return (1 - progress.done / progress.total) * max(progress.attacks, progress.seconds)
+
+
 def _foreseen(estimate: Cost, attacks: float | None) -> str:
-    then = "before the attacks" if attacks is None else f"and {clock(attacks)} for the attacks"
-    return f"about {clock(estimate.seconds)} for {estimate.models} models, {then}, {_room(estimate)}"
+    if attacks is None:
+        return f"about {clock(estimate.seconds)} for {estimate.models} models, before the attacks, {_room(estimate)}"
+    together = f"{clock(estimate.seconds + attacks)} in all"
+    return (
+        f"about {clock(estimate.seconds)} for {estimate.models} models and {clock(attacks)} for the attacks, {together}; "
+        f"{_room(estimate)}"
+    )
 
 
 def _room(cost: Cost) -> str:

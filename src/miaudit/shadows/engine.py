@@ -52,7 +52,7 @@ class Progress:
     could not be read and are trained again. ``estimate`` is there from the calibration on, or else from the first trained
     models on; ``actual`` when all is done. ``processes`` train, 0 if the program does itself. ``apart`` counts models of
     groups that failed as a whole, for the reason ``why_apart``; ``waiting`` is a model that has been training for long.
-    ``attacks`` are the seconds that attacks are expected to take after the training, where they were tried.
+    ``attacks`` are the seconds that attacks are expected to take, all of them, from the estimate on.
     ``of_models`` is False where other work than the training of models is counted, such as attacks.
     """
 
