@@ -1,4 +1,4 @@
-"""What `--dry-run` says an audit will take, beside what the audit took, in seconds of the processor by stage.
+"""What `--dry-run`, and the run itself, say an audit will take, beside what it took, in seconds of the processor by stage.
 
     MIAUDIT_DATA=... python bench/forecast.py own_model hospital_days hospital --out bench/results/forecast.json
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,8 @@ CONSENT = {"own_model": ["--allow-code", "--trusted", "sklearn.tree._tree.Tree"]
 MAIN = "import time; time.perf_counter = time.process_time; from miaudit.cli import main; main()"
 
 
-def run(name: str, out: Path, *options: str) -> str:
-    """Return what a run of an example prints to stdout as JSON."""
+def run(name: str, out: Path, *options: str) -> tuple[str, str]:
+    """Return what a run of an example prints as JSON, and what it says meanwhile."""
     command = [
         sys.executable,
         "-c",
@@ -35,24 +36,37 @@ def run(name: str, out: Path, *options: str) -> str:
         "--out",
         str(out),
     ]
-    return subprocess.run(
-        [*command, *CONSENT.get(name, []), *options], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    done = subprocess.run([*command, *CONSENT.get(name, []), *options], check=True, capture_output=True, text=True)
+    return done.stdout, done.stderr
+
+
+def estimate_of(talk: str) -> dict[str, int]:
+    """Return the seconds that a run says its models and its attacks will take."""
+    times = re.search(r"about ([\d:]+) for \d+ models and ([\d:]+) for the attacks, ([\d:]+) in all", talk)
+    assert times is not None, talk[-2000:]
+    seconds = []
+    for time in times.groups():
+        parts = [int(part) for part in time.split(":")]
+        seconds.append(sum(part * 60**i for i, part in enumerate(reversed(parts))))
+    return dict(zip(("shadows", "attacks", "total"), seconds, strict=True))
 
 
 def compare(name: str) -> dict[str, Any]:
-    """Return the seconds of a forecast and of the audit, which share no folder."""
+    """Return the seconds of a forecast, of the audit, which share no folder, and of the estimate that the audit prints."""
     if name == "own_model":
         subprocess.run([sys.executable, str(EXAMPLES / "own_model.py")], check=True, stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory() as folder:
-        foreseen = json.loads(run(name, Path(folder) / "dry", "--dry-run"))["seconds"]
-        spent = json.loads(run(name, Path(folder) / "audit"))["provenance"]["seconds"]
+        foreseen = json.loads(run(name, Path(folder) / "dry", "--dry-run")[0])["seconds"]
+        document, talk = run(name, Path(folder) / "audit")
+        spent, estimate = json.loads(document)["provenance"]["seconds"], estimate_of(talk)
     total = sum(foreseen.values())
     return {
         "example": name,
         "forecast": {**foreseen, "total": round(total, 1)},
         "audit": spent,
         "ratio": round(total / spent["total"], 2),
+        "estimate": estimate,
+        "estimate_ratio": round(estimate["total"] / (spent["shadows"] + spent["attacks"]), 2),
     }
 
 
