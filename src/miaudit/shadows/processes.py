@@ -29,6 +29,7 @@ from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, innermost
 from miaudit.shadows import fork_server
 from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
+from miaudit.shadows.sharing import Shared
 from miaudit.shadows.training import (
     Failure,
     Job,
@@ -140,7 +141,7 @@ class _Crew:
 
     def __init__(self, dataset: Dataset, recipe: Recipe, store: Store) -> None:
         self.attempts = Counter[str]()  # how often the row of each key was given to a worker
-        self._records, self._store = (dataset, recipe), store
+        self._records, self._store = Shared((dataset, recipe)), store
         fork_server.load_early(fork_server.modules_of(recipe))
         self._context = fork_server.context()
         # Workers end when our end of the lifeline closes, also when we are killed.
@@ -167,7 +168,7 @@ class _Crew:
             self._processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
             door, inlet = self._doors.pop(worker)
             door.close()  # the worker's now; if it dies, sending ends with an error
-            threading.Thread(target=_send, args=(inlet, (*self._records, surroundings())), daemon=True).start()
+            threading.Thread(target=_send, args=(inlet, self._records, surroundings()), daemon=True).start()
         return future
 
     def bury(self, worker: ProcessPoolExecutor, group: list[Job]) -> tuple[list[News], list[list[Job]]]:
@@ -193,6 +194,7 @@ class _Crew:
 
     def dismiss(self, workers: Sequence[ProcessPoolExecutor], *, finished: bool) -> None:
         """End the workers at once: in the middle of a row, or without a second spent on unloading libraries."""
+        self._records.close()
         self._ours.close()
         for worker in workers:
             worker.shutdown(wait=finished, cancel_futures=True)
@@ -231,11 +233,11 @@ def surroundings() -> tuple[dict[str, str], int]:
     return dict(os.environ), mask
 
 
-def _send(inlet: Connection, what: object) -> None:
+def _send(inlet: Connection, records: Shared, around: tuple[dict[str, str], int]) -> None:
     # Not as arguments of the process: starting one writes them to a pipe that this program holds both ends of, and
     # would wait forever for a worker that was killed before it could read.
     with suppress(OSError), inlet:
-        inlet.send(what)
+        inlet.send((records.parcel, around))
 
 
 def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
@@ -256,10 +258,11 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to handle; closing the lifeline ends us
     threading.Thread(target=end_with_parent, daemon=True).start()
     with door:
-        dataset, recipe, (environment, mask) = door.recv()
+        parcel, (environment, mask) = door.recv()
     os.environ.clear()
     os.environ.update(environment)
     os.umask(mask)
+    dataset, recipe = parcel.open()
     if not getattr(innermost(recipe), "allocates_once", False):
         keep_freed_memory()
     _worker = (dataset, recipe, Store(folder))
