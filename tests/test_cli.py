@@ -188,7 +188,8 @@ def test_a_time_limit_stops_with_exit_code_4_keeps_all_and_says_what_is_missing(
 def test_the_estimate_stands_beside_the_truth(first):
     folder, result = first
     assert re.search(
-        r"shadow models: about \d:\d\d for 5 models, before the attacks, [\d,]+ MiB of memory", result.stderr
+        r"shadow models: about \d:\d\d for 5 models and \d:\d\d for the attacks, \d:\d\d in all; [\d,]+ MiB of memory",
+        result.stderr,
     )
     cost = json.loads((folder / "result.json").read_text())["provenance"]["shadow_cost"]
     assert (cost["trained_now"], cost["from_store"], cost["estimated"]["models"]) == (5, 0, 5)
