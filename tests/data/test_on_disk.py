@@ -7,6 +7,7 @@ import pickle
 import string
 from decimal import Decimal
 
+import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,8 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import miaudit
+from miaudit.auditing.proposal import proposal
 from miaudit.data import mapped, schema, tables
 from miaudit.data import parquet as of_parquet
 from miaudit.data.copies import copies_across
@@ -30,6 +35,7 @@ from miaudit.data.records import (
     take_records,
 )
 from miaudit.errors import DataError
+from miaudit.plan.permissions import Permissions
 
 TEXTS = st.text(st.sampled_from(string.ascii_letters + "é 1.0-"), max_size=8)
 CELLS = {
@@ -239,6 +245,18 @@ def test_a_text_that_is_repeated_lies_on_disk_once_for_each_batch(folder, monkey
     assert isinstance(X, FrameOnDisk)
     assert sum(batch.get_total_buffer_size() for batch in X._table.sources[0].mapped) < 2_000_000
     assert take_records(X, np.array([3]))["t"][0] == "long " * 20_000
+
+
+def test_a_plan_is_proposed_for_texts_on_disk_as_for_those_in_memory(folder, monkeypatch):
+    texts = [f"word{i % 5} text" for i in range(8)]
+    model = make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, [0, 1] * 4)
+    joblib.dump(model, folder / "model.joblib")
+    pq.write_table(pa.table({"text": texts, "y": [0, 1] * 4}), folder / "side.parquet")
+    paths, permissions = [folder / "model.joblib", *[folder / "side.parquet"] * 2], Permissions(allow_pickle=True)
+    there = proposal(*paths, permissions=permissions)
+    monkeypatch.setattr(of_parquet, "HELD", 0)
+    assert proposal(*paths, permissions=permissions) == there
+    assert there["data"]["text"] == "text"
 
 
 def test_a_temporary_file_goes_with_the_records(folder, monkeypatch):

@@ -15,6 +15,7 @@ from miaudit.auditing.from_model import model_classes
 from miaudit.auditing.saved import saved_estimator
 from miaudit.data.cells import is_missing, is_number
 from miaudit.data.npz import open_npz
+from miaudit.data.on_disk import TextsOnDisk
 from miaudit.data.tables import Cells, Table, read_table, suffix_of
 from miaudit.errors import DataError
 from miaudit.plan.permissions import Permissions
@@ -245,6 +246,6 @@ def _refuse_unfit(estimator: Any, file: Path, table: Table, features: Sequence[s
 
 
 def _is_text(cells: Cells) -> bool:
-    if isinstance(cells, np.ndarray):
+    if isinstance(cells, np.ndarray | TextsOnDisk):
         return bool(cells.dtype.kind == "O")
     return isinstance(cells, list) and not all(is_number(cell) or is_missing(cell) for cell in set(cells))
