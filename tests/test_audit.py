@@ -279,6 +279,7 @@ def test_the_notebook_view_is_compact(whole):
             r"attacks.0.hidden: must be a whole number from 1, got 0",
         ),
         ({"recipe": 3}, PlanError, "does not say how"),
+        ({"model": lambda X: X[:, :2], "recipe": None}, PlanError, "a function that answers does not say how"),
     ],
 )
 def test_what_does_not_fit_is_explained(forest, changes, error, said):

@@ -76,7 +76,54 @@ def test_one_command_goes_from_a_model_and_two_files_to_a_verdict_and_a_plan(fol
     assert again.exit_code == 0, again.output
     assert miaudit.Result.load(tmp_path).attacks == result.attacks
     assert "8 of 8" in again.stderr
-    assert call(*audit, "--holdout", 0.5).exit_code == 2  # another plan is there
+    assert call(*audit, "--holdout", 0.5).exit_code == 2  # the result of another plan is there
+
+
+def test_a_plan_that_nobody_changed_gives_way_to_the_next_proposal(folder, tmp_path):
+    files = [folder / name for name in ("m.joblib", "train.csv", "test.csv")]
+    init = ["init", *files, "--out", tmp_path, "--allow-pickle"]
+    assert call(*init).exit_code == 0
+    assert call(*init, "--holdout", 0.5).exit_code == 0
+    path = tmp_path / "plan.toml"
+    assert Plan.load(path).split.holdout == 0.5
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    changed = call(*init)
+    assert changed.exit_code == 2
+    assert "another plan" in changed.stderr
+    assert "holdout = 0.4" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (
+            {"model": GaussianNB(), "at": 3},
+            r"dict with estimators as its entries \['model'\].*save the trained model alone",
+        ),
+        (GaussianNB(), "not fitted: train it before the audit"),
+    ],
+)
+def test_what_is_no_trained_model_is_refused_by_what_it_is(folder, thing, message):
+    joblib.dump(thing, folder / "thing.joblib")
+    with pytest.raises(PlanError, match=message):
+        proposed(folder, model="thing.joblib")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda labels: " " + labels, "differ in blanks or capitals alone"),
+        (
+            lambda labels: labels.map({">50K": "rich", "<=50K": "poor"}),
+            "Write the data's labels as the model was trained on them",
+        ),
+    ],
+)
+def test_labels_by_other_names_than_the_models_are_refused_with_what_to_do(folder, change, message):
+    frames = [pd.read_csv(folder / name) for name in ("train.csv", "test.csv")]
+    names = [write(folder, f"renamed_{i}.csv", f.assign(income=change(f["income"]))) for i, f in enumerate(frames)]
+    with pytest.raises(PlanError, match=message):
+        miaudit.auditing.case_of_plan(Plan.of(proposed(folder, *names)), permissions=CONSENT)
 
 
 def test_a_plan_is_written_without_running_and_needs_consent_to_read_a_pickle(folder, tmp_path):
@@ -145,6 +192,8 @@ def test_files_that_do_not_fit_the_model_are_refused(folder, change, message):
     names = [write(folder, f"changed_{n}", change(pd.read_csv(folder / n))) for n in ("train.csv", "test.csv")]
     with pytest.raises(DataError, match=message):
         proposed(folder, *names)
+    with pytest.raises(DataError, match="no column 'Income' with the labels.* It has .*'income'"):
+        proposed(folder, label="Income")
     with pytest.raises(DataError, match="'age', so it is a feature"):
         proposed(folder, label="age")
 

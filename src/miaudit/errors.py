@@ -228,3 +228,11 @@ def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:
     small = {each.lower(): each for each in names}
     near = difflib.get_close_matches(name.lower(), small, n=1, cutoff=cutoff)
     return f"did you mean {small[near[0]]!r}?" if near else ""
+
+
+def refuse_iterator(values: Any, what: str) -> None:
+    """Raise a `DataError` for what can be read once, as a generator."""
+    if isinstance(values, Iterator):
+        raise DataError(
+            f"{what} a {type(values).__name__}, which can be read only once: give list(...) of it, or an array"
+        )

@@ -162,6 +162,7 @@ def test_names_that_do_not_fit_a_table(table, options, message):
         ("a,y\n" + "".join(f"id{i},{i % 2}\n" for i in range(1200)), "1200 different texts in 1200 records"),
         ("a;y\n1;0\n2;1\n", "parted by semicolons"),
         ("a\ty\n1\t0\n2\t1\n", "parted by tabs"),
+        ("a|y\n1|0\n2|1\n", "its only column is called 'a|y'.*parted by bars"),
         ("sep=;\na;y\n1;0\n", "parted by semicolons"),
     ],
 )

@@ -295,7 +295,8 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
     if {"outputs", "columns"} & {*inputs}:
         raise PlanError("a plan says itself what its target answers: give target.outputs and target.columns in it")
     if inputs:
-        what = "a case" if isinstance(subject, Case) else "a plan"
+        read = f"{fspath(subject)!r} is read as a plan, which" if isinstance(subject, str | PathLike) else "a plan"
+        what = "a case" if isinstance(subject, Case) else read
         raise PlanError(
             f"{what} says itself what to audit and where its records come from: leave out {', '.join(inputs)}"
         )
@@ -316,8 +317,8 @@ def _proposed(model: str | PathLike[str], inputs: dict[str, Any], permissions: P
     files = {name: inputs.pop(name) for name in keys if name in inputs}
     if inputs or not isinstance(files.get("nonmembers"), str | PathLike):
         raise PlanError(
-            f"{model} and members are paths of files here: give nonmembers as the path of a file, too, and leave out "
-            f"{', '.join(inputs) or 'nothing else'}, which a plan can say (docs/plans.md)"
+            f"{model} and members are paths of files here: give nonmembers as the path of a file, too"
+            + (f", and leave out {', '.join(inputs)}, which a plan can say (docs/plans.md)" if inputs else "")
         )
     return proposal(model, **files, permissions=permissions) | top
 

@@ -24,7 +24,7 @@ from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
 from miaudit.plan import FiguresPlan, ShadowPlan, SplitPlan, moved, section_of
 from miaudit.plan.sections import Section
-from miaudit.recipes import Task, as_recipe, is_regressor
+from miaudit.recipes import Task, as_recipe, is_regressor, recipe_of_target
 from miaudit.signals import ResidualForm
 from miaudit.targets import Target, as_target
 from miaudit.targets.classes import classes_of
@@ -92,12 +92,13 @@ def case_of_model(
     split, sections, notes = _divided(dataset, split, sections, seed)
     target = _target(model, dataset, names, outputs=outputs, columns=columns, positive=positive)
     further = {"positive": positive, "features": features, "task": task, "residual": residual}
+    of_recipe: Any = {"classes": names, "task": task}
     return Case(
         title=_title(title),
         seed=seed,
         dataset=dataset,
         split=split,
-        recipe=as_recipe(model if recipe is None else recipe, classes=names, task=task),
+        recipe=as_recipe(recipe, **of_recipe) if recipe is not None else recipe_of_target(model, **of_recipe),
         target=target,
         document=_document(
             {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}, sections, choice, **further

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from miaudit.targets.registry import model_file
 QUICK = ("threshold", "gap", "attack-p", "attack-p per-class", "quantile")
 """The attacks that need no shadow models, for a first look; the latter three need records outside the audit."""
 QUICK_HOLDOUT = 0.3
+_MARK = "# Hash of the lines above, as proposed: "
 _LABELS = ("label", "labels", "target", "y", "class", "outcome")
 """What a label column is called where nothing else tells which it is."""
 
@@ -106,7 +108,18 @@ def plan_text(content: Mapping[str, Any], folder: Path, command: str) -> str:
             for key, value in keys.items():
                 of = os.path.relpath(value, folder.absolute()) if key in paths and not is_address(value) else value
                 lines.append(f"{key} = {_toml(of)}")
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n\n"
+    return f"{text}{_MARK}{_digest(text)}\n"
+
+
+def is_as_proposed(text: str) -> bool:
+    """Whether nobody has changed the text of a plan since `plan_text` made it."""
+    above, mark, digest = text.rpartition(_MARK)
+    return bool(mark) and digest.strip() == _digest(above)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _line(text: str) -> str:
@@ -134,6 +147,9 @@ def _array(files: Sequence[Path], label: str | None) -> str:
 
 def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[str, Any]:
     """Return the keys of ``[data]`` that say how tables are read for a model."""
+    for file in files:
+        if suffix_of(file) == ".npy":
+            raise DataError(f"{file} holds one array, and records need their labels: save both in an .npz, as X and y")
     tables = {file: read_table(file) for file in files}
     fitted = _fitted_on(estimator)
     first = tables[files[0]]
@@ -197,7 +213,11 @@ def _label(
         raise DataError(f"the model was fitted on the column {label!r}, so it is a feature and no label; name another")
     lacking = [str(file) for file, names in names_of.items() if label not in names]
     if lacking:
-        raise DataError(f"{lacking[0]} has no {what} {label!r} with the labels; every file needs it")
+        names = list(names_of[Path(lacking[0])])
+        held_names = ", ".join(map(repr, names[:20])) + ("..." if len(names) > 20 else "")
+        raise DataError(
+            f"{lacking[0]} has no {what} {label!r} with the labels; every file needs it. It has {held_names}"
+        )
     return label
 
 
@@ -234,8 +254,8 @@ def _refuse_unfit(estimator: Any, file: Path, table: Table, features: Sequence[s
     width = getattr(estimator, "n_features_in_", None)
     if width is not None and width != len(features):
         raise DataError(
-            f"{file} has {len(features)} columns beside the label, and the model was fitted on {width}: leave out those "
-            "that it was not fitted on"
+            f"{file} has {len(features)} columns beside the label, and the model was fitted on {width}: write files without "
+            "those that it was not fitted on, or name them in data.drop of a plan"
         )
     texts = [name for name in features if _is_text(table.columns[name])]
     if texts:

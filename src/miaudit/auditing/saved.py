@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from miaudit.auditing.from_model import model_classes
 from miaudit.data import Dataset
 from miaudit.errors import PlanError
 from miaudit.plan.permissions import Permissions
-from miaudit.recipes import Recipe, Task, as_recipe
+from miaudit.recipes import Recipe, Task, as_recipe, is_regressor
 from miaudit.targets import load_model
+from miaudit.targets.classes import trained_classes
 from miaudit.targets.files import file_format
 
 
@@ -28,10 +30,20 @@ def saved_estimator(path: Path, permissions: Permissions) -> Any:
         raise PlanError(f"{path} is a {kind} file, which does not say how the model was trained: {advice}")
     model = load_model(path, allow_pickle=permissions.allow_pickle, trusted=tuple(permissions.trusted))
     if not hasattr(model, "get_params") or not hasattr(model, "fit"):
+        parts = (
+            [key for key, part in model.items() if hasattr(part, "get_params")] if isinstance(model, Mapping) else []
+        )
+        if parts:
+            raise PlanError(
+                f"{path} holds a {type(model).__name__} with estimators as its entries {parts[:5]}, and no estimator: save "
+                "the trained model alone"
+            )
         raise PlanError(
             f"{path} holds a {type(model).__name__}, which is no scikit-learn estimator or pipeline and does not say how it "
             f"was trained: {advice}"
         )
+    if not is_regressor(model):
+        trained_classes(model, f"in {path}")  # which refuses one that is not fitted
     return model
 
 

@@ -186,7 +186,7 @@ def _gate(ctx: click.Context, policy: Policy | None, result: Result, folder: Pat
 
 def _proposed(files: dict[str, Any], out: Path | None, permissions: Permissions) -> tuple[Path, str]:
     """Write the plan that a model and its files propose, and return its path and its text."""
-    from miaudit.auditing.proposal import plan_text, proposal, short_name
+    from miaudit.auditing.proposal import is_as_proposed, plan_text, proposal, short_name
     from miaudit.cli.options import consents
     from miaudit.errors import PlanError
     from miaudit.files import write_atomically
@@ -196,7 +196,8 @@ def _proposed(files: dict[str, Any], out: Path | None, permissions: Permissions)
     path = folder / "plan.toml"
     content = proposal(model, files.pop("train"), files.pop("test"), permissions=permissions, **files)
     text = plan_text(content, folder, f"miaudit run {path} --out {folder}{consents(permissions)}")
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    there = path.read_text(encoding="utf-8") if path.exists() else text
+    if there != text and ((folder / "result.json").exists() or not is_as_proposed(there)):
         raise PlanError(
             f"{path} holds another plan than the one proposed: run it with miaudit run, remove it, or name another folder "
             "with --out"

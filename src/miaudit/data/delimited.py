@@ -17,6 +17,7 @@ from miaudit.errors import DataError
 _CELL = 64  # bytes of memory a cell takes beside its characters
 _FIRST = 1 << 20  # bytes of text from which the size of a packed file is estimated
 _CHECK = 1 << 14  # rows between two looks at the size
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_csv(path: Path) -> dict[str, list[str]]:
@@ -50,6 +51,8 @@ def read_csv(path: Path) -> dict[str, list[str]]:
             )
     if not rows:
         raise DataError(f"{path} has a header and no records")
+    if any(sign in header[0] and all(sign in row[0] for row in rows) for sign in _SEPARATORS if len(header) == 1):
+        raise DataError(f"{path}: its only column is called {header[0][:80]!r}{_separator(header)}")
     return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
 
 
@@ -103,7 +106,7 @@ def _tail(raw: IO[bytes]) -> bytes:
 def _separator(header: list[str]) -> str:
     """Return a hint where the one name in the header holds another separator."""
     if len(header) == 1:
-        for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        for sign, name in _SEPARATORS.items():
             if sign in header[0]:
                 return f"; the columns seem to be parted by {name}: write the file with commas between them"
         if header[0].startswith("#"):

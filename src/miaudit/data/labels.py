@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.cells import exceeds_floats, is_missing, is_number, is_whole, merged, natural
 from miaudit.data.naming import check_names
-from miaudit.errors import DataError
+from miaudit.errors import DataError, refuse_iterator
 
 Labels = Literal["codes", "names", "values"]
 """What labels are: class numbers, class names, or measurements that a regression predicts."""
@@ -183,7 +183,7 @@ def _among(values: NDArray[Any], present: list[Any], names: list[str], numbered:
         )
     raise DataError(
         f"labels {unknown[:5]} are not among the {len(names)} classes {names[:10]}{' ...' if len(names) > 10 else ''}; "
-        "add them to classes, in order, or correct them"
+        "correct them, leave those records out, or state all classes where the classes were stated"
     )
 
 
@@ -239,6 +239,7 @@ def vector(values: Any, what: str) -> NDArray[Any] | None:
     """
     if values is None:
         return None
+    refuse_iterator(values, f"{what} is")
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -246,5 +247,9 @@ def vector(values: Any, what: str) -> NDArray[Any] | None:
     if isinstance(values, list | tuple) and array.dtype.kind in "US":
         array = np.array(values, dtype=object)  # a mixed list must not become texts
     if array.ndim != 1:
-        raise DataError(f"{what} must have shape (n,), one value per record; got {array.shape}")
+        wide = array.ndim == 2 and array.shape[1] > 1
+        ways = {2: f": {what}.argmax(axis=1) of one-hot rows" if wide else f": {what}.ravel() of a column"}
+        raise DataError(
+            f"{what} must have shape (n,), one value per record; got {array.shape}{ways.get(array.ndim, '')}"
+        )
     return array.astype(object) if array.dtype.kind in "USOT" else array

@@ -380,7 +380,9 @@ def _read_npz(path: Path, columns: Columns) -> dict[str, Any]:
         source = packed if packed in has else records
         for array in (source, *names.values()):
             if array is not None and array not in has:
-                raise DataError(f"{path} has no array {array!r}; it has {', '.join(has)}. Name the right one")
+                raise DataError(
+                    f"{path} has no array {array!r}; it has {', '.join(has)}. Name the right one, or save it by that name"
+                )
         arrays = [array for array in (source, *names.values(), *slices) if array in has]
         n = {array: has[array].shape[:1] for array in arrays}  # an array without axes has no length
         if len(set(n.values())) > 1:

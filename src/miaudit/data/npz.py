@@ -123,7 +123,10 @@ def _header(file: IO[bytes], size: int, what: str) -> Header:
         raise ValueError(f"the .npy version {version} is not known")
     header = Header(tuple(shape), dtype)
     if dtype.hasobject:
-        raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+        raise DataError(
+            f"{what} holds Python objects, and cannot be read without pickled objects: save it with a plain type, texts by "
+            "array.astype(str)"
+        )
     there = size - file.tell()
     if header.nbytes != there:
         raise DataError(

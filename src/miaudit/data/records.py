@@ -21,7 +21,7 @@ from miaudit.data.mapped import is_mapped, rows_of_a_block, stack_mapped, take_m
 from miaudit.data.on_disk import FrameOnDisk, TextsOnDisk, is_on_disk
 from miaudit.data.room import require_room
 from miaudit.data.stacking import check_alike, check_exact, sort_of, stack_frames
-from miaudit.errors import DataError
+from miaudit.errors import DataError, refuse_iterator
 
 Records = Any
 """A numpy array (n, ...), a scipy CSR matrix or array, a pandas DataFrame or a polars DataFrame.
@@ -169,6 +169,7 @@ def _objects(items: Sequence[Any]) -> NDArray[np.object_]:
 
 
 def _array(X: Any) -> NDArray[Any]:
+    refuse_iterator(X, "records are")
     try:
         array = np.asarray(X)
         # numpy would turn the numbers of a mixed list into texts

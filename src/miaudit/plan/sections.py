@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
@@ -25,7 +26,12 @@ def _in_folder(path: str, info: ValidationInfo) -> str:
     """Return a path resolved against the plan's folder, where the plan is a file."""
     if not path or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in path):
         raise ValueError("a path must not be empty and holds no control characters")
-    return path if not info.context else str(info.context["folder"] / path)
+    if not info.context:
+        return path
+    folder: Path = info.context["folder"]
+    while path.startswith("../"):  # the folder is resolved, so that its parent is what the dots mean
+        folder, path = folder.parent, path[3:].lstrip("/")
+    return str(folder / path)
 
 
 def _model_in_folder(path: str, info: ValidationInfo) -> str:

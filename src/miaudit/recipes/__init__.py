@@ -12,6 +12,7 @@ from miaudit.recipes.building import (
     named_estimator,
     placed,
     recipe_of_plugin,
+    recipe_of_target,
     shortened,
     staged,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "passes_of",
     "placed",
     "recipe_of_plugin",
+    "recipe_of_target",
     "save_weights",
     "shortened",
     "staged",

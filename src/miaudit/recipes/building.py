@@ -56,8 +56,25 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
         return recipe
     if inspect.isroutine(thing) or isinstance(thing, functools.partial):
         return TrainingRecipe(thing)
-    raise PlanError(
-        f"shadow models must be trained as the target was, and a {type(thing).__name__} does not say how: give recipe= a "
+    raise PlanError(_no_recipe(f"a {type(thing).__name__}"))
+
+
+def recipe_of_target(model: Any, *, classes: tuple[Any, ...] | None = None, task: Task = "classification") -> Recipe:
+    """Return the recipe that a trained model itself is, as `as_recipe`; a function that answers is none.
+
+    Raises
+    ------
+    PlanError
+        If the model does not say how it was trained.
+    """
+    if inspect.isroutine(model) or isinstance(model, functools.partial):
+        raise PlanError(_no_recipe("a function that answers"))
+    return as_recipe(model, classes=classes, task=task)
+
+
+def _no_recipe(what: str) -> str:
+    return (
+        f"shadow models must be trained as the target was, and {what} does not say how: give recipe= a "
         "scikit-learn estimator, your own training function train(X, y, seed) -> model, or miaudit.recipes.Network(...) or "
         "ModuleRecipe(...) for a torch network"
     )

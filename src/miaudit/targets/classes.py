@@ -70,7 +70,7 @@ def class_columns(
         unknown = [label for label in map(_text, labels) if label not in own]
         raise PlanError(
             f"the model knows classes the data does not have: {unknown[:5]}; the data's {classes} classes are "
-            f"{own[:10]}{'...' if classes > 10 else ''}{_advice(unknown, classes)}"
+            f"{own[:10]}{'...' if classes > 10 else ''}{_advice(unknown, classes, own)}"
         )
     if len(set(numbers)) < len(numbers):
         raise PlanError(f"the model names a class twice: {[str(label) for label in labels][:10]}")
@@ -166,7 +166,7 @@ def class_numbers(
     raise TargetError(
         f"the target answered one value per record, and {unknown[:5]} are not classes of the data (first for record "
         f"{start + row}); its {classes} classes are {own[:10]}{'...' if classes > 10 else ''}. A probability of "
-        f"one class only is not enough: answer one number per class{_advice(unknown, classes)}"
+        f"one class only is not enough: answer one number per class{_advice(unknown, classes, own)}"
     )
 
 
@@ -193,11 +193,16 @@ def _text(label: Any) -> str:
     return text.partition(".")[0] if re.fullmatch(r"-?\d+\.0+", text) else text
 
 
-def _advice(unknown: Sequence[str], classes: int) -> str:
+def _advice(unknown: Sequence[str], classes: int, own: Sequence[str]) -> str:
+    """Return what to do where a model's labels are no classes of the data."""
     numbers = {*map(str, range(classes)), *_TRUTHS}
-    if not unknown or not all(text in numbers for text in unknown):
-        return ""
-    return (
-        ". These may be the numbers of classes, but the data numbers its classes by the alphabet, and the model may not: say "
-        "the class names in the model's order (columns)"
-    )
+    if unknown and all(text in numbers for text in unknown):
+        return (
+            ". These may be the numbers of classes, but the data numbers its classes by the alphabet, and the model may not: "
+            "say the class names in the model's order (columns of [target] in a plan, columns= in Python)"
+        )
+    plain = {" ".join(name.split()).casefold(): name for name in own}
+    for text in unknown:
+        if (alike := plain.get(" ".join(text.split()).casefold())) is not None:
+            return f". {text!r} and {alike!r} differ in blanks or capitals alone: write the data's labels as the model does"
+    return ". Write the data's labels as the model was trained on them" if len(unknown) == classes else ""

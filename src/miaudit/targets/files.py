@@ -178,8 +178,8 @@ def file_format(path: Path) -> Format:
     if _is_old_pickle(path):
         return "pickle"
     raise PlanError(
-        f"{path} is no model file this reads (ONNX, skops, safetensors, torch weights; pickle, joblib, TorchScript and "
-        f"torch.export with consent), or is cut off: it has {size} bytes and starts with {start[:8]!r}"
+        f"{path} is no model file this reads (ONNX, skops, safetensors, torch weights, XGBoost, LightGBM; pickle, joblib, "
+        f"TorchScript and torch.export with consent), or is cut off: it has {size} bytes and starts with {start[:8]!r}"
     )
 
 
