@@ -279,13 +279,18 @@ def test_the_notebook_view_is_compact(whole):
             r"attacks.0.hidden: must be a whole number from 1, got 0",
         ),
         ({"recipe": 3}, PlanError, "does not say how"),
-        ({"model": lambda X: X[:, :2], "recipe": None}, PlanError, "a function that answers does not say how"),
     ],
 )
 def test_what_does_not_fit_is_explained(forest, changes, error, said):
     with pytest.raises(error, match=said) as caught:
         quick(forest, **changes)
     assert caught.value.exit_code == 2
+
+
+def test_a_function_that_answers_is_no_way_to_train(forest):
+    for model in (forest.predict_proba, lambda X: X[:, :2]):
+        with pytest.raises(PlanError, match="a function that answers does not say how: give recipe="):
+            quick(model)
 
 
 def test_the_signature_shows_every_option_and_the_page_explains_it():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from operator import index
 from os import PathLike, fspath
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,7 @@ from pydantic import (
     model_serializer,
 )
 
-from miaudit.errors import PlanError, not_whole, refuse
+from miaudit.errors import PlanError, nearest, not_whole, refuse
 
 _DEPTH, _BITS = 50, 128  # as many bits as numpy draws for a seed
 ROUNDING = 1e-9
@@ -161,3 +161,41 @@ def whole(value: Any, what: str, *, least: int) -> int:
     if number.bit_length() > _BITS:
         raise PlanError([(what, f"is a whole number of more than {_BITS} bits")])
     return number
+
+
+def sentence_of(problem: Mapping[str, Any], allowed: Collection[str], *, secret: bool = False) -> str:
+    """Return what one of pydantic's errors says: what is wrong, what is allowed, and the value seen unless it is secret.
+
+    Parameters
+    ----------
+    allowed
+        The keys that are known where the error is.
+    """
+    kind, value = problem["type"], problem.get("input")
+    seen = "" if secret else f"; got {value!r}"
+    if kind == "extra_forbidden":
+        hint = nearest(str(problem["loc"][-1]), allowed, cutoff=0.5) or f"allowed here: {', '.join(allowed)}"
+        return f"unknown key; {hint}"
+    if kind == "missing":
+        return "missing, and it has no default"
+    if kind == "model_type":
+        return f"must be a table of keys, of {', '.join(allowed)}{seen}"
+    text: str = problem["msg"].removeprefix("Value error, ")
+    return text if kind == "value_error" else f"{text[0].lower()}{text[1:]}{seen}"
+
+
+def keys_at(document: Any, location: Sequence[Any]) -> list[str]:
+    """Return the keys of the document at a path within one, as pydantic's errors say it; none where there is no document."""
+    for step in location:
+        if not isinstance(step, int):
+            field = getattr(document, "model_fields", {}).get(step)
+            document = None if field is None else _document_in(field.annotation)
+    fields = getattr(document, "model_fields", {})
+    return [field.alias or name for name, field in fields.items()]
+
+
+def _document_in(annotation: Any) -> Any:
+    """Return the document that a value of an annotation is, or consists of."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    return next((each for each in map(_document_in, get_args(annotation)) if each is not None), None)

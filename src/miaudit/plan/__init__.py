@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from miaudit.errors import PlanError, nearest
+from miaudit.documents import keys_at, sentence_of
+from miaudit.errors import PlanError
 from miaudit.plan.declared import DeclaredPlan
 from miaudit.plan.recipe import RecipePlan as RecipePlan
 from miaudit.plan.recipe import ServicePlan as ServicePlan
@@ -475,19 +476,12 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
     """Return path and sentence of one of pydantic's errors."""
     path = ".".join(str(step) for step in problem["loc"] if not str(step).startswith(_UNION_STEPS))
     value = problem.get("input")
-    if problem["type"] == "extra_forbidden":
-        name, allowed = str(problem["loc"][-1]), _allowed(problem["loc"][:-1])
-        if len(problem["loc"]) == 1 and (sentence := moved(name, value)):
-            return path, sentence
-        hint = nearest(name, allowed, cutoff=0.5) or f"allowed here: {', '.join(allowed)}"
-        return path, f"unknown key; {hint}"
-    if problem["type"] == "missing":
-        return path, "missing, and it has no default"
-    text = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return path, text
-    seen_value = "" if "headers" in problem["loc"] else f"; got {value!r}"  # which may be a credential
-    return path, f"{text[0].lower()}{text[1:]}{seen_value}"
+    at = problem["loc"] if problem["type"] == "model_type" else problem["loc"][:-1]
+    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1 and (sentence := moved(path, value)):
+        return path, sentence
+    return path, sentence_of(
+        problem, keys_at(Plan, at), secret="headers" in problem["loc"]
+    )  # which may hold a credential
 
 
 def moved(key: str, value: Any, *, call: bool = False) -> str | None:
@@ -499,13 +493,3 @@ def moved(key: str, value: Any, *, call: bool = False) -> str | None:
         repr(options) if call else f"{{ {', '.join(f'{name} = {json.dumps(of)}' for name, of in options.items())} }}"
     )
     return f"the options of the 2017 attack stand in the list of attacks now: attacks{'=' if call else ' = '}[{table}]"
-
-
-def _allowed(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Plan
-    for step in location:
-        if isinstance(step, int):
-            continue
-        annotation = model.model_fields[step].annotation
-        model = Step if step == "steps" else annotation
-    return [field.alias or name for name, field in model.model_fields.items()]
