@@ -307,3 +307,32 @@ def test_an_error_names_no_journal_that_is_deleted():
         miaudit.audit(Does().fit(X, y), **sides, recipe=Does(lambda: 1 / 0), shadows=2, jobs=0)
     assert "journal" not in str(error.value)
     assert "in <lambda>" in str(error.value)
+
+
+COPY = """
+import multiprocessing, os, signal, threading
+from miaudit.shadows import guard
+guard.keep_descriptors()
+def copy_ends():
+    inlet, outlet = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        os.write(outlet, str([signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, signal.SIGTERM in blocked]).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(os.read(inlet, 100).decode())
+copy_ends()
+with multiprocessing.get_context("fork").Pool(2) as copies:
+    print(copies.map(abs, [-1, 2]))  # its end terminates them, and waits
+thread = threading.Thread(target=copy_ends)
+thread.start()
+thread.join()
+print(signal.getsignal(signal.SIGTERM) is guard._terminated, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="copies are made by os.fork")
+def test_copies_that_training_code_makes_end_when_they_are_terminated():
+    done = subprocess.run([sys.executable, "-c", COPY], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["[True, False]", "[1, 2]", "[True, False]", "True set()"]

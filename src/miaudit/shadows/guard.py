@@ -38,13 +38,30 @@ class ModelError(Exception):
     """What a recipe did that no model may do."""
 
 
-def _count_fork() -> None:
+_fork = threading.local()
+
+
+def _before_fork() -> None:
     global _forks
     _forks += 1
+    if _vital:  # Python drops signals that reach a copy before it is set up, and a pool would wait for it forever
+        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _after_fork() -> None:
+    mask = vars(_fork).pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _after_fork_in_copy() -> None:
+    if _vital and signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the exit code is the worker's alone to tell
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_count_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_copy)
 
 
 def keep_descriptors() -> None:
