@@ -33,20 +33,17 @@ def test_the_server_loads_what_a_recipe_consists_of_and_nothing_of_the_users_own
 
 
 PROGRAM = """
-import json, os, sys, time
-import numpy as np
+import os, sys
 from pathlib import Path
-import surroundings_of_a_model
+import model_of_the_users_own
 from miaudit.recipes import Network
 from miaudit.shadows import fork_server
-fork_server.load_early(fork_server.modules_of(Network))
+fork_server.load_early(fork_server.modules_of(Network) | {"lightgbm"})
 os.environ["LATE"] = "yes"
 del os.environ["EARLY"]
 os.umask(0o027)
 import test_engine
-from miaudit.recipes import as_recipe
-pool = test_engine.pool(Path(sys.argv[1]), surroundings_of_a_model.Model())
-pool.run(workers=2, minimum=4)
+test_engine.pool(Path(sys.argv[1]), model_of_the_users_own.Model()).run(workers=2, minimum=4)
 """
 
 MODEL = """
@@ -55,35 +52,61 @@ from sklearn.naive_bayes import GaussianNB
 
 class Model(GaussianNB):
     def fit(self, X, y):
-        names = [name for name in ("EARLY", "LATE", "OMP_NUM_THREADS") if name in os.environ]
+        names = [name for name in ("EARLY", "LATE", "OMP_NUM_THREADS", "PYTHONSAFEPATH") if name in os.environ]
         mask = os.umask(0); os.umask(mask)
-        line = json.dumps([names, mask, "torch" in sys.modules, os.getppid()])
+        parent = os.getppid()
+        threads = len(os.listdir(f"/proc/{parent}/task"))
+        line = json.dumps([names, mask, "torch" in sys.modules, parent, threads])
         with open(os.environ["LEDGER"], "a") as ledger:
             ledger.write(line + chr(10))
         return super().fit(X, y)
 """
 
 
-@pytest.mark.parametrize("there", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_workers_have_the_surroundings_of_the_program_as_they_are_now(tmp_path: Path, there: bool) -> None:
-    """Also where there is no server, because its socket's name would be too long; then without the libraries."""
-    (tmp_path / "surroundings_of_a_model.py").write_text(MODEL)
-    ledger = tmp_path / "ledger"
-    paths = [str(tmp_path), str(Path(__file__).parent), *filter(None, sys.path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "EARLY": "1", "LEDGER": str(ledger)}
-    environment.pop("OMP_NUM_THREADS", None)
-    if not there:
-        folder = tmp_path / ("long" * 20) / ("longer" * 20)
-        folder.mkdir(parents=True)
-        environment["TMPDIR"] = str(folder)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "store")], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
-    assert len(lines) >= 4
-    for names, mask, torch, _ in lines:
+def ledger_of(tmp_path: Path, **environment: str) -> list[tuple[list[str], int, bool, int, int]]:
+    """Train four models by a program of its own, in a folder with a module of a library's name; return what each saw."""
+    (tmp_path / "model_of_the_users_own.py").write_text(MODEL)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "scipy.py").write_text("from pathlib import Path; Path('imported').touch()")
+    paths = [
+        environment.pop("FIRST", str(tmp_path)),
+        str(tmp_path),
+        str(Path(__file__).parent),
+        *filter(None, sys.path),
+    ]
+    own = {"PYTHONPATH": os.pathsep.join(paths), "EARLY": "1", "LEDGER": str(tmp_path / "ledger")}
+    surroundings = {**os.environ, **own, **environment}
+    surroundings.pop("OMP_NUM_THREADS", None)
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "store")]
+    process = subprocess.run(command, env=surroundings, cwd=here, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert not (here / "imported").exists()  # nothing comes from the current folder
+    return [tuple(json.loads(line)) for line in (tmp_path / "ledger").read_text().splitlines()]
+
+
+def test_workers_have_the_libraries_and_the_surroundings_of_the_program_as_they_are_now(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "lightgbm.py").write_text("raise OSError('libomp.so: cannot open shared object file')")
+    rows = ledger_of(tmp_path, FIRST=str(broken))
+    assert len(rows) == 4
+    for names, mask, torch, _, threads in rows:
         assert names in (["LATE"], ["LATE", "OMP_NUM_THREADS"])  # the latter while one thread of arithmetic is held
-        assert mask == 0o027
-        assert torch is there
-    assert len({parent for *_, parent in lines}) == 1  # the server's, or the program's
+        assert (mask, torch, threads) == (0o027, True, 1)
+    assert len({parent for *_, parent, _ in rows}) == 1  # the server's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["name of the socket is too long", "library ends the process"])
+def test_workers_are_spawned_where_no_server_can_be_had(tmp_path: Path, fault: str) -> None:
+    folder = tmp_path / ("long" * 20) / ("longer" * 20)
+    folder.mkdir(parents=True)
+    (folder / "lightgbm.py").write_text("import os; os._exit(1)")
+    environment = {"TMPDIR": str(folder)} if "socket" in fault else {"FIRST": str(folder)}
+    rows = ledger_of(tmp_path, **environment)
+    assert len(rows) == 4
+    for names, mask, torch, _, _ in rows:
+        assert names in (["LATE"], ["LATE", "OMP_NUM_THREADS"])
+        assert (mask, torch) == (0o027, False)

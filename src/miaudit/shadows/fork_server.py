@@ -11,11 +11,14 @@ import dataclasses
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import Any
+
+from miaudit.shadows import preloading
 
 FORKS = sys.platform == "linux"
 """Whether workers are forks of the server. Elsewhere system libraries may not outlive a fork."""
@@ -25,10 +28,22 @@ _ROOTS = frozenset({"lightgbm", "miaudit", "numpy", "pandas", "scipy", "sklearn"
 
 _ALWAYS = ("miaudit.shadows.processes",)
 
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_lock = threading.Lock()  # the environment is changed while the server starts
+
 
 def context() -> BaseContext:
-    """Return how workers are started."""
-    return multiprocessing.get_context("forkserver" if load_early() else "spawn")
+    """Return how workers are started: by the server, if it is there and a process that it forks ends well."""
+    if load_early():
+        forks = multiprocessing.get_context("forkserver")
+        with suppress(EOFError, OSError):  # a library that was imported ended the server
+            trial = forks.Process(target=int)
+            trial.start()
+            trial.join()
+            if trial.exitcode == 0:
+                return forks
+    return multiprocessing.get_context("spawn")
 
 
 def load_early(modules: Iterable[str] = ()) -> bool:
@@ -44,19 +59,25 @@ def load_early(modules: Iterable[str] = ()) -> bool:
     if not FORKS:
         return False
     names = [*_ALWAYS, *(name for name in modules if name.partition(".")[0] in _ROOTS)]
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    forkserver.set_forkserver_preload(names)
-    os.environ.update(dict.fromkeys(before, "1"))  # no pool of threads may begin in the server
-    try:
-        forkserver.ensure_running()
-    except OSError:  # no socket can be had, as where the path of the folder for temporary files is too long
-        return False
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    surroundings = dict.fromkeys(_POOLS, "1")  # no pool of threads may begin in the server
+    surroundings |= {
+        "PYTHONSAFEPATH": "1",
+        preloading.NAMES: " ".join(names),
+    }  # nothing is imported from the current folder
+    with _lock:
+        before = {name: os.environ.get(name) for name in surroundings}
+        forkserver.set_forkserver_preload([preloading.__name__])
+        os.environ.update(surroundings)
+        try:
+            forkserver.ensure_running()
+        except OSError:  # no socket can be had, as where the path of the folder for temporary files is too long
+            return False
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
     return True
 
 

@@ -143,7 +143,8 @@ class _Crew:
         self.attempts = Counter[str]()  # how often the row of each key was given to a worker
         self._records, self._store = Shared((dataset, recipe)), store
         fork_server.load_early(fork_server.modules_of(recipe))
-        self._context = fork_server.context()
+        with _main_module_hidden():
+            self._context = fork_server.context()
         # Workers end when our end of the lifeline closes, also when we are killed.
         self._lifeline, self._ours = self._context.Pipe(duplex=False)
         self._doors: dict[ProcessPoolExecutor, tuple[Connection, Connection]] = {}  # of those that wait for records
