@@ -54,6 +54,8 @@ CELLS = {
     "day": (pa.date32(), st.dates(datetime.date(1900, 1, 1), datetime.date(2100, 1, 1))),
     "decimal": (pa.decimal128(12, 2), st.integers(-(10**9), 10**9).map(lambda cents: Decimal(cents) / 100)),
     "category": (pa.dictionary(pa.int32(), pa.string()), st.sampled_from("abcd")),
+    "category of polars": (pa.dictionary(pa.uint32(), pa.large_string()), st.sampled_from("abcd")),
+    "small category": (pa.dictionary(pa.uint8(), pa.string()), st.sampled_from("abcd")),
 }
 
 
@@ -191,6 +193,37 @@ def test_types_of_pandas_own_are_kept(folder):
     pd.testing.assert_frame_equal(in_memory(here.X), there.X)
     assert (here.schema, here.hash, here.notes) == (there.schema, there.hash, there.notes)
     assert (row_hashes(here.X) == row_hashes(there.X)).all()
+
+
+@pytest.mark.parametrize("codes", [pa.int8(), pa.uint8(), pa.uint32(), pa.uint64()])
+def test_categories_are_read_whatever_the_type_of_their_codes(folder, codes):
+    values = [None, *(f"c{i}" for i in range(128)), "c3", None]  # 128 of them leave an int8 no code for another
+    column = pa.DictionaryArray.from_arrays(
+        pa.array([None, *range(128), 3, None], codes), pa.array([f"c{i}" for i in range(128)])
+    )
+    table = pa.table({"c": column, "y": [i % 2 for i in range(len(values))]})
+    there, here = both_ways(written(folder, [table]), label="y", frame=True)
+    assert isinstance(here.X, FrameOnDisk)
+    pd.testing.assert_frame_equal(in_memory(here.X), there.X)
+    for read in both_ways(written(folder, [table]), label="y", text="c"):
+        assert np.asarray(read.X).tolist() == ["" if value is None else value for value in values]
+
+
+def test_records_on_disk_are_counted_as_those_of_an_array(folder):
+    values = np.array([f"t{i}" for i in range(20)], dtype=object)
+    table = pa.table({"t": values.tolist(), "y": [0, 1] * 10})
+    _, texts = both_ways(written(folder, [table]), label="y", text="t")
+    _, frame = both_ways(written(folder, [table]), label="y", frame=True)
+    for whole in (texts.X, texts.X.select(np.arange(20))):
+        for rows in (np.array([-1, 0, -20, 19]), np.array([3, 250], np.uint8)[:1], [], np.arange(20) % 3 == 0):
+            assert whole[rows].tolist() == values[rows].tolist()
+        for rows in (np.array([0, 20]), np.array([-21]), np.ones(19, bool)):
+            with pytest.raises(IndexError):
+                whole[rows]
+    assert take_records(frame.X, np.array([-1, 2]))["t"].tolist() == ["t19", "t2"]
+    assert select_records(texts.X, np.array([-1, 2])).tolist() == ["t19", "t2"]
+    with pytest.raises(IndexError, match="record 20 is asked for, of 20"):
+        take_records(frame.X, np.array([1, 20]))
 
 
 def test_categories_of_several_files_are_joined(folder):

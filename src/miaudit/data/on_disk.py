@@ -113,11 +113,20 @@ class Rows:
 
     def select(self, rows: Ints) -> Rows:
         """Return these of the records."""
-        return Rows(self.sources, rows if self.rows is None else self.rows[rows])
+        return Rows(self.sources, self._numbers(rows))
+
+    def _numbers(self, rows: Ints) -> Ints:
+        """Return the numbers of records in the files; as in an array, negative ones count from the end."""
+        if self.rows is not None:
+            return self.rows[rows]
+        n = len(self)
+        if beyond := rows[(rows < -n) | (rows >= n)].tolist():
+            raise IndexError(f"record {beyond[0]} is asked for, of {n:,} counted from 0")
+        return np.where(rows < 0, rows + n, rows)
 
     def read(self, rows: Ints, names: Sequence[str]) -> tuple[list[tuple[Batches, list[Any]]], Ints]:
         """Return columns of records as Arrow batches of each file, and (n,) their place in what was asked for."""
-        rows = rows if self.rows is None else self.rows[rows]
+        rows = self._numbers(rows)
         order = np.argsort(rows, kind="stable")
         ordered, pa = rows[order], _arrow()
         bounds = np.searchsorted(ordered, [0, *self._ends.tolist()])
@@ -160,8 +169,11 @@ class TextsOnDisk:
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, int | np.integer):
             return self[[range(len(self))[rows]]][0]
-        index = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
-        files, place = self._table.read(np.flatnonzero(index) if index.dtype.kind == "b" else index, [self._name])
+        if isinstance(rows, slice) or np.asarray(rows).dtype.kind == "b":
+            index = np.arange(len(self))[rows]
+        else:
+            index = np.asarray(rows, dtype=np.int64)
+        files, place = self._table.read(index, [self._name])
         parts = [_objects(batch.column(0)) for _, batches in files for batch in batches]
         texts = np.concatenate(parts)[place] if parts else np.empty(0, object)
         if self._blank:
@@ -303,13 +315,19 @@ def without_index(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes] | N
     return {b"pandas": json.dumps(content).encode()}
 
 
+def codes_of(column: Any) -> Ints:
+    """Return the (n,) places of a dictionary column's values among those that it names, -1 where they are missing."""
+    codes: Ints = column.indices.cast(_arrow().int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes
+
+
 def _packed(column: Any, pa: Any) -> Any:
     """Return texts and categories as codes of the values that the batch holds."""
     if is_text(column.type):
         return column.dictionary_encode()
     if not pa.types.is_dictionary(column.type):
         return column
-    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = codes_of(column)
     used = np.unique(codes[codes >= 0])
     own = pa.array(np.searchsorted(used, codes).astype(np.int32), mask=codes < 0)
     return pa.DictionaryArray.from_arrays(own, column.dictionary.take(pa.array(used)), ordered=column.type.ordered)
@@ -328,8 +346,7 @@ def _decoded(batch: Any, schema: Any, pa: Any) -> Any:
 
 def _objects(column: Any) -> NDArray[np.object_]:
     """Return the texts of codes, None where missing; those that no code names are not read."""
-    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    used, own = np.unique(codes, return_inverse=True)
+    used, own = np.unique(codes_of(column), return_inverse=True)
     values = column.dictionary.take(_arrow().array(used[used >= 0])).to_pylist()
     values = [*([None] if len(used) and used[0] < 0 else []), *values]
     distinct = np.empty(len(values), dtype=object)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.mapped import BLOCK, HELD, Columns
-from miaudit.data.on_disk import Batches, TextsOnDisk, is_text
+from miaudit.data.on_disk import Batches, TextsOnDisk, codes_of, is_text
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError
 from miaudit.libraries import require
@@ -195,8 +195,7 @@ def _values(path: Path, name: str, values: Any, pa: Any) -> NDArray[Any] | Unrea
     types = pa.types
     if types.is_dictionary(values.type) and is_text(values.type.value_type):
         distinct = np.array([*values.dictionary.to_pylist(), None], dtype=object)
-        codes = values.indices.fill_null(len(distinct) - 1).to_numpy(zero_copy_only=False)
-        return np.asarray(distinct[codes])
+        return np.asarray(distinct[codes_of(values)])  # the last is that of the missing ones
     if types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type
