@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import pickle
 import string
+import tempfile
 from decimal import Decimal
 
 import joblib
@@ -259,8 +260,10 @@ def test_free_text_is_refused_as_a_category_before_all_of_it_is_read(folder, mon
     assert "9 different texts" not in str(both_ways(written(folder, [table]), label="y")[1])
     monkeypatch.setattr(tables, "HELD", 20)
     monkeypatch.setattr(of_parquet, "HELD", 20)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with pytest.raises(DataError, match=r"column 't' has more than \d+ different texts .* id or free text"):
         load(folder / "0.parquet", label="y")
+    assert not list(folder.glob("miaudit-records-*"))
 
 
 def test_what_is_infinite_is_named_wherever_it_lies(folder):

@@ -62,9 +62,13 @@ def stack_mapped(parts: Iterable[NDArray[Any]]) -> NDArray[Any]:
 def written(blocks: Iterable[NDArray[Any]], n: int, like: NDArray[Any]) -> NDArray[Any]:
     """Return blocks of records as one array mapped from a temporary file, which goes when the array does."""
     handle, path = tempfile.mkstemp(prefix="miaudit-records-")
-    with os.fdopen(handle, "wb") as file:
-        for block in blocks:
-            file.write(np.ascontiguousarray(block).data)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for block in blocks:
+                file.write(np.ascontiguousarray(block).data)
+    except BaseException:
+        remove(path)
+        raise
     array: NDArray[Any] = np.memmap(path, dtype=like.dtype, mode="r", shape=(n, *like.shape[1:]))
     weakref.finalize(_root(array), remove, path)
     return array
