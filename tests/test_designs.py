@@ -175,7 +175,11 @@ def test_a_chosen_list_runs_beside_the_baseline_and_the_floor(forest):
             PlanError,
             "attacks.0.trees: input should be a valid int",
         ),
-        ({"attacks": [{"name": "quantile", "alpha": 2.0}]}, PlanError, "attacks.0: quantile needs 0 < alpha"),
+        (
+            {"attacks": [{"name": "quantile", "alpha": 2.0}]},
+            PlanError,
+            "attacks.0.alpha: must be a finite number above 0 and below 0.5",
+        ),
         ({"attacks": [{"variance": "nig"}]}, PlanError, "must be a name, or a table with a name and options"),
         ({"attacks": ["rmia", {"name": "rmia"}]}, PlanError, "attacks.1: rmia is in the list twice"),
         ({"attacks": ["lyra", "rnia"]}, PlanError, "2 problems"),

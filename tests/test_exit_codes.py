@@ -54,6 +54,7 @@ def fails_with(error):
         (TimeLimitError("x"), 4),
         (MemoryError(), 2),
         (KeyboardInterrupt(), 130),
+        (ImportError("of a library that was interrupted while it was imported"), 130),
         (BrokenPipeError(), 0),
         (ZeroDivisionError("\x1b[31mx"), 70),
         (RecursionError("x"), 70),
@@ -61,6 +62,8 @@ def fails_with(error):
 )
 def test_every_error_has_its_exit_code(outputs, monkeypatch, error, code):
     monkeypatch.setattr("miaudit.cli.ending._no_more_output", lambda: None)
+    if isinstance(error, ImportError):
+        error.__cause__ = KeyboardInterrupt()
     monkeypatch.setattr(miaudit.auditing.scoring, "score", fails_with(error))
     ended = CliRunner().invoke(main, outputs)
     assert ended.exit_code == code

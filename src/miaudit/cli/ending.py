@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -30,8 +30,7 @@ class Commands(click.Group):
             echo(f"miaudit: {error}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
-            sys.exit(130)
+            _interrupted()
         except BrokenPipeError:  # whoever read our output has seen enough
             _no_more_output()
             sys.exit(0)
@@ -50,6 +49,8 @@ class Commands(click.Group):
         except Exception as error:
             if isinstance(error, click.ClickException | click.exceptions.Exit):
                 raise
+            if _is_interruption(error):
+                _interrupted()
             _defect(error)
             sys.exit(_DEFECT)
 
@@ -59,6 +60,18 @@ class Commands(click.Group):
             return super().main(*args, **options)
         finally:
             _leave_threads(sys.exception())
+
+
+def _interrupted() -> NoReturn:
+    echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
+    sys.exit(130)
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether somebody pressed Ctrl-C where a library makes another error of it, as some do while they are imported."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _leave_threads(error: BaseException | None) -> None:
