@@ -274,6 +274,21 @@ def test_the_time_limit_holds_on_a_cluster_too(tmp_path, calm):
     (tmp_path / "ledger.go").touch()
 
 
+@pytest.mark.slow
+def test_whoever_is_told_can_end_a_training_of_which_there_is_no_news(tmp_path, calm):
+    shadows, counts = pool(tmp_path / "s", Patient(str(tmp_path / "ledger"), free=0), shadows=4), []
+
+    def tell(progress):
+        counts.append(progress.done)
+        if len(counts) == 4:
+            raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError, match="enough"):
+        shadows.run(workers=2, cluster=calm.address, minimum=4, tell=tell, deadline=time.monotonic() + 30)
+    (tmp_path / "ledger.go").touch()
+    assert counts == [0] * 4
+
+
 def test_workers_with_other_versions_train_nothing(tmp_path, calm, monkeypatch):
     real = ours._versions
     monkeypatch.setattr(ours, "_versions", lambda packages: {**real(packages), "scikit-learn": "0.1"})

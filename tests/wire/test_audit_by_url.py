@@ -19,6 +19,7 @@ from scripted import Script, serving
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 
 import miaudit
 from miaudit.cli import main
@@ -355,3 +356,15 @@ def test_what_ends_the_asking_ends_the_training_and_the_other_way_round(tmp_path
             miaudit.audit(target, **{**ALONGSIDE, "recipe": broken}, out=tmp_path / "b")
         target.close()
     assert sum(script.answered.values()) < 389 + 11 + 200
+
+
+@pytest.mark.slow
+def test_an_asking_that_fails_ends_a_training_of_hours_within_seconds(tmp_path):
+    endless = MLPClassifier((10,), max_iter=10**8, n_iter_no_change=10**8)
+    script = Script(MODEL.predict_proba)
+    with serving(script) as url:
+        target = connect(url, format="v2", model="m", batch=100, budget=400)
+        with pytest.raises(BudgetError, match="389 records were answered now"):
+            miaudit.audit(target, **{**ALONGSIDE, "recipe": endless}, time_limit=60, out=tmp_path)
+        target.close()
+    assert not list(tmp_path.glob("rows/*.safetensors"))

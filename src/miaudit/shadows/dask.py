@@ -247,12 +247,15 @@ class _Run:
         while self.waiting or self.tasks:
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 return
-            for message in self._latest():
+            messages = self._latest()
+            for message in messages:
                 yield from self._take(message)
             if self.client.status != "running":
                 raise _lost(self.address, self.store)
             self._assign()
             yield from self._late()
+            if not messages:  # as of processes: whoever reads the news can end the training
+                yield []
             if not self.workers and not warned:
                 self.store.note("waiting for workers", address=self.address)
             warned = not self.workers

@@ -122,7 +122,8 @@ def run_jobs(
     deadline
         When to stop, by `time.monotonic`: rows in flight are given up then.
     tell
-        Called after every group of rows.
+        Called after every group of rows, and about once a second while other processes train and none is ready: what it
+        raises ends the training.
 
     Raises
     ------

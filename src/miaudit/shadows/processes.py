@@ -92,7 +92,10 @@ def train_in_processes(
     workers: int,
     deadline: float | None,
 ) -> Generator[News, None, None]:
-    """Train in so many processes; yield what became of each group, and of a model that has been training for long."""
+    """Train in so many processes; yield what became of each group, and of a model that has been training for long.
+
+    Where nothing has happened for a second, nothing is yielded as news: whoever reads it can end the training then.
+    """
     crew = _Crew(dataset, recipe, store)
     waiting = deque(groups)
     idle = [crew.hire() for _ in range(min(workers, len(groups)))]
@@ -117,6 +120,8 @@ def train_in_processes(
             for future in since.keys() & (running.keys() - complete):
                 if (late := watch.late(running[future][0][0].name, time.monotonic() - since[future])) is not None:
                     yield [late]
+            if not complete:
+                yield []
             for future in complete:
                 group, worker = running.pop(future)
                 watch.took.append(time.monotonic() - since.pop(future, time.monotonic()))

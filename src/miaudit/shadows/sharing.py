@@ -5,12 +5,13 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+import subprocess
 import tempfile
 import threading
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 LEAST = 1 << 20
 """Arrays of fewer bytes are sent with all else."""
@@ -37,7 +38,9 @@ class Parcel(NamedTuple):
 class Shared:
     """What many workers are sent: pickled once, by the first of the threads that want it.
 
-    The file of its large arrays goes with `close`, or when this does. Where none can be written, each worker gets a copy.
+    The file of its large arrays goes with `close`, or when this does. On Linux it has no name, and goes with the program
+    however that ends; elsewhere one that is killed leaves it. Only the user can read it. Where none can be written, each
+    worker gets a copy.
     """
 
     def __init__(self, thing: Any) -> None:
@@ -69,14 +72,18 @@ class Shared:
         content = pickle.dumps(self._thing, protocol=5, buffer_callback=together)
         if not arrays:
             return Parcel(content, None, ())
-        handle, path = tempfile.mkstemp(prefix="miaudit-shared-")
-        self._remove = weakref.finalize(self, _remove, path)
+        file, path = _temporary()
+        self._remove = weakref.finalize(self, _remove, file, path)
         places = []
-        with os.fdopen(handle, "wb") as file:
+        try:
             for array in arrays:
                 file.write(bytes(-file.tell() % _ALIGNMENT))
                 places.append((file.tell(), array.nbytes))
                 file.write(array)
+            file.flush()
+        except OSError:  # what was written would fill the disk for as long as models train
+            self._remove()
+            raise
         return Parcel(content, path, tuple(places))
 
     def close(self) -> None:
@@ -85,6 +92,31 @@ class Shared:
             self._remove()
 
 
-def _remove(path: str) -> None:
+def _temporary() -> tuple[IO[bytes], str]:
+    """Return an open temporary file, and the path by which other processes of the user open it.
+
+    A file without a name needs nobody to remove it. It is opened through this process, which keeps it open, where /proc says
+    how and lets others; one with a name serves elsewhere. Both have mode 0600.
+    """
+    nameless = tempfile.TemporaryFile()  # noqa: SIM115 - it is open while models train
+    path = f"/proc/{os.getpid()}/fd/{nameless.fileno()}"
+    if _others_can_read(path):
+        return nameless, path
+    nameless.close()
+    handle, path = tempfile.mkstemp(prefix="miaudit-shared-")
+    return os.fdopen(handle, "wb"), path
+
+
+def _others_can_read(path: str) -> bool:
+    """Whether another process can open this; one is asked, because what /proc shows to whom is decided in many places."""
     with suppress(OSError):
-        Path(path).unlink()
+        return subprocess.run(["test", "-r", path], stdin=subprocess.DEVNULL).returncode == 0
+    return False
+
+
+def _remove(file: IO[bytes], path: str) -> None:
+    with suppress(OSError):
+        file.close()
+    if not path.startswith("/proc/"):
+        with suppress(OSError):
+            Path(path).unlink()
