@@ -262,11 +262,11 @@ def numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     flat: list[Any] = list(values)
     while flat and all(isinstance(value, list) for value in flat):
         flat = [inner for value in flat for inner in value]
-    odd = next((v for v in flat if isinstance(v, bool) or not isinstance(v, int | float)), None)
-    if odd is None and any(v is None for v in flat):
-        odd = "null"
-    if odd is not None:
-        raise TargetError(f"the target's answer holds {excerpt(str(odd))} where a number is expected")
+    kinds = {kind for kind in set(map(type, flat)) if kind is bool or not issubclass(kind, int | float)}
+    if kinds:
+        odd = next(value for value in flat if type(value) in kinds)
+        text = "null" if odd is None else str(odd)
+        raise TargetError(f"the target's answer holds {excerpt(text)} where a number is expected")
     try:
         return np.array(values, dtype=np.float64)
     except OverflowError:
