@@ -204,7 +204,7 @@ def main() -> None:
         "classes": CLASSES,
         "batch": BATCH,
         "rate": options.rate,
-        "allowed": 0.05,
+        "allowed_at_a_rate": 0.05,  # of queries / rate
         "at_a_rate": at_a_rate(X, options.rate, options.rounds),
         "beside_a_loop": beside_a_loop(of_loop, options.delay, 5),
         "overlap": overlap(X, options.rate / 4, options.jobs),

@@ -100,7 +100,8 @@ def cells(sides: dict[str, Any], title: str, deleted: int = DELETED) -> Table:
         "rows": rows,
         "expectations": [
             met("every receipt holds", all(each["receipt"]["identical"] == each["receipt"]["models"] for each in sharded)),
-            met("accuracy on records never trained on falls with the shards (none, 5, 10, 20)", falling(right)),
+            met("before the deletion, accuracy on records never trained on falls with the shards (none, 5, 10, 20)",
+                falling(right)),
             met("what there is to forget falls with the shards", falling(before)),
             met("afterwards nothing is found", all(each["after"]["kind"] != "leak" for each in rows)),
             met("both models give away less than with plain retraining",
