@@ -10,6 +10,7 @@ import math
 import os
 import re
 import struct
+import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -141,3 +142,22 @@ def explained(folder: Path) -> Iterator[None]:
         raise StoreError(
             f"cannot write to {folder}: {error.strerror or error}; choose an output folder that you may write to"
         ) from error
+
+
+def no_temporary(error: OSError, size: int | None = None) -> str:
+    """Return the sentence for a temporary file that cannot be written: where, why, and what to do.
+
+    Parameters
+    ----------
+    size
+        The bytes that it needs; None where they are few.
+    """
+    room = "" if size is None else f" with {size / 2**30:,.2f} GiB free"
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:
+        return f"there is no temporary folder that can be written to; set TMPDIR to one{room}"
+    return (
+        f"a temporary file cannot be written into {folder} ({error.strerror or error}); free some space there or set TMPDIR "
+        f"to another folder{room}"
+    )

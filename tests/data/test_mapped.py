@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 import tracemalloc
 
 import numpy as np
@@ -57,6 +58,58 @@ def test_a_temporary_file_goes_with_the_array(file, small):
     del part
     with pytest.raises(FileNotFoundError):
         place.read()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of temporary files, and nothing else in it."""
+    path = tmp_path / "temporary"
+    path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    return path
+
+
+@pytest.fixture
+def full_disk(folder):
+    """Refuse files above 4 kB, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_no_temporary_file_stays_where_its_blocks_fail(folder):
+    def blocks():
+        yield np.ones(5)
+        raise ValueError("the second block")
+
+    with pytest.raises(ValueError, match="the second block"):
+        mapped.written(blocks(), 10, np.empty(0))
+    assert not list(folder.iterdir())
+
+
+def test_the_disk_has_given_a_file_all_its_bytes_before_it_is_mapped(folder, monkeypatch):
+    for allocate in (True, False):
+        if not allocate:  # as where the file system, or the operating system, cannot
+            monkeypatch.delattr("os.posix_fallocate", raising=False)
+        columns = mapped.Columns(3, 50_000)
+        (path,) = folder.iterdir()
+        assert path.stat().st_blocks * 512 >= path.stat().st_size == 3 * 8 * 50_000
+        columns.write(1, 0, np.arange(50_000, dtype=np.float32))
+        assert columns.column(1).sum() == np.arange(50_000, dtype=np.float32).sum()
+        del columns
+        assert not list(folder.iterdir())
+
+
+def test_a_full_disk_is_told_with_what_to_do(full_disk, monkeypatch):
+    for allocate in (True, False):
+        if not allocate:
+            monkeypatch.delattr("os.posix_fallocate", raising=False)
+        for make in (lambda: mapped.Columns(3, 1000), lambda: mapped.written([np.ones(3000)], 3000, np.empty(0))):
+            with pytest.raises(DataError, match=rf"into {full_disk} \(.+\); .* set TMPDIR .* with 0\.00 GiB free"):
+                make()
+        assert not list(full_disk.iterdir())
 
 
 def test_another_process_is_sent_the_place_and_not_the_records(file):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import pickle
 import string
 import tempfile
 from decimal import Decimal
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -18,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 
 import miaudit
 from miaudit.auditing.proposal import proposal
-from miaudit.data import mapped, schema, tables
+from miaudit.data import from_arrays, mapped, schema, tables
 from miaudit.data import parquet as of_parquet
 from miaudit.data.copies import copies_across
 from miaudit.data.load import load, load_parts
@@ -37,6 +40,7 @@ from miaudit.data.records import (
 )
 from miaudit.errors import DataError
 from miaudit.plan.permissions import Permissions
+from miaudit.recipes import as_recipe
 
 TEXTS = st.text(st.sampled_from(string.ascii_letters + "é 1.0-"), max_size=8)
 CELLS = {
@@ -300,12 +304,71 @@ def test_a_temporary_file_goes_with_the_records(folder, monkeypatch):
     pq.write_table(pa.table({"t": ["a", "b"], "y": [0, 1]}), folder / "one.parquet")
     X = load(folder / "one.parquet", label="y", frame=True).X
     source = X._table.sources[0]
-    from pathlib import Path
-
     path = Path(source.path)
     assert path.exists()
     del X, source
     assert not path.exists()
+
+
+@pytest.mark.parametrize("column", ["text", "number"])
+def test_a_refused_temporary_file_is_no_fault_of_the_table(folder, monkeypatch, tmp_path, column):
+    resource = pytest.importorskip("resource")
+    values = {"text": [f"text {i}" for i in range(3000)], "number": np.arange(3000.0)}[column]
+    (path,) = written(folder, [pa.table({column: values, "y": ["a", "b"] * 1500})])
+    monkeypatch.setattr(of_parquet, "HELD", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(DataError, match=r"parquet: a temporary file cannot be written into .*none \(No such file"):
+        load(path, label="y", frame=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(
+            DataError, match=rf"parquet: a temporary file cannot be written into {tmp_path} \(.* set TMPDIR"
+        ):
+            load(path, label="y", frame=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_matrix_of_numbers_is_written_once(folder, monkeypatch, tmp_path):
+    (path,) = written(folder, [pa.table({"x": np.arange(300.0), "t": ["a", "b"] * 150, "y": [0, 1, 2] * 100})])
+    monkeypatch.setattr(of_parquet, "HELD", 0)
+    files = {}
+    for columns, frame in ((["x", "y"], False), (["x", "t", "y"], False), (["x", "y"], True)):
+        pq.write_table(pq.read_table(path, columns=columns), tmp_path / "some.parquet")
+        content = of_parquet.read_parquet(tmp_path / "some.parquet", frame=frame)
+        files[(*columns, frame)] = content.batches
+        assert np.asarray(content.columns["x"]).tolist() == list(range(300))
+        if "t" in columns:
+            assert content.columns["t"]._table.sources[0].mapped[0].schema.names == ["t"]
+    assert [batches is None for batches in files.values()] == [True, True, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [None, "t"])
+def test_another_machine_is_sent_the_records_and_not_their_place(folder, monkeypatch, text):
+    _Parcel = pytest.importorskip("miaudit.shadows.dask")._Parcel
+    pytest.importorskip("cloudpickle")
+    (path,) = written(folder, [pa.table({"t": ["a", "b", None, "c"] * 2, "y": [0, 1] * 4})])
+    there, here = both_ways([path], label="y", **({"text": text} if text else {"frame": True}))
+    content = pickle.dumps(_Parcel.of(here, as_recipe(GaussianNB())))
+    source = Path(here.X._table.sources[0].path)
+    del here
+    assert not source.exists()
+    sent = pickle.loads(content).dataset
+    assert content_hash(sent.X) == content_hash(there.X)
+    np.save(folder / "X.npy", np.arange(8.0).reshape(4, 2))
+    np.save(folder / "l.npy", np.array([0, 1, 0, 1]))
+    content = pickle.dumps(_Parcel.of(load(folder / "X.npy", label="l.npy"), as_recipe(GaussianNB())))
+    (folder / "X.npy").unlink()
+    assert pickle.loads(content).dataset.X.tolist() == np.arange(8.0).reshape(4, 2).tolist()
+    monkeypatch.setattr("miaudit.data.room.available_bytes", lambda: 0)
+    large = np.memmap(folder / "large", np.uint8, "w+", shape=(9, 2 << 20))
+    with pytest.raises(DataError, match=r"which lie in a file.*or train without a cluster"):
+        _Parcel.of(from_arrays(large, np.arange(9) % 2), as_recipe(GaussianNB()))
 
 
 @pytest.mark.slow

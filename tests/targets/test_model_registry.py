@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from miaudit.errors import PlanError
 from miaudit.targets.registry import downloads, model_file
 
 
@@ -78,4 +80,15 @@ def test_what_names_a_version_is_taken_as_it_is_and_all_else_by_the_version_that
 
 def test_a_path_is_taken_as_it_is(registry):
     assert model_file("models.skops").path == Path("models.skops")
+    assert registry == []
+
+
+def test_only_a_model_that_is_fetched_needs_a_temporary_folder(registry, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with downloads():
+        assert model_file("model.skops").path == Path("model.skops")
+        with pytest.raises(
+            PlanError, match=r"^a temporary file cannot be written into .*none \(No such file.*set TMPDIR"
+        ):
+            model_file("models:/churn@champion")
     assert registry == []

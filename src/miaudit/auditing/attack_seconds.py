@@ -54,7 +54,7 @@ _REFERENCE = 0.01
 
 
 def seconds_of_attacks(case: Case) -> float:
-    """Return what attacks, controls and report will take on a case, within a factor of two where the machine is not busy."""
+    """Return about what attacks, controls and report will take on a case, where the machine is not busy."""
     records, rows = len(case.split.members) + len(case.split.nonmembers), case.shadows.count * sum(case.sizes[:2])
     attacks = (_SECONDS.get(name.split()[0], _OTHER) for name in _names(case))
     return _slowness() * sum(each.of(records / 1000, rows / 1000, case.dataset.width) for each in (_BESIDE, *attacks))

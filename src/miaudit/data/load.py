@@ -176,7 +176,7 @@ def _read(files: Sequence[Path], suffix: str, columns: Columns) -> tuple[Dataset
         )
     if suffix not in (".npy", ".npz"):
         on_disk = suffix == ".parquet" and are_large(files)  # all of them, so that they are one table
-        tables = [read_table(path, on_disk=on_disk) for path in files]
+        tables = [read_table(path, on_disk=on_disk, frame=columns.frame) for path in files]
         sizes = [len(table) for table in tables]
         return _of_table(join_tables(tables, files), columns, files if columns.frame else (), sizes), sizes
     if suffix == ".npy":

@@ -6,18 +6,23 @@ records are mapped, too: they are written to a temporary file, a block at a time
 
 from __future__ import annotations
 
+import errno
+import math
 import mmap
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from miaudit.errors import DataError
+from miaudit.files import no_temporary
 
 BLOCK = 16 << 20
 """Bytes of records that are read at a time."""
@@ -60,18 +65,82 @@ def stack_mapped(parts: Iterable[NDArray[Any]]) -> NDArray[Any]:
 
 
 def written(blocks: Iterable[NDArray[Any]], n: int, like: NDArray[Any]) -> NDArray[Any]:
-    """Return blocks of records as one array mapped from a temporary file, which goes when the array does."""
-    handle, path = tempfile.mkstemp(prefix="miaudit-records-")
+    """Return blocks of records as one array mapped from a temporary file, which goes when the array does.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written; nothing of it stays then, nor where making the blocks fails.
+    """
+    shape = (n, *like.shape[1:])
+    path = temporary_file(math.prod(shape) * like.itemsize)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with Path(path).open("r+b", buffering=0) as file:
             for block in blocks:
-                file.write(np.ascontiguousarray(block).data)
+                _write(file, block)
+        array: NDArray[Any] = np.memmap(path, dtype=like.dtype, mode="r", shape=shape)
     except BaseException:
         remove(path)
         raise
-    array: NDArray[Any] = np.memmap(path, dtype=like.dtype, mode="r", shape=(n, *like.shape[1:]))
     weakref.finalize(_root(array), remove, path)
     return array
+
+
+def temporary_file(size: int) -> str:
+    """Return the path of a new temporary file of so many bytes, all of which the disk has given to it.
+
+    A file that takes room only as it is filled ends the program, without a word, where it is mapped and the disk is full.
+
+    Raises
+    ------
+    DataError
+        If there is no room for it; no file stays.
+    """
+    with on_temporary_disk(size):
+        handle, path = tempfile.mkstemp(prefix="miaudit-records-")
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                _allocate(file, size)
+        except BaseException:
+            remove(path)
+            raise
+    return path
+
+
+def _allocate(file: Any, size: int) -> None:
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # those of file systems without it
+                raise
+    zeros = np.zeros(min(size, BLOCK), np.uint8)
+    for start in range(0, size, BLOCK):
+        _write(file, zeros[: size - start])
+
+
+def _write(file: Any, block: NDArray[Any]) -> None:
+    """Write an array into a file without a buffer, which may take less than all of it at a time."""
+    content = np.ascontiguousarray(block).reshape(-1).view(np.uint8)
+    with on_temporary_disk(content.nbytes):
+        while len(content):
+            content = content[file.write(content) :]
+
+
+@contextmanager
+def on_temporary_disk(size: int) -> Iterator[None]:
+    """Turn an operating system's refusal of a temporary file into a DataError that says what to do.
+
+    Parameters
+    ----------
+    size
+        The bytes that it needs.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(no_temporary(error, size)) from error
 
 
 class Columns:
@@ -81,12 +150,20 @@ class Columns:
     ----------
     count, n
         How many columns, and numbers in each.
+
+    Raises
+    ------
+    DataError
+        If the disk has no room for 8 bytes a number.
     """
 
     def __init__(self, count: int, n: int) -> None:
-        handle, path = tempfile.mkstemp(prefix="miaudit-records-")
-        os.close(handle)
-        self._bytes: Any = np.memmap(path, dtype=np.uint8, mode="w+", shape=(count, 8 * n))
+        path = temporary_file(count * 8 * n)
+        try:
+            self._bytes: Any = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 8 * n))
+        except BaseException:
+            remove(path)
+            raise
         weakref.finalize(_root(self._bytes), remove, path)
         self._n = n
         self._dtypes: list[np.dtype[Any] | None] = [None] * count

@@ -7,8 +7,6 @@ Records that a model is handed are that frame or array; everything else goes thr
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import weakref
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.mapped import remove
+from miaudit.data.mapped import on_temporary_disk, remove, temporary_file
 from miaudit.errors import DataError
 from miaudit.libraries import require
 
@@ -39,11 +37,12 @@ class Batches:
     ----------
     schema
         The Arrow schema of the columns, as the file that they were read from states it.
+    size
+        About how many bytes they take: for the message where there is no room for them.
     """
 
-    def __init__(self, schema: Any) -> None:
-        handle, self.path = tempfile.mkstemp(prefix="miaudit-records-")
-        os.close(handle)
+    def __init__(self, schema: Any, size: int) -> None:
+        self.path, self._size = temporary_file(0), size
         weakref.finalize(self, remove, self.path)
         self.schema = schema
         self.missing: set[str] = set()
@@ -55,18 +54,20 @@ class Batches:
         columns = [_packed(column, pa) for column in batch.columns]
         self.missing.update(name for name, column in zip(batch.schema.names, columns, strict=True) if column.null_count)
         packed = pa.record_batch(columns, names=batch.schema.names)
-        if self._writer is None:
-            self._writer = pa.ipc.new_stream(self.path, packed.schema)
-        self._writer.write_batch(packed)
+        with on_temporary_disk(self._size):
+            if self._writer is None:
+                self._writer = pa.ipc.new_stream(self.path, packed.schema)
+            self._writer.write_batch(packed)
 
     def close(self) -> None:
         """End the writing."""
-        self._writer.close()
+        with on_temporary_disk(self._size):
+            self._writer.close()
         self._writer = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is sent to another process: where the records lie, not themselves."""
-        return {"path": self.path, "schema": self.schema, "missing": self.missing, "_writer": None}
+        return {**{name: vars(self)[name] for name in ("path", "schema", "missing", "_size")}, "_writer": None}
 
     @cached_property
     def mapped(self) -> list[Any]:

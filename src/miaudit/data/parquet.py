@@ -1,7 +1,7 @@
 """Parquet files as columns of numbers or texts, without pandas.
 
-Those of a large file lie on disk: numbers in a file that is mapped, and all columns as Arrow batches, of which texts and
-frames are read as they are needed.
+Those of a large file lie on disk: numbers in a file that is mapped, and texts, or all columns of a frame, as Arrow batches,
+which are read as they are needed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Content:
     index
         The names of those columns that were the index of a pandas frame.
     batches
-        All columns on disk, where the file is large.
+        All columns on disk, where the file is large and a frame is to be made of it.
     """
 
     columns: dict[str, NDArray[Any] | TextsOnDisk | Unread]
@@ -82,18 +82,20 @@ def _chunks(file: Any, of: Callable[[Iterable[int]], int]) -> list[int]:
     return [of(group.column(i).total_uncompressed_size for group in groups) for i in range(width)]
 
 
-def read_parquet(path: Path, *, on_disk: bool | None = None) -> Content:
+def read_parquet(path: Path, *, on_disk: bool | None = None, frame: bool = False) -> Content:
     """Return the columns of a Parquet file.
 
     Parameters
     ----------
     on_disk
         Whether to keep them on disk; default: where they are large.
+    frame
+        Whether a frame is made of them, for which all columns that lie on disk are kept as Arrow batches, too.
 
     Raises
     ------
     DataError
-        If the file is missing, empty, not of its kind, or larger than memory.
+        If the file is missing, empty, not of its kind, or larger than memory, or there is no room for temporary files.
     """
     pa = require("pyarrow", extra="parquet", what=f"the Parquet file {path}", error=DataError)
     pq = require("pyarrow.parquet", extra="parquet", what=f"the Parquet file {path}", error=DataError)
@@ -113,11 +115,11 @@ def read_parquet(path: Path, *, on_disk: bool | None = None) -> Content:
             # texts of a row group, and is not taken where these take much room, for then they are repeated little.
             coded = [names[i] for i in sorted(texts) if size[i] <= BLOCK]
             file = pq.ParquetFile(raw, read_dictionary=coded, buffer_size=1 << 20)
-            width = sum(map(max, zip(_chunks(file, sum), [8 * rows] * len(names), strict=True))) // rows
-            step = max(1, min(1 << 16, 2 * BLOCK // max(1, width)))
+            sizes = dict(zip(names, [max(each, 8 * rows) for each in _chunks(file, sum)], strict=True))
+            step = max(1, min(1 << 16, 2 * BLOCK // max(1, sum(sizes.values()) // rows)))
             if on_disk:
-                columns, batches = _on_disk(file, path, schema, rows, step, pa)
-                return Content(columns, index, batches)
+                columns, batches = _on_disk(file, path, sizes, rows, step, pa, frame)
+                return Content(columns, index, batches if frame else None)
             return Content(_in_memory(file, path, names, rows, step, pa), index)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
@@ -149,29 +151,35 @@ def _in_memory(
 
 
 def _on_disk(
-    file: Any, path: Path, schema: Any, rows: int, step: int, pa: Any
-) -> tuple[dict[str, NDArray[Any] | TextsOnDisk | Unread], Batches]:
-    """Return the columns of an open file, those of numbers mapped and those of texts on disk, and the batches."""
-    numbers, batches = Columns(len(schema), rows), Batches(schema)
+    file: Any, path: Path, sizes: dict[str, int], rows: int, step: int, pa: Any, frame: bool
+) -> tuple[dict[str, NDArray[Any] | TextsOnDisk | Unread], Batches | None]:
+    """Return the columns of an open file, those of numbers mapped and those of texts on disk.
+
+    The batches are those of all columns for a frame, of texts alone otherwise, and None where there are none of these.
+    """
+    schema = file.schema_arrow
+    texts = [field.name for field in schema if _holds_texts(field.type, pa)]
+    packed = list(schema.names) if frame else texts
+    others = [name for name in schema.names if name not in set(texts)]
+    numbers = Columns(len(others), rows) if others else None
+    batches = Batches(schema, sum(sizes[name] for name in packed)) if packed else None
     columns: dict[str, NDArray[Any] | TextsOnDisk | Unread] = {}
     start = 0
     for batch in _batches(file, path, step):
-        batches.write(batch)
-        for i, (field, cells) in enumerate(zip(schema, batch.columns, strict=True)):
-            if _holds_texts(field.type, pa):
-                continue
-            values = _values(path, field.name, cells, pa)
+        if batches is not None:
+            batches.write(batch.select(packed))
+        for i, name in enumerate(others):
+            values = _values(path, name, batch.column(name), pa)
             if isinstance(values, Unread):
-                columns[field.name] = values
-            else:
+                columns[name] = values
+            elif numbers is not None:
                 numbers.write(i, start, values)
         start += batch.num_rows
-    batches.close()
-    for i, field in enumerate(schema):
-        if _holds_texts(field.type, pa):
-            columns[field.name] = TextsOnDisk.of(batches, field.name)
-        elif field.name not in columns:
-            columns[field.name] = numbers.column(i)
+    if batches is not None:
+        batches.close()
+        columns |= {name: TextsOnDisk.of(batches, name) for name in texts}
+    if numbers is not None:
+        columns |= {name: numbers.column(i) for i, name in enumerate(others) if name not in columns}
     return {name: columns[name] for name in schema.names}, batches
 
 

@@ -49,7 +49,7 @@ class Table:
     index
         Columns that are the row index of a frame and no features.
     batches
-        All columns of each file on disk, where they are large.
+        All columns of each file on disk, where they are large and a frame is to be made of them.
     """
 
     columns: dict[str, Cells]
@@ -75,13 +75,15 @@ class Table:
         )
 
 
-def read_table(path: Path, *, on_disk: bool | None = None) -> Table:
+def read_table(path: Path, *, on_disk: bool | None = None, frame: bool = False) -> Table:
     """Return the columns of a CSV (lists of texts) or Parquet file (arrays, of objects where they are texts).
 
     Parameters
     ----------
     on_disk
         Whether those of a Parquet file are kept on disk; default: where they are large.
+    frame
+        Whether a frame is made of the table.
 
     Raises
     ------
@@ -89,7 +91,7 @@ def read_table(path: Path, *, on_disk: bool | None = None) -> Table:
         If the file is missing, empty, ragged, not of its kind, or larger than memory.
     """
     if suffix_of(path) == ".parquet":
-        content = read_parquet(path, on_disk=on_disk)
+        content = read_parquet(path, on_disk=on_disk, frame=frame)
         return Table(content.columns, content.index, () if content.batches is None else (content.batches,))
     columns = read_csv(path)
     first = next(iter(columns))

@@ -24,7 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
-from miaudit.errors import MiauditError, PlanError, PoolError, StoreError
+from miaudit.data.mapped import is_mapped
+from miaudit.data.records import Records, in_memory
+from miaudit.data.room import require_room
+from miaudit.errors import DataError, MiauditError, PlanError, PoolError, StoreError
 from miaudit.files import write_atomically
 from miaudit.libraries import require
 from miaudit.recipes import Recipe, device_name, placed
@@ -68,6 +71,8 @@ def train_on_cluster(
     ------
     PlanError
         If the recipe cannot be sent to another process.
+    DataError
+        If records lie in a file and do not fit into memory, from which they are sent.
     PoolError
         If the scheduler is lost, or no worker can take part; rows already written stay.
     StoreError
@@ -145,10 +150,24 @@ class _Parcel:
                 f"the recipe {recipe.name!r} cannot be sent to the workers of a cluster ({type(error).__name__}: {error}); "
                 "keep open files, locks and loaded models out of it, or train without a cluster"
             ) from error
-        lean = replace(dataset, ids=None, groups=None, _hashes={})  # workers need neither
+        lean = replace(dataset, X=_carried(dataset.X), ids=None, groups=None, _hashes={})  # workers need neither
         identity = recipe_name(recipe)
         key = content_key({"data": dataset.hash, **identity.parts})
         return cls(key, lean, pickled, _versions(_packages(identity.parts["recipe"]) | set(identity.parts["packages"])))
+
+
+def _carried(X: Records) -> Records:
+    """Return records that another machine can read: those in a file of this one are taken into memory."""
+    try:
+        if is_mapped(X):
+            require_room(X.nbytes, f"{len(X):,} records, which lie in a file")
+            return np.array(X)
+        return in_memory(X)
+    except DataError as error:
+        raise DataError(
+            f"{error}. Workers of a cluster may not see a file of this machine and are sent its records; or train without a "
+            "cluster, where they are read from the file"
+        ) from error
 
 
 def _packages(description: Any) -> set[str]:

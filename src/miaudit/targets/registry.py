@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from miaudit.errors import PlanError
+from miaudit.files import no_temporary
 from miaudit.libraries import require
 from miaudit.plan.sections import is_address
 
@@ -35,15 +36,31 @@ class ModelFile:
 
 
 class Downloads:
-    """Models that were fetched, each once, into one temporary folder."""
+    """Models that were fetched, each once, into one temporary folder, which the first of them makes."""
 
     def __init__(self) -> None:
-        self.folder = tempfile.mkdtemp(prefix="miaudit-model-")
         self.files: dict[str, ModelFile] = {}
+        self._folder: str | None = None
+
+    def place(self) -> str:
+        """Return a new folder for a model.
+
+        Raises
+        ------
+        PlanError
+            If there is no room for temporary files.
+        """
+        try:
+            if self._folder is None:
+                self._folder = tempfile.mkdtemp(prefix="miaudit-model-")
+            return tempfile.mkdtemp(dir=self._folder)
+        except OSError as error:
+            raise PlanError(no_temporary(error)) from error
 
     def remove(self) -> None:
         """Remove what was fetched."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 _OPEN: ContextVar[Downloads | None] = ContextVar("downloads", default=None)
@@ -88,16 +105,16 @@ def model_file(address: str) -> ModelFile:
         fetched = Downloads()
         atexit.register(fetched.remove)
     if address not in fetched.files:
-        file = _fetched(address, fetched.folder)
+        file = _fetched(address, fetched)
         fetched.files |= {address: file, file.address: file}
     return fetched.files[address]
 
 
-def _fetched(address: str, into: str) -> ModelFile:
+def _fetched(address: str, into: Downloads) -> ModelFile:
     mlflow = require("mlflow", extra="mlflow", what=f"the model {address}")
+    place = into.place()
     try:
         version = _version(mlflow, address)
-        place = tempfile.mkdtemp(dir=into)
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=version, dst_path=place))
         flavours: dict[str, Any] = mlflow.models.Model.load(str(folder)).flavors
     except Exception as error:  # of its many stores, each with errors of its own
