@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from endless import Endless
 from scripted import Script, serving
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
 
 import miaudit
 from miaudit.cli import main
@@ -360,11 +360,18 @@ def test_what_ends_the_asking_ends_the_training_and_the_other_way_round(tmp_path
 
 @pytest.mark.slow
 def test_an_asking_that_fails_ends_a_training_of_hours_within_seconds(tmp_path):
-    endless = MLPClassifier((10,), max_iter=10**8, n_iter_no_change=10**8)
-    script = Script(MODEL.predict_proba)
+    """The server waits for the first model's training to begin: there is no news after it that the error could come with."""
+    script, sign = Script(MODEL.predict_proba), tmp_path / "begun"
+
+    def late(records):
+        while script.requests > 3 and not sign.exists():  # not of first contact
+            time.sleep(0.02)
+        return MODEL.predict_proba(records)
+
+    script.model = late
     with serving(script) as url:
         target = connect(url, format="v2", model="m", batch=100, budget=400)
         with pytest.raises(BudgetError, match="389 records were answered now"):
-            miaudit.audit(target, **{**ALONGSIDE, "recipe": endless}, time_limit=60, out=tmp_path)
+            miaudit.audit(target, **{**ALONGSIDE, "recipe": Endless(str(sign))}, time_limit=40, out=tmp_path)
         target.close()
     assert not list(tmp_path.glob("rows/*.safetensors"))
