@@ -100,27 +100,27 @@ class Shokri(Attack):
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Train the attack models on the shadows' rows and judge the target's answers; see :class:`Attack`."""
-        learned = self._learned(evidence, seed)
-        score = learned.score(self._answers(evidence), evidence.audited_labels)
+        judges = self._attack_models(evidence, seed)
+        score = judges.score(self._answers(evidence), evidence.audited_labels)
         notes = () if evidence.target.ndim == 2 else (LABELS_ONLY,)
-        n_rows = sum(each.in_rows + each.out_rows for each in learned.models)
-        return Scores(score, score > 0.5, notes + self._notes(learned.models, n_rows), learned.models)
+        n_rows = sum(each.in_rows + each.out_rows for each in judges.models)
+        return Scores(score, score > 0.5, notes + self._notes(judges.models, n_rows), judges.models)
 
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[NDArray[np.float64]]:
         """Judge all others' answers by the same attack models; see :meth:`Attack.scores_of`."""
-        learned = self._learned(evidence, seed)
-        return [learned.score(self._answers(other), other.audited_labels) for other in others]
+        judges = self._attack_models(evidence, seed)
+        return [judges.score(self._answers(other), other.audited_labels) for other in others]
 
     def _answers(self, evidence: Evidence) -> NDArray[Any]:
         """Return the (n, c) answers to judge; labels as vectors."""
         target = evidence.target
         return target if target.ndim == 2 else label_vectors(target, evidence.classes)
 
-    def _learned(self, evidence: Evidence, seed: int) -> _Learned:
+    def _attack_models(self, evidence: Evidence, seed: int) -> _AttackModels:
         """Return the attack models, trained once, for target and bystanders."""
         return require(self, evidence).once((id(self), seed), lambda: self._fit(evidence, seed))  # which keeps it alive
 
-    def _fit(self, evidence: Evidence, seed: int) -> _Learned:
+    def _fit(self, evidence: Evidence, seed: int) -> _AttackModels:
         inside, labels = shadow_sides(evidence), evidence.shadow_labels.reshape(-1)
         classes = evidence.classes
         n_in = np.bincount(labels[inside], minlength=classes)  # (classes,)
@@ -140,7 +140,7 @@ class Shokri(Attack):
             ClassModel(label, "own" if label in judges else "pooled", int(n_in[label]), int(n_out[label]))
             for label in range(classes)
         )
-        return _Learned(self, judges, self._pooled(evidence, labels, inside, seed) if rest else None, models)
+        return _AttackModels(self, judges, self._pooled(evidence, labels, inside, seed) if rest else None, models)
 
     def _judges(
         self, evidence: Evidence, index: list[Ints], inside: Bools, labels: list[int], seed: int
@@ -216,7 +216,7 @@ class Shokri(Attack):
 
 
 @dataclass(frozen=True, eq=False)
-class _Learned:
+class _AttackModels:
     """Attack models: of each class that has its own, and the pooled one where a record needs it."""
 
     attack: Shokri

@@ -77,7 +77,7 @@ class Threshold(Attack):
         if not self.per_class and (evidence.inside.all() or not evidence.inside.any()):
             unset = "no shadow rows of both sides to set a threshold by: it ranks and does not decide"
             return Scores(score, None, (*notes, unset))
-        cuts, models = self._learned(evidence)
+        cuts, models = self._thresholds(evidence)
         cut = cuts[evidence.audited_labels] if self.per_class else cuts[0]
         # a class where no threshold beats chance has its cut above every shadow row; a finite one keeps scores finite
         return Scores(score - cut if self.per_class else score, score >= cut, notes, models)
@@ -86,14 +86,14 @@ class Threshold(Attack):
         """Judge all others' answers by the same thresholds; see :meth:`Attack.scores_of`."""
         require(self, evidence)
         signal = self._signal(evidence)
-        cut = self._learned(evidence)[0][evidence.audited_labels] if self.per_class else 0.0
+        cut = self._thresholds(evidence)[0][evidence.audited_labels] if self.per_class else 0.0
         return [other.signal(signal)[0] - cut for other in others]
 
     def _signal(self, evidence: Evidence) -> Signal:
         signal: Signal = evidence.measure or Upright(SIGNALS[self.signal])
         return OfLabels(signal, evidence.classes) if evidence.target.ndim == 1 else signal
 
-    def _learned(self, evidence: Evidence) -> tuple[NDArray[np.float64], tuple[ClassModel, ...]]:
+    def _thresholds(self, evidence: Evidence) -> tuple[NDArray[np.float64], tuple[ClassModel, ...]]:
         """Return the threshold of each class, once for target and bystanders; without ``per_class`` the common one alone."""
         return evidence.once(self, lambda: self._cuts(evidence))
 

@@ -132,9 +132,9 @@ class Ledger:
         self.spent = self.sent = self.refused = self.lost = self.requests = 0
         self._lock = threading.RLock()
         self.deadline: float | None = None
-        self._next = self._taken = self._held = (
-            0.0  # by time.monotonic: the next turn, the end of the last one, of a wait
-        )
+        self._next = 0.0  # by time.monotonic: the next turn
+        self._taken = 0.0  # the end of the last one
+        self._held = 0.0  # the end of a wait
         self._holds = 0  # how often all were held back
         self._number = 0
         self._answers: dict[bytes, bytes] = {}
