@@ -170,7 +170,7 @@ def test_classes_of_several_outputs_are_refused():
 def test_a_path_is_taken_for_a_saved_model_or_a_plan_and_said_so(tmp_path):
     with pytest.raises(MiauditError, match=r"the model file model\.joblib cannot be read"):
         miaudit.audit("model.joblib", **sides())
-    with pytest.raises(PlanError, match="a plan says itself what to audit"):
+    with pytest.raises(PlanError, match="is read as a plan, which says itself what to audit"):
         miaudit.audit(tmp_path / "plan.toml", **sides())
     with pytest.raises(PlanError, match="give nonmembers too"):
         miaudit.audit(LogisticRegression(), members=sides()["members"], nonmembers=None)
