@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -45,6 +45,21 @@ def is_device(name: object, *, auto: bool = False) -> bool:
 
 
 @contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment, also for libraries that are loaded inside, and put them back at the end."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)  # code of a recipe may have removed it
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def one_thread(*, ends_with_us: bool = False) -> Iterator[None]:
     """Hold BLAS, OpenMP and torch to one thread: the same bits everywhere, and no threads that fight.
 
@@ -57,18 +72,11 @@ def one_thread(*, ends_with_us: bool = False) -> Iterator[None]:
 
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else usable_cores()
-    environment = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(environment, "1"))  # for what is loaded from here on
     if torch:
         torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with variables({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}), threadpool_limits(1):
             yield
     finally:
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)  # code of a recipe may have removed it
-            else:
-                os.environ[name] = value
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(before)

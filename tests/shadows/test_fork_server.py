@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from miaudit.recipes import Network, TrainingRecipe
 from miaudit.shadows import fork_server
 
-pytestmark = pytest.mark.skipif(not fork_server.FORKS, reason="workers are spawned here")
+FORKED = pytest.mark.skipif(not fork_server.FORKS, reason="workers are spawned here, and /proc may be missing")
 
 
 def train(X, y, seed):  # a function of the user's own
@@ -86,6 +86,7 @@ def ledger_of(tmp_path: Path, **environment: str) -> list[tuple[list[str], int, 
     return [tuple(json.loads(line)) for line in (tmp_path / "ledger").read_text().splitlines()]
 
 
+@FORKED
 def test_workers_have_the_libraries_and_the_surroundings_of_the_program_as_they_are_now(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -98,6 +99,7 @@ def test_workers_have_the_libraries_and_the_surroundings_of_the_program_as_they_
     assert len({parent for *_, parent, _ in rows}) == 1  # the server's
 
 
+@FORKED
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["name of the socket is too long", "library ends the process"])
 def test_workers_are_spawned_where_no_server_can_be_had(tmp_path: Path, fault: str) -> None:

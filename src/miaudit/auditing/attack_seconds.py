@@ -32,8 +32,8 @@ class Seconds(NamedTuple):
 
     def of(self, records: float, rows: float, classes: int) -> float:
         """Return the seconds for so many thousand audited records and answers of shadow models, and so many classes."""
-        learned = self.records * min(records, self.most) + self.rows * min(rows, 1000.0)
-        return self.fixed + learned + self.classes * classes
+        by_size = self.records * min(records, self.most) + self.rows * min(rows, 1000.0)
+        return self.fixed + by_size + self.classes * classes
 
 
 _BESIDE = Seconds(0.6, 0.5)

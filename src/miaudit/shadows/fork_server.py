@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from miaudit.shadows import preloading
+from miaudit.threads import variables
 
 FORKS = sys.platform == "linux"
 """Whether workers are forks of the server. Elsewhere system libraries may not outlive a fork."""
@@ -60,24 +60,14 @@ def load_early(modules: Iterable[str] = ()) -> bool:
         return False
     names = [*_ALWAYS, *(name for name in modules if name.partition(".")[0] in _ROOTS)]
     surroundings = dict.fromkeys(_POOLS, "1")  # no pool of threads may begin in the server
-    surroundings |= {
-        "PYTHONSAFEPATH": "1",
-        preloading.NAMES: " ".join(names),
-    }  # nothing is imported from the current folder
-    with _lock:
-        before = {name: os.environ.get(name) for name in surroundings}
+    surroundings["PYTHONSAFEPATH"] = "1"  # nothing is imported from the current folder
+    surroundings[preloading.NAMES] = " ".join(names)
+    with _lock, variables(surroundings):
         forkserver.set_forkserver_preload([preloading.__name__])
-        os.environ.update(surroundings)
         try:
             forkserver.ensure_running()
         except OSError:  # no socket can be had, as where the path of the folder for temporary files is too long
             return False
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
     return True
 
 
