@@ -30,7 +30,7 @@ class Commands(click.Group):
             echo(f"miaudit: {error}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            _interrupted()
+            interrupted()
         except BrokenPipeError:  # whoever read our output has seen enough
             _no_more_output()
             sys.exit(0)
@@ -50,7 +50,7 @@ class Commands(click.Group):
             if isinstance(error, click.ClickException | click.exceptions.Exit):
                 raise
             if _is_interruption(error):
-                _interrupted()
+                interrupted()
             _defect(error)
             sys.exit(_DEFECT)
 
@@ -62,7 +62,8 @@ class Commands(click.Group):
             _leave_threads(sys.exception())
 
 
-def _interrupted() -> NoReturn:
+def interrupted() -> NoReturn:
+    """End the program as what was interrupted, and may be run again."""
     echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
     sys.exit(130)
 

@@ -29,6 +29,7 @@ from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, innermost
 from miaudit.shadows import fork_server
 from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
+from miaudit.shadows.preloading import ignore_interrupts, interrupts_held
 from miaudit.shadows.sharing import Shared
 from miaudit.shadows.training import (
     Failure,
@@ -168,7 +169,7 @@ class _Crew:
     ) -> Future[_Found]:
         """Have a worker act on a group."""
         before = set(multiprocessing.active_children()) if worker in self._doors else set()
-        with _main_module_hidden():
+        with _main_module_hidden(), interrupts_held():
             future = worker.submit(act, group)  # the first one starts the process
         if worker in self._doors:
             self._processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
@@ -261,7 +262,7 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     with suppress(OSError):
         os.dup2(2, 1)  # stdout is for the product alone
     sys.stdout = sys.stderr
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to handle; closing the lifeline ends us
+    ignore_interrupts()  # Ctrl-C is the program's to handle; closing the lifeline ends us
     threading.Thread(target=end_with_parent, daemon=True).start()
     with door:
         parcel, (environment, mask) = door.recv()
