@@ -10,6 +10,7 @@ import math
 import os
 import re
 import struct
+import subprocess
 import tempfile
 import tokenize
 import zipfile
@@ -127,6 +128,51 @@ def sha256_of(path: Path) -> str:
     """Return the sha256 (hex) of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_temporary(prefix: str) -> tuple[int, str]:
+    """Return the descriptor of a new temporary file, and the path by which other processes of the user open it.
+
+    A file without a name needs nobody to remove it: it goes with this process, however that ends. Others open it through this
+    process, where /proc says how and lets them; elsewhere it keeps its name. Both have mode 0600, and last until
+    `close_temporary`.
+
+    Parameters
+    ----------
+    prefix
+        What its name begins with.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=prefix)
+    path = f"/proc/{os.getpid()}/fd/{descriptor}"
+    if not _others_can_read(path):
+        return descriptor, name
+    Path(name).unlink()
+    return descriptor, path
+
+
+def close_temporary(descriptor: int, path: str) -> None:
+    """Close a temporary file, and remove the name that it may have."""
+    with suppress(OSError):
+        os.close(descriptor)
+    if not path.startswith("/proc/"):
+        with suppress(OSError):
+            Path(path).unlink()
+
+
+def identity_of(path: str) -> str | None:
+    """Return the name that a file had whose path is that of a descriptor, which may be another file's later; else None."""
+    if not path.startswith("/proc/"):
+        return None
+    with suppress(OSError):
+        return str(Path(path).readlink())
+    return None
+
+
+def _others_can_read(path: str) -> bool:
+    """Whether another process can open this; one is asked, because what /proc shows to whom is decided in many places."""
+    with suppress(OSError):
+        return subprocess.run(["test", "-r", path], stdin=subprocess.DEVNULL).returncode == 0
+    return False
 
 
 @contextmanager
