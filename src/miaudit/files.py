@@ -9,6 +9,7 @@ import lzma
 import math
 import os
 import re
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp$")
 """End of the name of a file that is being written, or that its writer left when it was killed."""
 PRIVATE = 0o600
 """Mode of files that only their owner may read and write."""
+_folders: set[str] = set()
 
 
 def read_json(path: Path) -> Any:
@@ -157,6 +159,23 @@ def close_temporary(descriptor: int, path: str) -> None:
     if not path.startswith("/proc/"):
         with suppress(OSError):
             Path(path).unlink()
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Make a temporary folder, and remove it when the block ends, or a worker in it."""
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+        _folders.add(name)
+        try:
+            yield Path(name)
+        finally:
+            _folders.discard(name)
+
+
+def remove_temporary_folders() -> None:
+    """Remove the temporary folders of this process, which is about to end in the middle of what it does."""
+    for name in list(_folders):
+        shutil.rmtree(name, ignore_errors=True)
 
 
 def identity_of(path: str) -> str | None:

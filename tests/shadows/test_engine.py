@@ -393,6 +393,36 @@ def test_workers_end_when_the_program_is_killed_and_the_next_run_trains_the_rest
     assert len(rows) == kept + 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_records_that_were_written_for_a_command_go_with_a_program_that_ends_in_mid_training(tmp_path, end):
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    (tmp_path / "train.py").write_text("import time; time.sleep(60)")
+    code = (
+        "import signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; import test_engine as t; from miaudit.recipes import CommandRecipe\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "recipe = CommandRecipe('python train.py {records} {answers}', folder=sys.argv[3])\n"
+        "t.pool(Path(sys.argv[2]), recipe).run(workers=2, minimum=4)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(Path(__file__).parent), str(out), str(tmp_path)]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    program = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 60
+    while len(list(temporary.rglob("records.npz"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    program.send_signal(end)
+    program.wait()
+    deadline = time.monotonic() + 10
+    while _members_of_session(program.pid):
+        assert time.monotonic() < deadline, "workers outlived the program"
+        time.sleep(0.1)
+    assert not list(temporary.rglob("records.npz"))
+    assert not list(temporary.glob("miaudit-command-*"))
+
+
 def _members_of_session(session: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from miaudit.data.dataset import Dataset
+from miaudit.files import remove_temporary_folders
 from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, innermost
 from miaudit.shadows import fork_server
@@ -253,6 +254,7 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     def end_with_parent() -> None:
         with suppress(EOFError, OSError):
             lifeline.recv()
+        remove_temporary_folders()  # they may hold records
         if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)  # and with us what our models left running
         really_exit(1)
