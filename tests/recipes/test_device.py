@@ -17,10 +17,12 @@ from miaudit.recipes import (  # noqa: E402
     EstimatorRecipe,
     ModuleRecipe,
     Network,
+    Portioned,
     module_training,
     placed,
     stacked,
     training,
+    width,
 )
 from miaudit.recipes.training import CPU, Records, Statistics, Update  # noqa: E402
 
@@ -58,7 +60,7 @@ def trained(recipe: Any, X: Any, y: Any, *, models: int = 11) -> list[Any]:
 def test_one_wide_group_trains_what_narrow_ones_do(recipe: Network, bits: bool) -> None:
     X, y = world(bits=bits)
     wide = replace(recipe, device="cuda")
-    assert wide.group_width((20,), 5) == stacked.CUDA_MOST
+    assert wide.group_width((20,), 5) == width.CUDA_MOST
     for one, other in zip(trained(recipe, X, y), trained(wide, X, y), strict=True):
         np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-6)
 
@@ -122,14 +124,36 @@ def test_a_step_stays_on_its_device(recipe: Network, dtype: str) -> None:
     assert {each.device for each in tensors if isinstance(each, torch.Tensor)} == {there}
 
 
-def test_the_width_of_a_group_follows_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacked.torch.cuda, "is_available", lambda: True)
-    widths = []
-    for free in (2**26, 2**30, 2**36):
-        monkeypatch.setattr(stacked.torch.cuda, "mem_get_info", lambda free=free: (free, 2**37))
-        widths.append(stacked.cuda_width(89_828, 600 + 4 * 228, 256))
-    assert widths == [6, 96, 1024]
-    assert stacked.cuda_width(10**10, 1, 1) == 1
+def test_the_width_of_a_group_follows_the_memory_that_is_free() -> None:
+    widths = [width.cuda_width(89_828, 600 + 4 * 228, 256, free=free) for free in (2**26, 2**30, 2**36)]
+    assert widths == [6, 96, 256]
+    assert width.cuda_width(10**10, 1, 1, free=2**30) == 1
+
+
+def test_memory_that_torch_keeps_for_tensors_to_come_is_free() -> None:
+    """What the driver calls free sinks as torch's cache grows, and what models can take does not."""
+    assert width.usable_bytes(70, reserved=0, allocated=0) == 70
+    assert width.usable_bytes(40, reserved=30, allocated=30) == 40  # all of it in tensors
+    assert width.usable_bytes(40, reserved=30, allocated=10) == 60
+    assert width.usable_bytes(40, reserved=30, allocated=0) == 70  # a group is over, and its memory is in the cache
+
+
+def test_a_group_is_bounded_by_the_work_of_its_models() -> None:
+    """600-128-100, 10,000 records: a group is full at 200 epochs, and of fewer models the longer each trains."""
+    recipe = Network(hidden=(128,), device="cuda")
+    portions = [replace(recipe, epochs=e).portion((600,), 100, records=10_000) for e in (1, 200, 1000, 10_000, 10**9)]
+    assert portions == [256, 256, 66, 6, 1]
+    assert replace(recipe, epochs=1000).portion((600,), 100, records=5_000) == 133
+    assert replace(recipe, device="cpu").portion((600,), 100, records=10_000) is None
+    module = ModuleRecipe(_perceptron, epochs=40_000, device="cuda")
+    for each in (module, Encoded(module, None)):
+        assert isinstance(each, Portioned)
+        assert each.portion((20,), 5, records=100_000) == 6e13 // ((20 + 1) * 8 + (8 + 1) * 5) // 100_000 // 40_000
+    assert ModuleRecipe(_module, device="cuda").portion((1, 8, 8), 3, records=60) is None
+
+
+def _perceptron() -> Any:
+    return torch.nn.Sequential(torch.nn.Linear(20, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5))
 
 
 def test_a_gpus_rows_have_other_names_and_a_processors_keep_theirs() -> None:
@@ -171,6 +195,15 @@ def test_a_gpu_trains_the_models_of_the_processor(recipe: Network) -> None:
     for one, two, three in zip(here, there, again, strict=True):
         np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-3)
         np.testing.assert_array_equal(two.predict_proba(X), three.predict_proba(X))
+
+
+@pytest.mark.gpu
+def test_memory_of_tensors_that_are_gone_is_free_on_a_gpu() -> None:
+    before = stacked.cuda_free("cuda")
+    held = torch.zeros(2**28, device="cuda")  # 1 GiB
+    assert before - stacked.cuda_free("cuda") >= 2**30
+    del held
+    assert before - stacked.cuda_free("cuda") < 2**28  # the context of CUDA may have come meanwhile
 
 
 @pytest.mark.gpu

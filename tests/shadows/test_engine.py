@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from breaking import CountsFits, FailsSometimes, KillsItsWorkerAlways, KillsItsWorkerOnce, points
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 
 from miaudit import files
 from miaudit.data import from_arrays
-from miaudit.errors import PoolError, StoreError
+from miaudit.errors import PoolError, StoreError, TimeLimitError
 from miaudit.recipes import EstimatorRecipe, as_recipe
 from miaudit.shadows import training
 from miaudit.shadows.design import draw_disjoint
@@ -108,6 +109,45 @@ def test_groups_hold_one_training_size_and_the_largest_come_first():
     jobs = [Job(str(i), str(i), np.arange(size), np.arange(2), i) for i, size in enumerate((5, 9, 5, 9, 5))]
     groups = in_groups(jobs, DATA, Wide(RandomForestClassifier(3)), 1)
     assert [[job.seed for job in group] for group in groups] == [[1, 3], [0, 2, 4]]
+
+
+class Portioned(Wide):
+    """Groups of four, and of no more models than keep a group to 200 training records."""
+
+    def portion(self, shape, classes, *, records):
+        return 200 // records
+
+
+def test_groups_that_would_take_long_are_of_fewer_models(tmp_path):
+    sizes = [(250, 1), (60, 6), (20, 5)]
+    jobs = [
+        Job(str(i), str(i), np.arange(size), np.arange(2), i)
+        for i, size in enumerate(size for size, models in sizes for _ in range(models))
+    ]
+    groups = in_groups(jobs, DATA, Portioned(RandomForestClassifier(3)), 1)
+    assert [(len(group), len(group[0].train)) for group in groups] == [(1, 250), (3, 60), (3, 60), (3, 20), (2, 20)]
+    wide, narrow = (
+        pool(tmp_path / each.__name__, each(RandomForestClassifier(3)), shadows=8) for each in (Wide, Portioned)
+    )
+    np.testing.assert_array_equal(outputs(wide, workers=0, minimum=8), outputs(narrow, workers=0, minimum=8))
+
+
+def test_every_group_is_told_of_and_the_time_limit_keeps_those_that_are_ready(tmp_path):
+    recipe, progress = Portioned(GaussianNB()), []
+    outputs(pool(tmp_path / "first", recipe), workers=0, minimum=4)  # libraries are loaded before the clock runs
+    forests, deadline = pool(tmp_path / "limited", recipe, shadows=9), time.monotonic() + 1
+
+    def tell(now):
+        progress.append(now.done)
+        if now.done:  # of three groups the first, in time
+            time.sleep(max(0.0, deadline - time.monotonic()))
+
+    with pytest.raises(TimeLimitError, match="with 3 of 9 models in the store; 6 are missing"):
+        forests.run(workers=0, minimum=9, tell=tell, deadline=deadline)
+    assert list(dict.fromkeys(progress)) == [0, 3]
+    later = []
+    assert len(forests.run(workers=0, minimum=9, tell=lambda now: later.append((now.found, now.done)))) == 9
+    assert list(dict.fromkeys(later)) == [(3, 0), (3, 3), (3, 6)]
 
 
 def test_models_asked_a_few_records_at_a_time_answer_as_at_once(tmp_path, monkeypatch):

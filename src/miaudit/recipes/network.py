@@ -23,7 +23,7 @@ from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.recipe import turned
 from miaudit.recipes.weights import layers_of_file, statistics_of_file, write_layers
-from miaudit.recipes.width import group_width, is_large, is_zen_5
+from miaudit.recipes.width import cuda_portion, cuda_width, group_width, is_large, is_zen_5
 from miaudit.threads import is_device
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Network:
         "bfloat16" takes convolutions and products in that type while training: faster on processors that have it, and
         another model. Parameters and updates are float32 either way, and a trained network answers in float32.
     device
-        "cuda" trains and answers on an NVIDIA GPU, fully connected networks all in one group. A plan sets it by
+        "cuda" trains and answers on an NVIDIA GPU, fully connected networks up to 256 at once. A plan sets it by
         `engine.device`. A GPU rounds in its own way and draws dropout from its own generator: its rows have other names.
 
     Raises
@@ -213,11 +213,18 @@ class Network:
         if self.kind == "cnn":
             return 1
         if self.device != "cpu":
-            from miaudit.recipes.stacked import cuda_width
+            from miaudit.recipes.stacked import cuda_free
 
-            return cuda_width(parameters, math.prod(shape) + 4 * sum((*self.hidden, classes)), self.batch)
+            floats = math.prod(shape) + 4 * sum((*self.hidden, classes))
+            return cuda_width(parameters, floats, self.batch, free=cuda_free(self.device))
         alone = self.dtype == "bfloat16" or (is_large(parameters, self.batch) and is_zen_5())
         return 1 if alone else group_width(parameters)
+
+    def portion(self, shape: tuple[int, ...], classes: int, *, records: int) -> int | None:
+        """Return how many models on so many records are a group on a GPU, by their work; None on a processor."""
+        if self.device == "cpu":
+            return None
+        return cuda_portion(self._parameters(shape, classes), records, self.epochs)
 
     def placed(self, device: str, dtype: str | None) -> Network:
         """Return the recipe on a device, and in a type of numbers unless None."""

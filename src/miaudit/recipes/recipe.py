@@ -76,6 +76,15 @@ class GroupRecipe(Recipe, Protocol):
 
 
 @runtime_checkable
+class Portioned(GroupRecipe, Protocol):
+    """A recipe whose groups could take so long that fewer models are trained between one look at the clock and the next."""
+
+    def portion(self, shape: tuple[int, ...], classes: int, *, records: int) -> int | None:
+        """Return how many models on so many training records are one group at most; None: as many as its width."""
+        ...
+
+
+@runtime_checkable
 class Foreseeing(Recipe, Protocol):
     """A recipe that trains and answers in one step, so that it must know what will be asked."""
 

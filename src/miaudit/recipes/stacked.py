@@ -4,7 +4,7 @@ A small network spends most of a step outside its matrix products. Here the mode
 tensor, all buffers are allocated once, and the derivative is written by hand, so that a step costs the same few
 calls for a group as for one model. Arithmetic is the same as training them one after another, in float32.
 
-On a GPU a group is as wide as memory allows, and a step without dropout is one CUDA graph.
+On a GPU a group is as wide as its memory and the work of its models allow, and a step without dropout is one CUDA graph.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from miaudit.recipes.training import (
     captured,
     flat_layout,
 )
+from miaudit.recipes.width import CUDA_BYTES, usable_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,20 +34,13 @@ if TYPE_CHECKING:
 
     from miaudit.recipes.network import Network
 
-CUDA_MOST = 1024
-"""Models in one group on a GPU: beyond it nothing is left to share."""
 
-CUDA_BYTES = 8 * 2**30
-"""Memory a GPU is taken to have free where it cannot be asked, as by the program that hands work to a cluster."""
-
-
-def cuda_width(parameters: int, width: int, batch: int) -> int:
-    """Return how many models fit a third of the GPU's free memory, with ``width`` floats for each record of a batch.
-
-    A model needs its parameters six times at most (gradient, two moments of Adam, and two copies in bfloat16).
-    """
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else CUDA_BYTES
-    return int(np.clip(free // 3 // (4 * (6 * parameters + batch * width)), 1, CUDA_MOST))
+def cuda_free(device: str) -> int:
+    """Return the bytes of a GPU that models can take; `CUDA_BYTES` where there is none to ask."""
+    if not torch.cuda.is_available():
+        return CUDA_BYTES
+    reserved, allocated = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
+    return usable_bytes(torch.cuda.mem_get_info(device)[0], reserved=reserved, allocated=allocated)
 
 
 class Group:
