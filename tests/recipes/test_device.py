@@ -33,6 +33,7 @@ RECIPES = {
     "adam": replace(SMALL, optimizer="adam", momentum=0.0, learning_rate=0.01, standardize=False),
     "relu": replace(SMALL, activation="relu", hidden=(16,)),
 }
+DROPPING = replace(SMALL, dropout=0.3)
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def _module() -> Any:
     return torch.nn.Sequential(*layers, torch.nn.Linear(4 * 36, 3))
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("recipe", [*RECIPES.values(), DROPPING], ids=[*RECIPES, "dropout"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_step_stays_on_its_device(recipe: Network, dtype: str) -> None:
     """On torch's device without memory: shapes and types must fit, and nothing may be made on the processor."""
@@ -115,13 +116,19 @@ def test_a_step_stays_on_its_device(recipe: Network, dtype: str) -> None:
         group.fill(0, [torch.zeros(s) for w in recipe.weight_shapes((20,), 5) for s in (w, w[:1])])
         moved = records.affine(Statistics(np.zeros(20), np.ones(20))) if recipe.standardize else None
         affine = None if moved is None else (moved[0].expand(3, 1, 20), moved[1].expand(3, 1, 20))
-        step = stacked._Step(group, 32, recipe, records, affine, [])
-        step(*torch.zeros(2, 3, 32, dtype=torch.int64, device=there))
+        step = stacked._Step(group, 32, recipe, records, affine, seeds=range(3), generators=[])
+        step(*torch.zeros(2, 3, 32, dtype=torch.int64, device=there), 0)
         update = Update([group.theta.view(-1)], optimizer=recipe.optimizer, momentum=recipe.momentum)
         update.step([group.gradient.view(-1)], 0.1)
-    tensors = [each for thing in (group, step, update) for each in vars(thing).values()]
-    tensors = [each for one in tensors for each in (one if isinstance(one, list) else [one])]
-    assert {each.device for each in tensors if isinstance(each, torch.Tensor)} == {there}
+    tensors = [each for thing in (group, step, step.dropout, update) for each in tensors_of(list(vars(thing).values()))]
+    assert {each.device for each in tensors} == {there}
+
+
+def tensors_of(thing: Any) -> list[Any]:
+    """Return all tensors in nested lists and tuples."""
+    if isinstance(thing, list | tuple):
+        return [each for part in thing for each in tensors_of(part)]
+    return [thing] if isinstance(thing, torch.Tensor) else []
 
 
 def test_the_width_of_a_group_follows_the_memory_that_is_free() -> None:
@@ -193,6 +200,17 @@ def test_a_gpu_trains_the_models_of_the_processor(recipe: Network) -> None:
     here, there = trained(recipe, X, y), trained(replace(recipe, device="cuda"), X, y)
     again = trained(replace(recipe, device="cuda"), X, y)
     for one, two, three in zip(here, there, again, strict=True):
+        np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-3)
+        np.testing.assert_array_equal(two.predict_proba(X), three.predict_proba(X))
+
+
+@pytest.mark.gpu
+def test_a_gpu_drops_out_what_the_same_masks_do_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = world()
+    recipe = replace(DROPPING, device="cuda")
+    there, again = trained(recipe, X, y), trained(recipe, X, y)
+    monkeypatch.setattr(training, "device_of", lambda name: CPU)
+    for one, two, three in zip(trained(recipe, X, y), there, again, strict=True):
         np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-3)
         np.testing.assert_array_equal(two.predict_proba(X), three.predict_proba(X))
 

@@ -80,7 +80,7 @@ class Network:
         another model. Parameters and updates are float32 either way, and a trained network answers in float32.
     device
         "cuda" trains and answers on an NVIDIA GPU, fully connected networks up to 256 at once. A plan sets it by
-        `engine.device`. A GPU rounds in its own way and draws dropout from its own generator: its rows have other names.
+        `engine.device`. A GPU rounds in its own way, and groups there count dropout by a hash: its rows have other names.
 
     Raises
     ------
@@ -215,7 +215,10 @@ class Network:
         if self.device != "cpu":
             from miaudit.recipes.stacked import cuda_free
 
-            floats = math.prod(shape) + 4 * sum((*self.hidden, classes))
+            hashed = (
+                4 * sum(self.hidden) if self.dropout else 0
+            )  # sixteen bytes of whole numbers for each place of a mask
+            floats = math.prod(shape) + 4 * sum((*self.hidden, classes)) + hashed
             return cuda_width(parameters, floats, self.batch, free=cuda_free(self.device))
         alone = self.dtype == "bfloat16" or (is_large(parameters, self.batch) and is_zen_5())
         return 1 if alone else group_width(parameters)

@@ -222,7 +222,10 @@ def _all_bytes(values: NDArray[Any]) -> bool:
 
 
 class Generators(NamedTuple):
-    """The three random streams of one model; they depend on its seed, and dropout's on the device it is drawn on."""
+    """The three random streams of one model; they depend on its seed, and dropout's on the device it is drawn on.
+
+    Groups of networks on a GPU count their dropout (`miaudit.recipes.masks`) and draw it from none of these.
+    """
 
     weights: torch.Generator
     order: torch.Generator
@@ -353,7 +356,7 @@ def checked_labels(y: Any, classes: int) -> torch.Tensor:
 def captured(act: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """Return ``act``, on a GPU as one CUDA graph: its many small kernels are then launched by a single call.
 
-    It must read and write the same tensors every time, draw nothing, and may be run more often than asked for.
+    It must read and write the same tensors every time, draw from no generator, and may be run more often than asked for.
     """
     if device.type != "cuda":
         return act
