@@ -166,7 +166,8 @@ def _perceptron() -> Any:
 def test_a_gpus_rows_have_other_names_and_a_processors_keep_theirs() -> None:
     for recipe in (SMALL, IMAGES, ModuleRecipe(_module)):
         assert "device" not in recipe.describe()
-        assert replace(recipe, device="cuda").describe() == {**recipe.describe(), "device": "cuda"}
+        for name in ("cuda", "cuda:1"):
+            assert replace(recipe, device=name).describe() == {**recipe.describe(), "device": "cuda", "tf32": False}
 
 
 def test_what_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +214,17 @@ def test_a_gpu_drops_out_what_the_same_masks_do_on_a_processor(monkeypatch: pyte
     for one, two, three in zip(trained(recipe, X, y), there, again, strict=True):
         np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-3)
         np.testing.assert_array_equal(two.predict_proba(X), three.predict_proba(X))
+
+
+@pytest.mark.gpu
+def test_convolutions_of_a_gpu_are_of_float32_and_not_tf32() -> None:
+    """The same weights answer alike on both: TF32 has 10 bits of a fraction, and differs in the fourth decimal."""
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 255, (60, 3, 16, 16)).astype(np.uint8), np.arange(60) % 3
+    model = replace(IMAGES, channels=(32,), kernel=5, epochs=20).fit(images, labels, classes=3, seed=1)
+    there = replace(model, recipe=replace(model.recipe, device="cuda"))
+    np.testing.assert_allclose(there.predict_proba(images), model.predict_proba(images), atol=1e-5)
+    assert torch.backends.cudnn.allow_tf32  # as torch begins
 
 
 @pytest.mark.gpu

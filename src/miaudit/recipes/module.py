@@ -17,6 +17,7 @@ from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
+from miaudit.recipes.precision import ON_GPU
 from miaudit.recipes.recipe import turned
 from miaudit.threads import is_device
 
@@ -234,7 +235,7 @@ class ModuleRecipe:
             if key != "build" and (key not in _ADDED or value != getattr(type(self), key))
         }
         if "device" in settings:
-            settings["device"] = "cuda"  # whichever
+            settings |= ON_GPU
         return {
             "recipe": "module",
             "version": 3,

@@ -17,6 +17,7 @@ from miaudit.evidence.answers import decide
 from miaudit.recipes.descent import Descent, Patience, logarithm, loss_of
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.perceptron import Perceptron, as_perceptron, linear_layers
+from miaudit.recipes.precision import exact_products
 from miaudit.recipes.sequential import autocast, batch_of
 from miaudit.recipes.training import Generators, Records, Statistics, checked_labels, device_of
 from miaudit.seeds import child_seed
@@ -166,7 +167,8 @@ def train_module(
     loss_function = loss_of(recipe, labels, classes) if objective is None else None
     whole = _looks_up(module, X) and not recipe.standardize
     first = batch_of(records, torch.arange(min(_SHOWN, len(labels)), device=device), affine)
-    shares = ends_in_probabilities(module, _shaped(first, shape, whole), classes)
+    with exact_products(recipe.device):
+        shares = ends_in_probabilities(module, _shaped(first, shape, whole), classes)
     apart, rest = _parted(recipe, len(labels), seed)
 
     def loss_on(part: torch.Tensor, epoch: int) -> torch.Tensor:
@@ -186,7 +188,7 @@ def train_module(
         assert objective is not None
         return objective.loss((logarithm(answers) if shares else answers).float(), targets, epoch)
 
-    with _seeded(child_seed(seed, "dropout")):
+    with _seeded(child_seed(seed, "dropout")), exact_products(recipe.device):
         _descend(recipe, descent, module, loss_on, rest, apart, order)
     return ModuleModel(recipe, module, classes, shape, statistics)
 
@@ -249,7 +251,7 @@ def logits_of(
     there, shape = device_of(device), tuple(X.shape[1:])
     answers = np.empty((X.shape[0], classes))  # (n, classes)
     whole = _looks_up(module, X) and statistics is None
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_products(device):
         for start in range(0, len(answers), _CHUNK):
             part = X[start : start + _CHUNK]
             records = Records(part, channels_last=len(shape) == 3, device=there)

@@ -21,6 +21,7 @@ import numpy as np
 from miaudit.errors import DataError, PlanError, not_real, not_whole
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
+from miaudit.recipes.precision import ON_GPU, exact_products
 from miaudit.recipes.recipe import turned
 from miaudit.recipes.weights import layers_of_file, statistics_of_file, write_layers
 from miaudit.recipes.width import cuda_portion, cuda_width, group_width, is_large, is_zen_5
@@ -79,8 +80,8 @@ class Network:
         "bfloat16" takes convolutions and products in that type while training: faster on processors that have it, and
         another model. Parameters and updates are float32 either way, and a trained network answers in float32.
     device
-        "cuda" trains and answers on an NVIDIA GPU, fully connected networks up to 256 at once. A plan sets it by
-        `engine.device`. A GPU rounds in its own way, and groups there count dropout by a hash: its rows have other names.
+        "cuda" trains and answers on an NVIDIA GPU, fully connected networks up to 256 at once, without TF32. A plan sets it by
+        `engine.device`. A GPU rounds in its own way, and counts the dropout of groups by a hash: its rows have other names.
 
     Raises
     ------
@@ -167,7 +168,7 @@ class Network:
         if self.device == "cpu":
             del fields["device"]
         else:
-            fields["device"] = "cuda"  # whichever
+            fields |= ON_GPU
         return {"recipe": "network", "version": 2, "torch": require_torch(), **fields}
 
     def weight_shapes(self, shape: tuple[int, ...], classes: int) -> list[tuple[int, ...]]:
@@ -500,7 +501,7 @@ class NetworkModel:
             )
         statistics = None if self.mean is None or self.scale is None else Statistics(self.mean, self.scale)
         answers = np.empty((X.shape[0], self.classes))  # (n, classes)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products(self.recipe.device):
             device = device_of(self.recipe.device)
             tensors = [torch.from_numpy(array.copy()).to(device) for array in self.tensors]
             for start in range(0, len(answers), _CHUNK):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from miaudit.recipes.masks import CountedMasks, DrawnMasks, Masks
+from miaudit.recipes.precision import exact_products
 from miaudit.recipes.training import (
     CPU,
     Generators,
@@ -262,7 +263,7 @@ def train_stacked(
     list of list of ndarray
         For each model its weights ``(out, in)`` and biases ``(out,)``, alternating, float32.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_products(recipe.device):
         models, n, device = len(members), len(members[0]), records.device
         dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
         group = Group((records.columns, *recipe.hidden, classes), models, device=device, dtype=dtype)
