@@ -63,7 +63,7 @@ def _switched_off() -> list[Callable[[], None]]:
     states = [(switch, switch.fp32_precision) for switch in (*newer, *([backends.mkldnn.matmul] if newer else []))]
     try:
         convolutions, products = backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    except RuntimeError:
+    except (AttributeError, RuntimeError):  # of a torch without the older ones, or where the two kinds disagree
         pass
     else:
         backends.cudnn.allow_tf32 = False
