@@ -1,11 +1,12 @@
 """How fast networks are trained on a GPU in groups of several widths, with and without dropout, and convolutional ones.
 
-    python bench/gpu.py [--device cuda] [--models 1 8 64 256] [--most 256] [--out FILE]
+    python bench/gpu.py [--device cuda] [--models 1 8 64 256] [--most 256] [--jobs 1 2 3] [--out FILE]
 
 600-128-100 networks on 10,000 purchase-shaped records each, batch 256, SGD. Convolutional networks train one at a time: at most
 eight of them, on 10,000 images of 3 x 32 x 32 bytes. ``--most 1024`` tries groups wider than the library's own. With
 ``--device cpu`` the same program runs where there is no GPU, which checks that it runs; groups and dropout are then those of a
-processor. Milliseconds are per model and epoch, set-up included.
+processor. Milliseconds are per model and epoch, set-up included. At last whole runs of the engine, answers and rows on disk and
+start of the processes included, by as many processes as ``--jobs`` says: with two, one trains while the other asks.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from shadows import purchase_like
+from shadows import ours, purchase_like, seconds_of
 
 from miaudit.recipes import Network, width
 
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument(
         "--most", type=int, default=width.CUDA_MOST, help="models in one group on a GPU, where they fit"
     )
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--train", type=int, default=10_000)
     parser.add_argument("--out", type=Path)
@@ -80,6 +83,17 @@ def main() -> None:
         found["width"][name] = recipe.group_width((600,) if recipe.kind == "mlp" else (3, 32, 32), 100)
         found["ms_per_model_epoch"][name] = each
         print(json.dumps({name: each, "width": found["width"][name]}), flush=True)
+    models, data = 2 * max(arguments.models), purchase_like(3 * arguments.train)
+    found["run"] = {"models": models, "seconds": {}}
+    ours(
+        data, base, models=2, train=arguments.train, test=100, workers=1
+    )  # starts the server that workers are forks of
+    for jobs in arguments.jobs:
+        seconds = seconds_of(
+            partial(ours, data, base, models=models, train=arguments.train, test=arguments.train, workers=jobs)
+        )
+        found["run"]["seconds"][str(jobs)] = round(seconds, 2)
+        print(json.dumps({"processes": jobs, "models": models, "seconds": round(seconds, 2)}), flush=True)
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
 
