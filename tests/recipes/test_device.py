@@ -78,6 +78,21 @@ def test_sparse_records_are_trained_dense_as_bytes() -> None:
     assert halves._rows.dtype == torch.float32
 
 
+def test_statistics_summed_where_batches_are_gathered_are_those_of_the_processor() -> None:
+    rng = np.random.default_rng(3)
+    index = rng.permutation(9000)[:5000].astype(np.int64)  # more than a block
+    kinds = {
+        "numbers": 1e3 + rng.normal(size=(9000, 7)),
+        "bits": rng.integers(0, 2, (9000, 7)).astype(np.uint8),
+        "images": rng.integers(0, 255, (9000, 3, 4, 4)).astype(np.uint8),
+    }
+    for X in kinds.values():
+        records = Records(X, channels_last=X.ndim > 2)
+        mean = records._sums(index, None) / len(index)
+        np.testing.assert_allclose(records._sums_there(index, None) / len(index), mean, rtol=1e-12)
+        np.testing.assert_allclose(records._sums_there(index, mean), records._sums(index, mean), rtol=1e-10)
+
+
 def test_bfloat16_in_a_group_is_that_of_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = world()
     exact = trained(replace(SMALL, momentum=0.0), X, y)
