@@ -24,6 +24,7 @@ import torch
 from shadows import ours, purchase_like, seconds_of
 
 from miaudit.recipes import Network, width
+from miaudit.recipes.training import Records
 
 
 def records(recipe: Network, n: int) -> tuple[Any, Any]:
@@ -44,6 +45,14 @@ def milliseconds(recipe: Network, models: int, *, train: int) -> float:
         recipe.fit_many(X, y, indices=indices, classes=100, seeds=range(models))
         took = time.perf_counter() - began
     return 1000 * took / models / recipe.epochs
+
+
+def statistics_milliseconds(device: str, train: int) -> float:
+    """Return the milliseconds in which means and scales of a model's training records are summed, the mean of five."""
+    X, index = purchase_like(2 * train).X, np.random.default_rng(0).permutation(2 * train)[:train]
+    there = Records(X, device=torch.device(device))
+    there.statistics(index)
+    return 1000 * seconds_of(lambda: [there.statistics(index) for _ in range(5)]) / 5
 
 
 def main() -> None:
@@ -77,6 +86,9 @@ def main() -> None:
     }
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "processor"
     found: dict[str, Any] = {"device": device, "torch": torch.__version__, "width": {}, "ms_per_model_epoch": {}}
+    devices = dict.fromkeys(["cpu", arguments.device])
+    found["statistics_ms"] = {each: round(statistics_milliseconds(each, arguments.train), 1) for each in devices}
+    print(json.dumps({"statistics_ms": found["statistics_ms"]}), flush=True)
     for name, recipe in kinds.items():
         counts = arguments.models if recipe.kind == "mlp" else sorted({min(k, 8) for k in arguments.models})
         each = {str(k): round(milliseconds(recipe, k, train=arguments.train), 3) for k in counts}
