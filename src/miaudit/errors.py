@@ -19,7 +19,7 @@ defect of miaudit, with which the command line ends in 70.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite, nan
 from numbers import Integral, Real
@@ -228,6 +228,27 @@ def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:
     small = {each.lower(): each for each in names}
     near = difflib.get_close_matches(name.lower(), small, n=1, cutoff=cutoff)
     return f"did you mean {small[near[0]]!r}?" if near else ""
+
+
+def sentence_of(problem: Mapping[str, Any], allowed: Collection[str], *, secret: bool = False) -> str:
+    """Return what one of pydantic's errors says: what is wrong, what is allowed, and the value seen unless it is secret.
+
+    Parameters
+    ----------
+    allowed
+        The keys that are known where the error is.
+    """
+    kind, value = problem["type"], problem.get("input")
+    seen = "" if secret else f"; got {value!r:.200}"
+    if kind == "extra_forbidden":
+        hint = nearest(str(problem["loc"][-1]), allowed, cutoff=0.5) or f"allowed here: {', '.join(allowed)}"
+        return f"unknown key; {hint}"
+    if kind == "missing":
+        return "missing, and it has no default"
+    if kind == "model_type":
+        return f"must be a table of keys, of {', '.join(allowed)}{seen}"
+    text: str = problem["msg"].removeprefix("Value error, ")
+    return text if kind == "value_error" else f"{text[0].lower()}{text[1:]}{seen}"
 
 
 def refuse_iterator(values: Any, what: str) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from miaudit.documents import Document, keys_at, sentence_of
+from miaudit.documents import Document, problems_of
 from miaudit.errors import PlanError, nearest
 from miaudit.gate.canaries import CanaryFigures, check_epsilon
 from miaudit.gate.checks import Bench, check_areas, check_named, check_pair, check_rates, check_slices
@@ -105,12 +105,8 @@ class Policy(Document):
         except tomllib.TOMLDecodeError as error:
             raise PlanError(f"{where} is not TOML: {error}") from error
         except ValidationError as error:
-            problems = [
-                f"{'.'.join(map(str, each['loc'])) or 'it'}: "
-                f"{sentence_of(each, keys_at(cls, each['loc'] if each['type'] == 'model_type' else each['loc'][:-1]))}"
-                for each in error.errors()
-            ]
-            raise PlanError(f"{where} is no policy: {'; '.join(problems)}") from error
+            problems = "; ".join(f"{path}: {sentence}" for path, sentence in problems_of(cls, error))
+            raise PlanError(f"{where} is no policy: {problems}") from error
 
     def check(
         self, result: Result, *, baseline: Result | None = None, canaries: CanaryFigures | None = None

@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from miaudit.documents import keys_at, sentence_of
-from miaudit.errors import PlanError
+from miaudit.documents import keys_at
+from miaudit.errors import PlanError, sentence_of
 from miaudit.plan.declared import DeclaredPlan
 from miaudit.plan.recipe import RecipePlan as RecipePlan
 from miaudit.plan.recipe import ServicePlan as ServicePlan
