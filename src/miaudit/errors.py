@@ -223,6 +223,22 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a count and what is counted: "1 record", "2,000 records"; "1 record is", "2 records are"; see `noun`."""
+    return f"{count:,} {noun(count, one, many)}"
+
+
+def noun(count: int, one: str, many: str | None = None) -> str:
+    """Return what stands after a count: ``one`` after 1, else ``many``, by default ``one`` with an s."""
+    return one if count == 1 else many or f"{one}s"
+
+
+def with_article(word: str) -> str:
+    """Return a word, such as a kind of file or the name of a class, after "a" or "an"; capitals are read as letters."""
+    spelled = len(word) > 1 and word[:2].isupper()
+    return f"{'an' if word[:1].lower() in ('aefhilmnorsx' if spelled else 'aeiox') else 'a'} {word}"
+
+
 def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:
     """Return the question whether the nearest of the known names was meant; nothing if none is near."""
     small = {each.lower(): each for each in names}
@@ -255,5 +271,5 @@ def refuse_iterator(values: Any, what: str) -> None:
     """Raise a `DataError` for what can be read once, as a generator."""
     if isinstance(values, Iterator):
         raise DataError(
-            f"{what} a {type(values).__name__}, which can be read only once: give list(...) of it, or an array"
+            f"{what} {with_article(type(values).__name__)}, which can be read only once: give list(...) of it, or an array"
         )

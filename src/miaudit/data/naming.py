@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import missing_values
-from miaudit.errors import DataError
+from miaudit.errors import DataError, with_article
 
 LONGEST = 1000
 """Characters a name may have: it stands in a document once for each record."""
@@ -94,7 +94,8 @@ def as_names(values: NDArray[Any], what: str) -> NDArray[Any]:
     for i, value in enumerate(values.tolist()):
         if not isinstance(value, str) and not _has_value(value):
             raise DataError(
-                f"{what}: record {i} (counted from 0) has a {type(value).__name__}, {value!a:.60}; use numbers or texts"
+                f"{what}: record {i} (counted from 0) has {with_article(type(value).__name__)}, {value!a:.60}; use "
+                f"numbers or texts"
             )
         names[i] = value if isinstance(value, str) else str(value)
     check_names(dict.fromkeys(names.tolist()), what)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit import stats
-from miaudit.errors import DataError, PlanError, misfits
+from miaudit.errors import DataError, PlanError, counted, misfits
 from miaudit.evidence import Bools, Ints
 from miaudit.seeds import child_seed
 
@@ -181,7 +181,8 @@ def unit_of(
         )
     if both:
         warnings.append(
-            f"{both} people have records among members and among non-members, so people cannot be told apart and records "
+            f"{counted(both, 'person has', 'people have')} records among members and among non-members, so people "
+            f"cannot be told apart and records "
             "are counted; intervals of the AUC allow for whose they are, other rates have none."
         )
     copy = np.zeros(len(member), bool) if contents is None or both else stats.copies(contents, of, member)

@@ -14,7 +14,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError, model_validator
 
 from miaudit.documents import Document, problems_of
-from miaudit.errors import PlanError, nearest
+from miaudit.errors import PlanError, counted, nearest
 from miaudit.gate.canaries import CanaryFigures, check_epsilon
 from miaudit.gate.checks import Bench, check_areas, check_named, check_pair, check_rates, check_slices
 from miaudit.gate.comparison import Comparison, FigureChange, compare
@@ -188,9 +188,13 @@ def _remarks(bench: Bench, policy: Policy) -> list[str]:
             min(each.members, each.nonmembers) < least for grouping in bench.result.groups for each in grouping.groups
         )
         if small:
-            remarks.append(f"{small} slices of fewer than {least} records on a side were looked at for a failure only.")
+            slices = counted(small, "slice was", "slices were")
+            remarks.append(
+                f"{slices} looked at for a failure only, for having fewer than {counted(least, 'record')} on a side."
+            )
     remarks += [
-        f"'{attack.name}' could not score {attack.missing} records; in its upper ends they count as if they were told for sure."
+        f"'{attack.name}' could not score {counted(attack.missing, 'record')}; in its upper ends each counts as if "
+        f"it were told for sure."
         for attack in bench.ran
         if attack.missing
     ]

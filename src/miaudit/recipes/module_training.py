@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from miaudit.data.records import take_records
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, with_article
 from miaudit.evidence.answers import decide
 from miaudit.recipes.descent import Descent, Patience, logarithm, loss_of
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
@@ -62,7 +62,9 @@ def built(build: Callable[[], Any], *, seed: int, output: str | int | None = Non
         except Exception as error:
             raise PlanError(f"the function that builds the module failed: {type(error).__name__}: {error}") from error
     if not isinstance(module, torch.nn.Module):
-        raise PlanError(f"the function that builds the module returned a {type(module).__name__}; return an nn.Module")
+        raise PlanError(
+            f"the function that builds the module returned {with_article(type(module).__name__)}; return an nn.Module"
+        )
     kinds = {parameter.dtype for parameter in module.parameters()}
     if kinds != {torch.float32}:
         names = ", ".join(sorted(map(str, kinds))) or "no parameters"

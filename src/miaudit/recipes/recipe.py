@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_ch
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, with_article
 from miaudit.recipes.objective import Objective
 
 if TYPE_CHECKING:
@@ -339,7 +339,8 @@ def opened(model: Model) -> Opened:
     """
     if not isinstance(model, Openable):
         raise PlanError(
-            f"a {type(model).__name__} has no weights that descend on a loss: this takes a torch network (a Network or a "
+            f"{with_article(type(model).__name__)} has no weights that descend on a loss: this takes a torch "
+            f"network (a Network or a "
             "ModuleRecipe); for others there are retrain, none, and a function of your own"
         )
     return model.opened()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import form_of, row_hashes
-from miaudit.errors import PoolError, StoreError, TimeLimitError
+from miaudit.errors import PoolError, StoreError, TimeLimitError, counted
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.probes import Probed
 from miaudit.recipes import Forgetting, GroupRecipe, Recipe, fingerprint_of_recipe
@@ -159,9 +159,8 @@ class ShadowPool:
             why = f"the first failure: {failures[0].error}" if failures else "no model failed"
             gaps = len(jobs) - len(failures) - len(shadows)
             if gaps:
-                why += (
-                    f"; {gaps} rows are gone from {self.store.folder}, or were damaged, since they were written there"
-                )
+                rows = counted(gaps, "row that was written is", "rows that were written are")
+                why += f"; {rows} gone from {self.store.folder}, or damaged"
             raise PoolError(
                 f"{len(shadows)} of {len(jobs)} shadow models could be trained, at least {minimum} are needed; {why}"
                 f"{self._more(failures[0] if failures else None)}"
