@@ -19,6 +19,7 @@ defect of miaudit, with which the command line ends in 70.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite, nan
@@ -219,7 +220,8 @@ class Exit(SystemExit):
 def reason_of(error: BaseException) -> str:
     """Return in one line what code that is not ours raised; an exit is told as the call that it was."""
     if isinstance(error, SystemExit):
-        return f"its code called {'os._exit' if isinstance(error, Exit) else 'sys.exit'}({error.code!r})"
+        call = "os._exit" if isinstance(error, Exit) else "sys.exit"
+        return f"its code called {call}({error.code!r}){place_of(error)}"
     return f"{type(error).__name__}: {error}"
 
 
@@ -237,6 +239,14 @@ def with_article(word: str) -> str:
     """Return a word, such as a kind of file or the name of a class, after "a" or "an"; capitals are read as letters."""
     spelled = len(word) > 1 and word[:2].isupper()
     return f"{'an' if word[:1].lower() in ('aefhilmnorsx' if spelled else 'aeiox') else 'a'} {word}"
+
+
+def place_of(error: BaseException) -> str:
+    """Return in which file and line code that is not ours raised, or called an exit, to end a sentence with."""
+    frames = list(traceback.extract_tb(error.__traceback__))
+    if isinstance(error, Exit):
+        frames = frames[:-1]  # raised in the place of os._exit
+    return f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
 def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:

@@ -12,7 +12,7 @@ import click
 
 from miaudit import __version__
 from miaudit.cli.options import echo
-from miaudit.errors import MiauditError
+from miaudit.errors import MiauditError, place_of
 from miaudit.visible import visible
 
 _DEFECT = 70
@@ -43,7 +43,8 @@ class Commands(click.Group):
             sys.exit(2)
         except SystemExit as error:  # none of ours: code of a plan's file, or of a target
             click.echo(
-                f"miaudit: code that the command ran called sys.exit({error.code!r}); there is no result", err=True
+                f"miaudit: code that the command ran called sys.exit({error.code!r}){place_of(error)}; there is no result",
+                err=True,
             )
             sys.exit(2)
         except Exception as error:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import form_of, row_hashes
-from miaudit.errors import PoolError, StoreError, TimeLimitError, counted
+from miaudit.errors import PoolError, StoreError, TimeLimitError
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.probes import Probed
 from miaudit.recipes import Forgetting, GroupRecipe, Recipe, fingerprint_of_recipe
@@ -159,8 +159,11 @@ class ShadowPool:
             why = f"the first failure: {failures[0].error}" if failures else "no model failed"
             gaps = len(jobs) - len(failures) - len(shadows)
             if gaps:
-                rows = counted(gaps, "row that was written is", "rows that were written are")
-                why += f"; {rows} gone from {self.store.folder}, or damaged"
+                one, many = ("row is", "was", "it was"), ("rows are", "were", "they were")
+                there, damage, since = one if gaps == 1 else many
+                why += (
+                    f"; {gaps} {there} gone from {self.store.folder}, or {damage} damaged, since {since} written there"
+                )
             raise PoolError(
                 f"{len(shadows)} of {len(jobs)} shadow models could be trained, at least {minimum} are needed; {why}"
                 f"{self._more(failures[0] if failures else None)}"

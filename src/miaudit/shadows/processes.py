@@ -20,11 +20,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from miaudit.data.dataset import Dataset
+from miaudit.errors import PlanError
 from miaudit.files import remove_temporary_folders
 from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, innermost
@@ -158,7 +160,14 @@ class _Crew:
         self._processes: dict[ProcessPoolExecutor, Any] = {}
 
     def hire(self) -> ProcessPoolExecutor:
-        """Return a new worker; its process starts with its first task."""
+        """Return a new worker; its process starts with its first task, in this program's working directory."""
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            raise PlanError(
+                "the working directory was removed, and processes that train begin in it: run again from a folder that is "
+                "there, or train in this process (--jobs 0, in Python jobs=0)"
+            ) from None
         door, inlet = self._context.Pipe(duplex=False)
         setup = (self._lifeline, door, str(self._store.folder))
         worker = ProcessPoolExecutor(1, mp_context=self._context, initializer=_start_worker, initargs=setup)

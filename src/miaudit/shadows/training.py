@@ -400,9 +400,10 @@ def _mean(right: NDArray[Any]) -> float | None:
 
 
 def _failure(job: Job, error: BaseException) -> Failure:
+    ended = isinstance(error, ModelError)  # it names the place in the code, and is raised by us around it
     try:
-        text = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
-        trace = "".join(traceback.format_exception(error)).strip()
+        text = str(error) if ended else f"{type(error).__name__}: {error}"
+        trace = "" if ended else "".join(traceback.format_exception(error)).strip()
     except Exception:  # an error that cannot be printed
         text, trace = type(error).__name__, ""
     return Failure(job.name, _clipped(text, ERROR_CHARACTERS), _clipped(trace, 10 * ERROR_CHARACTERS))
