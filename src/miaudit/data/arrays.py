@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.labels import Labels, class_labels, measurements, vector
-from miaudit.data.naming import as_names, check_names, near_names
+from miaudit.data.naming import as_names, check_names, near_names, notes_of_order
 from miaudit.data.records import as_records, as_tokens, column_names, is_tokens, kind_of, n_records, stack_records
 from miaudit.data.room import within_memory
 from miaudit.data.schema import ColumnKind, Schema
@@ -168,6 +169,8 @@ def from_sides(
         X = stack_records(records, names=names)
         y = _one_after_the_other(of_sides)
         dataset = from_arrays(X, y, classes=classes, numbered=numbered, labels=labels)
+    notes = notes_of_order([column_names(X) for X in records], names)
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     ends = np.cumsum([len(values) for values in of_sides])
     return dataset, tuple(np.split(np.arange(ends[-1]), ends[:-1]))
 

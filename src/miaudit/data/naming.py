@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,15 @@ from miaudit.errors import DataError, with_article
 
 LONGEST = 1000
 """Characters a name may have: it stands in a document once for each record."""
+
+
+def notes_of_order(columns: Sequence[Sequence[str] | None], parts: Sequence[str]) -> list[str]:
+    """Return the remarks on parts that have the columns of the first in another order, and were matched by their names."""
+    return [
+        f"{part} has its columns in another order than {parts[0]}; they were matched by their names."
+        for names, part in zip(columns, parts, strict=True)
+        if names is not None and columns[0] is not None and list(names) != list(columns[0])
+    ]
 
 
 def check_names(names: Iterable[Any], what: str) -> None:
