@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import missing_values
-from miaudit.errors import DataError, with_article
+from miaudit.errors import DataError, counted, with_article
 
 LONGEST = 1000
 """Characters a name may have: it stands in a document once for each record."""
@@ -89,8 +89,9 @@ def as_names(values: NDArray[Any], what: str) -> NDArray[Any]:
     """
     absent = missing_values(values)
     if absent.any():
+        absences = counted(int(absent.sum()), "value that is", "values that are")
         raise DataError(
-            f"{what}: {int(absent.sum())} values that are NaN, infinite or missing, first in record {int(np.argmax(absent))} "
+            f"{what}: {absences} NaN, infinite or missing, first in record {int(np.argmax(absent))} "
             "(counted from 0); every record needs one"
         )
     if values.dtype.kind in "biuf":
