@@ -73,8 +73,8 @@ def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True, output: s
     except Exception as error:
         shutil.rmtree(profiles, ignore_errors=True)
         raise PlanError(f"{path} starts like an ONNX model, but onnxruntime cannot read it: {error}") from error
+    weakref.finalize(session, shutil.rmtree, profiles, ignore_errors=True)
     model = OnnxModel(session, graph, tuple(names), coded=coded, profiles=profiles, output=output)
-    weakref.finalize(model, shutil.rmtree, profiles, ignore_errors=True)
     if not model.wanted:
         outputs = ", ".join(f"{out.name} {out.type} {out.shape}" for out in session.get_outputs())
         raise PlanError(
