@@ -1,12 +1,15 @@
 """Which form of the inputs the 2017 attack's networks learn best from.
 
-    MIAUDIT_DATA=... python bench/attack_inputs.py train --worlds FOLDER [TASK ...] [--seeds 11 12]
-    python bench/attack_inputs.py compare --worlds FOLDER [--out FILE] [--null]
+    MIAUDIT_DATA=... python bench/attack_inputs.py train [TASK ...] --worlds FOLDER [--seeds 11 12]
+    python bench/attack_inputs.py compare [WORLD ...] --worlds FOLDER [--shadows 1 2] [--out FILE] [--null]
 
-``train`` makes worlds: a target and a few shadow models of each task and seed, whose rows are kept. ``compare`` runs the
-attack on each world with every rule for what inputs are divided by, and prints area, accuracy and precision of each. With
-``--null`` it is also run five times on shuffled memberships of every shadow model: areas must then lie at 0.5. Simulated
-purchases are those of `miaudit.paper.purchases`; "hospital" is diabetes130 and a hidden layer of 200.
+``train`` makes worlds: a target and a few shadow models of each task and seed, whose rows are kept; ``--shadow-models``
+trains more of them. ``compare`` runs the attack on each world (such as "cifar-14"; all without any), three times by other
+seeds, as it is and with every fixed share of the largest spread that inputs are at least divided by. It prints the area of
+each, and by how much the attack as it is lies above it, with the standard error of that difference: DeLong's on the same
+records, and the spread of the attack's seeds. ``--shadows`` learns from the first so many shadow models of each world. With
+``--null`` the attack as it is is run five times on shuffled memberships of every shadow model: areas must then lie at 0.5.
+Simulated purchases are those of `miaudit.paper.purchases`; "hospital" is diabetes130 and a hidden layer of 200.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from miaudit.attacks import Shokri, net
 from miaudit.auditing import case_of_plan
@@ -32,31 +37,8 @@ from miaudit.stats import auc
 from miaudit.store import Store
 
 RESULTS = Path(__file__).with_name("results") / "attack_inputs.json"
-Rule = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-
-
-def own(spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(spread > 1e-4, np.maximum(spread, 1e-4), 1.0)
-
-
-def floor(share: float) -> Rule:
-    """Own spread, but at least a share of the largest."""
-    return lambda spread: np.maximum(np.maximum(spread, share * spread.max()), 1e-12)
-
-
-def between(power: float) -> Rule:
-    """Between its own spread (power 1) and the largest (power 0), geometrically."""
-    return lambda spread: np.maximum(spread, 1e-12) ** power * max(spread.max(), 1e-12) ** (1 - power)
-
-
-RULES: dict[str, Rule] = {
-    "own spread": own,
-    "at least 0.03 of the largest": floor(0.03),
-    "at least 0.1 of the largest": floor(0.1),
-    "at least 0.3 of the largest": floor(0.3),
-    "the largest spread": floor(1.0),
-    "between, 0.5": between(0.5),
-}
+SEEDS = 3
+SHARES: dict[str, float | None] = {"as it is": None, "own spread": 0.0, "0.1": 0.1, "0.3": 0.3, "the largest": 1.0}
 
 PURCHASE = {"network": {"preset": "purchase", "epochs": 40}}
 TASKS: dict[str, tuple[dict[str, Any], int, dict[str, Any], int]] = {
@@ -73,11 +55,12 @@ TASKS: dict[str, tuple[dict[str, Any], int, dict[str, Any], int]] = {
 }
 
 
-def train(task: str, seed: int, folder: Path) -> None:
+def train(task: str, seed: int, folder: Path, shadow_models: int | None) -> None:
     path = folder / f"{task}-{seed}.npz"
     if path.exists():
         return
     data, members, recipe, shadows = TASKS[task]
+    shadows = shadow_models or shadows
     began = time.perf_counter()
     with TemporaryDirectory() as held:
         if "classes" in data:
@@ -104,71 +87,118 @@ def train(task: str, seed: int, folder: Path) -> None:
     print(f"{path.name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def evidence_of(path: Path) -> tuple[Evidence, NDArray[np.bool_]]:
+def evidence_of(path: Path, shadows: int | None) -> tuple[Evidence, NDArray[np.bool_]]:
     with np.load(path) as held:
-        arrays = {name: held[name] for name in held.files}
-    member = arrays.pop("member")
-    return Evidence(
-        arrays["target"], arrays["models"], arrays["inside"], arrays["labels"], asked=arrays["asked"]
-    ), member
+        target, labels, member = held["target"], held["labels"], held["member"]
+        models, inside, asked = (held[name][:shadows] for name in ("models", "inside", "asked"))
+    return Evidence(target, models, inside, labels, asked=asked), member
 
 
-def compare(path: Path, rules: dict[str, Rule], seed: int, *, null: bool) -> list[dict[str, Any]]:
-    evidence, member = evidence_of(path)
-    rng = np.random.default_rng(seed)
+@contextmanager
+def fixed(share: float | None) -> Iterator[None]:
+    """Divide inputs by no less than this share of the largest spread: 0 for their own alone, None for the attack's choice."""
+    chosen, divisors = Shokri._share, net._divisors
+    if share is not None:
+        Shokri._share = lambda *_: share
+    if share == 0.0:
+        net._divisors = lambda spread, _: np.where(spread > 1e-4, np.maximum(spread, 1e-4), 1.0)
+    try:
+        yield
+    finally:
+        Shokri._share, net._divisors = chosen, divisors
+
+
+class Areas:
+    """Of the attack with one form of inputs: an area for each seed, and the mean place of each record among the other side."""
+
+    def __init__(self, evidence: Evidence, member: NDArray[np.bool_], share: float | None) -> None:
+        began, places = time.process_time(), []
+        self.areas, self.accuracy = np.empty(SEEDS), np.empty(SEEDS)
+        for seed in range(SEEDS):
+            with fixed(share):
+                scores = Shokri().run(evidence, seed=seed)
+            self.areas[seed] = auc(scores.score[member], scores.score[~member])
+            self.accuracy[seed] = (scores.decision == member).mean()
+            places.append(_places(scores.score, member))
+        self.seconds = (time.process_time() - began) / SEEDS
+        self.places = np.mean(places, axis=0)
+
+    def above(self, other: Areas, member: NDArray[np.bool_]) -> tuple[float, float]:
+        """Return by how much this area lies above another, and the standard error."""
+        places, areas = self.places - other.places, self.areas - other.areas
+        variance = areas.var(ddof=1) / SEEDS + sum(places[side].var(ddof=1) / side.sum() for side in (member, ~member))
+        return float(areas.mean()), float(variance**0.5)
+
+
+def _places(score: NDArray[np.float64], member: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return (n,) shares of the other side that each record is told from."""
+    places, among = np.empty(len(score)), rankdata(score)
+    for side in (member, ~member):
+        below = (among[side] - rankdata(score[side])) / (~side).sum()
+        places[side] = below if side is member else 1.0 - below
+    return places
+
+
+def compare(path: Path, shares: dict[str, float | None], shadows: int | None) -> list[dict[str, Any]]:
+    evidence, member = evidence_of(path, shadows)
+    by_share = {name: Areas(evidence, member, share) for name, share in shares.items()}
     rows = []
-    for name, rule in rules.items():
-        net._divisors = rule
-        began = time.process_time()
-        scores = Shokri().run(evidence, seed=seed)
+    for name, areas in by_share.items():
         row = {
             "world": path.stem,
-            "rule": name,
-            "auc": auc(scores.score[member], scores.score[~member]),
-            "accuracy": float((scores.decision == member).mean()),
-            "precision": float(member[scores.decision].mean()) if scores.decision.any() else None,
-            "recall": float(scores.decision[member].mean()),
-            "seconds": round(time.process_time() - began, 1),
+            "shadows": len(evidence.models),
+            "share": name,
+            "auc": round(float(areas.areas.mean()), 5),
+            "auc_sd_over_seeds": round(float(areas.areas.std(ddof=1)), 5),
+            "accuracy": round(float(areas.accuracy.mean()), 5),
+            "seconds": round(areas.seconds, 1),
         }
-        if null:
-            areas = []
-            for _ in range(5):
-                inside = np.stack([rng.permutation(each) for each in evidence.inside])
-                shuffled = Evidence(evidence.target, evidence.models, inside, evidence.labels, asked=evidence.asked)
-                score = Shokri().run(shuffled, seed=seed).score
-                areas.append(auc(score[member], score[~member]))
-            row["null"] = areas
+        if name != "as it is" and "as it is" in by_share:
+            above = by_share["as it is"].above(areas, member)
+            row |= {"as_it_is_above": round(above[0], 5), "standard_error": round(above[1], 5)}
         rows.append(row)
     return rows
+
+
+def null(path: Path) -> dict[str, Any]:
+    evidence, member = evidence_of(path, None)
+    rng, areas = np.random.default_rng(0), []
+    for _ in range(5):
+        inside = np.stack([rng.permutation(each) for each in evidence.inside])
+        shuffled = Evidence(evidence.target, evidence.models, inside, evidence.labels, asked=evidence.asked)
+        score = Shokri().run(shuffled, seed=0).score
+        areas.append(round(auc(score[member], score[~member]), 4))
+    return {"world": path.stem, "null": areas}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "compare"))
-    parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], default=[])
+    parser.add_argument("names", nargs="*", help="tasks to train, or worlds to compare; all without any")
     parser.add_argument("--worlds", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
-    parser.add_argument("--rules", nargs="+", choices=[*RULES], default=[*RULES])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13, 14, 15, 16])
+    parser.add_argument("--shadow-models", type=int)
+    parser.add_argument("--shadows", type=int, nargs="+")
+    parser.add_argument("--shares", nargs="+", choices=[*SHARES], default=[*SHARES])
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--null", action="store_true")
     asked = parser.parse_args()
     asked.worlds.mkdir(parents=True, exist_ok=True)
     if asked.what == "train":
         for seed in asked.seeds:
-            for task in asked.tasks or TASKS:
-                train(task, seed, asked.worlds)
+            for task in asked.names or TASKS:
+                train(task, seed, asked.worlds, asked.shadow_models)
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in sorted(asked.worlds.glob("*.npz")):
-        for row in compare(path, {name: RULES[name] for name in asked.rules}, 0, null=asked.null):
-            rows.append(row)
-            print(
-                row["world"],
-                row["rule"],
-                f"AUC {row['auc']:.4f} accuracy {row['accuracy']:.4f}",
-                row["seconds"],
-                flush=True,
-            )
+        if asked.names and path.stem not in asked.names:
+            continue
+        if asked.null:
+            rows.append(null(path))
+        else:
+            for shadows in asked.shadows or [None]:
+                rows += compare(path, {name: SHARES[name] for name in asked.shares}, shadows)
+        print(*(json.dumps(row) for row in rows if row["world"] == path.stem), sep="\n", flush=True)
     asked.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
 
 _GROUP = 10  # models trained together: fewer, and threads wait for the interpreter; more, and caches are too small
-_SHARE = 0.3  # of the largest spread: inputs that vary less are not scaled up beyond it (decision 20)
+SHARE = 0.3  # of the largest spread: inputs that vary less are not scaled up beyond it (decision 20)
 _SPREAD = 1e-4  # where the largest is below this, inputs are left as they are
 _LARGE, _LONGER = 20_000, 8  # rows above which a network's batches are longer, and how many times
 _MOST_SEEN = (
@@ -84,7 +84,12 @@ class Net:
 
 
 def fit(
-    load: Callable[[int], Rows], sizes: Sequence[int], generators: Sequence[np.random.Generator], training: Training
+    load: Callable[[int], Rows],
+    sizes: Sequence[int],
+    generators: Sequence[np.random.Generator],
+    training: Training,
+    *,
+    share: float = SHARE,
 ) -> list[Net]:
     """Train one network per entry of ``sizes``.
 
@@ -98,6 +103,8 @@ def fit(
         What each network draws from: its first weights, then its batches.
     training
         Size of the networks and how to train them.
+    share
+        No input of a network is divided by less than this share of the largest spread of its inputs.
 
     Returns
     -------
@@ -114,7 +121,7 @@ def fit(
     groups = [each[i : i + width] for each in alike for i in range(0, len(each), width)]
 
     def train(group: list[int]) -> None:
-        group_nets = _fit_group([load(i) for i in group], [generators[i] for i in group], training)
+        group_nets = _fit_group([load(i) for i in group], [generators[i] for i in group], training, share)
         for i, net in zip(group, group_nets, strict=True):
             nets[i] = net
 
@@ -124,12 +131,12 @@ def fit(
     return [net for net in nets if net is not None]
 
 
-def _fit_group(data: list[Rows], generators: list[np.random.Generator], training: Training) -> list[Net]:
+def _fit_group(data: list[Rows], generators: list[np.random.Generator], training: Training, share: float) -> list[Net]:
     """Train networks together; their sizes must not rise along the list, and their batches are of one length."""
     sizes = [len(x) for x, _ in data]
     models, d, hidden, batch = len(data), data[0][0].shape[1], training.hidden, training.batch_of(sizes[0])
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    inputs, truth, means, scales = _standardised(data, starts)
+    inputs, truth, means, scales = _standardised(data, starts, share)
     size = (d + 1) * hidden
     weights = np.zeros((models, size + hidden + 1), np.float32)  # (models, all parameters of one model)
     first = weights[:, :size].reshape(models, d + 1, hidden)
@@ -178,7 +185,7 @@ def _fit_group(data: list[Rows], generators: list[np.random.Generator], training
 
 
 def _standardised(
-    data: list[Rows], starts: NDArray[np.int64]
+    data: list[Rows], starts: NDArray[np.int64], share: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Return the rows of all networks, each scaled by its own and with a last column of 1, which carries the bias.
 
@@ -191,7 +198,7 @@ def _standardised(
     for k, (x, inside) in enumerate(data):
         rows = slice(starts[k], starts[k + 1])
         means[k] = x.mean(axis=0, dtype=np.float64)
-        scales[k] = 1.0 / _divisors(x.std(axis=0, dtype=np.float64))
+        scales[k] = 1.0 / _divisors(x.std(axis=0, dtype=np.float64), share)
         np.subtract(x, means[k], out=inputs[rows, :-1], casting="same_kind")
         inputs[rows, :-1] *= scales[k]
         truth[rows] = inside
@@ -220,14 +227,14 @@ def _adam(arrays: Sequence[NDArray[np.float32]], *, rate: float, shares: NDArray
     w -= s
 
 
-def _divisors(spread: NDArray[np.float64]) -> NDArray[np.float64]:
+def _divisors(spread: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     """Return what each of the (d,) inputs of a network is divided by: its spread, or a share of the largest one.
 
     The probability of a class that is seldom answered hardly varies; scaled to the same spread as the others it is noise,
     which a network of few rows learns.
     """
     largest = float(spread.max(initial=0.0))
-    return np.maximum(spread, _SHARE * largest) if largest > _SPREAD else np.ones_like(spread)
+    return np.maximum(spread, share * largest) if largest > _SPREAD else np.ones_like(spread)
 
 
 def _ones(n: int) -> Array:

@@ -18,7 +18,7 @@ from miaudit.attacks.attack import (
     shadow_rows,
     shadow_sides,
 )
-from miaudit.attacks.net import Net, Rows, Training, fit
+from miaudit.attacks.net import SHARE, Net, Rows, Training, fit
 from miaudit.errors import PlanError, misfits, not_real, not_whole
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.seeds import generator
@@ -29,6 +29,8 @@ Features = Literal["probabilities", "log-probabilities", "sorted"]
 Judge = Callable[[NDArray[Any]], NDArray[np.float64]]  # (n, d) inputs -> (n,) probability of "in"
 
 _POOLED_ROWS = 100_000
+_MANY_ROWS = 1_500  # a class: with so many, inputs are scaled without a trial (decision 20)
+_TRIAL_CLASSES = 10
 _BLOCK_BYTES = 512 * 2**20  # of shadows' answers held at once; more classes than fit are learned in parts
 
 
@@ -41,7 +43,8 @@ class Shokri(Attack):
     the probability of "in", and the decision is the likelier side.
 
     Where the paper is silent (optimiser, epochs, batch, initialisation): Adam with a rate falling linearly to zero,
-    inputs divided by their own spread in the class, but by no less than 0.3 of the largest; the vector in class order, no
+    inputs divided by their own spread in the class, but by no less than a share of the largest (0.3, or 1 where classes
+    have few shadow rows and a trial on a quarter of their records is in favour of it); the vector in class order, no
     weighting of the two sides inside a class.
 
     Parameters
@@ -130,10 +133,11 @@ class Shokri(Attack):
         ends = np.cumsum(n_in + n_out)
         index = [by_class[end - n : end] for n, end in zip(n_in + n_out, ends, strict=True)]
         row_bytes = evidence.classes * evidence.models.dtype.itemsize
+        share = self._share(evidence, index, inside, own, seed)
         judges: dict[int, Judge] = {}
         for part in _parts(own, (n_in + n_out) * row_bytes):
             judges |= zip(
-                part, self._judges(evidence, [index[label] for label in part], inside, part, seed), strict=True
+                part, self._judges(evidence, [index[label] for label in part], inside, part, seed, share), strict=True
             )
         rest = np.isin(evidence.audited_labels, own, invert=True).any()
         models = tuple(
@@ -143,7 +147,7 @@ class Shokri(Attack):
         return _AttackModels(self, judges, self._pooled(evidence, labels, inside, seed) if rest else None, models)
 
     def _judges(
-        self, evidence: Evidence, index: list[Ints], inside: Bools, labels: list[int], seed: int
+        self, evidence: Evidence, index: list[Ints], inside: Bools, labels: list[int], seed: int, share: float
     ) -> list[Judge]:
         """Train one model for each class of ``labels``, on the shadow rows at its ``index``."""
         sizes = [len(each) for each in index]
@@ -152,7 +156,44 @@ class Shokri(Attack):
             lambda i: (self._encode(rows[i]), inside[index[i]]),
             sizes,
             [generator(seed, "class", label) for label in labels],
+            share,
         )
+
+    def _share(self, evidence: Evidence, index: Sequence[Ints], inside: Bools, classes: Ints, seed: int) -> float:
+        """Return the share of the largest spread by which inputs of these classes' models are at least divided.
+
+        Probabilities that hardly vary, divided by their own spread, are as large as the others, and networks of few rows
+        learn their noise. Whether they do depends on the task too, so that a trial decides. Rows of several models about
+        one record are worth less than as many about different records: their geometric mean counts.
+        """
+        names = [_records(evidence, index[label]) for label in classes]
+        n_rows, n_records = sum(map(len, names)), sum(len(np.unique(each)) for each in names)
+        if self.estimator is not None or (n_rows * n_records) ** 0.5 >= _MANY_ROWS * len(classes):
+            return SHARE
+        rng = generator(seed, "share")
+        labels = rng.permutation(classes)[:_TRIAL_CLASSES]
+        learning, rest = dict[int, Ints](), dict[int, Ints]()
+        for label in labels.tolist():
+            records = _records(evidence, index[label])
+            names_of_class = rng.permutation(np.unique(records))
+            learned = np.isin(records, names_of_class[len(names_of_class) // 4 :])
+            learning[label], rest[label] = index[label][learned], index[label][~learned]
+        row_bytes = evidence.classes * evidence.models.dtype.itemsize
+        parts = _parts(labels, np.array([len(each) * row_bytes for each in index]))
+
+        def loss(share: float) -> float:
+            total = 0.0
+            for part in parts:
+                judges = self._judges(evidence, [learning[label] for label in part], inside, part, seed, share)
+                ends = np.cumsum([len(rest[label]) for label in part])
+                positions = np.concatenate([rest[label] for label in part])
+                answers = np.split(shadow_rows(evidence, positions), ends[:-1])
+                p = np.concatenate([judge(self._encode(each)) for judge, each in zip(judges, answers, strict=True)])
+                p = np.clip(p, 1e-6, 1 - 1e-6)
+                total -= float(np.log(np.where(inside[positions], p, 1 - p)).sum())
+            return total
+
+        return 1.0 if loss(1.0) < loss(SHARE) else SHARE
 
     def _pooled(self, evidence: Evidence, labels: Ints, inside: Bools, seed: int) -> Judge:
         """Train one model for all classes, on at most ``_POOLED_ROWS`` rows drawn by the seed."""
@@ -171,6 +212,7 @@ class Shokri(Attack):
         load: Callable[[int], Rows],
         sizes: list[int],
         generators: list[np.random.Generator],
+        share: float = SHARE,
     ) -> list[Judge]:
         if self.estimator is not None:
             return [_fit_estimator(self.estimator, *load(i), rng=generators[i]) for i in range(len(sizes))]
@@ -181,7 +223,7 @@ class Shokri(Attack):
             learning_rate=self.learning_rate,
             l2=self.l2,
         )
-        nets: list[Net] = fit(load, sizes, generators, training)
+        nets: list[Net] = fit(load, sizes, generators, training, share=share)
         return [net.probability for net in nets]
 
     def _encode(self, outputs: NDArray[Any], labels: Ints | None = None) -> NDArray[np.float32]:
@@ -234,6 +276,11 @@ class _AttackModels:
         if self.pooled is not None and rest.any():
             score[rest] = self.pooled(self.attack._encode(answers[rest], labels[rest]))
         return score
+
+
+def _records(evidence: Evidence, positions: Ints) -> Ints:
+    """Return (k,) numbers of the records that the shadow rows at ``positions`` are about."""
+    return positions % evidence.inside.shape[1] if evidence.asked is None else evidence.asked.reshape(-1)[positions]
 
 
 def _parts(labels: Ints, sizes: Ints) -> list[list[int]]:

@@ -23,13 +23,12 @@ class Opened:
     """A copy of a trained network, whose weights may be changed.
 
     ``module`` answers (n, classes) logits of rows that ``rows`` makes of records, without dropout; ``closed`` returns a model
-    of the kind that was opened, with the weights as they are then. ``device`` is where, by its name in the recipe.
+    of the kind that was opened, with the weights as they are then.
     """
 
     module: torch.nn.Module
     rows: Callable[[Any], torch.Tensor]
     closed: Callable[[], Model]
-    device: str
 
 
 class _Layers(torch.nn.Module):  # type: ignore[misc]
@@ -52,8 +51,7 @@ def opened_network(model: NetworkModel) -> Opened:
         arrays = [each.detach().cpu().clone().numpy() for each in module.tensors]
         return replace(model, tensors=tuple(arrays))
 
-    device = model.recipe.device
-    return Opened(module, lambda X: _rows(X, statistics, device, images=images), closed, device)
+    return Opened(module, lambda X: _rows(X, statistics, model.recipe.device, images=images), closed)
 
 
 def opened_module(model: ModuleModel) -> Opened:
@@ -70,7 +68,6 @@ def opened_module(model: ModuleModel) -> Opened:
         Answering(module, model.shape, model.classes),
         lambda X: _rows(X, model.statistics, model.recipe.device, images=images),
         closed,
-        model.recipe.device,
     )
 
 
