@@ -261,6 +261,33 @@ def test_decimals_are_those_of_float32_whatever_holds_them():
     assert count_decimals(P.astype(np.float16)) == answers.MORE_DECIMALS
 
 
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([1, 2, 3, 6, 9]),
+    st.sampled_from(["f2", "f4", "f8", "bfloat16"]),
+    st.sampled_from([0.0, 1.0, 70_001.0, 0.123456789, 0.5, 0.25, np.nan]),
+    st.booleans(),
+    st.integers(-1, 7),
+)
+def test_a_look_at_the_first_numbers_changes_nothing(seed, decimals, dtype, odd, transposed, least):
+    rng = np.random.default_rng(seed)
+    values = rng.random((rng.integers(1, 40), rng.integers(1, 12))).round(decimals)
+    values = bfloat16(values) if dtype == "bfloat16" else values.astype(dtype)
+    values = np.where(
+        rng.random(values.shape) < rng.random(), values, values.dtype.type(np.float16(rng.integers(0, 2)))
+    )
+    values = values.astype(np.float64 if odd > 65_504 else values.dtype)
+    values[-1, -1] = odd
+    values = values.T if transposed else values
+
+    def of(first):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(answers, "_FIRST", first)
+            return count_decimals(values, least), answers.roundoff(values)
+
+    assert of(8) == of(values.size)
+
+
 def test_a_plan_names_the_types_that_there_are():
     assert get_args(OutputsName) == DECLARED
     assert set(get_args(Type)) - set(DECLARED) == {"value"}  # which the task of a plan says

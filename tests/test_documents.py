@@ -24,10 +24,13 @@ from miaudit.canaries import Canaries, load_planted, save_planted
 from miaudit.canaries import plant as planted
 from miaudit.canaries.folder import _seal
 from miaudit.data import from_arrays, load, read_index
-from miaudit.errors import MiauditError
+from miaudit.errors import MiauditError, StoreError
+from miaudit.gate.canaries import CanaryFigures
+from miaudit.paper import outcomes
 from miaudit.plan import Plan
 from miaudit.report import render, summary
 from miaudit.result import Result
+from miaudit.result.seal import Seal
 from miaudit.store import Store
 from miaudit.synthesis import Domain, Marginals, Synthesis, from_marginals
 from miaudit.targets.ledger import Ledger
@@ -411,3 +414,28 @@ def test_many_other_values_in_a_document_are_an_error_or_a_value(folders, name, 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_many_other_values_in_a_plan_are_an_error_or_a_case(recipe):
     plan_property(many, RECIPES[recipe])()
+
+
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        ("audit.json", CanaryFigures.load),
+        ("seal.json", Seal.load),
+        ("outcome.json", lambda folder: outcomes.load(folder / "outcome.json")),
+    ],
+)
+@pytest.mark.parametrize("content", [[], {"canaries": -1}, {"guesses": "x", "files": 3, "setting": [1]}])
+def test_a_file_that_is_no_such_document_is_explained_in_our_words(tmp_path, name, load, content):
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(StoreError, match=rf"{name} is no .+: .+") as caught:
+        load(tmp_path)
+    assert not any(words in str(caught.value) for words in ("pydantic", "Input", "Field required", "Value error"))
+
+
+def test_impossible_counts_of_a_canary_audit_are_explained(tmp_path):
+    audit = {"canaries": 5, "guesses": 9, "correct": 1, "delta": 0.1, "warnings": []}
+    (tmp_path / "audit.json").write_text(json.dumps(audit))
+    with pytest.raises(
+        StoreError, match="no canary audit: it: 1 right guesses of 9 on 5 canaries are impossible; write it"
+    ):
+        CanaryFigures.load(tmp_path)

@@ -104,3 +104,19 @@ def test_a_result_whose_summary_fails_still_has_its_page(outputs, tmp_path, monk
     monkeypatch.setattr(miaudit.report, "summary", fails_with(RuntimeError("no")))
     assert CliRunner().invoke(main, outputs).exit_code == 70
     assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("jobs", [pytest.param("0", marks=pytest.mark.slow), "2"])
+def test_a_working_directory_that_was_removed_is_named_where_it_is_needed(tmp_path, jobs):
+    plan = (
+        'data.name = "digits"\nsplit = { members = 40, nonmembers = 40 }\nattacks = ["threshold"]\n'
+        'recipe.estimator = "sklearn.naive_bayes.GaussianNB"\nshadows.count = 1\n'
+    )
+    (tmp_path / "plan.toml").write_text(plan)
+    (tmp_path / "gone").mkdir()
+    words = [sys.executable, "-m", "miaudit", "run", str(tmp_path / "plan.toml"), "--jobs", jobs, "--out"]
+    shell = f'rmdir "$PWD" && exec {shlex.join([*words, str(tmp_path / "out")])}'
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path / "gone", capture_output=True, text=True, timeout=120)
+    assert done.returncode == (0 if jobs == "0" else 2), done.stderr
+    assert ("the working directory was removed" in done.stderr) == (jobs != "0")
+    assert "Traceback" not in done.stderr

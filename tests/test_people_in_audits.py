@@ -84,8 +84,8 @@ def test_copies_without_names_count_once():
         ((["a"] * 400, ["b"] * 400), "groups must be an array for each side"),
         ((np.arange(399), np.arange(400), None), "members has 400 records and names of shape"),
         ((["a"] * 400, ["b"] * 399 + [""], None), "1 of 1600 records have no group"),
-        ((["a"] * 400, ["a"] * 400, None), "share 1 groups"),
-        ((np.arange(400), np.arange(400) + 399.0, None), "share 1 groups"),
+        ((["a"] * 400, ["a"] * 400, None), "share 1 group"),
+        ((np.arange(400), np.arange(400) + 399.0, None), "share 1 group"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(groups, message):
@@ -97,12 +97,12 @@ def test_groups_that_do_not_fit_are_refused(groups, message):
 def test_records_are_counted_where_that_is_asked_for_and_where_people_are_on_both_sides():
     data, n = hospital(3), 405  # the 41st person has records on both sides
     model = forest(*hospital(4)[:2])
-    with pytest.raises(SplitError, match="share 1 groups"):
+    with pytest.raises(SplitError, match="share 1 group"):
         audited(model, data, n)
     result = audited(model, data, n, unit="record")
     assert result.split.unit == "record"
     assert result.attack("threshold").person is None
-    assert any("people have records among members and among non-members" in each for each in result.warnings)
+    assert any("person has records among members and among non-members" in each for each in result.warnings)
     assert not result.verdict.startswith("Membership")
     with pytest.raises(PlanError, match="unit"):
         audited(model, data, 400, named=False, unit="person")

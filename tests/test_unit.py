@@ -143,7 +143,7 @@ def test_what_is_counted_is_decided_once():
     with pytest.raises(PlanError, match="must be one of person, record; got 'patient'"):
         unit_of(member, name="patient")
     both = np.repeat(np.arange(3), 4)  # the second has two records on each side
-    with pytest.raises(PlanError, match="1 people have records among members and non-members"):
+    with pytest.raises(PlanError, match="1 person has records among members and non-members"):
         unit_of(member, people=both, name="person")
     unit = unit_of(member, people=both)
     assert unit.name == "record"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import index
 from os import PathLike, fspath
 from typing import Annotated, Any, Self, get_args
@@ -14,11 +14,12 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationError,
     field_validator,
     model_serializer,
 )
 
-from miaudit.errors import PlanError, nearest, not_whole, refuse
+from miaudit.errors import PlanError, not_whole, refuse, sentence_of
 
 _DEPTH, _BITS = 50, 128  # as many bits as numpy draws for a seed
 ROUNDING = 1e-9
@@ -163,25 +164,16 @@ def whole(value: Any, what: str, *, least: int) -> int:
     return number
 
 
-def sentence_of(problem: Mapping[str, Any], allowed: Collection[str], *, secret: bool = False) -> str:
-    """Return what one of pydantic's errors says: what is wrong, what is allowed, and the value seen unless it is secret.
+def problems_of(document: type[BaseModel], error: ValidationError) -> list[tuple[str, str]]:
+    """Return path and sentence of each of pydantic's errors about a document; the path is ``it`` for the whole."""
+    located = [(each, each["loc"] if each["type"] == "model_type" else each["loc"][:-1]) for each in error.errors()]
+    return [(".".join(map(str, each["loc"])) or "it", sentence_of(each, keys_at(document, at))) for each, at in located]
 
-    Parameters
-    ----------
-    allowed
-        The keys that are known where the error is.
-    """
-    kind, value = problem["type"], problem.get("input")
-    seen = "" if secret else f"; got {value!r}"
-    if kind == "extra_forbidden":
-        hint = nearest(str(problem["loc"][-1]), allowed, cutoff=0.5) or f"allowed here: {', '.join(allowed)}"
-        return f"unknown key; {hint}"
-    if kind == "missing":
-        return "missing, and it has no default"
-    if kind == "model_type":
-        return f"must be a table of keys, of {', '.join(allowed)}{seen}"
-    text: str = problem["msg"].removeprefix("Value error, ")
-    return text if kind == "value_error" else f"{text[0].lower()}{text[1:]}{seen}"
+
+def first_problem(document: type[BaseModel], error: ValidationError) -> str:
+    """Return the first of pydantic's errors about a document, and how many more there are."""
+    (path, sentence), *others = problems_of(document, error)
+    return f"{path}: {sentence}" + (f", and {len(others)} more" if others else "")
 
 
 def keys_at(document: Any, location: Sequence[Any]) -> list[str]:

@@ -19,7 +19,8 @@ defect of miaudit, with which the command line ends in 70.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite, nan
 from numbers import Integral, Real
@@ -219,8 +220,33 @@ class Exit(SystemExit):
 def reason_of(error: BaseException) -> str:
     """Return in one line what code that is not ours raised; an exit is told as the call that it was."""
     if isinstance(error, SystemExit):
-        return f"its code called {'os._exit' if isinstance(error, Exit) else 'sys.exit'}({error.code!r})"
+        call = "os._exit" if isinstance(error, Exit) else "sys.exit"
+        return f"its code called {call}({error.code!r}){place_of(error)}"
     return f"{type(error).__name__}: {error}"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a count and what is counted: "1 record", "2,000 records"; "1 record is", "2 records are"; see `noun`."""
+    return f"{count:,} {noun(count, one, many)}"
+
+
+def noun(count: int, one: str, many: str | None = None) -> str:
+    """Return what stands after a count: ``one`` after 1, else ``many``, by default ``one`` with an s."""
+    return one if count == 1 else many or f"{one}s"
+
+
+def with_article(word: str) -> str:
+    """Return a word, such as a kind of file or the name of a class, after "a" or "an"; capitals are read as letters."""
+    spelled = len(word) > 1 and word[:2].isupper()
+    return f"{'an' if word[:1].lower() in ('aefhilmnorsx' if spelled else 'aeiox') else 'a'} {word}"
+
+
+def place_of(error: BaseException) -> str:
+    """Return in which file and line code that is not ours raised, or called an exit, to end a sentence with."""
+    frames = list(traceback.extract_tb(error.__traceback__))
+    if isinstance(error, Exit):
+        frames = frames[:-1]  # raised in the place of os._exit
+    return f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
 def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:
@@ -230,9 +256,30 @@ def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:
     return f"did you mean {small[near[0]]!r}?" if near else ""
 
 
+def sentence_of(problem: Mapping[str, Any], allowed: Collection[str], *, secret: bool = False) -> str:
+    """Return what one of pydantic's errors says: what is wrong, what is allowed, and the value seen unless it is secret.
+
+    Parameters
+    ----------
+    allowed
+        The keys that are known where the error is.
+    """
+    kind, value = problem["type"], problem.get("input")
+    seen = "" if secret else f"; got {value!r:.200}"
+    if kind == "extra_forbidden":
+        hint = nearest(str(problem["loc"][-1]), allowed, cutoff=0.5) or f"allowed here: {', '.join(allowed)}"
+        return f"unknown key; {hint}"
+    if kind == "missing":
+        return "missing, and it has no default"
+    if kind == "model_type":
+        return f"must be a table of keys, of {', '.join(allowed)}{seen}"
+    text: str = problem["msg"].removeprefix("Value error, ")
+    return text if kind == "value_error" else f"{text[0].lower()}{text[1:]}{seen}"
+
+
 def refuse_iterator(values: Any, what: str) -> None:
     """Raise a `DataError` for what can be read once, as a generator."""
     if isinstance(values, Iterator):
         raise DataError(
-            f"{what} a {type(values).__name__}, which can be read only once: give list(...) of it, or an array"
+            f"{what} {with_article(type(values).__name__)}, which can be read only once: give list(...) of it, or an array"
         )

@@ -9,7 +9,9 @@ import lzma
 import math
 import os
 import re
+import shutil
 import struct
+import subprocess
 import tempfile
 import tokenize
 import zipfile
@@ -31,6 +33,7 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp$")
 """End of the name of a file that is being written, or that its writer left when it was killed."""
 PRIVATE = 0o600
 """Mode of files that only their owner may read and write."""
+_folders: set[str] = set()
 
 
 def read_json(path: Path) -> Any:
@@ -127,6 +130,68 @@ def sha256_of(path: Path) -> str:
     """Return the sha256 (hex) of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_temporary(prefix: str) -> tuple[int, str]:
+    """Return the descriptor of a new temporary file, and the path by which other processes of the user open it.
+
+    A file without a name needs nobody to remove it: it goes with this process, however that ends. Others open it through this
+    process, where /proc says how and lets them; elsewhere it keeps its name. Both have mode 0600, and last until
+    `close_temporary`.
+
+    Parameters
+    ----------
+    prefix
+        What its name begins with.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=prefix)
+    path = f"/proc/{os.getpid()}/fd/{descriptor}"
+    if not _others_can_read(path):
+        return descriptor, name
+    Path(name).unlink()
+    return descriptor, path
+
+
+def close_temporary(descriptor: int, path: str) -> None:
+    """Close a temporary file, and remove the name that it may have."""
+    with suppress(OSError):
+        os.close(descriptor)
+    if not path.startswith("/proc/"):
+        with suppress(OSError):
+            Path(path).unlink()
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Make a temporary folder, and remove it when the block ends, or a worker in it."""
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+        _folders.add(name)
+        try:
+            yield Path(name)
+        finally:
+            _folders.discard(name)
+
+
+def remove_temporary_folders() -> None:
+    """Remove the temporary folders of this process, which is about to end in the middle of what it does."""
+    for name in list(_folders):
+        shutil.rmtree(name, ignore_errors=True)
+
+
+def identity_of(path: str) -> str | None:
+    """Return the name that a file had whose path is that of a descriptor, which may be another file's later; else None."""
+    if not path.startswith("/proc/"):
+        return None
+    with suppress(OSError):
+        return str(Path(path).readlink())
+    return None
+
+
+def _others_can_read(path: str) -> bool:
+    """Whether another process can open this; one is asked, because what /proc shows to whom is decided in many places."""
+    with suppress(OSError):
+        return subprocess.run(["test", "-r", path], stdin=subprocess.DEVNULL).returncode == 0
+    return False
 
 
 @contextmanager

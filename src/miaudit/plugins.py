@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from miaudit.errors import MiauditError, PlanError, nearest, reason_of
+from miaudit.errors import MiauditError, PlanError, nearest, reason_of, with_article
 
 Kind = Literal["attacks", "recipes", "targets", "wire"]
 
@@ -55,7 +55,7 @@ class Plugin:
         """
         maker = self.load()
         if not callable(maker):
-            raise self.problem(f"is a {type(maker).__name__}, and must be a class or a function")
+            raise self.problem(f"is {with_article(type(maker).__name__)}, and must be a class or a function")
         with self.blamed(f"refuses its parameters {params}"):
             return maker(**params)
 

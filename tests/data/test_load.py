@@ -257,13 +257,13 @@ def test_sparse_of_any_format_and_the_callers_object_stays():
     ("X", "y", "options", "message"),
     [
         (X4, [0, 1, 1], {}, "X has 4 records and y has 3 values"),
-        (X4, [0, 1, 1, 0], {"ids": [1]}, "X has 4 records and ids has 1 values"),
-        (X4, [0, 1, 1, 0], {"groups": [1]}, "X has 4 records and groups has 1 values"),
+        (X4, [0, 1, 1, 0], {"ids": [1]}, "X has 4 records and ids has 1 value"),
+        (X4, [0, 1, 1, 0], {"groups": [1]}, "X has 4 records and groups has 1 value"),
         (
             X4,
             [0, 1, 1, 0],
             {"groups": [1, 2, None, 3]},
-            "groups: 1 values that are NaN, infinite or missing, first in record 2",
+            "groups: 1 value that is NaN, infinite or missing, first in record 2",
         ),
         (X4, None, {}, "labels are missing"),
         (X4, [1, 1, 1, 1], {}, "labels must be the integers 0..C-1"),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 import tempfile
 import tracemalloc
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,13 +65,26 @@ def test_a_temporary_file_goes_with_the_array(file, small):
         place.read()
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The folder of temporary files, and nothing else in it."""
+@pytest.fixture(params=[pytest.param(True, id="nameless"), pytest.param(False, id="named")])
+def folder(request, tmp_path, monkeypatch):
+    """The folder of temporary files, and nothing else in it; of named ones, no process says that it can open a nameless one."""
     path = tmp_path / "temporary"
     path.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(path))
+    if not request.param:
+        monkeypatch.setenv("PATH", str(path))
     return path
+
+
+def open_files(folder):
+    """Return the size on disk, and the size, of each file of a folder that this process has open."""
+    files = {}
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # of the one that lists them
+            if str(folder) in str(link.readlink()):
+                status = link.stat()
+                files[status.st_ino] = (status.st_blocks * 512, status.st_size)
+    return list(files.values())
 
 
 @pytest.fixture
@@ -86,7 +104,47 @@ def test_no_temporary_file_stays_where_its_blocks_fail(folder):
 
     with pytest.raises(ValueError, match="the second block"):
         mapped.written(blocks(), 10, np.empty(0))
+    assert not open_files(folder)
     assert not list(folder.iterdir())
+
+
+def test_records_whose_file_is_gone_are_never_those_of_another(folder):
+    """The path of a file without a name is a descriptor's, whose number the next file gets."""
+    content = np.arange(10.0)
+    records = mapped.written([content], 10, content)
+    place = Place.of(records)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(place)).read(), content)
+    del records
+    other = mapped.written([-content], 10, content)
+    assert (Place.of(other).path == place.path) == (os.environ["PATH"] != str(folder))
+    with pytest.raises(FileNotFoundError):
+        place.read()
+
+
+HOLDS = """
+import sys, time
+import numpy as np
+from miaudit.data import mapped
+X = mapped.written([np.arange(100.0)], 100, np.empty(0))
+columns = mapped.Columns(2, 100)
+columns.write(0, 0, X)
+print(*mapped.Place.of(X).path.split(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_program_leaves_no_records(tmp_path):
+    program = subprocess.Popen(
+        [sys.executable, "-c", HOLDS], env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
+    )
+    path = program.stdout.readline().strip()
+    there = np.memmap(path, dtype=float, mode="r")  # as another process of the same user maps it
+    np.testing.assert_array_equal(there, np.arange(100.0))
+    assert not list(tmp_path.iterdir())
+    program.kill()
+    program.communicate()
+    assert not list(tmp_path.iterdir())
+    assert not Path(path).exists()
 
 
 def test_the_disk_has_given_a_file_all_its_bytes_before_it_is_mapped(folder, monkeypatch):
@@ -94,11 +152,13 @@ def test_the_disk_has_given_a_file_all_its_bytes_before_it_is_mapped(folder, mon
         if not allocate:  # as where the file system, or the operating system, cannot
             monkeypatch.delattr("os.posix_fallocate", raising=False)
         columns = mapped.Columns(3, 50_000)
-        (path,) = folder.iterdir()
-        assert path.stat().st_blocks * 512 >= path.stat().st_size == 3 * 8 * 50_000
+        ((allocated, size),) = open_files(folder)
+        assert allocated >= size == 3 * 8 * 50_000
+        assert [path.stat().st_size for path in folder.iterdir()] == [size] * (os.environ["PATH"] == str(folder))
         columns.write(1, 0, np.arange(50_000, dtype=np.float32))
         assert columns.column(1).sum() == np.arange(50_000, dtype=np.float32).sum()
         del columns
+        assert not open_files(folder)
         assert not list(folder.iterdir())
 
 

@@ -404,3 +404,11 @@ def test_an_audit_of_records_on_disk_gives_the_figures_of_the_whole(tmp_path, mo
     here = miaudit.audit(plan, jobs=2, allow_code=True)
     assert [a.auc for a in here.attacks] == [a.auc for a in there.attacks]
     assert here.controls == there.controls
+
+
+def test_columns_on_disk_are_matched_by_their_names(folder):
+    one = pa.table({"t": list("abcd"), "x": [1.0, 2.0, 3.0, 4.0], "y": [0, 1] * 2})
+    there, here = both_ways(written(folder, [one, one.select(["y", "x", "t"])]), label="y", frame=True)
+    assert isinstance(here.X, FrameOnDisk)
+    assert list(take_records(here.X, np.arange(8))["t"]) == list("abcdabcd")
+    assert (there.hash, there.notes) == (here.hash, here.notes)

@@ -201,15 +201,22 @@ def test_numbers_that_floats_cannot_tell_apart_are_refused(tmp_path, number):
     assert load(path, label="y", ids="id").ids.tolist()[0] in (number, int(number))
 
 
-def test_files_of_other_types_or_orders_are_not_joined(tmp_path):
+def test_files_of_other_types_are_not_joined_and_columns_are_matched_by_their_names(tmp_path):
     one = written(tmp_path / "a.csv", {"c": ["1", "2"], "d": ["x", "y"], "y": ["0", "1"]})
     two = written(tmp_path / "b.csv", {"c": ["u", "v"], "d": ["x", "y"], "y": ["0", "1"]})
     with pytest.raises(DataError, match=r"column 'c' holds numbers in .*a\.csv and texts in .*b\.csv"):
         load_parts([one, two], label="y", frame=True)
     assert load_parts([one, two], label="y", frame=True, texts=["c"])[0].X["c"].tolist() == ["1", "2", "u", "v"]
     swapped = written(tmp_path / "c.csv", {"d": ["x", "y"], "c": ["1", "2"], "y": ["0", "1"]})
-    with pytest.raises(DataError, match="their order differs"):
-        load_parts([one, swapped], label="y")
+    for options in ({}, {"frame": True}):
+        dataset, _ = load_parts([swapped, one], label="y", **options)
+        straight, _ = load_parts([swapped, swapped], label="y", **options)
+        assert dataset.schema == straight.schema
+        assert dataset.hash == straight.hash  # both files hold the same records
+        assert dataset.notes[-1].endswith(
+            f"a.csv has its columns in another order than {swapped}; they were matched by their names."
+        )
+        assert not any("another order" in note for note in straight.notes)
     for name, classes in (("m", ["no", "yes"]), ("n", ["yes", "no"])):
         np.savez(tmp_path / f"{name}.npz", X=np.eye(2), y=[0, 1], classes=classes)
     with pytest.raises(DataError, match=r"n\.npz has other class names than a file before it, or another order"):
@@ -217,6 +224,23 @@ def test_files_of_other_types_or_orders_are_not_joined(tmp_path):
     np.savez(tmp_path / "t.npz", X=np.eye(2), y=["0", "1"], classes=["no", "yes"])
     with pytest.raises(DataError, match="labels holds numbers in .* and texts in"):
         load_parts([tmp_path / "m.npz", tmp_path / "t.npz"])
+
+
+def test_features_are_taken_in_the_order_that_is_stated(tmp_path):
+    path = written(tmp_path / "t.csv", {"a": ["1", "2"], "b": ["3", "4"], "c": ["x", "z"], "y": ["0", "1"]})
+    for options in ({}, {"frame": True}):
+        data = load(path, label="y", order=["b", "a"], **options)
+        assert [column.name for column in data.schema.columns] == ["b", "a"]
+        assert np.asarray(data.X).tolist() == [[3, 1], [4, 2]]
+    np.savez(tmp_path / "t.npz", X=[[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]], y=[0, 1], feature_names=["a", "b", "c"])
+    assert load(tmp_path / "t.npz", order=["b", "a"]).X.tolist() == [[3, 1], [4, 2]]
+    for file, label in ((path, "y"), (tmp_path / "t.npz", None)):
+        with pytest.raises(DataError, match=r"order names \['a'\] more than once"):
+            load(file, label=label, order=["a", "a"])
+        with pytest.raises(DataError, match=r"\['a'\] are named in order, and .*dropped; choose one"):
+            load(file, label=label, order=["a", "b"], drop=["a"])
+        with pytest.raises(DataError, match="no column 'd'"):
+            load(file, label=label, order=["d"])
 
 
 @pytest.mark.slow

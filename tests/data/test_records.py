@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
+from miaudit.data.arrays import from_sides
 from miaudit.data.records import (
     as_records,
     check_finite,
@@ -232,8 +233,22 @@ def test_frames_with_other_columns_are_not_stacked():
     a, b = pandas.DataFrame({"x": [1], "y": [2]}), pandas.DataFrame({"x": [1], "q": [2]})
     with pytest.raises(DataError, match=r"part 2 has other columns.*\['q', 'y'\]"):
         stack_records([a, b])
-    with pytest.raises(DataError, match="the order differs"):
-        stack_records([a, a[["y", "x"]]])
+    with pytest.raises(DataError, match=r"part 2 has other columns.*\['y'\]"):
+        stack_records([a, a[["x"]]])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_of_frames_are_matched_by_their_names(library):
+    module = pytest.importorskip(library)
+    a, b = module.DataFrame({"x": [1, 2], "y": [3, 4]}), module.DataFrame({"y": [5], "x": [6]})
+    stacked = stack_records([a, b])
+    assert list(stacked.columns) == ["x", "y"]
+    assert (stacked["x"].to_numpy().tolist(), stacked["y"].to_numpy().tolist()) == ([1, 2, 6], [3, 4, 5])
+    dataset, _ = from_sides({"members": (a, [0, 1]), "nonmembers": (b, [1])})
+    assert dataset.notes == (
+        "nonmembers has its columns in another order than members; they were matched by their names.",
+    )
+    assert not from_sides({"members": (a, [0, 1]), "nonmembers": (a, [1, 0])})[0].notes
 
 
 def test_polars_frames_of_other_types_are_not_stacked():

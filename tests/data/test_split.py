@@ -171,8 +171,8 @@ def test_population_is_the_rest_unless_given():
 @pytest.mark.parametrize(
     ("given_sides", "message"),
     [
-        (([0, 1, 2], [2, 3], [4]), r"members and nonmembers share 1 records, such as \[2\]"),
-        (([0, 1], [2, 3], [3, 4]), "nonmembers and population share 1 records"),
+        (([0, 1, 2], [2, 3], [4]), r"members and nonmembers share 1 record, such as \[2\]"),
+        (([0, 1], [2, 3], [3, 4]), "nonmembers and population share 1 record"),
         (([0, 0, 1], [2], [3]), r"members: 1 record numbers are repeated, such as \[0\]"),
         (([0, 30], [2], [3]), r"members: 1 record numbers are out of range, first 30; allowed: 0\.\.29"),
         (([0], [-1], [3]), "nonmembers: 1 record numbers are out of range, first -1"),
@@ -191,7 +191,7 @@ def test_given_sides_that_do_not_fit(given_sides, message):
 
 def test_given_sides_that_share_a_person():
     data = dataset(6, groups=["ann", "bob", "ann", "cy", "dee", "eve"])
-    with pytest.raises(SplitError, match="members and population share 1 groups by person, such as 'ann'"):
+    with pytest.raises(SplitError, match="members and population share 1 group by person, such as 'ann'"):
         given_split(data, [0], [1], [2, 3])
     assert given_split(data, [0], [1], [2, 3], by_group=False).group_name is None
     assert given_split(data, [0, 2], [1], [3, 4]).group_name == "person"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,8 +91,25 @@ def test_the_cost_of_a_recipe_is_told_from_a_part_of_its_training():
     TRAINED.clear()
     job = Job("", "shadow 0", np.arange(50), np.arange(0), 1)
     (found,) = calibrated([job], load_named("digits"), Defended(Theirs()))
-    assert TRAINED == [(1, 50)] * 2
+    assert TRAINED == [(1, 50), (1, 12), (1, 50)]
     assert found.seconds >= 0
+
+
+@dataclass(frozen=True)
+class Slow(Theirs):
+    """Takes a twentieth of a second for each model, and a fifth of a millisecond for each record of a round."""
+
+    rounds: int = 100
+
+    def fit(self, X, y, *, classes, seed):
+        time.sleep(0.05 + 0.0002 * len(y) * self.rounds)
+        return Constant()
+
+
+def test_what_a_model_takes_once_is_not_counted_for_each_epoch():
+    job = Job("", "shadow 0", np.arange(200), np.arange(0), 1)
+    (cost,) = calibrated([job], load_named("digits"), Slow())
+    assert 2.0 < cost.seconds < 6.0  # 4.05; one epoch a hundred times would be 9
 
 
 def test_what_a_recipe_cannot_do_is_said():

@@ -17,10 +17,12 @@ from miaudit.recipes import (  # noqa: E402
     EstimatorRecipe,
     ModuleRecipe,
     Network,
+    Portioned,
     module_training,
     placed,
     stacked,
     training,
+    width,
 )
 from miaudit.recipes.training import CPU, Records, Statistics, Update  # noqa: E402
 
@@ -31,6 +33,7 @@ RECIPES = {
     "adam": replace(SMALL, optimizer="adam", momentum=0.0, learning_rate=0.01, standardize=False),
     "relu": replace(SMALL, activation="relu", hidden=(16,)),
 }
+DROPPING = replace(SMALL, dropout=0.3)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def trained(recipe: Any, X: Any, y: Any, *, models: int = 11) -> list[Any]:
 def test_one_wide_group_trains_what_narrow_ones_do(recipe: Network, bits: bool) -> None:
     X, y = world(bits=bits)
     wide = replace(recipe, device="cuda")
-    assert wide.group_width((20,), 5) == stacked.CUDA_MOST
+    assert wide.group_width((20,), 5) == width.CUDA_MOST
     for one, other in zip(trained(recipe, X, y), trained(wide, X, y), strict=True):
         np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-6)
 
@@ -73,6 +76,21 @@ def test_sparse_records_are_trained_dense_as_bytes() -> None:
     assert there._rows.dtype == torch.uint8
     halves = Records(scipy.sparse.csr_array(X / 2), device=torch.device("meta"))
     assert halves._rows.dtype == torch.float32
+
+
+def test_statistics_summed_where_batches_are_gathered_are_those_of_the_processor() -> None:
+    rng = np.random.default_rng(3)
+    index = rng.permutation(9000)[:5000].astype(np.int64)  # more than a block
+    kinds = {
+        "numbers": 1e3 + rng.normal(size=(9000, 7)),
+        "bits": rng.integers(0, 2, (9000, 7)).astype(np.uint8),
+        "images": rng.integers(0, 255, (9000, 3, 4, 4)).astype(np.uint8),
+    }
+    for X in kinds.values():
+        records = Records(X, channels_last=X.ndim > 2)
+        mean = records._sums(index, None) / len(index)
+        np.testing.assert_allclose(records._sums_there(index, None) / len(index), mean, rtol=1e-12)
+        np.testing.assert_allclose(records._sums_there(index, mean), records._sums(index, mean), rtol=1e-10)
 
 
 def test_bfloat16_in_a_group_is_that_of_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +119,7 @@ def _module() -> Any:
     return torch.nn.Sequential(*layers, torch.nn.Linear(4 * 36, 3))
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("recipe", [*RECIPES.values(), DROPPING], ids=[*RECIPES, "dropout"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_step_stays_on_its_device(recipe: Network, dtype: str) -> None:
     """On torch's device without memory: shapes and types must fit, and nothing may be made on the processor."""
@@ -113,29 +131,58 @@ def test_a_step_stays_on_its_device(recipe: Network, dtype: str) -> None:
         group.fill(0, [torch.zeros(s) for w in recipe.weight_shapes((20,), 5) for s in (w, w[:1])])
         moved = records.affine(Statistics(np.zeros(20), np.ones(20))) if recipe.standardize else None
         affine = None if moved is None else (moved[0].expand(3, 1, 20), moved[1].expand(3, 1, 20))
-        step = stacked._Step(group, 32, recipe, records, affine, [])
-        step(*torch.zeros(2, 3, 32, dtype=torch.int64, device=there))
+        step = stacked._Step(group, 32, recipe, records, affine, seeds=range(3), generators=[])
+        step(*torch.zeros(2, 3, 32, dtype=torch.int64, device=there), 0)
         update = Update([group.theta.view(-1)], optimizer=recipe.optimizer, momentum=recipe.momentum)
         update.step([group.gradient.view(-1)], 0.1)
-    tensors = [each for thing in (group, step, update) for each in vars(thing).values()]
-    tensors = [each for one in tensors for each in (one if isinstance(one, list) else [one])]
-    assert {each.device for each in tensors if isinstance(each, torch.Tensor)} == {there}
+    tensors = [each for thing in (group, step, step.dropout, update) for each in tensors_of(list(vars(thing).values()))]
+    assert {each.device for each in tensors} == {there}
 
 
-def test_the_width_of_a_group_follows_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacked.torch.cuda, "is_available", lambda: True)
-    widths = []
-    for free in (2**26, 2**30, 2**36):
-        monkeypatch.setattr(stacked.torch.cuda, "mem_get_info", lambda free=free: (free, 2**37))
-        widths.append(stacked.cuda_width(89_828, 600 + 4 * 228, 256))
-    assert widths == [6, 96, 1024]
-    assert stacked.cuda_width(10**10, 1, 1) == 1
+def tensors_of(thing: Any) -> list[Any]:
+    """Return all tensors in nested lists and tuples."""
+    if isinstance(thing, list | tuple):
+        return [each for part in thing for each in tensors_of(part)]
+    return [thing] if isinstance(thing, torch.Tensor) else []
+
+
+def test_the_width_of_a_group_follows_the_memory_that_is_free() -> None:
+    widths = [width.cuda_width(89_828, 600 + 4 * 228, 256, free=free) for free in (2**26, 2**30, 2**36)]
+    assert widths == [6, 96, 256]
+    assert width.cuda_width(10**10, 1, 1, free=2**30) == 1
+
+
+def test_memory_that_torch_keeps_for_tensors_to_come_is_free() -> None:
+    """What the driver calls free sinks as torch's cache grows, and what models can take does not."""
+    assert width.usable_bytes(70, reserved=0, allocated=0) == 70
+    assert width.usable_bytes(40, reserved=30, allocated=30) == 40  # all of it in tensors
+    assert width.usable_bytes(40, reserved=30, allocated=10) == 60
+    assert width.usable_bytes(40, reserved=30, allocated=0) == 70  # a group is over, and its memory is in the cache
+
+
+def test_a_group_is_bounded_by_the_work_of_its_models() -> None:
+    """600-128-100, 10,000 records: a group is full at 200 epochs, and of fewer models the longer each trains."""
+    recipe = Network(hidden=(128,), device="cuda")
+    portions = [replace(recipe, epochs=e).portion((600,), 100, records=10_000) for e in (1, 200, 1000, 10_000, 10**9)]
+    assert portions == [256, 256, 66, 6, 1]
+    assert replace(recipe, epochs=1000).portion((600,), 100, records=5_000) == 133
+    assert replace(recipe, device="cpu").portion((600,), 100, records=10_000) is None
+    module = ModuleRecipe(_perceptron, epochs=40_000, device="cuda")
+    for each in (module, Encoded(module, None)):
+        assert isinstance(each, Portioned)
+        assert each.portion((20,), 5, records=100_000) == 6e13 // ((20 + 1) * 8 + (8 + 1) * 5) // 100_000 // 40_000
+    assert ModuleRecipe(_module, device="cuda").portion((1, 8, 8), 3, records=60) is None
+
+
+def _perceptron() -> Any:
+    return torch.nn.Sequential(torch.nn.Linear(20, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5))
 
 
 def test_a_gpus_rows_have_other_names_and_a_processors_keep_theirs() -> None:
     for recipe in (SMALL, IMAGES, ModuleRecipe(_module)):
         assert "device" not in recipe.describe()
-        assert replace(recipe, device="cuda").describe() == {**recipe.describe(), "device": "cuda"}
+        for name in ("cuda", "cuda:1"):
+            assert replace(recipe, device=name).describe() == {**recipe.describe(), "device": "cuda", "tf32": False}
 
 
 def test_what_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +218,37 @@ def test_a_gpu_trains_the_models_of_the_processor(recipe: Network) -> None:
     for one, two, three in zip(here, there, again, strict=True):
         np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-3)
         np.testing.assert_array_equal(two.predict_proba(X), three.predict_proba(X))
+
+
+@pytest.mark.gpu
+def test_a_gpu_drops_out_what_the_same_masks_do_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = world()
+    recipe = replace(DROPPING, device="cuda")
+    there, again = trained(recipe, X, y), trained(recipe, X, y)
+    monkeypatch.setattr(training, "device_of", lambda name: CPU)
+    for one, two, three in zip(trained(recipe, X, y), there, again, strict=True):
+        np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-3)
+        np.testing.assert_array_equal(two.predict_proba(X), three.predict_proba(X))
+
+
+@pytest.mark.gpu
+def test_convolutions_of_a_gpu_are_of_float32_and_not_tf32() -> None:
+    """The same weights answer alike on both, nearer than factors with the 10 bits of a TF32 fraction allow."""
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 255, (60, 3, 16, 16)).astype(np.uint8), np.arange(60) % 3
+    model = replace(IMAGES, channels=(32,), kernel=5, epochs=20).fit(images, labels, classes=3, seed=1)
+    there = replace(model, recipe=replace(model.recipe, device="cuda"))
+    np.testing.assert_allclose(there.predict_proba(images), model.predict_proba(images), atol=1e-5)
+    assert torch.backends.cudnn.allow_tf32  # as torch begins
+
+
+@pytest.mark.gpu
+def test_memory_of_tensors_that_are_gone_is_free_on_a_gpu() -> None:
+    before = stacked.cuda_free("cuda")
+    held = torch.zeros(2**28, device="cuda")  # 1 GiB
+    assert before - stacked.cuda_free("cuda") >= 2**30
+    del held
+    assert before - stacked.cuda_free("cuda") < 2**28  # the context of CUDA may have come meanwhile
 
 
 @pytest.mark.gpu

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from breaking import CountsFits, FailsSometimes, KillsItsWorkerAlways, KillsItsWorkerOnce, points
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 
 from miaudit import files
 from miaudit.data import from_arrays
-from miaudit.errors import PoolError, StoreError
+from miaudit.errors import PoolError, StoreError, TimeLimitError
 from miaudit.recipes import EstimatorRecipe, as_recipe
 from miaudit.shadows import training
 from miaudit.shadows.design import draw_disjoint
@@ -108,6 +109,45 @@ def test_groups_hold_one_training_size_and_the_largest_come_first():
     jobs = [Job(str(i), str(i), np.arange(size), np.arange(2), i) for i, size in enumerate((5, 9, 5, 9, 5))]
     groups = in_groups(jobs, DATA, Wide(RandomForestClassifier(3)), 1)
     assert [[job.seed for job in group] for group in groups] == [[1, 3], [0, 2, 4]]
+
+
+class Portioned(Wide):
+    """Groups of four, and of no more models than keep a group to 200 training records."""
+
+    def portion(self, shape, classes, *, records):
+        return 200 // records
+
+
+def test_groups_that_would_take_long_are_of_fewer_models(tmp_path):
+    sizes = [(250, 1), (60, 6), (20, 5)]
+    jobs = [
+        Job(str(i), str(i), np.arange(size), np.arange(2), i)
+        for i, size in enumerate(size for size, models in sizes for _ in range(models))
+    ]
+    groups = in_groups(jobs, DATA, Portioned(RandomForestClassifier(3)), 1)
+    assert [(len(group), len(group[0].train)) for group in groups] == [(1, 250), (3, 60), (3, 60), (3, 20), (2, 20)]
+    wide, narrow = (
+        pool(tmp_path / each.__name__, each(RandomForestClassifier(3)), shadows=8) for each in (Wide, Portioned)
+    )
+    np.testing.assert_array_equal(outputs(wide, workers=0, minimum=8), outputs(narrow, workers=0, minimum=8))
+
+
+def test_every_group_is_told_of_and_the_time_limit_keeps_those_that_are_ready(tmp_path):
+    recipe, progress = Portioned(GaussianNB()), []
+    outputs(pool(tmp_path / "first", recipe), workers=0, minimum=4)  # libraries are loaded before the clock runs
+    forests, deadline = pool(tmp_path / "limited", recipe, shadows=9), time.monotonic() + 1
+
+    def tell(now):
+        progress.append(now.done)
+        if now.done:  # of three groups the first, in time
+            time.sleep(max(0.0, deadline - time.monotonic()))
+
+    with pytest.raises(TimeLimitError, match="with 3 of 9 models in the store; 6 are missing"):
+        forests.run(workers=0, minimum=9, tell=tell, deadline=deadline)
+    assert list(dict.fromkeys(progress)) == [0, 3]
+    later = []
+    assert len(forests.run(workers=0, minimum=9, tell=lambda now: later.append((now.found, now.done)))) == 9
+    assert list(dict.fromkeys(later)) == [(3, 0), (3, 3), (3, 6)]
 
 
 def test_models_asked_a_few_records_at_a_time_answer_as_at_once(tmp_path, monkeypatch):
@@ -391,6 +431,36 @@ def test_workers_end_when_the_program_is_killed_and_the_next_run_trains_the_rest
     rows = pool(tmp_path, Slow(), shadows=kept + 2).run(workers=0, minimum=kept + 2, tell=seen.append)
     assert seen[0].found >= kept - 2  # shadows finish out of order by the number of workers at most
     assert len(rows) == kept + 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_records_that_were_written_for_a_command_go_with_a_program_that_ends_in_mid_training(tmp_path, end):
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    (tmp_path / "train.py").write_text("import time; time.sleep(60)")
+    code = (
+        "import signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; import test_engine as t; from miaudit.recipes import CommandRecipe\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "recipe = CommandRecipe('python train.py {records} {answers}', folder=sys.argv[3])\n"
+        "t.pool(Path(sys.argv[2]), recipe).run(workers=2, minimum=4)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(Path(__file__).parent), str(out), str(tmp_path)]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    program = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 60
+    while len(list(temporary.rglob("records.npz"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    program.send_signal(end)
+    program.wait()
+    deadline = time.monotonic() + 10
+    while _members_of_session(program.pid):
+        assert time.monotonic() < deadline, "workers outlived the program"
+        time.sleep(0.1)
+    assert not list(temporary.rglob("records.npz"))
+    assert not list(temporary.glob("miaudit-command-*"))
 
 
 def _members_of_session(session: int) -> list[int]:

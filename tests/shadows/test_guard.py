@@ -81,8 +81,10 @@ ENDED = {
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_what_ends_programs_ends_one_model(what):
     act, reason = ENDED[what]
-    with pytest.raises(ModelError, match=reason), contained():
+    with pytest.raises(ModelError, match=reason) as caught, contained():
         act()
+    if act not in (fork, leave_thread):
+        assert f" in {__file__}, line {act.__code__.co_firstlineno + 1}" in str(caught.value)
     assert os._exit.__module__ in ("posix", "nt")
 
 
@@ -191,10 +193,14 @@ class Does(ClassifierMixin, BaseEstimator):
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_model_that_ends_programs_fails_with_its_reason_and_the_others_are_trained(tmp_path, asked):
     recipe = Does(asked=leave) if asked else Does(leave)
-    shadows = pool(tmp_path, recipe)
-    with pytest.raises(PoolError, match=r"sys\.exit\(0\)"):
+    shadows = pool(tmp_path, recipe, kept=False)
+    with pytest.raises(PoolError, match=r"sys\.exit\(0\)") as caught:
         shadows.run(workers=0, minimum=1)
-    assert [failure.error for failure in shadows.failures] == ["its code called sys.exit(0)"] * 3
+    line = leave.__code__.co_firstlineno + 1
+    assert [failure.error for failure in shadows.failures] == [
+        f"its code called sys.exit(0) in {__file__}, line {line}"
+    ] * 3
+    assert "/guard.py" not in str(caught.value)
 
 
 def test_an_error_without_words_and_an_endless_one_are_failures(tmp_path):

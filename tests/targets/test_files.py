@@ -188,7 +188,7 @@ def test_weights_that_do_not_fit_are_listed(net, tmp_path):
     said = str(caught.value)
     assert "2 missing in the file: 3.bias, 3.weight" in said
     assert "3 of another shape: 0.weight ((8, 4), the module has (9, 4))" in said
-    with pytest.raises(PlanError, match="must be a torch.nn.Module, got a int"):
+    with pytest.raises(PlanError, match="must be a torch.nn.Module, got an int"):
         load_model(tmp_path / "w.safetensors", module=networks.no_module)
     torch.save({"model": net.state_dict(), "epoch": 3}, tmp_path / "checkpoint.pt")
     with pytest.raises(PlanError, match=r"holds the keys \['model', 'epoch'\], not one tensor per name"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import warnings
 
@@ -188,3 +189,12 @@ def test_weights_outside_the_models_folder_are_not_read(tmp_path):
         path = linear(tmp_path / "folder" / "m", weights=outside)
         with pytest.raises(PlanError, match="onnxruntime cannot read it"):
             load_model(path, names=NAMES)
+
+
+def test_a_model_that_is_refused_leaves_no_temporary_folder(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(PlanError, match="there is no 'other'"):
+        load_model(linear(tmp_path / "m"), names=NAMES, output="other")
+    gc.collect()
+    assert not list((tmp_path / "temporary").iterdir())

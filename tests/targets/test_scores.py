@@ -115,7 +115,7 @@ def test_rows_of_zeros_are_equal_probabilities_and_told():
     answers = np.array([[0.2, 0.3, 0.5], [0, 0, 0], [0, 1, 0], [0.1, 0.1, 0.8]])
     target = as_target(lambda X: answers, classes=3)
     assert target.answer(X).values[1].tolist() == pytest.approx([1 / 3] * 3)
-    assert "answered 1 records with zeros" in target.remarks[0]
+    assert "answered 1 record with zeros" in target.remarks[0]
     assert as_target(lambda X: answers[[0, 2, 2, 3]], classes=3).answer(X) is not None
     rounded = np.round([[0.4, 0.3, 0.3], [0.9, 0.1, 0.0]] * 2)  # to whole numbers, which leaves zeros
     assert as_target(lambda X: rounded, classes=3).answer(X).values.tolist() == rounded.tolist()

@@ -245,7 +245,7 @@ def test_a_record_that_fails_ends_no_run_and_is_counted_nowhere(tmp_path):
         target = connect(url, format="json", body=json.dumps(JSON))
         result = miaudit.audit(target, **SIDES, **options)
         target.close()
-    assert any("no answer to 1 members and 1 non-members: they are left out" in text for text in result.warnings)
+    assert any("no answer to 1 member and 1 non-member: they are left out" in text for text in result.warnings)
     rmia = result.attack("rmia")
     assert result.finding.n.members == result.finding.n.nonmembers == 59
     rows = {record["id"]: record for record in result.records}

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import DataError, MiauditError
+from miaudit.errors import DataError, MiauditError, counted
 from miaudit.evidence import Bools, Evidence, Floats, Ints
 from miaudit.evidence.questions import Question
 from miaudit.signals import label_vectors
@@ -156,7 +156,9 @@ def require(attack: Attack, evidence: Evidence) -> Evidence:
     if lacking := lacking_answers(needs, evidence.offers):
         raise DataError(f"{attack.name} cannot read these answers: {lacking}")
     if m < attack.least_shadows:
-        raise DataError(f"{attack.name} needs at least {attack.least_shadows} shadow models, the evidence has {m}")
+        raise DataError(
+            f"{attack.name} needs at least {counted(attack.least_shadows, 'shadow model')}, the evidence has {m}"
+        )
     if "overlapping" in needs and evidence.asked is not None:
         raise DataError(
             f"{attack.name} needs shadows that answered the audited records themselves (overlapping design); these "

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, attack_name
-from miaudit.errors import PlanError, nearest, section
+from miaudit.errors import PlanError, nearest, section, sentence_of
 from miaudit.plugins import Plugin, plugin, plugins
 
 _PROMISES: dict[str, type] = {
@@ -75,7 +75,7 @@ def _made(kind: type[Attack], name: str, options: dict[str, Any]) -> Attack:
         try:
             values[key] = TypeAdapter(hints[key]).validate_python(value, strict=True)
         except ValidationError as error:
-            problems += [(key, f"{each['msg'][0].lower()}{each['msg'][1:]}; got {value!r}") for each in error.errors()]
+            problems += [(key, sentence_of(each, ())) for each in error.errors()]
     if problems:
         raise PlanError(problems)
     try:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.seeds import generator
 from miaudit.stats import (
@@ -154,14 +154,18 @@ def blind_auc(
     n_in, n_out = int(truth.sum()), int((~truth).sum())
     units = (n_in, n_out) if of is None else tuple(len(np.unique(of[truth == side])) for side in (True, False))
     wide, plain = x.shape[1] > max_features, plain if plain <= max_features // 4 else 0
-    whom = f"{n_in} members and {n_out} non-members"
+    whom = f"{counted(n_in, 'member')} and {counted(n_out, 'non-member')}"
     if of is not None:
-        whom = f"{n_in} records of {units[0]} members and {n_out} of {units[1]} non-members"
-    columns = f"{max_features} columns out of {x.shape[1]} features" if wide else f"{x.shape[1]} features"
+        whom = f"{counted(n_in, 'record')} of {units[0]} members and {n_out} of {units[1]} non-members"
+    features = counted(x.shape[1], "feature")
+    columns = f"{counted(max_features, 'column')} out of {features}" if wide else features
     repeated = f"two-fold cross-validation repeated {_REPEATS} times"
     method = f"gradient-boosted trees on {whom}, {repeated}, {columns}{'' if y is None else ' and the class'}"
     if min(units) < _LEAST:
-        few = f"{units[0]} members and {units[1]} non-members are too few to learn from; at least {_LEAST} of each are needed"
+        few = (
+            f"{counted(units[0], 'member')} and {counted(units[1], 'non-member')} are too few to learn from; at "
+            f"least {_LEAST} of each are needed"
+        )
         return Blind(None, None, None, method, few)
     folds = []
     with threadpool_limits(1):

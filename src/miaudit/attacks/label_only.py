@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.threshold import best_threshold
-from miaudit.errors import DataError, PlanError, misfits, section
+from miaudit.errors import DataError, PlanError, misfits, noun, section
 from miaudit.evidence import Bools, Evidence
 from miaudit.evidence.questions import Question, Votes, Walk
 
@@ -80,7 +80,9 @@ class LabelOnly(Attack):
         require(self, evidence)
         value, rows = self._values(evidence)  # (n,), (m, r)
         assert evidence.probes is not None
-        note = (f"{evidence.probes.queries} queries were spent on the target, {self.queries} a record at most",)
+        spent = evidence.probes.queries
+        queries = noun(spent, "query was", "queries were")
+        note = (f"{spent} {queries} spent on the target, {self.queries} a record at most",)
         inside = evidence.inside
         if rows is None or not rows.size:
             return Scores(value, None, (*note, "no shadow answered the probes: it ranks and does not decide"))

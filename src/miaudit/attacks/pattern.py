@@ -20,6 +20,7 @@ from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
 from miaudit.attacks.controls import checked_features, is_sparse
+from miaudit.errors import counted
 from miaudit.evidence import Bools, Ints
 from miaudit.seeds import generator
 from miaudit.stats import numbered
@@ -113,10 +114,14 @@ def label_pattern(
     sample = _drawn(y, truth, _PER_SIDE if width <= _WIDE else _PER_SIDE // 2, rng)
     sample = sample[_first_of_copies(features[sample], y[sample], truth[sample])]
     n = [int((truth[sample] == side).sum()) for side in (True, False)]
-    method = f"ridge regression on {n[0]} members and {n[1]} non-members, halves of each, as many of every class"
+    method = (
+        f"ridge regression on {counted(n[0], 'member')} and {counted(n[1], 'non-member')}, halves of each, as "
+        f"many of every class"
+    )
     if min(n) < _LEAST or len(np.unique(y[sample])) < 2:
         few = (
-            f"{n[0]} members and {n[1]} non-members of classes that both have are too few to learn from; at least {_LEAST} of "
+            f"{counted(n[0], 'member')} and {counted(n[1], 'non-member')} of classes that both have are too few to "
+            f"learn from; at least {_LEAST} of "
             "each, of two classes, are needed"
         )
         return Pattern(method, reason=few)
@@ -126,7 +131,7 @@ def label_pattern(
     with threadpool_limits(1):
         inputs = _inputs(x, shape, rng)
         own, other = _answers(inputs, classes, inside, _halves(classes, inside, of, rng))
-    method += f", {inputs.shape[1]} columns"
+    method += f", {counted(inputs.shape[1], 'column')}"
     return _judged(method, own, other, inside, of, confidence)
 
 

@@ -18,7 +18,7 @@ from miaudit.attacks.rmia import RMIA
 from miaudit.attacks.salem import Salem
 from miaudit.attacks.shokri import Shokri
 from miaudit.attacks.threshold import Gap, Threshold
-from miaudit.errors import PlanError, misfits
+from miaudit.errors import PlanError, counted, misfits
 from miaudit.evidence import OFFERS, Capability
 
 Design = Literal["overlapping", "offline", "disjoint"]
@@ -207,7 +207,7 @@ def _why_not(attack: Attack, offers: frozenset[str], there: dict[str, bool], sha
     if not there["shadows"]:
         lacking = [why for why in lacking if why not in (_LACKS["inside"], _LACKS["overlapping"], _LACKS["online"])]
     elif shadows < attack.least_shadows:
-        lacking.append(f"it needs at least {attack.least_shadows} shadow models, there are {shadows}")
+        lacking.append(f"it needs at least {counted(attack.least_shadows, 'shadow model')}, there are {shadows}")
     return "; ".join(lacking)
 
 

@@ -14,7 +14,7 @@ from miaudit.attacks.attack import Scores, with_missing
 from miaudit.attacks.decisions import Ranking
 from miaudit.attacks.moments import Side, sides, signal_rows
 from miaudit.attacks.population import share
-from miaudit.errors import DataError, PlanError, misfits, not_real
+from miaudit.errors import DataError, PlanError, counted, misfits, not_real
 from miaudit.evidence import Bools, Evidence, Floats, Ints, Signal
 from miaudit.signals import Floored, Loss, Rounded, Upright
 from miaudit.stats import auc
@@ -109,7 +109,8 @@ class RMIA(Ranking):
         else:
             a, tuned = (self.a, 0) if self.a is not None else self._tuned(shadows, evidence)
             if self.a is None:
-                how = f"tuned on {tuned} shadow models in the target's place" if tuned else "the published default"
+                models = counted(tuned, "shadow model")
+                how = f"tuned on {models} in the target's place" if tuned else "the published default"
                 notes = (
                     f"without shadow models trained on the records, what such models answer is estimated (a = {a:.1f}, {how})",
                 )

@@ -19,7 +19,7 @@ from miaudit.data import Dataset, Split, from_sides, given_split, groups_of_side
 from miaudit.data.arrays import index_of_sides, values_of_sides
 from miaudit.data.labels import Labels
 from miaudit.documents import plain, whole
-from miaudit.errors import PlanError, misfits, nearest
+from miaudit.errors import PlanError, misfits, nearest, with_article
 from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
 from miaudit.plan import FiguresPlan, ShadowPlan, SplitPlan, moved, section_of
@@ -282,7 +282,9 @@ def _named(
 ) -> Dataset:
     """Return the data set with what a user calls its records, with arrays that part them, and with their features."""
     if features is not None and not callable(features):
-        raise PlanError([("features", f"must be a function from records to numbers; got a {type(features).__name__}")])
+        raise PlanError(
+            [("features", f"must be a function from records to numbers; got {with_article(type(features).__name__)}")]
+        )
     if isinstance(slices, str):
         raise PlanError(
             [("slices", f"must be a list of names, or a dict of names to arrays; got {slices!r}: [{slices!r}]")]

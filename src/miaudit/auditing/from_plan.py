@@ -22,7 +22,7 @@ from miaudit.data import (
 )
 from miaudit.data.records import is_texts
 from miaudit.documents import plain
-from miaudit.errors import PlanError, section
+from miaudit.errors import PlanError, section, with_article
 from miaudit.plan import Plan, RecipePlan, TargetPlan, plan_of
 from miaudit.plan.permissions import Permissions
 from miaudit.plugins import plugin
@@ -367,7 +367,9 @@ def _as_target(model: Any, plan: Plan, dataset: Dataset) -> Target:
 
 def _regression_file(path: Path, description: str | None, permissions: Permissions) -> Target:
     if file_format(path) not in ("skops", "pickle"):
-        raise PlanError(f"{path} is a {file_format(path)} file; a regression is read from a skops or pickle file")
+        raise PlanError(
+            f"{path} is {with_article(file_format(path))} file; a regression is read from a skops or pickle file"
+        )
     model = load_model(path, allow_pickle=permissions.allow_pickle, trusted=tuple(permissions.trusted))
     return RegressionTarget(model, description=description)
 

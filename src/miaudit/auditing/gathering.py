@@ -26,7 +26,7 @@ from miaudit.auditing.synthetic import on_synthetic
 from miaudit.auditing.workers import Workers
 from miaudit.data.records import take_records
 from miaudit.documents import plain
-from miaudit.errors import PlanError, PoolError
+from miaudit.errors import PlanError, PoolError, counted
 from miaudit.evidence import Bools
 from miaudit.findings import unit_of
 from miaudit.probes import Probed
@@ -266,9 +266,11 @@ def _without_answers(lacking: Bools | None, member: Bools) -> list[str]:
         return []
     audited, others = lacking[: len(member)], int(lacking[len(member) :].sum())
     beside = f", and {others} outside the audit" if others else ""
+    members = counted(int((audited & member).sum()), "member")
+    nonmembers = counted(int((audited & ~member).sum()), "non-member")
     return [
-        f"The target gave no answer to {int((audited & member).sum())} members and {int((audited & ~member).sum())} "
-        f"non-members{beside}: they are left out of all figures. If it refuses members more often than others, that itself "
+        f"The target gave no answer to {members} and {nonmembers}{beside}: they are left out of all figures. If it "
+        f"refuses members more often than others, that itself "
         "tells them apart, and no figure shows it."
     ]
 

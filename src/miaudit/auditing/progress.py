@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from miaudit.auditing.asking import quiet as nobody
-from miaudit.errors import PoolError
+from miaudit.errors import PoolError, counted
 from miaudit.result.forecast import clock
 from miaudit.visible import visible
 
@@ -136,10 +136,14 @@ def _left(progress: Progress, seconds: float) -> float:
 
 def _foreseen(estimate: Cost, attacks: float | None) -> str:
     if attacks is None:
-        return f"about {clock(estimate.seconds)} for {estimate.models} models, before the attacks, {_room(estimate)}"
+        return (
+            f"about {clock(estimate.seconds)} for {counted(estimate.models, 'model')}, before the attacks, "
+            f"{_room(estimate)}"
+        )
     together = f"{clock(estimate.seconds + attacks)} in all"
     return (
-        f"about {clock(estimate.seconds)} for {estimate.models} models and {clock(attacks)} for the attacks, {together}; "
+        f"about {clock(estimate.seconds)} for {counted(estimate.models, 'model')} and {clock(attacks)} for the "
+        f"attacks, {together}; "
         f"{_room(estimate)}"
     )
 

@@ -47,7 +47,8 @@ def proposal(
     """Return the content of a plan that audits a saved scikit-learn model, with what its file and the records' tell.
 
     Shadow models are clones of the model. Records are frames where it was fitted on named columns, and columns that it was not
-    fitted on are dropped. The label is the one column that is left, or the one that is called so.
+    fitted on are dropped; where the files have them in another order, ``data.order`` states the model's. The label is the one
+    column that is left, or the one that is called so.
 
     Parameters
     ----------
@@ -167,11 +168,7 @@ def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[s
         raise DataError(f"{files[0]} lacks columns that the model was fitted on: {lacking[:10]}")
     ordered = [name for name in features if name in fitted]
     if ordered != fitted:
-        i = next(i for i, pair in enumerate(zip(ordered, fitted, strict=True)) if pair[0] != pair[1])
-        raise DataError(
-            f"{files[0]} has the columns of the model in another order than it was fitted on, {ordered[i]!r} where it "
-            f"has {fitted[i]!r}: write the files in the order of the model's feature_names_in_"
-        )
+        return {"label": label, "frame": True, "order": fitted}
     further = [name for name in first.columns if name != label and name not in fitted and name not in first.index]
     return {"label": label, "frame": True} | ({"drop": further} if further else {})
 

@@ -69,6 +69,7 @@ def _reading(plan: Plan) -> dict[str, Any]:
         "label": data.label,
         "ids": data.ids,
         "group": data.group,
+        "order": tuple(data.order),
         "drop": tuple(data.drop),
         "categorical": tuple(data.categorical),
         "numeric": tuple(data.numeric),

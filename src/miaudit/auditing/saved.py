@@ -8,7 +8,7 @@ from typing import Any
 
 from miaudit.auditing.from_model import model_classes
 from miaudit.data import Dataset
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, with_article
 from miaudit.plan.permissions import Permissions
 from miaudit.recipes import Recipe, Task, as_recipe, is_regressor
 from miaudit.targets import load_model
@@ -27,7 +27,7 @@ def saved_estimator(path: Path, permissions: Permissions) -> Any:
     advice = "name the recipe in a plan (docs/plans.md), and run it with miaudit run"
     kind = file_format(path)
     if kind not in ("skops", "pickle"):
-        raise PlanError(f"{path} is a {kind} file, which does not say how the model was trained: {advice}")
+        raise PlanError(f"{path} is {with_article(kind)} file, which does not say how the model was trained: {advice}")
     model = load_model(path, allow_pickle=permissions.allow_pickle, trusted=tuple(permissions.trusted))
     if not hasattr(model, "get_params") or not hasattr(model, "fit"):
         parts = (
@@ -35,11 +35,13 @@ def saved_estimator(path: Path, permissions: Permissions) -> Any:
         )
         if parts:
             raise PlanError(
-                f"{path} holds a {type(model).__name__} with estimators as its entries {parts[:5]}, and no estimator: save "
+                f"{path} holds {with_article(type(model).__name__)} with estimators as its entries {parts[:5]}, and "
+                f"no estimator: save "
                 "the trained model alone"
             )
         raise PlanError(
-            f"{path} holds a {type(model).__name__}, which is no scikit-learn estimator or pipeline and does not say how it "
+            f"{path} holds {with_article(type(model).__name__)}, which is no scikit-learn estimator or pipeline and "
+            "does not say how it "
             f"was trained: {advice}"
         )
     if not is_regressor(model):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from miaudit.attacks import Attack
 from miaudit.auditing.measured import Measured
 from miaudit.data import Copies
+from miaudit.errors import counted
 from miaudit.findings import Unit, question
 from miaudit.result import AttackResult
 from miaudit.targets.contact import Contact
@@ -60,7 +61,8 @@ def _features(measured: Measured) -> list[str]:
 def _access(measured: Measured) -> str:
     questions = [sum(question.queries for question in each.questions) for each in measured.attacks or ()]
     probing, outside = max(questions, default=0), measured.outside
-    further = f"; {outside:,} further records of the population were asked about" if outside else ""
+    others = counted(outside, "further record of the population was", "further records of the population were")
+    further = f"; {others} asked about" if outside else ""
     often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
     traced = " only" if measured.evidence.own.trace is None else _STAGES
     return (
@@ -97,7 +99,7 @@ def _training(measured: Measured) -> str:
 
 def _stored_training(measured: Measured) -> str:
     m = len(measured.evidence.own.models)
-    return f"Knowledge of the training: {m} shadow models' answers, as stored." if m else _NO_SHADOWS
+    return f"Knowledge of the training: the answers of {counted(m, 'shadow model')}, as stored." if m else _NO_SHADOWS
 
 
 def _data(measured: Measured) -> str:

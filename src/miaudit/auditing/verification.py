@@ -13,7 +13,7 @@ from typing import Any
 from miaudit.auditing import audit
 from miaudit.auditing.provenance import versions
 from miaudit.auditing.scoring import score
-from miaudit.errors import MiauditError, PlanError, StoreError
+from miaudit.errors import MiauditError, PlanError, StoreError, counted
 from miaudit.files import read_json, sha256_of
 from miaudit.findings import recount, uncountable
 from miaudit.plan import FiguresPlan, Plan, section_of
@@ -141,7 +141,10 @@ def _unlike_hashes(folder: Path, value: str | None, compared: list[str], remarks
     yield from sealed.changes(folder)
     compared.append(f"the hashes of {len(sealed.files) - len(sealed.removed)} files")
     if sealed.removed:
-        remarks.append(f"{len(sealed.removed)} files were removed by miaudit clean, and only their hashes are here.")
+        remarks.append(
+            f"{counted(len(sealed.removed), 'file was', 'files were')} removed by miaudit clean, and "
+            f"only their hashes are here."
+        )
     if value is None:
         remarks.append(
             "Without the seal that the run printed (--seal), a forgery that changed the hashes, too, is not found by them."
@@ -176,7 +179,7 @@ def _again(
     if outputs is not None:
         raise PlanError(f"{outputs} is for audits of stored outputs, and this is none")
     if result.shadows.failed:
-        raise StoreError(f"{result.shadows.failed} models failed, and would be trained once more")
+        raise StoreError(f"{counted(result.shadows.failed, 'model')} failed, and would be trained once more")
     _refuse_other_records(result, folder)
     if subject is None:
         if call is not None:

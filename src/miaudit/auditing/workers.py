@@ -76,7 +76,7 @@ class Engine:
     def start(self, plan: EnginePlan, recipe: Recipe, *, began: float | None = None) -> tuple[Workers, Recipe]:
         """Return what trains, and the recipe with models trained on its device in its type of numbers.
 
-        One process feeds a GPU: several would only share it out.
+        One process feeds a GPU unless ``jobs`` says otherwise: what a second gains that trains while the first asks is unknown.
 
         Parameters
         ----------

@@ -32,6 +32,7 @@ from miaudit.cli.options import (
 from miaudit.cli.rendering import render, show_forecast, show_seal
 from miaudit.cli.reproduce import reproduce
 from miaudit.cli.unlearn import unlearn
+from miaudit.errors import counted
 
 if TYPE_CHECKING:
     from miaudit.gate import Policy
@@ -321,7 +322,8 @@ def draws(plan: Path, out: Path | None, data: Path | None, as_json: bool) -> Non
     else:
         shadows, train = arrays["draw_train"].shape
         echo(
-            f"{shadows} shadow models of {train:,} training records each, {arrays['draw_asked'].shape[1]:,} answers each"
+            f"{counted(shadows, 'shadow model')} of {train:,} training records each, "
+            f"{counted(arrays['draw_asked'].shape[1], 'answer')} each"
         )
     echo(f"draws: {path}", err=as_json)
 

@@ -12,7 +12,7 @@ import click
 
 from miaudit import __version__
 from miaudit.cli.options import echo
-from miaudit.errors import MiauditError
+from miaudit.errors import MiauditError, place_of
 from miaudit.visible import visible
 
 _DEFECT = 70
@@ -30,7 +30,7 @@ class Commands(click.Group):
             echo(f"miaudit: {error}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            _interrupted()
+            interrupted()
         except BrokenPipeError:  # whoever read our output has seen enough
             _no_more_output()
             sys.exit(0)
@@ -43,14 +43,15 @@ class Commands(click.Group):
             sys.exit(2)
         except SystemExit as error:  # none of ours: code of a plan's file, or of a target
             click.echo(
-                f"miaudit: code that the command ran called sys.exit({error.code!r}); there is no result", err=True
+                f"miaudit: code that the command ran called sys.exit({error.code!r}){place_of(error)}; there is no result",
+                err=True,
             )
             sys.exit(2)
         except Exception as error:
             if isinstance(error, click.ClickException | click.exceptions.Exit):
                 raise
             if _is_interruption(error):
-                _interrupted()
+                interrupted()
             _defect(error)
             sys.exit(_DEFECT)
 
@@ -62,7 +63,8 @@ class Commands(click.Group):
             _leave_threads(sys.exception())
 
 
-def _interrupted() -> NoReturn:
+def interrupted() -> NoReturn:
+    """End the program as what was interrupted, and may be run again."""
     echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
     sys.exit(130)
 

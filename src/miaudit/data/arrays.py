@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.labels import Labels, class_labels, measurements, vector
-from miaudit.data.naming import as_names, check_names, near_names
+from miaudit.data.naming import as_names, check_names, near_names, notes_of_order
 from miaudit.data.records import as_records, as_tokens, column_names, is_tokens, kind_of, n_records, stack_records
 from miaudit.data.room import within_memory
 from miaudit.data.schema import ColumnKind, Schema
 from miaudit.data.stacking import check_alike, sort_of
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, counted, with_article
 
 
 def from_arrays(
@@ -73,7 +74,9 @@ def from_arrays(
     sides = {"y": codes, "ids": vector(ids, "ids"), "groups": vector(groups, "groups")}
     for what, array in sides.items():
         if array is not None and len(array) != n:
-            raise DataError(f"X has {n} records and {what} has {len(array)} values; give one for each record")
+            raise DataError(
+                f"X has {counted(n, 'record')} and {what} has {counted(len(array), 'value')}; give one for each record"
+            )
     sides |= {what: as_names(array, what) for what, array in sides.items() if what != "y" and array is not None}
     check_names([*(column_names(X) or names or ()), *([] if group_name is None else [group_name])], "column names")
     with within_memory("the data"):
@@ -138,7 +141,9 @@ def from_sides(
     records, of_sides = [], []
     for name, side in sides.items():
         if not isinstance(side, tuple | list) or len(side) != 2:
-            raise PlanError(f"{name} must be a pair (X, y) of records and their classes, got a {type(side).__name__}")
+            raise PlanError(
+                f"{name} must be a pair (X, y) of records and their classes, got {with_article(type(side).__name__)}"
+            )
         X, y = side
         check_order(X, y, f"{name}: y")
         records.append(as_records(X))
@@ -147,7 +152,8 @@ def from_sides(
             raise DataError(f"{name}: labels are missing; give one class per record")
         if n_records(records[-1]) != len(values):
             raise DataError(
-                f"{name}: {n_records(records[-1])} records but {len(values)} classes; give one class per record"
+                f"{name}: {counted(n_records(records[-1]), 'record')} but "
+                f"{counted(len(values), 'class', 'classes')}; give one class per record"
             )
         if len(values) == 0:
             raise DataError(f"{name} is empty; every side needs records")
@@ -163,6 +169,8 @@ def from_sides(
         X = stack_records(records, names=names)
         y = _one_after_the_other(of_sides)
         dataset = from_arrays(X, y, classes=classes, numbered=numbered, labels=labels)
+    notes = notes_of_order([column_names(X) for X in records], names)
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     ends = np.cumsum([len(values) for values in of_sides])
     return dataset, tuple(np.split(np.arange(ends[-1]), ends[:-1]))
 
@@ -202,7 +210,8 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
         values = np.asarray(of)
         if values.shape != (size,):
             raise DataError(
-                f"groups: {side} has {size} records and names of shape {values.shape}; name one person a record"
+                f"groups: {side} has {counted(size, 'record')} and names of shape {values.shape}; name one person a "
+                f"record"
             )
         names += values.tolist()
     return np.array([*names, None], dtype=object)[:-1]  # of objects, so that a number and a text stay two names
@@ -232,7 +241,9 @@ def values_of_sides(
         absent = [f"{side} {i}" if numbered else None for i in range(size)]
         array = np.array(absent, dtype=object) if of is None else np.asarray(of)
         if array.shape != (size,):
-            raise DataError(f"{what}: {side} has {size} records and values of shape {array.shape}; give one a record")
+            raise DataError(
+                f"{what}: {side} has {counted(size, 'record')} and values of shape {array.shape}; give one a record"
+            )
         values += array.tolist()
     return np.asarray(values) if not numbered and None not in values else np.array([*values, None], dtype=object)[:-1]
 

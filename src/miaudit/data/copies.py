@@ -27,6 +27,7 @@ from miaudit.data.partial import (
     sparse_band_hashes,
 )
 from miaudit.data.records import Records, column_blocks, is_sparse, kind_of, n_columns, n_records
+from miaudit.errors import counted
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -81,7 +82,8 @@ class Copies:
         sentences = []
         if self.shared:
             sentences.append(
-                f"{self.shared:,} non-members have the same values as a member, and no attack can tell these apart."
+                f"{counted(self.shared, 'non-member has', 'non-members have')} the same values as a member, and no "
+                f"attack can tell these apart."
             )
         if self.trained:
             sentences.append(
@@ -102,27 +104,30 @@ class Copies:
         lines = []
         if self.near:
             lines.append(
-                f"{self.near:,} records are copies of a record on another side up to rounding or noise, or but for at most "
+                f"{counted(self.near, 'record is', 'records are')} copies of a record on another side up to "
+                f"rounding or noise, or but for at most "
                 f"{CHANGED} columns (or twelfths of them): such pairs are more than {BEYOND} times as frequent as pairs within "
                 "the sides explain."
             )
-        if omissions.get("population"):
+        if count := omissions.get("population"):
             lines.append(
-                f"{omissions['population']:,} records of the population are copies of audited records "
+                f"{counted(count, 'record of the population is', 'records of the population are')} copies of audited records "
                 f"({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of non-members"
                 f"{alike('; ', 'audited/population', 'have the same')}) and were left out of it, since an attack "
                 f"must not learn from what is audited: {population:,} are left. The figures can be used."
             )
         if omissions.get("nonmembers"):
             lines.append(
-                f"{omissions['nonmembers']:,} non-members are copies of members"
+                f"{counted(omissions['nonmembers'], 'non-member is', 'non-members are')} copies of members"
                 f"{alike(' (', 'members/nonmembers', 'with the same')}{')' if label else ''}. The target was trained on them, "
-                f"so they were left out, and so were the {omissions['members']:,} members they copy: {members:,} members and "
-                f"{nonmembers:,} non-members are audited. The figures can be used."
+                f"so they were left out, and so were the {counted(omissions['members'], 'member')} they copy: "
+                f"{counted(members, 'member')} and "
+                f"{counted(nonmembers, 'non-member')} are audited. The figures can be used."
             )
         if self.shared:
             lines.append(
-                f"{self.shared:,} non-members have the same values as a member, {chance}. No attack can tell these apart, so "
+                f"{counted(self.shared, 'non-member has', 'non-members have')} the same values as a member, "
+                f"{chance}. No attack can tell these apart, so "
                 f"the figures understate how well others are told. {twice}"
             )
         if self.trained:

@@ -12,7 +12,7 @@ from miaudit.data.delimited import is_packed
 from miaudit.data.on_disk import Batches, FrameOnDisk, Rows, without_index
 from miaudit.data.room import within_memory
 from miaudit.data.stacking import stack_frames
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.libraries import require
 
 
@@ -57,7 +57,8 @@ def read_frame(path: Path, *, texts: Collection[str] = (), records: int) -> Any:
         )
     if len(frame) != records:
         raise DataError(
-            f"{path} has {records} records, and pandas {pandas.__version__} reads {len(frame)}: quotes or blank lines are "
+            f"{path} has {counted(records, 'record')}, and pandas {pandas.__version__} reads {len(frame)}: quotes "
+            f"or blank lines are "
             "not as both expect; write the file again with to_csv(index=False)"
         )
     return frame.reset_index(drop=True)

@@ -17,7 +17,7 @@ from miaudit.data.cells import has_leading_zeros, is_number
 from miaudit.data.dataset import Dataset
 from miaudit.data.frames import frame_on_disk, read_frame, reading_of
 from miaudit.data.labels import Labels, file_labels, vector
-from miaudit.data.naming import check_names
+from miaudit.data.naming import check_names, notes_of_order
 from miaudit.data.npz import open_npz, read_npy
 from miaudit.data.on_disk import TextsOnDisk
 from miaudit.data.parquet import Unread, are_large
@@ -49,6 +49,7 @@ class Columns:
     label: str | None = None
     ids: str | None = None
     group: str | None = None
+    order: Sequence[str] = ()
     drop: Collection[str] = ()
     categorical: Collection[str] = ()
     numeric: Collection[str] = ()
@@ -65,7 +66,7 @@ class Columns:
     def named(self) -> list[str]:
         """All columns that are named."""
         single = (self.label, self.ids, self.group, self.text)
-        lists = (self.drop, self.categorical, self.numeric, self.slices, self.texts)
+        lists = (self.order, self.drop, self.categorical, self.numeric, self.slices, self.texts)
         return [column for column in (*single, *(each for of in lists for each in of)) if column is not None]
 
     @property
@@ -74,7 +75,9 @@ class Columns:
         return {"y": self.label, "ids": self.ids, "groups": self.group}
 
     def check(self) -> None:
-        """Refuse columns that are stated to be of two kinds."""
+        """Refuse columns that are stated twice, or to be of two kinds."""
+        if twice := sorted({each for each in self.order if list(self.order).count(each) > 1}):
+            raise DataError(f"order names {twice} more than once; name each feature once")
         for one, other in (("categorical", "numeric"), ("texts", "numeric")):
             if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
                 raise DataError(f"columns {both} are stated to be both {one} and {other}; choose one")
@@ -104,6 +107,9 @@ def load(path: Path_, **options: Any) -> Dataset:
         ``<records>_packed`` and ``n_features`` for packed bits; ``classes`` and ``feature_names`` are read where present.
     label, ids, group
         Columns of a table (arrays of an ``.npz``) with the class, the record's id, and the group.
+    order
+        Columns that are the features, in the order that models are handed them; default: all that are nothing else, in the
+        order of the file.
     drop
         Columns to leave out.
     categorical, numeric
@@ -178,7 +184,9 @@ def _read(files: Sequence[Path], suffix: str, columns: Columns) -> tuple[Dataset
         on_disk = suffix == ".parquet" and are_large(files)  # all of them, so that they are one table
         tables = [read_table(path, on_disk=on_disk, frame=columns.frame) for path in files]
         sizes = [len(table) for table in tables]
-        return _of_table(join_tables(tables, files), columns, files if columns.frame else (), sizes), sizes
+        dataset = _of_table(join_tables(tables, files), columns, files if columns.frame else (), sizes)
+        notes = notes_of_order([list(table.columns) for table in tables], [str(path) for path in files])
+        return replace(dataset, notes=(*dataset.notes, *notes)), sizes
     if suffix == ".npy":
         if columns.frame or columns.text is not None:
             raise DataError(f"{files[0]}: an .npy holds an array, not a table; leave frame and text out")
@@ -269,9 +277,13 @@ def _features(table: Table, columns: Columns) -> list[str]:
         if column not in table.columns:
             raise DataError(unknown_column(column, names))
     columns.check()
-    index = set(table.index) - {*columns.categorical, *columns.numeric, *columns.texts}
+    index = set(table.index) - {*columns.order, *columns.categorical, *columns.numeric, *columns.texts}
     left_out = {columns.label, columns.ids, columns.group, *columns.drop, *index}
-    features = [name for name in names if name not in left_out] if columns.text is None else [columns.text]
+    if both := sorted(each for each in left_out & {*columns.order} if each is not None):
+        raise DataError(f"columns {both} are named in order, and as label, ids, group or dropped; choose one")
+    features = list(columns.order) or [name for name in names if name not in left_out]
+    if columns.text is not None:
+        features = [columns.text]
     if not features:
         raise DataError("no column is left for the features: all are label, ids, group, dropped or a row index")
     check_unnamed(table, columns.named, features)
@@ -444,14 +456,18 @@ def _from_arrays(parts: Sequence[dict[str, Any]], files: Sequence[Path], columns
         raise DataError(f"slices: {sides} do not hold the same arrays; write them into all files")
     slices = {array: np.concatenate([part["slices"][array] for part in parts]) for array in parts[0]["slices"]}
     names: list[str] | None = stated.get("feature_names")
-    if references := (*columns.drop, *columns.categorical, *columns.numeric):
+    if references := (*columns.order, *columns.drop, *columns.categorical, *columns.numeric):
+        columns.check()
         if X.ndim != 2:
             raise DataError(f"columns are named, but records have shape {X.shape[1:]} and no columns")
         names = names or [f"x{i}" for i in range(X.shape[1])]
         for column in references:
             if column not in names:
                 raise DataError(unknown_column(column, names))
+        if both := sorted({*columns.order} & {*columns.drop}):
+            raise DataError(f"columns {both} are named in order, and dropped; choose one")
         keep = [i for i, column in enumerate(names) if column not in set(columns.drop)]
+        keep = [names.index(column) for column in columns.order] or keep
         X, names = X[:, keep], [names[i] for i in keep]
     dataset = from_arrays(
         X,

@@ -10,10 +10,9 @@ import errno
 import math
 import mmap
 import os
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import DataError
-from miaudit.files import no_temporary
+from miaudit.files import close_temporary, identity_of, no_temporary, open_temporary
 
 BLOCK = 16 << 20
 """Bytes of records that are read at a time."""
@@ -65,7 +64,7 @@ def stack_mapped(parts: Iterable[NDArray[Any]]) -> NDArray[Any]:
 
 
 def written(blocks: Iterable[NDArray[Any]], n: int, like: NDArray[Any]) -> NDArray[Any]:
-    """Return blocks of records as one array mapped from a temporary file, which goes when the array does.
+    """Return blocks of records as one array mapped from a temporary file, which goes when the array does, or the program.
 
     Raises
     ------
@@ -73,21 +72,21 @@ def written(blocks: Iterable[NDArray[Any]], n: int, like: NDArray[Any]) -> NDArr
         If the file cannot be written; nothing of it stays then, nor where making the blocks fails.
     """
     shape = (n, *like.shape[1:])
-    path = temporary_file(math.prod(shape) * like.itemsize)
+    descriptor, path = temporary_file(math.prod(shape) * like.itemsize)
     try:
-        with Path(path).open("r+b", buffering=0) as file:
+        with os.fdopen(descriptor, "r+b", buffering=0, closefd=False) as file:
             for block in blocks:
                 _write(file, block)
         array: NDArray[Any] = np.memmap(path, dtype=like.dtype, mode="r", shape=shape)
     except BaseException:
-        remove(path)
+        close_temporary(descriptor, path)
         raise
-    weakref.finalize(_root(array), remove, path)
+    weakref.finalize(_root(array), close_temporary, descriptor, path)
     return array
 
 
-def temporary_file(size: int) -> str:
-    """Return the path of a new temporary file of so many bytes, all of which the disk has given to it.
+def temporary_file(size: int) -> tuple[int, str]:
+    """Open a new temporary file of so many bytes, all of which the disk has given to it; see `open_temporary`.
 
     A file that takes room only as it is filled ends the program, without a word, where it is mapped and the disk is full.
 
@@ -97,14 +96,15 @@ def temporary_file(size: int) -> str:
         If there is no room for it; no file stays.
     """
     with on_temporary_disk(size):
-        handle, path = tempfile.mkstemp(prefix="miaudit-records-")
+        descriptor, path = open_temporary("miaudit-records-")
         try:
-            with os.fdopen(handle, "wb", buffering=0) as file:
+            with os.fdopen(descriptor, "wb", buffering=0, closefd=False) as file:
                 _allocate(file, size)
+                file.seek(0)
         except BaseException:
-            remove(path)
+            close_temporary(descriptor, path)
             raise
-    return path
+    return descriptor, path
 
 
 def _allocate(file: Any, size: int) -> None:
@@ -158,13 +158,13 @@ class Columns:
     """
 
     def __init__(self, count: int, n: int) -> None:
-        path = temporary_file(count * 8 * n)
+        descriptor, path = temporary_file(count * 8 * n)
         try:
             self._bytes: Any = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 8 * n))
         except BaseException:
-            remove(path)
+            close_temporary(descriptor, path)
             raise
-        weakref.finalize(_root(self._bytes), remove, path)
+        weakref.finalize(_root(self._bytes), close_temporary, descriptor, path)
         self._n = n
         self._dtypes: list[np.dtype[Any] | None] = [None] * count
 
@@ -188,10 +188,12 @@ class Columns:
         return part
 
 
-def remove(path: str) -> None:
-    """Remove a temporary file, if it is there."""
-    with suppress(OSError):
-        Path(path).unlink()
+def refuse_another(path: str, identity: str | None) -> None:
+    """Raise a FileNotFoundError where a path leads to another file than it did: a descriptor's number was used again."""
+    if identity_of(path) != identity:
+        raise FileNotFoundError(
+            f"the temporary file {path} of records is gone, with the program or the array that it was of"
+        )
 
 
 def _root(X: Any) -> Any:
@@ -207,6 +209,7 @@ class Place:
     """Where in a file records lie: what is sent to another process in their place."""
 
     path: str
+    identity: str | None
     dtype: str
     offset: int
     shape: tuple[int, ...]
@@ -218,8 +221,16 @@ class Place:
         if root is None or not X.flags.c_contiguous:
             return None
         offset = root.offset + X.ctypes.data - root.ctypes.data
-        return cls(str(Path(root.filename).absolute()), X.dtype.str, int(offset), X.shape)
+        path = str(Path(root.filename).absolute())
+        return cls(path, identity_of(path), X.dtype.str, int(offset), X.shape)
 
     def read(self) -> NDArray[Any]:
-        """Return the records, mapped."""
+        """Return the records, mapped.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the file is there no more.
+        """
+        refuse_another(self.path, self.identity)
         return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,10 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import missing_values
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted, with_article
 
 LONGEST = 1000
 """Characters a name may have: it stands in a document once for each record."""
+
+
+def notes_of_order(columns: Sequence[Sequence[str] | None], parts: Sequence[str]) -> list[str]:
+    """Return the remarks on parts that have the columns of the first in another order, and were matched by their names."""
+    return [
+        f"{part} has its columns in another order than {parts[0]}; they were matched by their names."
+        for names, part in zip(columns, parts, strict=True)
+        if names is not None and columns[0] is not None and list(names) != list(columns[0])
+    ]
 
 
 def check_names(names: Iterable[Any], what: str) -> None:
@@ -80,8 +89,9 @@ def as_names(values: NDArray[Any], what: str) -> NDArray[Any]:
     """
     absent = missing_values(values)
     if absent.any():
+        absences = counted(int(absent.sum()), "value that is", "values that are")
         raise DataError(
-            f"{what}: {int(absent.sum())} values that are NaN, infinite or missing, first in record {int(np.argmax(absent))} "
+            f"{what}: {absences} NaN, infinite or missing, first in record {int(np.argmax(absent))} "
             "(counted from 0); every record needs one"
         )
     if values.dtype.kind in "biuf":
@@ -94,7 +104,8 @@ def as_names(values: NDArray[Any], what: str) -> NDArray[Any]:
     for i, value in enumerate(values.tolist()):
         if not isinstance(value, str) and not _has_value(value):
             raise DataError(
-                f"{what}: record {i} (counted from 0) has a {type(value).__name__}, {value!a:.60}; use numbers or texts"
+                f"{what}: record {i} (counted from 0) has {with_article(type(value).__name__)}, {value!a:.60}; use "
+                f"numbers or texts"
             )
         names[i] = value if isinstance(value, str) else str(value)
     check_names(dict.fromkeys(names.tolist()), what)

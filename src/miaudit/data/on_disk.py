@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.mapped import on_temporary_disk, remove, temporary_file
+from miaudit.data.mapped import on_temporary_disk, refuse_another, temporary_file
 from miaudit.errors import DataError
+from miaudit.files import close_temporary, identity_of
 from miaudit.libraries import require
 
 Ints = NDArray[np.int64]
@@ -42,8 +43,9 @@ class Batches:
     """
 
     def __init__(self, schema: Any, size: int) -> None:
-        self.path, self._size = temporary_file(0), size
-        weakref.finalize(self, remove, self.path)
+        descriptor, self.path = temporary_file(0)
+        weakref.finalize(self, close_temporary, descriptor, self.path)
+        self._identity, self._size = identity_of(self.path), size
         self.schema = schema
         self.missing: set[str] = set()
         self._writer: Any = None
@@ -67,12 +69,16 @@ class Batches:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is sent to another process: where the records lie, not themselves."""
-        return {**{name: vars(self)[name] for name in ("path", "schema", "missing", "_size")}, "_writer": None}
+        return {
+            **{name: vars(self)[name] for name in ("path", "schema", "missing", "_identity", "_size")},
+            "_writer": None,
+        }
 
     @cached_property
     def mapped(self) -> list[Any]:
         """The Arrow batches, mapped."""
         pa = _arrow()
+        refuse_another(self.path, self._identity)
         return list(pa.ipc.open_stream(pa.memory_map(self.path)))
 
     def __len__(self) -> int:

@@ -282,7 +282,8 @@ def select_records(X: Records, index: NDArray[np.int64] | Sequence[int]) -> Reco
 def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = None) -> Records:
     """Return the records of all parts, one after the other, in their common form.
 
-    Categories of pandas columns are joined, those of earlier parts first.
+    Columns of frames are matched by their names, and have the order of the first part. Categories of pandas columns are
+    joined, those of earlier parts first.
 
     Parameters
     ----------
@@ -305,9 +306,8 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
     first, kind = parts[0], kinds[0]
     columns = column_names(first)
     for name, X in zip(names[1:], parts[1:], strict=True):
-        if column_names(X) != columns:
-            differing = sorted(set(column_names(X) or ()) ^ set(columns or ()))
-            what = f"only in one of them: {differing[:5]}" if differing else "the order differs"
+        if differing := sorted(set(column_names(X) or ()) ^ set(columns or ())):
+            what = f"only in one of them: {differing[:5]}"
             raise DataError(f"{name} has other columns than {names[0]}; {what}. Give all parts the same columns")
         if X.shape[1:] != first.shape[1:]:
             raise DataError(f"{name} has records of shape {X.shape[1:]}, {names[0]} has {first.shape[1:]}")
@@ -315,6 +315,7 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
         return first
     if any(map(is_on_disk, parts)):
         parts = [in_memory(X) for X in parts]
+    parts = [_in_order(X, columns) for X in parts]
     if kind == "sparse":
         return sparse.vstack(list(parts), format="csr")
     if kind == "polars":
@@ -337,6 +338,15 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
     stacked = np.concatenate(parts)
     check_exact(parts, stacked.dtype, names, "records")
     return stacked
+
+
+def _in_order(X: Records, columns: list[str] | None) -> Records:
+    """Return a frame with its columns in this order; anything else as it is."""
+    names = column_names(X)
+    if names is None or columns is None or names == columns:
+        return X
+    order = [names.index(name) for name in columns]
+    return X.iloc[:, order] if kind_of(X) == "pandas" else X[:, order]
 
 
 def in_memory(X: Records) -> Records:

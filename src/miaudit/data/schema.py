@@ -28,7 +28,7 @@ from miaudit.data.records import (
     n_records,
 )
 from miaudit.data.room import require_room
-from miaudit.errors import DataError, nearest
+from miaudit.errors import DataError, counted, nearest
 
 ColumnKind = Literal["numeric", "binary", "categorical", "time", "text"]
 
@@ -252,7 +252,8 @@ class Schema:
                     ", ..." if len(column.categories or ()) > 8 else ""
                 )
                 raise DataError(
-                    f"column {column.name!r}: {len(unknown)} records hold a category the schema does not know, first "
+                    f"column {column.name!r}: {counted(len(unknown), 'record holds', 'records hold')} a category "
+                    f"the schema does not know, first "
                     f"record {unknown[0]} with {values[unknown[0]]!r}; known are {allowed}. Correct them, or infer the "
                     "schema from all records"
                 )

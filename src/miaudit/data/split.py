@@ -17,7 +17,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.npz import read_npy
 from miaudit.data.records import row_hashes
 from miaudit.data.room import require_room
-from miaudit.errors import SplitError
+from miaudit.errors import SplitError, counted
 
 Ints = NDArray[np.int64]
 Duplicates = Literal["report", "drop"]
@@ -151,8 +151,9 @@ def draw_split(
             short = (size or 1) - len(order)
             remainder = len(usable) - sum(map(len, sides)) - len(order)
             raise SplitError(
-                f"{name}: {len(order)} records are left for it, it needs {size or 'at least 1'}; whole groups "
-                f"({dataset.group_name or 'group'}) leave {remainder} records unused. Lower sizes by {short}"
+                f"{name}: {counted(len(order), 'record is', 'records are')} left for it, it needs "
+                f"{size or 'at least 1'}; whole groups "
+                f"({dataset.group_name or 'group'}) leave {counted(remainder, 'record')} unused. Lower sizes by {short}"
             )
         sides.append(side)
         order = order[len(side) :]
@@ -208,14 +209,16 @@ def given_split(
         both = np.intersect1d(first, second)
         if len(both):
             raise SplitError(
-                f"{a} and {b} share {len(both)} records, such as {both[:5].tolist()}; a record must be on one side only"
+                f"{a} and {b} share {counted(len(both), 'record')}, such as {both[:5].tolist()}; a record must be "
+                f"on one side only"
             )
         if groups is not None:
             shared = np.intersect1d(groups[first], groups[second])
             if len(shared):
                 example = np.asarray(dataset.groups)[groups == shared[0]].tolist()[0]
                 raise SplitError(
-                    f"{a} and {b} share {len(shared)} groups by {dataset.group_name or 'group'}, such as {example!r}; "
+                    f"{a} and {b} share {counted(len(shared), 'group')} by {dataset.group_name or 'group'}, such as "
+                    f"{example!r}; "
                     "keep all records of a group on one side, or say by_group = false"
                 )
     hashes, dropped = row_hashes(dataset.X), 0
@@ -332,7 +335,8 @@ def _check_sizes(n: int, usable: int, members: int, nonmembers: int, population:
     demand = members + nonmembers + (population or 1)
     if demand <= usable:
         return
-    there = f"{usable} records" if usable == n else f"{usable} different records ({n} with copies)"
+    different = f"{counted(usable, 'different record')} ({n} with copies)"
+    there = counted(usable, "record") if usable == n else different
     rest = f"population = {population}" if population else "a population of at least 1"
     fit = f"at most {max((usable - (population or 1)) // 2, 0)} members and as many nonmembers fit beside it"
     raise SplitError(

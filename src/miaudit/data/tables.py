@@ -33,7 +33,6 @@ Cells = Any
 """One column: a list of texts (CSV), an (n,) array, of objects where they are texts (Parquet), `TextsOnDisk`, or `Unread`."""
 
 _SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".parquet")
-_ORDER = "their order differs; write the columns of all files in one order"
 _FEW = 20  # different cells up to which numbers beside texts are taken for categories
 _MANY = 50  # categories above which a column of texts is told of
 
@@ -295,12 +294,11 @@ def _short(text: Any) -> Any:
 
 
 def join_tables(tables: Sequence[Table], files: Sequence[Path]) -> Table:
-    """Return one table with the records of all; ``files`` are for the message if their columns differ."""
+    """Return one table with the records of all, by the names of columns; ``files`` are for the message where those differ."""
     first = tables[0]
     for table, path in zip(tables[1:], files[1:], strict=True):
-        if list(table.columns) != list(first.columns):
-            differing = sorted(set(table.columns) ^ set(first.columns))[:5]
-            raise DataError(f"{path} has other columns than {files[0]}: {differing or _ORDER}")
+        if differing := sorted(set(table.columns) ^ set(first.columns))[:5]:
+            raise DataError(f"{path} has other columns than {files[0]}: {differing}")
     if len(tables) == 1:
         return first
     joined: dict[str, Cells] = {}

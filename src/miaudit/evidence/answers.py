@@ -50,6 +50,7 @@ ROUNDED = 4
 MORE_DECIMALS = 7
 """Stands for more than six decimals."""
 
+_FIRST = 4096  # numbers looked at before all are
 _FEW = 20  # fewer numbers in half precision do not show whether they were rounded before
 
 Floats = NDArray[np.floating[Any]]
@@ -416,11 +417,23 @@ def roundoff(values: NDArray[Any]) -> float:
     It is told from the values, so that half precision is seen whichever way they came: 2**-8 for bfloat16, 2**-11 for
     float16, 2**-24 for all else.
     """
+    if _roundoff(_first(values)) == 2.0**-24:  # a type that does not hold the first does not hold all
+        return 2.0**-24
+    return _roundoff(values)
+
+
+def _roundoff(values: NDArray[Any]) -> float:
     with np.errstate(over="ignore"):
         narrow = np.ascontiguousarray(values, dtype=np.float32)
         if (narrow.view(np.uint32) & 0xFFFF == 0).all() and (narrow == values).all():
             return 2.0**-8
         return 2.0**-11 if (narrow.astype(np.float16) == values).all() else 2.0**-24
+
+
+def _first(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the first few rows of answers, which most often tell what answers are not."""
+    row = values[:1].size
+    return values[: max(1, _FIRST // row)] if row else values
 
 
 def are_whole(values: NDArray[Any]) -> bool:
@@ -436,13 +449,17 @@ def count_decimals(values: NDArray[Any], least: int = 0) -> int:
     Numbers are compared as float32, in which evidence holds them, so that it does not matter whether they came as float32 or
     as float64. Numbers that were rounded and then kept in half precision are seen, too, where there are enough of them.
     """
-    with np.errstate(over="ignore"):
-        values = np.asarray(np.asarray(values, dtype=np.float32), dtype=np.float64)
-    values = values[(values != np.round(values)) & np.isfinite(values)]
     least = max(least, 0)
-    for decimals in range(least, MORE_DECIMALS):
-        if (np.abs(values - np.round(values, decimals)) < 1e-7 * np.maximum(1, np.abs(values))).all():
-            return decimals
+    if least >= MORE_DECIMALS:
+        return MORE_DECIMALS
+    first = _fractions(_first(values))
+    exact = _exact_decimals(first, least)  # what does not write the first does not write all
+    if exact == MORE_DECIMALS and _roundoff(first) == 2.0**-24:
+        return MORE_DECIMALS
+    values = _fractions(values)
+    exact = _exact_decimals(values, exact)
+    if exact < MORE_DECIMALS:
+        return exact
     unit = roundoff(values)
     if unit > 2.0**-24 and values.size >= _FEW:
         for decimals in range(least, 3):
@@ -451,6 +468,22 @@ def count_decimals(values: NDArray[Any], least: int = 0) -> int:
                 and (np.abs(values - np.round(values, decimals)) <= unit * np.abs(values) + 1e-7).all()
             ):
                 return decimals
+    return MORE_DECIMALS
+
+
+def _fractions(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return those of some numbers that are finite and not whole, as float32 has them."""
+    with np.errstate(over="ignore"):
+        narrow = np.asarray(np.asarray(values, dtype=np.float32), dtype=np.float64)
+    fractions: NDArray[np.float64] = narrow[(narrow != np.round(narrow)) & np.isfinite(narrow)]
+    return fractions
+
+
+def _exact_decimals(values: NDArray[np.float64], least: int) -> int:
+    """Return the fewest decimals, at least ``least``, that write all numbers as float32 has them; `MORE_DECIMALS` for none."""
+    for decimals in range(least, MORE_DECIMALS):
+        if (np.abs(values - np.round(values, decimals)) < 1e-7 * np.maximum(1, np.abs(values))).all():
+            return decimals
     return MORE_DECIMALS
 
 

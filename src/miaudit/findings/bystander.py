@@ -7,7 +7,8 @@ how hard they are, and what it finds on the target is a leak only as far as it f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +35,36 @@ NONE = "no model that was trained on none of the audited records answered them"
 _ONCE = "models trained on neither side answered each record once, and attacks read several variants of it"
 
 
-def bystanders_of(evidence: Evidence, *, most: int = MOST) -> list[Evidence]:
-    """Return evidence in which bystanders take the target's place; none where there is no bystander.
+class _InTurn(Sequence[Evidence]):
+    """Evidence of each bystander, made when it is looked at, so that the answers of one are held at a time."""
+
+    def __init__(self, evidence_of: Callable[[int], Evidence], bystanders: range) -> None:
+        self._evidence_of, self._bystanders = evidence_of, bystanders
+
+    def __len__(self) -> int:
+        return len(self._bystanders)
+
+    @overload
+    def __getitem__(self, index: int) -> Evidence: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Evidence]: ...
+    def __getitem__(self, index: int | slice) -> Evidence | Sequence[Evidence]:
+        if isinstance(index, slice):
+            return _InTurn(self._evidence_of, self._bystanders[index])
+        return self._evidence_of(self._bystanders[index])
+
+
+def bystanders_of(evidence: Evidence, *, most: int = MOST) -> Sequence[Evidence]:
+    """Return evidence in which bystanders take the target's place, one after the other; none where there is no bystander.
 
     They are those of the evidence, or shadows that answered the audited records and were trained on none of them. A shadow
     leaves the references while it stands in, so that the attack has one fewer.
     """
     if evidence.bystanders is not None:
         several = evidence.variants is not None  # the attack would average over answers that bystanders did not give
-        return [] if several else [evidence.of_bystander(j) for j in range(min(most, len(evidence.bystanders)))]
+        return [] if several else _InTurn(evidence.of_bystander, range(min(most, len(evidence.bystanders))))
     if evidence.asked is None and len(evidence.models) and not evidence.inside.any():
-        return [evidence.stand_in(j) for j in range(min(most, len(evidence.models)))]
+        return _InTurn(evidence.stand_in, range(min(most, len(evidence.models))))
     return []
 
 
@@ -88,7 +108,7 @@ def bystander_figures(
     except errors_of(attack) as error:
         return _none(f"the attack could not be run on models trained on neither side: {error}")
     own = unit.judged(scores.score, member, seed=seed)
-    like = alike(evidence, others, member)
+    like = evidence.once(("alike", member.tobytes()), lambda: alike(evidence, others, member))  # for all attacks
     return compared(own, [unit.judged(row, member, seed=seed) for row in rows], attacks=attacks, alike=like)
 
 
@@ -109,18 +129,22 @@ def alike(evidence: Evidence, others: Sequence[Evidence], member: Bools) -> bool
     """
     if len(others) < LEAST_ALIKE or member.all():
         return None
-    labels = evidence.audited_labels[~member]
-    answers = [each.target[~member] for each in (evidence, *others)]
-    if evidence.measure is not None:
-        logits = [evidence.measure(each, labels) for each in answers]
-    elif evidence.target.ndim == 1:
-        logits = [np.asarray(each == labels, np.float64) for each in answers]
-    else:
-        logits = [signals.phi(each, labels, floor=_FLOOR) for each in answers]
-    moments = np.array([(row.mean(), row.std()) for row in logits])  # (1 + M, 2)
+    moments = np.array([_moments(each, ~member) for models in ([evidence], others) for each in models])  # (1 + M, 2)
     theirs, count = moments[1:], len(others)
     half = float(stdtrit(count - 1, 1 - 0.01 / 4)) * theirs.std(axis=0, ddof=1) * (1 + 1 / count) ** 0.5
     return bool(np.all(np.abs(moments[0] - theirs.mean(axis=0)) <= half + 1e-9))
+
+
+def _moments(evidence: Evidence, of: Bools) -> tuple[float, float]:
+    """Return mean and standard deviation of what the target's answers to some records say of it."""
+    answers, labels = evidence.target[of], evidence.audited_labels[of]
+    if evidence.measure is not None:
+        rows = evidence.measure(answers, labels)
+    elif answers.ndim == 1:
+        rows = np.asarray(answers == labels, np.float64)
+    else:
+        rows = signals.phi(answers, labels, floor=_FLOOR)
+    return float(rows.mean()), float(rows.std())
 
 
 def compared(own: Sides, others: Sequence[Sides], *, attacks: int, alike: bool | None = None) -> BystanderFigures:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit import stats
-from miaudit.errors import DataError, PlanError, misfits
+from miaudit.errors import DataError, PlanError, counted, misfits
 from miaudit.evidence import Bools, Ints
 from miaudit.seeds import child_seed
 
@@ -169,19 +169,20 @@ def unit_of(
         if of.shape != member.shape:
             raise DataError(f"people must be named for each of {len(member)} audited records, got {len(of)}")
         both = stats.on_both_sides(of, member)
+    shared = counted(both, "person has", "people have")
     if both and name == "person":
         raise PlanError(
             [
                 (
                     "data.unit",
-                    f'is "person", and {both} people have records among members and non-members: they are neither. Keep all '
+                    f'is "person", and {shared} records among members and non-members: they are neither. Keep all '
                     'records of a person on one side, or set data.unit = "record"',
                 )
             ]
         )
     if both:
         warnings.append(
-            f"{both} people have records among members and among non-members, so people cannot be told apart and records "
+            f"{shared} records among members and among non-members, so people cannot be told apart and records "
             "are counted; intervals of the AUC allow for whose they are, other rates have none."
         )
     copy = np.zeros(len(member), bool) if contents is None or both else stats.copies(contents, of, member)

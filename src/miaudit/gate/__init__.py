@@ -13,8 +13,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from miaudit.documents import Document, keys_at, sentence_of
-from miaudit.errors import PlanError, nearest
+from miaudit.documents import Document, problems_of
+from miaudit.errors import PlanError, counted, nearest
 from miaudit.gate.canaries import CanaryFigures, check_epsilon
 from miaudit.gate.checks import Bench, check_areas, check_named, check_pair, check_rates, check_slices
 from miaudit.gate.comparison import Comparison, FigureChange, compare
@@ -105,12 +105,8 @@ class Policy(Document):
         except tomllib.TOMLDecodeError as error:
             raise PlanError(f"{where} is not TOML: {error}") from error
         except ValidationError as error:
-            problems = [
-                f"{'.'.join(map(str, each['loc'])) or 'it'}: "
-                f"{sentence_of(each, keys_at(cls, each['loc'] if each['type'] == 'model_type' else each['loc'][:-1]))}"
-                for each in error.errors()
-            ]
-            raise PlanError(f"{where} is no policy: {'; '.join(problems)}") from error
+            problems = "; ".join(f"{path}: {sentence}" for path, sentence in problems_of(cls, error))
+            raise PlanError(f"{where} is no policy: {problems}") from error
 
     def check(
         self, result: Result, *, baseline: Result | None = None, canaries: CanaryFigures | None = None
@@ -192,9 +188,13 @@ def _remarks(bench: Bench, policy: Policy) -> list[str]:
             min(each.members, each.nonmembers) < least for grouping in bench.result.groups for each in grouping.groups
         )
         if small:
-            remarks.append(f"{small} slices of fewer than {least} records on a side were looked at for a failure only.")
+            slices = counted(small, "slice was", "slices were")
+            remarks.append(
+                f"{slices} looked at for a failure only, for having fewer than {counted(least, 'record')} on a side."
+            )
     remarks += [
-        f"'{attack.name}' could not score {attack.missing} records; in its upper ends they count as if they were told for sure."
+        f"'{attack.name}' could not score {counted(attack.missing, 'record')}; in its upper ends each counts as if "
+        f"it were told for sure."
         for attack in bench.ran
         if attack.missing
     ]

@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import ConfigDict, ValidationError, model_validator
 
 from miaudit import stats
-from miaudit.documents import Count, Document, Fraction
+from miaudit.documents import Count, Document, Fraction, first_problem
 from miaudit.errors import StoreError
 from miaudit.files import read_json
 from miaudit.gate.decision import Check
@@ -53,9 +53,8 @@ class CanaryFigures(Document):
         except FileNotFoundError:
             raise StoreError(f"no audit.json in {folder}; run `miaudit canaries audit` first") from None
         except ValidationError as error:
-            first = error.errors()[0]
             raise StoreError(
-                f"{path} is no canary audit: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+                f"{path} is no canary audit: {first_problem(cls, error)}; write it again with `miaudit canaries audit`"
             ) from error
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read as JSON: {error}; audit the canaries again") from error

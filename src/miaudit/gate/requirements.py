@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from miaudit.errors import counted
 from miaudit.gate.decision import Check, Outcome
 from miaudit.gate.limits import Control, EvidenceNeeded
 from miaudit.result import SCHEMA_VERSION, Result, beyond_bystanders
@@ -71,7 +72,8 @@ def _turned(result: Result) -> Iterator[Check]:
 def _attacks(result: Result, need: EvidenceNeeded) -> Iterator[Check]:
     ran = [attack for attack in result.attacks if attack.status == "ran" and attack.area is not None]
     enough = len(ran) >= need.attacks
-    yield _check("attacks", enough, f"{len(ran)} attacks were run; the policy asks for {need.attacks}")
+    run = counted(len(ran), "attack was", "attacks were")
+    yield _check("attacks", enough, f"{run} run; the policy asks for {need.attacks}")
     for attack in result.attacks:
         if attack.status == "failed" or (attack.status == "ran" and attack.area is None):
             yield _check("attacks", False, f"'{attack.name}' gave no figures: {attack.reason or 'none'}", attack.name)

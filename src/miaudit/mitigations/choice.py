@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from miaudit.documents import whole
-from miaudit.errors import PlanError, nearest, section
+from miaudit.errors import PlanError, nearest, section, sentence_of
 from miaudit.mitigations.defended import Defended
 from miaudit.mitigations.output import OUTPUT, USUAL_OUTPUT
 from miaudit.mitigations.training import MITIGATIONS, USUAL_TRAINING, Knob, TrainingMitigation
@@ -124,4 +124,4 @@ def _checked(hint: Any, key: str, value: Any) -> Any:
     try:
         return TypeAdapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
-        raise PlanError([(key, f"{each['msg'].lower()}; got {value!r}") for each in error.errors()]) from None
+        raise PlanError([(key, sentence_of(each, ())) for each in error.errors()]) from None

@@ -16,7 +16,7 @@ from miaudit import stats
 from miaudit.auditing import Measured, case_of_plan, conclude, gather
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Engine
-from miaudit.documents import Count, Document, NonNegative
+from miaudit.documents import Count, Document, NonNegative, first_problem
 from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
 from miaudit.findings import ClassRow, ClassTable, Figure
@@ -128,9 +128,10 @@ def load(path: Path) -> Outcome:
     """
     try:
         return Outcome.model_validate(read_json(path))
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError) as error:
+        why = first_problem(Outcome, error) if isinstance(error, ValidationError) else str(error)
         raise StoreError(
-            f"{path} is no outcome of a reproduction: {error}; remove it, and run miaudit reproduce again"
+            f"{path} is no outcome of a reproduction: {why}; remove it, and run miaudit reproduce again"
         ) from error
 
 

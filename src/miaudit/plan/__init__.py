@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from miaudit.documents import keys_at, sentence_of
-from miaudit.errors import PlanError
+from miaudit.documents import keys_at
+from miaudit.errors import PlanError, sentence_of
 from miaudit.plan.declared import DeclaredPlan
 from miaudit.plan.recipe import RecipePlan as RecipePlan
 from miaudit.plan.recipe import ServicePlan as ServicePlan
@@ -62,6 +62,10 @@ class DataPlan(Section):
     slices: list[str] = Field(
         [], description="columns or arrays whose values part the records, to measure the leak in each part"
     )
+    order: list[str] = Field(
+        [],
+        description="columns that are the features, in the order that models take; default: all that are nothing else",
+    )
     drop: list[str] = Field([], description="columns that are not features")
     categorical: list[str] = Field([], description="columns that are categories, whatever they look like")
     numeric: list[str] = Field([], description="columns that are numbers, whatever they look like")
@@ -93,7 +97,7 @@ class DataPlan(Section):
         if sources[2] and None in sides[:2]:
             raise ValueError("members and nonmembers go together: give both files, and population where there is one")
         if self.name is not None:
-            keys = ("label", "ids", "group", "drop", "categorical", "numeric", "text", "texts")
+            keys = ("label", "ids", "group", "order", "drop", "categorical", "numeric", "text", "texts")
             idle = [key for key in keys if getattr(self, key)]
             if idle or self.labels != "codes":
                 raise ValueError(
@@ -101,10 +105,10 @@ class DataPlan(Section):
                 )
         elif self.options:
             raise ValueError("options belong to name, a named data set")
-        if self.text is not None and (self.frame or self.drop or self.categorical or self.numeric):
+        if self.text is not None and (self.frame or self.order or self.drop or self.categorical or self.numeric):
             raise ValueError(
-                "text names the one column that is a record: leave out frame, drop, categorical and numeric, which say how "
-                "further columns are read"
+                "text names the one column that is a record: leave out frame, order, drop, categorical and numeric, which "
+                "say how further columns are read"
             )
         return self
 

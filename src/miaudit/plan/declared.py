@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
+from miaudit.documents import problems_of
 from miaudit.errors import PlanError
 from miaudit.plan.sections import Section
 
@@ -59,8 +60,6 @@ class DeclaredPlan(Section):
         except KeyError:
             raise PlanError(f"{path} has no table [declared]") from None
         except ValidationError as error:
-            raise PlanError(
-                [(f"declared.{'.'.join(map(str, each['loc']))}", each["msg"]) for each in error.errors()]
-            ) from None
+            raise PlanError([(f"declared.{path}", sentence) for path, sentence in problems_of(cls, error)]) from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise PlanError(f"{path} cannot be read as TOML: {error}") from error

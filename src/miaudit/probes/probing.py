@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import Records, n_records, take_records
 from miaudit.data.schema import Schema
-from miaudit.errors import DataError
+from miaudit.errors import DataError, with_article
 from miaudit.evidence import Bools, Floats, Ints, Probes
 from miaudit.evidence.questions import Question, Votes, Walk
 from miaudit.probes.hopskipjump import boundary_distance
@@ -130,7 +130,11 @@ def check_distances(X: Records, schema: Schema) -> None:
     """Raise DataError unless records are points between which there is a distance."""
     if isinstance(X, np.ndarray) and X.dtype.kind != "O" and all(c.kind == "numeric" for c in schema.columns):
         return
-    why = "binary or categorical columns" if isinstance(X, np.ndarray) else f"the form of a {type(X).__name__}"
+    why = (
+        "binary or categorical columns"
+        if isinstance(X, np.ndarray)
+        else f"the form of {with_article(type(X).__name__)}"
+    )
     raise DataError(
         "label-only boundary: the distance to the decision boundary needs an array of numeric columns or images; these "
         f'records have {why}. Use kind = "votes"'

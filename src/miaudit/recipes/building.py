@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from miaudit.errors import PlanError, reason_of
+from miaudit.errors import PlanError, reason_of, with_article
 from miaudit.libraries import require_torch
 from miaudit.plugins import plugin
 from miaudit.recipes.command import CommandRecipe
@@ -56,7 +56,7 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
         return recipe
     if inspect.isroutine(thing) or isinstance(thing, functools.partial):
         return TrainingRecipe(thing)
-    raise PlanError(_no_recipe(f"a {type(thing).__name__}"))
+    raise PlanError(_no_recipe(with_article(type(thing).__name__)))
 
 
 def recipe_of_target(model: Any, *, classes: tuple[Any, ...] | None = None, task: Task = "classification") -> Recipe:
@@ -205,7 +205,9 @@ def recipe_of_plugin(name: str, params: dict[str, Any], *, task: Task = "classif
     declared = plugin("recipes", name)
     thing = declared.make(params)
     if not isinstance(thing, Recipe) and not hasattr(thing, "get_params"):
-        raise declared.problem(f"returns a {type(thing).__name__}, which is neither a recipe nor an estimator")
+        raise declared.problem(
+            f"returns {with_article(type(thing).__name__)}, which is neither a recipe nor an estimator"
+        )
     return as_recipe(thing, task=task)
 
 

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from modulefinder import ModuleFinder
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import column_names, column_values, densified, is_texts, kind_of, n_columns, row_hashes
 from miaudit.errors import DataError, PlanError, PoolError, not_real
-from miaudit.files import sha256_of
+from miaudit.files import sha256_of, temporary_folder
 from miaudit.recipes.recipe import on_device
 
 _PLACES = ("records", "train", "asked", "answers", "seed", "classes")
@@ -144,8 +143,7 @@ class CommandRecipe:
         PoolError
             If it cannot be started, ends with another exit code than 0 or not in time, or leaves no answers.
         """
-        with tempfile.TemporaryDirectory(prefix="miaudit-command-") as name:
-            home = Path(name)
+        with temporary_folder("miaudit-command-") as home:
             values = {"seed": str(seed), "classes": str(classes), "answers": str(home / "answers")}
             values |= _written(home, X, y, asked, set(_PLACE.findall(self.command)))
             words = [_PLACE.sub(lambda place: values[place[1]], word) for word in shlex.split(self.command)]

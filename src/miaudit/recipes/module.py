@@ -17,6 +17,7 @@ from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
+from miaudit.recipes.precision import ON_GPU
 from miaudit.recipes.recipe import turned
 from miaudit.threads import is_device
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from miaudit.recipes.objective import Objective
     from miaudit.recipes.opened import Opened
+    from miaudit.recipes.perceptron import Perceptron
 
 
 _ADDED = {
@@ -233,7 +235,7 @@ class ModuleRecipe:
             if key != "build" and (key not in _ADDED or value != getattr(type(self), key))
         }
         if "device" in settings:
-            settings["device"] = "cuda"  # whichever
+            settings |= ON_GPU
         return {
             "recipe": "module",
             "version": 3,
@@ -379,12 +381,21 @@ class ModuleRecipe:
 
     def group_width(self, shape: tuple[int, ...], classes: int) -> int:
         """Return how many models are best trained in one call of ``fit_many``: 1 for all but small perceptrons."""
+        plain = self._perceptron()
+        return 1 if plain is None else plain.network.group_width((plain.inputs,), plain.classes)
+
+    def portion(self, shape: tuple[int, ...], classes: int, *, records: int) -> int | None:
+        """Return how many of small perceptrons on so many records are a group on a GPU; None for all others."""
+        plain = self._perceptron()
+        return None if plain is None else plain.network.portion((plain.inputs,), plain.classes, records=records)
+
+    def _perceptron(self) -> Perceptron | None:
+        """Return what its modules are as a `Network`; None where they are anything else."""
         require_torch("a module recipe")
         from miaudit.recipes.module_training import built
         from miaudit.recipes.perceptron import as_perceptron
 
-        plain = as_perceptron(self, built(self.build, seed=0))
-        return 1 if plain is None else plain.network.group_width((plain.inputs,), plain.classes)
+        return as_perceptron(self, built(self.build, seed=0))
 
     def fit_many(
         self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]

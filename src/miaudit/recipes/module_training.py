@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from miaudit.data.records import take_records
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, with_article
 from miaudit.evidence.answers import decide
 from miaudit.recipes.descent import Descent, Patience, logarithm, loss_of
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
 from miaudit.recipes.perceptron import Perceptron, as_perceptron, linear_layers
+from miaudit.recipes.precision import exact_products
 from miaudit.recipes.sequential import autocast, batch_of
 from miaudit.recipes.training import Generators, Records, Statistics, checked_labels, device_of
 from miaudit.seeds import child_seed
@@ -61,7 +62,9 @@ def built(build: Callable[[], Any], *, seed: int, output: str | int | None = Non
         except Exception as error:
             raise PlanError(f"the function that builds the module failed: {type(error).__name__}: {error}") from error
     if not isinstance(module, torch.nn.Module):
-        raise PlanError(f"the function that builds the module returned a {type(module).__name__}; return an nn.Module")
+        raise PlanError(
+            f"the function that builds the module returned {with_article(type(module).__name__)}; return an nn.Module"
+        )
     kinds = {parameter.dtype for parameter in module.parameters()}
     if kinds != {torch.float32}:
         names = ", ".join(sorted(map(str, kinds))) or "no parameters"
@@ -166,7 +169,8 @@ def train_module(
     loss_function = loss_of(recipe, labels, classes) if objective is None else None
     whole = _looks_up(module, X) and not recipe.standardize
     first = batch_of(records, torch.arange(min(_SHOWN, len(labels)), device=device), affine)
-    shares = ends_in_probabilities(module, _shaped(first, shape, whole), classes)
+    with exact_products(recipe.device):
+        shares = ends_in_probabilities(module, _shaped(first, shape, whole), classes)
     apart, rest = _parted(recipe, len(labels), seed)
 
     def loss_on(part: torch.Tensor, epoch: int) -> torch.Tensor:
@@ -186,7 +190,7 @@ def train_module(
         assert objective is not None
         return objective.loss((logarithm(answers) if shares else answers).float(), targets, epoch)
 
-    with _seeded(child_seed(seed, "dropout")):
+    with _seeded(child_seed(seed, "dropout")), exact_products(recipe.device):
         _descend(recipe, descent, module, loss_on, rest, apart, order)
     return ModuleModel(recipe, module, classes, shape, statistics)
 
@@ -249,7 +253,7 @@ def logits_of(
     there, shape = device_of(device), tuple(X.shape[1:])
     answers = np.empty((X.shape[0], classes))  # (n, classes)
     whole = _looks_up(module, X) and statistics is None
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_products(device):
         for start in range(0, len(answers), _CHUNK):
             part = X[start : start + _CHUNK]
             records = Records(part, channels_last=len(shape) == 3, device=there)

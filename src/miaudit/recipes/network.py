@@ -21,9 +21,10 @@ import numpy as np
 from miaudit.errors import DataError, PlanError, not_real, not_whole
 from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
+from miaudit.recipes.precision import ON_GPU, exact_products
 from miaudit.recipes.recipe import turned
 from miaudit.recipes.weights import layers_of_file, statistics_of_file, write_layers
-from miaudit.recipes.width import group_width, is_large, is_zen_5
+from miaudit.recipes.width import cuda_portion, cuda_width, group_width, is_large, is_zen_5
 from miaudit.threads import is_device
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class Network:
         "bfloat16" takes convolutions and products in that type while training: faster on processors that have it, and
         another model. Parameters and updates are float32 either way, and a trained network answers in float32.
     device
-        "cuda" trains and answers on an NVIDIA GPU, fully connected networks all in one group. A plan sets it by
-        `engine.device`. A GPU rounds in its own way and draws dropout from its own generator: its rows have other names.
+        "cuda" trains and answers on an NVIDIA GPU, fully connected networks up to 256 at once, without TF32. A plan sets it by
+        `engine.device`. A GPU rounds in its own way, and counts the dropout of groups by a hash: its rows have other names.
 
     Raises
     ------
@@ -167,7 +168,7 @@ class Network:
         if self.device == "cpu":
             del fields["device"]
         else:
-            fields["device"] = "cuda"  # whichever
+            fields |= ON_GPU
         return {"recipe": "network", "version": 2, "torch": require_torch(), **fields}
 
     def weight_shapes(self, shape: tuple[int, ...], classes: int) -> list[tuple[int, ...]]:
@@ -213,11 +214,21 @@ class Network:
         if self.kind == "cnn":
             return 1
         if self.device != "cpu":
-            from miaudit.recipes.stacked import cuda_width
+            from miaudit.recipes.stacked import cuda_free
 
-            return cuda_width(parameters, math.prod(shape) + 4 * sum((*self.hidden, classes)), self.batch)
+            hashed = (
+                4 * sum(self.hidden) if self.dropout else 0
+            )  # sixteen bytes of whole numbers for each place of a mask
+            floats = math.prod(shape) + 4 * sum((*self.hidden, classes)) + hashed
+            return cuda_width(parameters, floats, self.batch, free=cuda_free(self.device))
         alone = self.dtype == "bfloat16" or (is_large(parameters, self.batch) and is_zen_5())
         return 1 if alone else group_width(parameters)
+
+    def portion(self, shape: tuple[int, ...], classes: int, *, records: int) -> int | None:
+        """Return how many models on so many records are a group on a GPU, by their work; None on a processor."""
+        if self.device == "cpu":
+            return None
+        return cuda_portion(self._parameters(shape, classes), records, self.epochs)
 
     def placed(self, device: str, dtype: str | None) -> Network:
         """Return the recipe on a device, and in a type of numbers unless None."""
@@ -490,7 +501,7 @@ class NetworkModel:
             )
         statistics = None if self.mean is None or self.scale is None else Statistics(self.mean, self.scale)
         answers = np.empty((X.shape[0], self.classes))  # (n, classes)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products(self.recipe.device):
             device = device_of(self.recipe.device)
             tensors = [torch.from_numpy(array.copy()).to(device) for array in self.tensors]
             for start in range(0, len(answers), _CHUNK):

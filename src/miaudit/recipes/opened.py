@@ -23,12 +23,13 @@ class Opened:
     """A copy of a trained network, whose weights may be changed.
 
     ``module`` answers (n, classes) logits of rows that ``rows`` makes of records, without dropout; ``closed`` returns a model
-    of the kind that was opened, with the weights as they are then.
+    of the kind that was opened, with the weights as they are then. ``device`` is where, by its name in the recipe.
     """
 
     module: torch.nn.Module
     rows: Callable[[Any], torch.Tensor]
     closed: Callable[[], Model]
+    device: str
 
 
 class _Layers(torch.nn.Module):  # type: ignore[misc]
@@ -51,7 +52,8 @@ def opened_network(model: NetworkModel) -> Opened:
         arrays = [each.detach().cpu().clone().numpy() for each in module.tensors]
         return replace(model, tensors=tuple(arrays))
 
-    return Opened(module, lambda X: _rows(X, statistics, model.recipe.device, images=images), closed)
+    device = model.recipe.device
+    return Opened(module, lambda X: _rows(X, statistics, device, images=images), closed, device)
 
 
 def opened_module(model: ModuleModel) -> Opened:
@@ -68,6 +70,7 @@ def opened_module(model: ModuleModel) -> Opened:
         Answering(module, model.shape, model.classes),
         lambda X: _rows(X, model.statistics, model.recipe.device, images=images),
         closed,
+        model.recipe.device,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from miaudit.errors import PlanError, nearest
+from miaudit.errors import PlanError, nearest, sentence_of
 
 
 def checked_options(kind: type, options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def checked_options(kind: type, options: Mapping[str, Any], names: Sequence[str]
         try:
             values[key] = TypeAdapter(hints[key]).validate_python(value, strict=False)
         except ValidationError as error:
-            problems += [(key, f"{each['msg']}; got {value!r}") for each in error.errors()]
+            problems += [(key, sentence_of(each, ())) for each in error.errors()]
     if problems:
         raise PlanError(problems)
     return values

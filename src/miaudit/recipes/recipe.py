@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_ch
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, with_article
 from miaudit.recipes.objective import Objective
 
 if TYPE_CHECKING:
@@ -72,6 +72,15 @@ class GroupRecipe(Recipe, Protocol):
         self, X: Any, y: NDArray[np.int64], *, indices: Sequence[NDArray[np.int64]], classes: int, seeds: Sequence[int]
     ) -> Sequence[Model]:
         """Train one model for each entry of ``indices``, the positions of its training records in X."""
+        ...
+
+
+@runtime_checkable
+class Portioned(GroupRecipe, Protocol):
+    """A recipe whose groups could take so long that fewer models are trained between one look at the clock and the next."""
+
+    def portion(self, shape: tuple[int, ...], classes: int, *, records: int) -> int | None:
+        """Return how many models on so many training records are one group at most; None: as many as its width."""
         ...
 
 
@@ -330,7 +339,8 @@ def opened(model: Model) -> Opened:
     """
     if not isinstance(model, Openable):
         raise PlanError(
-            f"a {type(model).__name__} has no weights that descend on a loss: this takes a torch network (a Network or a "
+            f"{with_article(type(model).__name__)} has no weights that descend on a loss: this takes a torch "
+            f"network (a Network or a "
             "ModuleRecipe); for others there are retrain, none, and a function of your own"
         )
     return model.opened()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from miaudit.recipes.precision import exact_products
 from miaudit.recipes.training import Generators, Records, Statistics, Update, flat_layout
 
 if TYPE_CHECKING:
@@ -102,10 +103,11 @@ def train_sequential(
     With ``recipe.dtype == "bfloat16"`` convolutions and products run in bfloat16; parameters, loss and updates stay
     float32.
     """
-    return [
-        _train_one(recipe, records, labels, index, each, shape, seed, tensors, objective)
-        for index, each, seed, tensors in zip(members, statistics, seeds, first, strict=True)
-    ]
+    with exact_products(recipe.device):
+        return [
+            _train_one(recipe, records, labels, index, each, shape, seed, tensors, objective)
+            for index, each, seed, tensors in zip(members, statistics, seeds, first, strict=True)
+        ]
 
 
 def _train_one(

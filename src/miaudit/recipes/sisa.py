@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import form_of, take_records
-from miaudit.errors import PlanError, not_whole
+from miaudit.errors import PlanError, not_whole, with_article
 from miaudit.recipes.options import checked_options
 from miaudit.recipes.recipe import Learner, Model, Recipe, Work, passes_of
 from miaudit.recipes.states import (
@@ -109,7 +109,8 @@ class Sharded(Wrapped, ABC):
         """
         if not isinstance(getattr(model, "states", None), Mapping):
             raise PlanError(
-                f"a {type(model).__name__} keeps no states of shards: models of {self.kind} forget that were trained by it"
+                f"{with_article(type(model).__name__)} keeps no states of shards: models of {self.kind} forget that "
+                f"were trained by it"
             )
         rest = np.flatnonzero(~forget)
         return self._model(take_records(X, rest), y[rest], classes=classes, seed=model.seed, before=model)

@@ -4,7 +4,7 @@ A small network spends most of a step outside its matrix products. Here the mode
 tensor, all buffers are allocated once, and the derivative is written by hand, so that a step costs the same few
 calls for a group as for one model. Arithmetic is the same as training them one after another, in float32.
 
-On a GPU a group is as wide as memory allows, and a step without dropout is one CUDA graph.
+On a GPU a group is as wide as its memory and the work of its models allow, and a step is one CUDA graph, dropout in it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from miaudit.recipes.masks import CountedMasks, DrawnMasks, Masks
+from miaudit.recipes.precision import exact_products
 from miaudit.recipes.training import (
     CPU,
     Generators,
@@ -25,6 +27,7 @@ from miaudit.recipes.training import (
     captured,
     flat_layout,
 )
+from miaudit.recipes.width import CUDA_BYTES, usable_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,20 +36,13 @@ if TYPE_CHECKING:
 
     from miaudit.recipes.network import Network
 
-CUDA_MOST = 1024
-"""Models in one group on a GPU: beyond it nothing is left to share."""
 
-CUDA_BYTES = 8 * 2**30
-"""Memory a GPU is taken to have free where it cannot be asked, as by the program that hands work to a cluster."""
-
-
-def cuda_width(parameters: int, width: int, batch: int) -> int:
-    """Return how many models fit a third of the GPU's free memory, with ``width`` floats for each record of a batch.
-
-    A model needs its parameters six times at most (gradient, two moments of Adam, and two copies in bfloat16).
-    """
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else CUDA_BYTES
-    return int(np.clip(free // 3 // (4 * (6 * parameters + batch * width)), 1, CUDA_MOST))
+def cuda_free(device: str) -> int:
+    """Return the bytes of a GPU that models can take; `CUDA_BYTES` where there is none to ask."""
+    if not torch.cuda.is_available():
+        return CUDA_BYTES
+    reserved, allocated = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
+    return usable_bytes(torch.cuda.mem_get_info(device)[0], reserved=reserved, allocated=allocated)
 
 
 class Group:
@@ -112,7 +108,6 @@ class Group:
 
 
 _Affine = tuple[torch.Tensor, torch.Tensor] | None
-_Streams = list[torch.Generator]
 
 
 class _Block:
@@ -132,7 +127,15 @@ class _Step:
     """Buffers for batches of one size, and the passes forward and back through them."""
 
     def __init__(
-        self, group: Group, batch: int, recipe: Network, records: Records, affine: _Affine, dropout: _Streams
+        self,
+        group: Group,
+        batch: int,
+        recipe: Network,
+        records: Records,
+        affine: _Affine,
+        *,
+        seeds: Sequence[int],
+        generators: Sequence[torch.Generator],
     ) -> None:
         def block(width: int, dtype: torch.dtype = group.dtype) -> _Block:
             return _Block(group, batch, width, dtype)
@@ -145,6 +148,7 @@ class _Step:
         self.records, self.affine, self.together = records, affine, recipe.device != "cpu"
         self.index = torch.zeros(group.models, batch, device=group.device, dtype=torch.int64)
         self.labels = torch.zeros(group.models, batch, 1, device=group.device, dtype=torch.int64)
+        self.update = torch.zeros(1, 1, device=group.device, dtype=torch.int64)
         self.x, self.logits = block(group.sizes[0]).view, block(classes).view
         self.raw = self.x if affine is None else self._float32(self.x)  # records before they are standardised
         self.delta = block(classes).view
@@ -152,18 +156,22 @@ class _Step:
         self.active = blocks(hidden)  # after the activation
         self.back = blocks(hidden)  # derivatives of the loss there
         self.minus_one = torch.full((group.models, batch, 1), -1.0, device=group.device)
-        self.keep, self.dropout = 1 - recipe.dropout, dropout
+        keep = 1 - recipe.dropout
         self.masks = blocks(hidden if recipe.dropout else [])  # 0 or 1 / keep
         self.thinned = blocks(hidden) if recipe.dropout else self.active  # what the next layer sees
-        self._run = self._pass if recipe.dropout else captured(self._pass, group.device)
+        self.dropout: Masks = DrawnMasks(generators, [mask.view for mask in self.masks], keep)
+        if self.masks and self.together:
+            self.dropout = CountedMasks(seeds, [mask.flat for mask in self.masks], keep, update=self.update)
+        self._run = captured(self._pass, group.device)
 
     def _float32(self, view: torch.Tensor) -> torch.Tensor:
         return view if view.dtype == torch.float32 else torch.zeros_like(view, dtype=torch.float32)
 
-    def __call__(self, index: torch.Tensor, labels: torch.Tensor) -> None:
-        """Gradient of the mean cross-entropy of each model on the records at ``index``, both (models, batch)."""
+    def __call__(self, index: torch.Tensor, labels: torch.Tensor, update: int) -> None:
+        """Gradient of the mean cross-entropy of each model on the records at ``index`` in an update, both (models, batch)."""
         self.index.copy_(index)
         self.labels.copy_(labels.unsqueeze(2))
+        self.update.fill_(update)
         self._run()
 
     def _pass(self) -> None:
@@ -177,6 +185,7 @@ class _Step:
         if self.raw is not self.x:
             self.x.copy_(self.raw)
         self.group.round()
+        self.dropout.draw()
         self._gradient(self.labels)
         self.group.widen()
 
@@ -186,10 +195,7 @@ class _Step:
             torch.baddbmm(group.biases[layer], inputs[layer], group.weights[layer], out=active.view)
             activate_(active.flat, self.activation)
             if self.masks:
-                mask = self.masks[layer]
-                for model, generator in enumerate(self.dropout):
-                    mask.view[model].bernoulli_(self.keep, generator=generator)
-                torch.mul(active.flat, mask.flat.div_(self.keep), out=self.thinned[layer].flat)
+                torch.mul(active.flat, self.masks[layer].flat, out=self.thinned[layer].flat)
         torch.baddbmm(group.biases[-1], inputs[-1], group.weights[-1], out=self.logits)
 
         delta = torch.softmax(self.logits, -1, dtype=torch.float32, out=self.wide)
@@ -232,7 +238,7 @@ def train_stacked(
 ) -> list[list[NDArray[np.float32]]]:
     """Train one network for each entry of ``members``, all in one group.
 
-    A model's order of records and dropout come from its own seed, and no sum runs across models: what
+    A model's order of records and dropout come from its own seed (`miaudit.recipes.masks`), and no sum runs across models: what
     a model becomes does not depend on the models beside it (differences are in the last bits of float32, if any).
 
     Parameters
@@ -257,11 +263,11 @@ def train_stacked(
     list of list of ndarray
         For each model its weights ``(out, in)`` and biases ``(out,)``, alternating, float32.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_products(recipe.device):
         models, n, device = len(members), len(members[0]), records.device
         dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
         group = Group((records.columns, *recipe.hidden, classes), models, device=device, dtype=dtype)
-        streams = [Generators.of(seed, device) for seed in seeds]
+        streams = [Generators.of(seed) for seed in seeds]
         for model, tensors in enumerate(first):
             group.fill(model, tensors)
         update = Update(
@@ -278,8 +284,8 @@ def train_stacked(
 
         index = torch.from_numpy(np.stack(members).astype(np.int64))  # (models, n)
         batch = min(recipe.batch, n)
-        dropout = [stream.dropout for stream in streams]
-        steps = {size: _Step(group, size, recipe, records, affine, dropout) for size in {batch, n % batch or batch}}
+        random = {"seeds": seeds, "generators": [stream.dropout for stream in streams]}
+        steps = {size: _Step(group, size, recipe, records, affine, **random) for size in {batch, n % batch or batch}}
         labels, order = labels.to(device), torch.empty_like(index)
         for _ in range(recipe.epochs):
             for model, stream in enumerate(streams):
@@ -289,7 +295,7 @@ def train_stacked(
             for start in range(0, n, batch):
                 step = steps[min(batch, n - start)]
                 here = slice(start, start + step.batch)
-                step(rows[:, here], answers[:, here])
+                step(rows[:, here], answers[:, here], updates)
                 update.step(gradients, recipe.rate(updates))
                 updates += 1
         return [group.take(model) for model in range(models)]

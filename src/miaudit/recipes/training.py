@@ -138,9 +138,9 @@ class Records:
         """Mean and scale (standard deviation; 1 for a constant) over the records at ``index``, in float64."""
         if self.csr is not None:
             return _sparse_statistics(self.csr[index])
-        mean = self._per_channel(sum(block.sum(axis=0) for block in self._blocks(index)) / len(index))
-        centre = mean if self.channel is None else mean[self.channel]
-        squares = sum(np.square(block - centre).sum(axis=0) for block in self._blocks(index))
+        sums = self._sums if self.device.type == "cpu" else self._sums_there
+        mean = self._per_channel(sums(index, None) / len(index))
+        squares = sums(index, mean if self.channel is None else mean[self.channel])
         return _statistics(mean, self._per_channel(squares / len(index)))
 
     @property
@@ -162,6 +162,23 @@ class Records:
             torch.from_numpy((mean / self.unit).astype(np.float32)).to(self.device),
             torch.from_numpy((self.unit / scale).astype(np.float32)).to(self.device),
         )
+
+    def _sums(self, index: NDArray[np.int64], centre: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return (d,) sums over the records at ``index``, or those of their squared distances from ``centre``."""
+        total = np.zeros(self.columns)
+        for block in self._blocks(index):
+            total += (block if centre is None else np.square(block - centre)).sum(axis=0)
+        return total
+
+    def _sums_there(self, index: NDArray[np.int64], centre: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return what `_sums` does, summed where batches are gathered, as a GPU would wait for a processor's sums."""
+        total = torch.zeros(self.columns, dtype=torch.float64, device=self.device)
+        shift = None if centre is None else torch.from_numpy(centre).to(self.device)
+        for part in torch.from_numpy(index).to(self.device).split(_BLOCK):
+            block = self._there.index_select(0, part).double().mul_(self.unit)
+            total += (block if shift is None else block.sub_(shift).square_()).sum(0)
+        sums: NDArray[np.float64] = total.cpu().numpy()
+        return sums
 
     def _blocks(self, index: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
         for start in range(0, len(index), _BLOCK):
@@ -222,7 +239,10 @@ def _all_bytes(values: NDArray[Any]) -> bool:
 
 
 class Generators(NamedTuple):
-    """The three random streams of one model; they depend on its seed, and dropout's on the device it is drawn on."""
+    """The three random streams of one model; they depend on its seed, and dropout's on the device it is drawn on.
+
+    Groups of networks on a GPU count their dropout (`miaudit.recipes.masks`) and draw it from none of these.
+    """
 
     weights: torch.Generator
     order: torch.Generator
@@ -353,7 +373,7 @@ def checked_labels(y: Any, classes: int) -> torch.Tensor:
 def captured(act: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """Return ``act``, on a GPU as one CUDA graph: its many small kernels are then launched by a single call.
 
-    It must read and write the same tensors every time, draw nothing, and may be run more often than asked for.
+    It must read and write the same tensors every time, draw from no generator, and may be run more often than asked for.
     """
     if device.type != "cuda":
         return act

@@ -1,4 +1,4 @@
-"""How many networks train together on a processor: known without torch, so that a run is planned while torch loads."""
+"""How many networks train together: known without torch, so that a run is planned while torch loads."""
 
 from __future__ import annotations
 
@@ -18,12 +18,47 @@ GROUP_MOST = 8
 SINGLE_WORK = 4_000_000
 """Parameters times records in a batch from which faster products outweigh the calls that a group would share."""
 
+CUDA_MOST = 256
+"""Models in one group on a GPU: rows of a group are stored together, and the time limit is looked at between groups."""
+
+CUDA_WORK = 6e13
+"""Parameters times records times epochs of one group on a GPU: by arithmetic a minute at 6 TFLOP/s, six operations to each."""
+
+CUDA_BYTES = 8 * 2**30
+"""Memory a GPU is taken to have free where it cannot be asked, as by the program that hands work to a cluster."""
+
 _ZEN_5 = 26  # its processor family; Zen 4 is 25
 
 
 def group_width(parameters: int) -> int:
     """Return how many models of this size to train together: 4 for 600-128-100, 1 beyond 375,000 parameters."""
     return int(np.clip(GROUP_BYTES // (4 * parameters), 1, GROUP_MOST))
+
+
+def cuda_width(parameters: int, width: int, batch: int, *, free: int) -> int:
+    """Return how many models fit a third of a GPU's free bytes, with ``width`` floats for each record of a batch.
+
+    A model needs its parameters six times at most (gradient, two moments of Adam, and two copies in bfloat16).
+    """
+    return int(np.clip(free // 3 // (4 * (6 * parameters + batch * width)), 1, CUDA_MOST))
+
+
+def cuda_portion(parameters: int, records: int, epochs: int) -> int:
+    """Return how many models of this size and training are one group on a GPU, whatever would fit its memory."""
+    return int(np.clip(CUDA_WORK // (parameters * records * epochs), 1, CUDA_MOST))
+
+
+def usable_bytes(free: int, *, reserved: int, allocated: int) -> int:
+    """Return the bytes of a GPU that torch can still hand out.
+
+    Parameters
+    ----------
+    free
+        What the driver calls free.
+    reserved, allocated
+        What torch took from the driver, and what of it is in tensors: the rest is torch's cache, which it reuses.
+    """
+    return free + reserved - allocated
 
 
 def is_large(parameters: int, batch: int) -> bool:

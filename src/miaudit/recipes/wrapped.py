@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import take_records
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint_of_recipe
-from miaudit.recipes.recipe import GroupRecipe, Model, Recipe
+from miaudit.recipes.recipe import GroupRecipe, Model, Portioned, Recipe
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Wrapped:
     def around(self, recipe: Recipe) -> Self:
         """Return the same around another recipe."""
         return replace(self, recipe=recipe)
+
+    def portion(self, shape: tuple[int, ...], classes: int, *, records: int) -> int | None:
+        """Return how many models are one group of the recipe within at most; None where it does not say."""
+        return self.recipe.portion(shape, classes, records=records) if isinstance(self.recipe, Portioned) else None
 
     def fingerprint(self) -> Fingerprint:
         """Return what decides the recipe within."""

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 
+from miaudit.errors import noun
 from miaudit.gate import Check, Decision, Outcome
 from miaudit.visible import visible
 
@@ -84,7 +85,8 @@ def _row(check: Check) -> str:
 
 
 def _sizes(decision: Decision) -> str:
-    return f"n = {decision.members} members and {decision.nonmembers} non-members ({_NOUNS[decision.unit]})"
+    of = f"{decision.nonmembers} {noun(decision.nonmembers, 'non-member')}"
+    return f"n = {decision.members} {noun(decision.members, 'member')} and {of} ({_NOUNS[decision.unit]})"
 
 
 def _needed(decision: Decision) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from miaudit.errors import counted
 from miaudit.mitigations import Grid, MitigationRow
 from miaudit.mitigations.document import Attacker, AttackFigures
 from miaudit.report.frontier import frontier
@@ -149,7 +150,8 @@ def _named(attack: AttackFigures | None) -> str:
 def _notes(grid: Grid) -> list[str]:
     attack = _learned(grid)
     notes = [
-        f"{grid.members:,} members and {grid.nonmembers:,} non-members, {grid.shadows} shadow models; precision, recall and "
+        f"{counted(grid.members, 'member')} and {counted(grid.nonmembers, 'non-member')}, "
+        f"{counted(grid.shadows, 'shadow model')}; precision, recall and "
         f"accuracy are those of {attack}; AUC, TPR and named of the attack of the highest AUC, at a level for all attacks of "
         "the row",
         "named: how many of those that the attack can name at a tenth of wrong names are members, and how many it names",

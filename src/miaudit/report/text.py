@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from miaudit.errors import counted
 from miaudit.report.plain import accuracies, as_pattern, bystanders, meaning, next_step, pattern_figures, who_is_named
 from miaudit.result import AttackResult, Interval, PatternControl, Result, SplitResult, TargetResult, TprAtFpr
 from miaudit.result.estimate import estimate, high_end, low_end, rounded
@@ -70,7 +71,7 @@ def end(result: Result, console: Console, controls: str, *, warnings: int) -> No
 def _models(result: Result) -> list[tuple[str, str]]:
     """Return what the target and its shadow models are, and who was audited."""
     target, shadows = result.target, result.shadows
-    queries = "queries not counted" if target.queries is None else f"{target.queries:,} queries"
+    queries = "queries not counted" if target.queries is None else counted(target.queries, "query", "queries")
     models = f"{shadows.trained} of {shadows.asked} trained{_shadow_accuracy(result)}; {shadows.recipe}"
     return [
         ("Target", f"{_accuracy(target, result.deletion is not None)}{target.outputs}, {queries}"),
@@ -126,14 +127,14 @@ def _from_store(result: Result) -> str:
     cost, again = result.provenance.shadow_cost, result.provenance.retrained
     count = None if cost is None else cost.from_store
     checked = f", {len(again.models)} of them trained again and found the same" if again else ""
-    return f"; {count} models were found in the folder{checked}" if count else ""
+    return f"; {counted(count, 'model was', 'models were')} found in the folder{checked}" if count else ""
 
 
 def _audited(split: SplitResult) -> str:
     least, people = split.evaluated_per_side, split.people
-    sides = f"{split.members:,} members and {split.nonmembers:,} non-members"
+    sides = f"{counted(split.members, 'member')} and {counted(split.nonmembers, 'non-member')}"
     if people is not None:
-        sides += f"; {people['members']:,} and {people['nonmembers']:,} people"
+        sides += f"; {people['members']:,} and {counted(people['nonmembers'], 'person', 'people')}"
     return (
         sides if split.members == split.nonmembers == least else f"{sides}; decisions are judged on {least:,} of each"
     )

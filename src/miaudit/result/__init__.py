@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, InstanceOf, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from miaudit.documents import Document
+from miaudit.documents import Document, first_problem
 from miaudit.errors import StoreError
 from miaudit.files import read_json, write_files
 from miaudit.result.attack import AttackResult, highest, named_beforehand
@@ -273,7 +273,7 @@ class Result(Document):
         try:
             return cls.model_validate({**document, "records": records})
         except ValidationError as error:
-            raise StoreError(f"{path} is not a miaudit result: {_problems(error)}") from error
+            raise StoreError(f"{path} is not a miaudit result: {first_problem(cls, error)}") from error
 
     def summary(self, *, full: bool = False, width: int = 80) -> str:
         """Return what a run prints: a screen, or with ``full`` every attack and figure, in lines of at most ``width``."""
@@ -320,10 +320,3 @@ class Result(Document):
         return f"{self.title}\n{self.verdict}"
 
     __repr__ = __str__  # all figures of a document would fill thousands of lines
-
-
-def _problems(error: ValidationError) -> str:
-    """Return the first of pydantic's errors in a sentence, and how many more there are."""
-    first, *others = error.errors()
-    more = f", and {len(others)} more" if others else ""
-    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}{more}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from miaudit.documents import Count, Document, NonNegative
+from miaudit.errors import counted
 from miaudit.result.figures import Power
 
 
@@ -57,9 +58,9 @@ class Forecast(Document):
         people = "people" if self.unit == "person" else "records"
         inside, outside = ("deleted", "never trained on") if self.deletion else ("members", "non-members")
         sides = f"{self.members:,} {inside} and {self.nonmembers:,} {outside} ({people})"
-        lines = [("Audits", f"{sides}, {self.attacks} attacks")]
+        lines = [("Audits", f"{sides}, {counted(self.attacks, 'attack')}")]
         stored = f", {self.stored:,} more are in the folder" if self.stored else ""
-        lines.append(("Trains", f"{self.models:,} models{stored}"))
+        lines.append(("Trains", f"{counted(self.models, 'model')}{stored}"))
         lines.append(("Asks", _asked(self.queries)))
         stages = ", ".join(f"{stage} {clock(spent)}" for stage, spent in self.seconds.items())
         lines.append(("Takes", f"about {clock(self.total_seconds)} ({stages})"))

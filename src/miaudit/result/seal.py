@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from miaudit.documents import Document
+from miaudit.documents import Document, first_problem
 from miaudit.errors import StoreError
 from miaudit.files import read_json, sha256_of, write_atomically
 
@@ -80,8 +80,10 @@ class Seal(Document):
             raise StoreError(
                 f"no {SEALED} in {folder}, which every run writes: it was removed, or an older miaudit audited there"
             ) from None
-        except (OSError, ValueError, ValidationError) as error:
-            raise StoreError(f"{path} cannot be read as a seal: {error}") from error
+        except ValidationError as error:
+            raise StoreError(f"{path} is no seal: {first_problem(cls, error)}") from error
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def seal(folder: str | Path) -> Seal:

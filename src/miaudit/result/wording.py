@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from miaudit.errors import noun
 from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.controls import BlindControl, NullControl, PatternControl
 from miaudit.result.estimate import estimate, rounded
@@ -337,7 +338,8 @@ def _auc_of(result: AttackResult) -> str:
 
 def _n(n: Counted) -> str:
     if n.records is None:
-        return f"n = {n.members} members and {n.nonmembers} non-members"
+        of = f"{n.nonmembers} {noun(n.nonmembers, 'non-member')}"
+        return f"n = {n.members} {noun(n.members, 'member')} and {of}"
     if n.unit == "record":
         return f"n = {n.records} records, of {n.members} people among members and {n.nonmembers} among non-members"
     return f"n = {n.members} people who are members and {n.nonmembers} who are not, with {n.records} records"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from miaudit.data.dataset import Dataset
 from miaudit.errors import PoolError, TimeLimitError
-from miaudit.recipes import GroupRecipe, Recipe, staged
+from miaudit.recipes import GroupRecipe, Portioned, Recipe, staged
 from miaudit.shadows.processes import SECONDS_BETWEEN_LOOKS, Watch, is_late, long_training, train_in_processes
 from miaudit.shadows.training import (
     Apart,
@@ -76,16 +76,20 @@ def in_groups(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, workers: in
     """Divide jobs into groups that are trained together: of equal training size, as wide as the recipe wants.
 
     Groups of one training size are as many as a whole number of rounds of all workers, and as even as can be, so that no
-    worker is left with nothing to do; the largest come first. A recipe that trains one model at a time gets groups of one.
+    worker is left with nothing to do; the largest come first. A recipe that trains one model at a time gets groups of one;
+    one whose groups could take long gets groups of no more models than its `portion`, as rows are stored group by group.
     """
     if not isinstance(recipe, GroupRecipe):
         return [[job] for job in jobs]
-    most, workers = max(recipe.group_width(dataset.X.shape[1:], dataset.width), 1), max(workers, 1)
+    shape, workers = dataset.X.shape[1:], max(workers, 1)
+    width = recipe.group_width(shape, dataset.width)
     by_size: dict[int, list[Job]] = {}
     for job in jobs:
         by_size.setdefault(len(job.train), []).append(job)
     groups: list[list[Job]] = []
-    for _, same in sorted(by_size.items(), reverse=True):
+    for records, same in sorted(by_size.items(), reverse=True):
+        portion = recipe.portion(shape, dataset.width, records=records) if isinstance(recipe, Portioned) else None
+        most = max(width if portion is None else min(width, portion), 1)
         count = min(len(same), workers * -(-len(same) // (workers * most)))
         narrow, wider = divmod(len(same), count)
         starts = [i * narrow + min(i, wider) for i in range(count + 1)]

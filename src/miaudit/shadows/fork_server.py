@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -65,7 +65,9 @@ def load_early(modules: Iterable[str] = ()) -> bool:
     with _lock, variables(surroundings):
         forkserver.set_forkserver_preload([preloading.__name__])
         try:
-            forkserver.ensure_running()
+            resource_tracker.ensure_running()  # the server starts it, and it lets interrupts through
+            with preloading.interrupts_held():
+                forkserver.ensure_running()
         except OSError:  # no socket can be had, as where the path of the folder for temporary files is too long
             return False
     return True

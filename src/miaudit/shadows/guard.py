@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from miaudit.errors import Exit, PlanError, reason_of
+from miaudit.errors import Exit, PlanError, place_of, reason_of
 from miaudit.libraries import flush_c_streams, pool_threads
 
 CLOSED = 93
@@ -151,7 +151,7 @@ def no_exits() -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return reason_of(error)
-    return f"its code raised {type(error).__name__}, which is no error but ends programs"
+    return f"its code raised {type(error).__name__}{place_of(error)}, which is no error but ends programs"
 
 
 def _refused_exit(pid: int) -> Any:

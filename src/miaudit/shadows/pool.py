@@ -159,8 +159,10 @@ class ShadowPool:
             why = f"the first failure: {failures[0].error}" if failures else "no model failed"
             gaps = len(jobs) - len(failures) - len(shadows)
             if gaps:
+                one, many = ("row is", "was", "it was"), ("rows are", "were", "they were")
+                there, damage, since = one if gaps == 1 else many
                 why += (
-                    f"; {gaps} rows are gone from {self.store.folder}, or were damaged, since they were written there"
+                    f"; {gaps} {there} gone from {self.store.folder}, or {damage} damaged, since {since} written there"
                 )
             raise PoolError(
                 f"{len(shadows)} of {len(jobs)} shadow models could be trained, at least {minimum} are needed; {why}"

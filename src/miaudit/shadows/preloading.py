@@ -1,7 +1,7 @@
 """Imports what the server of workers is to have loaded; `miaudit.shadows.fork_server` has it imported there.
 
 A library that cannot be imported must not end the server: the worker that needs it says so. Nor must Ctrl-C, which is the
-program's to handle.
+program's to handle: it is held back from a process that the program starts, until that ignores it.
 """
 
 from __future__ import annotations
@@ -9,15 +9,38 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 NAMES = "MIAUDIT_PRELOADED"
 """The environment variable that holds the names of the modules, with spaces between."""
 
 
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold SIGINT back from this thread, and from processes that it starts."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_interrupts() -> Any:
+    """Ignore SIGINT, also one that was held back since this process began; return what handled it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    return before
+
+
 def import_all(names: str) -> None:
     """Import modules, and leave out what cannot be."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = ignore_interrupts()
     for name in names.split():
         with suppress(Exception, SystemExit):
             importlib.import_module(name)

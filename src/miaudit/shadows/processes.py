@@ -20,15 +20,19 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from miaudit.data.dataset import Dataset
+from miaudit.errors import PlanError
+from miaudit.files import remove_temporary_folders
 from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, innermost
 from miaudit.shadows import fork_server
 from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
+from miaudit.shadows.preloading import ignore_interrupts, interrupts_held
 from miaudit.shadows.sharing import Shared
 from miaudit.shadows.training import (
     Failure,
@@ -156,7 +160,14 @@ class _Crew:
         self._processes: dict[ProcessPoolExecutor, Any] = {}
 
     def hire(self) -> ProcessPoolExecutor:
-        """Return a new worker; its process starts with its first task."""
+        """Return a new worker; its process starts with its first task, in this program's working directory."""
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            raise PlanError(
+                "the working directory was removed, and processes that train begin in it: run again from a folder that is "
+                "there, or train in this process (--jobs 0, in Python jobs=0)"
+            ) from None
         door, inlet = self._context.Pipe(duplex=False)
         setup = (self._lifeline, door, str(self._store.folder))
         worker = ProcessPoolExecutor(1, mp_context=self._context, initializer=_start_worker, initargs=setup)
@@ -168,7 +179,7 @@ class _Crew:
     ) -> Future[_Found]:
         """Have a worker act on a group."""
         before = set(multiprocessing.active_children()) if worker in self._doors else set()
-        with _main_module_hidden():
+        with _main_module_hidden(), interrupts_held():
             future = worker.submit(act, group)  # the first one starts the process
         if worker in self._doors:
             self._processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
@@ -252,6 +263,7 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     def end_with_parent() -> None:
         with suppress(EOFError, OSError):
             lifeline.recv()
+        remove_temporary_folders()  # they may hold records
         if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)  # and with us what our models left running
         really_exit(1)
@@ -261,7 +273,7 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
     with suppress(OSError):
         os.dup2(2, 1)  # stdout is for the product alone
     sys.stdout = sys.stderr
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to handle; closing the lifeline ends us
+    ignore_interrupts()  # Ctrl-C is the program's to handle; closing the lifeline ends us
     threading.Thread(target=end_with_parent, daemon=True).start()
     with door:
         parcel, (environment, mask) = door.recv()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
-import subprocess
-import tempfile
 import threading
 import weakref
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from miaudit.files import close_temporary, open_temporary
 
 LEAST = 1 << 20
 """Arrays of fewer bytes are sent with all else."""
@@ -72,15 +71,15 @@ class Shared:
         content = pickle.dumps(self._thing, protocol=5, buffer_callback=together)
         if not arrays:
             return Parcel(content, None, ())
-        file, path = _temporary()
-        self._remove = weakref.finalize(self, _remove, file, path)
+        descriptor, path = open_temporary("miaudit-shared-")
+        self._remove = weakref.finalize(self, close_temporary, descriptor, path)
         places = []
         try:
-            for array in arrays:
-                file.write(bytes(-file.tell() % _ALIGNMENT))
-                places.append((file.tell(), array.nbytes))
-                file.write(array)
-            file.flush()
+            with os.fdopen(descriptor, "wb", closefd=False) as file:
+                for array in arrays:
+                    file.write(bytes(-file.tell() % _ALIGNMENT))
+                    places.append((file.tell(), array.nbytes))
+                    file.write(array)
         except OSError:  # what was written would fill the disk for as long as models train
             self._remove()
             raise
@@ -90,33 +89,3 @@ class Shared:
         """Remove the file; workers that have opened it keep what they have."""
         if self._remove is not None:
             self._remove()
-
-
-def _temporary() -> tuple[IO[bytes], str]:
-    """Return an open temporary file, and the path by which other processes of the user open it.
-
-    A file without a name needs nobody to remove it. It is opened through this process, which keeps it open, where /proc says
-    how and lets others; one with a name serves elsewhere. Both have mode 0600.
-    """
-    nameless = tempfile.TemporaryFile()  # noqa: SIM115 - it is open while models train
-    path = f"/proc/{os.getpid()}/fd/{nameless.fileno()}"
-    if _others_can_read(path):
-        return nameless, path
-    nameless.close()
-    handle, path = tempfile.mkstemp(prefix="miaudit-shared-")
-    return os.fdopen(handle, "wb"), path
-
-
-def _others_can_read(path: str) -> bool:
-    """Whether another process can open this; one is asked, because what /proc shows to whom is decided in many places."""
-    with suppress(OSError):
-        return subprocess.run(["test", "-r", path], stdin=subprocess.DEVNULL).returncode == 0
-    return False
-
-
-def _remove(file: IO[bytes], path: str) -> None:
-    with suppress(OSError):
-        file.close()
-    if not path.startswith("/proc/"):
-        with suppress(OSError):
-            Path(path).unlink()

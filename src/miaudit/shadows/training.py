@@ -400,9 +400,10 @@ def _mean(right: NDArray[Any]) -> float | None:
 
 
 def _failure(job: Job, error: BaseException) -> Failure:
+    ended = isinstance(error, ModelError)  # it names the place in the code, and is raised by us around it
     try:
-        text = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
-        trace = "".join(traceback.format_exception(error)).strip()
+        text = str(error) if ended else f"{type(error).__name__}: {error}"
+        trace = "" if ended else "".join(traceback.format_exception(error)).strip()
     except Exception:  # an error that cannot be printed
         text, trace = type(error).__name__, ""
     return Failure(job.name, _clipped(text, ERROR_CHARACTERS), _clipped(trace, 10 * ERROR_CHARACTERS))
@@ -415,21 +416,28 @@ def _clipped(text: str, most: int) -> str:
 def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[Calibrated]:
     """Train a group for one epoch on a few of its records, and tell from it what a model takes.
 
-    Done twice, and the second time counts, so that loading libraries does not. Empty for a recipe without epochs, and where
-    so few of them are asked for that the first models are soon there.
+    First so that libraries are loaded, then on a quarter of the records and on all: what they take beyond the quarter grows
+    with records and epochs, the rest is there once. Empty for a recipe without epochs, and where so few of them are asked
+    for that the first models are soon there.
     """
     short = shortened(recipe)
     if short is None or short[1] < SHORT_EPOCHS:
         return []
-    records = min(SHORT_RECORDS, len(group[0].train))
-    part = [replace(job, train=job.train[:records]) for job in group]
-    took = 0.0
+    n = len(group[0].train)
+    many = min(SHORT_RECORDS, n)
+    few = max(many // 4, 1)
+    seconds = dict.fromkeys((few, many), 0.0)
     try:
-        for _ in range(2):
+        for records in (many, few, many):
+            part = [replace(job, train=job.train[:records]) for job in group]
             began = time.perf_counter()
             with warnings.catch_warnings(action="ignore"), contained():
                 _train(part, dataset, staged(short[0], None))
-            took = time.perf_counter() - began
+            seconds[records] = time.perf_counter() - began
     except Exception:
         return []  # the models themselves will say what is wrong
-    return [Calibrated(took * short[1] * len(group[0].train) / records / len(group), peak_memory())]
+    grows = (seconds[many] - seconds[few]) / max(many - few, 1)  # with each record of an epoch
+    if grows <= 0:  # noise, or a single record
+        grows = seconds[many] / many
+    once = max(seconds[many] - grows * many, 0.0)
+    return [Calibrated((once + grows * n * short[1]) / len(group), peak_memory())]

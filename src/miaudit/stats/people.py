@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.stats.roc import Scores, sides
 
 Ints = NDArray[np.int64]
@@ -79,7 +79,8 @@ def person_scores(
     people = _of_sides(in_people, out_people, scores)
     if shared := len(np.intersect1d(*people)):
         raise DataError(
-            f"{shared} people have records on both sides, and are neither members nor non-members; count records instead"
+            f"{counted(shared, 'person has', 'people have')} records on both sides, and are neither members nor "
+            f"non-members; count records instead"
         )
     own = [numbered(each) for each in people]
     counts = [np.bincount(each) for each in own]

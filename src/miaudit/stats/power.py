@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaincinv, ndtr, ndtri, owens_t, stdtrit
 
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, counted
 from miaudit.stats.epsilon import checked_count
 from miaudit.stats.paired import freedom_of, widening
 from miaudit.stats.rates import checked_confidence
@@ -69,7 +69,10 @@ def detectable_auc(
     null_part = float(quantile) * (widening(others) if others else 1.0) * _shift_sd(0.0, n_in, n_out)
     separated = ((1 - confidence) / 2) ** (1 / min(n_in, n_out))  # low end at an area of 1
     if null_part >= 0.5 or separated <= 0.5:
-        reason = f"with {n_in} members and {n_out} non-members not even an AUC of 1 can be told from 0.5"
+        reason = (
+            f"with {counted(n_in, 'member')} and {counted(n_out, 'non-member')} not even an AUC of 1 can be "
+            f"told from 0.5"
+        )
         return Detectable(None, n_in, n_out, confidence, power, reason)
     z, wider = float(ndtri(power)), (1 + 1 / others) ** 0.5 if others else 1.0
 
@@ -114,11 +117,11 @@ def detectable_tpr(n_in: int, n_out: int, fpr: float, *, confidence: float = 0.9
 
     rank, most = cuts(n_out, fpr, confidence)[0]  # non-members above the threshold of the interval's low end
     if rank < 0:
-        reason = f"{n_out} non-members cannot bound an FPR by {fpr:g}"
+        reason = f"{counted(n_out, 'non-member')} cannot bound an FPR by {fpr:g}"
         return Detectable(None, n_in, n_out, confidence, power, reason)
     least = int(binom.isf(most, n_in, fpr)) + 1  # members found from which their exact low end is above fpr
     if least > n_in:
-        reason = f"{n_in} members cannot show a TPR above {fpr:g}, not even if all are found"
+        reason = f"{counted(n_in, 'member')} cannot show a TPR above {fpr:g}, not even if all are found"
         return Detectable(None, n_in, n_out, confidence, power, reason)
     middles = (np.arange(400) + 0.5) / 400
     reached = ndtri(betaincinv(rank + 1, n_out - rank, middles))  # (400,) equally likely true FPRs, as normal deviates

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import betaincinv, betaln, gammaincinv, gammaln, ndtri
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, counted
 from miaudit.stats.paired import more_above_p
 from miaudit.stats.power import Detectable, checked_sizes
 from miaudit.stats.rates import checked_confidence
@@ -123,7 +123,10 @@ def detectable_exposed(
     rank = min(int(fpr * n_out), n_out - 1)
     share = _least_share(n_in, n_out, rank, 1 - confidence, power, others)
     if share is None:
-        reason = f"{n_in} members above {n_out - rank} of {n_out} non-members may be chance at a level of {1 - confidence:.2g}"
+        reason = (
+            f"{counted(n_in, 'member')} above {n_out - rank} of {n_out} non-members may be chance at a level "
+            f"of {1 - confidence:.2g}"
+        )
         return Detectable(None, n_in, n_out, confidence, power, reason)
     return Detectable(share + (1 - share) * fpr, n_in, n_out, confidence, power)
 
@@ -156,7 +159,10 @@ def detectable_share(
     least = min((share for share in shares if share is not None), default=None)
     reason = None
     if least is None:
-        reason = f"{n_in} members above all {n_out} non-members may be chance at a level of {1 - confidence:.2g}"
+        reason = (
+            f"{counted(n_in, 'member')} above all {counted(n_out, 'non-member')} may be chance at a level of "
+            f"{1 - confidence:.2g}"
+        )
     return Detectable(least, n_in, n_out, confidence, power, reason)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data import Dataset
-from miaudit.errors import DataError, PlanError, StoreError
+from miaudit.errors import DataError, PlanError, StoreError, counted
 from miaudit.files import read_json, read_npz, write_files
 from miaudit.result import SynthesisResult
 from miaudit.synthesis.climbing import Ask, Climbs
@@ -105,9 +105,9 @@ class Synthesis:
                     f"failed climbs; {queries.total:,} in all; mean confidence {figures.mean_confidence:.3f}"
                 )
             else:
-                lines.append(f"{queries.total:,} queries")
+                lines.append(counted(queries.total, "query", "queries"))
         elif queries.total:
-            lines.append(f"{queries.total:,} queries, for the classes")
+            lines.append(f"{counted(queries.total, 'query', 'queries')}, for the classes")
         for key, what in (("classes_failed", "no record of"), ("classes_short", "too few records of")):
             if names := getattr(figures, key):
                 lines.append(

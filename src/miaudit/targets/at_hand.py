@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, with_article
 from miaudit.evidence.answers import Hint, Type
 from miaudit.targets.classes import class_columns, classes_of, positive_class, trained_classes
 from miaudit.targets.stages import stages_of
@@ -122,7 +122,8 @@ def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], in
     if callable(model):
         return model, None, None
     raise PlanError(
-        f"the target is a {type(model).__name__}; expected an object with predict_proba or predict, a torch module, or "
+        f"the target is {with_article(type(model).__name__)}; expected an object with predict_proba or predict, a "
+        f"torch module, or "
         "a function from records to probabilities or labels"
     )
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records, n_records, take_records
-from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError
+from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError, counted
 from miaudit.evidence.answers import Decision, Type, hint_of_name
 from miaudit.files import write_atomically
 from miaudit.plan import HTTPPlan
@@ -502,7 +502,8 @@ class Endpoint(Target):
         self._refusals |= dict.fromkeys(records, why)
         if len(self._refusals) > self._most_failing:
             raise TargetError(
-                f"{len(self._refusals)} records got no answer, and failing = {self._most_failing} is the most that may be left "
+                f"{counted(len(self._refusals), 'record')} got no answer, and failing = {self._most_failing} is the "
+                f"most that may be left "
                 f"out; the last: {why}"
             )
 
@@ -537,7 +538,8 @@ class Endpoint(Target):
         more = f", and up to {further:,} more" if further else ""
         enough = f" ({least + further:,} is enough)" if further else ""
         return BudgetError(
-            f"{error}: {now:,} records were answered now, and {len(total) - rest:,} of {len(total):,} in all; they are "
+            f"{error}: {counted(now, 'record was', 'records were')} answered now, and {len(total) - rest:,} of "
+            f"{len(total):,} in all; they are "
             f"kept{where}. {rest:,} are missing{more}: to {'finish' if self._expected else 'have them'}, run again with a "
             f"budget of at least {least:,}{enough}"
         )

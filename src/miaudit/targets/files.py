@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, with_article
 from miaudit.files import sha256_of
 from miaudit.libraries import require
 from miaudit.targets.onnx_graph import inside, read_graph
@@ -122,9 +122,13 @@ def load_model(
             f"{path} {_RUNS_CODE[kind]}, or, if you trust the file, consent with --allow-pickle (in Python, allow_pickle=True)"
         )
     if module is not None and kind not in ("safetensors", "torch"):
-        raise PlanError(f"{path} is a {kind} file, a whole model; target.module belongs to bare weights, leave it out")
+        raise PlanError(
+            f"{path} is {with_article(kind)} file, a whole model; target.module belongs to bare weights, leave it out"
+        )
     if output is not None and kind not in ("onnx", "torch", "safetensors", "TorchScript"):
-        problem = f"names an output of an ONNX model or a torch module, and {path} is a {kind} file: leave it out"
+        problem = (
+            f"names an output of an ONNX model or a torch module, and {path} is {with_article(kind)} file: leave it out"
+        )
         raise PlanError([("output", problem)])
     if weights is not None and module is None:
         raise PlanError([("weights", "says where weights lie in a checkpoint: give module, to which they belong")])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError, TargetError
+from miaudit.errors import PlanError, TargetError, with_article
 from miaudit.targets.classes import class_columns
 
 
@@ -27,7 +27,8 @@ def array_of(answer: Any) -> NDArray[Any]:
         )
     if isinstance(answer, Mapping | Set | Iterator):
         raise TargetError(
-            f"the target answered a {type(answer).__name__}; expected an array or a list with one row per record, in the "
+            f"the target answered {with_article(type(answer).__name__)}; expected an array or a list with one row "
+            f"per record, in the "
             "order of the records"
         )
     if isinstance(answer, np.ma.MaskedArray) and np.ma.getmaskarray(answer).any():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records, column_names, kind_of, row_hashes, take_records
-from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError
+from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError, counted, with_article
 from miaudit.targets.contact import ANEW
 from miaudit.targets.deadline import GO_ON
 from miaudit.targets.form import array_of
@@ -168,7 +168,8 @@ class Kept:
         query.answered(list(answers) if answers.ndim == 2 else answers.tolist())
         if len(part) < len(rows):
             raise BudgetError(
-                f"the budget of {self.ledger.limits.budget:,} queries is spent; {len(self.ledger):,} answers are kept, run "
+                f"the budget of {self.ledger.limits.budget:,} queries is spent; "
+                f"{counted(len(self.ledger), 'answer is', 'answers are')} kept, run "
                 "again with a larger one to go on"
             )
 
@@ -181,7 +182,8 @@ class Kept:
         self._failures[keys[rows[0]]] = f"{type(error).__name__}: {error}"
         if len(self._failures) > self._failing:
             raise TargetError(
-                f"{self.__name__} failed on {len(self._failures)} records, and failing = {self._failing} is the most that may "
+                f"{self.__name__} failed on {counted(len(self._failures), 'record')}, and failing = {self._failing} "
+                f"is the most that may "
                 f"be left out; the last: {type(error).__name__}: {error}"
             ) from error
 
@@ -221,7 +223,7 @@ def keep(
     >>> miaudit.audit(target, members=..., nonmembers=..., population=..., recipe=...)  # doctest: +SKIP
     """
     if not callable(ask):
-        raise PlanError(f"ask must be a function from records to answers, got a {type(ask).__name__}")
+        raise PlanError(f"ask must be a function from records to answers, got {with_article(type(ask).__name__)}")
     if not name or batch < 1:
         raise PlanError(f"keep needs a name and a batch of at least 1; got {name!r} and {batch}")
     return Kept(ask, name, None if folder is None else Path(folder), Limits(budget, rate), batch)

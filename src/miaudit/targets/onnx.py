@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import densified, n_records, take_records
-from miaudit.errors import PlanError, TargetError
+from miaudit.errors import PlanError, TargetError, counted
 from miaudit.evidence.answers import Hint, hint_of_name
 from miaudit.libraries import require
 from miaudit.targets.batches import in_batches
@@ -73,8 +73,8 @@ def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True, output: s
     except Exception as error:
         shutil.rmtree(profiles, ignore_errors=True)
         raise PlanError(f"{path} starts like an ONNX model, but onnxruntime cannot read it: {error}") from error
+    weakref.finalize(session, shutil.rmtree, profiles, ignore_errors=True)
     model = OnnxModel(session, graph, tuple(names), coded=coded, profiles=profiles, output=output)
-    weakref.finalize(model, shutil.rmtree, profiles, ignore_errors=True)
     if not model.wanted:
         outputs = ", ".join(f"{out.name} {out.type} {out.shape}" for out in session.get_outputs())
         raise PlanError(
@@ -303,7 +303,9 @@ class _Input:
             )
         answers: list[Any] = self._session.run(outputs, fed)
         if len(answers[0]) != n_records(X):
-            raise TargetError(f"the ONNX model was asked about {n_records(X)} records and answered {len(answers[0])}")
+            raise TargetError(
+                f"the ONNX model was asked about {counted(n_records(X), 'record')} and answered {len(answers[0])}"
+            )
         return answers
 
 

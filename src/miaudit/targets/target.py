@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import n_records, take_records
-from miaudit.errors import BudgetError, DataError, MiauditError, PlanError, TargetError
+from miaudit.errors import BudgetError, DataError, MiauditError, PlanError, TargetError, counted
 from miaudit.evidence.answers import (
     MORE_DECIMALS,
     ROUNDED,
@@ -424,12 +424,13 @@ class Target:
             raise
         except Exception as error:
             raise TargetError(
-                f"the model failed on {n} records, after {start} others: {type(error).__name__}: {error}; check "
+                f"the model failed on {counted(n, 'record')}, after {start} others: {type(error).__name__}: "
+                f"{error}; check "
                 f"that the records have the form the model was trained on{self.advice}{texts_in_a_table(X)}"
             ) from error
         if answer.ndim in (1, 2) and answer.shape[0] != n:
             raise TargetError(
-                f"the target was asked about {n} records and answered {answer.shape[0]}; it must answer all"
+                f"the target was asked about {counted(n, 'record')} and answered {answer.shape[0]}; it must answer all"
                 f"{texts_in_a_table(X, answer.shape[0])}"
             )
         columns = columns_of_frame(outputs, X, self.classes, self._names, coded=self._coded)
@@ -510,7 +511,8 @@ class Target:
             self.remarks[:] = [remark for remark in self.remarks if "zeros for every class" not in remark]
             self._empty += count
             self.remarks.append(
-                f"The target answered {self._empty:,} records with zeros for every class, as one-versus-rest models do where "
+                f"The target answered {counted(self._empty, 'record')} with zeros for every class, as "
+                f"one-versus-rest models do where "
                 "no class is likely; they were read as equal probabilities."
             )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import densified
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, with_article
 from miaudit.evidence.answers import Hint
 from miaudit.libraries import require, require_installed
 from miaudit.targets.batches import in_batches
@@ -186,7 +186,7 @@ def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Pat
     module = build()
     if not isinstance(module, torch.nn.Module):
         raise PlanError(
-            f"the module for the weights of {path} must be a torch.nn.Module, got a {type(module).__name__}"
+            f"the module for the weights of {path} must be a torch.nn.Module, got {with_article(type(module).__name__)}"
         )
     own = module.state_dict()
     weights = _without_prefix(weights, own)
@@ -235,7 +235,11 @@ def _part(content: Any, where: str, path: Path) -> Any:
     if isinstance(content, Mapping):
         part = {name.removeprefix(start): of for name, of in content.items() if str(name).startswith(start)}
     if not part:
-        there = f"it holds {list(content)[:5]}" if isinstance(content, Mapping) else f"it is a {type(content).__name__}"
+        there = (
+            f"it holds {list(content)[:5]}"
+            if isinstance(content, Mapping)
+            else f"it is {with_article(type(content).__name__)}"
+        )
         raise PlanError([("weights", f"{path} has nothing at {where!r}; {there}")])
     return part
 
@@ -253,7 +257,9 @@ def named_tensors(content: Any, path: Path, where: str | None = None) -> dict[st
     if where is not None:
         content = _part(content, where, path)
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        contents = f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        contents = (
+            f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else with_article(type(content).__name__)
+        )
         parts = (
             [key for key, of in content.items() if isinstance(of, Mapping) and of]
             if isinstance(content, Mapping)

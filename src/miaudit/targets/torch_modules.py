@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import densified, n_records, take_records
-from miaudit.errors import TargetError
+from miaudit.errors import TargetError, with_article
 from miaudit.evidence.answers import Hint, are_whole
 from miaudit.targets.form import array_of, cast, check_rounding
 
@@ -176,7 +176,8 @@ def answer_of(answer: Any, records: int, classes: int | None = None) -> Any:
         return fitting[0]
     what = [tuple(each.shape) if isinstance(each, torch.Tensor) else type(each).__name__ for each in parts]
     raise TargetError(
-        f"the module answered a {type(answer).__name__} of {what or 'no tensors'}, of which {len(fitting)} may be the answers "
+        f"the module answered {with_article(type(answer).__name__)} of {what or 'no tensors'}, of which "
+        f"{len(fitting)} may be the answers "
         f"about {classes or 'the'} classes; name the one to read (output, of a ModuleRecipe and of [target] in a plan), or let "
         "it answer one tensor, or name it logits"
     )
@@ -208,7 +209,7 @@ def _one_output(output: str | int, module: Any, inputs: Any, answer: Any) -> Any
         return one
     names = ", ".join(repr(name) for name, part in parts.items() if isinstance(part, torch.Tensor)) or "none"
     raise TargetError(
-        f"the module answered a {type(answer).__name__} without a tensor {output!r}; its outputs by "
+        f"the module answered {with_article(type(answer).__name__)} without a tensor {output!r}; its outputs by "
         f"{'place' if isinstance(output, int) else 'name'} are {names}: choose one of them as output"
     )
 

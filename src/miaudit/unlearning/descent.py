@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from torch.nn import functional
 
 from miaudit.recipes import Model, opened
 from miaudit.recipes.opened import Opened
+from miaudit.recipes.precision import exact_products
 from miaudit.seeds import generator
 
+P = ParamSpec("P")
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -68,6 +71,18 @@ class Descent:
         return self.opened.closed()
 
 
+def _exactly(procedure: Callable[Concatenate[Descent, P], Model]) -> Callable[Concatenate[Descent, P], Model]:
+    """Return a procedure whose products are of float32 wherever they are taken."""
+
+    @functools.wraps(procedure)
+    def act(of: Descent, /, *args: P.args, **options: P.kwargs) -> Model:
+        with exact_products(of.opened.device):
+            return procedure(of, *args, **options)
+
+    return act
+
+
+@_exactly
 def fine_tuned(of: Descent, *, epochs: int, rate: float, batch: int) -> Model:
     """Descend on the records that stay."""
     optimizer = of.sgd(rate)
@@ -78,6 +93,7 @@ def fine_tuned(of: Descent, *, epochs: int, rate: float, batch: int) -> Model:
     return of.closed()
 
 
+@_exactly
 def ascended(of: Descent, *, epochs: int, rate: float, batch: int, share: float) -> Model:
     """Descend on ``share`` of the loss on what stays less the rest of it on what goes, batch beside batch."""
     optimizer = of.sgd(rate)
@@ -89,6 +105,7 @@ def ascended(of: Descent, *, epochs: int, rate: float, batch: int, share: float)
     return of.closed()
 
 
+@_exactly
 def scrubbed(
     of: Descent,
     *,
@@ -119,6 +136,7 @@ def scrubbed(
     return of.closed()
 
 
+@_exactly
 def relabelled(of: Descent, *, epochs: int, rate: float, batch: int, classes: int, salient: float = 1.0) -> Model:
     """Descend on what stays, and on what goes with wrong classes drawn evenly, on the ``salient`` share of the weights."""
     shift = generator(of.seed, "wrong classes").integers(1, classes, len(of.y))
@@ -146,6 +164,7 @@ def _salient(of: Descent, batch: int, share: float) -> list[torch.Tensor]:
     return [(each.abs() > least).to(each.dtype) for each in sums]
 
 
+@_exactly
 def dampened(of: Descent, *, alpha: float, dampening: float, batch: int) -> Model:
     """Shrink the weights that matter more for what goes than for all, by squared gradients of batch means."""
     importance = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import SplitError
+from miaudit.errors import SplitError, counted
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.design import Draws, draw_bystanders, whole_groups
 from miaudit.unlearning.case import DeletionCase
@@ -62,7 +62,9 @@ def draws_of(of: DeletionCase) -> DeletionDraws:
         )
         wanted = half + len(population)
     if wanted < 2 or not min(len(side) for side in sides[:1]):
-        raise SplitError(f"a shadow model would be trained on {wanted} records; give more members, or a population")
+        raise SplitError(
+            f"a shadow model would be trained on {counted(wanted, 'record')}; give more members, or a population"
+        )
     trains, forgets = [], []
     for shadow in range(case.shadows.count):
         rng = generator(child_seed(case.seed, "draws"), "draw", shadow)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import take_records
-from miaudit.errors import PlanError, nearest, not_real, not_whole, refuse, section
+from miaudit.errors import PlanError, nearest, not_real, not_whole, refuse, section, with_article
 from miaudit.recipes import (
     SISA,
     ClassSISA,
@@ -471,7 +471,9 @@ class OwnFunction(Procedure):
         if forgot is None:
             raise PlanError(f"{self._called} returned nothing; it must return the model after the deletion")
         if not hasattr(forgot, "predict_proba"):
-            raise PlanError(f"{self._called} returned a {type(forgot).__name__} without predict_proba; return a model")
+            raise PlanError(
+                f"{self._called} returned {with_article(type(forgot).__name__)} without predict_proba; return a model"
+            )
         for outer, part in reversed(around):
             forgot = replace(outer, **{part: forgot})
         return forgot  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from miaudit.data.records import take_records
-from miaudit.errors import MiauditError, PlanError
+from miaudit.errors import MiauditError, PlanError, counted
 from miaudit.recipes import shortened
 from miaudit.seeds import child_seed
 from miaudit.shadows.guard import contained
@@ -48,7 +48,7 @@ def rehearse(of: DeletionCase) -> None:
     except Exception:
         return  # the models themselves will say what is wrong
     unlearned = Unlearned(recipe, of.procedure)
-    what = f"the procedure {of.procedure.name!r} failed on {len(index)} records before anything was trained"
+    what = f"the procedure {of.procedure.name!r} failed on {counted(len(index), 'record')} before anything was trained"
     try:
         with contained():
             after = unlearned.forget(

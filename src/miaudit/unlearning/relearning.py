@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from miaudit.recipes import Model
+from miaudit.recipes.precision import exact_products
 from miaudit.unlearning.descent import Descent
 
 RATE, BATCH, LOSS, MOST = 0.01, 32, 0.1, 500
@@ -25,13 +26,14 @@ def relearning_steps(model: Model, X: Any, y: NDArray[np.int64], *, seed: int) -
     """
     of = Descent(model, X, y, np.zeros(len(y), bool), seed)
     optimizer, steps, epoch = of.sgd(RATE), 0, 0
-    while steps < MOST:
-        for part in of.batches(of.rest, BATCH, "relearning", epoch):
-            with torch.no_grad():
-                if float(of.loss(of.rest)) < LOSS:
-                    return steps
-            with torch.enable_grad():
-                of.step(optimizer, of.loss(part))
-            steps += 1
-        epoch += 1
+    with exact_products(of.opened.device):
+        while steps < MOST:
+            for part in of.batches(of.rest, BATCH, "relearning", epoch):
+                with torch.no_grad():
+                    if float(of.loss(of.rest)) < LOSS:
+                        return steps
+                with torch.enable_grad():
+                    of.step(optimizer, of.loss(part))
+                steps += 1
+            epoch += 1
     return MOST

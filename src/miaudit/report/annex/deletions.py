@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from miaudit.errors import counted
 from miaudit.result import Accuracies, Deletion
 
 Row = tuple[str, str]
@@ -17,9 +18,10 @@ def sides(deletion: Deletion | None) -> tuple[str, str]:
 def audited(deletion: Deletion) -> str:
     """Return who was audited."""
     what = "" if deletion.removed is None else f", all of the class {deletion.removed} that was trained on"
+    deleted = counted(deletion.deleted, "record that was", "records that were")
     return (
-        f"{deletion.deleted} records that were trained on and deleted{what}; {deletion.never} never trained on to compare "
-        f"them with; {deletion.kept} stayed in the training data"
+        f"{deleted} trained on and deleted{what}; {deletion.never} never trained on to compare them with; {deletion.kept} "
+        "stayed in the training data"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from miaudit.errors import counted
 from miaudit.gate import Decision, Policy
 from miaudit.report.annex import deletions
 from miaudit.report.annex.standards import CLASSES, LITERATURE, STANDARDS, Standard
@@ -143,7 +144,8 @@ def _data(result: Result, declaration: Mapping[str, Any]) -> Iterator[Row]:
     if result.deletion is None:
         yield (
             "audited",
-            f"{split.members} members and {split.nonmembers} non-members; {split.population} further records",
+            f"{counted(split.members, 'member')} and {counted(split.nonmembers, 'non-member')}; "
+            f"{counted(split.population, 'further record')}",
         )
     else:
         yield "audited", deletions.audited(result.deletion)
@@ -159,7 +161,7 @@ def _classes(result: Result, declaration: Mapping[str, Any]) -> list[tuple[str, 
     for name in CLASSES:
         if name == "membership inference":
             of = "" if result.deletion is None else ", of records that were deleted"
-            rows.append((name, "tested" if ran else "not tested", f"{ran} attacks ran{of}"))
+            rows.append((name, "tested" if ran else "not tested", f"{counted(ran, 'attack')} ran{of}"))
         elif name in elsewhere:
             rows.append((name, "declared", elsewhere[name]))
         elif name == "regurgitation" and result.target.outputs in _NO_RECORDS:
@@ -262,7 +264,8 @@ def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
             if bystander.tell_sides
             else ""
         )
-        yield "models trained on neither side", f"{bystander.models} models; mean AUC {bystander.auc:.3f}{tell}"
+        models = counted(bystander.models, "model")
+        yield "models trained on neither side", f"{models}; mean AUC {bystander.auc:.3f}{tell}"
     quiet = next(
         (attack for attack in result.attacks if attack.power is not None and attack.power.auc is not None), None
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from miaudit.errors import counted
 from miaudit.report import charts, marks
 from miaudit.report.page.exposed import Exposed, exposed_of
 from miaudit.report.page.first import kind_of
@@ -145,7 +146,7 @@ def slice_rows(result: Result, most: int) -> Rows | None:
         _row(
             *(name, "", each.auc, scale, references),
             style="above" if each.above_chance else "",
-            title=f"{name}: {each.members:,} members, {each.nonmembers:,} non-members",
+            title=f"{name}: {counted(each.members, 'member')}, {counted(each.nonmembers, 'non-member')}",
         )
         for name, each in order
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from miaudit.errors import counted
 from miaudit.report import deletion, marks
 from miaudit.report.gravity import Gravity, at_most, gravity, leak_of
 from miaudit.report.plain import meaning, next_steps, what_shows, who_is_named
@@ -135,7 +136,8 @@ def _figures(result: Result) -> str:
     if result.deletion is not None:
         unit = "people" if n.unit == "person" else "records"
         return f"n = {n.members:,} deleted and {n.nonmembers:,} never trained {unit}"
-    of = f"n = {n.members:,} members and {n.nonmembers:,} non-members" + (", people" if n.unit == "person" else "")
+    people = ", people" if n.unit == "person" else ""
+    of = f"n = {counted(n.members, 'member')} and {counted(n.nonmembers, 'non-member')}{people}"
     if finding.kind == "none detected" or finding.figure is None or finding.figure.value is None:
         return of
     area = finding.figure

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from miaudit.data.records import Records, n_records
-from miaudit.errors import PlanError, TargetError, not_real, section
+from miaudit.errors import PlanError, TargetError, not_real, section, with_article
 from miaudit.plugins import Plugin, plugin
 from miaudit.targets.wire import lists, rows, template, v2
 from miaudit.targets.wire.rows import Answers, MissingError
@@ -219,7 +219,7 @@ def _declared(name: str) -> tuple[Format, Plugin]:
     declared = plugin("wire", name, choices=tuple(FORMATS))
     form = declared.load()
     if not isinstance(form, Format):
-        raise declared.problem(f"is a {type(form).__name__}, and must be a miaudit.targets.wire.Format")
+        raise declared.problem(f"is {with_article(type(form).__name__)}, and must be a miaudit.targets.wire.Format")
     return form, declared
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from miaudit.data.records import Records
-from miaudit.errors import PlanError, TargetError
+from miaudit.errors import PlanError, TargetError, counted
 from miaudit.targets.wire.rows import (
     Answers,
     answers_of,
@@ -139,7 +139,9 @@ def decode_sagemaker(
     if len(lines) == 1 and n > 1 and len(lines[0]) == n:  # one number per record, on one line
         lines = [[value] for value in lines[0]]
     if len(lines) != n:
-        raise TargetError(f"the target was asked about {n} records and answered {len(lines)} lines; it must answer all")
+        raise TargetError(
+            f"the target was asked about {counted(n, 'record')} and answered {len(lines)} lines; it must answer all"
+        )
     if all(len(line) == 1 for line in lines):
         return answers_of([_number(line[0]) for line in lines], n)
     return matrix([[_number(value) for value in line] for line in lines])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records, column_names, column_values, densified, is_texts, kind_of, n_records
-from miaudit.errors import DataError, TargetError
+from miaudit.errors import DataError, TargetError, counted
 
 Answers = NDArray[Any]
 """(n, columns) float64, or (n,) labels: integers, or texts as objects."""
@@ -195,7 +195,9 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
     if not isinstance(items, list):
         raise TargetError(f"the target's answer is no list with one item per record; {said_error(items)}")
     if len(items) != n:
-        raise TargetError(f"the target was asked about {n} records and answered {len(items)}; it must answer all")
+        raise TargetError(
+            f"the target was asked about {counted(n, 'record')} and answered {len(items)}; it must answer all"
+        )
     refuse_moved(items)
     there = [i for i, item in enumerate(items) if not _is_failure(item)]
     if len(there) < n:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records
-from miaudit.errors import DataError, PlanError, TargetError
+from miaudit.errors import DataError, PlanError, TargetError, counted
 from miaudit.targets.wire.rows import (
     Answers,
     columns_of,
@@ -165,7 +165,7 @@ def _tensor(item: dict[str, Any], n: int) -> Answers:
         raise TargetError(f"the target's output {item.get('name')!r} has shape {shape} but holds {there}")
     if not shape or shape[0] != n:
         count = shape[0] if shape else "no"
-        raise TargetError(f"the target was asked about {n} records and answered {count}; it must answer all")
+        raise TargetError(f"the target was asked about {counted(n, 'record')} and answered {count}; it must answer all")
     if datatype == "BYTES":
         if math.prod(shape[1:]) != 1 or not all(isinstance(value, str) for value in flat):
             raise TargetError(f"the target answers texts of shape {shape}; expected one label per record")
