@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
@@ -49,6 +49,8 @@ def test_as_many_of_each_side_are_audited_as_the_smaller_has(m, n, audited, rest
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(30, 60), st.integers(30, 60), st.integers(1, 4), st.integers(0, 9), st.booleans())
+@example(42, 41, 3, 9, True)  # a group of the population is cut between the sets
+@example(38, 36, 2, 6, True)  # copies of audited records leave the population
 def test_every_audited_record_is_on_one_side_of_every_shadow_model(m, n, size, twins, people):
     members, nonmembers = records(m, 1), records(n, 2)
     members[0][:twins] = members[0][-1]  # the same record many times

@@ -95,15 +95,43 @@ def _held_out(dataset: Dataset, split: Split, share: float, seed: int) -> tuple[
 def _of_both_sides(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: SplitPlan, seed: int) -> Divided:
     whole = apart(dataset, split, shadows, seed=seed)
     m, n = len(whole.members), len(whole.nonmembers)
-    spare = 2 * (_largest(dataset, whole) - 1)  # records that fill up sets which whole groups leave incomplete
+    # Records that fill up what whole groups leave incomplete: both sets, and a group of the population that is cut.
+    spare = 3 * (_largest(dataset, whole) - 1)
     larger: Literal["members", "nonmembers"] = "members" if m > n else "nonmembers"
-    side = whole.members if m > n else whole.nonmembers
-    people = _people(dataset, whole, side)
-    sample = whole_groups(len(side), people, min(m, n, len(side) - spare), generator(child_seed(seed, "audited")))
+    split = _sampled(dataset, whole, shadows, larger, spare, spare, seed)
+    half = (len(split.members) + len(split.nonmembers)) // 2
+    most = half + len(split.population) - spare
+    train = min(m, most) if shadows.train is None else shadows.train
+    test = len(split.members) + len(split.nonmembers) - half if shadows.test is None else shadows.test
+    notes = (_taken(split, (m, n)), *(_fewer(train, m) if shadows.train is None else ()))
+    if split.population_from == "members" and sides.outside:
+        text = (
+            "asks the target about records it was not trained on, and without a population those that are left are members: "
+            "leave it out, or give a population"
+        )
+        raise PlanError([("outside", text)])
+    if larger == "members" or len(split.population) < _LEAST_OUTSIDE:
+        sides = sides.model_copy(update={"outside": 0})
+    return Divided(split, shadows.model_copy(update={"train": train, "test": test}), sides, notes)
+
+
+def _sampled(
+    dataset: Dataset,
+    whole: Split,
+    shadows: ShadowPlan,
+    larger: Literal["members", "nonmembers"],
+    spare: int,
+    reserve: int,
+    seed: int,
+) -> Split:
+    """Return the sides, of one size as far as ``reserve`` records can be left over: the population, of ``spare`` at least."""
+    side = whole.members if larger == "members" else whole.nonmembers
+    most = min(len(whole.members), len(whole.nonmembers), len(side) - reserve)
+    sample = whole_groups(len(side), _people(dataset, whole, side), most, generator(child_seed(seed, "audited")))
     if not sample.any():
         raise SplitError(
-            f"no population was given, and of {len(side)} {larger} none can be audited beside records that fill up the sets "
-            f"of shadow models, for {spare // 2 + 1} records belong together. Give a population"
+            f"no population was given, and of {len(side)} {larger} none can be audited beside {spare} records that fill up "
+            f"the sets of shadow models, for {spare // 3 + 1} records belong together. Give a population"
         )
     rest = side[~sample]
     audited = {"members": whole.members, "nonmembers": whole.nonmembers, larger: side[sample]}
@@ -117,20 +145,8 @@ def _of_both_sides(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: S
     if len(rest):
         split = apart(dataset, split, shadows, seed=seed)
         split = replace(split, copies=_both(whole.copies or Copies(), split.copies or Copies()))
-    half = (len(split.members) + len(split.nonmembers)) // 2
-    most = half + len(split.population) - spare
-    train = min(m, most) if shadows.train is None else shadows.train
-    test = len(split.members) + len(split.nonmembers) - half if shadows.test is None else shadows.test
-    notes = (_taken(split, (m, n)), *(_fewer(train, m) if shadows.train is None else ()))
-    if larger == "members" and sides.outside and len(rest):
-        text = (
-            "asks the target about records it was not trained on, and without a population those that are left are members: "
-            "leave it out, or give a population"
-        )
-        raise PlanError([("outside", text)])
-    if larger == "members" or len(split.population) < _LEAST_OUTSIDE:
-        sides = sides.model_copy(update={"outside": 0})
-    return Divided(split, shadows.model_copy(update={"train": train, "test": test}), sides, notes)
+    lacking = spare - len(split.population)  # copies of audited records are not in it
+    return split if lacking <= 0 else _sampled(dataset, whole, shadows, larger, spare, reserve + lacking, seed)
 
 
 def _people(dataset: Dataset, split: Split, side: NDArray[np.int64]) -> NDArray[np.int64] | None:
