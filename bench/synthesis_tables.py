@@ -105,7 +105,7 @@ def run(task: str, setting: str, given: argparse.Namespace, seed: int, folder: P
     plan["synthesis"] = changes.get("synthesis", {})
     result = audit(plan, out=folder)
     attack = result.attack("shokri")
-    pooled, made = attack.pooled, result.synthesis or {"queries": {}}
+    pooled, made = attack.pooled, result.synthesis
     assert pooled is not None
     assert attack.auc is not None
     return {
@@ -116,11 +116,11 @@ def run(task: str, setting: str, given: argparse.Namespace, seed: int, folder: P
         "test_accuracy": result.target.test_accuracy,
         "shadow_train": result.split.shadow_train,
         "shadow_test_accuracy": result.shadows.test_accuracy,
-        "records": made.get("records"),
-        "queries_per_record": made["queries"].get("per_record"),
-        "queries_per_record_with_failed": made["queries"].get("per_record_with_failed"),
-        "mean_confidence": made.get("mean_confidence"),
-        "classes_failed": len(made.get("classes_failed", [])),
+        "records": made and made.records,
+        "queries_per_record": made and made.queries.per_record,
+        "queries_per_record_with_failed": made and made.queries.per_record_with_failed,
+        "mean_confidence": made and made.mean_confidence,
+        "classes_failed": len(made.classes_failed) if made else 0,
         "classes_below_0.1_precision": sum(
             each.precision is None or each.precision < 0.1 for each in attack.per_class if each.members
         ),
