@@ -95,9 +95,11 @@ def _held_out(dataset: Dataset, split: Split, share: float, seed: int) -> tuple[
 def _of_both_sides(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: SplitPlan, seed: int) -> Divided:
     whole = apart(dataset, split, shadows, seed=seed)
     m, n = len(whole.members), len(whole.nonmembers)
-    # Records that fill up what whole groups leave incomplete: both sets, and a group of the population that is cut.
-    spare = 3 * (_largest(dataset, whole) - 1)
     larger: Literal["members", "nonmembers"] = "members" if m > n else "nonmembers"
+    # Records that fill up what whole groups leave incomplete, both sets, and one group of the population that is cut.
+    side = whole.members if m > n else whole.nonmembers
+    both = np.concatenate([whole.members, whole.nonmembers])
+    spare = 2 * (_largest(dataset, whole, both) - 1) + _largest(dataset, whole, side) - 1
     split = _sampled(dataset, whole, shadows, larger, spare, spare, seed)
     half = (len(split.members) + len(split.nonmembers)) // 2
     most = half + len(split.population) - spare
@@ -131,7 +133,7 @@ def _sampled(
     if not sample.any():
         raise SplitError(
             f"no population was given, and of {len(side)} {larger} none can be audited beside {spare} records that fill up "
-            f"the sets of shadow models, for {spare // 3 + 1} records belong together. Give a population"
+            "the sets of shadow models where records belong together. Give a population"
         )
     rest = side[~sample]
     audited = {"members": whole.members, "nonmembers": whole.nonmembers, larger: side[sample]}
@@ -154,15 +156,14 @@ def _people(dataset: Dataset, split: Split, side: NDArray[np.int64]) -> NDArray[
     return None if split.group_name is None or dataset.people is None else dataset.people[side]
 
 
-def _largest(dataset: Dataset, split: Split) -> int:
-    """Return how many audited records must be on one side of a shadow model together, at most."""
-    audited = np.concatenate([split.members, split.nonmembers])
-    people = _people(dataset, split, audited)
+def _largest(dataset: Dataset, split: Split, records: NDArray[np.int64]) -> int:
+    """Return how many of these records must be on one side of a shadow model together, at most."""
+    people = _people(dataset, split, records)
     if people is not None:
         return largest_group(people)
     if (split.copies or Copies()).alike:
         return 1
-    return largest_group(same_records(select_records(dataset.X, audited)))
+    return largest_group(same_records(select_records(dataset.X, records)))
 
 
 def _both(first: Copies, second: Copies) -> Copies:
