@@ -96,11 +96,8 @@ def _of_both_sides(dataset: Dataset, split: Split, shadows: ShadowPlan, sides: S
     whole = apart(dataset, split, shadows, seed=seed)
     m, n = len(whole.members), len(whole.nonmembers)
     larger: Literal["members", "nonmembers"] = "members" if m > n else "nonmembers"
-    # Records that fill up what whole groups leave incomplete, both sets, and one group of the population that is cut.
-    side = whole.members if m > n else whole.nonmembers
-    both = np.concatenate([whole.members, whole.nonmembers])
-    spare = 2 * (_largest(dataset, whole, both) - 1) + _largest(dataset, whole, side) - 1
-    split = _sampled(dataset, whole, shadows, larger, spare, spare, seed)
+    fill = 2 * (_largest(dataset, whole, np.concatenate([whole.members, whole.nonmembers])) - 1)
+    split, spare = _sampled(dataset, whole, shadows, larger, seed, fill=fill, reserve=fill)
     half = (len(split.members) + len(split.nonmembers)) // 2
     most = half + len(split.population) - spare
     train = min(m, most) if shadows.train is None else shadows.train
@@ -122,18 +119,23 @@ def _sampled(
     whole: Split,
     shadows: ShadowPlan,
     larger: Literal["members", "nonmembers"],
-    spare: int,
-    reserve: int,
     seed: int,
-) -> Split:
-    """Return the sides, of one size as far as ``reserve`` records can be left over: the population, of ``spare`` at least."""
+    *,
+    fill: int,
+    reserve: int,
+) -> tuple[Split, int]:
+    """Return the sides, of one size as far as ``reserve`` records can be left over as population, and how many sets spare.
+
+    Whole groups leave up to ``fill`` places of a model's two sets empty, and what is left of a group of the population that
+    fills the first set serves neither.
+    """
     side = whole.members if larger == "members" else whole.nonmembers
     most = min(len(whole.members), len(whole.nonmembers), len(side) - reserve)
     sample = whole_groups(len(side), _people(dataset, whole, side), most, generator(child_seed(seed, "audited")))
     if not sample.any():
         raise SplitError(
-            f"no population was given, and of {len(side)} {larger} none can be audited beside {spare} records that fill up "
-            "the sets of shadow models where records belong together. Give a population"
+            f"no population was given, and of {len(side)} {larger} none can be audited beside {reserve} records that fill up "
+            f"the sets of shadow models, for {fill // 2 + 1} records belong together. Give a population"
         )
     rest = side[~sample]
     audited = {"members": whole.members, "nonmembers": whole.nonmembers, larger: side[sample]}
@@ -147,8 +149,11 @@ def _sampled(
     if len(rest):
         split = apart(dataset, split, shadows, seed=seed)
         split = replace(split, copies=_both(whole.copies or Copies(), split.copies or Copies()))
+    spare = fill + _largest(dataset, split, split.population) - 1 if fill else 0
     lacking = spare - len(split.population)  # copies of audited records are not in it
-    return split if lacking <= 0 else _sampled(dataset, whole, shadows, larger, spare, reserve + lacking, seed)
+    if lacking <= 0:
+        return split, spare
+    return _sampled(dataset, whole, shadows, larger, seed, fill=fill, reserve=reserve + lacking)
 
 
 def _people(dataset: Dataset, split: Split, side: NDArray[np.int64]) -> NDArray[np.int64] | None:
