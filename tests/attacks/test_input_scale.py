@@ -51,3 +51,24 @@ def test_a_class_of_one_record_holds_nothing_out() -> None:
     answers = np.clip(0.5 + 0.3 * inside[:, :, None] + 0.05 * rng.normal(size=(120, 4, 2)), 0, 1)
     evidence = Evidence(answers[0], answers[1:], inside[1:], np.array([0, 1, 1, 1]))
     assert np.isfinite(Shokri(min_rows=5).run(evidence, seed=0).score).all()
+
+
+def test_a_person_is_learned_from_or_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence, _ = world(told=0.3, told_by=1.0, noise=0.02)
+    people = np.arange(RECORDS) // 4
+    evidence = evidence.replace(people=people, labels=np.zeros(RECORDS, np.int64))
+    learning, testing, read = set[int](), set[int](), shokri.shadow_rows
+
+    def judges(attack: Shokri, evidence: Evidence, index: list[np.ndarray], *rest: object) -> list[shokri.Judge]:
+        learning.update(people[np.concatenate(index) % RECORDS].tolist())
+        return [lambda x: np.full(len(x), 0.5)]
+
+    def rows(evidence: Evidence, positions: np.ndarray) -> np.ndarray:
+        testing.update(people[positions % RECORDS].tolist())
+        return read(evidence, positions)
+
+    monkeypatch.setattr(Shokri, "_judges", judges)
+    monkeypatch.setattr(shokri, "shadow_rows", rows)
+    Shokri()._share(evidence, [np.arange(SHADOWS * RECORDS)], evidence.inside.reshape(-1), np.array([0]), 1)
+    assert (len(learning), len(testing)) == (225, 75)
+    assert not learning & testing

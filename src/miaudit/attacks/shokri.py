@@ -44,7 +44,7 @@ class Shokri(Attack):
 
     Where the paper is silent (optimiser, epochs, batch, initialisation): Adam with a rate falling linearly to zero,
     inputs divided by their own spread in the class, but by no less than a share of the largest (0.3, or 1 where classes
-    have few shadow rows and a trial on a quarter of their records is in favour of it); the vector in class order, no
+    have few shadow rows on average and a trial on a quarter of their records is in favour of it); the vector in class order, no
     weighting of the two sides inside a class.
 
     Parameters
@@ -164,20 +164,22 @@ class Shokri(Attack):
 
         Probabilities that hardly vary, divided by their own spread, are as large as the others, and networks of few rows
         learn their noise. Whether they do depends on the task too, so that a trial decides. Rows of several models about
-        one record are worth less than as many about different records: their geometric mean counts.
+        one record, or person, are worth less than as many about different ones: the geometric mean of rows and records
+        (people) counts, on average over the classes. People are held out whole.
         """
-        names = [_records(evidence, index[label]) for label in classes]
-        n_rows, n_records = sum(map(len, names)), sum(len(np.unique(each)) for each in names)
-        if self.estimator is not None or (n_rows * n_records) ** 0.5 >= _MANY_ROWS * len(classes):
+        people = None if evidence.shadow_people is None else evidence.people
+        units = [_units(evidence, people, index[label]) for label in classes]
+        n_rows, n_units = sum(map(len, units)), sum(len(np.unique(each)) for each in units)
+        if self.estimator is not None or (n_rows * n_units) ** 0.5 >= _MANY_ROWS * len(classes):
             return SHARE
         rng = generator(seed, "share")
         labels = rng.permutation(classes)[:_TRIAL_CLASSES]
         learning, rest = dict[int, Ints](), dict[int, Ints]()
         for label in labels.tolist():
-            records = _records(evidence, index[label])
-            names_of_class = rng.permutation(np.unique(records))
-            learned = np.isin(records, names_of_class[len(names_of_class) // 4 :])
-            learning[label], rest[label] = index[label][learned], index[label][~learned]
+            of_rows = _units(evidence, people, index[label])
+            of_class = rng.permutation(np.unique(of_rows))
+            learns = np.isin(of_rows, of_class[len(of_class) // 4 :])
+            learning[label], rest[label] = index[label][learns], index[label][~learns]
         row_bytes = evidence.classes * evidence.models.dtype.itemsize
         parts = _parts(labels, np.array([len(each) * row_bytes for each in index]))
 
@@ -278,9 +280,10 @@ class _AttackModels:
         return score
 
 
-def _records(evidence: Evidence, positions: Ints) -> Ints:
-    """Return (k,) numbers of the records that the shadow rows at ``positions`` are about."""
-    return positions % evidence.inside.shape[1] if evidence.asked is None else evidence.asked.reshape(-1)[positions]
+def _units(evidence: Evidence, people: Ints | None, positions: Ints) -> Ints:
+    """Return (k,) numbers of the people that the shadow rows at ``positions`` are about, or of the records without people."""
+    rows = positions % evidence.inside.shape[1] if evidence.asked is None else evidence.asked.reshape(-1)[positions]
+    return rows if people is None else people[rows]
 
 
 def _parts(labels: Ints, sizes: Ints) -> list[list[int]]:

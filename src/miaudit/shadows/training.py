@@ -47,8 +47,8 @@ from miaudit.threads import one_thread
 if TYPE_CHECKING:
     from miaudit.probes.probing import Probed
 
-SHORT_EPOCHS, SHORT_RECORDS = 5, 2000
-"""A calibration is one epoch on this many records; it is left out for recipes of fewer epochs."""
+SHORT_EPOCHS, SHORT_RECORDS, SHORT_SECONDS = 5, 2000, 0.5
+"""A calibration is one epoch on so many records, repeated for so long; it is left out for recipes of fewer epochs."""
 
 TOGETHER = 4096
 """A trained model is asked about so many records at once: answers in float64, and copies of them, stay small."""
@@ -416,9 +416,10 @@ def _clipped(text: str, most: int) -> str:
 def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[Calibrated]:
     """Train a group for one epoch on a few of its records, and tell from it what a model takes.
 
-    First so that libraries are loaded, then on a quarter of the records and on all: what they take beyond the quarter grows
-    with records and epochs, the rest is there once. Empty for a recipe without epochs, and where so few of them are asked
-    for that the first models are soon there.
+    First so that libraries are loaded, then on a quarter of the records and on all, the least of three times each where that
+    is soon done: what all take beyond the quarter grows with records and epochs. The rest is counted once, also what an
+    epoch takes whatever its records. Empty for a recipe without epochs, and where so few of them are asked for that the
+    first models are soon there.
     """
     short = shortened(recipe)
     if short is None or short[1] < SHORT_EPOCHS:
@@ -426,14 +427,14 @@ def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[C
     n = len(group[0].train)
     many = min(SHORT_RECORDS, n)
     few = max(many // 4, 1)
-    seconds = dict.fromkeys((few, many), 0.0)
+    part, began = staged(short[0], None), time.perf_counter()
+    seconds = {few: float("inf"), many: float("inf")}
     try:
-        for records in (many, few, many):
-            part = [replace(job, train=job.train[:records]) for job in group]
-            began = time.perf_counter()
-            with warnings.catch_warnings(action="ignore"), contained():
-                _train(part, dataset, staged(short[0], None))
-            seconds[records] = time.perf_counter() - began
+        _epoch(group, many, dataset, part)
+        for again in range(3):
+            if not again or time.perf_counter() - began < SHORT_SECONDS:
+                for records in (few, many):
+                    seconds[records] = min(seconds[records], _epoch(group, records, dataset, part))
     except Exception:
         return []  # the models themselves will say what is wrong
     grows = (seconds[many] - seconds[few]) / max(many - few, 1)  # with each record of an epoch
@@ -441,3 +442,12 @@ def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[C
         grows = seconds[many] / many
     once = max(seconds[many] - grows * many, 0.0)
     return [Calibrated((once + grows * n * short[1]) / len(group), peak_memory())]
+
+
+def _epoch(group: Sequence[Job], records: int, dataset: Dataset, recipe: Recipe) -> float:
+    """Return the seconds of training a group on the first of its records."""
+    part = [replace(job, train=job.train[:records]) for job in group]
+    began = time.perf_counter()
+    with warnings.catch_warnings(action="ignore"), contained():
+        _train(part, dataset, recipe)
+    return time.perf_counter() - began
