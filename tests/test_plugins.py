@@ -80,9 +80,11 @@ def test_a_plan_names_an_attack_and_a_recipe_and_the_result_says_whose_they_are(
 
 
 def test_an_attack_that_falls_over_while_it_runs_is_told_as_failed_and_the_others_run(installed, plan, tmp_path):
+    code = installed / "miaudit_example" / "attack.py"
+    line = 1 + code.read_text().splitlines().index("            raise SystemExit(3)")
     for option, reason in (
         ("fails", "ZeroDivisionError: as it was asked to"),
-        ("exits", "its code called sys.exit(3)"),
+        ("exits", f"its code called sys.exit(3) in {code}, line {line}"),
     ):
         plan["attacks"] = [{"name": "margin", option: True}, "threshold"]
         result = miaudit.audit(plan)
@@ -173,12 +175,12 @@ def test_a_module_that_ends_the_program_when_it_is_imported_is_told_as_such_and_
     code = f"import os, sys\n{leave}(3)\n"
     (installed / "miaudit_example" / "broken.py").write_text(code)
     (tmp_path / "leaving.py").write_text(code)
-    reason = rf"its code called {leave}\(3\)$"
+    reason = rf"its code called {leave}\(3\) in .*"
     plug_in = r"the plug-in 'falls-over' of miaudit-example 1.0 cannot be loaded: "
-    with pytest.raises(PlanError, match=rf"^attacks\.0: {plug_in}{reason}"):
+    with pytest.raises(PlanError, match=rf"^attacks\.0: {plug_in}{reason}broken\.py, line 2$"):
         miaudit.audit(plan | {"attacks": ["falls-over"]})
     function = {"function": f"{tmp_path / 'leaving.py'}:make"}
-    with pytest.raises(PlanError, match=rf"leaving.py cannot be imported: {reason}"):
+    with pytest.raises(PlanError, match=rf"leaving.py cannot be imported: {reason}leaving\.py, line 2$"):
         miaudit.audit(plan | {"recipe": function}, allow_code=True)
 
 

@@ -19,11 +19,13 @@ defect of miaudit, with which the command line ends in 70.
 from __future__ import annotations
 
 import difflib
+import os
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite, nan
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, get_args
 
 from miaudit.visible import visible
@@ -242,11 +244,30 @@ def with_article(word: str) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Return in which file and line code that is not ours raised, or called an exit, to end a sentence with."""
+    """Return in which file and line code that is not ours raised, or called an exit, to end a sentence with.
+
+    It is the last line of its author's: outside the standard library, installed packages and miaudit, or, where there is
+    none, as in a plug-in, outside the standard library.
+    """
     frames = list(traceback.extract_tb(error.__traceback__))
     if isinstance(error, Exit):
         frames = frames[:-1]  # raised in the place of os._exit
-    return f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    files = [frame for frame in frames if not frame.filename.startswith("<")]
+    beyond = [frame for frame in files if _is_installed(frame.filename) or not _within(frame.filename, _STANDARD)]
+    own = [frame for frame in beyond if not (_is_installed(frame.filename) or _within(frame.filename, _MIAUDIT))]
+    place = next(reversed(own or beyond or files or frames), None)
+    return f" in {place.filename}, line {place.lineno}" if place is not None else ""
+
+
+_STANDARD, _MIAUDIT = Path(os.__file__).parent, Path(__file__).parent
+
+
+def _within(file: str, folder: Path) -> bool:
+    return Path(file).is_relative_to(folder)
+
+
+def _is_installed(file: str) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
 def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:

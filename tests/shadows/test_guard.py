@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import random
@@ -12,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from breaking import points
@@ -201,6 +203,26 @@ def test_a_model_that_ends_programs_fails_with_its_reason_and_the_others_are_tra
         f"its code called sys.exit(0) in {__file__}, line {line}"
     ] * 3
     assert "/guard.py" not in str(caught.value)
+
+
+def read_arguments():
+    argparse.ArgumentParser().parse_args(["--unknown"])
+
+
+def leave_as_in_a_terminal():
+    exit(2)  # site's own, which code of others calls
+
+
+def run_a_command():
+    click.Command("train").main(["--unknown"])
+
+
+@pytest.mark.parametrize("act", [read_arguments, leave_as_in_a_terminal, run_a_command])
+def test_an_exit_within_a_library_is_told_with_the_line_that_called_the_library(act):
+    with pytest.raises(ModelError) as caught, contained():
+        act()
+    line = act.__code__.co_firstlineno + 1
+    assert str(caught.value) == f"its code called sys.exit(2) in {__file__}, line {line}"
 
 
 def test_an_error_without_words_and_an_endless_one_are_failures(tmp_path):
