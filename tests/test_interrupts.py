@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from miaudit.__main__ import Interruption
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a process is sent SIGINT")
 
@@ -90,21 +94,156 @@ def started(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+def customized(folder: Path, code: str) -> str:
+    """Have Python run code before a program; return the PYTHONPATH for it."""
+    (folder / "sitecustomize.py").write_text(code)
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_an_interruption_that_is_lost_while_a_module_is_imported_ends_the_program(tmp_path: Path, name: str) -> None:
-    loss = LOSSES[name].replace("\n", "\n    ")
-    (tmp_path / "sitecustomize.py").write_text(FINDER.format(name="miaudit.data.named", loss=loss))
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    loss = (LOSSES[name] + "    time.sleep(9)").replace(
+        "\n", "\n    "
+    )  # what comes next takes longer than sending it again
+    path = customized(tmp_path, FINDER.format(name="miaudit.data.named", loss=loss))
     ended(started("data", PYTHONPATH=path))
+
+
+END = """
+import atexit, os, signal, sys, time
+
+def profile(frame, event, _):
+    if (event, frame.f_code.co_name) == ("return", "{function}") and frame.f_code.co_filename.endswith("{file}"):
+        sys.setprofile(None)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        except BaseException:
+            pass
+
+if {at_exit}:
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+else:
+    sys.setprofile(profile)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "file"),
+    [
+        pytest.param("data", "cli/__init__.py", id="lost at once"),
+        pytest.param("_carried_out", "cli/ending.py", id="after the output"),
+        pytest.param("main", "cli/ending.py", id="after the command"),
+        pytest.param("program", "miaudit/__main__.py", id="after the program"),
+        pytest.param("_shutdown", "threading.py", id="after threads"),
+        pytest.param("", "", id="at the very end"),
+    ],
+)
+def test_a_command_whose_output_is_complete_keeps_its_exit_code(tmp_path: Path, function: str, file: str) -> None:
+    path = customized(tmp_path, END.format(function=function, file=file, at_exit=not function))
+    for arguments, code in ((["data"], 0), (["data", "--wrong"], 2)):
+        if code and function in ("data", "_carried_out"):  # they are not reached
+            continue
+        program = started(*arguments, PYTHONPATH=path)
+        output, said = program.communicate(timeout=60)
+        assert (program.returncode, "interrupted" in said) == (code, False), said
+        assert ("diabetes130" in output, "No such option" in said) == (code == 0, code == 2)
+
+
+def test_a_second_interruption_ends_it_with_130_also_at_the_very_end(tmp_path: Path) -> None:
+    loss = "os.kill(os.getpid(), signal.SIGINT); time.sleep(9)"
+    code = FINDER.format(name="miaudit.data.named", loss=loss) + END.format(function="", file="", at_exit=True)
+    ended(started("data", PYTHONPATH=customized(tmp_path, code)))
+
+
+def test_a_copy_of_an_interruption_is_a_plain_one() -> None:
+    losses: list[int] = []
+    error = Interruption(lambda: losses.append(1))
+    for same in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(same) is KeyboardInterrupt
+    Interruption.__new__(Interruption)  # as libraries make errors that they fill later
+    assert not losses
+    del error, same
+    assert losses == [1]
+
+
+HOST = """
+import os, runpy, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+before = signal.getsignal(signal.SIGINT), sys.unraisablehook
+errors = []
+
+def run(how):
+    try:
+        if how == "main":
+            from miaudit.__main__ import main
+            main()
+        else:
+            runpy.run_module("miaudit", run_name="__main__", alter_sys=how == "altered")
+    except BaseException as error:
+        errors.append(error)
+
+for arguments, code in ((["data"], 0), (["data", "--wrong"], 2)):
+    sys.argv = ["miaudit", *arguments]
+    for how in ("main", "module", "altered"):
+        for thread in (False, True):
+            if thread:
+                other = threading.Thread(target=run, args=(how,))
+                other.start()
+                other.join()
+            else:
+                run(how)
+            (error,) = errors
+            assert (type(error), error.code) == (SystemExit, code), (error, how, thread)
+            assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
+            errors.clear()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(9)
+except KeyboardInterrupt:
+    os._exit(42)
+"""
+
+
+def test_a_program_that_runs_a_command_gets_its_exit_code_and_its_own_handler_back() -> None:
+    done = subprocess.run([sys.executable, "-c", HOST], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 42, done.stderr
+
+
+@pytest.mark.slow
+def test_a_process_that_training_code_forks_is_interrupted_as_any_python_is(tmp_path: Path) -> None:
+    loss = """
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+            with ProcessPoolExecutor(1, get_context("fork")) as executor:
+                future = executor.submit(time.sleep, 9)
+                while not future.running():
+                    time.sleep(0.01)
+                time.sleep(0.3)
+                os.killpg(0, signal.SIGINT)
+                try:
+                    future.exception()
+                finally:
+                    future.exception()
+                    time.sleep(0.2)
+    """
+    path = customized(tmp_path, FINDER.format(name="miaudit.data.named", loss=loss))
+    program = started("data", PYTHONPATH=path)
+    _, said = program.communicate(timeout=60)
+    assert program.returncode == 130, said
+    assert "Exception ignored" not in said
+    assert "AttributeError" not in said
 
 
 def test_python_that_imports_the_commands_keeps_its_own_handler() -> None:
     code = (
-        "import signal, sys, miaudit.__main__, miaudit.cli\n"
-        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
-        "assert sys.unraisablehook is sys.__unraisablehook__\n"
+        "import signal, sys\n"
+        "before = signal.getsignal(signal.SIGINT), sys.unraisablehook\n"
+        "import miaudit.__main__, miaudit.cli\n"
+        "assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    for shell in ("", "trap '' INT; "):
+        subprocess.run(["sh", "-c", f'{shell}exec "$0" -c "$1"', sys.executable, code], check=True, timeout=60)
 
 
 def test_a_program_that_was_started_to_ignore_interrupts_ignores_them(tmp_path: Path) -> None:

@@ -22,14 +22,26 @@ class Commands(click.Group):
     """Commands that end with an error's own exit code and its message; anything else is our defect."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command, and end the program where it fails."""
+        """Run a command, and end the program where it fails; what the context holds of interruptions is told of the end."""
+        try:
+            return self._carried_out(ctx)
+        finally:
+            _tell_end(ctx, finished=False)
+
+    def _carried_out(self, ctx: click.Context) -> Any:
         try:
             with visible_warnings():
-                return super().invoke(ctx)
+                result = super().invoke(ctx)
+                _tell_end(ctx, finished=True)
+                return result
+        except click.exceptions.Exit:
+            _tell_end(ctx, finished=True)
+            raise
         except MiauditError as error:
             echo(f"miaudit: {error}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
+            _tell_end(ctx, finished=False)
             interrupted()
         except BrokenPipeError:  # whoever read our output has seen enough
             _no_more_output()
@@ -48,7 +60,7 @@ class Commands(click.Group):
             )
             sys.exit(2)
         except Exception as error:
-            if isinstance(error, click.ClickException | click.exceptions.Exit):
+            if isinstance(error, click.ClickException):
                 raise
             if _is_interruption(error):
                 interrupted()
@@ -60,7 +72,14 @@ class Commands(click.Group):
         try:
             return super().main(*args, **options)
         finally:
+            if (interrupts := options.get("obj")) is not None:
+                interrupts.end(finished=False)
             _leave_threads(sys.exception())
+
+
+def _tell_end(ctx: click.Context, *, finished: bool) -> None:
+    if ctx.obj is not None:
+        ctx.obj.end(finished=finished)
 
 
 def interrupted() -> NoReturn:
