@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 import miaudit
 from miaudit.auditing.proposal import plan_text, proposal
 from miaudit.cli import main
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, TargetError
 from miaudit.plan import Plan
 from miaudit.plan.permissions import Permissions
 
@@ -182,12 +182,44 @@ def test_files_with_the_columns_of_the_model_in_another_order_are_audited_in_its
     names = [write(folder, f"turned_{n}", pd.read_csv(folder / n)[order]) for n, order in orders.items()]
     plan = proposed(folder, *names, shadows=2)
     assert plan["data"]["order"] == ["age", "work", "hours"]
+    further = [write(folder, f"wide_{n}.csv", pd.read_csv(folder / name).assign(row=1)) for n, name in enumerate(names)]
+    assert proposed(folder, *further, shadows=2, label="income")["data"] == plan["data"] | {
+        "members": str(folder / further[0]),
+        "nonmembers": str(folder / further[1]),
+        "label": "income",
+        "drop": ["row"],
+    }
     turned, straight = (
         miaudit.audit(Plan.of(each), allow_pickle=True, jobs=0) for each in (plan, proposed(folder, shadows=2))
     )
     assert any("turned_test.csv has its columns in another order than" in text for text in turned.warnings)
     assert [each.area for each in turned.attacks] == [each.area for each in straight.attacks]
     assert turned.target == straight.target
+
+
+def test_frames_with_the_columns_of_the_model_in_another_order_are_audited_in_its_order(folder):
+    frames = [pd.read_csv(folder / name) for name in ("train.csv", "test.csv")]
+    model = GaussianNB().fit(frames[0][["age", "hours"]], frames[0]["income"])
+    turned, straight = (
+        miaudit.audit(
+            model,
+            members=(frames[0][columns], frames[0]["income"]),
+            nonmembers=(frames[1][["age", "hours"]], frames[1]["income"]),
+            shadows=0,
+        )
+        for columns in (["hours", "age"], ["age", "hours"])
+    )
+    note = "members has its columns in another order than the model; they were matched by their names."
+    assert note in turned.warnings
+    assert not any("another order" in text for text in straight.warnings)
+    assert [each.area for each in turned.attacks] == [each.area for each in straight.attacks]
+    sides = {
+        side: (frame[["age", "hours"]].rename(columns={"hours": "Hours"}), frame["income"])
+        for side, frame in zip(("members", "nonmembers"), frames, strict=True)
+    }
+    with pytest.raises(TargetError, match="feature names") as error:
+        miaudit.audit(model, **sides, shadows=0)
+    assert "\\n" not in str(error.value)
 
 
 def test_files_that_do_not_fit_the_model_are_refused(folder):

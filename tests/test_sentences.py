@@ -21,7 +21,12 @@ def test_a_count_has_its_noun(count, text):
     ("word", "article"),
     [
         *[(word, "an") for word in ("xgboost", "onnx", "int", "OnnxModel", "MLPClassifier", "SVC", "XGBClassifier")],
+        *[(word, "an") for word in ("ndarray", "npz", "mlflow", "hdf5", "lstm", "rnn", "UnknownModel")],
         *[(word, "a") for word in ("skops", "pickle", "lightgbm", "str", "GaussianNB", "TSNE", "uint8", "Model")],
+        *[
+            (word, "a")
+            for word in ("OneVsRestClassifier", "list", "float", "frame", "sklearn", "Unigram", "EulerModel")
+        ],
     ],
 )
 def test_a_word_has_its_article(word, article):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -224,7 +225,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         call = "os._exit" if isinstance(error, Exit) else "sys.exit"
         return f"its code called {call}({error.code!r}){place_of(error)}"
-    return f"{type(error).__name__}: {error}"
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
@@ -237,10 +238,17 @@ def noun(count: int, one: str, many: str | None = None) -> str:
     return one if count == 1 else many or f"{one}s"
 
 
+_SPELLED = re.compile("[aefhilmnorsx]")
+_VOWEL = re.compile(
+    r"x|(?!one|eu)[aeio]|un(?!i)"  # spoken as written, as in "an xgboost file" and "a OneHotEncoder"
+    r"|[hlmn][b-df-hj-np-tv-xz]|r[b-df-gj-np-tv-xz]|f[b-df-hj-km-qs-tv-xz]|s[bdfgjxz]"  # no syllable, as in "an ndarray"
+)
+
+
 def with_article(word: str) -> str:
     """Return a word, such as a kind of file or the name of a class, after "a" or "an"; capitals are read as letters."""
     spelled = len(word) > 1 and word[:2].isupper()
-    return f"{'an' if word[:1].lower() in ('aefhilmnorsx' if spelled else 'aeiox') else 'a'} {word}"
+    return f"{'an' if (_SPELLED if spelled else _VOWEL).match(word.lower()) else 'a'} {word}"
 
 
 def place_of(error: BaseException) -> str:

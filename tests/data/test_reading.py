@@ -243,6 +243,50 @@ def test_features_are_taken_in_the_order_that_is_stated(tmp_path):
             load(file, label=label, order=["d"])
 
 
+@pytest.mark.parametrize("ending", ["csv", "npz"])
+def test_what_is_stated_of_columns_that_are_no_features_is_refused(tmp_path, ending):
+    path = tmp_path / f"t.{ending}"
+    if ending == "csv":
+        written(path, {"a": ["1", "2"], "b": ["3", "4"], "c": ["5", "6"], "y": ["0", "1"]})
+    else:
+        np.savez(path, X=[[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]], y=[0, 1], feature_names=["a", "b", "c"])
+    label = {"label": "y"}
+    for key in ("categorical", "numeric"):
+        for features in ({"order": ["b", "a"]}, {"drop": ["c"]}):
+            with pytest.raises(DataError, match=rf"columns \['c'\] are named in {key}, and are no features"):
+                load(path, **label, **features, **{key: ["c"]})
+    assert load(path, **label, order=["b", "a"], drop=["c"]).X.tolist() == [[3, 1], [4, 2]]
+    with pytest.raises(DataError, match=r"columns \['c'\] are named neither in order nor in drop"):
+        load(path, **label, order=["b"], drop=["a"])
+    for key in ("order", "drop", "categorical", "numeric", "slices", "texts"):
+        with pytest.raises(DataError, match=rf"^{key} must be a list of names; got 'ab': write \['ab'\]$"):
+            load(path, **label, **{key: "ab"})
+
+
+def test_arrays_that_name_their_columns_are_matched_by_the_names_and_each_name_is_there_once(tmp_path):
+    X, names = np.array([[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]), ["a", "b", "c"]
+    files = [tmp_path / "members.npz", tmp_path / "nonmembers.npz"]
+    np.savez(files[0], X=X, y=[0, 1], feature_names=names)
+    np.savez(files[1], X=X[:, [2, 0, 1]] + 10, y=[0, 1], feature_names=["c", "a", "b"])
+    for order, columns in ((), [0, 1, 2]), (["c", "a"], [2, 0]):
+        data, _ = load_parts(files, order=order)
+        assert data.X.tolist() == np.concatenate([X, X + 10])[:, columns].tolist()
+        assert data.notes[-1] == (
+            f"{files[1]} has its columns in another order than {files[0]}; they were matched by their names."
+        )
+    np.savez(files[1], X=X, y=[0, 1], feature_names=["a", "b", "d"])
+    with pytest.raises(DataError, match="has other names of features than a file before it"):
+        load_parts(files)
+    for odd, message in (
+        (["a", "b", "b"], r"has \['b'\] more than once"),
+        (["a", "b"], "has 2 names, .* have 3 columns"),
+    ):
+        np.savez(files[1], X=X, y=[0, 1], feature_names=odd)
+        for options in ({}, {"order": ["b"]}, {"drop": ["b"]}):
+            with pytest.raises(DataError, match=rf"nonmembers\.npz: feature_names {message}"):
+                load(files[1], **options)
+
+
 @pytest.mark.slow
 def test_mixed_columns_of_a_large_file_are_refused(tmp_path):
     cells = [str(i) for i in range(300_000)]  # pandas guesses the type of each part of a file

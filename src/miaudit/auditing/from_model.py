@@ -18,6 +18,8 @@ from miaudit.auditing.regression import refuse_attacks
 from miaudit.data import Dataset, Split, from_sides, given_split, groups_of_sides, near_names, slices_of
 from miaudit.data.arrays import index_of_sides, values_of_sides
 from miaudit.data.labels import Labels
+from miaudit.data.naming import notes_of_order
+from miaudit.data.records import column_names, in_order
 from miaudit.documents import plain, whole
 from miaudit.errors import PlanError, misfits, nearest, with_article
 from miaudit.evidence.answers import Type
@@ -80,7 +82,7 @@ def case_of_model(
     """
     seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=0)
     sections = _sections({"count": shadows} | options)
-    pairs = _flat_texts(model, _pairs(members, nonmembers, population))
+    pairs, remarks = _in_fitted_order(model, _flat_texts(model, _pairs(members, nonmembers, population)))
     choice = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
     _refuse_options(task, residual, choice, outputs=outputs, columns=columns, positive=positive)
@@ -108,7 +110,14 @@ def case_of_model(
         residual=residual,
         unit=unit,
         slices=slices_of(dataset, [*slices]),
-        notes=(*notes, *odd_classes(dataset), *dataset.notes, *_nobody(groups), *order_taken(target, dataset)),
+        notes=(
+            *notes,
+            *odd_classes(dataset),
+            *dataset.notes,
+            *remarks,
+            *_nobody(groups),
+            *order_taken(target, dataset),
+        ),
     )
 
 
@@ -124,6 +133,30 @@ def _flat_texts(model: Any, sides: Mapping[str, Any]) -> dict[str, Any]:
     if _takes(ask, first[:2], 2) or not _takes(ask, getattr(flat, "iloc", flat)[:2], 2):
         return dict(sides)
     return {name: (columns[name], side[1]) for name, side in sides.items()}
+
+
+def _in_fitted_order(model: Any, sides: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the sides with the columns of frames in the order that the model was fitted on, and remarks on those moved."""
+    fitted = fitted_on(model)
+    names = {
+        name: column_names(side[0])
+        for name, side in sides.items()
+        if fitted is not None and isinstance(side, tuple | list) and len(side) == 2
+    }
+    moved = [name for name, columns in names.items() if columns is not None and sorted(columns) == sorted(fitted or ())]
+    ordered = {name: (in_order(sides[name][0], fitted), sides[name][1]) for name in moved}
+    remarks = notes_of_order([fitted, *(names[name] for name in moved)], ["the model", *moved])
+    return {**sides, **ordered}, remarks
+
+
+def fitted_on(model: Any) -> list[str] | None:
+    """Return the names of the columns that a model was fitted on; None where it was fitted on an array."""
+    try:
+        names = getattr(model, "feature_names_in_", None)
+    except Exception:  # a property of others
+        return None
+    listed = None if names is None else list(names)
+    return listed if listed and all(isinstance(name, str) for name in listed) else None
 
 
 def _one_column(X: Any) -> Any:

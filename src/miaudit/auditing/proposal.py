@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from miaudit.auditing.from_model import model_classes
+from miaudit.auditing.from_model import fitted_on, model_classes
 from miaudit.auditing.saved import saved_estimator
 from miaudit.data.cells import is_missing, is_number
 from miaudit.data.npz import open_npz
@@ -152,7 +152,7 @@ def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[s
         if suffix_of(file) == ".npy":
             raise DataError(f"{file} holds one array, and records need their labels: save both in an .npz, as X and y")
     tables = {file: read_table(file) for file in files}
-    fitted = _fitted_on(estimator)
+    fitted = fitted_on(estimator)
     first = tables[files[0]]
     names = [name for name in first.columns if name not in first.index]
     candidates = names if fitted is None else [name for name in names if name not in fitted]
@@ -167,20 +167,9 @@ def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[s
     if lacking:
         raise DataError(f"{files[0]} lacks columns that the model was fitted on: {lacking[:10]}")
     ordered = [name for name in features if name in fitted]
-    if ordered != fitted:
-        return {"label": label, "frame": True, "order": fitted}
+    order = {} if ordered == fitted else {"order": fitted}
     further = [name for name in first.columns if name != label and name not in fitted and name not in first.index]
-    return {"label": label, "frame": True} | ({"drop": further} if further else {})
-
-
-def _fitted_on(estimator: Any) -> list[str] | None:
-    """Return the names of the columns that a model was fitted on; None where it was fitted on an array."""
-    try:
-        names = getattr(estimator, "feature_names_in_", None)
-    except Exception:  # a property of others
-        return None
-    listed = None if names is None else list(names)
-    return listed if listed and all(isinstance(name, str) for name in listed) else None
+    return {"label": label, "frame": True} | order | ({"drop": further} if further else {})
 
 
 def _label(

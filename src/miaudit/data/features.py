@@ -36,7 +36,7 @@ from miaudit.data.records import (
     n_records,
 )
 from miaudit.data.schema import Schema
-from miaudit.errors import DataError
+from miaudit.errors import DataError, reason_of
 
 Floats = NDArray[np.float32]
 
@@ -104,7 +104,7 @@ def features_by(function: Callable[[Records], Any], X: Records) -> Features:
     except Exception as error:
         raise DataError(
             f"the function {name!r}, which is to make features of the records, failed on {n} of them: "
-            f"{type(error).__name__}: {error}"
+            f"{reason_of(error)}"
         ) from error
     of_numbers = kind_of(numbers) not in ("array", "sparse") or numbers.dtype.kind in "biuf"
     if not of_numbers or n_records(numbers) != n:

@@ -62,6 +62,12 @@ class Columns:
     text: str | None = None
     texts: Collection[str] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a text in the place of a list of them, which would be read as its letters."""
+        for key in ("order", "drop", "categorical", "numeric", "slices", "texts"):
+            if isinstance(value := getattr(self, key), str):
+                raise DataError(f"{key} must be a list of names; got {value!r}: write [{value!r}]")
+
     @property
     def named(self) -> list[str]:
         """All columns that are named."""
@@ -84,6 +90,26 @@ class Columns:
         if self.text is not None and self.text in (self.label, self.ids, self.group):
             raise DataError(
                 f"text = {self.text!r} names the record, and that column is its label, id or group; name another"
+            )
+
+    def check_features(self, features: Collection[str], others: Collection[str]) -> None:
+        """Refuse what is stated of columns that are no features, and columns of which order and drop together say nothing.
+
+        Parameters
+        ----------
+        features, others
+            The columns that are the records, and those that nothing says to be something else.
+        """
+        for key in ("categorical", "numeric", "texts"):
+            if idle := sorted(set(getattr(self, key)) - {*features}):
+                raise DataError(
+                    f"columns {idle} are named in {key}, and are no features: dropped, the label, ids or group, or not named "
+                    "in order; take them out of one of the two"
+                )
+        if self.order and self.drop and (silent := sorted({*others} - {*features} - {*self.drop} - {*self.slices})):
+            raise DataError(
+                f"columns {silent[:10]} are named neither in order nor in drop: name each in one of them, or leave drop out, "
+                "as order alone leaves out all that it does not name"
             )
 
     def stated(self, features: Collection[str]) -> dict[str, ColumnKind]:
@@ -111,9 +137,9 @@ def load(path: Path_, **options: Any) -> Dataset:
         Columns that are the features, in the order that models are handed them; default: all that are nothing else, in the
         order of the file.
     drop
-        Columns to leave out.
+        Columns to leave out. Beside ``order``, which leaves out all that it does not name, every column must be in one of them.
     categorical, numeric
-        Columns whose kind is stated rather than inferred.
+        Features whose kind is stated rather than inferred.
     labels, classes
         See :func:`from_arrays`.
     frame
@@ -286,6 +312,7 @@ def _features(table: Table, columns: Columns) -> list[str]:
         features = [columns.text]
     if not features:
         raise DataError("no column is left for the features: all are label, ids, group, dropped or a row index")
+    columns.check_features(features, [name for name in names if name not in left_out])
     check_unnamed(table, columns.named, features)
     return features
 
@@ -445,6 +472,7 @@ def _read_npy(path: Path, columns: Columns) -> dict[str, Any]:
 
 def _from_arrays(parts: Sequence[dict[str, Any]], files: Sequence[Path], columns: Columns) -> Dataset:
     sides = [str(path) for path in files]
+    parts, notes = _matched(parts, sides)
     stated = _names_of(parts, sides)
     X = stack_records([as_records(part["X"]) for part in parts], names=sides)
     check_alike([sort_of(np.asarray(part["y"])) for part in parts], sides, "labels")
@@ -468,6 +496,7 @@ def _from_arrays(parts: Sequence[dict[str, Any]], files: Sequence[Path], columns
             raise DataError(f"columns {both} are named in order, and dropped; choose one")
         keep = [i for i, column in enumerate(names) if column not in set(columns.drop)]
         keep = [names.index(column) for column in columns.order] or keep
+        columns.check_features([names[i] for i in keep], names)
         X, names = X[:, keep], [names[i] for i in keep]
     dataset = from_arrays(
         X,
@@ -481,7 +510,36 @@ def _from_arrays(parts: Sequence[dict[str, Any]], files: Sequence[Path], columns
         names=names,
         stated=columns.stated({*columns.categorical, *columns.numeric}),
     )
-    return replace(dataset, slices=slices)
+    return replace(dataset, slices=slices, notes=(*dataset.notes, *notes))
+
+
+def _matched(parts: Sequence[dict[str, Any]], sides: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the parts with their columns in the order of the first that names them, and remarks on those that had another.
+
+    Raises
+    ------
+    DataError
+        If a part names a column twice, or not as many as it has.
+    """
+    named = {side: part["feature_names"] for part, side in zip(parts, sides, strict=True) if "feature_names" in part}
+    for part, side in zip(parts, sides, strict=True):
+        names = named.get(side, [])
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(f"{side}: feature_names has {twice[:5]} more than once; give every column its own name")
+        if names and np.ndim(part["X"]) == 2 and len(names) != np.shape(part["X"])[1]:
+            raise DataError(
+                f"{side}: feature_names has {len(names)} names, and the records have {np.shape(part['X'])[1]} columns; give "
+                "every column its name"
+            )
+    first: list[Any] = next(iter(named.values()), [])
+    matched = []
+    for part in parts:
+        names = part.get("feature_names", first)
+        if names != first and sorted(names) == sorted(first) and np.ndim(part["X"]) == 2:
+            part = part | {"X": part["X"][:, [names.index(name) for name in first]], "feature_names": first}
+        matched.append(part)
+    moved = [side for side, names in named.items() if sorted(names) == sorted(first)]
+    return matched, notes_of_order([named[side] for side in moved], moved)
 
 
 def _names_of(parts: Sequence[dict[str, Any]], sides: Sequence[str]) -> dict[str, list[Any]]:

@@ -315,7 +315,7 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
         return first
     if any(map(is_on_disk, parts)):
         parts = [in_memory(X) for X in parts]
-    parts = [_in_order(X, columns) for X in parts]
+    parts = [in_order(X, columns) for X in parts]
     if kind == "sparse":
         return sparse.vstack(list(parts), format="csr")
     if kind == "polars":
@@ -340,10 +340,10 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
     return stacked
 
 
-def _in_order(X: Records, columns: list[str] | None) -> Records:
+def in_order(X: Records, columns: Sequence[str] | None) -> Records:
     """Return a frame with its columns in this order; anything else as it is."""
     names = column_names(X)
-    if names is None or columns is None or names == columns:
+    if names is None or columns is None or names == list(columns):
         return X
     order = [names.index(name) for name in columns]
     return X.iloc[:, order] if kind_of(X) == "pandas" else X[:, order]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, reason_of
 from miaudit.recipes.sequential import flattened
 from miaudit.recipes.training import Update
 
@@ -51,8 +51,7 @@ class Descent:
                 self._own = recipe.optimizer(own, lr=recipe.learning_rate)
             except Exception as error:
                 raise PlanError(
-                    f"the optimizer of the recipe failed: {type(error).__name__}: {error}; it is called with parameter groups "
-                    "and lr"
+                    f"the optimizer of the recipe failed: {reason_of(error)}; it is called with parameter groups and lr"
                 ) from error
         else:
             how: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.nesterov}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from miaudit.data.records import take_records
-from miaudit.errors import DataError, PlanError, with_article
+from miaudit.errors import DataError, PlanError, reason_of, with_article
 from miaudit.evidence.answers import decide
 from miaudit.recipes.descent import Descent, Patience, logarithm, loss_of
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
@@ -60,7 +60,7 @@ def built(build: Callable[[], Any], *, seed: int, output: str | int | None = Non
         try:
             module = build()
         except Exception as error:
-            raise PlanError(f"the function that builds the module failed: {type(error).__name__}: {error}") from error
+            raise PlanError(f"the function that builds the module failed: {reason_of(error)}") from error
     if not isinstance(module, torch.nn.Module):
         raise PlanError(
             f"the function that builds the module returned {with_article(type(module).__name__)}; return an nn.Module"

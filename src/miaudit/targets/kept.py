@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records, column_names, kind_of, row_hashes, take_records
-from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError, counted, with_article
+from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError, counted, reason_of, with_article
 from miaudit.targets.contact import ANEW
 from miaudit.targets.deadline import GO_ON
 from miaudit.targets.form import array_of
@@ -179,12 +179,12 @@ class Kept:
             for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
                 self._ask_some(X, keys, half)
             return
-        self._failures[keys[rows[0]]] = f"{type(error).__name__}: {error}"
+        self._failures[keys[rows[0]]] = reason_of(error)
         if len(self._failures) > self._failing:
             raise TargetError(
                 f"{self.__name__} failed on {counted(len(self._failures), 'record')}, and failing = {self._failing} "
                 f"is the most that may "
-                f"be left out; the last: {type(error).__name__}: {error}"
+                f"be left out; the last: {reason_of(error)}"
             ) from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import n_records, take_records
-from miaudit.errors import BudgetError, DataError, MiauditError, PlanError, TargetError, counted
+from miaudit.errors import BudgetError, DataError, MiauditError, PlanError, TargetError, counted, reason_of
 from miaudit.evidence.answers import (
     MORE_DECIMALS,
     ROUNDED,
@@ -323,7 +323,7 @@ class Target:
                 yield values
         except Exception as error:
             raise TargetError(
-                f"the target failed to answer by stages: {type(error).__name__}: {error}; leave out attacks that need a trace"
+                f"the target failed to answer by stages: {reason_of(error)}; leave out attacks that need a trace"
             ) from error
 
     def _check_width(self, X: Any) -> None:
@@ -424,8 +424,7 @@ class Target:
             raise
         except Exception as error:
             raise TargetError(
-                f"the model failed on {counted(n, 'record')}, after {start} others: {type(error).__name__}: "
-                f"{error}; check "
+                f"the model failed on {counted(n, 'record')}, after {start} others: {reason_of(error)}; check "
                 f"that the records have the form the model was trained on{self.advice}{texts_in_a_table(X)}"
             ) from error
         if answer.ndim in (1, 2) and answer.shape[0] != n:

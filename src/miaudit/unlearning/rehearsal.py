@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from miaudit.data.records import take_records
-from miaudit.errors import MiauditError, PlanError, counted
+from miaudit.errors import MiauditError, PlanError, counted, reason_of
 from miaudit.recipes import shortened
 from miaudit.seeds import child_seed
 from miaudit.shadows.guard import contained
@@ -57,7 +57,7 @@ def rehearse(of: DeletionCase) -> None:
     except MiauditError as error:
         raise PlanError([("unlearning.procedure", f"{what}: {error}")]) from error
     except Exception as error:
-        raise PlanError([("unlearning.procedure", f"{what}: {type(error).__name__}: {error}")]) from error
+        raise PlanError([("unlearning.procedure", f"{what}: {reason_of(error)}")]) from error
     _check_answers(after, take_records(dataset.X, index[:4]), len(dataset.classes), of.procedure.name)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from miaudit.data.records import Records, n_records
-from miaudit.errors import PlanError, TargetError, not_real, section, with_article
+from miaudit.errors import PlanError, TargetError, not_real, reason_of, section, with_article
 from miaudit.plugins import Plugin, plugin
 from miaudit.targets.wire import lists, rows, template, v2
 from miaudit.targets.wire.rows import Answers, MissingError
@@ -183,7 +183,7 @@ class Wire:
             raise TargetError(
                 f"the target's answer cannot be read ({type(error).__name__}); check url and format"
                 if self.decoder is None
-                else f"decode failed on the target's answer: {type(error).__name__}: {error}"
+                else f"decode failed on the target's answer: {reason_of(error)}"
             ) from error
 
     def _scaled(self, answers: Answers) -> Answers:
@@ -203,7 +203,7 @@ def _body(encoder: Callable[[Records], Any], X: Records) -> bytes:
     try:
         body = encoder(X)
     except Exception as error:
-        raise TargetError(f"encode failed on {n_records(X)} records: {type(error).__name__}: {error}") from error
+        raise TargetError(f"encode failed on {n_records(X)} records: {reason_of(error)}") from error
     if isinstance(body, str):
         return body.encode()
     return bytes(body) if isinstance(body, bytes | bytearray | memoryview) else rows.to_bytes(body)
