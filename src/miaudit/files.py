@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,6 +34,8 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp$")
 """End of the name of a file that is being written, or that its writer left when it was killed."""
 PRIVATE = 0o600
 """Mode of files that only their owner may read and write."""
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+"""Numbers of the errors of a process, and of a system, that can open no more files."""
 _folders: set[str] = set()
 
 
@@ -145,11 +148,22 @@ def open_temporary(prefix: str) -> tuple[int, str]:
         What its name begins with.
     """
     descriptor, name = tempfile.mkstemp(prefix=prefix)
-    path = f"/proc/{os.getpid()}/fd/{descriptor}"
-    if not _others_can_read(path):
-        return descriptor, name
+    try:
+        if not _others_can_read(os.getpid()):
+            return descriptor, name
+    except BaseException:
+        close_temporary(descriptor, name)
+        raise
     Path(name).unlink()
-    return descriptor, path
+    return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def spare_descriptor(descriptor: int, path: str) -> int:
+    """Close the descriptor of a temporary file that is opened by its name; return the one to close in the end."""
+    if path.startswith("/proc/"):
+        return descriptor
+    os.close(descriptor)
+    return -1
 
 
 def close_temporary(descriptor: int, path: str) -> None:
@@ -187,11 +201,24 @@ def identity_of(path: str) -> str | None:
     return None
 
 
-def _others_can_read(path: str) -> bool:
-    """Whether another process can open this; one is asked, because what /proc shows to whom is decided in many places."""
-    with suppress(OSError):
-        return subprocess.run(["test", "-r", path], stdin=subprocess.DEVNULL).returncode == 0
-    return False
+@cache
+def _others_can_read(pid: int) -> bool:
+    """Whether other processes can open the files of this one.
+
+    One is asked, because what /proc shows to whom is decided in many places. It answers with the content: exit codes are lost
+    where the program ignores SIGCHLD.
+    """
+    with tempfile.TemporaryFile(prefix="miaudit-question-") as file:
+        file.write(b"readable")
+        file.flush()
+        command = ["cat", f"/proc/{pid}/fd/{file.fileno()}"]
+        try:
+            answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout
+        except OSError as error:
+            if error.errno in TOO_MANY_FILES:
+                raise
+            return False
+    return answer == b"readable"
 
 
 @contextmanager
@@ -210,13 +237,24 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def no_temporary(error: OSError, size: int | None = None) -> str:
-    """Return the sentence for a temporary file that cannot be written: where, why, and what to do.
+    """Return the sentence for a temporary file that cannot be opened or written: where, why, and what to do.
 
     Parameters
     ----------
     size
         The bytes that it needs; None where they are few.
     """
+    if error.errno == errno.EMFILE:
+        limit = f"{os.sysconf('SC_OPEN_MAX')} files" if hasattr(os, "sysconf") else "so many files"
+        return (
+            f"a temporary file cannot be opened ({error.strerror}): this process may have {limit} open, and large records that "
+            "are read from files take one or two for each array; raise that limit (ulimit -n) and run again"
+        )
+    if error.errno == errno.ENFILE:
+        return (
+            f"a temporary file cannot be opened ({error.strerror}): all processes of the system together have too many files "
+            "open; end others, or have the limit of the system raised, and run again"
+        )
     room = "" if size is None else f" with {size / 2**30:,.2f} GiB free"
     try:
         folder = tempfile.gettempdir()

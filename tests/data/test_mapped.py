@@ -22,6 +22,7 @@ from miaudit.data.mapped import Place, is_mapped
 from miaudit.data.records import check_finite, row_hashes, stack_records, take_records
 from miaudit.data.schema import infer_column
 from miaudit.errors import DataError
+from miaudit.files import _others_can_read
 from miaudit.recipes import Network
 from miaudit.shadows.training import Job, _fitted
 
@@ -73,7 +74,9 @@ def folder(request, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(path))
     if not request.param:
         monkeypatch.setenv("PATH", str(path))
-    return path
+    _others_can_read.cache_clear()
+    yield path
+    _others_can_read.cache_clear()
 
 
 def open_files(folder):
@@ -119,6 +122,77 @@ def test_records_whose_file_is_gone_are_never_those_of_another(folder):
     assert (Place.of(other).path == place.path) == (os.environ["PATH"] != str(folder))
     with pytest.raises(FileNotFoundError):
         place.read()
+    del other
+    ends = os.pipe()
+    with pytest.raises(FileNotFoundError):  # nor does it wait for what nobody writes
+        place.read()
+    for end in ends:
+        os.close(end)
+
+
+AT_THE_LIMIT = """
+import os, resource, sys
+import numpy as np
+from miaudit.data import mapped
+from miaudit.errors import DataError
+
+makes = [lambda: mapped.written([np.arange(9.0)], 9, np.empty(0)), lambda: mapped.Columns(2, 9)]
+arrays = [make() for make in makes]
+place = mapped.Place.of(arrays[0])
+numbers = []
+for limit in range(60, 66):  # whichever of the descriptors of an array is the one too many
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    for make in [*makes, place.read]:
+        arrays = [arrays[0]]
+        try:
+            while len(arrays) < 99:
+                arrays.append(make())
+        except DataError as error:
+            assert f"may have {limit} files open" in str(error) and "ulimit -n" in str(error), error
+            assert "free some space" not in str(error)
+        numbers.append(len(arrays))
+print(*numbers)
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_process_that_can_open_no_more_files_is_told_so(tmp_path, named):
+    pytest.importorskip("resource")
+    environment = os.environ | {"TMPDIR": str(tmp_path)} | ({"PATH": str(tmp_path)} if named else {})
+    program = [sys.executable, "-c", AT_THE_LIMIT]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    numbers = [int(number) for number in done.stdout.split()]
+    assert min(numbers) > (40 if named else 20)  # one descriptor for each array, or two
+    assert max(numbers) < 66
+    assert not list(tmp_path.iterdir())
+
+
+SIGCHLD_IGNORED = """
+import signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from miaudit import files
+descriptor, path = files.open_temporary("miaudit-records-")
+print(path.startswith("/proc/"))
+files.close_temporary(descriptor, path)
+"""
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_whether_others_can_read_a_file_is_told_by_what_they_read(tmp_path, readable):
+    """Exit codes are lost where the program ignores SIGCHLD."""
+    if not readable:  # a process that cannot open the file, as where /proc hides it
+        (tmp_path / "cat").write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / "cat").chmod(0o700)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-c", SIGCHLD_IGNORED],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(readable and Path("/proc").is_dir())
 
 
 HOLDS = """

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from miaudit.data import from_arrays
+from miaudit.files import _others_can_read
 from miaudit.shadows.sharing import LEAST, Shared
 
 RNG = np.random.default_rng(0)
@@ -28,7 +29,9 @@ def folder(request, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     if not request.param:
         monkeypatch.setenv("PATH", str(tmp_path))
-    return tmp_path
+    _others_can_read.cache_clear()
+    yield tmp_path
+    _others_can_read.cache_clear()
 
 
 def open_files():

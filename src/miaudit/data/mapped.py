@@ -15,13 +15,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import DataError
-from miaudit.files import close_temporary, identity_of, no_temporary, open_temporary
+from miaudit.files import (
+    TOO_MANY_FILES,
+    close_temporary,
+    identity_of,
+    no_temporary,
+    open_temporary,
+    spare_descriptor,
+)
 
 BLOCK = 16 << 20
 """Bytes of records that are read at a time."""
@@ -77,11 +84,12 @@ def written(blocks: Iterable[NDArray[Any]], n: int, like: NDArray[Any]) -> NDArr
         with os.fdopen(descriptor, "r+b", buffering=0, closefd=False) as file:
             for block in blocks:
                 _write(file, block)
-        array: NDArray[Any] = np.memmap(path, dtype=like.dtype, mode="r", shape=shape)
+        with on_mapping():
+            array: NDArray[Any] = np.memmap(path, dtype=like.dtype, mode="r", shape=shape)
     except BaseException:
         close_temporary(descriptor, path)
         raise
-    weakref.finalize(_root(array), close_temporary, descriptor, path)
+    weakref.finalize(_root(array), close_temporary, spare_descriptor(descriptor, path), path)
     return array
 
 
@@ -160,11 +168,12 @@ class Columns:
     def __init__(self, count: int, n: int) -> None:
         descriptor, path = temporary_file(count * 8 * n)
         try:
-            self._bytes: Any = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 8 * n))
+            with on_mapping():
+                self._bytes: Any = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 8 * n))
         except BaseException:
             close_temporary(descriptor, path)
             raise
-        weakref.finalize(_root(self._bytes), close_temporary, descriptor, path)
+        weakref.finalize(_root(self._bytes), close_temporary, spare_descriptor(descriptor, path), path)
         self._n = n
         self._dtypes: list[np.dtype[Any] | None] = [None] * count
 
@@ -188,12 +197,46 @@ class Columns:
         return part
 
 
-def refuse_another(path: str, identity: str | None) -> None:
-    """Raise a FileNotFoundError where a path leads to another file than it did: a descriptor's number was used again."""
-    if identity_of(path) != identity:
-        raise FileNotFoundError(
-            f"the temporary file {path} of records is gone, with the program or the array that it was of"
-        )
+@contextmanager
+def on_mapping() -> Iterator[None]:
+    """Turn an operating system's refusal to map a file into a DataError that says what to do."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            raise DataError(no_temporary(error)) from error
+        raise DataError(
+            f"records in a file cannot be mapped into memory ({error.strerror or error}); allow the process more address space "
+            "(ulimit -v), or audit fewer records"
+        ) from error
+
+
+@contextmanager
+def reopened(path: str, identity: str | None) -> Iterator[BinaryIO]:
+    """Open the file that a path led to when it had this identity: a descriptor's number may be used again.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is there no more.
+    DataError
+        If no more files can be opened.
+    """
+    gone = f"the temporary file {path} of records is gone, with the program or the array that it was of"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            raise DataError(no_temporary(error)) from error
+        if identity is None:
+            raise
+        raise FileNotFoundError(gone) from error
+    with os.fdopen(descriptor, "rb") as file:
+        if identity is not None and identity_of(f"/proc/self/fd/{descriptor}") != identity:
+            raise FileNotFoundError(gone)
+        yield file
 
 
 def _root(X: Any) -> Any:
@@ -232,5 +275,7 @@ class Place:
         FileNotFoundError
             If the file is there no more.
         """
-        refuse_another(self.path, self.identity)
-        return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
+        with reopened(self.path, self.identity) as file, on_mapping():
+            records = np.memmap(file, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
+        records.filename = self.path
+        return records

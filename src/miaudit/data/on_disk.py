@@ -7,6 +7,7 @@ Records that a model is handed are that frame or array; everything else goes thr
 from __future__ import annotations
 
 import json
+import mmap
 import weakref
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.mapped import on_temporary_disk, refuse_another, temporary_file
+from miaudit.data.mapped import on_mapping, on_temporary_disk, reopened, temporary_file
 from miaudit.errors import DataError
-from miaudit.files import close_temporary, identity_of
+from miaudit.files import close_temporary, identity_of, spare_descriptor
 from miaudit.libraries import require
 
 Ints = NDArray[np.int64]
@@ -44,7 +45,7 @@ class Batches:
 
     def __init__(self, schema: Any, size: int) -> None:
         descriptor, self.path = temporary_file(0)
-        weakref.finalize(self, close_temporary, descriptor, self.path)
+        weakref.finalize(self, close_temporary, spare_descriptor(descriptor, self.path), self.path)
         self._identity, self._size = identity_of(self.path), size
         self.schema = schema
         self.missing: set[str] = set()
@@ -78,8 +79,9 @@ class Batches:
     def mapped(self) -> list[Any]:
         """The Arrow batches, mapped."""
         pa = _arrow()
-        refuse_another(self.path, self._identity)
-        return list(pa.ipc.open_stream(pa.memory_map(self.path)))
+        with reopened(self.path, self._identity) as file, on_mapping():
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return list(pa.ipc.open_stream(pa.BufferReader(pa.py_buffer(content))))
 
     def __len__(self) -> int:
         return sum(batch.num_rows for batch in self.mapped)
