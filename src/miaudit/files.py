@@ -37,6 +37,7 @@ PRIVATE = 0o600
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 """Numbers of the errors of a process, and of a system, that can open no more files."""
 _folders: set[str] = set()
+_owner = ""
 
 
 def read_json(path: Path) -> Any:
@@ -178,7 +179,7 @@ def close_temporary(descriptor: int, path: str) -> None:
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """Make a temporary folder, and remove it when the block ends, or a worker in it."""
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_owner}", ignore_cleanup_errors=True) as name:
         _folders.add(name)
         try:
             yield Path(name)
@@ -186,10 +187,28 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
             _folders.discard(name)
 
 
+def own_temporary_folders(owner: str) -> None:
+    """Have the names of the temporary folders of this process hold who it is, for `remove_temporary_folders_of`."""
+    global _owner
+    _owner = f"{owner}-"
+
+
+def has_temporary_folders() -> bool:
+    """Whether this process has temporary folders."""
+    return bool(_folders)
+
+
 def remove_temporary_folders() -> None:
     """Remove the temporary folders of this process, which is about to end in the middle of what it does."""
     for name in list(_folders):
         shutil.rmtree(name, ignore_errors=True)
+
+
+def remove_temporary_folders_of(owner: str) -> None:
+    """Remove the temporary folders of another process, which was killed."""
+    with suppress(OSError):
+        for path in Path(tempfile.gettempdir()).glob(f"miaudit-*-{owner}-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def identity_of(path: str) -> str | None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sklearn.neural_network import MLPClassifier
 from miaudit import files
 from miaudit.data import from_arrays
 from miaudit.errors import PoolError, StoreError, TimeLimitError
-from miaudit.recipes import EstimatorRecipe, as_recipe
+from miaudit.recipes import CommandRecipe, EstimatorRecipe, as_recipe
 from miaudit.shadows import training
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.engine import in_groups
@@ -433,17 +434,57 @@ def test_workers_end_when_the_program_is_killed_and_the_next_run_trains_the_rest
     assert len(rows) == kept + 2
 
 
+WRITING = """
+import os, sys, time, uuid
+folder = os.path.dirname(sys.argv[1])
+open(os.path.join(sys.argv[3], f"{os.getpid()}.pid"), "w").close()
+end = time.monotonic() + 60
+while True:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        open(os.path.join(folder, uuid.uuid4().hex), "w").close()
+    except OSError:
+        pass
+    time.sleep(1e-4)
+    if time.monotonic() > end:
+        break
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_leaves_neither_its_command_nor_records(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    killing = f"os.kill(os.getppid(), {int(signal.SIGKILL)})\nwhile True:"
+    (tmp_path / "train.py").write_text(WRITING.replace("while True:", killing))
+    recipe = CommandRecipe(f"python train.py {{records}} {{answers}} {tmp_path}", folder=str(tmp_path))
+    with pytest.raises(PoolError, match="died 3 times"):
+        pool(tmp_path / "out", recipe, shadows=2).run(workers=2, minimum=2)
+    processes = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(processes) >= 6
+    assert not [process for process in processes if _is_running(process)]
+    assert not list(temporary.glob("miaudit-command-*"))
+
+
+def _is_running(process: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_records_that_were_written_for_a_command_go_with_a_program_that_ends_in_mid_training(tmp_path, end):
     out, temporary = tmp_path / "out", tmp_path / "temporary"
     temporary.mkdir()
-    (tmp_path / "train.py").write_text("import time; time.sleep(60)")
+    (tmp_path / "train.py").write_text(WRITING)
     code = (
         "import signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; import test_engine as t; from miaudit.recipes import CommandRecipe\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "recipe = CommandRecipe('python train.py {records} {answers}', folder=sys.argv[3])\n"
+        "recipe = CommandRecipe('python train.py {records} {answers} ' + sys.argv[3], folder=sys.argv[3])\n"
         "t.pool(Path(sys.argv[2]), recipe).run(workers=2, minimum=4)\n"
     )
     arguments = [sys.executable, "-c", code, str(Path(__file__).parent), str(out), str(tmp_path)]

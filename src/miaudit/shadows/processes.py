@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,13 +22,19 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from uuid import uuid4
 
 import numpy as np
 
 from miaudit.data.dataset import Dataset
 from miaudit.errors import PlanError
-from miaudit.files import remove_temporary_folders
+from miaudit.files import (
+    has_temporary_folders,
+    own_temporary_folders,
+    remove_temporary_folders,
+    remove_temporary_folders_of,
+)
 from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, innermost
 from miaudit.shadows import fork_server
@@ -56,6 +63,9 @@ ATTEMPTS = 3
 SECONDS_BETWEEN_LOOKS = 1.0
 
 SECONDS_FOR_EXIT_CODE = 1.0
+
+SECONDS_FOR_GROUP = 1.0
+"""How long to wait for the killed processes of a worker, whose entries stay where the system has nobody to collect them."""
 
 
 class Watch:
@@ -158,6 +168,7 @@ class _Crew:
         self._lifeline, self._ours = self._context.Pipe(duplex=False)
         self._doors: dict[ProcessPoolExecutor, tuple[Connection, Connection]] = {}  # of those that wait for records
         self._processes: dict[ProcessPoolExecutor, Any] = {}
+        self._owners: dict[ProcessPoolExecutor, str] = {}  # what the names of their temporary folders hold
 
     def hire(self) -> ProcessPoolExecutor:
         """Return a new worker; its process starts with its first task, in this program's working directory."""
@@ -169,9 +180,10 @@ class _Crew:
                 "there, or train in this process (--jobs 0, in Python jobs=0)"
             ) from None
         door, inlet = self._context.Pipe(duplex=False)
-        setup = (self._lifeline, door, str(self._store.folder))
+        owner = uuid4().hex
+        setup = (self._lifeline, door, str(self._store.folder), owner)
         worker = ProcessPoolExecutor(1, mp_context=self._context, initializer=_start_worker, initargs=setup)
-        self._doors[worker] = (door, inlet)
+        self._doors[worker], self._owners[worker] = (door, inlet), owner
         return worker
 
     def submit(
@@ -194,7 +206,11 @@ class _Crew:
         So no model can take others down with it.
         """
         worker.shutdown(wait=False)
-        code, how = death(self._processes.pop(worker, None))
+        process = self._processes.pop(worker, None)
+        code, how = death(process)
+        if process is not None and hasattr(os, "killpg"):
+            end_group(process.pid)  # what the worker left running
+        remove_temporary_folders_of(self._owners.pop(worker))
         news, again = list[News](), list[list[Job]]()
         for job in group:
             attempt = self.attempts[job.key]
@@ -257,19 +273,51 @@ def _send(inlet: Connection, records: Shared, around: tuple[dict[str, str], int]
         inlet.send((records.parcel, around))
 
 
-def _start_worker(lifeline: Connection, door: Connection, folder: str) -> None:
+def _end() -> NoReturn:
+    """End this worker with what its models left running, and remove its temporary folders, which may hold records.
+
+    A copy of it removes them, in a group of its own, when the others of the group are gone: a command that goes on would write
+    into its folder once more.
+    """
+    if hasattr(os, "killpg") and os.getpgrp() == (group := os.getpid()):
+        if has_temporary_folders():
+            warnings.simplefilter("ignore")  # of a copy of a process with threads: it runs none of their code
+            try:
+                copy = os.fork()
+            except OSError:  # no more processes, or no memory for one
+                remove_temporary_folders()
+            else:
+                with suppress(OSError):  # both do it, so that it is done when either kills the group
+                    os.setpgid(copy, 0)
+                if copy == 0:
+                    end_group(group)
+                    remove_temporary_folders()
+                    really_exit(0)
+        os.killpg(0, signal.SIGKILL)
+    remove_temporary_folders()
+    really_exit(1)
+
+
+def end_group(group: int) -> None:
+    """Kill the processes of a group, and wait until they are gone, or do nothing any more."""
+    end = time.monotonic() + SECONDS_FOR_GROUP
+    with suppress(OSError):
+        while time.monotonic() < end:
+            os.killpg(group, signal.SIGKILL)
+            time.sleep(0.01)
+
+
+def _start_worker(lifeline: Connection, door: Connection, folder: str, owner: str) -> None:
     global _worker
 
     def end_with_parent() -> None:
         with suppress(EOFError, OSError):
             lifeline.recv()
-        remove_temporary_folders()  # they may hold records
-        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)  # and with us what our models left running
-        really_exit(1)
+        _end()
 
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
+    own_temporary_folders(owner)
     with suppress(OSError):
         os.dup2(2, 1)  # stdout is for the product alone
     sys.stdout = sys.stderr
