@@ -48,6 +48,14 @@ LOSSES = {
         except ImportError:
             pass
     """,
+    "another error that does not tell of it": """
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            pass
+        raise RuntimeError("a library is not ready")
+    """,
     "an error of the library's own that ends the program": """
         class Panic(BaseException): pass
         try:

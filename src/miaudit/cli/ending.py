@@ -38,6 +38,9 @@ class Commands(click.Group):
             _tell_end(ctx, finished=True)
             raise
         except MiauditError as error:
+            if ctx.obj is not None and ctx.obj.pressed:  # it may be what a library made of the interruption
+                _tell_end(ctx, finished=False)
+                interrupted()
             echo(f"miaudit: {error}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
@@ -62,7 +65,7 @@ class Commands(click.Group):
         except Exception as error:
             if isinstance(error, click.ClickException):
                 raise
-            if _is_interruption(error):
+            if _is_interruption(error) or (ctx.obj is not None and ctx.obj.pressed):
                 interrupted()
             _defect(error)
             sys.exit(_DEFECT)
