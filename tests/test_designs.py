@@ -169,11 +169,11 @@ def test_a_chosen_list_runs_beside_the_baseline_and_the_floor(forest):
             PlanError,
             "attacks.0.varience: unknown key; did you mean",
         ),
-        ({"attacks": [{"name": "lira", "variance": "big"}]}, PlanError, "attacks.0.variance: input should be 'nig'"),
+        ({"attacks": [{"name": "lira", "variance": "big"}]}, PlanError, "attacks.0.variance: must be 'nig'"),
         (
             {"attacks": [{"name": "quantile", "trees": "many"}]},
             PlanError,
-            "attacks.0.trees: input should be a valid int",
+            "attacks.0.trees: must be a whole number; got",
         ),
         (
             {"attacks": [{"name": "quantile", "alpha": 2.0}]},
@@ -183,8 +183,8 @@ def test_a_chosen_list_runs_beside_the_baseline_and_the_floor(forest):
         ({"attacks": [{"variance": "nig"}]}, PlanError, "must be a name, or a table with a name and options"),
         ({"attacks": ["rmia", {"name": "rmia"}]}, PlanError, "attacks.1: rmia is in the list twice"),
         ({"attacks": ["lyra", "rnia"]}, PlanError, "2 problems"),
-        ({"design": "half"}, PlanError, "design: input should be 'disjoint' or 'overlapping'; got 'half'"),
-        ({"outside": -1}, PlanError, "outside: input should be greater than or equal to 0; got -1"),
+        ({"design": "half"}, PlanError, "design: must be 'disjoint' or 'overlapping'; got 'half'"),
+        ({"outside": -1}, PlanError, "outside: must be at least 0; got -1"),
     ],
 )
 def test_what_is_wrong_is_said(forest, changes, error, said):

@@ -37,7 +37,7 @@ def test_a_small_plan_is_enough():
             {"recipe": {"estimator": "x", "steps": [{"clas": "y"}]}},
             "recipe.steps.0.clas: unknown key; did you mean 'class'?",
         ),
-        ({"shadows": {"count": -1}}, "shadows.count: input should be greater than or equal to 0; got -1"),
+        ({"shadows": {"count": -1}}, "shadows.count: must be at least 0; got -1"),
         ({"split": {}}, "split.members is missing"),
         ({"data": {}}, "data: say where the records come from in one way"),
         ({"data": {"name": "a", "path": "b"}}, "data: say where the records come from in one way"),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Literal
 
-from miaudit.errors import counted, noun, with_article
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from miaudit.documents import first_problem
+from miaudit.errors import counted, noun, sentence_of, with_article
+from miaudit.stats.accusations import accuse
 from miaudit.stats.power import detectable_auc, detectable_tpr
 
 
@@ -31,6 +36,57 @@ def test_a_count_has_its_noun(count, text):
 )
 def test_a_word_has_its_article(word, article):
     assert with_article(word) == f"{article} {word}"
+
+
+class Every(BaseModel):
+    whole: int = Field(0, ge=1)
+    number: float = Field(0.0, gt=0, lt=1)
+    text: str = ""
+    truth: bool = False
+    items: list[int] = Field([], min_length=1, max_length=2)
+    table: dict[str, int] = {}
+    choice: Literal["a", "b"] = "a"
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("whole", "x", "must be a whole number; got 'x'"),
+        ("whole", 0, "must be at least 1; got 0"),
+        ("number", "x", "must be a number; got 'x'"),
+        ("number", 0.0, "must be above 0.0; got 0.0"),
+        ("number", 1.0, "must be below 1.0; got 1.0"),
+        ("text", 1, "must be a text; got 1"),
+        ("truth", "maybe", "must be true or false; got 'maybe'"),
+        ("items", "c", "must be a list; got 'c'"),
+        ("items", [], "must have 1 or more entries; got []"),
+        ("items", [1, 2, 3], "must have 2 or fewer entries; got [1, 2, 3]"),
+        ("table", 1, "must be a table of keys; got 1"),
+        ("choice", "c", "must be 'a' or 'b'; got 'c'"),
+        ("odd", 1, "unknown key; no key is known here"),
+    ],
+)
+def test_what_pydantic_finds_is_said_in_the_words_of_plans(key, value, sentence):
+    with pytest.raises(ValidationError) as caught:
+        Every.model_validate({key: value})
+    assert [sentence_of(each, ()) for each in caught.value.errors()] == [sentence]
+
+
+def test_of_several_problems_the_first_is_told_and_when_the_others_are():
+    with pytest.raises(ValidationError) as caught:
+        Every.model_validate({"whole": "x", "text": 1, "truth": 1})
+    assert first_problem(Every, caught.value) == (
+        "whole: must be a whole number; got 'x'; there are 2 others, which are shown when this one is mended"
+    )
+
+
+def test_a_list_of_names_of_one_and_one_is_said_of_one():
+    reason = accuse([0.9], [0.1], q=0.1).reason
+    assert reason.startswith(
+        "0 non-members set apart are too few: not even the 1 member above all of them would be a list"
+    )
 
 
 def test_what_one_member_cannot_show_is_said_of_one():

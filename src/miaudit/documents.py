@@ -19,7 +19,7 @@ from pydantic import (
     model_serializer,
 )
 
-from miaudit.errors import PlanError, not_whole, refuse, sentence_of
+from miaudit.errors import PlanError, not_whole, noun, refuse, sentence_of
 
 _DEPTH, _BITS = 50, 128  # as many bits as numpy draws for a seed
 ROUNDING = 1e-9
@@ -173,7 +173,8 @@ def problems_of(document: type[BaseModel], error: ValidationError) -> list[tuple
 def first_problem(document: type[BaseModel], error: ValidationError) -> str:
     """Return the first of pydantic's errors about a document, and how many more there are."""
     (path, sentence), *others = problems_of(document, error)
-    return f"{path}: {sentence}" + (f", and {len(others)} more" if others else "")
+    further = noun(len(others), "is another, which is shown", f"are {len(others):,} others, which are shown")
+    return f"{path}: {sentence}" + (f"; there {further} when this one is mended" if others else "")
 
 
 def keys_at(document: Any, location: Sequence[Any]) -> list[str]:

@@ -296,14 +296,42 @@ def sentence_of(problem: Mapping[str, Any], allowed: Collection[str], *, secret:
     kind, value = problem["type"], problem.get("input")
     seen = "" if secret else f"; got {value!r:.200}"
     if kind == "extra_forbidden":
-        hint = nearest(str(problem["loc"][-1]), allowed, cutoff=0.5) or f"allowed here: {', '.join(allowed)}"
+        hint = nearest(str(problem["loc"][-1]), allowed, cutoff=0.5) or _allowed(allowed)
         return f"unknown key; {hint}"
     if kind == "missing":
         return "missing, and it has no default"
     if kind == "model_type":
-        return f"must be a table of keys, of {', '.join(allowed)}{seen}"
+        return f"must be a table of keys; {_allowed(allowed)}{seen}"
+    if kind in _KINDS:
+        return _KINDS[kind].format_map(problem.get("ctx", {})) + seen
     text: str = problem["msg"].removeprefix("Value error, ")
     return text if kind == "value_error" else f"{text[0].lower()}{text[1:]}{seen}"
+
+
+def _allowed(keys: Collection[str]) -> str:
+    return f"allowed here: {', '.join(keys)}" if keys else "no key is known here"
+
+
+_KINDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("list_type", "tuple_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_attributes_type"), "must be a table of keys"),
+    "string_type": "must be a text",
+    "finite_number": "must be a finite number",
+    "none_required": "must be left out",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} or fewer entries",
+    "string_too_short": "must have {min_length} or more characters",
+    "is_instance_of": "must be of the class {class}",
+}
+"""What pydantic's common kinds of errors say, in the words of plans; the names in braces are those of its context."""
 
 
 def refuse_iterator(values: Any, what: str) -> None:

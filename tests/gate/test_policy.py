@@ -255,7 +255,7 @@ def test_canaries_that_no_policy_asks_for_are_refused(noise):
         ('name = "x"\n[auc]\nmargin = 0.6\n[named]\nmargin = 0.05\nprecision = 0.55\n', "too near to guessing"),
         ("name = ", "is not TOML"),
         ("[auc]\nmargin = 0.6\n", "own.toml is no policy: name: missing"),
-        ('name = "x"\nauc = "low"\n', "auc: must be a table of keys, of margin, limit; got 'low'"),
+        ('name = "x"\nauc = "low"\n', "auc: must be a table of keys; allowed here: margin, limit; got 'low'"),
         ('name = "x"\n[auc]\nmargn = 0.6\n', "auc.margn: unknown key; did you mean 'margin'"),
         ('name = "x"\n[[tpr]]\nfpr = 0.1\nlimt = 3\n', "tpr.0.limt: unknown key; did you mean 'limit'"),
     ],

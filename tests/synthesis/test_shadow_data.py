@@ -384,10 +384,10 @@ def test_bad_values_are_listed_with_their_paths():
     with pytest.raises(PlanError) as caught:
         Plan.of(content)
     for part in (
-        "shadows.data: input should be 'real'",
-        "synthesis.k_max: input should be greater",
+        "shadows.data: must be 'real'",
+        "synthesis.k_max: must be ",
         "synthesis.rate: input",
-        "synthesis.accept: input should be '>='",
+        "synthesis.accept: must be '>='",
         "synthesis.confmin: unknown key; did you mean 'conf_min'?",
     ):
         assert part in str(caught.value)

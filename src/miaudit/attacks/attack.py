@@ -207,8 +207,8 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
         return Scores(score, None, notes)
     filled = np.where(missing, np.median(score[~missing]), score)
     note = (
-        f"{int(missing.sum())} of {len(score)} audited records {why}; they are scored as missing, at the median of the "
-        "others"
+        f"{int(missing.sum())} of {len(score)} audited records {why}; they are scored as missing, "
+        "at the median of the others"
     )
     return Scores(filled, None, (*notes, note), missing=missing)
 

@@ -116,7 +116,7 @@ def label_pattern(
     n = [int((truth[sample] == side).sum()) for side in (True, False)]
     method = (
         f"ridge regression on {counted(n[0], 'member')} and {counted(n[1], 'non-member')}, halves of each, as "
-        f"many of every class"
+        "many of every class"
     )
     if min(n) < _LEAST or len(np.unique(y[sample])) < 2:
         few = (

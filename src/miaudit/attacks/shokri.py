@@ -94,8 +94,7 @@ class Shokri(Attack):
             problems.append(
                 (
                     "shokri.estimator",
-                    "must be a scikit-learn classifier with predict_proba or decision_function, "
-                    f"got {self.estimator!r}",
+                    f"must be a scikit-learn classifier with predict_proba or decision_function, got {self.estimator!r}",
                 )
             )
         if problems:

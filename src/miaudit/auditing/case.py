@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit.attacks import Attack
 from miaudit.data import Dataset, Split, leave_out_copies
+from miaudit.errors import counted
 from miaudit.findings import UnitName
 from miaudit.plan import EnginePlan, FiguresPlan, ShadowPlan, SplitPlan, SynthesisPlan, section_of
 from miaudit.recipes import Model, Recipe
@@ -92,7 +93,7 @@ def shadow_sizes(split: Split, shadows: ShadowPlan) -> Sizes:
     members, room = len(split.members), len(split.population)
     if not shadows.count:
         return Sizes(0, 0)
-    there = f"The population has {room} records"
+    there = f"The population has {counted(room, 'record')}"
     if shadows.design == "overlapping":
         room += members + len(split.nonmembers)
         there = f"Audited records and population are {room} records"
@@ -103,7 +104,7 @@ def shadow_sizes(split: Split, shadows: ShadowPlan) -> Sizes:
         return Sizes(members, members)
     warning = (
         f"{there}, too few for shadows of {members} training and {members} test records like the target's: the shadows are "
-        f"trained on {room // 2} records, and may overfit more than the target."
+        f"trained on {counted(room // 2, 'record')}, and may overfit more than the target."
     )
     return Sizes(room // 2, room // 2, (warning,))
 
@@ -135,5 +136,6 @@ def odd_classes(dataset: Dataset) -> list[str]:
     if dataset.values is not None or 4 * classes <= records:
         return []
     return [
-        f"{records} records fall into {classes} classes, fewer than four each: is the label column really the class?"
+        f"{counted(records, 'record falls', 'records fall')} into {counted(classes, 'class', 'classes')}, "
+        "fewer than four each: is the label column really the class?"
     ]

@@ -89,7 +89,7 @@ def gather(
     with clock.stage("shadows"):
         models = _train(case, pool, outside, probed, workers, tell, retrain)
     if pool.apart is not None and not pool.bystanders:
-        no_bystanders = f"none of {len(pool.apart)} bystanders could be trained"
+        no_bystanders = f"none of {counted(len(pool.apart), 'bystander')} could be trained"
     with one_thread():
         return _measured(case, pool, outside, models, clock, no_bystanders)
 
@@ -270,7 +270,7 @@ def _without_answers(lacking: Bools | None, member: Bools) -> list[str]:
     nonmembers = counted(int((audited & ~member).sum()), "non-member")
     return [
         f"The target gave no answer to {members} and {nonmembers}{beside}: they are left out of all figures. If it "
-        f"refuses members more often than others, that itself "
+        "refuses members more often than others, that itself "
         "tells them apart, and no figure shows it."
     ]
 
@@ -312,8 +312,8 @@ def _shadow_warnings(case: Case, pool: ShadowPool, models: _Answers) -> list[str
     warnings += unlike_choices(models.asked.choice, [facts.get(CHOICE) for facts in models.shadows.values()])
     if pool.apart is not None and pool.apart.shape[1] < size:
         warnings.append(
-            f"Bystanders were trained on {pool.apart.shape[1]} records, all that the population has, shadow models on "
-            f"{size}: they may show less than they would of sides that differ in how hard they are."
+            f"Bystanders were trained on {counted(pool.apart.shape[1], 'record')}, all that the population has, "
+            f"shadow models on {size}: they may show less than they would of sides that differ in how hard they are."
         )
     if case.target is None and labels_only(case.recipe):
         warnings.append(
@@ -322,7 +322,7 @@ def _shadow_warnings(case: Case, pool: ShadowPool, models: _Answers) -> list[str
         )
     if pool.failures:
         warnings.append(
-            f"{len(pool.failures)} of {case.shadows.count} shadow models could not be trained; see shadows.failures."
+            f"{len(pool.failures)} of {counted(case.shadows.count, 'shadow model')} could not be trained; see shadows.failures."
         )
     return warnings
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from miaudit.auditing.case import apart
 from miaudit.data import Copies, Dataset, Split, same_records
 from miaudit.data.records import select_records
-from miaudit.errors import PlanError, SplitError
+from miaudit.errors import PlanError, SplitError, counted
 from miaudit.plan import ShadowPlan, SplitPlan
 from miaudit.plan.ways import WITHOUT_POPULATION
 from miaudit.seeds import child_seed, generator
@@ -221,6 +221,7 @@ def _fewer(train: int, target: int) -> list[str]:
     if train == target:
         return []
     return [
-        f"Shadow models are trained on {train:,} records, the target on {target:,}: without a population there are no more. "
+        f"Shadow models are trained on {counted(train, 'record')}, the target on {target:,}: "
+        "without a population there are no more. "
         "Models of fewer records may overfit more than the target."
     ]

@@ -136,15 +136,11 @@ def _left(progress: Progress, seconds: float) -> float:
 
 def _foreseen(estimate: Cost, attacks: float | None) -> str:
     if attacks is None:
-        return (
-            f"about {clock(estimate.seconds)} for {counted(estimate.models, 'model')}, before the attacks, "
-            f"{_room(estimate)}"
-        )
+        return f"about {clock(estimate.seconds)} for {counted(estimate.models, 'model')}, before the attacks, {_room(estimate)}"
     together = f"{clock(estimate.seconds + attacks)} in all"
     return (
         f"about {clock(estimate.seconds)} for {counted(estimate.models, 'model')} and {clock(attacks)} for the "
-        f"attacks, {together}; "
-        f"{_room(estimate)}"
+        f"attacks, {together}; {_room(estimate)}"
     )
 
 

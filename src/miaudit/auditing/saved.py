@@ -36,13 +36,11 @@ def saved_estimator(path: Path, permissions: Permissions) -> Any:
         if parts:
             raise PlanError(
                 f"{path} holds {with_article(type(model).__name__)} with estimators as its entries {parts[:5]}, and "
-                f"no estimator: save "
-                "the trained model alone"
+                "no estimator: save the trained model alone"
             )
         raise PlanError(
             f"{path} holds {with_article(type(model).__name__)}, which is no scikit-learn estimator or pipeline and "
-            "does not say how it "
-            f"was trained: {advice}"
+            f"does not say how it was trained: {advice}"
         )
     if not is_regressor(model):
         trained_classes(model, f"in {path}")  # which refuses one that is not fitted

@@ -63,7 +63,11 @@ def _access(measured: Measured) -> str:
     probing, outside = max(questions, default=0), measured.outside
     others = counted(outside, "further record of the population was", "further records of the population were")
     further = f"; {others} asked about" if outside else ""
-    often = f"; up to {probing:,} further queries a record, of which the labels are read" if probing else ""
+    often = (
+        f"; up to {counted(probing, 'further query', 'further queries')} a record, of which the labels are read"
+        if probing
+        else ""
+    )
     traced = " only" if measured.evidence.own.trace is None else _STAGES
     return (
         f"Access: the target's prediction interface{traced}; one query per record, answered with "
@@ -106,17 +110,17 @@ def _data(measured: Measured) -> str:
     n, figures = measured.split.population, measured.synthesis
     if len(measured.evidence.own.models) == 0:
         return (
-            f"Knowledge of the data: {n:,} records of the same population, {_apart(measured.split.copies)}"
+            f"Knowledge of the data: {counted(n, 'record')} of the same population, {_apart(measured.split.copies)}"
             if n
             else _NOBODY
         )
     if figures is not None and figures.method == "model-based":
         return (
             "Knowledge of the data: the format of a record alone. The shadow models were trained on "
-            f"{n:,} records made from {figures.queries.total:,} answers of the target."
+            f"{counted(n, 'record')} made from {counted(figures.queries.total, 'answer')} of the target."
         )
     if figures is not None and figures.method == "marginals":
-        source = f"The shadow models were trained on {n:,} records drawn from them."
+        source = f"The shadow models were trained on {counted(n, 'record')} drawn from them."
         return f"Knowledge of the data: the marginal of each feature. {source}"
     if measured.split.population_from == "members":
         return (
@@ -133,10 +137,10 @@ def _data(measured: Measured) -> str:
     if measured.design == "overlapping":
         audited += " The audited records themselves, too: each shadow model is trained on a random half of them."
     if figures is None:
-        return f"Knowledge of the data: {n:,} records of the same population, {audited}"
+        return f"Knowledge of the data: {counted(n, 'record')} of the same population, {audited}"
     rate, noise = figures.options["rate"], figures.options["noise"]
     return (
-        f"Knowledge of the data: {n:,} imperfect records of the same population, with {rate:.0%} of the features "
+        f"Knowledge of the data: {counted(n, 'imperfect record')} of the same population, with {rate:.0%} of the features "
         f"changed ({noise}), {audited}"
     )
 
@@ -162,7 +166,11 @@ def _apart(copies: Copies | None) -> str:
             "as an audited record, as happens where records have few different values."
         )
     omissions = copies.left_out.get("population", 0)
-    without = f" once {omissions:,} copies of audited records were left out" if omissions else ""
+    without = (
+        f" once {counted(omissions, 'copy of an audited record was', 'copies of audited records were')} left out"
+        if omissions
+        else ""
+    )
     return (
         f"disjoint from the target's members and non-members by their values{without}: none has the same values. Copies "
         "with rounding, noise or a few changed columns were looked for only as far as they stand out from chance, so some may "
@@ -225,7 +233,8 @@ def oddities(contact: Contact | None) -> list[str]:
     warnings = []
     if contact and not contact.deterministic:
         warnings.append(
-            f"The target is randomised: asked twice about the same {contact.records} records, its answers differ by up to "
+            f"The target is randomised: asked twice about the same {counted(contact.records, 'record')}, "
+            "its answers differ by up to "
             f"{contact.repeat_difference:.2g}. Every record was asked about once; an attacker who asks again and "
             "averages sees more than these attacks do."
         )

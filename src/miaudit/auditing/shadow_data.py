@@ -18,7 +18,7 @@ from miaudit.auditing.from_plan import case_of_plan, refuse_reading
 from miaudit.auditing.workers import Engine, taken
 from miaudit.data import Dataset
 from miaudit.data.records import form_of, take_records
-from miaudit.errors import MiauditError, PlanError, TimeLimitError, misfits
+from miaudit.errors import MiauditError, PlanError, TimeLimitError, counted, misfits, noun
 from miaudit.files import read_npz, sha256_of, write_atomically
 from miaudit.plan import PLANS, SynthesisPlan
 from miaudit.plan.permissions import Permissions
@@ -157,7 +157,10 @@ def _climb(
     options, classes = case.synthesis, case.dataset.classes
     climbs = Climbs(domain, counts, _climbing(options), seed=seed, state=_state(folder, key))
     target, model = trained_target(case, tell)
-    tell(f"making {counts.sum():,} records from the target's answers: {_foreseen(climbs, target, options)}", None)
+    tell(
+        f"making {counted(int(counts.sum()), 'record')} from the target's answers: {_foreseen(climbs, target, options)}",
+        None,
+    )
     began, saved = time.perf_counter(), [time.monotonic()]
 
     def keep() -> None:
@@ -204,7 +207,10 @@ def _in_time(answers: Callable[[Any], Any], deadline: float | None) -> Callable[
 def _so_far(climbs: Climbs, records: int) -> str:
     total = int(climbs.wanted.sum())
     rate = f" (at this rate all would take about {climbs.queries * total / records:,.0f})" if records else ""
-    return f"{records} of {total} records were made with {climbs.queries} queries{rate} and"
+    return (
+        f"{records} of {counted(total, 'record')} {noun(records, 'was', 'were')} made with "
+        f"{counted(climbs.queries, 'query', 'queries')}{rate} and"
+    )
 
 
 def _foreseen(climbs: Climbs, target: Target, options: SynthesisPlan) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from miaudit.auditing import audit
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, counted
 from miaudit.plan import Plan, plan_of
 from miaudit.result import Result
 
@@ -47,6 +47,6 @@ def sizes(
     results = {}
     for size in members:
         split = document.split.model_copy(update={"members": size, "nonmembers": size})
-        sized = document.model_copy(update={"split": split, "title": f"{document.title}, {size:,} members"})
+        sized = document.model_copy(update={"split": split, "title": f"{document.title}, {counted(size, 'member')}"})
         results[size] = audit(sized, out=Path(out) / f"members-{size}", **options)
     return results

@@ -21,7 +21,7 @@ from miaudit.data.arrays import shown
 from miaudit.data.naming import as_names, check_names
 from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.evidence import Bools, Evidence, Ints, Population, Variants
 from miaudit.evidence.answers import (
     Capability,
@@ -221,7 +221,8 @@ def _check_sides(member: Bools) -> None:
         raise DataError("member is empty; give answers on members and on non-members")
     if member.all() or not member.any():
         raise DataError(
-            f"all {n} records are {'members' if member.all() else 'non-members'}; an attack is measured on both, so "
+            f"{'the 1 record is' if n == 1 else f'all {n:,} records are'} "
+            f"{'members' if member.all() else 'non-members'}; an attack is measured on both, so "
             "give answers on records of either side"
         )
 
@@ -388,7 +389,9 @@ def _rows(values: NDArray[Any], key: str, width: int, *, one: bool = False) -> N
         raise DataError(f"{key} must be numbers, got dtype {values.dtype}; save plain arrays")
     scores = one and values.ndim == DIMENSIONS[key] - 1
     if not scores and (values.ndim != DIMENSIONS[key] or values.shape[-1] != width):
-        raise DataError(f"{key} must have {width} columns, one per class: {ARRAYS[key]}; its shape is {values.shape}")
+        raise DataError(
+            f"{key} must have {counted(width, 'column')}, one per class: {ARRAYS[key]}; its shape is {values.shape}"
+        )
     _check_finite(values, key)
     return values.reshape(-1) if scores else values.reshape(-1, width)
 
@@ -527,7 +530,7 @@ def _column(arrays: _Arrays, key: str, n: int) -> NDArray[Any] | None:
 def _of_records(arrays: _Arrays, key: str, n: int) -> NDArray[Any]:
     if arrays[key].shape != (n,):
         raise DataError(
-            f"{key} must be one value for each of the {n} audited records; its shape is {arrays[key].shape}"
+            f"{key} must be one value for each of the {counted(n, 'audited record')}; its shape is {arrays[key].shape}"
         )
     return arrays[key]
 
@@ -545,8 +548,8 @@ def _people(arrays: _Arrays, *lengths: int) -> NDArray[np.int64] | None:
     blank = [i for i, name in enumerate(names.tolist()) if name != name or not str(name).strip()]
     if blank:
         raise DataError(
-            f"group names nobody for {len(blank)} records, the first is record {blank[0]}; give records of unknown people "
-            "names of their own"
+            f"group names nobody for {counted(len(blank), 'record')}, the first is record {blank[0]}; "
+            "give records of unknown people names of their own"
         )
     return numbered(names)
 

@@ -13,7 +13,7 @@ from miaudit.auditing.case import Case
 from miaudit.auditing.shadow_data import make
 from miaudit.data import Copies, Dataset, leave_out_copies
 from miaudit.data.records import stack_records
-from miaudit.errors import PoolError
+from miaudit.errors import PoolError, counted, noun
 from miaudit.seeds import child_seed
 from miaudit.synthesis import Synthesis
 
@@ -94,7 +94,8 @@ def _warnings(synthesis: Synthesis) -> list[str]:
     figures, warnings = synthesis.figures, []
     if figures.stopped is not None:
         warnings.append(
-            f"Synthesis was stopped ({figures.stopped}): {figures.records} of {figures.wanted} records were made."
+            f"Synthesis was stopped ({figures.stopped}): {figures.records} of {counted(figures.wanted, 'record')} "
+            f"{noun(figures.records, 'was', 'were')} made."
         )
     for classes, what in (
         (figures.classes_failed, "no record"),
@@ -103,7 +104,8 @@ def _warnings(synthesis: Synthesis) -> list[str]:
         if classes:
             listing = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
             warnings.append(
-                f"Synthesis made {what} for {len(classes)} of {len(synthesis.classes)} classes ({listing}): the attack knows "
+                f"Synthesis made {what} for {len(classes)} of "
+                f"{counted(len(synthesis.classes), 'class', 'classes')} ({listing}): the attack knows "
                 "little about them, and their leak may be understated."
             )
     return warnings

@@ -13,7 +13,7 @@ from typing import Any
 from miaudit.auditing import audit
 from miaudit.auditing.provenance import versions
 from miaudit.auditing.scoring import score
-from miaudit.errors import MiauditError, PlanError, StoreError, counted
+from miaudit.errors import MiauditError, PlanError, StoreError, counted, noun
 from miaudit.files import read_json, sha256_of
 from miaudit.findings import recount, uncountable
 from miaudit.plan import FiguresPlan, Plan, section_of
@@ -139,11 +139,11 @@ def _unlike_hashes(folder: Path, value: str | None, compared: list[str], remarks
     if value is not None and value.lower() != sealed.value:
         yield f"the seal is {sealed.value} now, not {value}: the files are not those of the run that printed it"
     yield from sealed.changes(folder)
-    compared.append(f"the hashes of {len(sealed.files) - len(sealed.removed)} files")
+    compared.append(f"the hashes of {counted(len(sealed.files) - len(sealed.removed), 'file')}")
     if sealed.removed:
         remarks.append(
             f"{counted(len(sealed.removed), 'file was', 'files were')} removed by miaudit clean, and "
-            f"only their hashes are here."
+            "only their hashes are here."
         )
     if value is None:
         remarks.append(
@@ -242,7 +242,10 @@ def _link(folder: Path, there: Path) -> None:
 
 def _train_nothing(text: str, progress: Progress | None) -> None:
     if progress is not None and progress.of_models and progress.found < progress.total:
-        raise StoreError(f"{progress.total - progress.found} of {progress.total} rows are not there, or damaged")
+        raise StoreError(
+            f"{progress.total - progress.found} of {counted(progress.total, 'row')} "
+            f"{noun(progress.total - progress.found, 'is', 'are')} not there, or damaged"
+        )
 
 
 def _unlike(result: Result, again: Result) -> Iterator[str]:
@@ -252,13 +255,16 @@ def _unlike(result: Result, again: Result) -> Iterator[str]:
     unlike = list(differences(old, new))
     yield from (f"{each}, which the stored answers give" for each in unlike[:_MOST])
     if len(unlike) > _MOST:
-        yield f"{len(unlike) - _MOST} further figures are not what the stored answers give"
+        yield f"{counted(len(unlike) - _MOST, 'further figure is', 'further figures are')} not what the stored answers give"
     columns, theirs = result.records.columns, again.records.columns
     for name in columns if len(result.records) else ():
         stored, fresh = ([_cell(name, value) for value in of.get(name, [])] for of in (columns, theirs))
         wrong = sum(1 for _ in differences(stored, fresh)) if len(stored) == len(fresh) else len(stored)
         if wrong:
-            yield f"records.csv: {wrong} values of {name!r} are not what the stored answers give"
+            yield (
+                f"records.csv: {counted(wrong, 'value')} of {name!r} {noun(wrong, 'is', 'are')} not what the stored "
+                "answers give"
+            )
     then, now = result.provenance.versions, versions()
     packages = [
         f"{name} {then[name]} then, {now[name]} now" for name in then.keys() & now.keys() if then[name] != now[name]

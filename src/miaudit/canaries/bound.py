@@ -16,7 +16,7 @@ from miaudit.canaries.folder import load_planted
 from miaudit.canaries.ordinary import OrdinaryCheck, check_ordinary, refuse_wrong_model
 from miaudit.canaries.planting import Planted
 from miaudit.data.dataset import Dataset
-from miaudit.errors import DataError, StoreError
+from miaudit.errors import DataError, StoreError, counted, noun
 from miaudit.files import read_json, write_atomically
 from miaudit.seeds import child_seed
 from miaudit.targets import Outputs, as_target
@@ -109,14 +109,15 @@ class CanaryAudit:
         copies = "" if self.copies == 1 else f", {self.copies} copies each"
         copies += ", and deleted again" if self.deleted else ""
         lines = [
-            f"{self.canaries} {self.kind} canaries, {self.included} of them trained on by coin flip{copies}",
-            f"{self.correct} of {self.guesses} guesses are right",
+            f"{counted(self.canaries, f'{self.kind} canary', f'{self.kind} canaries')}, "
+            f"{self.included} of them trained on by coin flip{copies}",
+            f"{self.correct:,} of {counted(self.guesses, 'guess', 'guesses')} {noun(self.correct, 'is', 'are')} right",
             f"epsilon is at least {self.epsilon:.3f} at delta {self.delta:g}, {self.confidence:.0%} confidence "
             f"(all guesses right would show {self.epsilon_ceiling:.3f})",
         ]
         if self.epsilon_unlearning is not None:
             lines.append(
-                f"of the model after the deletion of all included canaries: a claim of (eps, d)-unlearning with eps below "
+                "of the model after the deletion of all included canaries: a claim of (eps, d)-unlearning with eps below "
                 f"{self.epsilon_unlearning:.3f} is refuted, where (1 + e^eps) d is at most {self.delta:g}"
                 if self.epsilon > 0
                 else "of the model after the deletion of all included canaries: no trace of them is shown"

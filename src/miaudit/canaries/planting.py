@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from miaudit.data.cells import is_missing
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import Records, column_names, column_values, kind_of, stack_records
-from miaudit.errors import DataError, misfits, not_real, not_whole, refuse
+from miaudit.errors import DataError, counted, misfits, not_real, not_whole, refuse
 from miaudit.seeds import generator
 
 Kind = Literal["mislabelled", "out-of-distribution", "duplicated"]
@@ -154,7 +154,7 @@ def plant(
         )
     if len(pool) < options.count or (sources is None and len(pool) == options.count):
         raise DataError(
-            f"{options.count} canaries cannot be made of {len(pool)} records"
+            f"{counted(options.count, 'canary', 'canaries')} cannot be made of {counted(len(pool), 'record')}"
             f"{', which are trained on too' if sources is None else ''}; plant fewer, or give more records"
         )
     positions = generator(seed, "canary sources").permutation(len(pool))[: options.count]

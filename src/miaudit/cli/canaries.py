@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from miaudit.cli.options import console, data_option, echo, echo_json, engine_options, permissions_options
+from miaudit.errors import counted
 
 if TYPE_CHECKING:
     from miaudit.canaries import Planted
@@ -75,7 +76,9 @@ def plant(
         records = planted(load(source, label=label, frame=frame), what, seed=seed)
     seal = save_planted(records, out)
     echo(
-        f"{out}: train once, on all {len(records.training)} records of the training file; {what.count} canaries, guesses "
+        f"{out}: train once, on {'the' if len(records.training) == 1 else 'all'} "
+        f"{counted(len(records.training), 'record')} of the training file; "
+        f"{counted(what.count, 'canary', 'canaries')}, guesses "
         f"fixed at {what.k_in} in and {what.k_out} out{_then(out, records)}\nseal: {seal}"
     )
 
@@ -84,7 +87,10 @@ def _then(folder: Path, planted: Planted) -> str:
     """Return what is to be done after the training, where the canaries are to be deleted again."""
     if not planted.options.delete:
         return ""
-    return f"; then delete the {len(planted.of_canaries)} records of {folder / 'delete.txt'}, and audit the model after that"
+    return (
+        f"; then delete the {counted(len(planted.of_canaries), 'record')} of {folder / 'delete.txt'}, "
+        "and audit the model after that"
+    )
 
 
 @canaries.command("audit")

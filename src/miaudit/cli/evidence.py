@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from miaudit.cli.options import data_option, echo, echo_json, permissions_options
+from miaudit.errors import counted
 
 if TYPE_CHECKING:
     from miaudit.plan.permissions import Permissions
@@ -82,10 +83,12 @@ def clean(folder: Path, yes: bool) -> None:
     for name in files:
         echo(f"remove     {name}", err=True)
     if not yes and files:
-        click.confirm(f"Remove these {len(files)} files and folders from {folder}?", abort=True, err=True)
+        click.confirm(
+            f"Remove {counted(len(files), 'file or folder', 'files and folders')} from {folder}?", abort=True, err=True
+        )
     cleaned(folder)
     page = write(result.model_copy(update={"records": type(result.records)()}), folder)
-    echo(f"removed {len(files)} files and folders; {page} shows no single record")
+    echo(f"removed {counted(len(files), 'file or folder', 'files and folders')}; {page} shows no single record")
 
 
 @click.command()

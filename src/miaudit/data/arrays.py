@@ -210,8 +210,7 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
         values = np.asarray(of)
         if values.shape != (size,):
             raise DataError(
-                f"groups: {side} has {counted(size, 'record')} and names of shape {values.shape}; name one person a "
-                f"record"
+                f"groups: {side} has {counted(size, 'record')} and names of shape {values.shape}; name one person a record"
             )
         names += values.tolist()
     return np.array([*names, None], dtype=object)[:-1]  # of objects, so that a number and a text stay two names

@@ -83,7 +83,7 @@ class Copies:
         if self.shared:
             sentences.append(
                 f"{counted(self.shared, 'non-member has', 'non-members have')} the same values as a member, and no "
-                f"attack can tell these apart."
+                "attack can tell these apart."
             )
         if self.trained:
             sentences.append(
@@ -105,7 +105,7 @@ class Copies:
         if self.near:
             lines.append(
                 f"{counted(self.near, 'record is', 'records are')} copies of a record on another side up to "
-                f"rounding or noise, or but for at most "
+                "rounding or noise, or but for at most "
                 f"{CHANGED} columns (or twelfths of them): such pairs are more than {BEYOND} times as frequent as pairs within "
                 "the sides explain."
             )

@@ -17,7 +17,7 @@ from miaudit.data.features import Features, features, features_by
 from miaudit.data.mapped import Place, is_mapped
 from miaudit.data.records import Records, content_hash, in_memory, n_records, select_records, take_records
 from miaudit.data.schema import Schema
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted, noun
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,8 @@ class Dataset:
         blank = [i for i, name in enumerate(names) if name is None or name != name or not str(name).strip()]
         if blank:
             raise DataError(
-                f"{len(blank)} of {len(names)} records have no {self.group_name or 'group'}, the first is record {blank[0]}; "
+                f"{len(blank)} of {counted(len(names), 'record')} {noun(len(blank), 'has', 'have')} no "
+                f"{self.group_name or 'group'}, the first is record {blank[0]}; "
                 "name the person of each, and give records of unknown people names of their own"
             )
         number: dict[Any, int] = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from miaudit.data.room import require_room, within_memory
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 
 _CELL = 64  # bytes of memory a cell takes beside its characters
 _FIRST = 1 << 20  # bytes of text from which the size of a packed file is estimated
@@ -46,8 +46,8 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     for number, row in enumerate(rows):
         if len(row) != len(header):
             raise DataError(
-                f"{path}: record {number} (counted from 0) has {len(row)} cells, the header names {len(header)} columns"
-                f"{_separator(header)}"
+                f"{path}: record {number} (counted from 0) has {counted(len(row), 'cell')}, "
+                f"the header names {counted(len(header), 'column')}{_separator(header)}"
             )
     if not rows:
         raise DataError(f"{path} has a header and no records")

@@ -103,8 +103,7 @@ def features_by(function: Callable[[Records], Any], X: Records) -> Features:
         numbers = as_records(function(X))
     except Exception as error:
         raise DataError(
-            f"the function {name!r}, which is to make features of the records, failed on {n} of them: "
-            f"{reason_of(error)}"
+            f"the function {name!r}, which is to make features of the records, failed on {n} of them: {reason_of(error)}"
         ) from error
     of_numbers = kind_of(numbers) not in ("array", "sparse") or numbers.dtype.kind in "biuf"
     if not of_numbers or n_records(numbers) != n:

@@ -58,8 +58,7 @@ def read_frame(path: Path, *, texts: Collection[str] = (), records: int) -> Any:
     if len(frame) != records:
         raise DataError(
             f"{path} has {counted(records, 'record')}, and pandas {pandas.__version__} reads {len(frame)}: quotes "
-            f"or blank lines are "
-            "not as both expect; write the file again with to_csv(index=False)"
+            "or blank lines are not as both expect; write the file again with to_csv(index=False)"
         )
     return frame.reset_index(drop=True)
 

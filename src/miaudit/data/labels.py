@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.cells import exceeds_floats, is_missing, is_number, is_whole, merged, natural
 from miaudit.data.naming import check_names
-from miaudit.errors import DataError, refuse_iterator
+from miaudit.errors import DataError, counted, noun, refuse_iterator
 
 Labels = Literal["codes", "names", "values"]
 """What labels are: class numbers, class names, or measurements that a regression predicts."""
@@ -56,7 +56,10 @@ def class_labels(
     else:
         codes, names = _numbers_from_zero(values, present), [str(value) for value in present]
     if len(present) < 2:
-        raise DataError(f"all {len(values)} records have one class, {present[0]!r}; a classifier needs two or more")
+        raise DataError(
+            f"{'the 1 record has' if len(values) == 1 else f'all {len(values):,} records have'} one class, "
+            f"{present[0]!r}; a classifier needs two or more"
+        )
     check_names(names, "class names")
     return codes, tuple(names)
 
@@ -80,9 +83,15 @@ def measurements(y: Any) -> NDArray[np.float64]:
             f"a regression predicts numbers, and the label {odd!r:.40} is none; leave such records out"
         ) from None
     if bad := int((~np.isfinite(numbers)).sum()):
-        raise DataError(f"{bad} labels are missing, NaN or infinite; leave those records out")
+        raise DataError(
+            f"{counted(bad, 'label is', 'labels are')} missing, NaN or infinite; "
+            f"leave {noun(bad, 'that record', 'those records')} out"
+        )
     if (numbers == numbers[0]).all():
-        raise DataError(f"all {len(numbers)} records have the label {numbers[0]:g}; there is nothing to predict")
+        raise DataError(
+            f"{'the 1 record has' if len(numbers) == 1 else f'all {len(numbers):,} records have'} the label "
+            f"{numbers[0]:g}; there is nothing to predict"
+        )
     return numbers
 
 
@@ -120,7 +129,8 @@ def file_labels(cells: Any, *, labels: Labels) -> Any:
             count = sum(text in wrong for text in cells)
             first = next(i for i, text in enumerate(cells) if text in wrong)
             raise DataError(
-                f"{count} of {len(cells)} labels: the first, {cells[first]!r} in record {first} (counted from 0), {what}, and "
+                f"{count:,} of {counted(len(cells), 'label')}: the first, "
+                f"{cells[first]!r} in record {first} (counted from 0), {what}, and "
                 "other labels are numbers; leave those records out, or state labels = 'names' if every text is a class"
             )
     if both := merged(sorted(filter(is_whole, distinct))):
@@ -143,8 +153,8 @@ def _check_texts(texts: list[str], names: list[str] | None, labels: Labels) -> N
         count = sum(text in wrong for text in texts)
         way = "" if not texts[first].strip() else ", or state labels = 'names' or the classes if it is the name of one"
         raise DataError(
-            f"{count} labels are missing, first {texts[first]!r} in record {first} (counted from 0); leave those records "
-            f"out{way}"
+            f"{counted(count, 'label is', 'labels are')} missing, "
+            f"first {texts[first]!r} in record {first} (counted from 0); leave those records out{way}"
         )
 
 
@@ -202,7 +212,10 @@ def _integers(values: NDArray[Any]) -> NDArray[Any]:
         return values.astype(np.int64)
     if values.dtype.kind == "f":
         if bad := int((~np.isfinite(values)).sum()):
-            raise DataError(f"{bad} labels are missing, NaN or infinite; leave those records out")
+            raise DataError(
+                f"{counted(bad, 'label is', 'labels are')} missing, NaN or infinite; "
+                f"leave {noun(bad, 'that record', 'those records')} out"
+            )
         fraction = values[values != np.floor(values)]
         if len(fraction):
             raise DataError(

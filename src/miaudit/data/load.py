@@ -37,7 +37,7 @@ from miaudit.data.tables import (
     side_values,
     suffix_of,
 )
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted, noun
 
 Path_ = str | os.PathLike[str]
 
@@ -328,7 +328,10 @@ def _documents(cells: Any, name: str, notes: list[str]) -> NDArray[np.object_] |
         texts = np.array(["" if not text.strip() else text for text in written], dtype=object)
         missing = int((texts == "").sum())
     if missing:
-        notes.append(f"Column {name!r}: {missing} of {len(texts)} texts are missing; models got an empty text.")
+        notes.append(
+            f"Column {name!r}: {missing:,} of {counted(len(texts), 'text')} {noun(missing, 'is', 'are')} missing; "
+            "models got an empty text."
+        )
     return texts
 
 
@@ -462,7 +465,9 @@ def _read_npy(path: Path, columns: Columns) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: it, or an .npy file beside it, cannot be read: {error}") from error
     if odd := [key for key, array in arrays.items() if array.shape[:1] != X.shape[:1]]:
-        raise DataError(f"{path} holds {X.shape[0]:,} records, and {odd[0]} another number; give one value for each")
+        raise DataError(
+            f"{path} holds {counted(X.shape[0], 'record')}, and {odd[0]} another number; give one value for each"
+        )
     return {
         **{key: arrays[key] for key in ("y", "ids", "groups") if key in arrays},
         "X": X,
@@ -528,8 +533,8 @@ def _matched(parts: Sequence[dict[str, Any]], sides: Sequence[str]) -> tuple[lis
             raise DataError(f"{side}: feature_names has {twice[:5]} more than once; give every column its own name")
         if names and np.ndim(part["X"]) == 2 and len(names) != np.shape(part["X"])[1]:
             raise DataError(
-                f"{side}: feature_names has {len(names)} names, and the records have {np.shape(part['X'])[1]} columns; give "
-                "every column its name"
+                f"{side}: feature_names has {counted(len(names), 'name')}, "
+                f"and the records have {counted(np.shape(part['X'])[1], 'column')}; give every column its name"
             )
     first: list[Any] = next(iter(named.values()), [])
     matched = []

@@ -20,7 +20,7 @@ from miaudit.data.arrays import from_arrays
 from miaudit.data.dataset import Dataset
 from miaudit.data.load import Path_, from_table, load
 from miaudit.data.tables import Table, read_table
-from miaudit.errors import DataError, nearest
+from miaudit.errors import DataError, counted, nearest
 
 FOLDER_VARIABLE = "MIAUDIT_DATA"
 
@@ -236,7 +236,9 @@ def _texas100(folder: Path, options: dict[str, str], frame: bool) -> Dataset:
         if label.strip()
     ]
     if len(y) != len(ones):
-        raise DataError(f"{path} has {len(ones)} records and {labels_path} has {len(y)} labels; they must be as many")
+        raise DataError(
+            f"{path} has {counted(len(ones), 'record')} and {labels_path} has {counted(len(y), 'label')}; they must be as many"
+        )
     return from_arrays(X, np.array(y), classes=[str(label) for label in range(1, 101)], name="texas100")
 
 
@@ -247,7 +249,7 @@ def _bits(features: bytes, width: int | None, path: Path, number: int) -> NDArra
     if len(content) % 2 == 0 or (row > 1).any() or (content[1::2] != ord(",")).any():
         raise DataError(f"{path}, line {number}: features must be 0 or 1 with commas between, got {features[:40]!r}")
     if width is not None and len(row) != width:
-        raise DataError(f"{path}, line {number}: {len(row)} features, the lines before have {width}")
+        raise DataError(f"{path}, line {number}: {counted(len(row), 'feature')}, the lines before have {width}")
     return row
 
 

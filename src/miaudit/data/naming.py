@@ -105,7 +105,7 @@ def as_names(values: NDArray[Any], what: str) -> NDArray[Any]:
         if not isinstance(value, str) and not _has_value(value):
             raise DataError(
                 f"{what}: record {i} (counted from 0) has {with_article(type(value).__name__)}, {value!a:.60}; use "
-                f"numbers or texts"
+                "numbers or texts"
             )
         names[i] = value if isinstance(value, str) else str(value)
     check_names(dict.fromkeys(names.tolist()), what)

@@ -137,7 +137,10 @@ class Schema:
             return cls((_pixels(X),), shape=tuple(int(size) for size in X.shape[1:]))
         all_names = column_names(X) or list(names or (f"x{i}" for i in range(X.shape[1])))
         if len(all_names) != X.shape[1]:
-            raise DataError(f"{len(all_names)} names were given for {X.shape[1]} columns; give one per column")
+            raise DataError(
+                f"{counted(len(all_names), 'name was', 'names were')} given for {counted(X.shape[1], 'column')}; "
+                "give one per column"
+            )
         if (
             repeated := sorted({name for name in all_names if all_names.count(name) > 1})
             if len(set(all_names)) < len(all_names)
@@ -253,7 +256,7 @@ class Schema:
                 )
                 raise DataError(
                     f"column {column.name!r}: {counted(len(unknown), 'record holds', 'records hold')} a category "
-                    f"the schema does not know, first "
+                    "the schema does not know, first "
                     f"record {unknown[0]} with {values[unknown[0]]!r}; known are {allowed}. Correct them, or infer the "
                     "schema from all records"
                 )
@@ -325,8 +328,10 @@ class Schema:
                 f"columns do not fit the schema: missing {missing[:5] or 'none'}, unknown {extra[:5] or 'none'}"
             )
         if len(X.shape) != 2 or X.shape[1] != len(expected):
-            wide = f"{X.shape[1]} columns" if len(X.shape) == 2 else f"shape {tuple(X.shape[1:])}"
-            raise DataError(f"records have {wide}, the schema says {len(expected)} columns; pass the same columns")
+            wide = f"{counted(X.shape[1], 'column')}" if len(X.shape) == 2 else f"shape {tuple(X.shape[1:])}"
+            raise DataError(
+                f"records have {wide}, the schema says {counted(len(expected), 'column')}; pass the same columns"
+            )
 
 
 def encoder(schema: Schema) -> Any:

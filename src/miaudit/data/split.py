@@ -210,7 +210,7 @@ def given_split(
         if len(both):
             raise SplitError(
                 f"{a} and {b} share {counted(len(both), 'record')}, such as {both[:5].tolist()}; a record must be "
-                f"on one side only"
+                "on one side only"
             )
         if groups is not None:
             shared = np.intersect1d(groups[first], groups[second])
@@ -218,8 +218,7 @@ def given_split(
                 example = np.asarray(dataset.groups)[groups == shared[0]].tolist()[0]
                 raise SplitError(
                     f"{a} and {b} share {counted(len(shared), 'group')} by {dataset.group_name or 'group'}, such as "
-                    f"{example!r}; "
-                    "keep all records of a group on one side, or say by_group = false"
+                    f"{example!r}; keep all records of a group on one side, or say by_group = false"
                 )
     hashes, dropped = row_hashes(dataset.X), 0
     if _mode(duplicates) == "drop":
@@ -255,13 +254,15 @@ def check_index(index: ArrayLike, n: int | None, what: str) -> Ints:
     if len(outside):
         allowed = f"0..{n - 1}" if n is not None else "0 and up"
         raise SplitError(
-            f"{what}: {len(outside)} record numbers are out of range, first {outside[0]}; allowed: {allowed}"
+            f"{what}: {counted(len(outside), 'record number is', 'record numbers are')} out of range, "
+            f"first {outside[0]}; allowed: {allowed}"
         )
     values, counts = np.unique(array, return_counts=True)
     if (counts > 1).any():
         again = values[counts > 1]
         raise SplitError(
-            f"{what}: {len(again)} record numbers are repeated, such as {again[:5].tolist()}; list each once"
+            f"{what}: {counted(len(again), 'record number is', 'record numbers are')} repeated, "
+            f"such as {again[:5].tolist()}; list each once"
         )
     return array.astype(np.int64)
 

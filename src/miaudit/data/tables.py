@@ -27,7 +27,7 @@ from miaudit.data.mapped import BLOCK, HELD, Columns, is_mapped, written
 from miaudit.data.on_disk import Batches, TextsOnDisk
 from miaudit.data.parquet import Unread, read_parquet
 from miaudit.data.schema import Column, Schema
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted, noun
 
 Cells = Any
 """One column: a list of texts (CSV), an (n,) array, of objects where they are texts (Parquet), `TextsOnDisk`, or `Unread`."""
@@ -160,7 +160,10 @@ def parse_column(
             if cells.dtype.kind in "iu" and not numeric and (np.abs(cells.astype(np.float64)) >= 2.0**53).any():
                 raise _too_large(name)
             if cells.dtype.kind == "f" and (missing := int(np.isnan(cells).sum())):
-                notes.append(f"Column {name!r}: {missing} of {len(cells)} values are missing, and are NaN.")
+                notes.append(
+                    f"Column {name!r}: {missing:,} of {counted(len(cells), 'value')} "
+                    f"{noun(missing, 'is missing, and is', 'are missing, and are')} NaN."
+                )
             return cells
         texts = [None if value is None or value != value else str(value) for value in cells.tolist()]
         if numeric:
@@ -210,7 +213,10 @@ def _numbers(
         )
     if missing:
         count = sum(text in missing for text in cells)
-        notes.append(f"Column {name!r}: {count} of {len(cells)} cells are missing, and are NaN.")
+        notes.append(
+            f"Column {name!r}: {count:,} of {counted(len(cells), 'cell')} "
+            f"{noun(count, 'is missing, and is', 'are missing, and are')} NaN."
+        )
         return np.array(["nan" if text in missing else text for text in cells], dtype=np.float64)
     numbers = as_numbers(cells)
     assert numbers is not None
@@ -272,8 +278,9 @@ def _not_numbers(name: str, texts: Sequence[Any], wrong: Collection[Any], holds:
     first = next(i for i, text in enumerate(texts) if text in wrong)
     count = sum(text in wrong for text in texts)
     return DataError(
-        f"column {name!r} {holds}, but {count} cells are not numbers, first {_short(texts[first])!r} in record {first} "
-        f"(counted from 0); write plain numbers such as 1234.5 and leave missing cells empty, or state categorical = "
+        f"column {name!r} {holds}, but {counted(count, 'cell is no number', 'cells are not numbers')}, "
+        f"first {_short(texts[first])!r} in record {first} "
+        "(counted from 0); write plain numbers such as 1234.5 and leave missing cells empty, or state categorical = "
         f"[{name!r}] or drop = [{name!r}]"
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted, noun
 
 Type = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels", "value"]
 """What a model answers. A score is one number a record: the probability of the second of two classes. A value is what a
@@ -323,8 +323,8 @@ def _of_shares(
     constant = len(sums) > 1 and float(np.ptp(sums)) <= SUM_TOLERANCE * float(np.abs(sums).max(initial=1.0))
     every = f"; every row sums to {sums.mean():.6g}, by which the model would have to divide" if constant else ""
     return None, (
-        f"no number is negative ({range_}), and {int(wrong.sum())} of {len(sums)} rows do not sum to one (within "
-        f"{SUM_TOLERANCE}); {one}{every}"
+        f"no number is negative ({range_}), and {int(wrong.sum()):,} of {counted(len(sums), 'row')} "
+        f"{noun(int(wrong.sum()), 'does', 'do')} not sum to one (within {SUM_TOLERANCE}); {one}{every}"
     )
 
 

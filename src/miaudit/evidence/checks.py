@@ -129,7 +129,7 @@ def check_signals(target: Any, shadows: Any, measure: Measure) -> None:
     highest = max(float(rows.max(initial=-np.inf)) for rows in arrays)
     if highest > _ROUNDING:
         raise DataError(
-            f"log-likelihoods are at most 0, the logarithm of a probability or of a density relative to its maximum; got "
+            "log-likelihoods are at most 0, the logarithm of a probability or of a density relative to its maximum; got "
             f"{highest:.4g}. Subtract the logarithm of the highest density, or leave out log_likelihood"
         )
 

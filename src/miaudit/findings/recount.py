@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import stats
+from miaudit.errors import counted, noun
 from miaudit.evidence import Bools
 from miaudit.findings.basis import basis_of
 from miaudit.findings.claims import FPRS
@@ -27,7 +28,10 @@ def uncountable(result: Result) -> str | None:
     if result.split.unit == "person" or result.split.people is not None:
         return "records.csv does not say whose the records are"
     if result.split.copies_left_out:
-        return f"records.csv does not say which {result.split.copies_left_out} records are left out as copies of others"
+        return (
+            f"records.csv does not say which {counted(result.split.copies_left_out, 'record is', 'records are')} left "
+            f"out as {noun(result.split.copies_left_out, 'a copy of another', 'copies of others')}"
+        )
     return None
 
 
@@ -38,7 +42,7 @@ def recount(result: Result) -> Iterator[str]:
     sizes = int(member.sum()), int((~member).sum())
     if sizes != (result.split.members, result.split.nonmembers):
         yield (
-            f"records.csv has {sizes[0]} members and {sizes[1]} non-members, split in result.json "
+            f"records.csv has {counted(sizes[0], 'member')} and {counted(sizes[1], 'non-member')}, split in result.json "
             f"{result.split.members} and {result.split.nonmembers}"
         )
         return
@@ -95,7 +99,8 @@ def _accused(result: Result, member: Bools) -> Iterator[str]:
     counts = int(accused.sum()), int((accused & member).sum())
     if counts != (accusations.named, accusations.of_members):
         yield (
-            f"records.csv accuses {counts[0]} records, {counts[1]} of them members; accusations in result.json say "
+            f"records.csv accuses {counted(counts[0], 'record')}, {counts[1]:,} of them members; "
+            "accusations in result.json say "
             f"{accusations.named} and {accusations.of_members}"
         )
 

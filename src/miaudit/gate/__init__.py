@@ -194,7 +194,7 @@ def _remarks(bench: Bench, policy: Policy) -> list[str]:
             )
     remarks += [
         f"'{attack.name}' could not score {counted(attack.missing, 'record')}; in its upper ends each counts as if "
-        f"it were told for sure."
+        "it were told for sure."
         for attack in bench.ran
         if attack.missing
     ]

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 
 from miaudit import stats
 from miaudit.documents import Count, Document, Fraction, first_problem
-from miaudit.errors import StoreError
+from miaudit.errors import StoreError, counted, noun
 from miaudit.files import read_json
 from miaudit.gate.decision import Check
 from miaudit.gate.limits import EpsilonLimit
@@ -80,7 +80,10 @@ def check_epsilon(canaries: CanaryFigures | None, limit: EpsilonLimit, *, low_er
     bound = float(stats.epsilon_one_run(*counts, canaries.delta, 1 - low_error))
     share = stats.clopper_pearson(canaries.correct, canaries.guesses, 1 - 2 * high_error)[1]
     allowed = 1 / (1 + math.exp(-limit.margin))
-    guesses = f"{canaries.correct} of {canaries.guesses} guesses on the canaries are right"
+    guesses = (
+        f"{canaries.correct:,} of {counted(canaries.guesses, 'guess', 'guesses')} on the canaries "
+        f"{noun(canaries.correct, 'is', 'are')} right"
+    )
     fields = {**limits, "low": bound, "value": bound}
     if canaries.warnings:
         sentence = f"{guesses}, but {canaries.warnings[0]}"

@@ -19,7 +19,7 @@ from miaudit.auditing.conclusion import NO_REPEATS, conclude
 from miaudit.auditing.provenance import Clock, system, versions
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
-from miaudit.errors import PlanError, StoreError, not_real, refuse
+from miaudit.errors import PlanError, StoreError, counted, not_real, refuse
 from miaudit.mitigations.canaries import canary_case
 from miaudit.mitigations.choice import chosen, usual
 from miaudit.mitigations.document import Grid, MitigationRow
@@ -315,7 +315,8 @@ class _Lab:
         progress = measured.origin.progress
         if self.whole is not None and progress is not None and progress.done:
             raise StoreError(
-                f"{progress.done} rows of the audit were gone from {store.folder} or are of another version, and were trained "
+                f"{counted(progress.done, 'row of the audit was', 'rows of the audit were')} gone from "
+                f"{store.folder} or are of another version, and were trained "
                 "anew: run the audit again, or miaudit mitigate on its plan"
             )
         return measured

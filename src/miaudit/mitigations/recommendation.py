@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from miaudit.errors import counted
 from miaudit.mitigations.document import MitigationRow, Recommendation
 from miaudit.result import Interval, Result
 
@@ -107,7 +108,8 @@ def _beside(row: MitigationRow, canaries: bool) -> str:
         )
     if row.canaries is not None:
         sentences.append(
-            f"Of {row.canaries.count} canaries {row.canaries.attack} has an AUC of {_interval(row.canaries.auc)}."
+            f"Of {counted(row.canaries.count, 'canary', 'canaries')} {row.canaries.attack} has an AUC of "
+            f"{_interval(row.canaries.auc)}."
         )
     elif not canaries:
         sentences.append(_AVERAGE)

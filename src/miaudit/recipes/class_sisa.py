@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError, is_number, not_bool, not_whole
+from miaudit.errors import PlanError, counted, is_number, not_bool, not_whole
 from miaudit.recipes.recipe import Learner, Model, Work, passes_of
 from miaudit.recipes.sisa import Ints, Sharded, shares_of
 from miaudit.recipes.states import (
@@ -97,7 +97,7 @@ class ClassSISA(Sharded):
     @property
     def name(self) -> str:
         """The shards, the gate and the recipe."""
-        return f"class-SISA, {self.shards} shards, gate {self.gate}, {self.recipe.name}"
+        return f"class-SISA, {counted(self.shards, 'shard')}, gate {self.gate}, {self.recipe.name}"
 
     @property
     def labels_only(self) -> bool:

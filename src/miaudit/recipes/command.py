@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import column_names, column_values, densified, is_texts, kind_of, n_columns, row_hashes
-from miaudit.errors import DataError, PlanError, PoolError, not_real
+from miaudit.errors import DataError, PlanError, PoolError, counted, not_real
 from miaudit.files import sha256_of, temporary_folder
 from miaudit.recipes.recipe import on_device
 
@@ -154,7 +154,8 @@ class CommandRecipe:
                     raise PoolError(f"{self.name} ended without writing {{answers}}{_last_words(log)}")
         if answers.shape[:1] != (len(row_hashes(asked)),):
             raise PoolError(
-                f"{self.name} was asked about {asked.shape[0]} records and wrote {answers.shape[0] if answers.ndim else 0} "
+                f"{self.name} was asked about {counted(asked.shape[0], 'record')} and wrote "
+                f"{answers.shape[0] if answers.ndim else 0} "
                 "answers; write one for each, in their order"
             )
         return AnsweredModel(dict(zip(row_hashes(asked).tolist(), answers, strict=True)))
@@ -176,7 +177,8 @@ class CommandRecipe:
             code = process.wait(self.timeout)
         except subprocess.TimeoutExpired:
             raise PoolError(
-                f"{self.name} was ended after {self.timeout:g} seconds (timeout){_last_words(log)}"
+                f"{self.name} was ended after {self.timeout:g} {'second' if self.timeout == 1 else 'seconds'} "
+                f"(timeout){_last_words(log)}"
             ) from None
         finally:
             if process.poll() is None:
@@ -262,7 +264,7 @@ def _answers(home: Path) -> NDArray[Any] | None:
         if start[:2] == b"PK":
             with np.load(path, allow_pickle=False) as arrays:
                 if len(arrays.files) != 1:
-                    raise DataError(f"it holds {len(arrays.files)} arrays, {arrays.files}; write one")
+                    raise DataError(f"it holds {counted(len(arrays.files), 'array')}, {arrays.files}; write one")
                 return np.asarray(arrays[arrays.files[0]])
         return np.loadtxt(path, delimiter=",", ndmin=1)
     except (ValueError, OSError, DataError) as error:

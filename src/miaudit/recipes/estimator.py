@@ -52,7 +52,7 @@ class EstimatorRecipe:
         for method in ("fit", "get_params"):
             if not hasattr(self.estimator, method):
                 raise PlanError(
-                    f"a recipe needs a scikit-learn estimator with fit, get_params and predict_proba; "
+                    "a recipe needs a scikit-learn estimator with fit, get_params and predict_proba; "
                     f"{type(self.estimator).__name__} has no {method}"
                 )
         if not hasattr(self.estimator, "predict_proba") and not hasattr(self.estimator, "predict"):

@@ -340,8 +340,7 @@ def opened(model: Model) -> Opened:
     if not isinstance(model, Openable):
         raise PlanError(
             f"{with_article(type(model).__name__)} has no weights that descend on a loss: this takes a torch "
-            f"network (a Network or a "
-            "ModuleRecipe); for others there are retrain, none, and a function of your own"
+            "network (a Network or a ModuleRecipe); for others there are retrain, none, and a function of your own"
         )
     return model.opened()
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import form_of, take_records
-from miaudit.errors import PlanError, not_whole, with_article
+from miaudit.errors import PlanError, counted, not_whole, with_article
 from miaudit.recipes.options import checked_options
 from miaudit.recipes.recipe import Learner, Model, Recipe, Work, passes_of
 from miaudit.recipes.states import (
@@ -110,7 +110,7 @@ class Sharded(Wrapped, ABC):
         if not isinstance(getattr(model, "states", None), Mapping):
             raise PlanError(
                 f"{with_article(type(model).__name__)} keeps no states of shards: models of {self.kind} forget that "
-                f"were trained by it"
+                "were trained by it"
             )
         rest = np.flatnonzero(~forget)
         return self._model(take_records(X, rest), y[rest], classes=classes, seed=model.seed, before=model)
@@ -180,7 +180,7 @@ class SISA(Sharded):
     def name(self) -> str:
         """The shards, the slices and the recipe."""
         slices = "" if self.slices == 1 else f" of {self.slices} slices"
-        return f"SISA, {self.shards} shards{slices}, {self.recipe.name}"
+        return f"SISA, {counted(self.shards, 'shard')}{slices}, {self.recipe.name}"
 
     @property
     def labels_only(self) -> bool:

@@ -44,7 +44,7 @@ def roc_chart(
     names = ", ".join(name for name, _ in curves) or "no attack"
     desc = (
         f"True positive rate against false positive rate for {names}; the dashed diagonal is chance. "
-        f"A curve above the diagonal tells members from non-members better than guessing."
+        "A curve above the diagonal tells members from non-members better than guessing."
     )
     low = floor if log else 0.0
     ticks = [10.0**k for k in range(round(math.log10(floor)), 1)] if log else [0.0, 0.25, 0.5, 0.75, 1.0]

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 
-from miaudit.errors import noun
+from miaudit.errors import counted, noun
 from miaudit.gate import Check, Decision, Outcome
 from miaudit.visible import visible
 
@@ -92,8 +92,8 @@ def _sizes(decision: Decision) -> str:
 def _needed(decision: Decision) -> Iterator[str]:
     if decision.needed is not None and decision.outcome == "inconclusive":
         yield (
-            f"about {decision.needed} members and as many non-members would have shown all figures to be below their margins, "
-            "with a probability of 80 % or more for each limit, had nothing leaked"
+            f"about {counted(decision.needed, 'member')} and as many non-members would have shown all figures to "
+            "be below their margins, with a probability of 80 % or more for each limit, had nothing leaked"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from miaudit.errors import counted
 from miaudit.report import deletion
 from miaudit.result import (
     Accusations,
@@ -246,12 +247,12 @@ def who_is_named(list_: Accusations) -> str:
         of = ", counted in people" if list_.unit == "person" else ""
         return f"'{list_.attack}' gives no list of names with few wrong: {list_.reason}{of}"
     aim = f"so that at most {100 * list_.q:g} % of the named are non-members on average"
-    judged = f"{list_.members:,} members and {list_.nonmembers:,} non-members"
+    judged = f"{counted(list_.members or 0, 'member')} and {counted(list_.nonmembers or 0, 'non-member')}"
     if not list_.named:
         return f"'{list_.attack}' can name nobody among {judged} ({unit}) {aim}"
     return (
-        f"among {judged} ({unit}) '{list_.attack}' names {list_.named:,}, {aim}; here {list_.of_members:,} are members and "
-        f"{list_.false:,} are not"
+        f"among {judged} ({unit}) '{list_.attack}' names {list_.named:,}, {aim}; here "
+        f"{counted(list_.of_members or 0, 'is a member', 'are members')} and {counted(list_.false or 0, 'is', 'are')} not"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, counted
 from miaudit.libraries import require
 from miaudit.report.page.exposed import exposed_of
 from miaudit.result import AttackResult, GroupFigures, Result
@@ -100,7 +100,9 @@ def records(result: Result, most: int = 30) -> Figure:
         raise PlanError("this result has no table of ranked records: load it from its folder, which has records.csv")
     rows = exposed.records
     figure, axes = _spans([(row.id, row.rank, row.low, row.high) for row in rows])
-    axes.set(xlabel=f"Place among {exposed.n:,} records", title=f"Most exposed members, by {_text(exposed.attack)}")
+    axes.set(
+        xlabel=f"Place among {counted(exposed.n, 'record')}", title=f"Most exposed members, by {_text(exposed.attack)}"
+    )
     return figure
 
 

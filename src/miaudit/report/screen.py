@@ -6,6 +6,7 @@ import io
 
 from rich.console import Console
 
+from miaudit.errors import counted
 from miaudit.report.plain import as_pattern
 from miaudit.report.text import as_figure, encodable, end, item, rate_at, say
 from miaudit.report.text import full as every_figure
@@ -126,7 +127,7 @@ def _controls(result: Result) -> str:
         figures = result.attack(bystander.attack).bystander
         neither = "not asked" if figures is None else f"AUC {as_figure(figures.auc).alone()}"
         if bystander.tell_sides:
-            neither += f", {len(bystander.tell_sides)} attacks TELL THE SIDES APART there"
+            neither += f", {counted(len(bystander.tell_sides), 'attack TELLS', 'attacks TELL')} THE SIDES APART there"
     pattern = result.controls.pattern
     if pattern is not None and pattern.confounded:
         area += f"; pattern of the classes {as_pattern(pattern)}"

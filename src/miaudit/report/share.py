@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from miaudit.errors import counted
 from miaudit.result import AttackResult, Deletion, Failure, Grouping, OperatingPoint, Question, Records, Result
 
 T = TypeVar("T")
@@ -22,7 +23,10 @@ def shared(result: Result, *, least: int = LEAST) -> Result:
     """
     groups = [_grouping(each, least) for each in result.groups]
     count = sum(len(each.groups) for each in result.groups) - sum(len(each.groups) for each in groups)
-    note = f"Made to be shared: without records, and without {count} classes and slices, those of fewer than {least} a side."
+    note = (
+        "Made to be shared: without records, and without "
+        f"{counted(count, 'class or slice that has', 'classes and slices that have')} fewer than {least} a side."
+    )
     failures = [Failure(shadow=each.shadow, error=_REMOVED, traceback=None) for each in result.shadows.failures]
     target = {"description": "a model behind an address"} if result.target.source == "given url" else {}
     return result.model_copy(

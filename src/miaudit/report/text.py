@@ -322,7 +322,7 @@ def _controls(result: Result) -> str:
         if null.first_auc is not None:
             shuffled += f" when shuffled once more, after {_interval(null.first_auc)}"
         if nulls:
-            shuffled += f" ({null.attack}; {len(nulls) - len(broken)} of {len(nulls)} others at chance)"
+            shuffled += f" ({null.attack}; {len(nulls) - len(broken)} of {counted(len(nulls), 'other')} at chance)"
     open_ = f"check not possible: {blind.reason or 'no reason given'}"
     verdict = {True: "CONFOUNDED", False: "not confounded", None: open_}[blind.confounded]
     return (

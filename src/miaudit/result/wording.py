@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from miaudit.errors import noun
+from miaudit.errors import counted, noun
 from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.controls import BlindControl, NullControl, PatternControl
 from miaudit.result.estimate import estimate, rounded
@@ -148,7 +148,7 @@ def _hard_sides(verdict: Verdict, ran: Sequence[AttackResult], n: str) -> str:
     if verdict.basis == "unchecked":
         names = ", ".join(f"'{r.name}'" for r in unexplained)
         return (
-            f"Confounded by how hard the sides are: other attacks tell members from non-members on models trained on neither "
+            "Confounded by how hard the sides are: other attacks tell members from non-members on models trained on neither "
             f"side, and {names} could not be run on such models; {n}."
         )
     loudest = next(r for r in unexplained if r.name == verdict.attack)
@@ -341,8 +341,14 @@ def _n(n: Counted) -> str:
         of = f"{n.nonmembers} {noun(n.nonmembers, 'non-member')}"
         return f"n = {n.members} {noun(n.members, 'member')} and {of}"
     if n.unit == "record":
-        return f"n = {n.records} records, of {n.members} people among members and {n.nonmembers} among non-members"
-    return f"n = {n.members} people who are members and {n.nonmembers} who are not, with {n.records} records"
+        return (
+            f"n = {counted(n.records, 'record')}, of {counted(n.members, 'person', 'people')} among members and "
+            f"{n.nonmembers:,} among non-members"
+        )
+    return (
+        f"n = {counted(n.members, 'person who is a member', 'people who are members')} and "
+        f"{counted(n.nonmembers, 'who is', 'who are')} not, with {counted(n.records, 'record')}"
+    )
 
 
 def _f(value: float | None) -> str:

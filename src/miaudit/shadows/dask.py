@@ -27,7 +27,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.mapped import is_mapped
 from miaudit.data.records import Records, in_memory
 from miaudit.data.room import require_room
-from miaudit.errors import DataError, MiauditError, PlanError, PoolError, StoreError
+from miaudit.errors import DataError, MiauditError, PlanError, PoolError, StoreError, counted, noun
 from miaudit.files import write_atomically
 from miaudit.libraries import require
 from miaudit.recipes import Recipe, device_name, placed
@@ -433,7 +433,8 @@ class _Run:
             self.written -= there
             if self.written and time.monotonic() > until:
                 raise StoreError(
-                    f"workers wrote {len(self.written)} rows into {self.store.folder} that are not seen here after "
+                    f"workers wrote {counted(len(self.written), 'row')} into {self.store.folder} that "
+                    f"{noun(len(self.written), 'is', 'are')} not seen here after "
                     f"{VISIBLE_SECONDS:.0f} seconds; check that the folder is the same on all machines, and run again"
                 )
             if self.written:

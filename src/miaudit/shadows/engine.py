@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from miaudit.data.dataset import Dataset
-from miaudit.errors import PoolError, TimeLimitError
+from miaudit.errors import PoolError, TimeLimitError, counted
 from miaudit.recipes import GroupRecipe, Portioned, Recipe, staged
 from miaudit.shadows.processes import SECONDS_BETWEEN_LOOKS, Watch, is_late, long_training, train_in_processes
 from miaudit.shadows.training import (
@@ -163,7 +163,7 @@ def run_jobs(
             run.tell()
     if run.ready < len(missing):
         raise TimeLimitError(
-            f"the time limit ended the run with {run.stored + run.done} of {len(jobs)} models in the store; "
+            f"the time limit ended the run with {run.stored + run.done} of {counted(len(jobs), 'model')} in the store; "
             f"{len(missing) - run.ready} are missing{GO_ON}"
         )
     order = {job.name: i for i, job in enumerate(jobs)}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import form_of, row_hashes
-from miaudit.errors import PoolError, StoreError, TimeLimitError
+from miaudit.errors import PoolError, StoreError, TimeLimitError, counted, noun
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.probes import Probed
 from miaudit.recipes import Forgetting, GroupRecipe, Recipe, fingerprint_of_recipe
@@ -158,14 +158,15 @@ class ShadowPool:
         if len(shadows) < minimum:
             why = f"the first failure: {failures[0].error}" if failures else "no model failed"
             gaps = len(jobs) - len(failures) - len(shadows)
-            if gaps:
-                one, many = ("row is", "was", "it was"), ("rows are", "were", "they were")
-                there, damage, since = one if gaps == 1 else many
+            if gaps == 1:
+                why += f"; 1 row is gone from {self.store.folder}, or was damaged, since it was written there"
+            elif gaps:
                 why += (
-                    f"; {gaps} {there} gone from {self.store.folder}, or {damage} damaged, since {since} written there"
+                    f"; {gaps:,} rows are gone from {self.store.folder}, or were damaged, since they were written there"
                 )
             raise PoolError(
-                f"{len(shadows)} of {len(jobs)} shadow models could be trained, at least {minimum} are needed; {why}"
+                f"{len(shadows)} of {counted(len(jobs), 'shadow model')} could be trained, "
+                f"at least {counted(minimum, 'is', 'are')} needed; {why}"
                 f"{self._more(failures[0] if failures else None)}"
             )
         return shadows
@@ -195,7 +196,8 @@ class ShadowPool:
             self.store.note("rows differ from what was trained again", differences=wrong, tolerance=tolerance)
             name, difference = max(wrong.items(), key=lambda item: item[1])
             raise StoreError(
-                f"{len(wrong)} of {len(jobs)} rows in {self.store.folder} do not come out when they are trained again; "
+                f"{len(wrong)} of {counted(len(jobs), 'row')} in {self.store.folder} "
+                f"{noun(len(wrong), 'does', 'do')} not come out when trained again; "
                 f"{name} differs by up to {difference:.3g}, allowed is {tolerance:g}. Something else than this recipe on this "
                 "kind of machine made them, or the recipe is not reproducible: nothing is concluded from them. Use another "
                 "output folder"
@@ -524,12 +526,13 @@ def training_oddities(
     difference = max((facts.get(TWICE) or 0.0 for facts in shadows.values()), default=0.0)
     if difference > SAME:
         warnings.append(
-            f"The recipe is not reproducible: one model trained twice from the same seed gave answers that differ by up to "
+            "The recipe is not reproducible: one model trained twice from the same seed gave answers that differ by up to "
             f"{difference:.3g}. Another run gives other figures; draw all chance from numpy's, Python's or torch's "
             "generators, which are seeded, or from random_state."
         )
     if progress.apart:
         warnings.append(
-            f"{progress.apart} models were trained one by one because their group failed as a whole: {progress.why_apart}"
+            f"{counted(progress.apart, 'model was', 'models were')} trained one by one because "
+            f"{noun(progress.apart, 'its', 'their')} group failed as a whole: {progress.why_apart}"
         )
     return warnings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, counted
 from miaudit.stats.roc import sides
 
 Floats = NDArray[np.float64]
@@ -163,8 +163,9 @@ def accuse(
     named_in, named_out, reason = np.zeros(n_in, bool), np.zeros(n_out, bool), None
     if not agreement or n_in + n_out - agreement > q * n_in * (agreement + 1) * (1 + 1e-12):
         reason = (
-            f"{agreement} non-members set apart are too few: not even all {n_in} members above all of them would be a list of "
-            f"which at most {100 * q:g} % are wrong"
+            f"{counted(agreement, 'non-member set apart is', 'non-members set apart are')} too few: not even "
+            f"{'the 1 member' if n_in == 1 else f'all {n_in} members'} above all of them would be a list of which "
+            f"at most {100 * q:g} % are wrong"
         )
     else:
         discoveries = benjamini_hochberg(

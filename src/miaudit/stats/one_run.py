@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import betaincinv, expit, logit, ndtr, ndtri
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.stats.epsilon import checked_count
 from miaudit.stats.gaussian import checked_delta, epsilon_from_mu
 from miaudit.stats.rates import checked_confidence
@@ -60,7 +60,9 @@ def one_run_guesses(
     scores, truth = np.concatenate([inside, outside]), np.arange(len(inside) + len(outside)) < len(inside)
     m = len(scores)
     if k_in + k_out > m:
-        raise DataError(f"{k_in} + {k_out} guesses are more than the {m} canaries; ask for at most {m} in all")
+        raise DataError(
+            f"{k_in} + {k_out} guesses are more than the {counted(m, 'canary', 'canaries')}; ask for at most {m} in all"
+        )
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     rising = truth[np.lexsort((rng.permutation(m), scores))]  # (m,) lowest score first
     return Guesses(m, k_in + k_out, int((~rising[:k_out]).sum() + rising[m - k_in :].sum()))

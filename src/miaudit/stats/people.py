@@ -80,7 +80,7 @@ def person_scores(
     if shared := len(np.intersect1d(*people)):
         raise DataError(
             f"{counted(shared, 'person has', 'people have')} records on both sides, and are neither members nor "
-            f"non-members; count records instead"
+            "non-members; count records instead"
         )
     own = [numbered(each) for each in people]
     counts = [np.bincount(each) for each in own]

@@ -69,10 +69,7 @@ def detectable_auc(
     null_part = float(quantile) * (widening(others) if others else 1.0) * _shift_sd(0.0, n_in, n_out)
     separated = ((1 - confidence) / 2) ** (1 / min(n_in, n_out))  # low end at an area of 1
     if null_part >= 0.5 or separated <= 0.5:
-        reason = (
-            f"with {counted(n_in, 'member')} and {counted(n_out, 'non-member')} not even an AUC of 1 can be "
-            f"told from 0.5"
-        )
+        reason = f"with {counted(n_in, 'member')} and {counted(n_out, 'non-member')} not even an AUC of 1 can be told from 0.5"
         return Detectable(None, n_in, n_out, confidence, power, reason)
     z, wider = float(ndtri(power)), (1 + 1 / others) ** 0.5 if others else 1.0
 

@@ -97,7 +97,7 @@ class Synthesis:
     def summary(self) -> list[str]:
         """Return the figures as a few lines for people."""
         figures, queries = self.figures, self.figures.queries
-        lines = [f"{figures.method}: {figures.records:,} of {figures.wanted:,} records"]
+        lines = [f"{figures.method}: {figures.records:,} of {counted(figures.wanted, 'record')}"]
         if figures.method == "model-based":
             if figures.records:
                 lines.append(
@@ -111,7 +111,8 @@ class Synthesis:
         for key, what in (("classes_failed", "no record of"), ("classes_short", "too few records of")):
             if names := getattr(figures, key):
                 lines.append(
-                    f"{what} {len(names)} classes: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+                    f"{what} {counted(len(names), 'class', 'classes')}: "
+                    f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
                 )
         if figures.stopped:
             lines.append(f"stopped: {figures.stopped}")

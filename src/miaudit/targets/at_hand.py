@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError, with_article
+from miaudit.errors import PlanError, counted, with_article
 from miaudit.evidence.answers import Hint, Type
 from miaudit.targets.classes import class_columns, classes_of, positive_class, trained_classes
 from miaudit.targets.stages import stages_of
@@ -103,7 +103,9 @@ def _order(columns: Sequence[Any], classes: int, names: tuple[Any, ...] | None) 
     """Return the class of the data that each column is."""
     order = class_columns(columns, classes, names, coded=False)
     if len(order) != classes:
-        raise PlanError([("columns", f"got {len(order)} names; all {classes} classes of the data are needed")])
+        raise PlanError(
+            [("columns", f"got {counted(len(order), 'name')}; all {classes} classes of the data are needed")]
+        )
     return order
 
 
@@ -123,8 +125,7 @@ def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], in
         return model, None, None
     raise PlanError(
         f"the target is {with_article(type(model).__name__)}; expected an object with predict_proba or predict, a "
-        f"torch module, or "
-        "a function from records to probabilities or labels"
+        "torch module, or a function from records to probabilities or labels"
     )
 
 

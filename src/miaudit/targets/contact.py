@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import TargetError
+from miaudit.errors import TargetError, counted
 
 ANEW = ContextVar("ANEW", default=False)
 """Whether the question is one that is asked anew; a target that keeps its answers then does not answer from them, whatever
@@ -188,7 +188,8 @@ def repeated(target: Met, first: NDArray[Any], ask: Callable[[], NDArray[Any]], 
             else f"differ for {off:.0%} of them"
         )
         raise TargetError(
-            f"the target is not the model that it was: asked again {since} about the {len(first)} records of first contact, "
+            f"the target is not the model that it was: asked again {since} about the "
+            f"{counted(len(first), 'record')} of first contact, "
             f"its answers {how}, where {most:.2g} is within its noise. Answers of two models make no figure. {advice}"
         )
     if varies is not None:

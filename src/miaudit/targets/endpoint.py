@@ -118,7 +118,7 @@ class Endpoint(Target):
         """
         own = self._names
         if own is not None and len(own) != classes:
-            raise PlanError(f"classes: the target was given {len(own)} class names, the data has {classes}")
+            raise PlanError(f"classes: the target was given {counted(len(own), 'class name')}, the data has {classes}")
         if own is not None and names is not None and tuple(map(str, own)) != tuple(map(str, names)):
             if {str(name) for name in names} == {str(name) for name in own}:
                 self._order = self._order or tuple(str(name) for name in own)
@@ -439,7 +439,7 @@ class Endpoint(Target):
                     answers += len(rows)
                     if time.monotonic() - last > 2:
                         last = time.monotonic()
-                        self.tell(f"asking the target: {answers:,} of {len(missing):,} records")
+                        self.tell(f"asking the target: {answers:,} of {counted(len(missing), 'record')}")
 
         threads = min(self._concurrency, -(-len(missing) // self._batch))
         if threads == 1:
@@ -475,7 +475,7 @@ class Endpoint(Target):
         else:
             query.answered(list(answers))
         if granted < len(rows):
-            raise BudgetError(f"the budget of {self.limits.budget:,} queries is spent")
+            raise BudgetError(f"the budget of {counted(self.limits.budget, 'query', 'queries')} is spent")
 
     def _exchange(self, X: Records, query: Query) -> NDArray[Any]:
         try:
@@ -503,8 +503,7 @@ class Endpoint(Target):
         if len(self._refusals) > self._most_failing:
             raise TargetError(
                 f"{counted(len(self._refusals), 'record')} got no answer, and failing = {self._most_failing} is the "
-                f"most that may be left "
-                f"out; the last: {why}"
+                f"most that may be left out; the last: {why}"
             )
 
     def _usable(self, answers: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError, TargetError, with_article
+from miaudit.errors import PlanError, TargetError, counted, with_article
 from miaudit.targets.classes import class_columns
 
 
@@ -28,12 +28,12 @@ def array_of(answer: Any) -> NDArray[Any]:
     if isinstance(answer, Mapping | Set | Iterator):
         raise TargetError(
             f"the target answered {with_article(type(answer).__name__)}; expected an array or a list with one row "
-            f"per record, in the "
-            "order of the records"
+            "per record, in the order of the records"
         )
     if isinstance(answer, np.ma.MaskedArray) and np.ma.getmaskarray(answer).any():
         raise TargetError(
-            f"the target answered a masked array in which {int(np.ma.getmaskarray(answer).sum())} values are masked; every "
+            "the target answered a masked array in which "
+            f"{counted(int(np.ma.getmaskarray(answer).sum()), 'value is', 'values are')} masked; every "
             "answer must be a number: fill them (answers.filled(0)), if that is what the model means"
         )
     if hasattr(answer, "detach"):  # a tensor of torch, whose bfloat16 numpy does not know
@@ -41,8 +41,8 @@ def array_of(answer: Any) -> NDArray[Any]:
         answer = answer.float() if "bfloat16" in str(answer.dtype) else answer
     if isinstance(answer, list | tuple) and answer and all(getattr(each, "ndim", 0) == 2 for each in answer):
         raise TargetError(
-            f"the target answered {len(answer)} arrays, as a model with several outputs does; give a function that returns "
-            "the answers of one"
+            f"the target answered {counted(len(answer), 'array')}, as a model with several outputs does; "
+            "give a function that returns the answers of one"
         )
     try:
         array = np.asarray(answer)

@@ -156,7 +156,9 @@ class Kept:
         try:
             answers = array_of(self._ask(take_records(X, part)))
             if answers.ndim not in (1, 2) or len(answers) != len(part):
-                raise TargetError(f"{self.__name__} was asked about {len(part)} records and answered {answers.shape}")
+                raise TargetError(
+                    f"{self.__name__} was asked about {counted(len(part), 'record')} and answered {answers.shape}"
+                )
         except BaseException as error:
             query.lost(type(error).__name__, 0.0)
             if not self._failing or not isinstance(error, Exception) or isinstance(error, BudgetError | TimeLimitError):
@@ -168,7 +170,7 @@ class Kept:
         query.answered(list(answers) if answers.ndim == 2 else answers.tolist())
         if len(part) < len(rows):
             raise BudgetError(
-                f"the budget of {self.ledger.limits.budget:,} queries is spent; "
+                f"the budget of {counted(self.ledger.limits.budget or 0, 'query', 'queries')} is spent; "
                 f"{counted(len(self.ledger), 'answer is', 'answers are')} kept, run "
                 "again with a larger one to go on"
             )
@@ -183,8 +185,7 @@ class Kept:
         if len(self._failures) > self._failing:
             raise TargetError(
                 f"{self.__name__} failed on {counted(len(self._failures), 'record')}, and failing = {self._failing} "
-                f"is the most that may "
-                f"be left out; the last: {reason_of(error)}"
+                f"is the most that may be left out; the last: {reason_of(error)}"
             ) from error
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import BudgetError, StoreError, TimeLimitError, not_real, not_whole, refuse
+from miaudit.errors import BudgetError, StoreError, TimeLimitError, counted, not_real, not_whole, refuse
 from miaudit.files import PRIVATE, private_folder
 from miaudit.targets.deadline import GO_ON
 
@@ -296,7 +296,9 @@ class Ledger:
             budget = self.left
             granted = len(records) if budget is None else min(len(records), budget)
             if granted == 0:
-                raise BudgetError(f"the budget of {self.limits.budget:,} queries is spent ({self.spent:,} sent)")
+                raise BudgetError(
+                    f"the budget of {counted(self.limits.budget or 0, 'query', 'queries')} is spent ({self.spent:,} sent)"
+                )
             self.spent += granted
             self._number += 1
             return Query(self, self._number, list(records[:granted]))
@@ -311,8 +313,7 @@ class Ledger:
                         self._base.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
                 except sqlite3.Error as error:
                     raise StoreError(
-                        f"cannot keep answers in {self.folder}: {error}; those before are kept: free some space and run "
-                        "again"
+                        f"cannot keep answers in {self.folder}: {error}; those before are kept: free some space and run again"
                     ) from error
             for record, answer in rows:
                 self._answers.setdefault(record, answer)
@@ -389,8 +390,8 @@ class Query:
             if self._state == "lost":
                 if ledger.left is not None and ledger.left < n:
                     raise BudgetError(
-                        f"the budget of {ledger.limits.budget:,} queries is spent ({ledger.spent:,} sent, {n} of them "
-                        "without any response)"
+                        f"the budget of {counted(ledger.limits.budget or 0, 'query', 'queries')} is spent "
+                        f"({ledger.spent:,} sent, {n} of them without any response)"
                     )
                 ledger.spent += n
             self._attempt += 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError, TargetError
+from miaudit.errors import PlanError, TargetError, counted
 from miaudit.evidence.answers import Decision
 from miaudit.targets.target import Target
 
@@ -55,5 +55,5 @@ class RegressionTarget(Target):
             raise TargetError(f"the target of a regression answers numbers; it answered values of type {answer.dtype}")
         values = answer.astype(np.float64)
         if bad := int((~np.isfinite(values)).sum()):
-            raise TargetError(f"the target answered {bad} of {len(values)} records with NaN or infinity")
+            raise TargetError(f"the target answered {bad} of {counted(len(values), 'record')} with NaN or infinity")
         return values[:, None]

@@ -330,7 +330,7 @@ class Target:
         shape = getattr(X, "shape", None)
         if self.width is not None and shape is not None and len(shape) == 2 and shape[1] != self.width:
             raise DataError(
-                f"the target was trained on {self.width} features, the records have {shape[1]}; give the records in "
+                f"the target was trained on {counted(self.width, 'feature')}, the records have {shape[1]}; give the records in "
                 "the form the model was trained on"
             )
 
@@ -443,7 +443,7 @@ class Target:
         if answer.shape != ((n,) if self._one else (n, width)):
             what = "label" if self.kind == "labels" else "value"
             raise TargetError(
-                f"the target answered {n} records with shape {answer.shape}; expected "
+                f"the target answered {counted(n, 'record')} with shape {answer.shape}; expected "
                 + (f"({n},): one {what} per record" if self._one else f"({n}, {width}): one number per class")
             )
         if answer.ndim == 2 and answer.dtype.kind not in "fiub":
@@ -511,7 +511,7 @@ class Target:
             self._empty += count
             self.remarks.append(
                 f"The target answered {counted(self._empty, 'record')} with zeros for every class, as "
-                f"one-versus-rest models do where "
+                "one-versus-rest models do where "
                 "no class is likely; they were read as equal probabilities."
             )
 

@@ -19,7 +19,7 @@ from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.scope import oddities
 from miaudit.auditing.workers import Workers
 from miaudit.documents import plain
-from miaudit.errors import DataError, PoolError
+from miaudit.errors import DataError, PoolError, counted
 from miaudit.evidence import Evidence
 from miaudit.recipes import is_staged
 from miaudit.result import Accuracies, DeletionCost, DeletionWork, Receipt, Relearning
@@ -313,7 +313,7 @@ class _Reading:
         if self.drawn.no_bystanders is not None:
             return self.drawn.no_bystanders
         if self.pool.apart is not None and not self.pool.bystanders:
-            return f"none of {len(self.pool.apart)} bystanders could be trained"
+            return f"none of {counted(len(self.pool.apart), 'bystander')} could be trained"
         return None
 
     def _pair(self, after: Measured, before: Asked) -> Measured:
@@ -455,8 +455,8 @@ class _Reading:
             )
         if self.pool.failures:
             warnings.append(
-                f"{len(self.pool.failures)} of {self.of.case.shadows.count} shadow models could not be trained or made to "
-                "forget; see shadows.failures."
+                f"{len(self.pool.failures)} of {counted(self.of.case.shadows.count, 'shadow model')} could not be "
+                "trained or made to forget; see shadows.failures."
             )
         return warnings
 

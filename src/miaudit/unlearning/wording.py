@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from miaudit.errors import counted, noun
 from miaudit.result import Deletion, DeletionWork, Question, Receipt, Relearning, Result, Verdict
 from miaudit.result.estimate import estimate, rounded
 from miaudit.unlearning.measured import DeletionMeasured
@@ -39,7 +40,8 @@ def _first(of: Deletion, finding: Verdict) -> str:
         case "not valid":
             if of.likeness is not None and of.likeness.control_fails:
                 return (
-                    f"Audit not valid here: {of.likeness.models} models retrained without the records fail it too "
+                    f"Audit not valid here: {counted(of.likeness.models, 'model', 'models')} retrained without "
+                    f"the records {noun(of.likeness.models, 'fails', 'fail')} it too "
                     f"(mean AUC {_of(of.likeness.control)}), so that the two sides differ in how hard they are; {n}."
                 )
             return (
@@ -171,7 +173,8 @@ def relearning(of: Relearning, *, never_saw_it: bool) -> str:
     chance = ". By its receipt the model is one that never saw it, too, so that this is chance"
     end = chance if never_saw_it and of.p_value <= 0.05 else ""
     return (
-        f"Learned again: the class takes {of.updates} updates, {of.models} retrained models {of.retrained:g} in the median "
+        f"Learned again: the class takes {counted(of.updates, 'update')}, "
+        f"{counted(of.models, 'retrained model')} {of.retrained:g} in the median "
         f"({of.fewest} to {of.most}){before}. That is {faster} a model that never saw it (p = {of.p_value:.3f}){end}."
     )
 
@@ -180,7 +183,8 @@ def _work(of: DeletionWork) -> str:
     formula = "" if of.expected is None else f"; the closed formula expects {of.expected:.1%}"
     return (
         f"Work, in record-epochs as planned (a training that stops early takes fewer): {of.deletion:,.0f} for a deletion where "
-        f"retraining takes {of.retraining:,.0f}, a share of {of.share:.1%} in the mean of {of.models} models{formula}."
+        f"retraining takes {of.retraining:,.0f}, a share of {of.share:.1%} in the mean of "
+        f"{counted(of.models, 'model')}{formula}."
     )
 
 

@@ -125,7 +125,7 @@ def _model(result: Result, declaration: Mapping[str, Any]) -> Iterator[Row]:
     parameters, records = declaration.get("parameters"), declaration.get("training_records")
     yield "parameters (declared)", _text(parameters)
     if records or result.deletion is None:
-        audited = f"{result.split.members} audited members; all {NOT_DECLARED}"
+        audited = f"{counted(result.split.members, 'audited member')}; all {NOT_DECLARED}"
         yield "training records", f"{records} (declared)" if records else audited
     if parameters and records:
         yield "training records per parameter", f"{records / parameters:.3g}"
@@ -275,7 +275,7 @@ def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
         demand = (
             "not more than there were"
             if decision.needed is None
-            else f"about {decision.needed} members and as many non-members"
+            else f"about {counted(decision.needed, 'member')} and as many non-members"
         )
         yield "records that equivalence to the margins takes", demand
 

@@ -262,12 +262,12 @@ def _of_few(attack: AttackResult) -> Picture:
         return Picture(missing="The result does not say how many stand out.")
     members, others = round(100 * test.above / test.n_in), round(100 * test.rank / test.n_out)
     return Picture(
-        members=_hundred(members, members, f"{test.above} of {test.n_in} members"),
-        nonmembers=_hundred(others, others, f"{test.rank} of {test.n_out} non-members"),
+        members=_hundred(members, members, f"{test.above:,} of {counted(test.n_in, 'member')}"),
+        nonmembers=_hundred(others, others, f"{test.rank:,} of {counted(test.n_out, 'non-member')}"),
         accused_members=f"{test.above:,} of {test.n_in:,}",
         accused_nonmembers=f"{test.rank:,} of {test.n_out:,}",
         caption=f"Whom '{attack.name}' would accuse above the rank at which most stand out, drawn as shares of 100. Chance "
-        f"explains at most {test.most:,} of the members.",
+        f"explains at most {test.most:,} of them.",
     )
 
 

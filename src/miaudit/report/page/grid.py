@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 from pydantic import ValidationError
 
+from miaudit.errors import counted
 from miaudit.files import read_json
 from miaudit.result import Interval
 from miaudit.result.estimate import estimate
@@ -70,7 +71,7 @@ def read_grid(folder: str | Path) -> Grid | str | None:
     try:
         return Grid.model_validate(document)
     except ValidationError as error:
-        return f"{FILE} is there and is no grid that this version reads ({error.error_count()} problems)"
+        return f"{FILE} is there and is no grid that this version reads ({counted(error.error_count(), 'problem')})"
 
 
 def grid_of(grid: Grid | str | None) -> GridView | str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from miaudit.errors import counted
 from miaudit.report import charts, marks
 from miaudit.report.page.engineer import Row, Rows
 from miaudit.result import AttackResult, ClassMetrics, Factors, GroupFigures, Grouping, Result
@@ -115,7 +116,7 @@ def factors_of(factors: Factors | None) -> FactorViews | None:
     ties = [
         Row(
             FACTORS[each.factor],
-            f"{each.classes:,} classes",
+            counted(each.classes, "class", "classes"),
             marks.dot(
                 *(each.value, each.low, each.high),
                 scale=ranks,

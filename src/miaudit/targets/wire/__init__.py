@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from miaudit.data.records import Records, n_records
-from miaudit.errors import PlanError, TargetError, not_real, reason_of, section, with_article
+from miaudit.errors import PlanError, TargetError, counted, not_real, reason_of, section, with_article
 from miaudit.plugins import Plugin, plugin
 from miaudit.targets.wire import lists, rows, template, v2
 from miaudit.targets.wire.rows import Answers, MissingError
@@ -203,7 +203,7 @@ def _body(encoder: Callable[[Records], Any], X: Records) -> bytes:
     try:
         body = encoder(X)
     except Exception as error:
-        raise TargetError(f"encode failed on {n_records(X)} records: {reason_of(error)}") from error
+        raise TargetError(f"encode failed on {counted(n_records(X), 'record')}: {reason_of(error)}") from error
     if isinstance(body, str):
         return body.encode()
     return bytes(body) if isinstance(body, bytes | bytearray | memoryview) else rows.to_bytes(body)

@@ -283,7 +283,9 @@ def finite(values: NDArray[Any]) -> NDArray[Any]:
     """Return the numbers, refusing NaN and infinite ones."""
     if not np.isfinite(values).all():
         bad = values[~np.isfinite(values)]
-        raise TargetError(f"the target's answer holds {bad[0]} ({len(bad)} values are not finite); expected numbers")
+        raise TargetError(
+            f"the target's answer holds {bad[0]} ({counted(len(bad), 'value is', 'values are')} not finite); expected numbers"
+        )
     return values
 
 

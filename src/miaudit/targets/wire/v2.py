@@ -126,8 +126,8 @@ def _values(array: NDArray[Any], datatype: str, what: str) -> NDArray[Any]:
     if differs.any():
         value = array[differs].ravel()[0]
         raise DataError(
-            f"{what} cannot be sent as {datatype}: {int(differs.sum())} values would be changed, such as {value!s}; leave "
-            "datatype out, or choose one that holds them"
+            f"{what} cannot be sent as {datatype}: {counted(int(differs.sum()), 'value')} would be changed, "
+            f"such as {value!s}; leave datatype out, or choose one that holds them"
         )
     return array if dtype.kind == "f" and array.dtype.kind == "f" else cast
 
@@ -161,7 +161,7 @@ def _tensor(item: dict[str, Any], n: int) -> Answers:
         raise TargetError(f"the target's output {item.get('name')!r} has shape {shape!r}; expected a list of sizes")
     flat = _flat(data)
     if flat is None or len(flat) != math.prod(shape):
-        there = "no list" if flat is None else f"{len(flat)} values"
+        there = "no list" if flat is None else counted(len(flat), "value")
         raise TargetError(f"the target's output {item.get('name')!r} has shape {shape} but holds {there}")
     if not shape or shape[0] != n:
         count = shape[0] if shape else "no"
