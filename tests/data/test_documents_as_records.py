@@ -81,4 +81,4 @@ def test_missing_texts_are_empty_and_told(tmp_path):
     (tmp_path / "a.csv").write_text("t,label\none,0\n,1\ntwo,1\n")
     dataset = load(tmp_path / "a.csv", label="label", text="t")
     assert dataset.X.tolist() == ["one", "", "two"]
-    assert "1 of 3 texts are missing" in dataset.notes[0]
+    assert "1 of 3 texts is missing" in dataset.notes[0]

@@ -52,7 +52,7 @@ def test_texas_in_its_published_form(tmp_path, place):
     ("lines", "message"),
     [
         (["1,0,1", "2,0,2"], "line 2: features must be 0 or 1"),
-        (["1,0,1", "2,0"], "line 2: 1 features, the lines before have 2"),
+        (["1,0,1", "2,0"], "line 2: 1 feature, the lines before have 2"),
         (["1,0,1", "101,0,1"], "line 2: label b'101' must be a whole number from 1 to 100"),
         (["1,0,1", "0,0,1"], "line 2: label b'0'"),
         (["1,0,1", "a,0,1"], "line 2: label b'a'"),

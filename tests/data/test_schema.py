@@ -214,7 +214,7 @@ def test_check_refuses_what_does_not_fit():
         ({"stated": {"ages": "numeric"}, "names": ["age", "job"]}, "no column 'ages'; did you mean 'age'"),
         ({"stated": {"x0": "number"}}, "kind 'number' is not one of numeric, binary, categorical"),
         ({"stated": {"x0": "binary"}}, "stated to be binary but holds other numbers"),
-        ({"names": ["a"]}, "1 names were given for 2 columns"),
+        ({"names": ["a"]}, "1 name was given for 2 columns"),
         ({"names": ["a", "a"]}, "more than once"),
     ],
 )

@@ -76,7 +76,7 @@ def test_labels_with_the_index_of_the_records_in_another_order_are_refused(order
 
 def test_texts_that_numpy_makes_of_a_missing_label_are_no_class():
     for y in (np.array(["a", "b", np.nan, "a"]), np.array(["a", "b", None, "a"]).astype(str), ["a", "b", "", "a"]):
-        with pytest.raises(DataError, match="1 labels are missing"):
+        with pytest.raises(DataError, match="1 label is missing"):
             from_arrays(X, y)
     assert from_arrays(X, ["a", "None", "None", "a"], classes=["a", "None"]).classes == ("a", "None")
     with pytest.raises(DataError, match="mix texts with other values"):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import row_hashes, take_records
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, counted
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint_of_recipe
 from miaudit.recipes.randomness import seeded_generators
 from miaudit.recipes.recipe import Continuing, Foreseeing, Model, Recipe, Storable, Work, passes_of
@@ -200,7 +200,8 @@ class Course:
         except (ValueError, DataError, PlanError) as error:
             count = len(np.unique(labels))
             raise PlanError(
-                f"{what} of {len(labels)} records and {count} classes could not be trained: {error}. Give fewer shards, or "
+                f"{what} of {counted(len(labels), 'record')} and {counted(count, 'class', 'classes')} could not "
+                f"be trained: {error}. Give fewer shards, or "
                 "more training records"
             ) from error
 
