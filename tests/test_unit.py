@@ -50,7 +50,7 @@ def test_a_leak_of_people_is_found_where_records_hardly_show_it():
     each = found(quiet(1, n=200, correlation=0.0, shift=0.4))
     assert each.verdict.startswith("Membership leaks")
     assert "AUC per person" in each.verdict
-    assert "100 people who are members and 100 who are not, with 2000 records" in each.verdict
+    assert "100 people who are members and 100 who are not, with 2,000 records" in each.verdict
     threshold = each.attacks[0]
     assert (threshold.unit, threshold.person.n, threshold.person.members) == ("person", 200, 100)
     assert threshold.of_unit is threshold.person
