@@ -386,7 +386,7 @@ def test_bad_values_are_listed_with_their_paths():
     for part in (
         "shadows.data: must be 'real'",
         "synthesis.k_max: must be ",
-        "synthesis.rate: input",
+        "synthesis.rate: must be at most 1; got 2",
         "synthesis.accept: must be '>='",
         "synthesis.confmin: unknown key; did you mean 'conf_min'?",
     ):

@@ -307,7 +307,7 @@ def test_a_plan_has_the_options_of_connect():
         ),
         (
             {"url": "http://h", "http": {"format": "v2", "budget": 0}},
-            "target.http.budget: .*greater than or equal to 1",
+            "target.http.budget: must be at least 1",
         ),
     ],
 )
