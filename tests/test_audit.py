@@ -272,7 +272,11 @@ def test_the_notebook_view_is_compact(whole):
             PlanError,
             r"attacks.0.hiden: unknown key; did you mean 'hidden'\?",
         ),
-        ({"attacks": [{"name": "shokri", "hidden": "3"}]}, PlanError, r"attacks.0.hidden: .* valid integer; got '3'"),
+        (
+            {"attacks": [{"name": "shokri", "hidden": "3"}]},
+            PlanError,
+            r"attacks.0.hidden: must be a whole number; got '3'",
+        ),
         (
             {"attacks": [{"name": "shokri", "hidden": 0}]},
             PlanError,

@@ -83,7 +83,7 @@ def test_copies_without_names_count_once():
     [
         ((["a"] * 400, ["b"] * 400), "groups must be an array for each side"),
         ((np.arange(399), np.arange(400), None), "members has 400 records and names of shape"),
-        ((["a"] * 400, ["b"] * 399 + [""], None), "1 of 1600 records have no group"),
+        ((["a"] * 400, ["b"] * 399 + [""], None), "1 of 1,600 records has no group"),
         ((["a"] * 400, ["a"] * 400, None), "share 1 group"),
         ((np.arange(400), np.arange(400) + 399.0, None), "share 1 group"),
     ],
