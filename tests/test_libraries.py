@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from miaudit import libraries
 from miaudit.errors import DataError, PlanError
 from miaudit.libraries import add_transposed_product, hooked, network_pools, pool_threads, require, require_installed
 
@@ -107,3 +108,9 @@ def test_pools_of_a_client_are_found_and_none_is_needed():
     with httpx2.Client() as client:
         assert network_pools(client)
     assert network_pools(object()) == []
+
+
+def test_metadata_of_torch_is_read_once_as_every_answer_of_a_network_asks_for_it(monkeypatch):
+    before = libraries.require_torch()
+    monkeypatch.setattr(libraries, "version", lambda library: pytest.fail("read again"))
+    assert libraries.require_torch() == before

@@ -7,6 +7,7 @@ is slower, or sees less, and never wrong.
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import math
 import threading
@@ -61,7 +62,13 @@ def require_installed(module: str, *, extra: str, what: str, error: type[Miaudit
 def require_torch(what: str = "a network recipe") -> str:
     """Return the version of torch, which is not imported, or raise a PlanError if it is missing."""
     require_installed("torch", extra="torch", what=what)
-    return version("torch")
+    return _version("torch")
+
+
+@functools.cache
+def _version(library: str) -> str:
+    """Return a library's version, read from its metadata once: that takes longer than a small network's answer."""
+    return version(library)
 
 
 def adam(thetas: Sequence[Tensor], *, weight_decay: float, decoupled: bool) -> Step:
