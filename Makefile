@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Tests are compiled once, also where the shell asks Python to keep no compiled files.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow test-browser test-hosts test-servers test-trainers docs gpu lint clean
+.PHONY: bench demo test test-slow test-browser test-hosts test-servers test-trainers docs gpu lint clean
 
 demo: .venv/demo ## install, audit a model on bundled data, print the summary and the path of the report
 	$(BIN)/miaudit demo
@@ -38,6 +38,9 @@ docs: .venv/dev .venv-docs/ready ## the site in docs/_build, the notebooks and w
 gpu: .venv/dev ## tests and bench that need an NVIDIA GPU, and a torch built for it in .venv
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python bench/gpu.py --out bench/results/gpu.json
+
+bench: .venv/dev ## list the benchmarks and when their figures were taken; bench/all.py --run takes them again
+	$(BIN)/python bench/all.py
 
 lint: .venv/dev ## style and types
 	$(BIN)/ruff check .

@@ -3,12 +3,15 @@
     MIAUDIT_DATA=... python bench/attack_inputs.py train [TASK ...] --worlds FOLDER [--seeds 11 12]
     python bench/attack_inputs.py compare [WORLD ...] --worlds FOLDER [--shadows 1 2] [--out FILE] [--null]
 
+docs/decisions/0020-the-scale-of-the-2017-attacks-inputs.md has the commands of its figures.
+
 ``train`` makes worlds: a target and a few shadow models of each task and seed, whose rows are kept; ``--shadow-models``
 trains more of them. ``compare`` runs the attack on each world (such as "cifar-14"; all without any), three times by other
 seeds, as it is and with every fixed share of the largest spread that inputs are at least divided by. It prints the area of
 each, and by how much the attack as it is lies above it, with the standard error of that difference: DeLong's on the same
 records, and the spread of the attack's seeds. ``--shadows`` learns from the first so many shadow models of each world. With
 ``--null`` the attack as it is is run five times on shuffled memberships of every shadow model: areas must then lie at 0.5.
+The file keeps what it holds of other worlds, numbers of shadow models and shares.
 Simulated purchases are those of `miaudit.paper.purchases`; "hospital" is diabetes130 and a hidden layer of 200.
 """
 
@@ -171,6 +174,11 @@ def null(path: Path) -> dict[str, Any]:
     return {"world": path.stem, "null": areas}
 
 
+def identity(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what a row is about: no two rows of the file are about the same."""
+    return row["world"], row.get("shadows"), row.get("share")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "compare"))
@@ -199,7 +207,9 @@ def main() -> None:
             for shadows in asked.shadows or [None]:
                 rows += compare(path, {name: SHARES[name] for name in asked.shares}, shadows)
         print(*(json.dumps(row) for row in rows if row["world"] == path.stem), sep="\n", flush=True)
-    asked.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    before = json.loads(asked.out.read_text(encoding="utf-8")) if asked.out.exists() else []
+    document = {identity(row): row for row in (*before, *rows)}
+    asked.out.write_text(json.dumps([*document.values()], indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

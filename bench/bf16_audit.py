@@ -1,6 +1,6 @@
 """What training in bfloat16 does to an audit: the same models twice, from the same seeds, and the same attack on both.
 
-    python bench/bf16_audit.py [--task cifar10|mnist|location30] [--models 32] [--out FILE]
+    python bench/bf16_audit.py --task location30 --models 24 --epochs 60 --out bench/results/bf16_audit.json
 
 Every model is trained on a random half of the records, once in float32 and once in bfloat16; then each in turn is the target
 and the others its shadows, and LiRA (online) says who was inside. What differs between the two types is the type alone, so

@@ -1,6 +1,6 @@
 """What torch's compiler and its vectorised gradients do for the training of small networks, against ours.
 
-    python bench/compiled.py [--out FILE]
+    python bench/compiled.py --out bench/results/compiled.json
 
 600-128-100, tanh, plain SGD, batch 256, float32, one thread: an epoch of 10,000 made-up records, medians of five. Compiling
 is in none of the times, and is said apart. ``torch.compile`` needs a C++ compiler.

@@ -1,6 +1,6 @@
 """What a run costs over the fits themselves: shadow models of estimators, trained by the engine and by a plain loop.
 
-    python bench/estimators.py --jobs 1 --out bench/results/estimators.json
+    python bench/estimators.py --jobs 2 --models 20 --rounds 1 --memory --out bench/results/estimators.json
 
 Models of each estimator are fitted on 5,000 records of 100 numbers each and answer 10,000: by a process for each job that does
 nothing else, and by `miaudit`'s pool on as many processes; the same draws, one thread of arithmetic each, in turns. For the

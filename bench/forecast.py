@@ -1,9 +1,10 @@
 """What `--dry-run`, and the run itself, say an audit will take, beside what it took, in seconds of the processor by stage.
 
-    MIAUDIT_DATA=... python bench/forecast.py own_model hospital_days hospital --out bench/results/forecast.json
+    MIAUDIT_DATA=... python bench/forecast.py --out bench/results/forecast.json
+    MIAUDIT_DATA=... python bench/forecast.py own_model hospital
 
 Both run in one process (``--jobs 0``) whose clock is replaced by its processor time, so that a busy machine changes nothing.
-Plans are those of examples/; `endpoint` needs its server (``python examples/endpoint.py``) in another terminal.
+Plans are those of examples/, all that have records without any; the server of `endpoint` is started and ended here.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+NAMES = ("own_model", "endpoint", "location30", "hospital_days", "hospital", "cifar10")
 CONSENT = {"own_model": ["--allow-code", "--trusted", "sklearn.tree._tree.Tree"]}
 MAIN = "import time; time.perf_counter = time.process_time; from miaudit.cli import main; main()"
 
@@ -51,11 +55,30 @@ def estimate_of(talk: str) -> dict[str, int]:
     return dict(zip(("shadows", "attacks", "total"), seconds, strict=True))
 
 
-def compare(name: str) -> dict[str, Any]:
-    """Return the seconds of a forecast, of the audit, which share no folder, and of the estimate that the audit prints."""
+@contextmanager
+def prepared(name: str) -> Iterator[None]:
+    """Make what an example needs: the file of its model, or a server while it runs."""
     if name == "own_model":
         subprocess.run([sys.executable, str(EXAMPLES / "own_model.py")], check=True, stdout=subprocess.DEVNULL)
-    with tempfile.TemporaryDirectory() as folder:
+    if name != "endpoint":
+        yield
+        return
+    command = [sys.executable, str(EXAMPLES / "endpoint.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            if not server.stdout.readline():
+                raise SystemExit(
+                    f"{' '.join(command)} ended: see above; end a server of this example that runs already"
+                )
+            yield
+        finally:
+            server.terminate()
+
+
+def compare(name: str) -> dict[str, Any]:
+    """Return the seconds of a forecast, of the audit, which share no folder, and of the estimate that the audit prints."""
+    with prepared(name), tempfile.TemporaryDirectory() as folder:
         foreseen = json.loads(run(name, Path(folder) / "dry", "--dry-run")[0])["seconds"]
         document, talk = run(name, Path(folder) / "audit")
         spent, estimate = json.loads(document)["provenance"]["seconds"], estimate_of(talk)
@@ -72,10 +95,13 @@ def compare(name: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="+")
+    parser.add_argument("names", nargs="*", help=f"among {', '.join(NAMES)}; default: all")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    content = {"command": " ".join(["python", *sys.argv]), "results": [compare(name) for name in options.names]}
+    content = {
+        "command": " ".join(["python", *sys.argv]),
+        "results": [compare(name) for name in options.names or NAMES],
+    }
     print(json.dumps(content, indent=1))
     if options.out:
         options.out.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """Whole audits of a model that gives nothing away, gated: how often the gate fails and passes.
 
-    python bench/gate_audits.py --audits 200 --out bench/results/gate_audits.json
+    python bench/gate_audits.py --audits 200
+    python bench/gate_audits.py --shadows 20 --audits 10
 
 Every audit draws its own records, 1,200 members and 1,200 non-members of one distribution, for a target that was trained on
 neither, and trains its shadow models on further records. What is there is not run again.

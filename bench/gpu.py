@@ -1,6 +1,7 @@
 """How fast networks are trained on a GPU in groups of several widths, with and without dropout, and convolutional ones.
 
-    python bench/gpu.py [--device cuda] [--models 1 8 64 256] [--most 256] [--jobs 1 2 3] [--out FILE]
+    python bench/gpu.py --out bench/results/gpu.json
+    python bench/gpu.py --device cpu --models 1 --epochs 1 --jobs 1
 
 600-128-100 networks on 10,000 purchase-shaped records each, batch 256, SGD. Convolutional networks train one at a time: at most
 eight of them, on 10,000 images of 3 x 32 x 32 bytes. ``--most 1024`` tries groups wider than the library's own. With

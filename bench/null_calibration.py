@@ -355,10 +355,11 @@ def markdown(found: dict[str, Any]) -> str:
                 cells = [row["statistic"].removeprefix(PEERS), str(row["cells"]), *shown]
                 lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
+    command = f"python bench/null_calibration.py --trials {found['trials']} --docs"
     lines.append(
         f"Share of trials that report a leak where there is none. Mean over {len(found['worlds'])} worlds, their sizes, "
         f"designs and attacks; largest of any cell, where {100 * found['allowed_in_a_cell']:.1f} % is "
-        f"allowed; {found['trials']} trials a cell, seed {found['seed']}; `python bench/null_calibration.py`."
+        f"allowed; {found['trials']} trials a cell, seed {found['seed']}; `{command}`."
     )
     return "\n".join(lines)
 

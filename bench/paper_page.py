@@ -1,14 +1,16 @@
 """Build docs/paper.md from the outcomes in bench/results/paper/: run nothing.
 
-    python bench/paper_page.py
+    python bench/paper_page.py                          # builds the page
+    python bench/paper_page.py miaudit-paper/outcomes   # takes over first what `miaudit reproduce --scale paper` wrote there
 
-Outcomes are those that `miaudit reproduce --scale paper` wrote; each table between two marks of the page is made anew, and the
-text around it is written by hand.
+Each table between two marks of the page is made anew, and the text around it is written by hand.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
+import shutil
 from pathlib import Path
 
 from miaudit.paper import EXPERIMENTS, compare
@@ -51,6 +53,15 @@ def bill(outcomes: dict[str, list[Outcome]]) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("outcomes", type=Path, nargs="?", help="folder of a reproduction's outcomes")
+    outcomes = parser.parse_args().outcomes
+    if outcomes is not None:
+        paths = sorted(outcomes.glob("*.paper.*.json"))
+        if not paths:
+            parser.error(f"{outcomes} holds no outcome of --scale paper; run miaudit reproduce --scale paper first")
+        for path in paths:
+            shutil.copy(path, RESULTS)
     PAGE.write_text(built(PAGE.read_text(encoding="utf-8"), stored(RESULTS)), encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 """Train the same shadow models with other tools, each in an environment of its own, and with miaudit, in one run.
 
-    python bench/peers.py [--out FILE] [--quick]
+    python bench/peers.py --out bench/results/peers.json
 
 The work: 600-128-100 tanh networks, 10,000 training records each, SGD, a prediction for 20,000 records, on all cores.
 Compared: ART (adversarial-robustness-toolbox from the registry), whose `ShadowModels` fixes batch 128 and 10 epochs; and

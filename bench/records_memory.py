@@ -1,6 +1,7 @@
 """Memory of an audit of records that lie in a file: the most that all its processes take together, beside that file.
 
-    python bench/records_memory.py npy parquet --gib 0.5 --out bench/results/records_memory.json
+    python bench/records_memory.py --out bench/results/records_memory.json
+    python bench/records_memory.py --kinds npy parquet --gib 0.5
 
 A file is written, and a plan of 2,000 members, 2,000 non-members, 4 shadow models, two workers and the rest as population is
 run:
@@ -17,6 +18,7 @@ records, which the system takes back when it needs them.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -29,6 +31,7 @@ import numpy as np
 
 WIDTH = 3072
 WORDS = 400
+RUNS = (("npy", 0.5), ("npy", 1.83), ("parquet", 0.5), ("frame", 1.75), ("texts", 1.75))  # kind, GiB in memory
 PLAN = """
 [data]
 path = "{path}"
@@ -209,11 +212,12 @@ def measure(gib: float, kind: str) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="+", choices=list(RECIPES))
-    parser.add_argument("--gib", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--kinds", nargs="+", choices=list(RECIPES), help="default: the runs of docs/engine.md")
+    parser.add_argument("--gib", type=float, nargs="+", default=[0.5], help="of every kind that is named")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    results = [measure(gib, kind) for kind in options.kinds for gib in options.gib]
+    runs = RUNS if options.kinds is None else itertools.product(options.kinds, options.gib)
+    results = [measure(gib, kind) for kind, gib in runs]
     content = {"command": " ".join(["python", *sys.argv]), "cores": os.cpu_count(), "results": results}
     print(json.dumps(content, indent=1))
     if options.out:

@@ -1,6 +1,6 @@
 """How fast attacks are scored once the shadows are there, against the plain ways of doing it.
 
-    python bench/scoring.py [--out FILE]
+    python bench/scoring.py --out bench/results/scoring.json
 
 One thread; CPU seconds, the median of the rounds, each thing in turn. Plain ways too slow for the whole are run on the
 first rows and scaled, which is said; their ratio to ours is what counts. Memory is the peak of what numpy allocated

@@ -1,6 +1,7 @@
 """What a store of many rows costs: seconds to write, list, read and resume from it.
 
-    python bench/store.py [--rows 10000] [--folder SHARED] --out bench/results/store.json
+    python bench/store.py --out bench/results/store.json
+    python bench/store.py --rows 1000 --folder SHARED
 
 Rows of 500 answers in 10 classes (20 kB) of models that answer with how frequent the classes were. *Write*: the rows, each
 synced. *List*: whether each is there. *Read*: each whole, with its checksum. *Resume*: what a run does that finds all of them,

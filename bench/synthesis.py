@@ -1,6 +1,7 @@
 """How fast records are made from a target's answers, many climbs in lockstep against one at a time.
 
-    python bench/synthesis.py [--records 30000] [--naive 200] [--out FILE]
+    python bench/synthesis.py --out bench/results/synthesis.json
+    python bench/synthesis.py --records 1000 --naive 20
 
 The task has the shape of the paper's Purchase-100 (600 binary features, 100 classes, 10,000 training records, a network of
 128 tanh units) and synthetic content; it measures speed and queries, nothing else. The plain form climbs one record after

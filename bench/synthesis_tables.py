@@ -1,6 +1,7 @@
 """The paper's Figs. 8 and 9 with stand-ins: how the 2017 attack does when its shadow data are synthetic.
 
-    python bench/synthesis_tables.py [location30] [purchase-like] [--shadows 20] [--seeds 0 1 2] [--epochs 200]
+    python bench/synthesis_tables.py location30 --shadows 5 --seeds 0 --epochs 100
+    python bench/synthesis_tables.py purchase-like --shadows 8 --seeds 0 --epochs 100
 
 Location-30 needs MIAUDIT_DATA. "purchase-like" is a made-up task of Purchase-100's shape (600 binary features, 100 classes of
 unequal size); Purchase-100 itself is not used. The target and all shadow models are the paper's network of 128 tanh units

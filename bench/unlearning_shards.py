@@ -1,7 +1,7 @@
 """Experiments X6, X7, X12 and X13 of docs/unlearning.md: deletion audits of sharded training, sound and broken.
 
     python bench/unlearning_shards.py X6     # writes bench/results/unlearning/X6.json
-    python bench/unlearning_shards.py X7
+    python bench/unlearning_shards.py        # all of them
     python bench/unlearning.py --tables      # puts the tables into docs/unlearning.md
 
 Expectations are stated in the code, before any figure.
