@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import miaudit
+import miaudit.recipes
+import miaudit.targets
 
 SOURCE = Path(miaudit.__file__).parent
 RENDERINGS = ("result", "report")  # whoever holds a result may ask it for a rendering, which it knows only then
@@ -117,7 +119,26 @@ def test_help_loads_no_heavy_library():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_public_names_are_sorted_and_there():
+def test_a_worker_loads_nothing_that_it_does_not_need():
+    code = (
+        "import sys, miaudit.shadows.processes, miaudit.recipes.estimator\n"
+        "heavy = {'pydantic', 'httpx2', 'jinja2', 'rich', 'click', 'sklearn', 'torch', 'pandas'}\n"
+        "heavy |= {'miaudit.plan', 'miaudit.result', 'miaudit.targets.client', 'miaudit.targets.endpoint'}\n"
+        "heavy |= {'miaudit.recipes.service', 'miaudit.recipes.sisa', 'miaudit.recipes.network'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("package", [miaudit, miaudit.recipes, miaudit.targets], ids=lambda package: package.__name__)
+def test_public_names_are_there_and_listed_also_those_that_are_imported_on_first_use(package):
+    assert len(set(package.__all__)) == len(package.__all__)
+    assert set(package.__all__) <= set(dir(package))
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    for name, home in package._HOME.items():
+        assert name in package.__all__
+        assert getattr(sys.modules[home], name) is getattr(package, name)
+    with pytest.raises(AttributeError, match=rf"{package.__name__}.*no attribute 'Nothing'"):
+        package.Nothing  # noqa: B018
     assert sorted(miaudit.__all__) == miaudit.__all__
-    for name in miaudit.__all__:
-        assert getattr(miaudit, name) is not None

@@ -66,8 +66,8 @@ def one_thread(*, ends_with_us: bool = False) -> Iterator[None]:
     Scikit-learn's OpenMP is loaded for it, so that it is held now and free afterwards; not so in a process that
     ``ends_with_us``, where it may stay at one thread, and loading it would take 100 MiB that few recipes need.
     """
-    if not ends_with_us or "sklearn" in sys.modules:
-        import sklearn.ensemble  # noqa: F401
+    if not ends_with_us:
+        import sklearn  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     torch = sys.modules.get("torch")

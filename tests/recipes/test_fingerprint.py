@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.recipes import EstimatorRecipe, as_recipe, fingerprint, fingerprint_of_recipe
 from miaudit.recipes.estimator import describe_parameter
+from miaudit.recipes.origin import package_version
 
 _numbers = itertools.count()
 
@@ -397,6 +400,55 @@ def test_a_recipe_of_ones_own_is_named_by_its_code_whatever_it_says_of_itself():
 
     plain = fingerprint_of_recipe(as_recipe(DecisionTreeClassifier()))
     assert fingerprint_of_recipe(Sub(DecisionTreeClassifier())).sha256 != plain.sha256
+
+
+@pytest.fixture
+def distributions(tmp_path, monkeypatch) -> Path:
+    """Return a folder of installed distributions whose names are those of none of their packages."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = ("folders", "modules", "compiled", "spaces", "declared")
+    for number, (name, listing, content) in enumerate(
+        (
+            ("Folders-of-Code", "RECORD", "folders/__init__.py,sha256=x,1\nfolders/part.py,,\nothers.libs/a.so,,\n"),
+            ("one-module", "RECORD", "modules.py,sha256=x,1\nmodules_no_more.py,,\n"),
+            ("one-compiled", "RECORD", f"compiled{importlib.machinery.EXTENSION_SUFFIXES[0]},sha256=x,1\n"),
+            ("first-of-two", "RECORD", "spaces/one/__init__.py,,\n"),
+            ("second-of-two", "RECORD", "spaces/two/__init__.py,,\n"),
+            ("says-so", "top_level.txt", "declared\n_declared\n"),
+        )
+    ):
+        info = tmp_path / f"{name.replace('-', '_')}-{number}.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}.5\n")
+        (info / listing).write_text(content)
+    older = tmp_path / "older-9.5.egg-info"
+    older.mkdir()
+    (older / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: older\nVersion: 9.5\n")
+    (older / "SOURCES.txt").write_text("listed/__init__.py\n")
+    for module in (*modules, "listed"):
+        (tmp_path / module).mkdir()
+        (tmp_path / module / "__init__.py").touch()
+    return tmp_path
+
+
+def test_a_package_has_the_version_of_the_distribution_that_installed_it(distributions):
+    versions = {
+        "folders": "0.5",
+        "modules": "1.5",
+        "compiled": "2.5",
+        "spaces": "3.5",
+        "declared": "5.5",
+        "listed": "9.5",
+    }
+    assert {name: package_version(name) for name in versions} == versions
+    assert {package_version(name) for name in ("folder", "others", "modules_no", "code", "parts", "RECORD")} == {None}
+
+
+def test_the_distributions_of_packages_are_those_that_the_standard_library_tells():
+    everyone = packages_distributions()
+    for name in ("sklearn", "xgboost", "yaml", "dateutil", "_pytest", "PIL", "attr", "mpl_toolkits", "google"):
+        if name in everyone:
+            assert package_version(name) == version(everyone[name][0])
 
 
 def test_installed_packages_are_named_by_version():

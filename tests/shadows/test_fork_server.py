@@ -47,7 +47,7 @@ test_engine.pool(Path(sys.argv[1]), model_of_the_users_own.Model()).run(workers=
 """
 
 MODEL = """
-import json, os, sys
+import gc, json, os, sys
 from sklearn.naive_bayes import GaussianNB
 
 class Model(GaussianNB):
@@ -56,14 +56,14 @@ class Model(GaussianNB):
         mask = os.umask(0); os.umask(mask)
         parent = os.getppid()
         threads = len(os.listdir(f"/proc/{parent}/task"))
-        line = json.dumps([names, mask, "torch" in sys.modules, parent, threads])
+        line = json.dumps([names, mask, "torch" in sys.modules, parent, threads, gc.isenabled() and gc.get_freeze_count()])
         with open(os.environ["LEDGER"], "a") as ledger:
             ledger.write(line + chr(10))
         return super().fit(X, y)
 """
 
 
-def ledger_of(tmp_path: Path, **environment: str) -> list[tuple[list[str], int, bool, int, int]]:
+def ledger_of(tmp_path: Path, **environment: str) -> list[tuple[list[str], int, bool, int, int, int]]:
     """Train four models by a program of its own, in a folder with a module of a library's name; return what each saw."""
     (tmp_path / "model_of_the_users_own.py").write_text(MODEL)
     (tmp_path / "program.py").write_text(PROGRAM)
@@ -93,10 +93,11 @@ def test_workers_have_the_libraries_and_the_surroundings_of_the_program_as_they_
     (broken / "lightgbm.py").write_text("raise OSError('libomp.so: cannot open shared object file')")
     rows = ledger_of(tmp_path, FIRST=str(broken))
     assert len(rows) == 4
-    for names, mask, torch, _, threads in rows:
+    for names, mask, torch, _, threads, frozen in rows:
         assert names in (["LATE"], ["LATE", "OMP_NUM_THREADS"])  # the latter while one thread of arithmetic is held
         assert (mask, torch, threads) == (0o027, True, 1)
-    assert len({parent for *_, parent, _ in rows}) == 1  # the server's
+        assert frozen > 1000  # what the server has is looked through for garbage by no worker; what they make is
+    assert len({parent for *_, parent, _, _ in rows}) == 1  # the server's
 
 
 @FORKED
@@ -109,6 +110,6 @@ def test_workers_are_spawned_where_no_server_can_be_had(tmp_path: Path, fault: s
     environment = {"TMPDIR": str(folder)} if "socket" in fault else {"FIRST": str(folder)}
     rows = ledger_of(tmp_path, **environment)
     assert len(rows) == 4
-    for names, mask, torch, _, _ in rows:
+    for names, mask, torch, _, _, _ in rows:
         assert names in (["LATE"], ["LATE", "OMP_NUM_THREADS"])
         assert (mask, torch) == (0o027, False)

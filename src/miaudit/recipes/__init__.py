@@ -1,4 +1,12 @@
-"""How to train one model of the target's kind, or many at once."""
+"""How to train one model of the target's kind, or many at once.
+
+Recipes of the kinds that `as_recipe` makes are imported here, others on first use: a process that trains needs only its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from miaudit.recipes.building import (
     Task,
@@ -16,14 +24,10 @@ from miaudit.recipes.building import (
     shortened,
     staged,
 )
-from miaudit.recipes.class_sisa import ClassSISA
 from miaudit.recipes.command import CommandRecipe
-from miaudit.recipes.encoded import Encoded
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.fingerprint import Fingerprint, content_of, fingerprint, fingerprint_of_recipe
 from miaudit.recipes.function import TrainingRecipe
-from miaudit.recipes.module import ModuleModel, ModuleRecipe
-from miaudit.recipes.network import Network, NetworkModel, load_weights, save_weights
 from miaudit.recipes.recipe import (
     Choosing,
     Composed,
@@ -56,9 +60,43 @@ from miaudit.recipes.recipe import (
     work_of,
 )
 from miaudit.recipes.regressor import RegressorRecipe, is_regressor
-from miaudit.recipes.service import ServiceModel, ServiceRecipe
-from miaudit.recipes.sisa import SISA, Sharded, expected_share
-from miaudit.recipes.standins import AmazonLike, GoogleLike, standin
+
+if TYPE_CHECKING:
+    from miaudit.recipes.class_sisa import ClassSISA as ClassSISA
+    from miaudit.recipes.encoded import Encoded as Encoded
+    from miaudit.recipes.module import ModuleModel as ModuleModel
+    from miaudit.recipes.module import ModuleRecipe as ModuleRecipe
+    from miaudit.recipes.network import Network as Network
+    from miaudit.recipes.network import NetworkModel as NetworkModel
+    from miaudit.recipes.network import load_weights as load_weights
+    from miaudit.recipes.network import save_weights as save_weights
+    from miaudit.recipes.service import ServiceModel as ServiceModel
+    from miaudit.recipes.service import ServiceRecipe as ServiceRecipe
+    from miaudit.recipes.sisa import SISA as SISA
+    from miaudit.recipes.sisa import Sharded as Sharded
+    from miaudit.recipes.sisa import expected_share as expected_share
+    from miaudit.recipes.standins import AmazonLike as AmazonLike
+    from miaudit.recipes.standins import GoogleLike as GoogleLike
+    from miaudit.recipes.standins import standin as standin
+
+_HOME = {
+    "AmazonLike": "miaudit.recipes.standins",
+    "ClassSISA": "miaudit.recipes.class_sisa",
+    "Encoded": "miaudit.recipes.encoded",
+    "GoogleLike": "miaudit.recipes.standins",
+    "ModuleModel": "miaudit.recipes.module",
+    "ModuleRecipe": "miaudit.recipes.module",
+    "Network": "miaudit.recipes.network",
+    "NetworkModel": "miaudit.recipes.network",
+    "SISA": "miaudit.recipes.sisa",
+    "ServiceModel": "miaudit.recipes.service",
+    "ServiceRecipe": "miaudit.recipes.service",
+    "Sharded": "miaudit.recipes.sisa",
+    "expected_share": "miaudit.recipes.sisa",
+    "load_weights": "miaudit.recipes.network",
+    "save_weights": "miaudit.recipes.network",
+    "standin": "miaudit.recipes.standins",
+}
 
 __all__ = [
     "SISA",
@@ -130,3 +168,13 @@ __all__ = [
     "standin",
     "work_of",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'miaudit.recipes' has no attribute {name!r}")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dis
 import functools
 import importlib.util
+import re
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 from types import CodeType
 from typing import Any, Literal
@@ -63,7 +64,7 @@ def package_version(package: str) -> str | None:
     """Return the version of the distribution that installed a package, which may have another name (xgboost-cpu)."""
     with suppress(PackageNotFoundError):
         return version(package)
-    for name in _distributions().get(package, ()):
+    for name in _distributions_of(package):
         with suppress(PackageNotFoundError):
             return version(name)
     return None
@@ -191,5 +192,15 @@ def _is_standard(path: Path) -> bool:
 
 
 @functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    return packages_distributions()
+def _distributions_of(package: str) -> list[str]:
+    """Return the distributions that installed a package; `importlib.metadata.packages_distributions` reads those of all."""
+    return [str(each.metadata["Name"]) for each in distributions() if _has_installed(each, package)]
+
+
+def _has_installed(distribution: Distribution, package: str) -> bool:
+    declared = distribution.read_text("top_level.txt")
+    if declared:
+        return package in declared.split()
+    files = distribution.read_text("RECORD") or "".join(f"{file},\n" for file in distribution.files or ())
+    endings = "|".join(map(re.escape, (".py", *EXTENSION_SUFFIXES)))
+    return re.search(rf"^{re.escape(package)}(/|({endings}),)", files, re.MULTILINE) is not None
