@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+import warnings
+
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from miaudit import threads
+from miaudit.attacks import Quantile, Ratio, Shokri, blind_auc
+from miaudit.evidence import Population
 from miaudit.recipes import ModuleRecipe, Network, TrainingRecipe, device_name
-from miaudit.threads import is_device, usable_cores
+from miaudit.testing import worlds
+from miaudit.threads import in_threads, is_device, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -51,3 +60,82 @@ def test_recipes_say_that_they_take_the_gpu_and_rows_forget_which():
         assert (device_name(one), device_name(other)) == ("cuda:0", "cuda:1")
         assert one.describe() == other.describe() != recipe.describe()
     assert ModuleRecipe(train, device="cuda:1").device == "cuda:1"
+
+
+def test_each_thread_has_one_thread_of_arithmetic_and_the_program_its_own_again(monkeypatch):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 3)
+
+    def widths(item):
+        time.sleep(0.05)
+        return item, threading.get_ident(), {pool["num_threads"] for pool in threadpool_info()}
+
+    with threadpool_limits(2):
+        rows = in_threads(widths, range(6))
+        assert {pool["num_threads"] for pool in threadpool_info()} == {2}
+    assert [item for item, _, _ in rows] == list(range(6))
+    assert all(width == {1} for _, _, width in rows)
+    assert len({thread for _, thread, _ in rows} - {threading.get_ident()}) == 3
+
+
+def test_filters_of_warnings_are_as_before(monkeypatch):
+    """Also where threads change them at the same time, and leave them in another order."""
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    entered, left = threading.Barrier(2, timeout=10), threading.Event()
+
+    def act(item):
+        entered.wait()
+        if item:
+            time.sleep(0.05)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnicodeWarning)
+            if item:
+                left.wait(10)
+            else:
+                time.sleep(0.2)
+        left.set()
+
+    before = list(warnings.filters)
+    in_threads(act, range(2))
+    assert warnings.filters == before
+
+
+def test_an_error_of_one_item_is_raised_and_what_has_not_begun_is_left(monkeypatch):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    begun = []
+
+    def act(item):
+        begun.append(item)
+        if item == 0:
+            raise ValueError("the first")
+        time.sleep(0.05)
+
+    with pytest.raises(ValueError, match="the first"):
+        in_threads(act, range(50))
+    assert len(begun) < 10
+
+
+@pytest.mark.parametrize("attack", [Quantile(), Quantile(head="quantile"), Ratio(), Shokri(epochs=3)], ids=str)
+def test_scores_do_not_hang_on_the_number_of_cores(monkeypatch, attack):
+    world = worlds.gaussian(1.0, n=1000, shadows=6, overlapping=True)
+    rng = np.random.default_rng(0)
+    others = worlds.gaussian(0.0, n=1000, seed=1).evidence
+    features, outside = rng.normal(size=(world.evidence.n, 3)), rng.normal(size=(others.n, 3))
+    population = Population(others.target, others.audited_labels, features=outside)
+    evidence = world.evidence.replace(features=features, population=population)
+    scores = []
+    for cores in (1, 4):
+        monkeypatch.setattr(threads, "usable_cores", lambda cores=cores: cores)
+        scores.append(attack.run(evidence.replace(), seed=3).score)
+    np.testing.assert_array_equal(*scores)
+
+
+def test_the_model_free_control_does_not_hang_on_the_number_of_cores(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, member = rng.normal(size=(400, 300)), np.arange(400) % 2 == 0
+    x[member, 0] += 0.5
+    areas = []
+    for cores in (1, 4):
+        monkeypatch.setattr(threads, "usable_cores", lambda cores=cores: cores)
+        areas.append(blind_auc(x, None, member, seed=1))
+    assert areas[0] == areas[1]
+    assert areas[0].low > 0.5

@@ -24,6 +24,7 @@ from miaudit.stats import (
     on_both_sides,
     person_scores,
 )
+from miaudit.threads import in_threads
 
 _REPEATS = 2
 _LEAST = 20  # records a side below which nothing can be learned
@@ -167,14 +168,17 @@ def blind_auc(
             f"least {_LEAST} of each are needed"
         )
         return Blind(None, None, None, method, few)
-    folds = []
     with threadpool_limits(1):
         directions = _directions(x, max_features // 2, rng) if wide else None  # (n, k), blind to membership
-        for _ in range(_REPEATS):
-            first = _half(truth, of, rng)
-            for learn in (first, ~first):
-                ranked = _ranked(x, y, truth, directions, learn, max_features, plain, int(rng.integers(2**31)))
-                folds.append(_area(ranked, truth[~learn], None if of is None else of[~learn], unit))
+    halves = list[tuple[Bools, int]]()  # who is learned from, and a seed
+    for _ in range(_REPEATS):
+        first = _half(truth, of, rng)
+        halves += [(learn, int(rng.integers(2**31))) for learn in (first, ~first)]
+    ranks = in_threads(lambda half: _ranked(x, y, truth, directions, half[0], max_features, plain, half[1]), halves)
+    folds = [
+        _area(rank, truth[~learn], None if of is None else of[~learn], unit)
+        for rank, (learn, _) in zip(ranks, halves, strict=True)
+    ]
     sizes = (n_in // 2, n_out // 2) if unit == "record" else (units[0] // 2, units[1] // 2)
     areas, spreads = zip(*folds, strict=True)
     spread = None if of is None or unit == "person" else _together(spreads)

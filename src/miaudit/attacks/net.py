@@ -9,15 +9,13 @@ only: not on the other networks, nor on grouping, order or threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from miaudit.threads import usable_cores
+from miaudit.threads import in_threads, most_threads
 
 Array = NDArray[np.float32]
 Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
@@ -113,8 +111,9 @@ def fit(
     """
     nets: list[Net | None] = [None] * len(sizes)
     by_size = sorted(range(len(sizes)), key=lambda i: -sizes[i])  # like sizes together, longest first
-    workers = _workers()
-    width = min(_GROUP, max(1, -(-len(sizes) // workers)))  # a group for each worker, where there are few networks
+    width = min(
+        _GROUP, max(1, -(-len(sizes) // most_threads()))
+    )  # a group for each thread, where there are few networks
     alike = [
         [i for i in by_size if (sizes[i] > _LARGE) is large] for large in (True, False)
     ]  # with batches of one length
@@ -125,9 +124,7 @@ def fit(
         for i, net in zip(group, group_nets, strict=True):
             nets[i] = net
 
-    # one BLAS thread per worker: the matrices are too small for more, and results must not depend on the machine
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        list(pool.map(train, groups))
+    in_threads(train, groups)
     return [net for net in nets if net is not None]
 
 
@@ -249,8 +246,3 @@ def _batches(generator: np.random.Generator, n: int, batch: int) -> Iterator[NDA
             rows = np.concatenate([rows, generator.permutation(n)])
         yield rows[:batch]
         rows = rows[batch:]
-
-
-def _workers() -> int:
-    """Cores this process may use, 8 at most."""
-    return min(usable_cores(), 8)

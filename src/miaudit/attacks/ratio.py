@@ -77,16 +77,20 @@ class Ratio(Attack):
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
         """Learn on stand-ins and score the target; the seed is that of the trees."""
         model = self._learned(require(self, evidence), seed)
-        score = model.log_odds([evidence], trees=self.trees, seed=seed)[0]
-        notes = (f"learned on {model.models} shadow models in the target's place, {len(model.y)} rows",)
+        score = model.log_odds([evidence])[0]
+        notes = (f"learned on {model.models} shadow models in the target's place, {model.rows} rows",)
         return Scores(score, score > 0 if model.overlapping else None, notes)
 
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
         """Score each other model by what is learned once; see :meth:`Attack.scores_of`."""
-        return self._learned(require(self, evidence), seed).log_odds(others, trees=self.trees, seed=seed)
+        return self._learned(require(self, evidence), seed).log_odds(others)
 
     def _learned(self, evidence: Evidence, seed: int) -> Learned:
-        """Return the rows of stand-ins; of very many, some drawn by the seed."""
+        """Return what is learned of stand-ins, once, for target and bystanders."""
+        return evidence.once((self, seed), lambda: self._learn(evidence, seed))
+
+    def _learn(self, evidence: Evidence, seed: int) -> Learned:
+        """Learn from the rows of stand-ins; of very many, from some drawn by the seed."""
         _, shadows = _logs(evidence)
         everyone = np.ones(evidence.inside.shape, bool)
         overlapping = bool(stand_ins(evidence, most=1))
@@ -105,7 +109,9 @@ class Ratio(Attack):
         if len(y) > _MOST_ROWS:
             some = np.sort(generator(seed, "ratio rows").choice(len(y), _MOST_ROWS, replace=False))
             x, y = x[some], y[some]
-        return Learned(x, y, len(rows), overlapping)
+        return Learned.of(
+            x, y, models=len(rows), overlapping=overlapping, trees=self.trees, seed=child_seed(seed, "ratio")
+        )
 
     def _on_their_own(self, own: Evidence | None) -> list[tuple[Array, Bools]]:
         """Return features and memberships of shadows on records of their own that others answered."""
@@ -119,24 +125,51 @@ class Ratio(Attack):
         ]
 
 
-class Learned(NamedTuple):
-    """What stand-ins show: rows of features and their memberships, of so many ``models``."""
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Two learners of so many rows of stand-ins, ``models`` of them, and how their inputs are scaled."""
 
-    x: Array
-    y: Bools
+    mean: Array
+    spread: Array
+    linear: Any
+    boosted: Any
+    rows: int
     models: int
     overlapping: bool
 
-    def log_odds(self, targets: Sequence[Evidence], *, trees: int, seed: int) -> list[Array]:
-        """Learn from the rows, and return the log-odds of each target's records."""
-        features = []
-        for each in targets:
-            target, shadows = _logs(each)
-            everyone = np.ones(each.inside.shape, bool)
-            features.append(_features(target, shadows, each.inside, everyone, both=self.overlapping))
+    @classmethod
+    def of(cls, x: Array, y: Bools, *, models: int, overlapping: bool, trees: int, seed: int) -> Learned:
+        """Learn from (rows, features) and memberships; a lacking number counts as the mean of all rows."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.linear_model import LogisticRegression
+
+        mean, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+        boosted = HistGradientBoostingClassifier(
+            max_iter=trees,
+            learning_rate=0.06,
+            max_leaf_nodes=8,
+            min_samples_leaf=min(80, max(5, len(y) // 20)),
+            l2_regularization=1.0,
+            early_stopping=False,
+            random_state=seed,
+        )
+        inputs = _scaled(x, mean, spread)
         with threadpool_limits(1):
-            score = _log_odds(self.x, self.y, np.concatenate(features), trees=trees, seed=child_seed(seed, "ratio"))
-        return np.split(score, np.cumsum([len(each) for each in features])[:-1])
+            linear = LogisticRegression(C=0.1, max_iter=1000).fit(inputs, y)
+            return cls(mean, spread, linear, boosted.fit(inputs, y), len(y), models, overlapping)
+
+    def log_odds(self, targets: Sequence[Evidence]) -> list[Array]:
+        """Return the (n,) mean of both learners' log-odds for the records of each target."""
+        with threadpool_limits(1):
+            return [self._log_odds(each) for each in targets]
+
+    def _log_odds(self, evidence: Evidence) -> Array:
+        target, shadows = _logs(evidence)
+        everyone = np.ones(evidence.inside.shape, bool)
+        features = _features(target, shadows, evidence.inside, everyone, both=self.overlapping)
+        inputs = _scaled(features, self.mean, self.spread)
+        score = (self.linear.decision_function(inputs) + self.boosted.decision_function(inputs)) / 2
+        return np.asarray(score, np.float64)
 
 
 class Logs(NamedTuple):
@@ -213,21 +246,5 @@ def _mean_of_exp(logs: NDArray[np.floating], of: Bools) -> Array:
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
-def _log_odds(x: Array, y: Bools, targets: Array, *, trees: int, seed: int) -> Array:
-    """(n,) mean of two learners' log-odds; a lacking number counts as the mean of the rows learned from."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-
-    mean, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-    x, targets = (np.nan_to_num((each - mean) / np.maximum(spread, 1e-9)) for each in (x, targets))
-    linear = LogisticRegression(C=0.1, max_iter=1000).fit(x, y)
-    boosted = HistGradientBoostingClassifier(
-        max_iter=trees,
-        learning_rate=0.06,
-        max_leaf_nodes=8,
-        min_samples_leaf=min(80, max(5, len(y) // 20)),
-        l2_regularization=1.0,
-        early_stopping=False,
-        random_state=seed,
-    ).fit(x, y)
-    return np.asarray((linear.decision_function(targets) + boosted.decision_function(targets)) / 2, np.float64)
+def _scaled(x: Array, mean: Array, spread: Array) -> Array:
+    return np.asarray(np.nan_to_num((x - mean) / np.maximum(spread, 1e-9)))

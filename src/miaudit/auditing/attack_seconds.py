@@ -1,8 +1,8 @@
 """What attacks, their controls and the report will take, by a formula: at no cost, for the line that a run prints.
 
-The seconds of each attack, for so many audited records, were measured on one machine; how fast this one is, a piece of work of
-some hundredths of a second tells. A forecast (`miaudit.auditing.cost`) tries the attacks on guesses, which takes longer and
-comes nearer.
+The seconds of each attack, for so many audited records, were measured on one machine of two cores; how fast this one is,
+a piece of work of some hundredths of a second tells. A forecast (`miaudit.auditing.cost`) tries the attacks on guesses, which
+takes longer and comes nearer.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ class Seconds(NamedTuple):
     """Seconds of an attack on the target, on bystanders, on shuffled memberships and on halves of the shadow models.
 
     ``fixed`` at any size, ``records`` for each 1,000 audited records up to ``most`` thousand (more are learned from a part),
-    ``rows`` for each 1,000 answers of shadow models to records of theirs up to a million, and ``classes`` for each class.
+    ``population`` for each 1,000 of the population up to 20 thousand, ``rows`` for each 1,000 answers of shadow models to
+    records of theirs up to a million, and ``numbers`` for each million numbers in these.
     """
 
     fixed: float
     records: float
     most: float = 1000.0
+    population: float = 0.0
     rows: float = 0.0
-    classes: float = 0.0
+    numbers: float = 0.0
 
-    def of(self, records: float, rows: float, classes: int) -> float:
-        """Return the seconds for so many thousand audited records and answers of shadow models, and so many classes."""
-        by_size = self.records * min(records, self.most) + self.rows * min(rows, 1000.0)
-        return self.fixed + by_size + self.classes * classes
+    def of(self, records: float, population: float, rows: float, classes: int) -> float:
+        """Return the seconds for so many thousand audited records, others and answers of shadow models, and so many classes."""
+        rows = min(rows, 1000.0)
+        by_size = self.records * min(records, self.most) + self.population * min(population, 20.0) + self.rows * rows
+        return self.fixed + by_size + self.numbers * rows * classes / 1000
 
 
 _BESIDE = Seconds(0.6, 0.5)
@@ -42,9 +45,9 @@ _BESIDE = Seconds(0.6, 0.5)
 _OTHER = Seconds(0.02, 0.05)
 
 _SECONDS = {
-    "quantile": Seconds(0.2, 1.1, 20),
-    "ratio": Seconds(0.2, 0.25, 50),
-    "shokri": Seconds(0.05, 0.0, rows=0.02, classes=0.012),
+    "quantile": Seconds(2.4, 0.0, population=0.15),
+    "ratio": Seconds(1.0, 0.17, 50),
+    "shokri": Seconds(0.3, 0.0, rows=0.03, numbers=0.3),
     "salem": Seconds(0.05, 0.1),
 }
 """By the first word of an attack's name."""
@@ -55,9 +58,10 @@ _REFERENCE = 0.01
 
 def seconds_of_attacks(case: Case) -> float:
     """Return about what attacks, controls and report will take on a case, where the machine is not busy."""
-    records, rows = len(case.split.members) + len(case.split.nonmembers), case.shadows.count * sum(case.sizes[:2])
+    split, rows = case.split, case.shadows.count * sum(case.sizes[:2])
+    sizes = (len(split.members) + len(split.nonmembers)) / 1000, len(split.population) / 1000, rows / 1000
     attacks = (_SECONDS.get(name.split()[0], _OTHER) for name in _names(case))
-    return _slowness() * sum(each.of(records / 1000, rows / 1000, case.dataset.width) for each in (_BESIDE, *attacks))
+    return _slowness() * sum(each.of(*sizes, case.dataset.width) for each in (_BESIDE, *attacks))
 
 
 def _names(case: Case) -> list[str]:
