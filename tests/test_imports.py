@@ -130,6 +130,15 @@ def test_a_worker_loads_nothing_that_it_does_not_need():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_audits_begin_without_the_half_second_of_the_libraries_that_attacks_and_targets_may_need():
+    code = (
+        "import sys, miaudit.auditing\n"
+        "heavy = {'scipy.stats', 'scipy.optimize', 'sklearn', 'torch', 'pandas', 'httpx2', 'rich', 'jinja2'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("package", [miaudit, miaudit.recipes, miaudit.targets], ids=lambda package: package.__name__)
 def test_public_names_are_there_and_listed_also_those_that_are_imported_on_first_use(package):
     assert len(set(package.__all__)) == len(package.__all__)

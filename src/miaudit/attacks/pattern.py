@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from threadpoolctl import threadpool_limits
 
 from miaudit.attacks.controls import checked_features, is_sparse
@@ -144,7 +144,7 @@ def _judged(method: str, own: Any, other: Any, inside: Bools, people: Ints, conf
     units = min(len(np.unique(people[inside == side])) for side in (True, False))
     variance = max(float((sums**2).sum()), inside.sum() ** -2.0 + (~inside).sum() ** -2.0)  # as of one record a side
     # learners share records with what others are judged on, in unknown measure: as wide as an interval of half the records
-    half = float(student.ppf((1 + confidence) / 2, max(1, units // 2 - 1)) * math.sqrt(2 * variance))
+    half = float(stdtrit(max(1, units // 2 - 1), (1 + confidence) / 2) * math.sqrt(2 * variance))
     excess = means[True] + means[False]
     shares = {
         (side, whose): float(each[inside == side].mean())

@@ -101,6 +101,7 @@ class Engine:
         count = self.reach(plan)
         if count is None:
             count = jobs if jobs is not None else 1 if device_name(recipe) != "cpu" else usable_cores()
+        self.load_early(plan, recipe)  # unless reading the case has begun it
         return Workers(count, cluster, deadline), recipe
 
     def reach(self, plan: EnginePlan) -> int | None:

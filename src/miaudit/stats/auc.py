@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
 from miaudit.errors import DataError
 from miaudit.stats.people import Ints, numbered
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import Scores, sides
+from miaudit.stats.root import root
 
 
 class Interval(NamedTuple):
@@ -213,8 +213,8 @@ def auc_score_interval(
     def excess(t: float) -> float:
         return (value - t) ** 2 - z2 * newcombe_variance(t, n_in, n_out)
 
-    low = 0.0 if value == 0.0 else exact if value == 1.0 else float(brentq(excess, 0.0, value))
-    high = 1.0 if value == 1.0 else 1.0 - exact if value == 0.0 else float(brentq(excess, value, 1.0))
+    low = 0.0 if value == 0.0 else exact if value == 1.0 else root(excess, 0.0, value)
+    high = 1.0 if value == 1.0 else 1.0 - exact if value == 0.0 else root(excess, value, 1.0)
     return Interval(float(value), low, high)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 
 from miaudit.stats.roc import Scores, sides
 
@@ -93,6 +92,8 @@ def binormal(in_scores: ArrayLike, out_scores: ArrayLike, *, seed: int = 0) -> B
 
 
 def _random_ranks(scores: Scores, rng: np.random.Generator) -> Floats:
+    from scipy.stats import rankdata  # not at the top: it takes half a second
+
     mixed = rng.permutation(len(scores))
     ranks = np.empty(len(scores))
     ranks[mixed] = rankdata(scores[mixed], method="ordinal")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import erfcx, log_ndtr, ndtr, ndtri
 
 from miaudit.errors import PlanError
+from miaudit.stats.root import root
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def epsilon_from_mu(mu: float, delta: float) -> float:
     if _log_delta(mu, 0.0) <= log_delta:
         return 0.0
     above = mu * (mu / 2 - float(ndtri(delta)))  # the first term of delta alone is as small as delta here
-    return float(brentq(lambda epsilon: _log_delta(mu, epsilon) - log_delta, 0.0, above * (1 + 1e-9), xtol=1e-13))
+    return root(lambda epsilon: _log_delta(mu, epsilon) - log_delta, 0.0, above * (1 + 1e-9), xtol=1e-13)
 
 
 def mu_from_epsilon(epsilon: float, delta: float) -> float:
@@ -100,7 +100,7 @@ def mu_from_epsilon(epsilon: float, delta: float) -> float:
     log_delta, high = float(np.log(delta)), max(2 * low, 1.0)
     while _log_delta(high, epsilon) < log_delta:
         high *= 2
-    return float(brentq(lambda mu: _log_delta(mu, epsilon) - log_delta, low / 2, high, xtol=1e-13))
+    return root(lambda mu: _log_delta(mu, epsilon) - log_delta, low / 2, high, xtol=1e-13)
 
 
 def tpr_ceiling_gdp(fpr: ArrayLike, mu: float) -> Floats:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import betaincinv, expit, logit, ndtr, ndtri
 
 from miaudit.errors import DataError, counted
@@ -20,6 +19,7 @@ from miaudit.stats.epsilon import checked_count
 from miaudit.stats.gaussian import checked_delta, epsilon_from_mu
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import sides
+from miaudit.stats.root import root
 
 
 class Guesses(NamedTuple):
@@ -110,7 +110,7 @@ def epsilon_one_run(m: int, r: int, v: int, delta: float, confidence: float = 0.
     def excess(epsilon: float) -> float:
         return _chance_of(v, r, float(expit(epsilon)), 2 * m * delta) - level
 
-    return 0.0 if excess(0.0) > 0 else float(brentq(excess, 0.0, above + 1e-9, xtol=1e-12))
+    return 0.0 if excess(0.0) > 0 else root(excess, 0.0, above + 1e-9, xtol=1e-12)
 
 
 def epsilon_one_run_fdp(m: int, guesses: int, correct: int, delta: float, confidence: float = 0.95) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betaincinv, ndtr, ndtri, owens_t, stdtrit
 
 from miaudit.errors import DataError, PlanError, counted
@@ -17,6 +16,7 @@ from miaudit.stats.epsilon import checked_count
 from miaudit.stats.paired import freedom_of, widening
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import cuts
+from miaudit.stats.root import root
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def detectable_auc(
     def lack(h: float) -> float:
         return null_part + z * wider * _shift_sd(h, n_in, n_out) - (float(ndtr(h)) - 0.5)
 
-    return Detectable(float(ndtr(brentq(lack, 0.0, 8.0))), n_in, n_out, confidence, power)
+    return Detectable(float(ndtr(root(lack, 0.0, 8.0))), n_in, n_out, confidence, power)
 
 
 def detectable_tpr(n_in: int, n_out: int, fpr: float, *, confidence: float = 0.95, power: float = 0.8) -> Detectable:
@@ -126,7 +126,7 @@ def detectable_tpr(n_in: int, n_out: int, fpr: float, *, confidence: float = 0.9
     def lack(mu: float) -> float:
         return power - float(np.mean(binom.sf(least - 1, n_in, ndtr(reached + mu))))
 
-    mu = float(brentq(lack, 0.0, 80.0))
+    mu = root(lack, 0.0, 80.0)
     return Detectable(float(ndtr(ndtri(fpr) + mu)), n_in, n_out, confidence, power)
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import betaincinv, betaln, gammaincinv, gammaln, ndtri
 
 from miaudit.errors import PlanError, counted
@@ -16,6 +15,7 @@ from miaudit.stats.paired import more_above_p
 from miaudit.stats.power import Detectable, checked_sizes
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import sides
+from miaudit.stats.root import root
 
 RANK_SHARES = (0.0, 0.001, 0.01, 0.1)
 """Ranks of the test as shares of the non-members: above all of them, and above all but 0.1, 1 and 10 %."""
@@ -180,7 +180,7 @@ def _least_share(n_in: int, n_out: int, rank: int, alpha: float, power: float, o
     def lack(share: float) -> float:
         return power - float(np.mean(binom.sf(least[:, None] - 1, n_in, share + (1 - share) * reached)))
 
-    return float(brentq(lack, 0.0, 1.0)) if lack(1.0) < 0 else None
+    return root(lack, 0.0, 1.0) if lack(1.0) < 0 else None
 
 
 def _needed(n_in: int, n_out: int, rank: int, alpha: float, others: int) -> NDArray[np.int64]:
