@@ -38,6 +38,7 @@ docs: .venv/dev .venv-docs/ready ## the site in docs/_build, the notebooks and w
 gpu: .venv/dev ## tests and bench that need an NVIDIA GPU, and a torch built for it in .venv
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python bench/gpu.py --out bench/results/gpu.json
+	$(BIN)/python bench/compiled.py --device cuda --out bench/results/compiled_gpu.json
 
 bench: .venv/dev ## list the benchmarks and when their figures were taken; bench/all.py --run takes them again
 	$(BIN)/python bench/all.py

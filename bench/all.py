@@ -60,6 +60,8 @@ BENCHES = (
     Bench("bf16-audit", 1, "docs/engine.md", "bf16_audit.json", "python bench/bf16_audit.py --task location30 --models 24"
           " --epochs 60 --out bench/results/bf16_audit.json", DATA),
     Bench("gpu", 5, "docs/engine.md", "gpu.json", "python bench/gpu.py --out bench/results/gpu.json", GPU),
+    Bench("compiled-gpu", 1, "docs/engine.md", "compiled_gpu.json",
+          "python bench/compiled.py --device cuda --out bench/results/compiled_gpu.json", GPU),
     Bench("gpu-on-cpu", 1, "docs/engine.md", None, "python bench/gpu.py --device cpu --models 1 --epochs 1 --jobs 1"),
     Bench("scoring", 1, "README.md", "scoring.json", "python bench/scoring.py --out bench/results/scoring.json"),
     Bench("records-growth", 8, "docs/engine.md", "records_growth.json",

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,13 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from miaudit.recipes import Network
+from miaudit.recipes.sequential import batch_of, logits
+from miaudit.recipes.training import Generators, Records, first_weights
 from miaudit.threads import one_thread
 
 RECORDS, BATCH, RATE, MODELS, ROUNDS = 10_000, 256, 0.1, 4, 5
+IMAGES, SHAPE, IMAGE_BATCH = 1024, (3, 32, 32), 128
+Act = tuple[Callable[[], None], int]  # what trains so many models for an epoch
 
 
 def module() -> torch.nn.Module:
@@ -81,22 +86,56 @@ def ours(X: np.ndarray, y: np.ndarray, models: int) -> Callable[[], None]:
     return lambda: (recipe.fit_many(X, y, indices=index, classes=100, seeds=range(models)), None)[1]
 
 
+def convolutional(device: str) -> tuple[dict[str, Act], Callable[[], float]]:
+    """Return an epoch of several convolutional networks both ways, and how far the parameters are apart after it."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (IMAGES, *SHAPE)).astype(np.uint8), rng.integers(0, 100, IMAGES)
+    options = {"optimizer": "sgd", "learning_rate": 0.01, "batch": IMAGE_BATCH, "epochs": 1, "standardize": False}
+    recipe = Network(kind="cnn", device=device, **options)
+    index, seeds = np.arange(IMAGES), range(MODELS)
+    result: dict[str, list[Any]] = {}
+
+    def loss(own: tuple[torch.Tensor, ...], rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(logits(recipe, own, rows, SHAPE), labels)
+
+    def one_after_another() -> None:
+        models = recipe.fit_many(X, y, indices=[index] * MODELS, classes=100, seeds=seeds)
+        result["ours"] = [model.tensors for model in models]
+
+    def together() -> None:
+        records, labels = Records(X, channels_last=True, device=torch.device(device)), torch.from_numpy(y).to(device)
+        streams = [Generators.of(seed) for seed in seeds]
+        first = [first_weights(recipe.weight_shapes(SHAPE, 100), stream.weights) for stream in streams]
+        own = tuple(torch.stack(each).to(device) for each in zip(*first, strict=True))
+        orders = torch.stack([torch.randperm(IMAGES, generator=stream.order) for stream in streams]).to(device)
+        gradients = vmap(grad(loss))
+        for part in orders.split(IMAGE_BATCH, dim=1):
+            rows = batch_of(records, part.reshape(-1), records.affine(None)).view(MODELS, part.shape[1], -1)
+            for each, step in zip(own, gradients(own, rows, labels[part]), strict=True):
+                each.sub_(step, alpha=recipe.learning_rate)
+        result["vmap"] = [tuple(each[k].cpu().numpy() for each in own) for k in range(MODELS)]
+
+    def difference() -> float:
+        pairs = [
+            (a, b) for ours, theirs in zip(*result.values(), strict=True) for a, b in zip(ours, theirs, strict=True)
+        ]
+        return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+    name = f"{MODELS} convolutional"
+    acts = {f"ours, {name}": (one_after_another, MODELS), f"vmap of grad, {name}": (together, MODELS)}
+    return acts, difference
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()  # nothing compiled earlier is taken
-    rng = np.random.default_rng(0)
-    records, labels = rng.integers(0, 2, (RECORDS, 600)).astype(np.uint8), rng.integers(0, 100, RECORDS)
-    X, y = torch.from_numpy(records.astype(np.float32)), torch.from_numpy(labels)
     with one_thread():
-        epochs = {
-            "ours, one": (ours(records, labels, 1), 1),
-            f"ours, {MODELS}": (ours(records, labels, MODELS), MODELS),
-            "autograd": (plain(X, y, compiled=False), 1),
-            "torch.compile": (plain(X, y, compiled=True), 1),
-            f"vmap of grad, {MODELS}": (vectorised(X, y), MODELS),
-        }
+        epochs, difference = convolutional(arguments.device)
+        if arguments.device == "cpu":
+            epochs = fully_connected() | epochs
         first, times = dict[str, float](), {name: list[float]() for name in epochs}
         for name, (epoch, _) in epochs.items():
             began = time.perf_counter()
@@ -107,13 +146,28 @@ def main() -> None:
                 began = time.perf_counter()
                 epoch()
                 times[name].append((time.perf_counter() - began) / models)
-    figures = {
+    figures: dict[str, Any] = {
         name: {"ms_per_model_epoch": round(1000 * statistics.median(each), 1), "first_seconds": round(first[name], 1)}
         for name, each in times.items()
     }
+    figures["convolutional parameters apart"] = difference()
     print(json.dumps(figures, indent=1))
     if arguments.out is not None:
         arguments.out.write_text(json.dumps({"torch": torch.__version__, **figures}, indent=1) + "\n")
+
+
+def fully_connected() -> dict[str, Act]:
+    """Return the epochs of 600-128-100."""
+    rng = np.random.default_rng(0)
+    records, labels = rng.integers(0, 2, (RECORDS, 600)).astype(np.uint8), rng.integers(0, 100, RECORDS)
+    X, y = torch.from_numpy(records.astype(np.float32)), torch.from_numpy(labels)
+    return {
+        "ours, one": (ours(records, labels, 1), 1),
+        f"ours, {MODELS}": (ours(records, labels, MODELS), MODELS),
+        "autograd": (plain(X, y, compiled=False), 1),
+        "torch.compile": (plain(X, y, compiled=True), 1),
+        f"vmap of grad, {MODELS}": (vectorised(X, y), MODELS),
+    }
 
 
 if __name__ == "__main__":
