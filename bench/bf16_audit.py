@@ -53,7 +53,7 @@ def phis(data: Dataset, recipe: Network, inside: np.ndarray) -> tuple[np.ndarray
         store = Store(folder)
         jobs = [Job(f"{i:064x}", f"model {i}", np.flatnonzero(row), every, i) for i, row in enumerate(inside)]
         began = time.perf_counter()
-        failures = run_jobs(jobs, data, recipe, store, workers=len(os.sched_getaffinity(0)))
+        failures = run_jobs(jobs, data, recipe, store, workers=len(os.sched_getaffinity(0))).failures
         took = time.perf_counter() - began
         assert not failures, failures[0].traceback
         rows = [store.get(job.key) for job in jobs]

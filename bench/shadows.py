@@ -77,7 +77,7 @@ def ours(dataset: Dataset, recipe: Recipe, *, models: int, train: int, test: int
     with tempfile.TemporaryDirectory() as folder:
         draws = draw_disjoint(np.arange(len(dataset)), shadows=models, train=train, test=test, seed=0)
         pool = ShadowPool(dataset, recipe, draws, Store(folder), 0)
-        failures = run_jobs(pool.plan, dataset, recipe, pool.store, workers=workers)
+        failures = run_jobs(pool.plan, dataset, recipe, pool.store, workers=workers).failures
         assert not failures, failures[0].traceback
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from miaudit import files
 from miaudit.errors import StoreError
-from miaudit.store import Store, content_key
+from miaudit.store import Store, content_key, packed
 
 OUTPUTS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -126,3 +127,73 @@ def test_a_part_of_a_row_is_read_alone_and_a_row_that_is_gone_is_explained(tmp_p
     store.path("k").unlink()
     with pytest.raises(StoreError, match=r"the row k is gone from .*; run the audit again"):
         store.part("k", "outputs", 0, 1)
+
+
+WHOLE = {"name": "shadow", "seconds": 0.5}
+
+
+def spoiled(store: Store, states: dict[str, str]) -> None:
+    """Write rows of these keys that are whole, cut short, altered, of another name, only begun, or not there."""
+    for key, state in states.items():
+        path = store.path(key)
+        if state == "begun":
+            path.with_name(f"{path.name}.0a1b2c3d.tmp").write_bytes(packed(key, {"outputs": OUTPUTS}, WHOLE))
+        elif state != "missing":
+            store.put(key, {"outputs": OUTPUTS}, WHOLE | {"key": key})
+        if state == "cut":
+            path.write_bytes(path.read_bytes()[:-7])
+        elif state == "altered":
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+        elif state == "of another name":
+            path.write_bytes(packed("z" * 64, {"outputs": OUTPUTS}, WHOLE))
+
+
+@given(
+    st.dictionaries(
+        st.text("0123456789abcdef", min_size=1, max_size=4),
+        st.sampled_from(["whole", "cut", "altered", "of another name", "begun", "missing"]),
+        max_size=12,
+    )
+)
+@settings(max_examples=15, deadline=None)
+def test_what_is_known_of_many_rows_is_what_is_known_of_each(tmp_path_factory, states):
+    many, each = (Store(tmp_path_factory.mktemp("store")) for _ in range(2))
+    for store in (many, each):
+        spoiled(store, states)
+    assert many.keys() == {key for key in states if each.has(key)}
+    assert many.size(states) == sum(each.path(key).stat().st_size for key in states if each.has(key))
+    rows = {key: row for key in states if (row := each.get(key)) is not None}
+    assert many.facts([*states, *states]) == {key: row.facts for key, row in rows.items()}
+    assert sorted(rows) == sorted(key for key, state in states.items() if state == "whole")
+    assert sorted(many.damaged) == sorted(each.damaged)
+    names = [sorted(path.name for path in (store.folder / "rows").iterdir()) for store in (many, each)]
+    assert names[0] == names[1]
+    assert many.keys() == rows.keys()
+
+
+def test_rows_that_another_program_writes_meanwhile_are_whole_or_not_there(tmp_path):
+    keys, here, there = [f"{i:03}" for i in range(100)], Store(tmp_path), Store(tmp_path)
+    content = {key: packed(key, {"outputs": OUTPUTS}, {"key": key}) for key in keys}
+    writer = threading.Thread(target=lambda: [there.put_packed(key, content[key]) for key in keys])
+    writer.start()
+    while writer.is_alive():
+        facts = here.facts(keys)
+        assert all(facts[key] == {"key": key} for key in facts)
+        assert facts.keys() <= here.keys()
+    writer.join()
+    assert here.facts(keys).keys() == set(keys)
+    assert not here.damaged
+
+
+def test_a_damaged_row_that_another_program_sets_aside_first_is_missing_here(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    spoiled(store, {"k": "cut"})
+    monkeypatch.setattr(store, "note", lambda *_, **__: store.path("k").unlink())
+    assert store.get("k") is None
+
+
+def test_a_folder_of_rows_that_is_gone_holds_none(tmp_path):
+    store = stored(tmp_path)
+    store.path("k" * 64).unlink()
+    (tmp_path / "rows").rmdir()
+    assert (store.keys(), store.size(["k" * 64]), store.facts(["k" * 64])) == (set(), 0, {})

@@ -110,8 +110,9 @@ def write_files(folder: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> N
                     file.writelines([content] if isinstance(content, bytes) else content)
                     file.flush()
                     os.fsync(file.fileno())
-            for temporary, final in staged.items():
+            for temporary, final in list(staged.items()):
                 temporary.replace(final)
+                del staged[temporary]  # looking for it again would ask a server once more
         finally:
             for temporary in staged:
                 with suppress(OSError):

@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,9 @@ from miaudit.errors import StoreError
 from miaudit.files import PRIVATE, TEMPORARY, explained, private_folder, read_json, write_atomically
 
 SCHEMA_VERSION = 1
+READERS = 8
+"""Rows that are read at once; on a folder that hosts share, reading one is mostly waiting for its server."""
+_SUFFIX = ".safetensors"
 
 
 def content_key(parts: Mapping[str, Any]) -> str:
@@ -92,11 +97,51 @@ class Store:
 
     def path(self, key: str) -> Path:
         """Return where the row of this key lies, or would."""
-        return self.folder / "rows" / f"{key}.safetensors"
+        return self.folder / "rows" / f"{key}{_SUFFIX}"
 
     def has(self, key: str) -> bool:
         """Whether a row of this name lies here; whether it is whole, only `get` tells."""
         return self.path(key).exists()
+
+    def keys(self) -> set[str]:
+        """Return the keys of all rows that lie here; whether they are whole, only `get` tells.
+
+        One listing serves for all of them, where `has` may ask a server for each. By NFS a listing is that of now, where
+        the answer for a single name may be half a minute old.
+        """
+        return {entry.name.removesuffix(_SUFFIX) for entry in self._listing()}
+
+    def size(self, keys: Iterable[str]) -> int:
+        """Return the bytes of those rows that lie here."""
+        names, size = {self.path(key).name for key in keys}, 0
+        for entry in self._listing():
+            if entry.name in names:
+                with suppress(FileNotFoundError):  # set aside meanwhile, by another program
+                    size += entry.stat().st_size
+        return size
+
+    def _listing(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.folder / "rows") as entries:
+                return [entry for entry in entries if entry.name.endswith(_SUFFIX)]
+        except FileNotFoundError:
+            return []
+
+    def facts(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the facts of those rows that are there whole, by key.
+
+        Each is read as `get` does, and damaged ones are set aside; several are read at once, and no arrays are kept.
+        """
+
+        def read(key: str) -> dict[str, Any] | None:
+            row = self.get(key)
+            return None if row is None else row.facts
+
+        there = self.keys()
+        wanted = [key for key in dict.fromkeys(keys) if key in there]
+        with ThreadPoolExecutor(READERS, thread_name_prefix="miaudit reads rows") as readers:
+            rows = zip(wanted, readers.map(read, wanted), strict=True)
+            return {key: facts for key, facts in rows if facts is not None}
 
     def get(self, key: str) -> Row | None:
         """Return the row, or None if it is missing or damaged.
@@ -104,22 +149,26 @@ class Store:
         A damaged row (cut short, or failing its checksum) is noted in the journal and set aside, so that the next
         writer makes it again.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
 
         path = self.path(key)
-        if not path.exists():
-            return None
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = dict(file.metadata() or {})
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            content = (
+                path.read_bytes()
+            )  # not mapped: other threads go on meanwhile, and a lost server is an error, no signal
+            arrays = load(content)
+            metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
             facts = json.loads(metadata["facts"])
             if metadata["key"] != key or metadata["sha256"] != _checksum(key, arrays, facts):
                 raise ValueError("its checksum does not match its content")
+        except FileNotFoundError:
+            return None
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             self.damaged.append(key)
             self.note("damaged row set aside", key=key, why=str(error))
-            path.replace(path.with_suffix(".damaged"))
+            with suppress(FileNotFoundError):  # set aside by another program already
+                path.replace(path.with_suffix(".damaged"))
             return None
         return Row(arrays, facts)
 

@@ -239,6 +239,31 @@ def test_a_damaged_row_is_trained_again_and_said_to_be(tmp_path):
     assert "damaged row set aside" in (tmp_path / "s" / "journal.jsonl").read_text()
 
 
+def test_each_stored_row_is_read_once_and_one_that_appears_meanwhile_is_not_taken_for_stored(tmp_path, monkeypatch):
+    ledger = tmp_path / "ledger"
+    pool(tmp_path / "s", CountsFits(str(ledger))).run(workers=0, minimum=4)
+    shadows, read = pool(tmp_path / "s", CountsFits(str(ledger)), shadows=5), Store.get
+    hidden, reads = shadows.store.path(shadows.plan[1].key), []
+    content = hidden.read_bytes()
+
+    def get(store, key):
+        reads.append(key)
+        return read(store, key)
+
+    monkeypatch.setattr(Store, "get", get)
+    four = pool(tmp_path / "s", CountsFits(str(ledger)))
+    assert four.run(workers=0, minimum=4).keys() == {0, 1, 2, 3}
+    assert sorted(reads) == sorted(job.key for job in four.plan)
+    hidden.unlink()
+
+    def tell(progress):
+        hidden.write_bytes(content)  # by another host, after this one has looked
+
+    assert shadows.run(workers=0, minimum=5, tell=tell).keys() == {0, 1, 2, 3, 4}
+    assert [job.name for job in shadows.stored] == ["shadow 0", "shadow 2", "shadow 3"]
+    assert fits(ledger) == 6
+
+
 def test_other_data_recipes_seeds_or_draws_never_share_a_row(tmp_path):
     X, y = points()
     changed = X.copy()

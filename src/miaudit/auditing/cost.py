@@ -85,7 +85,8 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
     pool = pool_of(case, draws, store, probed, bystanders_of(case)[0], durable=True)
     own = [] if case.target is not None else [target_job(case, outside, probed)]
     jobs = [*own, *pool.plan, *pool.bystander_plan]
-    missing = [job for job in jobs if not store.has(job.key)]
+    there = store.keys()
+    missing = [job for job in jobs if job.key not in there]
     tell("training one model", None)
     cost = cost_of(missing, case.dataset, case.recipe, store, **workers.options) if missing else Cost(0, 0.0, 0, 0)
     tell("trying the attacks on guesses", None)
@@ -137,8 +138,8 @@ def of_states(store: Store, jobs: Sequence[Job], *, recipe: Recipe) -> int | Non
     """
     if not is_staged(recipe):
         return 0
-    rows = {job.key: row for job in jobs if (row := store.get(job.key)) is not None}
-    works = [row.facts[WORK] for row in rows.values() if WORK in row.facts]
+    rows = store.facts(job.key for job in jobs)
+    works = [facts[WORK] for facts in rows.values() if WORK in facts]
     share = float(np.mean([spent / max(whole, 1) for spent, whole in works])) if works else 0.0
     weights = {job.key: 0.0 if job.afresh else 1.0 + share * (job.forget is not None) for job in jobs}
     stored = sum(weights[key] for key in rows)

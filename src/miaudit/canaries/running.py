@@ -207,7 +207,7 @@ def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, work
         store,
         **workers.options,
         tell=lambda progress: tell(what, progress),
-    )
+    ).failures
     if failures:
         raise PoolError(
             f"the {failures[0].name} could not be trained: {failures[0].error}. The traceback is in "

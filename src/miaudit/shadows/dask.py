@@ -429,8 +429,7 @@ class _Run:
         """Wait until what workers wrote into the shared folder is seen here, too."""
         until = time.monotonic() + VISIBLE_SECONDS
         while self.written:
-            there = {path.stem for path in (self.store.folder / "rows").iterdir()}  # reading it renews what NFS knows
-            self.written -= there
+            self.written -= self.store.keys()  # the listing renews what NFS knows of single names, too
             if self.written and time.monotonic() > until:
                 raise StoreError(
                     f"workers wrote {counted(len(self.written), 'row')} into {self.store.folder} that "

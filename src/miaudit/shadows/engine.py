@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from miaudit.data.dataset import Dataset
 from miaudit.errors import PoolError, TimeLimitError, counted
@@ -97,6 +98,21 @@ def in_groups(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, workers: in
     return groups
 
 
+class Ending(NamedTuple):
+    """How a run ended.
+
+    Attributes
+    ----------
+    failures
+        Models that could not be trained, in the order of the jobs.
+    stored
+        Facts of the rows that the store had whole when the run began, by key.
+    """
+
+    failures: list[Failure]
+    stored: dict[str, dict[str, Any]]
+
+
 GO_ON = ". Run the same command again to go on"
 """What to do where the time limit came first, and the store stays."""
 
@@ -111,8 +127,8 @@ def run_jobs(
     cluster: str | None = None,
     deadline: float | None = None,
     tell: Callable[[Progress], None] | None = None,
-) -> list[Failure]:
-    """Train what the store lacks; return what could not be trained.
+) -> Ending:
+    """Train what the store lacks; return what could not be trained, and what the store had.
 
     Parameters
     ----------
@@ -145,7 +161,7 @@ def run_jobs(
     run.processes = workers if cluster is not None else 0
     run.tell()
     if not missing:
-        return []
+        return Ending([], run.stored)
     here = not _elsewhere(len(missing), recipe, workers, cluster)
     groups = in_groups(missing, dataset, recipe, 1 if here else workers)
     outcomes: Generator[News, None, None]
@@ -163,18 +179,20 @@ def run_jobs(
             run.tell()
     if run.ready < len(missing):
         raise TimeLimitError(
-            f"the time limit ended the run with {run.stored + run.done} of {counted(len(jobs), 'model')} in the store; "
+            f"the time limit ended the run with {len(jobs) - len(missing) + run.done} of "
+            f"{counted(len(jobs), 'model')} in the store; "
             f"{len(missing) - run.ready} are missing{GO_ON}"
         )
     order = {job.name: i for i, job in enumerate(jobs)}
-    return sorted(run.failures, key=lambda failure: order[failure.name])
+    return Ending(sorted(run.failures, key=lambda failure: order[failure.name]), run.stored)
 
 
 def trains_elsewhere(
     jobs: Sequence[Job], recipe: Recipe, store: Store, *, workers: int, cluster: str | None = None
 ) -> bool:
     """Whether `run_jobs` has other processes, here or on a cluster, train what the store lacks of these jobs."""
-    return _elsewhere(sum(not store.has(job.key) for job in jobs), recipe, workers, cluster)
+    there = store.keys()
+    return _elsewhere(sum(job.key not in there for job in jobs), recipe, workers, cluster)
 
 
 def _elsewhere(missing: int, recipe: Recipe, workers: int, cluster: str | None) -> bool:
@@ -188,11 +206,12 @@ class _Run:
         self, jobs: Sequence[Job], dataset: Dataset, store: Store, tell: Callable[[Progress], None] | None
     ) -> None:
         self._began, damaged = time.perf_counter(), len(store.damaged)
-        self.missing = [job for job in jobs if store.get(job.key) is None]
+        self.stored = store.facts(job.key for job in jobs)
+        self.missing = [job for job in jobs if job.key not in self.stored]
         self._damaged = len(store.damaged) - damaged
         self._jobs, self._store, self._tell = jobs, store, tell
         self._bytes = sum(4 * len(job.asked) * dataset.width for job in jobs)
-        self.stored, self.done = len(jobs) - len(self.missing), 0
+        self.done = 0
         self.failures, self._apart = list[Failure](), list[Apart]()
         self.processes, self.at_once, self.width = 0, 1, 1  # models at once, and those of a group
         self._waiting: Waiting | None = None
@@ -223,8 +242,7 @@ class _Run:
             seconds = self._seconds + samples[0].seconds * max(rest, 0) / self.at_once
             self._estimate = Cost(len(self.missing), seconds, samples[0].peak_bytes * self.at_once, self._bytes)
         if self.ready == len(self.missing):
-            paths = [self._store.path(job.key) for job in self._jobs if self._store.has(job.key)]
-            size = sum(path.stat().st_size for path in paths)
+            size = self._store.size(job.key for job in self._jobs)
             self._actual = Cost(self.done, self._seconds, self._peak * self.at_once, size)
 
     @property
@@ -234,7 +252,13 @@ class _Run:
     def tell(self) -> None:
         """Tell how far the run is."""
         if self._tell is not None:
-            counts = (len(self._jobs), self.stored, self.done, len(self.failures), self._damaged)
+            counts = (
+                len(self._jobs),
+                len(self._jobs) - len(self.missing),
+                self.done,
+                len(self.failures),
+                self._damaged,
+            )
             costs = (self._seconds, self._estimate, self._actual, self.processes)
             why = self._apart[0].error if self._apart else None
             models = sum(each.models for each in self._apart)

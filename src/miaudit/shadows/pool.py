@@ -134,10 +134,9 @@ class ShadowPool:
         jobs = self.plan
         new = {job.key for job in early}
         everyone = [*also, *jobs, *self.bystander_plan]
-        stored = [job for job in everyone if self.store.has(job.key) and job.key not in new]
         how: dict[str, Any] = {"workers": workers, "cluster": cluster, "deadline": deadline, "tell": tell}
         try:
-            failures = run_jobs(everyone, self.dataset, self.recipe, self.store, **how)
+            failures, facts = run_jobs(everyone, self.dataset, self.recipe, self.store, **how)
         except TimeLimitError as error:
             if self.kept:
                 raise
@@ -145,16 +144,18 @@ class ShadowPool:
             raise TimeLimitError(
                 f"{text}. Nothing was kept: give out= a folder, and the next call goes on there"
             ) from None
-        self.stored[:] = [job for job in stored if job.key not in self.store.damaged]
+        self.stored[:] = [job for job in everyone if job.key in facts and job.key not in new]
         others = {job.name for job in also}
         for failure in failures:
             if failure.name in others:
                 raise PoolError(f"the {failure.name} could not be trained: {failure.error}{self._more(failure)}")
-        self.bystanders[:] = [job for job in self.bystander_plan if self.store.has(job.key)]
+        if not all(job.key in facts for job in everyone):  # else all were read a moment ago
+            facts = self.store.facts(job.key for job in everyone)
+        self.bystanders[:] = [job for job in self.bystander_plan if job.key in facts]
         spare = {job.name for job in self.bystander_plan}
         failures = [failure for failure in failures if failure.name not in spare]
         self.failures[:] = failures
-        shadows = {i: row.facts for i, job in enumerate(jobs) if (row := self.store.get(job.key)) is not None}
+        shadows = {i: facts[job.key] for i, job in enumerate(jobs) if job.key in facts}
         if len(shadows) < minimum:
             why = f"the first failure: {failures[0].error}" if failures else "no model failed"
             gaps = len(jobs) - len(failures) - len(shadows)
@@ -185,7 +186,8 @@ class ShadowPool:
         with TemporaryDirectory(prefix="miaudit-") as folder:
             fresh = Store(folder)
             how: dict[str, Any] = {"workers": workers, "cluster": cluster, "deadline": deadline}
-            failures = run_jobs([replace(job, twice=False) for job in jobs], self.dataset, self.recipe, fresh, **how)
+            again = [replace(job, twice=False) for job in jobs]
+            failures = run_jobs(again, self.dataset, self.recipe, fresh, **how).failures
             if failures:
                 raise StoreError(
                     f"the row of {failures[0].name} in {self.store.folder} could not be made again: {failures[0].error}"

@@ -62,7 +62,8 @@ def foresee(of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, t
     case = of.case
     pool = pool_of(of, draws_of(of), store, kept=True)
     jobs = [*beside(of, pool).jobs, *pool.plan, *pool.bystander_plan]
-    missing = [job for job in jobs if not store.has(job.key)]
+    there = store.keys()
+    missing = [job for job in jobs if job.key not in there]
     stored = len(jobs) - len(missing)
     tell("training one model and deleting from it", None)
     cost = _training(of, missing, store, workers)
@@ -116,7 +117,7 @@ def _training(of: DeletionCase, missing: list[Job], store: Store, workers: Worke
     one = next((job for job in missing if job.forget is not None), None)
     deletion = 0.0
     if one is not None:
-        failures = run_jobs([one], dataset, recipe, store, workers=0, deadline=workers.deadline)
+        failures = run_jobs([one], dataset, recipe, store, workers=0, deadline=workers.deadline).failures
         row = store.get(one.key)
         if failures or row is None:
             raise PoolError(
