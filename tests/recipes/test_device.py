@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import scipy.sparse
 
 torch = pytest.importorskip("torch")
+
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from miaudit.errors import PlanError  # noqa: E402
 from miaudit.recipes import (  # noqa: E402
@@ -150,6 +153,45 @@ def test_the_width_of_a_group_follows_the_memory_that_is_free() -> None:
     widths = [width.cuda_width(89_828, 600 + 4 * 228, 256, free=free) for free in (2**26, 2**30, 2**36)]
     assert widths == [6, 96, 256]
     assert width.cuda_width(10**10, 1, 1, free=2**30) == 1
+
+
+class Allocated(TorchDispatchMode):
+    """Counts the bytes of tensors that code makes, and the most of them at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most, self._sizes = 0, dict[int, int]()
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = call(*args, **(kwargs or {}))
+        for tensor in tensors_of(result):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self._sizes:
+                self._sizes[storage.data_ptr()] = storage.nbytes()
+                weakref.finalize(storage, self._sizes.pop, storage.data_ptr())
+        self.most = max(self.most, sum(self._sizes.values()))
+        return result
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("features", "hidden", "classes"), [(4, (96, 64), 2), (300, (8,), 3), (4, (8,), 200)])
+def test_a_step_of_a_group_takes_no_more_memory_than_its_width_is_chosen_by(
+    dropout: float, dtype: Any, features: int, hidden: tuple[int, ...], classes: int
+) -> None:
+    recipe = Network(hidden=hidden, batch=512, dropout=dropout, activation="relu", device="cuda")
+    records, affine = Records(np.ones((9, features), np.float32)), (torch.zeros(3, 1, features),) * 2
+    index = torch.zeros(3, recipe.batch, dtype=torch.int64)
+    random = {"seeds": range(3), "generators": [torch.Generator()] * 3}
+    with torch.inference_mode(), Allocated() as allocated:
+        group = stacked.Group((features, *hidden, classes), 3, dtype=dtype)
+        update = Update([group.theta.view(-1)], optimizer="adam")
+        step = stacked._Step(group, recipe.batch, recipe, records, affine, **random)  # type: ignore[arg-type]
+        step(index, index, 0)
+        update.step([group.gradient.view(-1)], 0.1)
+    floats = width.cuda_floats(features, sum(hidden), classes, dropout=dropout > 0)
+    estimate = 4 * (6 * group.theta.shape[1] + recipe.batch * floats)
+    assert (0.4 if dtype == torch.bfloat16 else 0.6) < allocated.most / 3 / estimate < 1.02
 
 
 def test_memory_that_torch_keeps_for_tensors_to_come_is_free() -> None:

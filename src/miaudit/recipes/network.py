@@ -24,7 +24,7 @@ from miaudit.libraries import require_torch
 from miaudit.recipes.precision import ON_GPU, exact_products
 from miaudit.recipes.recipe import turned
 from miaudit.recipes.weights import layers_of_file, statistics_of_file, write_layers
-from miaudit.recipes.width import cuda_portion, cuda_width, group_width, is_large, is_zen_5
+from miaudit.recipes.width import cuda_floats, cuda_portion, cuda_width, group_width, is_large, is_zen_5
 from miaudit.threads import is_device
 
 if TYPE_CHECKING:
@@ -216,10 +216,7 @@ class Network:
         if self.device != "cpu":
             from miaudit.recipes.stacked import cuda_free
 
-            hashed = (
-                4 * sum(self.hidden) if self.dropout else 0
-            )  # sixteen bytes of whole numbers for each place of a mask
-            floats = math.prod(shape) + 4 * sum((*self.hidden, classes)) + hashed
+            floats = cuda_floats(math.prod(shape), sum(self.hidden), classes, dropout=bool(self.dropout))
             return cuda_width(parameters, floats, self.batch, free=cuda_free(self.device))
         alone = self.dtype == "bfloat16" or (is_large(parameters, self.batch) and is_zen_5())
         return 1 if alone else group_width(parameters)

@@ -35,12 +35,29 @@ def group_width(parameters: int) -> int:
     return int(np.clip(GROUP_BYTES // (4 * parameters), 1, GROUP_MOST))
 
 
-def cuda_width(parameters: int, width: int, batch: int, *, free: int) -> int:
+def cuda_width(parameters: int, width: float, batch: int, *, free: int) -> int:
     """Return how many models fit a third of a GPU's free bytes, with ``width`` floats for each record of a batch.
 
     A model needs its parameters six times at most (gradient, two moments of Adam, and two copies in bfloat16).
     """
     return int(np.clip(free // 3 // (4 * (6 * parameters + batch * width)), 1, CUDA_MOST))
+
+
+def cuda_floats(features: int, places: int, classes: int, *, dropout: bool) -> float:
+    """Return how many floats of four bytes a group on a GPU holds at most for each record of a model's batch.
+
+    Parameters
+    ----------
+    features, places, classes
+        Widths of a record, of all hidden layers together, and of the output.
+    dropout
+        Whether hidden layers are thinned by masks.
+    """
+    records = 2.5 * features  # a copy that gathering makes, what it is copied into, and perhaps that in bfloat16
+    values = 2.25 * places + 2 * classes  # of every layer and derivatives there; which of them are above 0
+    # a mask, what it lets through, and, while masks are drawn, nine whole numbers of eight bytes for four places
+    dropped = (2 + 9 * 8 / 4 / 4) * places if dropout else 0
+    return records + values + dropped
 
 
 def cuda_portion(parameters: int, records: int, epochs: int) -> int:
