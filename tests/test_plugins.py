@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import miaudit
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks, class_of, further_attacks
 from miaudit.cli import main
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, PoolError
 from miaudit.plugins import Plugin, plugin, plugins
 from miaudit.recipes import fingerprint_of_recipe, recipe_of_plugin
 from miaudit.targets import as_target, connect
@@ -79,12 +80,24 @@ def test_a_plan_names_an_attack_and_a_recipe_and_the_result_says_whose_they_are(
     assert cubed.auc.value == result.attack("margin").auc.value  # of the same order
 
 
+def place(file, text):
+    """Return how a line of a file is told that holds a text."""
+    return f" in {file}, line {next(i for i, line in enumerate(file.read_text().splitlines(), 1) if text in line)}"
+
+
+def test_a_recipe_that_raises_an_error_of_a_library_is_told_with_its_own_line(installed, plan):
+    plan["recipe"]["params"] = {"file": "none.txt"}
+    code = installed / "miaudit_example" / "recipe.py"
+    with pytest.raises(PoolError, match=re.escape(f". It was raised{place(code, 'click.Path')}. ")):
+        miaudit.audit(plan)
+
+
 def test_an_attack_that_falls_over_while_it_runs_is_told_as_failed_and_the_others_run(installed, plan, tmp_path):
     code = installed / "miaudit_example" / "attack.py"
-    line = 1 + code.read_text().splitlines().index("            raise SystemExit(3)")
     for option, reason in (
         ("fails", "ZeroDivisionError: as it was asked to"),
-        ("exits", f"its code called sys.exit(3) in {code}, line {line}"),
+        ("exits", f"its code called sys.exit(3){place(code, 'raise SystemExit(3)')}"),
+        ("commands", f"its code called sys.exit(2){place(code, 'click.Command')}"),
     ):
         plan["attacks"] = [{"name": "margin", option: True}, "threshold"]
         result = miaudit.audit(plan)

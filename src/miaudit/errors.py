@@ -24,6 +24,7 @@ import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from math import inf, isfinite, nan
 from numbers import Integral, Real
 from pathlib import Path
@@ -254,15 +255,16 @@ def with_article(word: str) -> str:
 def place_of(error: BaseException) -> str:
     """Return in which file and line code that is not ours raised, or called an exit, to end a sentence with.
 
-    It is the last line of its author's: outside the standard library, installed packages and miaudit, or, where there is
-    none, as in a plug-in, outside the standard library.
+    It is the last line of its author's: outside the standard library, installed packages that are no plug-ins of miaudit,
+    and miaudit, or, where there is none, outside the standard library.
     """
     frames = list(traceback.extract_tb(error.__traceback__))
     if isinstance(error, Exit):
         frames = frames[:-1]  # raised in the place of os._exit
     files = [frame for frame in frames if not frame.filename.startswith("<")]
-    beyond = [frame for frame in files if _is_installed(frame.filename) or not _within(frame.filename, _STANDARD)]
-    own = [frame for frame in beyond if not (_is_installed(frame.filename) or _within(frame.filename, _MIAUDIT))]
+    beyond = [frame for frame in files if _installed(frame.filename) or not _within(frame.filename, _STANDARD)]
+    others, authors = [frame for frame in beyond if not _within(frame.filename, _MIAUDIT)], {None, *_plugins()}
+    own = [frame for frame in others if _installed(frame.filename) in authors]
     place = next(reversed(own or beyond or files or frames), None)
     return f" in {place.filename}, line {place.lineno}" if place is not None else ""
 
@@ -274,8 +276,18 @@ def _within(file: str, folder: Path) -> bool:
     return Path(file).is_relative_to(folder)
 
 
-def _is_installed(file: str) -> bool:
-    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
+def _installed(file: str) -> str | None:
+    """Return the package or module that a file is of, None where it is of none that is installed."""
+    parts = Path(file).with_suffix("").parts
+    return next((name for folder, name in pairwise(parts) if folder in ("site-packages", "dist-packages")), None)
+
+
+def _plugins() -> set[str]:
+    """Return the packages that declare something to miaudit."""
+    from importlib.metadata import distributions
+
+    entries = [entry for distribution in distributions() for entry in distribution.entry_points]
+    return {entry.module.partition(".")[0] for entry in entries if entry.group.startswith("miaudit.")}
 
 
 def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:

@@ -213,9 +213,7 @@ class ShadowPool:
             traced = failure is not None and failure.traceback
             where = f". Tracebacks are in {self.store.folder / 'journal.jsonl'}" if traced else ""
             return f"{where}; what was trained is kept in {self.store.folder}"
-        where = (
-            "" if failure is None or not failure.traceback else f". It was raised at: {_last_frame(failure.traceback)}"
-        )
+        where = "" if failure is None or not failure.place else f". It was raised{failure.place}"
         return f"{where}. Give out= a folder, to keep tracebacks and what was trained"
 
     def evidence(
@@ -387,11 +385,6 @@ def _difference(stored: Row | None, fresh: Row | None) -> float:
         return float("inf")
     apart = [np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0.0) for one, other in pairs]
     return float(max(apart, default=0.0)) if np.isfinite(apart).all() else float("inf")
-
-
-def _last_frame(text: str) -> str:
-    frames = [line.strip() for line in text.splitlines() if line.lstrip().startswith("File ")]
-    return frames[-1] if frames else "an unknown place"
 
 
 @dataclass(frozen=True)

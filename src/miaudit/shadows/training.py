@@ -19,7 +19,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.mapped import is_mapped
 from miaudit.data.on_disk import is_on_disk
 from miaudit.data.records import take_records
-from miaudit.errors import PlanError, PoolError
+from miaudit.errors import PlanError, PoolError, place_of
 from miaudit.evidence import Floats
 from miaudit.recipes import (
     Foreseeing,
@@ -96,11 +96,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """A model that could not be trained."""
+    """A model that could not be trained; ``place`` is where in the code of its author, to end a sentence with."""
 
     name: str
     error: str
     traceback: str
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -406,7 +407,8 @@ def _failure(job: Job, error: BaseException) -> Failure:
         trace = "" if ended else "".join(traceback.format_exception(error)).strip()
     except Exception:  # an error that cannot be printed
         text, trace = type(error).__name__, ""
-    return Failure(job.name, _clipped(text, ERROR_CHARACTERS), _clipped(trace, 10 * ERROR_CHARACTERS))
+    texts = _clipped(text, ERROR_CHARACTERS), _clipped(trace, 10 * ERROR_CHARACTERS)
+    return Failure(job.name, *texts, place="" if ended else place_of(error))
 
 
 def _clipped(text: str, most: int) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import click
 import numpy as np
 
 from miaudit.attacks import Attack, Scores
@@ -16,6 +17,7 @@ class Margin(Attack):
     power: float = 1.0
     fails: bool = False
     exits: bool = False
+    commands: bool = False
 
     name: ClassVar[str] = "margin"
     title: ClassVar[str] = "Margin of the true class"
@@ -32,6 +34,8 @@ class Margin(Attack):
             raise ZeroDivisionError("as it was asked to")
         if self.exits:
             raise SystemExit(3)
+        if self.commands:
+            click.Command("margin").main(["--unknown"])
         target, rows = require(self, evidence).target, np.arange(evidence.n)
         own = target[rows, evidence.audited_labels].astype(np.float64)
         others = target.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import click
 import numpy as np
 from scipy.special import softmax
 
@@ -11,6 +12,7 @@ class Centroids:
     """Distances to the mean of each class, times a sharpness."""
 
     sharpness: float = 1.0
+    file: str | None = None
 
     @property
     def name(self):
@@ -20,6 +22,8 @@ class Centroids:
         return {"recipe": "centroids", "sharpness": self.sharpness}
 
     def fit(self, X, y, *, classes, seed):
+        if self.file:
+            click.Path(exists=True).convert(self.file, None, None)
         X = np.asarray(X, dtype=np.float64)
         centres = np.stack([X[y == k].mean(axis=0) if (y == k).any() else X.mean(axis=0) for k in range(classes)])
         return Fitted(centres, self.sharpness)
