@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import shlex
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 import miaudit.auditing.scoring
 import miaudit.report
+from miaudit.__main__ import Interruption
 from miaudit.cli import main
 from miaudit.errors import (
     BudgetError,
@@ -69,6 +72,17 @@ def test_every_error_has_its_exit_code(outputs, monkeypatch, error, code):
     assert ended.exit_code == code
     assert ("Traceback" in ended.stderr) == ("this is a defect of miaudit" in ended.stderr) == (code == 70)
     assert "\x1b" not in ended.stderr
+
+
+def test_a_copy_of_an_interruption_is_a_plain_one() -> None:
+    losses: list[int] = []
+    error = Interruption(lambda: losses.append(1))
+    for same in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(same) is KeyboardInterrupt
+    Interruption.__new__(Interruption)  # as libraries make errors that they fill later
+    assert not losses
+    del error, same
+    assert losses == [1]
 
 
 def test_a_reader_who_has_seen_enough_of_a_summary_is_no_failure(outputs):

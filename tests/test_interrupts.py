@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -12,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from miaudit.__main__ import Interruption
+from test_cli import PLAN
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a process is sent SIGINT")
 
@@ -164,17 +161,6 @@ def test_a_second_interruption_ends_it_with_130_also_at_the_very_end(tmp_path: P
     ended(started("data", PYTHONPATH=customized(tmp_path, code)))
 
 
-def test_a_copy_of_an_interruption_is_a_plain_one() -> None:
-    losses: list[int] = []
-    error = Interruption(lambda: losses.append(1))
-    for same in (copy.copy(error), pickle.loads(pickle.dumps(error))):
-        assert type(same) is KeyboardInterrupt
-    Interruption.__new__(Interruption)  # as libraries make errors that they fill later
-    assert not losses
-    del error, same
-    assert losses == [1]
-
-
 HOST = """
 import os, runpy, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -262,27 +248,11 @@ def test_a_program_that_was_started_to_ignore_interrupts_ignores_them(tmp_path: 
     subprocess.run(shell, env={**os.environ, "PYTHONPATH": path}, check=True, timeout=60, stdout=subprocess.DEVNULL)
 
 
-PLAN = """
-seed = 3
-[data]
-name = "digits"
-[split]
-members = 200
-nonmembers = 200
-[recipe]
-estimator = "sklearn.ensemble.RandomForestClassifier"
-params = { n_estimators = 100 }
-[shadows]
-count = 40
-[engine]
-jobs = 2
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["program", "group"])
 def test_interrupted_at_any_moment_of_its_beginning_it_ends_with_130(tmp_path: Path, whom: str) -> None:
-    (tmp_path / "plan.toml").write_text(PLAN)
+    plan = PLAN.replace("n_estimators = 8", "n_estimators = 100").replace("count = 4", "count = 40")
+    (tmp_path / "plan.toml").write_text(plan.replace("jobs = 0", "jobs = 2"))
     # Until Python runs our first line it ends by the signal itself: the moments are counted from the first import after it.
     (tmp_path / "sitecustomize.py").write_text(
         FINDER.format(name="miaudit.cli", loss="os.write(1, b'up' + bytes([10]))")
