@@ -156,7 +156,7 @@ class Store:
         try:
             content = (
                 path.read_bytes()
-            )  # not mapped: other threads go on meanwhile, and a lost server is an error, no signal
+            )  # not mapped: others are read meanwhile, and one that is cut is an error, no signal
             arrays = load(content)
             metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
             facts = json.loads(metadata["facts"])
