@@ -78,11 +78,11 @@ BENCHES = (
     # What is claimed where nothing leaks, and bounds where the leak is known.
     Bench("null-calibration", 30, "docs/calibration.md", "null_calibration.json",
           "python bench/null_calibration.py --trials 60 --docs"),
-    Bench("null-copies", 2, "docs/calibration.md", None, "python bench/null_copies.py --trials 6"),
+    Bench("null-copies", 4, "docs/calibration.md", None, "python bench/null_copies.py --trials 6"),
     Bench("people", 1, "docs/calibration.md", None, "python bench/people.py"),
     Bench("known-leaks", 1, "docs/calibration.md", "known_leaks.json", "python bench/known_leaks.py"),
     Bench("exposed", 4, "docs/statistics.md", "exposed.json", "python bench/exposed.py"),
-    Bench("gate", 2, "docs/gate.md", "gate.json", "python bench/gate.py"),
+    Bench("gate", 3, "docs/gate.md", "gate.json", "python bench/gate.py"),
     Bench("gate-audits", 10, "docs/gate.md", "gate_audits.json", "python bench/gate_audits.py --audits 200"
           " && python bench/gate_audits.py --shadows 20 --audits 10", kept="bench/results/gate_audits.json"),
     # What attacks find, and what lowers it.
