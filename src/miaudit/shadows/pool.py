@@ -20,6 +20,7 @@ from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Pro
 from miaudit.probes import Probed
 from miaudit.recipes import Forgetting, GroupRecipe, Recipe, fingerprint_of_recipe
 from miaudit.seeds import child_seed, generator
+from miaudit.shadows import fork_server
 from miaudit.shadows.design import Draws
 from miaudit.shadows.engine import GO_ON, Progress, run_jobs
 from miaudit.shadows.training import TWICE, Failure, Job
@@ -131,6 +132,8 @@ class ShadowPool:
         TimeLimitError
             If the deadline (by `time.monotonic`) passed first; what was trained stays in the store.
         """
+        if workers and cluster is None and len(self.draws.train) > 1:  # while the names of rows are computed
+            fork_server.load_early(fork_server.modules_of(self.recipe))
         jobs = self.plan
         new = {job.key for job in early}
         everyone = [*also, *jobs, *self.bystander_plan]
