@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -42,6 +45,22 @@ def test_devices():
         *("cpu", "cuda", "cuda:1")
     ]
     assert is_device("auto", auto=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", ["", "ends_with_us=True"])
+def test_one_thread_holds_the_openmp_of_scikit_learn_also_for_estimators_that_are_imported_later(ends):
+    code = (
+        "import sys\n"
+        "from threadpoolctl import threadpool_info\n"
+        "from miaudit.threads import one_thread\n"
+        f"with one_thread({ends}):\n"
+        "    import sklearn.ensemble\n"
+        "    pools = [pool['num_threads'] for pool in threadpool_info() if pool['user_api'] == 'openmp']\n"
+        "    assert pools and set(pools) == {1}, pools\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=environment)
 
 
 def train(X, y, seed):
