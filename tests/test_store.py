@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miaudit import files
+from miaudit import store as store_module
 from miaudit.errors import StoreError
 from miaudit.store import Store, content_key, packed
 
@@ -190,6 +192,50 @@ def test_a_damaged_row_that_another_program_sets_aside_first_is_missing_here(tmp
     spoiled(store, {"k": "cut"})
     monkeypatch.setattr(store, "note", lambda *_, **__: store.path("k").unlink())
     assert store.get("k") is None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT])
+def test_a_row_that_cannot_be_read_for_now_is_left_as_it_is(tmp_path, monkeypatch, number):
+    store = stored(tmp_path)
+    key = "k" * 64
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(number, os.strerror(number), path))
+        )
+        for act in (lambda: store.get(key), lambda: store.facts([key])):
+            with pytest.raises(StoreError, match="left as it is"):
+                act()
+    assert store.get(key) is not None
+    assert not store.damaged
+
+
+def test_a_row_that_the_disk_lost_is_set_aside(tmp_path, monkeypatch):
+    store = stored(tmp_path)
+    key = "k" * 64
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "lost", path)))
+        assert store.get(key) is None
+    assert store.damaged == [key]
+    assert not store.has(key)
+
+
+def test_rows_that_are_large_are_read_one_at_a_time(tmp_path, monkeypatch):
+    store, keys = Store(tmp_path), [f"{i:03}" for i in range(12)]
+    for key in keys:
+        store.put(key, {"outputs": OUTPUTS}, {"key": key})
+    monkeypatch.setattr(store_module, "_MOST_BYTES", 1)
+    read, at_once = Store.get, [0, 0]
+
+    def get(of, key):
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        time.sleep(0.01)
+        at_once[0] -= 1
+        return read(of, key)
+
+    monkeypatch.setattr(Store, "get", get)
+    assert store.facts(keys).keys() == set(keys)
+    assert at_once[1] == 1
 
 
 def test_a_folder_of_rows_that_is_gone_holds_none(tmp_path):

@@ -7,6 +7,7 @@ is the hash of everything that decides its content, so a changed input can never
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,10 @@ from miaudit.files import PRIVATE, TEMPORARY, explained, private_folder, read_js
 SCHEMA_VERSION = 1
 READERS = 8
 """Rows that are read at once; on a folder that hosts share, reading one is mostly waiting for its server."""
+_MOST_BYTES = 64 * 2**20
+"""Of the rows that are read at once, each of which is held twice while it is checked; one is read, however large."""
+_UNREADABLE = frozenset({None, errno.EIO, errno.EISDIR})
+"""Errors that condemn a row: the disk has lost it, or it is no file."""
 _SUFFIX = ".safetensors"
 
 
@@ -139,7 +144,11 @@ class Store:
 
         there = self.keys()
         wanted = [key for key in dict.fromkeys(keys) if key in there]
-        with ThreadPoolExecutor(READERS, thread_name_prefix="miaudit reads rows") as readers:
+        size = 1
+        with suppress(OSError, IndexError):  # rows of one store have about one size
+            size = max(self.path(wanted[0]).stat().st_size, 1)
+        at_once = max(1, min(READERS, _MOST_BYTES // size))
+        with ThreadPoolExecutor(at_once, thread_name_prefix="miaudit reads rows") as readers:
             rows = zip(wanted, readers.map(read, wanted), strict=True)
             return {key: facts for key, facts in rows if facts is not None}
 
@@ -148,15 +157,18 @@ class Store:
 
         A damaged row (cut short, or failing its checksum) is noted in the journal and set aside, so that the next
         writer makes it again.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read for now, which says nothing of what it holds: its server is away, or it may not be opened.
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
         path = self.path(key)
         try:
-            content = (
-                path.read_bytes()
-            )  # not mapped: others are read meanwhile, and one that is cut is an error, no signal
+            content = path.read_bytes()  # not mapped: others are read meanwhile, and one that is cut is no signal
             arrays = load(content)
             metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
             facts = json.loads(metadata["facts"])
@@ -165,6 +177,10 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+            if isinstance(error, OSError) and error.errno not in _UNREADABLE:
+                raise StoreError(
+                    f"cannot read {path}: {error.strerror or error}. The row is left as it is: see to the folder, and run again"
+                ) from error
             self.damaged.append(key)
             self.note("damaged row set aside", key=key, why=str(error))
             with suppress(FileNotFoundError):  # set aside by another program already
