@@ -43,7 +43,7 @@ def test_probes_are_asked_and_paid_for(tmp_path):
     assert votes.status == walk.status == "ran"
     assert result.target.queries == sum(asked)
     assert 400 * (1 + 12) < result.target.queries <= 400 * (1 + 12 + 60)
-    assert any("4800 queries were spent" in note for note in votes.notes)
+    assert any("4,800 queries were spent" in note for note in votes.notes)
     assert votes.auc.value > found["gap"].auc.value + 0.02  # calibrated by shadows that answered the same variants
     assert walk.auc.value > 0.55
     assert any("60 further queries a record" in line for line in result.threat_model)

@@ -211,5 +211,5 @@ def test_a_plan_says_the_same():
     with pytest.raises(PlanError, match="makes them up: leave outside out"):
         Plan.of({**plan, "shadows": {"data": "synthetic:marginals"}})
     too_large = {**plan, "shadows": {**plan["shadows"], "train": 1500, "test": 1500}}
-    with pytest.raises(SplitError, match="hold the 400 audited ones and 2600 of the population"):
+    with pytest.raises(SplitError, match="hold the 400 audited ones and 2,600 of the population"):
         miaudit.audit(too_large, jobs=0)

@@ -436,6 +436,6 @@ def test_impossible_counts_of_a_canary_audit_are_explained(tmp_path):
     audit = {"canaries": 5, "guesses": 9, "correct": 1, "delta": 0.1, "warnings": []}
     (tmp_path / "audit.json").write_text(json.dumps(audit))
     with pytest.raises(
-        StoreError, match="no canary audit: it: 1 right guesses of 9 on 5 canaries are impossible; write it"
+        StoreError, match="no canary audit: it: 1 right of 9 guesses on 5 canaries are impossible; write it"
     ):
         CanaryFigures.load(tmp_path)

@@ -172,7 +172,7 @@ def test_a_few_exposed_records_are_a_leak_though_the_area_is_not_above_chance():
     assert stats.auc_interval(*_sides(few), confidence=0.95).low < 0.5
     verdict = found(few, (Threshold(), Gap())).verdict
     assert verdict.startswith(
-        "Membership of some records leaks: 'threshold' ranks 25 of 1000 members above all 1000 non-members, where chance "
+        "Membership of some records leaks: 'threshold' ranks 25 of 1,000 members above all 1,000 non-members, where chance "
         "explains at most 7; no AUC of 2 attacks is shown to be above chance; 'threshold', named beforehand, has AUC 0.5"
     )
 

@@ -225,7 +225,7 @@ def test_a_few_exposed_members_are_said_in_numbers_that_mean_something():
     score[np.flatnonzero(member)[:60]] = 9
     text = of_scores([score], member).verdict
     assert (
-        "'attack 0' ranks 61 of 1000 members above all 1000 non-members, where chance explains at most 6; its AUC"
+        "'attack 0' ranks 61 of 1,000 members above all 1,000 non-members, where chance explains at most 6; its AUC"
         in text
     )
 

@@ -266,7 +266,7 @@ def test_wide_records_are_reduced() -> None:
 
 def test_quantile_refuses() -> None:
     e = regressed(0, n=50).evidence
-    with pytest.raises(DataError, match="at least 10000 records"):
+    with pytest.raises(DataError, match="at least 10,000 records"):
         Quantile("quantile", alpha=0.001).run(e)
     with pytest.raises(DataError, match="features"):
         Quantile().run(e.replace(features=None, population=Population(e.population.target, e.population.labels)))

@@ -69,7 +69,7 @@ def test_without_shadows_it_ranks_only() -> None:
     scores = LabelOnly().run(evidence.replace(probes=probes))
     assert scores.decision is None
     assert "ranks" in scores.notes[1]
-    assert scores.notes[0].startswith("3200 queries")
+    assert scores.notes[0].startswith("3,200 queries")
     gap = Gap().score(evidence)
     assert auc(scores.score[member], scores.score[~member]) > auc(gap[member], gap[~member]) + 0.1
 

@@ -99,5 +99,5 @@ def test_of_very_many_rows_it_learns_from_some(monkeypatch: pytest.MonkeyPatch) 
     every = area(Ratio().score(world.evidence), world.member)
     monkeypatch.setattr(ratio, "_MOST_ROWS", 1500)
     scores = Ratio().run(world.evidence.replace())  # which finds nothing that was learned
-    assert "1500 rows" in scores.notes[0]
+    assert "1,500 rows" in scores.notes[0]
     assert area(scores.score, world.member) == pytest.approx(every, abs=0.02)

@@ -159,7 +159,7 @@ def test_names_that_do_not_fit_a_table(table, options, message):
             "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(30)) + "?,0\n",
             r"'a' holds numbers, but 1 cell .* first '\?'",
         ),
-        ("a,y\n" + "".join(f"id{i},{i % 2}\n" for i in range(1200)), "1200 different texts in 1200 records"),
+        ("a,y\n" + "".join(f"id{i},{i % 2}\n" for i in range(1200)), "1,200 different texts in 1,200 records"),
         ("a;y\n1;0\n2;1\n", "parted by semicolons"),
         ("a\ty\n1\t0\n2\t1\n", "parted by tabs"),
         ("a|y\n1|0\n2|1\n", "its only column is called 'a|y'.*parted by bars"),

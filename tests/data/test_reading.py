@@ -217,13 +217,35 @@ def test_files_of_other_types_are_not_joined_and_columns_are_matched_by_their_na
             f"a.csv has its columns in another order than {swapped}; they were matched by their names."
         )
         assert not any("another order" in note for note in straight.notes)
-    for name, classes in (("m", ["no", "yes"]), ("n", ["yes", "no"])):
+    for name, classes in (("m", ["no", "yes"]), ("n", ["yes", "sure"])):
         np.savez(tmp_path / f"{name}.npz", X=np.eye(2), y=[0, 1], classes=classes)
-    with pytest.raises(DataError, match=r"n\.npz has other class names than a file before it, or another order"):
+    with pytest.raises(DataError, match=r"n\.npz has other class names than a file before it"):
         load_parts([tmp_path / "m.npz", tmp_path / "n.npz"])
     np.savez(tmp_path / "t.npz", X=np.eye(2), y=["0", "1"], classes=["no", "yes"])
     with pytest.raises(DataError, match="labels holds numbers in .* and texts in"):
         load_parts([tmp_path / "m.npz", tmp_path / "t.npz"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [
+        (["no", "yes", "so"], [0, 1, 2, 2]),  # numbers, from 0, of classes in the order of the file
+        (["no", "yes", "so"], ["no", "yes", "so", "so"]),
+        ([7, 5, 9], [7, 5, 9, 9]),  # numbers that are names
+    ],
+)
+def test_classes_of_files_in_another_order_are_matched_by_their_names(tmp_path, classes, labels):
+    order = [2, 0, 1]
+    turned = [order.index(label) for label in labels] if labels[0] == 0 else labels
+    sides = {"a": (classes, labels), "b": ([classes[i] for i in order], turned)}
+    for name, (names, y) in sides.items():
+        np.savez(tmp_path / f"{name}.npz", X=np.arange(8).reshape(4, 2), y=y, classes=names)
+    a, b = tmp_path / "a.npz", tmp_path / "b.npz"
+    dataset, _ = load_parts([a, b])
+    straight, _ = load_parts([a, a])
+    assert dataset.classes == straight.classes == tuple(map(str, classes))
+    np.testing.assert_array_equal(dataset.y, straight.y)
+    assert dataset.notes == (f"{b} has its classes in another order than {a}; they were matched by their names.",)
 
 
 def test_features_are_taken_in_the_order_that_is_stated(tmp_path):

@@ -202,12 +202,14 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
         If every record is missing.
     """
     if missing.all():
-        raise DataError(f"all {len(score)} audited records {why}; more shadow models, or other memberships, are needed")
+        raise DataError(
+            f"all {len(score):,} audited records {why}; more shadow models, or other memberships, are needed"
+        )
     if not missing.any():
         return Scores(score, None, notes)
     filled = np.where(missing, np.median(score[~missing]), score)
     note = (
-        f"{int(missing.sum())} of {len(score)} audited records {why}; they are scored as missing, "
+        f"{int(missing.sum()):,} of {len(score):,} audited records {why}; they are scored as missing, "
         "at the median of the others"
     )
     return Scores(filled, None, (*notes, note), missing=missing)
@@ -238,7 +240,7 @@ def shadow_sides(evidence: Evidence) -> Bools:
     inside = evidence.inside.reshape(-1)
     if inside.all() or not inside.any():
         raise DataError(
-            f"an attack learns from shadow rows of both sides; of {inside.size} rows {int(inside.sum())} are of "
+            f"an attack learns from shadow rows of both sides; of {inside.size:,} rows {int(inside.sum()):,} are of "
             "training records. Give every shadow records it was not trained on, and the reverse"
         )
     return inside

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miaudit.attacks.attack import Attack, Scores, require, with_missing
 from miaudit.attacks.threshold import best_threshold
-from miaudit.errors import DataError, PlanError, misfits, noun, section
+from miaudit.errors import DataError, PlanError, counted, misfits, section
 from miaudit.evidence import Bools, Evidence
 from miaudit.evidence.questions import Question, Votes, Walk
 
@@ -81,8 +81,8 @@ class LabelOnly(Attack):
         value, rows = self._values(evidence)  # (n,), (m, r)
         assert evidence.probes is not None
         spent = evidence.probes.queries
-        queries = noun(spent, "query was", "queries were")
-        note = (f"{spent} {queries} spent on the target, {self.queries} a record at most",)
+        queries = counted(spent, "query was", "queries were")
+        note = (f"{queries} spent on the target, {self.queries:,} a record at most",)
         inside = evidence.inside
         if rows is None or not rows.size:
             return Scores(value, None, (*note, "no shadow answered the probes: it ranks and does not decide"))

@@ -84,8 +84,8 @@ class Quantile(Attack):
         p = len(answers)
         if p < self._least:
             raise DataError(
-                f"quantile with the {self.head} head needs a population of at least {self._least} records, {_TAIL} beyond its "
-                f"outermost quantile; got {p}"
+                f"quantile with the {self.head} head needs a population of at least {self._least:,} records, {_TAIL} "
+                f"beyond its outermost quantile; got {p:,}"
             )
         signal = _signal(evidence, population)
         mean, spread = self._usual(evidence, inputs, answers, seed)
@@ -98,7 +98,9 @@ class Quantile(Attack):
         rank = int(np.ceil((1 - self.alpha) * (p + 1)))  # of the conformal cut among the population's scores
         if rank > p:
             least = int(np.ceil(1 / self.alpha)) - 1
-            few = f"a cut at a false-positive rate of {self.alpha:g} needs {least} population records, there are {p}"
+            few = (
+                f"a cut at a false-positive rate of {self.alpha:g} needs {least:,} population records, there are {p:,}"
+            )
             return Scores(score, None, (f"it ranks and does not decide: {few}",))
         return Scores(score, score > np.sort(held_out)[rank - 1])
 

@@ -16,7 +16,7 @@ from miaudit.attacks.decisions import stand_ins
 from miaudit.attacks.lira import likelihood_ratio
 from miaudit.attacks.moments import Side, resolved_rows, sides, signal_rows
 from miaudit.attacks.rmia import by_record, offline_mean
-from miaudit.errors import DataError, not_whole, refuse
+from miaudit.errors import DataError, counted, not_whole, refuse
 from miaudit.evidence import Bools, Evidence
 from miaudit.seeds import child_seed, generator
 from miaudit.signals import Floored, Loss, Upright
@@ -78,7 +78,9 @@ class Ratio(Attack):
         """Learn on stand-ins and score the target; the seed is that of the trees."""
         model = self._learned(require(self, evidence), seed)
         score = model.log_odds([evidence])[0]
-        notes = (f"learned on {model.models} shadow models in the target's place, {model.rows} rows",)
+        notes = (
+            f"learned on {counted(model.models, 'shadow model')} in the target's place, {counted(model.rows, 'row')}",
+        )
         return Scores(score, score > 0 if model.overlapping else None, notes)
 
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:

@@ -129,7 +129,7 @@ class RMIA(Ranking):
             mean = offline_mean(np.where(only_in, inverted, without.mean), a)
             if only_in.any():
                 notes += (
-                    f"{int(only_in.sum())} of {evidence.n} audited records were in the training set of every shadow; "
+                    f"{int(only_in.sum()):,} of {evidence.n:,} audited records were in the training set of every shadow; "
                     "what models without them would say was had from the offline line",
                 )
         score = target - np.log(np.maximum(mean, signals.FLOOR))

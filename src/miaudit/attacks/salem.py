@@ -88,8 +88,8 @@ class Salem(Attack):
         rows, inside = evidence.models[self.shadow], evidence.inside[self.shadow]
         if inside.all() or not inside.any():
             raise DataError(
-                f"salem learns from rows of both sides; of {inside.size} rows of shadow {self.shadow} "
-                f"{int(inside.sum())} are of training records"
+                f"salem learns from rows of both sides; of {inside.size:,} rows of shadow {self.shadow} "
+                f"{int(inside.sum()):,} are of training records"
             )
         top = min(self.top, evidence.classes)
         training = Training(

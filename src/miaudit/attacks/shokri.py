@@ -242,13 +242,13 @@ class Shokri(Attack):
         notes = []
         pooled = [m.label for m in models if m.model == "pooled"]
         if self.variant == "per-class" and pooled:
-            labels = ", ".join(map(str, pooled[:10])) + (f" and {len(pooled) - 10} more" if len(pooled) > 10 else "")
+            labels = ", ".join(map(str, pooled[:10])) + (f" and {len(pooled) - 10:,} more" if len(pooled) > 10 else "")
             notes.append(
-                f"{len(pooled)} of {len(models)} classes have fewer than {self.min_rows} shadow rows of either side "
+                f"{len(pooled):,} of {len(models):,} classes have fewer than {self.min_rows:,} shadow rows of either side "
                 f"and were judged by the pooled attack model: {labels}"
             )
         if pooled and n_rows > _POOLED_ROWS:
-            notes.append(f"the pooled attack model learned from {_POOLED_ROWS} rows drawn from {n_rows}")
+            notes.append(f"the pooled attack model learned from {_POOLED_ROWS:,} rows drawn from {n_rows}")
         shares = [m.in_rows / (m.in_rows + m.out_rows) for m in models if m.model == "own"]
         if shares and (min(shares) < 0.4 or max(shares) > 0.6):
             notes.append(

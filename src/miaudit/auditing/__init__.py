@@ -77,7 +77,8 @@ def audit(
         With a model: pairs ``(X, y)`` of records it was trained on, of records of the same kind it was not trained
         on, and of further records for the shadow models. Without a population the two sides serve: as many of each are
         audited as the smaller has, and what is left of the larger is the population (docs/plans.md). X may be an array, a
-        scipy sparse matrix, or a pandas or polars frame: the form the model takes.
+        scipy sparse matrix, or a pandas or polars frame: the form the model takes. Columns that a model was not fitted on are
+        left out of frames, and may still be ``slices``.
     label
         With paths of files: the column with the class, or the number to predict; default: the one obvious one. Further keywords
         are then ``holdout``, ``shadows``, ``seed`` and ``title``; a plan takes all others.

@@ -96,14 +96,14 @@ def shadow_sizes(split: Split, shadows: ShadowPlan) -> Sizes:
     there = f"The population has {counted(room, 'record')}"
     if shadows.design == "overlapping":
         room += members + len(split.nonmembers)
-        there = f"Audited records and population are {room} records"
+        there = f"Audited records and population are {room:,} records"
     if shadows.train is not None or shadows.test is not None:
         train = shadows.train or members
         return Sizes(train, shadows.test or train)
     if 2 * members <= room or room < 2:  # of less than two the draw says what is missing
         return Sizes(members, members)
     warning = (
-        f"{there}, too few for shadows of {members} training and {members} test records like the target's: the shadows are "
+        f"{there}, too few for shadows of {members:,} training and {members:,} test records like the target's: the shadows are "
         f"trained on {counted(room // 2, 'record')}, and may overfit more than the target."
     )
     return Sizes(room // 2, room // 2, (warning,))

@@ -28,7 +28,7 @@ from miaudit.auditing.provenance import Clock
 from miaudit.auditing.synthetic import on_synthetic
 from miaudit.auditing.workers import Workers
 from miaudit.data.records import n_records, take_records
-from miaudit.errors import MiauditError, PlanError
+from miaudit.errors import MiauditError, PlanError, counted
 from miaudit.evidence.answers import softmax
 from miaudit.findings import unit_of
 from miaudit.findings.claims import power
@@ -281,7 +281,9 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
             result.save(folder)
             result.report(folder)
         except MiauditError as error:
-            raise PlanError(f"what the attacks take cannot be tried on {size} records a side: {error}") from error
+            raise PlanError(
+                f"what the attacks take cannot be tried on {counted(size, 'record')} a side: {error}"
+            ) from error
         whole, work = time.perf_counter() - began, time.process_time() - busy
         disk = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
     seconds = whole - clock.seconds["shadows"]

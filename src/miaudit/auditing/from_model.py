@@ -19,9 +19,9 @@ from miaudit.data import Dataset, Split, from_sides, given_split, groups_of_side
 from miaudit.data.arrays import index_of_sides, values_of_sides
 from miaudit.data.labels import Labels
 from miaudit.data.naming import notes_of_order
-from miaudit.data.records import column_names, in_order
+from miaudit.data.records import column_names, column_values, in_order
 from miaudit.documents import plain, whole
-from miaudit.errors import PlanError, misfits, nearest, with_article
+from miaudit.errors import DataError, PlanError, counted, misfits, nearest, noun, with_article
 from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
 from miaudit.plan import FiguresPlan, ShadowPlan, SplitPlan, moved, section_of
@@ -82,13 +82,13 @@ def case_of_model(
     """
     seed, shadows = whole(seed, "seed", least=0), whole(shadows, "shadows", least=0)
     sections = _sections({"count": shadows} | options)
-    pairs, remarks = _in_fitted_order(model, _flat_texts(model, _pairs(members, nonmembers, population)))
+    pairs, beside, remarks = _in_fitted_columns(model, _flat_texts(model, _pairs(members, nonmembers, population)))
     choice = None if attacks is None else chosen_attacks(attacks)
     task = task_of(model, recipe, task)
     _refuse_options(task, residual, choice, outputs=outputs, columns=columns, positive=positive)
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
     dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, task=task)
-    dataset = _named(dataset, pairs, ids, slices, features)
+    dataset = _named(dataset, pairs, ids, slices, features, beside)
     by_group = False if unit == "record" else None
     split = given_split(dataset, *index, by_group=by_group, empty_population=population is None)
     split, sections, notes = _divided(dataset, split, sections, seed)
@@ -135,18 +135,50 @@ def _flat_texts(model: Any, sides: Mapping[str, Any]) -> dict[str, Any]:
     return {name: (columns[name], side[1]) for name, side in sides.items()}
 
 
-def _in_fitted_order(model: Any, sides: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the sides with the columns of frames in the order that the model was fitted on, and remarks on those moved."""
-    fitted = fitted_on(model)
-    names = {
-        name: column_names(side[0])
-        for name, side in sides.items()
-        if fitted is not None and isinstance(side, tuple | list) and len(side) == 2
+def _in_fitted_columns(model: Any, sides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[Any]], list[str]]:
+    """Return the sides with the columns of frames that the model was fitted on, in its order, as files are read for it.
+
+    With them come the columns of all sides that were left out, which may still part the records, and remarks on both.
+
+    Raises
+    ------
+    DataError
+        If a frame lacks a column, and the model does not take it.
+    """
+    if (fitted := fitted_on(model)) is None:
+        return dict(sides), {}, []
+    pairs = {name: side for name, side in sides.items() if isinstance(side, tuple | list) and len(side) == 2}
+    frames = {
+        name: (side[0], columns)
+        for name, side in pairs.items()
+        if (columns := column_names(side[0])) is not None and len({*columns}) == len(columns)
     }
-    moved = [name for name, columns in names.items() if columns is not None and sorted(columns) == sorted(fitted or ())]
-    ordered = {name: (in_order(sides[name][0], fitted), sides[name][1]) for name in moved}
-    remarks = notes_of_order([fitted, *(names[name] for name in moved)], ["the model", *moved])
-    return {**sides, **ordered}, remarks
+    for name, (X, columns) in frames.items():
+        lacking = [column for column in fitted if column not in columns]
+        if lacking and not _takes(getattr(model, "predict", None) or model, X[:2], 2):
+            raise DataError(
+                f"{name}: the frame lacks columns that the model was fitted on: {lacking[:10]}; it has {columns[:10]}. Name "
+                "its columns as the model's"
+            )
+    complete = {name: frame for name, frame in frames.items() if {*fitted} <= {*frame[1]}}
+    further = list(
+        dict.fromkeys(column for _, columns in complete.values() for column in columns if column not in fitted)
+    )
+    remarks = notes_of_order(
+        [fitted, *([column for column in columns if column in fitted] for _, columns in complete.values())],
+        ["the model", *complete],
+    )
+    if further:
+        were = counted(len(further), "column of the frames was", "columns of the frames were")
+        it = noun(len(further), "it", "them")
+        remarks.append(f"{were} left out because the model was not fitted on {it}: {', '.join(further[:10])}.")
+    beside = {
+        column: [column_values(X, columns.index(column)) for X, columns in frames.values()]
+        for column in further
+        if len(frames) == len(sides) and all(column in columns for _, columns in frames.values())
+    }
+    ordered = {name: (in_order(X, fitted), sides[name][1]) for name, (X, _) in complete.items()}
+    return {**sides, **ordered}, beside, remarks
 
 
 def fitted_on(model: Any) -> list[str] | None:
@@ -311,7 +343,12 @@ def _dataset(
 
 
 def _named(
-    dataset: Dataset, sides: Mapping[str, Any], ids: Sequence[Any] | None, slices: Any, features: Any
+    dataset: Dataset,
+    sides: Mapping[str, Any],
+    ids: Sequence[Any] | None,
+    slices: Any,
+    features: Any,
+    beside: Mapping[str, list[Any]],
 ) -> Dataset:
     """Return the data set with what a user calls its records, with arrays that part them, and with their features."""
     if features is not None and not callable(features):
@@ -322,7 +359,7 @@ def _named(
         raise PlanError(
             [("slices", f"must be a list of names, or a dict of names to arrays; got {slices!r}: [{slices!r}]")]
         )
-    arrays = slices if isinstance(slices, Mapping) else {}
+    arrays = slices if isinstance(slices, Mapping) else {name: beside[name] for name in slices if name in beside}
     values = {name: values_of_sides(sides, of, f"slices: {name}") for name, of in arrays.items()}
     names = index_of_sides(sides) if ids is None else values_of_sides(sides, ids, "ids", numbered=True)
     ids_ = dataset.ids if names is None else names

@@ -322,7 +322,8 @@ def _shadow_warnings(case: Case, pool: ShadowPool, models: _Answers) -> list[str
         )
     if pool.failures:
         warnings.append(
-            f"{len(pool.failures)} of {counted(case.shadows.count, 'shadow model')} could not be trained; see shadows.failures."
+            f"{len(pool.failures):,} of {counted(case.shadows.count, 'shadow model')} could not be trained; see "
+            "shadows.failures."
         )
     return warnings
 

@@ -67,7 +67,7 @@ def idle_options(split: Split, shadows: ShadowPlan, sides: SplitPlan) -> list[tu
         text = "belongs to the overlapping design: disjoint shadow models are bystanders themselves; leave it out"
         problems.append(("shadows.bystanders", text))
     if sides.outside and sides.outside > len(split.population) and shadows.data == "real":
-        text = f"asks about {sides.outside} records of the population, which has {len(split.population)}; lower it"
+        text = f"asks about {sides.outside:,} records of the population, which has {len(split.population):,}; lower it"
         problems.append(("split.outside", text))
     return problems
 
@@ -81,8 +81,8 @@ def _held_out(dataset: Dataset, split: Split, share: float, seed: int) -> tuple[
     population, audited = nonmembers[apart], nonmembers[~apart]
     if not len(population) or not len(audited):
         raise SplitError(
-            f"holdout = {share:g} sets {len(population)} of {len(nonmembers)} non-members apart and leaves {len(audited)} to "
-            "audit; give a share that leaves some of both"
+            f"holdout = {share:g} sets {len(population):,} of {len(nonmembers):,} non-members apart and leaves "
+            f"{len(audited):,} to audit; give a share that leaves some of both"
         )
     m = len(split.members)
     note = (
@@ -134,8 +134,8 @@ def _sampled(
     sample = whole_groups(len(side), _people(dataset, whole, side), most, generator(child_seed(seed, "audited")))
     if not sample.any():
         raise SplitError(
-            f"no population was given, and of {len(side)} {larger} none can be audited beside {reserve} records that fill up "
-            f"the sets of shadow models, for {fill // 2 + 1} records belong together. Give a population"
+            f"no population was given, and of {len(side):,} {larger} none can be audited beside {reserve:,} records "
+            f"that fill up the sets of shadow models, for {fill // 2 + 1:,} records belong together. Give a population"
         )
     rest = side[~sample]
     audited = {"members": whole.members, "nonmembers": whole.nonmembers, larger: side[sample]}

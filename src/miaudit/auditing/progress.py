@@ -92,7 +92,7 @@ def _lines(console: Console) -> Tell:
         last = ready == progress.total
         if ready != line["done"] and (last or now - line["at"] >= SECONDS_BETWEEN_LINES):
             line.update(at=now, done=ready)
-            _line(console, f"{text}: {ready} of {progress.total}{_details(progress)}")
+            _line(console, f"{text}: {ready:,} of {progress.total:,}{_details(progress)}")
 
     return tell
 
@@ -182,7 +182,7 @@ def _bar(console: Console) -> Iterator[Tell]:
                 display.update(task, description=visible(text), total=None, completed=0, details="")
                 return
             ready = progress.found + progress.done + progress.failed
-            details = f"{ready} of {progress.total}{_details(progress)}"
+            details = f"{ready:,} of {progress.total:,}{_details(progress)}"
             display.update(task, description=visible(text), total=progress.total, completed=ready, details=details)
             if progress.actual is not None and progress.total > 1:
                 _line(display.console, f"{text}: {details}")

@@ -18,7 +18,7 @@ from miaudit.data.cells import is_missing, is_number
 from miaudit.data.npz import open_npz
 from miaudit.data.on_disk import TextsOnDisk
 from miaudit.data.tables import Cells, Table, read_table, suffix_of
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.plan.permissions import Permissions
 from miaudit.plan.sections import is_address
 from miaudit.recipes import is_regressor
@@ -240,8 +240,8 @@ def _refuse_unfit(estimator: Any, file: Path, table: Table, features: Sequence[s
     width = getattr(estimator, "n_features_in_", None)
     if width is not None and width != len(features):
         raise DataError(
-            f"{file} has {len(features)} columns beside the label, and the model was fitted on {width}: write files without "
-            "those that it was not fitted on, or name them in data.drop of a plan"
+            f"{file} has {counted(len(features), 'column')} beside the label, and the model was fitted on {width}: "
+            "write files without those that it was not fitted on, or name them in data.drop of a plan"
         )
     texts = [name for name in features if _is_text(table.columns[name])]
     if texts:

@@ -283,14 +283,15 @@ def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[st
     if not others:
         return []
     listing = "; ".join(f"{number} of them: {choice}" for choice, number in counts.most_common(4))
-    listing += f"; {len(counts) - 4} further choices" if len(counts) > 4 else ""
+    listing += f"; {len(counts) - 4:,} further choices" if len(counts) > 4 else ""
     if target is None:
         return [
-            f"The recipe chooses what it trains, and the {counts.total()} shadow models did not all get the same ({listing}); "
+            f"The recipe chooses what it trains, and the {counts.total():,} shadow models did not all get the same "
+            f"({listing}); "
             "what the target got is not known. Shadows unlike the target weaken the attack and may understate the leak."
         ]
     return [
-        f"The recipe chooses what it trains: the target got {target}, and {others} of {counts.total()} shadow models got "
+        f"The recipe chooses what it trains: the target got {target}, and {others:,} of {counts.total():,} shadow models got "
         f"something else ({listing}). Shadows unlike the target weaken the attack and may understate the leak."
     ]
 

@@ -208,7 +208,7 @@ def _so_far(climbs: Climbs, records: int) -> str:
     total = int(climbs.wanted.sum())
     rate = f" (at this rate all would take about {climbs.queries * total / records:,.0f})" if records else ""
     return (
-        f"{records} of {counted(total, 'record')} {noun(records, 'was', 'were')} made with "
+        f"{records:,} of {counted(total, 'record')} {noun(records, 'was', 'were')} made with "
         f"{counted(climbs.queries, 'query', 'queries')}{rate} and"
     )
 

@@ -488,7 +488,7 @@ def _trace(arrays: _Arrays, n: int) -> NDArray[Any] | None:
         return None
     values = arrays["trace"]
     if values.ndim != 2 or len(values) != n:
-        raise DataError(f"trace must be {ARRAYS['trace']}, of {n} records; got shape {values.shape}")
+        raise DataError(f"trace must be {ARRAYS['trace']}, of {counted(n, 'record')}; got shape {values.shape}")
     _check_finite(values, "trace")
     if (values < 0).any():
         raise DataError(f"trace must hold losses, -log of the probability of the class, from 0; got {values.min():.4g}")
@@ -542,8 +542,8 @@ def _people(arrays: _Arrays, *lengths: int) -> NDArray[np.int64] | None:
     names = arrays["group"]
     if names.ndim != 1 or len(names) not in lengths:
         raise DataError(
-            f"group must name the person of each of the {lengths[0]} audited records, or of all {lengths[1]} of labels; its "
-            f"shape is {names.shape}"
+            f"group must name the person of each of the {lengths[0]:,} audited records, or of all {lengths[1]:,} of "
+            f"labels; its shape is {names.shape}"
         )
     blank = [i for i, name in enumerate(names.tolist()) if name != name or not str(name).strip()]
     if blank:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from miaudit.auditing.layout import OF_SIGNALS, SIGNALS
 from miaudit.data.naming import check_names
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.evidence import Bools, Evidence, Ints
 
 __all__ = ["OF_SIGNALS", "signal_evidence"]
@@ -35,7 +35,8 @@ def signal_evidence(
     target, shadows = arrays[OF_SIGNALS], arrays.get("signal_shadows")
     if target.ndim not in (1, 2) or len(target) != n:
         raise DataError(
-            f"signal_target must be {SIGNALS['signal_target']}, for the {n} records of member; its shape is {target.shape}"
+            f"signal_target must be {SIGNALS['signal_target']}, for the {counted(n, 'record')} of member; its shape "
+            f"is {target.shape}"
         )
     rows = "(m, r)" if records is not None else "(m, n)" if target.ndim == 1 else "(m, n, q)"
     if shadows is None:

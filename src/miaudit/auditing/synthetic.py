@@ -94,7 +94,7 @@ def _warnings(synthesis: Synthesis) -> list[str]:
     figures, warnings = synthesis.figures, []
     if figures.stopped is not None:
         warnings.append(
-            f"Synthesis was stopped ({figures.stopped}): {figures.records} of {counted(figures.wanted, 'record')} "
+            f"Synthesis was stopped ({figures.stopped}): {figures.records:,} of {counted(figures.wanted, 'record')} "
             f"{noun(figures.records, 'was', 'were')} made."
         )
     for classes, what in (

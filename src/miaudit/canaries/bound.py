@@ -110,7 +110,7 @@ class CanaryAudit:
         copies += ", and deleted again" if self.deleted else ""
         lines = [
             f"{counted(self.canaries, f'{self.kind} canary', f'{self.kind} canaries')}, "
-            f"{self.included} of them trained on by coin flip{copies}",
+            f"{self.included:,} of them trained on by coin flip{copies}",
             f"{self.correct:,} of {counted(self.guesses, 'guess', 'guesses')} {noun(self.correct, 'is', 'are')} right",
             f"epsilon is at least {self.epsilon:.3f} at delta {self.delta:g}, {self.confidence:.0%} confidence "
             f"(all guesses right would show {self.epsilon_ceiling:.3f})",

@@ -16,7 +16,7 @@ from miaudit.canaries.planting import Planted
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import row_hashes, stack_records
 from miaudit.data.schema import encoder
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.seeds import child_seed, generator
 
 LEAST_RECORDS = 10
@@ -53,18 +53,20 @@ class OrdinaryCheck:
         """What a reader must know of a model that was audited all the same."""
         if self.accuracy is None or self.chance is None or self.least is None:
             return [
-                f"Only {self.records} ordinary records are no canaries, so whether the model was trained on this data could "
-                "not be checked."
+                f"Only {counted(self.records, 'ordinary record is', 'ordinary records are')} no canaries, so whether "
+                "the model was trained on this data could not be checked."
             ]
         if self.plainly_wrong:
             return [
-                f"The model's accuracy on the {self.records} ordinary training records is {self.accuracy:.3f}, where "
+                f"The model's accuracy on the {counted(self.records, 'ordinary training record')} is "
+                f"{self.accuracy:.3f}, where "
                 f"at least {self.least:.3f} is expected of a model that was trained on them: if it was not, the bound says "
                 "nothing."
             ]
         if self.accuracy <= self.chance:
             return [
-                f"The model's accuracy on the {self.records} ordinary training records is {self.accuracy:.3f}, no better than "
+                f"The model's accuracy on the {counted(self.records, 'ordinary training record')} is "
+                f"{self.accuracy:.3f}, no better than "
                 f"one answer to all ({self.chance:.3f}): if it was not trained on this data, the bound says nothing."
             ]
         return []
@@ -112,7 +114,7 @@ def refuse_wrong_model(check: OrdinaryCheck) -> None:
     if check.simple is not None:
         reference += f", ridge regression on ordinary records it was not trained on {check.simple:.3f}"
     raise DataError(
-        f"this model does not seem to be trained on the planted data: its accuracy on the {check.records} ordinary training "
+        f"this model does not seem to be trained on the planted data: its accuracy on the {check.records:,} ordinary training "
         f"records (mean over the classes) is {check.accuracy:.3f}; {reference}, and at least {check.least:.3f} is expected. "
         "No canary was scored, so the audit of this folder is still to be had: give the model that was trained on all of the "
         "training file, its classes and columns in the file's order. If this is that model, audit it with --accept-weak "

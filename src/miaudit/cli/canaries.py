@@ -79,7 +79,7 @@ def plant(
         f"{out}: train once, on {'the' if len(records.training) == 1 else 'all'} "
         f"{counted(len(records.training), 'record')} of the training file; "
         f"{counted(what.count, 'canary', 'canaries')}, guesses "
-        f"fixed at {what.k_in} in and {what.k_out} out{_then(out, records)}\nseal: {seal}"
+        f"fixed at {what.k_in:,} in and {what.k_out:,} out{_then(out, records)}\nseal: {seal}"
     )
 
 

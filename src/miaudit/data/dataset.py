@@ -164,7 +164,7 @@ class Dataset:
         blank = [i for i, name in enumerate(names) if name is None or name != name or not str(name).strip()]
         if blank:
             raise DataError(
-                f"{len(blank)} of {counted(len(names), 'record')} {noun(len(blank), 'has', 'have')} no "
+                f"{len(blank):,} of {counted(len(names), 'record')} {noun(len(blank), 'has', 'have')} no "
                 f"{self.group_name or 'group'}, the first is record {blank[0]}; "
                 "name the person of each, and give records of unknown people names of their own"
             )

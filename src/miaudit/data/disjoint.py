@@ -18,7 +18,7 @@ from miaudit.data.mapped import is_mapped
 from miaudit.data.on_disk import is_on_disk
 from miaudit.data.records import Records, select_records
 from miaudit.data.split import SIDES, Split
-from miaudit.errors import SplitError
+from miaudit.errors import SplitError, counted, noun
 
 Ints = NDArray[np.int64]
 
@@ -167,9 +167,11 @@ def check_audited(copies: Copies, members: int, nonmembers: int) -> None:
         rest = size - omissions
         if omissions and (not rest or (rest < _FEW_LEFT and omissions > rest)):
             raise SplitError(
-                f"{copies.same['members/nonmembers']} of the {nonmembers} non-members are copies of members "
-                f"({copies.labelled['members/nonmembers']} with the same class, too): the target was trained on them, so they "
-                f"are no non-members. {rest} {name} are left without them, too few to audit. Give as non-members records "
+                f"{copies.same['members/nonmembers']:,} of the {counted(nonmembers, 'non-member')} are copies of members "
+                f"({copies.labelled['members/nonmembers']:,} with the same class, too): the target was trained on "
+                "them, so they "
+                f"are no non-members. {counted(rest, name.removesuffix('s'))} {noun(rest, 'is', 'are')} left without "
+                "them, too few to audit. Give as non-members records "
                 "that the target was not trained on"
             )
 
@@ -180,10 +182,11 @@ def _check_left(split: Split, copies: Copies, need: int) -> None:
     rest = total - copied
     if copied and (not rest or 20 * copied > total) and rest < need:
         raise SplitError(
-            f"{copied} of the {total} records of the population are copies of audited records "
-            f"({copies.same['members/population']} of members, {copies.same['nonmembers/population']} of non-members; "
-            f"{copies.labelled['audited/population']} have the same class, too). Shadow models must not be trained on what is "
-            f"audited, and {rest} records are left, where {need} are needed, as many as the target is trained on. Give as "
+            f"{copied:,} of the {counted(total, 'record')} of the population are copies of audited records "
+            f"({copies.same['members/population']:,} of members, {copies.same['nonmembers/population']:,} of non-members; "
+            f"{copies.labelled['audited/population']:,} have the same class, too). Shadow models must not be trained "
+            f"on what is audited, and {counted(rest, 'record is', 'records are')} left, where {need:,} are needed, as many as "
+            "the target is trained on. Give as "
             "population records that are neither members nor non-members; where there are no others, leave the population "
             "out, and members and non-members serve (docs/plans.md)"
         )

@@ -36,7 +36,7 @@ from miaudit.data.records import (
     n_records,
 )
 from miaudit.data.schema import Schema
-from miaudit.errors import DataError, reason_of
+from miaudit.errors import DataError, counted, reason_of
 
 Floats = NDArray[np.float32]
 
@@ -103,14 +103,14 @@ def features_by(function: Callable[[Records], Any], X: Records) -> Features:
         numbers = as_records(function(X))
     except Exception as error:
         raise DataError(
-            f"the function {name!r}, which is to make features of the records, failed on {n} of them: {reason_of(error)}"
+            f"the function {name!r}, which is to make features of the records, failed on {n:,} of them: {reason_of(error)}"
         ) from error
     of_numbers = kind_of(numbers) not in ("array", "sparse") or numbers.dtype.kind in "biuf"
     if not of_numbers or n_records(numbers) != n:
-        what = "texts or objects" if not of_numbers else f"{n_records(numbers)} rows"
+        what = "texts or objects" if not of_numbers else counted(n_records(numbers), "row")
         raise DataError(
-            f"the function {name!r}, which is to make features of the records, returned {what} for {n} records; return an "
-            "array (n, d) of numbers, one row for each record"
+            f"the function {name!r}, which is to make features of the records, returned {what} for "
+            f"{counted(n, 'record')}; return an array (n, d) of numbers, one row for each record"
         )
     check_finite(numbers, f"the features by {name!r}", missing=True)
     return replace(features(numbers), source=str(name))

@@ -166,8 +166,8 @@ def _numbers_from_zero(values: NDArray[Any], present: list[Any]) -> NDArray[np.i
         wrong = f"{below[:5]} are out of range" if below else f"{', '.join(map(str, missing))} missing"
         raise DataError(
             f"labels must be the integers 0..C-1 without gaps; they run from {present[0]} to {present[-1]} with "
-            f"{len(present)} different values: {wrong}. State labels = 'names' (in a plan) to take the values as class names, "
-            "or give the class names in order with classes (in Python)"
+            f"{len(present):,} different values: {wrong}. State labels = 'names' (in a plan) to take the values as "
+            "class names, or give the class names in order with classes (in Python)"
         )
     return values.astype(np.int64)
 

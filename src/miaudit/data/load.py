@@ -354,7 +354,7 @@ def _frames(
             return on_disk
     columns = [table.columns[name] for name in features]
     size = sum(map(_bytes_of, columns))
-    require_room(size, f"a frame of {len(table):,} records and {len(features)} columns")
+    require_room(size, f"a frame of {counted(len(table), 'record')} and {counted(len(features), 'column')}")
     with within_memory("the frame"):
         frames = [
             read_frame(path, texts=texts, records=n)[list(features)] for path, n in zip(files, sizes, strict=True)
@@ -478,7 +478,8 @@ def _read_npy(path: Path, columns: Columns) -> dict[str, Any]:
 def _from_arrays(parts: Sequence[dict[str, Any]], files: Sequence[Path], columns: Columns) -> Dataset:
     sides = [str(path) for path in files]
     parts, notes = _matched(parts, sides)
-    stated = _names_of(parts, sides)
+    parts, of_classes = _of_one_order(parts, sides)
+    stated, notes = _names_of(parts, sides), notes + of_classes
     X = stack_records([as_records(part["X"]) for part in parts], names=sides)
     check_alike([sort_of(np.asarray(part["y"])) for part in parts], sides, "labels")
     arrays = {
@@ -545,6 +546,29 @@ def _matched(parts: Sequence[dict[str, Any]], sides: Sequence[str]) -> tuple[lis
         matched.append(part)
     moved = [side for side, names in named.items() if sorted(names) == sorted(first)]
     return matched, notes_of_order([named[side] for side in moved], moved)
+
+
+def _of_one_order(parts: Sequence[dict[str, Any]], sides: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the parts with class numbers in the order of the first that names its classes, and remarks on the others.
+
+    Labels are numbers of classes where no class is called by a number; others are names, whatever the order.
+    """
+    named = {
+        side: list(map(str, part["classes"])) for part, side in zip(parts, sides, strict=True) if "classes" in part
+    }
+    first: list[str] = next(iter(named.values()), [])
+    moved = {side: names for side, names in named.items() if sorted(names) == sorted(first) and names != first}
+    matched = []
+    for part, side in zip(parts, sides, strict=True):
+        if side in moved:
+            y, names = np.asarray(part["y"]), moved[side]
+            part = part | {"classes": next(each["classes"] for each in parts if "classes" in each)}
+            numbers = y.dtype.kind in "biuf" and bool(((y >= 0) & (y < len(names)) & (y % 1 == 0)).all())
+            if numbers and not any(map(is_number, first)):
+                part["y"] = np.array([first.index(name) for name in names])[y.astype(np.int64)]
+        matched.append(part)
+    remarks = notes_of_order([first, *moved.values()], [next(iter(named), ""), *moved], "classes")
+    return matched, remarks
 
 
 def _names_of(parts: Sequence[dict[str, Any]], sides: Sequence[str]) -> dict[str, list[Any]]:

@@ -17,12 +17,12 @@ LONGEST = 1000
 """Characters a name may have: it stands in a document once for each record."""
 
 
-def notes_of_order(columns: Sequence[Sequence[str] | None], parts: Sequence[str]) -> list[str]:
-    """Return the remarks on parts that have the columns of the first in another order, and were matched by their names."""
+def notes_of_order(orders: Sequence[Sequence[Any] | None], parts: Sequence[str], what: str = "columns") -> list[str]:
+    """Return the remarks on parts that have what the first has in another order, and were matched by its names."""
     return [
-        f"{part} has its columns in another order than {parts[0]}; they were matched by their names."
-        for names, part in zip(columns, parts, strict=True)
-        if names is not None and columns[0] is not None and list(names) != list(columns[0])
+        f"{part} has its {what} in another order than {parts[0]}; they were matched by their names."
+        for names, part in zip(orders, parts, strict=True)
+        if names is not None and orders[0] is not None and list(names) != list(orders[0])
     ]
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from miaudit.data.mapped import BLOCK, HELD, Columns
 from miaudit.data.on_disk import Batches, TextsOnDisk, codes_of, is_text
 from miaudit.data.room import require_room, within_memory
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.libraries import require
 
 _INDEX = re.compile(r"__index_level_[0-9]+__")  # what pandas calls the levels of an index without a name
@@ -135,14 +135,14 @@ def read_parquet(path: Path, *, on_disk: bool | None = None, frame: bool = False
 
 def _batches(file: Any, path: Path, step: int) -> Iterator[Any]:
     for batch in file.iter_batches(batch_size=step, use_threads=False):
-        require_room(batch.nbytes, f"{path}: {batch.num_rows} of its records")
+        require_room(batch.nbytes, f"{path}: {batch.num_rows:,} of its records")
         yield batch
 
 
 def _in_memory(
     file: Any, path: Path, names: list[str], rows: int, step: int, pa: Any
 ) -> dict[str, NDArray[Any] | TextsOnDisk | Unread]:
-    require_room(8 * rows * len(names), f"{path}: {rows:,} records of {len(names)} columns")
+    require_room(8 * rows * len(names), f"{path}: {counted(rows, 'record')} of {counted(len(names), 'column')}")
     parts: dict[str, list[Any]] = {name: [] for name in names}
     for batch in _batches(file, path, step):
         for name, cells in zip(names, batch.columns, strict=True):

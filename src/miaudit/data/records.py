@@ -21,7 +21,7 @@ from miaudit.data.mapped import is_mapped, rows_of_a_block, stack_mapped, take_m
 from miaudit.data.on_disk import FrameOnDisk, TextsOnDisk, is_on_disk
 from miaudit.data.room import require_room
 from miaudit.data.stacking import check_alike, check_exact, sort_of, stack_frames
-from miaudit.errors import DataError, refuse_iterator
+from miaudit.errors import DataError, counted, refuse_iterator
 
 Records = Any
 """A numpy array (n, ...), a scipy CSR matrix or array, a pandas DataFrame or a polars DataFrame.
@@ -491,7 +491,7 @@ def _usable(X: NDArray[Any], missing: bool) -> NDArray[np.bool_]:
 def _not_finite(what: str, count: int, row: int, column: str, missing: bool) -> DataError:
     kinds = "infinite" if missing else "NaN, infinite or missing"
     rule = "finite, or missing" if missing else "there and finite"
-    values = "1 value that is" if count == 1 else f"{count} values that are"
+    values = counted(count, "value that is", "values that are")
     return DataError(
         f"{what}: {values} {kinds}, first in record {row} (counted from 0), {column}; every value must be {rule}: fill "
         "them in, or leave these records or columns out"

@@ -285,7 +285,7 @@ class Schema:
             return X.tocsr().astype(np.float32)
         if isinstance(X, np.ndarray) and not self.missing and not any(True for _ in self._categorical()):
             return X.astype(np.float32)
-        require_room(4 * n_records(X) * self.encoded_width, f"{n_records(X)} records, one-hot", copies=1)
+        require_room(4 * n_records(X) * self.encoded_width, f"{n_records(X):,} records, one-hot", copies=1)
         out = np.zeros((n_records(X), self.encoded_width), dtype=np.float32)  # (n, encoded_width)
         start = 0
         for i, column in enumerate(self.columns):

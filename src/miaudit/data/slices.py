@@ -81,7 +81,7 @@ def grouped(name: str, values: ArrayLike) -> NDArray[np.str_]:
         return np.array([texts[k] for k in part])
     if len(distinct) > _MOST:
         raise DataError(
-            f"slices: {name!r} has {len(distinct)} different values, more than {_MOST} groups: that is an id or free "
+            f"slices: {name!r} has {len(distinct):,} different values, more than {_MOST} groups: that is an id or free "
             "text; name a column that many records share"
         )
     check_names(distinct.tolist(), f"slices: {name!r}")

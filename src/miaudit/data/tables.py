@@ -230,11 +230,11 @@ def _categories(name: str, texts: list[Any], notes: list[str]) -> list[Any]:
 
 def _check_categories(name: str, distinct: int, texts: Cells, notes: list[str]) -> None:
     if distinct > 1000 and distinct > len(texts) / 2:
-        raise _free_text(name, f"{distinct} different texts in {len(texts)} records", texts)
+        raise _free_text(name, f"{distinct:,} different texts in {len(texts):,} records", texts)
     if distinct > _MANY and distinct > len(texts) / 4:
         notes.append(
-            f"Column {name!r} was read as {distinct} categories in {len(texts)} records, such as {_first(texts)!r}: is it a "
-            "category?"
+            f"Column {name!r} was read as {distinct:,} categories in {len(texts):,} records, such as "
+            f"{_first(texts)!r}: is it a category?"
         )
 
 

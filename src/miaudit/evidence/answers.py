@@ -566,7 +566,7 @@ def _refusal(values: Floats, wrong: Bools, decision: Decision, say: str) -> Data
     rule = "sum to more than one" if decision.type == "topk" else f"do not sum to one (within {SUM_TOLERANCE})"
     say = say or 'outputs = "..." ([target] of a plan, or the keyword outputs)'
     return DataError(
-        f"the target's answers are not probabilities: {int(wrong.sum())} of {len(values)} rows {rule} or are negative; "
+        f"the target's answers are not probabilities: {int(wrong.sum()):,} of {len(values):,} rows {rule} or are negative; "
         f"record {row} gets {np.round(np.asarray(values[row][:5], dtype=np.float64), 4)}, summing to "
         f"{values[row].sum(dtype=np.float64):.4f}. They were taken for {decision.type} ({decision.reason}); if they are "
         f"something else, such as logits, say so by {say}"

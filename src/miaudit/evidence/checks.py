@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.evidence.rows import Answers, Population, Probes, Variants
 from miaudit.evidence.signal import Measure
 
@@ -22,7 +22,7 @@ def check_answers(target: Any, shadows: Any, inside: Any, labels: Any, asked: An
     if inside.dtype != bool and not np.isin(inside, (0, 1)).all():
         raise DataError(f"inside must be true or false (0 or 1) everywhere, got dtype {inside.dtype}")
     if labels.ndim != 1 or len(labels) < len(target):
-        raise DataError(f"labels must be one class per record, at least {len(target)}, got shape {labels.shape}")
+        raise DataError(f"labels must be one class per record, at least {len(target):,}, got shape {labels.shape}")
     if len(labels) and (labels.min() < 0 or labels.max() >= shadows.shape[2]):
         raise DataError(
             f"labels must lie in 0..{shadows.shape[2] - 1}, one per output column; got {labels.min()}..{labels.max()}"
@@ -30,7 +30,7 @@ def check_answers(target: Any, shadows: Any, inside: Any, labels: Any, asked: An
     if asked is None:
         if shadows.shape[1] != len(target):
             raise DataError(
-                f"without `asked`, shadows must answer the {len(target)} audited records; they answer {shadows.shape[1]}"
+                f"without `asked`, shadows must answer the {len(target):,} audited records; they answer {shadows.shape[1]}"
             )
     elif asked.shape != inside.shape or (asked.size and (asked.min() < 0 or asked.max() >= len(labels))):
         raise DataError(f"asked must have shape {inside.shape} with record numbers below {len(labels)}")
@@ -65,15 +65,17 @@ def check_beside(
         check_block("variants.target", variants.target, (q, n, classes))
         check_block("variants.shadows", variants.shadows, (q, models, n, classes))
     if features is not None and (features.ndim < 2 or len(features) != n):
-        raise DataError(f"features must have one row of numbers for each of {n} records, got shape {features.shape}")
+        raise DataError(
+            f"features must have one row of numbers for each of {counted(n, 'record')}, got shape {features.shape}"
+        )
 
 
 def check_own(own: int | None, shadows: int, asked: Any) -> None:
     """Refuse rows of other models than the shadows, or beside shadows that did not answer the audited records."""
     if own is not None and (asked is not None or own != shadows):
         raise DataError(
-            f"own must be rows of the same {shadows} shadows, beside their answers to the audited records; it has {own} "
-            "shadows"
+            f"own must be rows of the same {counted(shadows, 'shadow')}, beside their answers to the audited records; it has "
+            f"{counted(own, 'shadow')}"
         )
 
 
@@ -81,7 +83,7 @@ def check_people(people: Any, records: int, n: int) -> None:
     """Refuse people that are no whole numbers of all records, or of the n audited ones."""
     if people is not None and (people.dtype.kind not in "iu" or people.shape not in ((records,), (n,))):
         raise DataError(
-            f"people must be one whole number per record, {records} or the {n} audited ones; got dtype {people.dtype} and "
+            f"people must be one whole number per record, {records} or the {n:,} audited ones; got dtype {people.dtype} and "
             f"shape {people.shape}"
         )
 
@@ -91,7 +93,7 @@ def check_trace(trace: Any, n: int) -> None:
     if trace is None:
         return
     if trace.ndim != 2 or len(trace) != n or not trace.shape[1]:
-        raise DataError(f"trace must be (n, stages) losses of the {n} audited records, got shape {trace.shape}")
+        raise DataError(f"trace must be (n, stages) losses of the {n:,} audited records, got shape {trace.shape}")
     if trace.dtype.kind not in "fiu" or not np.isfinite(trace).all() or (trace < 0).any():
         raise DataError("trace must hold losses: finite numbers from 0, -log of the probability of the record's class")
 

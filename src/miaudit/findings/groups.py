@@ -50,7 +50,7 @@ def group_figures(
     figures = []
     for column, values in slices.items():
         if len(values) != len(member):
-            raise PlanError(f"slices: {column!r} has {len(values)} values for {len(member)} audited records")
+            raise PlanError(f"slices: {column!r} has {len(values):,} values for {len(member):,} audited records")
         of = np.asarray(values).astype(str)
         leaks = stats.by_group(
             sides.inside,

@@ -65,7 +65,7 @@ def _of_attack(attack: AttackResult, columns: Any, member: Bools, seed: int) -> 
     score = columns[attack.name]
     missing = int(np.isnan(score).sum())
     if missing != attack.missing:
-        yield f"records.csv lacks {missing} scores of '{attack.name}', result.json says {attack.missing}"
+        yield f"records.csv lacks {counted(missing, 'score')} of '{attack.name}', result.json says {attack.missing:,}"
         return
     filled, level = _filled(score), attack.confidence
     sides = Sides(filled[member], filled[~member])

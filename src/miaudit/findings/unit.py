@@ -167,7 +167,7 @@ def unit_of(
     if people is not None:
         of = stats.numbered(people)
         if of.shape != member.shape:
-            raise DataError(f"people must be named for each of {len(member)} audited records, got {len(of)}")
+            raise DataError(f"people must be named for each of {len(member):,} audited records, got {len(of):,}")
         both = stats.on_both_sides(of, member)
     shared = counted(both, "person has", "people have")
     if both and name == "person":

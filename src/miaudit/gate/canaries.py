@@ -34,7 +34,8 @@ class CanaryFigures(Document):
     def _in_order(self) -> Self:
         if not 1 <= self.guesses <= self.canaries or self.correct > self.guesses:
             raise ValueError(
-                f"{self.correct} right guesses of {self.guesses} on {self.canaries} canaries are impossible"
+                f"{self.correct:,} right of {counted(self.guesses, 'guess', 'guesses')} on "
+                f"{counted(self.canaries, 'canary', 'canaries')} are impossible"
             )
         return self
 
@@ -101,7 +102,7 @@ def check_epsilon(canaries: CanaryFigures | None, limit: EpsilonLimit, *, low_er
         )
         return Check(limit="epsilon", outcome="pass", sentence=sentence, **fields)
     size = stats.guesses_size(allowed, confidence=1 - high_error)
-    more = "" if size is None else f"; had nothing leaked, about {size} guesses would have shown it"
+    more = "" if size is None else f"; had nothing leaked, about {size:,} guesses would have shown it"
     sentence = (
         f"{guesses}, a share that may be up to {share:.3f}, not shown to be below the {allowed:.3f} that an epsilon of "
         f"{limit.margin:.4g} allows{more}"

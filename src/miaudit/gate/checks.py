@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from miaudit import stats
+from miaudit.errors import counted
 from miaudit.gate.decision import Check, Outcome
 from miaudit.gate.ends import Ends, Errors, area_ends, attack_area, excess_low, rate_ends
 from miaudit.gate.limits import GRID, AreaLimit, NamedLimit, RateLimit, SliceLimit
@@ -150,7 +151,7 @@ def check_slices(bench: Bench, limit: SliceLimit) -> Iterator[Check]:
     differ = any(r.bystander is not None and r.bystander.tells_sides for r in bench.ran)
     counts = not differ or (lead is not None and bench.stands(lead))
     if not judged:
-        sentence = f"no slice has {limit.least} records on both sides, so that none can be judged"
+        sentence = f"no slice has {counted(limit.least, 'record')} on both sides, so that none can be judged"
         yield Check(limit="slices", outcome="inconclusive", sentence=sentence, needed=size)
     for grouping, each in slices:
         name, ends = f"{grouping.column} = {each.group}", None

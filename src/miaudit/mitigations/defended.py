@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from miaudit.data.records import take_records
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.recipes import Model, Recipe, Soft, Wrapping
 from miaudit.recipes.recipe import Descending, Turnable
 from miaudit.recipes.wrapped import Wrapped, fit_each
@@ -123,7 +123,10 @@ class Split(Defended):
         draws = generator(seed, "split").random((n, self.models)).argsort(axis=1)
         out = draws < self.without  # (n, models): exactly so many of each row
         if not all((~column).any() for column in out.T):
-            raise DataError(f"{n} training records are too few to split among {self.models} models")
+            raise DataError(
+                f"{counted(n, 'training record is', 'training records are')} too few to split among "
+                f"{counted(self.models, 'model')}"
+            )
         seeds = [child_seed(seed, "split", j) for j in range(self.models)]
         targets = np.zeros((n, classes))
         indices = [np.flatnonzero(~column) for column in out.T]

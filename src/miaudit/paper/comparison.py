@@ -7,6 +7,7 @@ from typing import Literal
 
 from miaudit import stats
 from miaudit.documents import Count, Document
+from miaudit.errors import counted
 from miaudit.paper.outcomes import Outcome, mean
 from miaudit.paper.published import Experiment, Row
 from miaudit.paper.settings import SETTINGS
@@ -230,7 +231,8 @@ def sentence(order: Order) -> str:
     if order.value is None:
         return f"Order of the rows by {what}: too few rows with both figures to compare ({order.rows})."
     beside = f", {order.other_tasks} of them other tasks" if order.other_tasks else ""
-    return f"Order of the rows by {what}: Spearman {order.value:.2f} with the paper's, over {order.rows} rows{beside}."
+    rows = counted(order.rows, "row")
+    return f"Order of the rows by {what}: Spearman {order.value:.2f} with the paper's, over {rows}{beside}."
 
 
 def text(comparison: Comparison) -> str:

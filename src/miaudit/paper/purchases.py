@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.seeds import generator
 
 RECORDS = 197_324
@@ -79,7 +79,10 @@ def clustered(bits: NDArray[np.uint8], classes: int, *, seed: int) -> NDArray[np
     from threadpoolctl import threadpool_limits
 
     if len(bits) < classes:
-        raise DataError(f"{len(bits)} records cannot be parted into {classes} classes; give at least as many records")
+        raise DataError(
+            f"{counted(len(bits), 'record')} cannot be parted into {counted(classes, 'class', 'classes')}; give at "
+            "least as many records"
+        )
     state = int(generator(seed, "k-means", classes).integers(2**31))
     with threadpool_limits(1):
         means = KMeans(classes, n_init=1, max_iter=40, random_state=state).fit(bits[:CLUSTERED].astype(np.float32))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.records import Records, n_records, take_records
 from miaudit.data.schema import Schema
-from miaudit.errors import DataError, with_article
+from miaudit.errors import DataError, counted, with_article
 from miaudit.evidence import Bools, Floats, Ints, Probes
 from miaudit.evidence.questions import Question, Votes, Walk
 from miaudit.probes.hopskipjump import boundary_distance
@@ -104,7 +104,9 @@ def probe(target: Target, X: Records, labels: Ints, schema: Schema, question: Qu
     """
     n = n_records(X)
     if len(labels) != n:
-        raise DataError(f"{n} records but {len(labels)} classes; give one class per record")
+        raise DataError(
+            f"{counted(n, 'record')} but {counted(len(labels), 'class', 'classes')}; give one class per record"
+        )
     before = target.queries
     if question.kind == "votes":
         votes = _votes(target, X, labels, schema, question, seed)

@@ -155,8 +155,7 @@ class CommandRecipe:
         if answers.shape[:1] != (len(row_hashes(asked)),):
             raise PoolError(
                 f"{self.name} was asked about {counted(asked.shape[0], 'record')} and wrote "
-                f"{answers.shape[0] if answers.ndim else 0} "
-                "answers; write one for each, in their order"
+                f"{counted(answers.shape[0] if answers.ndim else 0, 'answer')}; write one for each, in their order"
             )
         return AnsweredModel(dict(zip(row_hashes(asked).tolist(), answers, strict=True)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from miaudit.errors import PlanError, reason_of
+from miaudit.errors import PlanError, counted, reason_of
 from miaudit.recipes.sequential import flattened
 from miaudit.recipes.training import Update
 
@@ -112,7 +112,7 @@ def loss_of(recipe: ModuleRecipe, labels: torch.Tensor, classes: int) -> Loss:
     elif recipe.class_weights is not None:
         if len(recipe.class_weights) != classes:
             raise PlanError(
-                [("class_weights", f"got {len(recipe.class_weights)} numbers; there are {classes} classes")]
+                [("class_weights", f"got {counted(len(recipe.class_weights), 'number')}; there are {classes} classes")]
             )
         weights = torch.tensor(recipe.class_weights, device=labels.device)
 

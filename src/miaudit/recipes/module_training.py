@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from miaudit.data.records import take_records
-from miaudit.errors import DataError, PlanError, reason_of, with_article
+from miaudit.errors import DataError, PlanError, counted, reason_of, with_article
 from miaudit.evidence.answers import decide
 from miaudit.recipes.descent import Descent, Patience, logarithm, loss_of
 from miaudit.recipes.module import ModuleModel, ModuleRecipe
@@ -182,7 +182,7 @@ def train_module(
         answers = _as_columns(answer_of(module(inputs), len(part), classes), classes, shares)
         if answers.shape != (len(part), classes):
             raise PlanError(
-                f"{recipe.name} answers {len(part)} records with {tuple(answers.shape)} values; expected "
+                f"{recipe.name} answers {counted(len(part), 'record')} with {tuple(answers.shape)} values; expected "
                 f"logits of shape ({len(part)}, {classes}), one for each class"
             )
         if loss_function is not None:
@@ -233,7 +233,9 @@ def _parted(recipe: ModuleRecipe, n: int, seed: int) -> tuple[torch.Tensor, torc
         return torch.arange(0), torch.arange(n)
     count = round(recipe.validation * n)
     if not 0 < count < n - 1:
-        raise PlanError([("validation", f"sets {count} of {n} records apart; give a share that leaves some of both")])
+        raise PlanError(
+            [("validation", f"sets {count:,} of {counted(n, 'record')} apart; give a share that leaves some of both")]
+        )
     order = torch.randperm(n, generator=torch.Generator().manual_seed(child_seed(seed, "validation")))
     return order[:count].sort().values, order[count:].sort().values
 

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 
-from miaudit.errors import counted, noun
+from miaudit.errors import counted
 from miaudit.gate import Check, Decision, Outcome
 from miaudit.visible import visible
 
@@ -85,8 +85,8 @@ def _row(check: Check) -> str:
 
 
 def _sizes(decision: Decision) -> str:
-    of = f"{decision.nonmembers} {noun(decision.nonmembers, 'non-member')}"
-    return f"n = {decision.members} {noun(decision.members, 'member')} and {of} ({_NOUNS[decision.unit]})"
+    sides = f"{counted(decision.members, 'member')} and {counted(decision.nonmembers, 'non-member')}"
+    return f"n = {sides} ({_NOUNS[decision.unit]})"
 
 
 def _needed(decision: Decision) -> Iterator[str]:

@@ -91,13 +91,13 @@ def _few(attack: AttackResult) -> str:
     test = attack.exposed
     if test is None:
         return f"a few members stand out to '{attack.name}'"
-    whom = f"all {test.n_out}" if not test.rank else f"all but {test.rank} of the {test.n_out}"
+    whom = f"all {test.n_out:,}" if not test.rank else f"all but {test.rank:,} of the {test.n_out:,}"
     members, others = (
         ("people who are members", "people who are not") if attack.unit == "person" else ("members", "non-members")
     )
     return (
-        f"whoever accuses only those whom '{attack.name}' scores above {whom} {others} finds {test.above} of the "
-        f"{test.n_in} {members}"
+        f"whoever accuses only those whom '{attack.name}' scores above {whom} {others} finds {test.above:,} of the "
+        f"{test.n_in:,} {members}"
     )
 
 
@@ -126,7 +126,7 @@ def bystanders(result: Result) -> str:
 
 
 def _models(count: int) -> str:
-    return f"{count} models" if count > 1 else "one model"
+    return f"{count:,} models" if count > 1 else "one model"
 
 
 def _rounded(interval: Interval | Difference) -> str:

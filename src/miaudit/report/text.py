@@ -65,14 +65,14 @@ def end(result: Result, console: Console, controls: str, *, warnings: int) -> No
     for warning in result.warnings[:warnings]:
         item(console, "Warning", warning, style="yellow")
     if (more := len(result.warnings) - warnings) > 0:
-        item(console, "Warning", f"{more} more in the report", style="yellow")
+        item(console, "Warning", f"{more:,} more in the report", style="yellow")
 
 
 def _models(result: Result) -> list[tuple[str, str]]:
     """Return what the target and its shadow models are, and who was audited."""
     target, shadows = result.target, result.shadows
     queries = "queries not counted" if target.queries is None else counted(target.queries, "query", "queries")
-    models = f"{shadows.trained} of {shadows.asked} trained{_shadow_accuracy(result)}; {shadows.recipe}"
+    models = f"{shadows.trained:,} of {shadows.asked:,} trained{_shadow_accuracy(result)}; {shadows.recipe}"
     return [
         ("Target", f"{_accuracy(target, result.deletion is not None)}{target.outputs}, {queries}"),
         ("Shadows", f"{models}{_from_store(result)}" if shadows.asked else "none"),

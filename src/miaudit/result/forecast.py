@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from miaudit.documents import Count, Document, NonNegative
-from miaudit.errors import counted
+from miaudit.errors import counted, noun
 from miaudit.result.figures import Power
 
 
@@ -87,7 +87,7 @@ def _asked(queries: Queries | None) -> str:
         return "nobody: the target is trained here"
     most = queries.to_send + queries.further
     count = f"{queries.to_send:,} to {most:,}" if queries.further else f"{most:,}"
-    parts = [f"the target about {count} records"]
+    parts = [f"the target about {count} {noun(most, 'record')}"]
     if queries.cached:
         parts.append(f"{queries.cached:,} more were answered before")
     if queries.cost is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from miaudit.errors import counted, noun
+from miaudit.errors import counted
 from miaudit.result.attack import AttackResult, highest, named_beforehand
 from miaudit.result.controls import BlindControl, NullControl, PatternControl
 from miaudit.result.estimate import estimate, rounded
@@ -213,7 +213,9 @@ def _harder(result: AttackResult) -> bool:
 
 def _models(figures: BystanderFigures) -> str:
     return (
-        f"{figures.models} models trained on neither side" if figures.models > 1 else "a model trained on neither side"
+        f"{figures.models:,} models trained on neither side"
+        if figures.models > 1
+        else "a model trained on neither side"
     )
 
 
@@ -232,9 +234,11 @@ def _few(few: Sequence[AttackResult], lead: AttackResult | None) -> str:
 
 def _counted(test: Exposed, *, people: bool) -> str:
     """Return the count of a test for a few exposed members, or people, in words."""
-    whom = f"all {test.n_out}" if not test.rank else f"all but {test.rank} of {test.n_out}"
+    whom = f"all {test.n_out:,}" if not test.rank else f"all but {test.rank:,} of {test.n_out:,}"
     members, others = ("people who are members", "who are not") if people else ("members", "non-members")
-    return f"{test.above} of {test.n_in} {members} above {whom} {others}, where chance explains at most {test.most}"
+    return (
+        f"{test.above:,} of {test.n_in:,} {members} above {whom} {others}, where chance explains at most {test.most:,}"
+    )
 
 
 def _shuffled(null: NullControl) -> str:
@@ -338,8 +342,7 @@ def _auc_of(result: AttackResult) -> str:
 
 def _n(n: Counted) -> str:
     if n.records is None:
-        of = f"{n.nonmembers} {noun(n.nonmembers, 'non-member')}"
-        return f"n = {n.members} {noun(n.members, 'member')} and {of}"
+        return f"n = {counted(n.members, 'member')} and {counted(n.nonmembers, 'non-member')}"
     if n.unit == "record":
         return (
             f"n = {counted(n.records, 'record')}, of {counted(n.members, 'person', 'people')} among members and "

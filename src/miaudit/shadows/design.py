@@ -110,8 +110,8 @@ def draw_disjoint(
     """
     if len(population) < train + test:
         raise SplitError(
-            f"a shadow needs {train} training and {test} test records, {train + test} in all; the population has "
-            f"{len(population)}: at most {len(population) // 2} of each fit. Lower shadows.train and shadows.test, or "
+            f"a shadow needs {train:,} training and {test:,} test records, {train + test:,} in all; the population has "
+            f"{len(population):,}: at most {len(population) // 2:,} of each fit. Lower shadows.train and shadows.test, or "
             "members and nonmembers"
         )
     require_room(8 * shadows * len(population), f"draws of {shadows:,} shadow models")
@@ -174,8 +174,8 @@ def draw_overlapping(
     test, need = overlapping_sizes(audited, train=train, test=test, groups=groups)
     if len(population) < need:
         raise SplitError(
-            f"a shadow's {train} training and {test} test records hold the {n} audited ones and {need} of the population, "
-            f"which has {len(population)}. Lower shadows.train and shadows.test"
+            f"a shadow's {train:,} training and {test:,} test records hold the {n:,} audited ones and {need:,} of the "
+            f"population, which has {len(population):,}. Lower shadows.train and shadows.test"
         )
     require_room(8 * shadows * (train + test), f"draws of {shadows:,} shadow models")
     trains, tests = [], []
@@ -289,7 +289,7 @@ def _by_group(
     first_test = int(np.searchsorted(ranks, ranks[train - 1], side="right")) if train else 0
     if len(population) - first_test < test:
         raise SplitError(
-            f"with whole groups on one side, {train} training records leave {len(population) - first_test} for a test "
-            f"set of {test}; lower shadows.train and shadows.test"
+            f"with whole groups on one side, {train:,} training records leave {len(population) - first_test:,} for a test "
+            f"set of {test:,}; lower shadows.train and shadows.test"
         )
     return population[order[:train]], population[order[first_test : first_test + test]]

@@ -179,7 +179,7 @@ def run_jobs(
             run.tell()
     if run.ready < len(missing):
         raise TimeLimitError(
-            f"the time limit ended the run with {len(jobs) - len(missing) + run.done} of "
+            f"the time limit ended the run with {len(jobs) - len(missing) + run.done:,} of "
             f"{counted(len(jobs), 'model')} in the store; "
             f"{len(missing) - run.ready} are missing{GO_ON}"
         )

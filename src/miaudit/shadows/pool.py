@@ -169,7 +169,7 @@ class ShadowPool:
                     f"; {gaps:,} rows are gone from {self.store.folder}, or were damaged, since they were written there"
                 )
             raise PoolError(
-                f"{len(shadows)} of {counted(len(jobs), 'shadow model')} could be trained, "
+                f"{len(shadows):,} of {counted(len(jobs), 'shadow model')} could be trained, "
                 f"at least {counted(minimum, 'is', 'are')} needed; {why}"
                 f"{self._more(failures[0] if failures else None)}"
             )
@@ -201,7 +201,7 @@ class ShadowPool:
             self.store.note("rows differ from what was trained again", differences=wrong, tolerance=tolerance)
             name, difference = max(wrong.items(), key=lambda item: item[1])
             raise StoreError(
-                f"{len(wrong)} of {counted(len(jobs), 'row')} in {self.store.folder} "
+                f"{len(wrong):,} of {counted(len(jobs), 'row')} in {self.store.folder} "
                 f"{noun(len(wrong), 'does', 'do')} not come out when trained again; "
                 f"{name} differs by up to {difference:.3g}, allowed is {tolerance:g}. Something else than this recipe on this "
                 "kind of machine made them, or the recipe is not reproducible: nothing is concluded from them. Use another "

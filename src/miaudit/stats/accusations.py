@@ -164,7 +164,7 @@ def accuse(
     if not agreement or n_in + n_out - agreement > q * n_in * (agreement + 1) * (1 + 1e-12):
         reason = (
             f"{counted(agreement, 'non-member set apart is', 'non-members set apart are')} too few: not even "
-            f"{'the 1 member' if n_in == 1 else f'all {n_in} members'} above all of them would be a list of which "
+            f"{'the' if n_in == 1 else 'all'} {counted(n_in, 'member')} above all of them would be a list of which "
             f"at most {100 * q:g} % are wrong"
         )
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 from miaudit.stats.auc import Interval, Spread, auc, auc_score_interval, auc_spread
 from miaudit.stats.rates import checked_confidence
 from miaudit.stats.roc import TprAtFpr, sides, tpr_at_fpr
@@ -109,6 +109,6 @@ def _groups(name: str, groups: ArrayLike, n: int) -> NDArray[np.generic]:
     if values.shape != (n,) or values.dtype.kind not in "iubU":
         raise DataError(
             f"{name} must be one whole number or text per score, got shape {values.shape} and dtype {values.dtype} "
-            f"for {n} scores; give missing groups a name"
+            f"for {counted(n, 'score')}; give missing groups a name"
         )
     return values

@@ -61,7 +61,8 @@ def one_run_guesses(
     m = len(scores)
     if k_in + k_out > m:
         raise DataError(
-            f"{k_in} + {k_out} guesses are more than the {counted(m, 'canary', 'canaries')}; ask for at most {m} in all"
+            f"{k_in} + {counted(k_out, 'guess', 'guesses')} are more than the {counted(m, 'canary', 'canaries')}; ask "
+            f"for at most {m} in all"
         )
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     rising = truth[np.lexsort((rng.permutation(m), scores))]  # (m,) lowest score first
@@ -218,7 +219,8 @@ def _checked_guesses(m: int, guesses: int, correct: int) -> tuple[int, int, int]
     correct = checked_count("the number of right guesses", correct)
     if not 1 <= guesses <= m or correct > guesses:
         raise DataError(
-            f"got {m} canaries, {guesses} guesses and {correct} right ones; "
-            "there must be at least one guess, no more guesses than canaries, and no more right ones than guesses"
+            f"got {counted(m, 'canary', 'canaries')}, {counted(guesses, 'guess', 'guesses')} and "
+            f"{counted(correct, 'right one')}; there must be at least one guess, "
+            "no more guesses than canaries, and no more right ones than guesses"
         )
     return m, guesses, correct

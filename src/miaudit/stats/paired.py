@@ -107,8 +107,8 @@ def auc_excess(
     ins, outs = (np.atleast_2d(np.asarray(each, np.float64)) for each in (in_others, out_others))
     if (ins.shape[1], outs.shape[1]) != sizes or len(ins) != len(outs) or not len(ins):
         raise DataError(
-            f"in_others and out_others must be scores of the same {sizes[0]} members and {sizes[1]} non-members under the same "
-            f"models, at least one; got shapes {ins.shape} and {outs.shape}"
+            f"in_others and out_others must be scores of the same {sizes[0]:,} members and {sizes[1]:,} non-members "
+            f"under the same models, at least one; got shapes {ins.shape} and {outs.shape}"
         )
     people = people_of_sides(in_people, out_people, *sizes)
     theirs = [placements(a, b) for a, b in zip(ins, outs, strict=True)]

@@ -181,7 +181,9 @@ def _of_sides(
     people = np.asarray(in_people), np.asarray(out_people)
     for name, each, of in zip(("in_people", "out_people"), people, scores, strict=True):
         if each.shape != of.shape:
-            raise DataError(f"{name} must name one person per score, got shape {each.shape} for {len(of)} scores")
+            raise DataError(
+                f"{name} must name one person per score, got shape {each.shape} for {counted(len(of), 'score')}"
+            )
     return people
 
 

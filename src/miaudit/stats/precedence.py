@@ -124,7 +124,7 @@ def detectable_exposed(
     share = _least_share(n_in, n_out, rank, 1 - confidence, power, others)
     if share is None:
         reason = (
-            f"{counted(n_in, 'member')} above {n_out - rank} of {n_out} non-members may be chance at a level "
+            f"{counted(n_in, 'member')} above {n_out - rank:,} of {n_out:,} non-members may be chance at a level "
             f"of {1 - confidence:.2g}"
         )
         return Detectable(None, n_in, n_out, confidence, power, reason)

@@ -141,7 +141,7 @@ def tpr_ends(
     if not 0.0 <= fpr <= 1.0:
         raise PlanError(f"fpr must be a fraction in [0, 1], got {fpr}; write 0.1 % as 0.001")
     if n_in < 1 or n_in < counts.allowed.max(initial=0):
-        raise DataError(f"{counts.allowed.max(initial=0)} members are counted, of {n_in}")
+        raise DataError(f"{counts.allowed.max(initial=0):,} members are counted, of {n_in}")
     n_out = int(counts.ranks[-1])
     strict, loose = cuts(n_out, fpr, 1 - 2 * low_error)[0], cuts(n_out, fpr, 1 - 2 * high_error)[1]
     low, high = 0.0, 1.0

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from miaudit.data import Column, Dataset, Schema
 from miaudit.data.records import column_values, kind_of, n_records, take_records
-from miaudit.errors import DataError
+from miaudit.errors import DataError, counted
 
 Values = NDArray[Any]
 """(n, width) records as numbers: 0 or 1, a category's number from 0, or the value; uint8 where all columns are binary."""
@@ -142,7 +142,9 @@ class Domain:
             If their width is not the domain's.
         """
         if values.ndim != 2 or values.shape[1] != self.width:
-            raise DataError(f"records of {self.width} features are expected, got values of shape {values.shape}")
+            raise DataError(
+                f"records of {counted(self.width, 'feature')} are expected, got values of shape {values.shape}"
+            )
         like = self.like
         if self.schema.shape is not None:
             return values.reshape(len(values), *self.schema.shape).astype(like.dtype)

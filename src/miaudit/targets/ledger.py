@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import BudgetError, StoreError, TimeLimitError, counted, not_real, not_whole, refuse
+from miaudit.errors import BudgetError, StoreError, TimeLimitError, counted, not_real, not_whole, noun, refuse
 from miaudit.files import PRIVATE, private_folder
 from miaudit.targets.deadline import GO_ON
 
@@ -90,7 +90,9 @@ class Estimate:
     def __str__(self) -> str:
         most = self.to_ask + self.further
         count = f"{self.to_ask:,} to {most:,}" if self.further else f"{most:,}"
-        parts = [f"{count} queries to send ({self.cached:,} of {self.records:,} answered before)"]
+        parts = [
+            f"{count} {noun(most, 'query', 'queries')} to send ({self.cached:,} of {self.records:,} answered before)"
+        ]
         if self.seconds is not None:
             parts.append(f"at least {self.seconds:,.0f} s at the rate limit")
         if self.cost is not None:
@@ -391,7 +393,7 @@ class Query:
                 if ledger.left is not None and ledger.left < n:
                     raise BudgetError(
                         f"the budget of {counted(ledger.limits.budget or 0, 'query', 'queries')} is spent "
-                        f"({ledger.spent:,} sent, {n} of them without any response)"
+                        f"({ledger.spent:,} sent, {n:,} of them without any response)"
                     )
                 ledger.spent += n
             self._attempt += 1

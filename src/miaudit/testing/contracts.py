@@ -86,7 +86,9 @@ def check_target(target: Target, X: Any) -> None:
     count = target.queries
     outputs = target.answer(X)
     values = outputs.values
-    require(target.queries - count == n, f"the target was asked about {n} records and counts {target.queries - count}")
+    require(
+        target.queries - count == n, f"the target was asked about {n:,} records and counts {target.queries - count}"
+    )
     require(outputs.kind == target.kind, f"the target answers {outputs.kind} and says it answers {target.kind}")
     if outputs.kind == "labels":
         require(

@@ -26,7 +26,7 @@ from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
-from miaudit.errors import PlanError, section
+from miaudit.errors import PlanError, counted, section
 from miaudit.plan import PLANS, UnlearningPlan, plan_of, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
@@ -305,7 +305,12 @@ def _numbers(forget: ArrayLike, members: int) -> Any:
     if numbers.dtype == bool:
         if numbers.shape != (members,):
             raise PlanError(
-                [("forget", f"as bools must have one for each of the {members} members; got shape {numbers.shape}")]
+                [
+                    (
+                        "forget",
+                        f"as bools must have one for each of the {counted(members, 'member')}; got shape {numbers.shape}",
+                    )
+                ]
             )
         return np.flatnonzero(numbers)
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
@@ -320,8 +325,8 @@ def _numbers(forget: ArrayLike, members: int) -> Any:
     outside = numbers[(numbers < 0) | (numbers >= members)]
     if len(outside):
         raise PlanError(
-            [("forget", f"{len(outside)} of {len(numbers)} positions are not among the {members} members, such as "
-              f"{outside[0]}: what was never trained on cannot be deleted")]
+            [("forget", f"{len(outside):,} of {len(numbers):,} positions are not among the {counted(members, 'member')}, "
+              f"such as {outside[0]}: what was never trained on cannot be deleted")]
         )  # fmt: skip
     if len(np.unique(numbers)) < len(numbers):
         raise PlanError([("forget", "names records twice; list each once")])

@@ -13,7 +13,7 @@ from miaudit.attacks import RMIA, Attack, Calibration, LiRA
 from miaudit.auditing.case import Case
 from miaudit.data import read_index, same_records
 from miaudit.data.records import select_records
-from miaudit.errors import PlanError, SplitError
+from miaudit.errors import PlanError, SplitError, counted
 from miaudit.plan import UnlearningPlan
 from miaudit.recipes import Recipe, function_of_file
 from miaudit.seeds import child_seed, generator
@@ -193,7 +193,8 @@ def _compared(case: Case, nonmembers: Ints, removed: int | None) -> tuple[Ints, 
     of_class = case.dataset.y[nonmembers] == removed
     if not of_class.any():
         raise SplitError(
-            f"no record of the class {case.dataset.classes[removed]!r} is among the {len(nonmembers)} non-members, so the "
+            f"no record of the class {case.dataset.classes[removed]!r} is among the "
+            f"{counted(len(nonmembers), 'non-member')}, so the "
             "deleted ones can be compared with none: give non-members of it"
         )
     return nonmembers[of_class], nonmembers[~of_class]
@@ -247,8 +248,8 @@ def _forgotten(case: Case, options: UnlearningPlan, forget: ArrayLike | None, re
         gone = training[y[training] == removed]
         if not len(gone):
             raise SplitError(
-                f"no record of the class {options.remove!r} is among the {len(training)} training records: there is nothing to "
-                "remove"
+                f"no record of the class {options.remove!r} is among the {counted(len(training), 'training record')}: "
+                "there is nothing to remove"
             )
     elif forget is not None:
         gone = np.asarray(forget, np.int64)
@@ -267,21 +268,21 @@ def _forgotten(case: Case, options: UnlearningPlan, forget: ArrayLike | None, re
         members = case.split.members
         if not 0 < options.forget < len(training):
             raise PlanError(
-                [("unlearning.forget", f"must be from 1 to {len(training) - 1}, fewer than the {len(training)} training "
+                [("unlearning.forget", f"must be from 1 to {len(training) - 1}, fewer than the {len(training):,} training "
                   f"records; got {options.forget}")]
             )  # fmt: skip
         gone = _drawn(case, members, options.forget, child_seed(case.seed, "deletion"), "forget")
     strange = gone[~np.isin(gone, training)]
     if len(strange):
         raise SplitError(
-            f"{len(strange)} of {len(gone)} records to forget are not in the training data, such as record "
+            f"{len(strange):,} of {counted(len(gone), 'record')} to forget are not in the training data, such as record "
             f"{', '.join(map(str, strange[:_SHOWN]))}: what was never trained on cannot be deleted"
         )
     if not len(gone):
         raise SplitError("the set of records to forget is empty: give at least one")
     if len(np.unique(gone)) == len(training):
         raise SplitError(
-            f"all {len(training)} training records are to be forgotten, so nothing stays to compare with: forget fewer"
+            f"all {len(training):,} training records are to be forgotten, so nothing stays to compare with: forget fewer"
         )
     return np.asarray(gone, np.int64)
 

@@ -22,7 +22,7 @@ from miaudit.auditing.cost import (
 )
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers
-from miaudit.errors import MiauditError, PlanError, PoolError
+from miaudit.errors import MiauditError, PlanError, PoolError, counted
 from miaudit.findings import unit_of
 from miaudit.findings.claims import power
 from miaudit.result import Result
@@ -173,7 +173,9 @@ def _pilot(of: DeletionCase, size: int) -> _Pilot:
             result.save(folder)
             result.report(folder)
         except MiauditError as error:
-            raise PlanError(f"what the attacks take cannot be tried on {size} deleted records: {error}") from error
+            raise PlanError(
+                f"what the attacks take cannot be tried on {counted(size, 'deleted record')}: {error}"
+            ) from error
         whole, work = time.perf_counter() - began, time.process_time() - busy
         disk = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
     seconds = whole - clock.seconds["shadows"]

@@ -116,8 +116,8 @@ def _bystanders(
             None,
             [],
             (
-                f"a bystander is trained on {train} records of the population like a shadow model, or at least on {least}, and "
-                f"the population has {len(population)}"
+                f"a bystander is trained on {train:,} records of the population like a shadow model, or at least on "
+                f"{least}, and the population has {len(population):,}"
             ),
         )
     seed = child_seed(case.seed, "bystanders")

@@ -455,7 +455,7 @@ class _Reading:
             )
         if self.pool.failures:
             warnings.append(
-                f"{len(self.pool.failures)} of {counted(self.of.case.shadows.count, 'shadow model')} could not be "
+                f"{len(self.pool.failures):,} of {counted(self.of.case.shadows.count, 'shadow model')} could not be "
                 "trained or made to forget; see shadows.failures."
             )
         return warnings

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.records import n_records, take_records
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, counted
 from miaudit.recipes import Forgetting, Recipe, content_of, staged
 from miaudit.recipes.randomness import seeded_generators
 from miaudit.result import Receipt
@@ -71,8 +71,8 @@ def receipt(
         )
     if gone.dtype != bool or gone.shape != (n_records(X),) or not gone.any() or gone.all():
         raise PlanError(
-            [("forget", f"must be bools, one for each of the {n_records(X)} records, some of them true and not all; got "
-              f"{gone.dtype} {gone.shape}, {np.count_nonzero(gone)} true")]
+            [("forget", f"must be bools, one for each of the {counted(n_records(X), 'record')}, some true and not all; got "
+              f"{gone.dtype} {gone.shape}, {np.count_nonzero(gone):,} true")]
         )  # fmt: skip
     rest, asked = np.flatnonzero(~gone), X if asked is None else asked
     with one_thread():

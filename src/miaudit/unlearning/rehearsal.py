@@ -78,7 +78,7 @@ def _check_answers(model: Any, X: Any, classes: int, name: str) -> None:
             [
                 (
                     "unlearning.procedure",
-                    f"{name!r} returned a model of {answers.shape[1]} classes; the data have {classes}",
+                    f"{name!r} returned a model of {counted(answers.shape[1], 'class', 'classes')}; the data have {classes}",
                 )
             ]
         )

@@ -229,7 +229,7 @@ def _apart_from_kept(state: Ints) -> tuple[Ints, list[str]]:
         raise DataError("some record is kept by all shadow models but one or none: two others are needed")
     rows = np.argsort(stays, axis=0, kind="stable")[:least]
     return rows, [
-        f"Shadow models that keep a record say nothing of its deletion: of {len(state)} answers to each record {least} are "
+        f"Shadow models that keep a record say nothing of its deletion: of {len(state):,} answers to each record {least:,} are "
         "read, as many for all."
     ]
 

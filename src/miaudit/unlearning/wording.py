@@ -157,9 +157,10 @@ def _receipt(of: Receipt) -> str:
     whose = "models, the audited one among them," if of.of_target else "shadow models"
     if of.holds:
         end = "" if of.of_target else ". That holds of the procedure; the audited model is not among them"
-        return f"Receipt: after the deletion {of.identical} of {of.models} {whose} are {alike}{end}."
+        return f"Receipt: after the deletion {of.identical:,} of {of.models:,} {whose} are {alike}{end}."
     return (
-        f"Receipt refuted: after the deletion only {of.identical} of {of.models} {whose} are {alike}; answers differ by up to "
+        f"Receipt refuted: after the deletion only {of.identical:,} of {of.models:,} {whose} are {alike}; answers "
+        "differ by up to "
         f"{of.difference:.2g}. Either something outlives the deletion, or a training does not repeat itself from its seed."
     )
 
@@ -201,9 +202,9 @@ def _likeness(of: Deletion) -> str:
         return f"Likeness to retrained models could not be measured: {like.reason}."
     what = "the removed class's inputs" if like.compared == "inputs of the class" else "the deleted records"
     far = (
-        f"The model answers {what} unlike {like.models} retrained ones (p = {like.p_value:.3f})"
+        f"The model answers {what} unlike {like.models:,} retrained ones (p = {like.p_value:.3f})"
         if like.p_value <= 0.05
-        else f"On {what} the model is not told from {like.models} retrained ones (p = {like.p_value:.3f})"
+        else f"On {what} the model is not told from {like.models:,} retrained ones (p = {like.p_value:.3f})"
     )
     weak = "" if like.least <= 0.05 else f"; with so few, no p below {like.least:.3f} is possible"
     apart = (
@@ -310,4 +311,4 @@ def _percent(value: float | None) -> str:
 
 def _n(question: Question) -> str:
     unit = "people" if question.n.unit == "person" else "records"
-    return f"n = {question.n.members} deleted and {question.n.nonmembers} never trained {unit}"
+    return f"n = {question.n.members:,} deleted and {question.n.nonmembers:,} never trained {unit}"

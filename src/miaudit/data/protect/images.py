@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miaudit.errors import DataError, not_real
+from miaudit.errors import DataError, counted, not_real
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,7 +38,8 @@ def checked(X: Any, y: ArrayLike, *, spatial: bool = False) -> tuple[Floats, Int
         raise DataError(f"records must be an array (n, ...) that is not empty, got the shape {values.shape}")
     if labels.shape != (len(values),) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise DataError(
-            f"y must hold one class for each of {len(values)} records, a whole number from 0; got {labels.dtype} {labels.shape}"
+            f"y must hold one class for each of {counted(len(values), 'record')}, a whole number from 0; got "
+            f"{labels.dtype} {labels.shape}"
         )
     if values.dtype == np.uint8:
         x = values / LEVELS

@@ -20,7 +20,7 @@ def audited(deletion: Deletion) -> str:
     what = "" if deletion.removed is None else f", all of the class {deletion.removed} that was trained on"
     deleted = counted(deletion.deleted, "record that was", "records that were")
     return (
-        f"{deleted} trained on and deleted{what}; {deletion.never} never trained on to compare them with; {deletion.kept} "
+        f"{deleted} trained on and deleted{what}; {deletion.never:,} never trained on to compare them with; {deletion.kept:,} "
         "stayed in the training data"
     )
 

@@ -140,7 +140,7 @@ def _model(result: Result, declaration: Mapping[str, Any]) -> Iterator[Row]:
 
 def _data(result: Result, declaration: Mapping[str, Any]) -> Iterator[Row]:
     data, split = result.data, result.split
-    yield "records", f"{data.name}: {data.records}; sha256 {data.sha256 or 'unknown'}"
+    yield "records", f"{data.name}: {data.records:,}; sha256 {data.sha256 or 'unknown'}"
     if result.deletion is None:
         yield (
             "audited",
@@ -222,7 +222,7 @@ def _findings(result: Result) -> Iterator[Row]:
     if lead is not None and lead.tpr_at_zero_fp is not None:
         zero = lead.tpr_at_zero_fp
         inside, outside = deletions.sides(result.deletion)
-        yield f"above all {outside}", f"{zero.tp} of {zero.n_in} {inside} by '{lead.name}'"
+        yield f"above all {outside}", f"{zero.tp:,} of {zero.n_in:,} {inside} by '{lead.name}'"
     for grouping in result.groups:
         worst = sorted(
             (each for each in grouping.groups if each.auc.value is not None), key=lambda each: -(each.auc.value or 0)

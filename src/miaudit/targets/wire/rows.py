@@ -414,7 +414,8 @@ def _of_lists(labels: Sequence[Any], scores: Sequence[Any], names: Sequence[str]
         if any(str(labels[0]) in (names[i], str(i)) for i in top):
             return scores
     raise TargetError(
-        f"the target answers {len(labels)} classes ({excerpt(str(list(labels)[:5]))}) beside {len(scores)} scores; expected "
+        f"the target answers {counted(len(labels), 'class', 'classes')} ({excerpt(str(list(labels)[:5]))}) beside "
+        f"{counted(len(scores), 'score')}; expected "
         "as many, or all scores in the order of the classes beside the best class: set output to the key to read"
     )
 
