@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,16 +150,12 @@ def deletion_case(
     most = min(most, len(rest), len(usable))
     stay, beside = _drawn(case, rest, most, seed, "kept"), _drawn(case, usable, most, seed, "beside")
     audited = np.concatenate([gone, stay, never, beside])
-    sides = [split.population, spare, *([rest] if split.population_from == "members" else [])]
-    pool = np.unique(np.concatenate(sides))
-    pool = pool[~np.isin(pool, audited)]
-    if removed is not None:
-        pool = pool[case.dataset.y[pool] != removed]
+    further = [split.population, spare, *([rest] if split.population_from == "members" else [])]
     new = replace(
         split,
         members=np.concatenate([gone, stay]),
         nonmembers=np.concatenate([never, beside]),
-        population=pool,
+        population=_population(case, further, audited, removed),
         population_from=None,
     )
     notes = (*case.notes, *_copies(case, gone, rest))
@@ -175,6 +171,13 @@ def deletion_case(
         document=_document(options, way),
         receipts=options.receipts,
     )
+
+
+def _population(case: Case, further: Sequence[Ints], audited: Ints, removed: int | None) -> Ints:
+    """Return the records that shadow models may be trained on beside the audited: none of a class that is removed."""
+    pool = np.unique(np.concatenate(further))
+    pool = pool[~np.isin(pool, audited)]
+    return pool if removed is None else pool[case.dataset.y[pool] != removed]
 
 
 def _document(options: UnlearningPlan, procedure: Procedure) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,26 +42,8 @@ def draws_of(of: DeletionCase) -> DeletionDraws:
     """
     case, audited = of.case, of.audited
     groups = case.dataset.groups if case.split.group_name is not None else None
-    population, warnings = case.split.population, list[str]()
     sides = [audited[np.concatenate(each)] for each in (of.pair, of.others)]
-    wanted = case.shadows.train or len(of.training)
-    half = sum(len(side) // 2 for side in sides)
-    if half + len(population) < wanted:
-        more = of.rest[~np.isin(of.rest, np.concatenate([audited, population]))]
-        if of.removed is not None:
-            more = more[case.dataset.y[more] != of.removed]
-        population = np.concatenate([population, more])
-        if len(more):
-            warnings.append(
-                f"The population is too small for shadow models of {wanted:,} records: {len(more):,} records that the target "
-                "was trained on and kept serve, too, which only somebody who knows them could do."
-            )
-    if half + len(population) < wanted:
-        warnings.append(
-            f"There are too few records for shadow models of {wanted:,} training records like the target's: they are trained "
-            f"on {half + len(population):,}, and may overfit more than the target."
-        )
-        wanted = half + len(population)
+    population, wanted, warnings = _topped_up(of, sum(len(side) // 2 for side in sides))
     if wanted < 2 or not min(len(side) for side in sides[:1]):
         raise SplitError(
             f"a shadow model would be trained on {counted(wanted, 'record')}; give more members, or a population"
@@ -79,14 +62,8 @@ def draws_of(of: DeletionCase) -> DeletionDraws:
         train = np.concatenate([*inside, further])
         trains.append(rng.permutation(train))
         forgets.append(np.sort(inside[0]))
-    sizes = {len(each) for each in trains}
-    if len(sizes) > 1:  # whole groups leave places empty that the population does not fill
-        least = min(sizes)
-        for i, (train, forget) in enumerate(zip(trains, forgets, strict=True)):
-            others = train[~np.isin(train, forget)]
-            trains[i] = np.concatenate([forget, others[: least - len(forget)]])
     draws = Draws(
-        np.stack(trains).astype(np.int64),
+        np.stack(_of_one_size(trains, forgets)).astype(np.int64),
         np.empty((len(trains), 0), np.int64),
         audited,
         design="overlapping",
@@ -94,6 +71,46 @@ def draws_of(of: DeletionCase) -> DeletionDraws:
     )
     apart, theirs, reason = _bystanders(of, population, groups, draws.train.shape[1])
     return DeletionDraws(draws, forgets, apart, theirs, reason, tuple(warnings))
+
+
+def _topped_up(of: DeletionCase, half: int) -> tuple[Ints, int, list[str]]:
+    """Return the records that top up training sets, how many each set has, and warnings where there are few.
+
+    Parameters
+    ----------
+    half
+        The audited records that a shadow model is trained on.
+    """
+    case, population, warnings = of.case, of.case.split.population, list[str]()
+    wanted = case.shadows.train or len(of.training)
+    if half + len(population) < wanted:
+        more = of.rest[~np.isin(of.rest, np.concatenate([of.audited, population]))]
+        if of.removed is not None:
+            more = more[case.dataset.y[more] != of.removed]
+        population = np.concatenate([population, more])
+        if len(more):
+            warnings.append(
+                f"The population is too small for shadow models of {wanted:,} records: {len(more):,} records that the target "
+                "was trained on and kept serve, too, which only somebody who knows them could do."
+            )
+    if half + len(population) < wanted:
+        warnings.append(
+            f"There are too few records for shadow models of {wanted:,} training records like the target's: they are trained "
+            f"on {half + len(population):,}, and may overfit more than the target."
+        )
+        wanted = half + len(population)
+    return population, wanted, warnings
+
+
+def _of_one_size(trains: Sequence[Ints], forgets: Sequence[Ints]) -> list[Ints]:
+    """Return training sets as large as the smallest, where whole groups leave places empty; none loses what it forgets."""
+    least = min(map(len, trains))
+    if all(len(train) == least for train in trains):
+        return list(trains)
+    return [
+        np.concatenate([forget, train[~np.isin(train, forget)][: least - len(forget)]])
+        for train, forget in zip(trains, forgets, strict=True)
+    ]
 
 
 def _half(records: Ints, groups: NDArray[np.int64] | None, rng: np.random.Generator) -> Ints:

@@ -38,39 +38,14 @@ def _first(of: Deletion, finding: Verdict) -> str:
                 f"said of the deletion; {n}."
             )
         case "not valid":
-            if of.likeness is not None and of.likeness.control_fails:
-                return (
-                    f"Audit not valid here: {counted(of.likeness.models, 'model', 'models')} retrained without "
-                    f"the records {noun(of.likeness.models, 'fails', 'fail')} it too "
-                    f"(mean AUC {_of(of.likeness.control)}), so that the two sides differ in how hard they are; {n}."
-                )
-            return (
-                "Audit not valid here: a control fails, so that what the attacks find may not come from the deleted records; "
-                f"{n}."
-            )
+            return f"Audit not valid here: {_failed_control(of)}; {n}."
         case "over-forgotten":
             return (
                 "Over-forgotten: the deleted records are recognisable because the model treats them worse than records it "
                 f"never saw ({_auc(after)}; by the loss threshold AUC {_of(after.population)}, where 0.5 is neither); {n}.{was}"
             )
-        case "traces remain" if of.answered is not None and after.kind not in ("leak", "inverted"):
-            return (
-                f"Traces remain: the model still answers the removed class to {of.answered:.0%} of inputs of it that nobody "
-                f"was trained on. Of the deleted records themselves: {_found(after)}; {n}.{was}"
-            )
         case "traces remain":
-            share = of.still_in
-            still = (
-                ""
-                if share is None or share.value is None
-                else (
-                    f" About {_percent(share.value)} ({_percent(share.low)} to {_percent(share.high)}) of them still answer "
-                    "as trained records do."
-                )
-            )
-            return (
-                f"Traces remain: the deleted records are told from never-used ones with {_auc(after)}; {n}.{still}{was}"
-            )
+            return f"Traces remain: {_traces(of)}; {n}.{_still_in(of)}{was}"
         case "no trace found":
             untold = (
                 ""
@@ -93,6 +68,40 @@ def _first(of: Deletion, finding: Verdict) -> str:
             )
         case _:
             return f"Inconclusive: {finding.reason or 'what the attacks find may be chance, or come from the sides'}; {n}.{was}"
+
+
+def _failed_control(of: Deletion) -> str:
+    if of.likeness is None or not of.likeness.control_fails:
+        return "a control fails, so that what the attacks find may not come from the deleted records"
+    return (
+        f"{counted(of.likeness.models, 'model', 'models')} retrained without "
+        f"the records {noun(of.likeness.models, 'fails', 'fail')} it too "
+        f"(mean AUC {_of(of.likeness.control)}), so that the two sides differ in how hard they are"
+    )
+
+
+def _by_answers(of: Deletion) -> bool:
+    """Whether the answers to the removed class show traces, and attacks on the deleted records none."""
+    return of.answered is not None and of.after.kind not in ("leak", "inverted")
+
+
+def _traces(of: Deletion) -> str:
+    if not _by_answers(of):
+        return f"the deleted records are told from never-used ones with {_auc(of.after)}"
+    return (
+        f"the model still answers the removed class to {of.answered:.0%} of inputs of it that nobody "
+        f"was trained on. Of the deleted records themselves: {_found(of.after)}"
+    )
+
+
+def _still_in(of: Deletion) -> str:
+    share = of.still_in
+    if _by_answers(of) or share is None or share.value is None:
+        return ""
+    return (
+        f" About {_percent(share.value)} ({_percent(share.low)} to {_percent(share.high)}) of them still answer "
+        "as trained records do."
+    )
 
 
 def earlier_model(pair: Question | None, measured: DeletionMeasured) -> str:
