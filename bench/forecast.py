@@ -3,8 +3,9 @@
     MIAUDIT_DATA=... python bench/forecast.py --out bench/results/forecast.json
     MIAUDIT_DATA=... python bench/forecast.py own_model hospital
 
-Both run in one process (``--jobs 0``) whose clock is replaced by its processor time, so that a busy machine changes nothing.
-Plans are those of examples/, all that have records without any; the server of `endpoint` is started and ended here.
+Both run in one process (``--jobs 0``) on one core, whose clock is replaced by its processor time, so that a busy machine
+changes nothing. Plans are those of examples/, all that have records without any; the server of `endpoint` is started and
+ended here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from typing import Any
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = ("own_model", "endpoint", "location30", "hospital_days", "hospital", "cifar10")
 CONSENT = {"own_model": ["--allow-code", "--trusted", "sklearn.tree._tree.Tree"]}
-MAIN = "import time; time.perf_counter = time.process_time; from miaudit.cli import main; main()"
+MAIN = (
+    "import os, time; os.sched_setaffinity(0, {0}); time.perf_counter = time.process_time; "
+    "from miaudit.cli import main; main()"
+)
 
 
 def run(name: str, out: Path, *options: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from miaudit import threads
-from miaudit.attacks import Quantile, Ratio, Shokri, blind_auc
+from miaudit.attacks import Quantile, Shokri, blind_auc
 from miaudit.evidence import Population
 from miaudit.recipes import ModuleRecipe, Network, TrainingRecipe, device_name
 from miaudit.testing import worlds
@@ -118,22 +119,45 @@ def test_filters_of_warnings_are_as_before(monkeypatch):
     assert warnings.filters == before
 
 
-def test_an_error_of_one_item_is_raised_and_what_has_not_begun_is_left(monkeypatch):
+@pytest.mark.parametrize("fails", [0, 1])
+def test_an_error_of_one_item_is_raised_and_what_has_not_begun_is_left(monkeypatch, fails):
     monkeypatch.setattr(threads, "usable_cores", lambda: 2)
-    begun = []
+    items = []
 
     def act(item):
-        begun.append(item)
-        if item == 0:
-            raise ValueError("the first")
+        items.append(item)
+        if item == fails:
+            raise ValueError(f"item {item}")
+        time.sleep(0.2 if item == 0 else 0.02)
+
+    with pytest.raises(ValueError, match=f"item {fails}"):
+        in_threads(act, range(50))
+    assert len(items) < 25
+
+
+def test_an_interruption_ends_what_has_not_begun(monkeypatch):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    items = []
+
+    def act(item):
+        items.append(item)
+        if len(items) == 2:
+            os.kill(os.getpid(), signal.SIGINT)  # which the main thread takes
         time.sleep(0.05)
 
-    with pytest.raises(ValueError, match="the first"):
+    with pytest.raises(KeyboardInterrupt):
         in_threads(act, range(50))
-    assert len(begun) < 10
+    assert len(items) < 25
+    assert {pool["num_threads"] for pool in threadpool_info()} != {1} or usable_cores() == 1
 
 
-@pytest.mark.parametrize("attack", [Quantile(), Quantile(head="quantile"), Ratio(), Shokri(epochs=3)], ids=str)
+def test_threads_compute_as_their_caller_does(monkeypatch):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    with np.errstate(divide="ignore"):
+        assert in_threads(lambda x: float(np.divide(1.0, np.float64(x))), [0.0, 0.5, 0.0]) == [np.inf, 2.0, np.inf]
+
+
+@pytest.mark.parametrize("attack", [Quantile(trees=5), Quantile(head="quantile", trees=5), Shokri(epochs=1)], ids=str)
 def test_scores_do_not_hang_on_the_number_of_cores(monkeypatch, attack):
     world = worlds.gaussian(1.0, n=1000, shadows=6, overlapping=True)
     rng = np.random.default_rng(0)

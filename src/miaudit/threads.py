@@ -7,8 +7,9 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,7 +71,8 @@ def in_threads(act: Callable[[Item], Value], items: Iterable[Item]) -> list[Valu
 
     Each thread does arithmetic on one core, so that what comes of an item does not depend on how many threads there are, and no
     thread waits for another at every step, as those of OpenMP do beside a busy neighbour. ``act`` draws from nothing that items
-    share. Where it fails for one, its error is raised, and items that no thread has begun are left.
+    share, and finds context variables as they are here. Where it fails for an item, or is interrupted, items that no thread has
+    begun are left, and the error is raised when those that are begun have ended.
     """
     import sklearn.ensemble  # noqa: F401 - what is loaded later would not be held to one thread
     from threadpoolctl import ThreadpoolController
@@ -87,7 +89,13 @@ def in_threads(act: Callable[[Item], Value], items: Iterable[Item]) -> list[Valu
         libraries.limit(limits=1, user_api="blas"),
         ThreadPoolExecutor(most_threads(), initializer=hold_own) as pool,
     ):
-        return list(pool.map(act, items))
+        tasks = [pool.submit(copy_context().run, act, item) for item in items]
+        try:
+            complete = wait(tasks, return_when=FIRST_EXCEPTION).done
+            return [task.result() for task in tasks if task in complete]
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 def most_threads() -> int:

@@ -174,7 +174,10 @@ def blind_auc(
     for _ in range(_REPEATS):
         first = _half(truth, of, rng)
         halves += [(learn, int(rng.integers(2**31))) for learn in (first, ~first)]
-    ranks = in_threads(lambda half: _ranked(x, y, truth, directions, half[0], max_features, plain, half[1]), halves)
+    # in turn, for each takes a copy of the records of its half
+    inputs = [_inputs(x, y, truth, directions, learn, max_features, plain) for learn, _ in halves]
+    classes = 0 if y is None else len(np.unique(y))
+    ranks = in_threads(lambda i: _ranked(inputs[i], truth, *halves[i], classes), range(len(halves)))
     folds = [
         _area(rank, truth[~learn], None if of is None else of[~learn], unit)
         for rank, (learn, _) in zip(ranks, halves, strict=True)
@@ -230,7 +233,7 @@ def _area(
     return auc(ins, outs), auc_spread(ins, outs, in_people=people[truth], out_people=people[~truth])
 
 
-def _ranked(
+def _inputs(
     x: Any,
     y: Ints | None,
     truth: Bools,
@@ -238,11 +241,8 @@ def _ranked(
     learn: Bools,
     max_features: int,
     plain: int,
-    seed: int,
-) -> NDArray[np.float64]:
-    """Scores of the records not learned from."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
+) -> NDArray[np.float32]:
+    """(n, columns) what the trees of a half are given: the class, the columns that differ most in it, and directions."""
     columns = x
     if directions is not None:
         contrast = _contrast(x[learn], truth[learn])
@@ -251,8 +251,13 @@ def _ranked(
     dense = columns.toarray() if is_sparse(columns) else columns
     parts = [] if y is None else [y[:, None].astype(np.float32)]
     parts += [np.asarray(dense, np.float32)]
-    inputs = np.hstack(parts if directions is None else [*parts, directions])
-    classes = 0 if y is None else len(np.unique(y))
+    return np.hstack(parts if directions is None else [*parts, directions])
+
+
+def _ranked(inputs: NDArray[np.float32], truth: Bools, learn: Bools, seed: int, classes: int) -> NDArray[np.float64]:
+    """Scores of the records not learned from; where there are classes, the first column holds them."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     few_classes = 0 < classes <= 255  # the most that trees take as categories
     model = HistGradientBoostingClassifier(
         max_iter=60,

@@ -111,9 +111,8 @@ def fit(
     """
     nets: list[Net | None] = [None] * len(sizes)
     by_size = sorted(range(len(sizes)), key=lambda i: -sizes[i])  # like sizes together, longest first
-    width = min(
-        _GROUP, max(1, -(-len(sizes) // most_threads()))
-    )  # a group for each thread, where there are few networks
+    # a group for each thread, where there are few networks
+    width = min(_GROUP, max(1, -(-len(sizes) // most_threads())))
     alike = [
         [i for i in by_size if (sizes[i] > _LARGE) is large] for large in (True, False)
     ]  # with batches of one length

@@ -15,11 +15,13 @@ import numpy as np
 from miaudit.attacks.planner import plan_attacks, with_floors
 from miaudit.auditing.case import Case
 from miaudit.evidence import Capability
+from miaudit.threads import most_threads
 
 
 class Seconds(NamedTuple):
     """Seconds of an attack on the target, on bystanders, on shuffled memberships and on halves of the shadow models.
 
+    With two threads; what `miaudit.threads.in_threads` divides (``divided``) takes as much less or more as there are others.
     ``fixed`` at any size, ``records`` for each 1,000 audited records up to ``most`` thousand (more are learned from a part),
     ``population`` for each 1,000 of the population up to 20 thousand, ``rows`` for each 1,000 answers of shadow models to
     records of theirs up to a million, and ``numbers`` for each million numbers in these.
@@ -31,12 +33,14 @@ class Seconds(NamedTuple):
     population: float = 0.0
     rows: float = 0.0
     numbers: float = 0.0
+    divided: bool = False
 
     def of(self, records: float, population: float, rows: float, classes: int) -> float:
         """Return the seconds for so many thousand audited records, others and answers of shadow models, and so many classes."""
         rows = min(rows, 1000.0)
         by_size = self.records * min(records, self.most) + self.population * min(population, 20.0) + self.rows * rows
-        return self.fixed + by_size + self.numbers * rows * classes / 1000
+        seconds = self.fixed + by_size + self.numbers * rows * classes / 1000
+        return seconds * 2 / most_threads() if self.divided else seconds
 
 
 _BESIDE = Seconds(0.6, 0.5)
@@ -45,9 +49,9 @@ _BESIDE = Seconds(0.6, 0.5)
 _OTHER = Seconds(0.02, 0.05)
 
 _SECONDS = {
-    "quantile": Seconds(2.4, 0.0, population=0.15),
+    "quantile": Seconds(2.4, 0.0, population=0.15, divided=True),
     "ratio": Seconds(1.0, 0.17, 50),
-    "shokri": Seconds(0.3, 0.0, rows=0.03, numbers=0.3),
+    "shokri": Seconds(0.3, 0.0, rows=0.03, numbers=0.3, divided=True),
     "salem": Seconds(0.05, 0.1),
 }
 """By the first word of an attack's name."""
