@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +44,7 @@ def test_a_half_written_row_is_not_there_and_is_set_aside(tmp_path_factory, cut)
     content = path.read_bytes()
     path.write_bytes(content[: min(cut, len(content) - 1)])
     assert store.get("k" * 64) is None
-    assert not store.has("k" * 64)
+    assert not store.keys()
     assert "damaged row" in (store.folder / "journal.jsonl").read_text()
 
 
@@ -162,8 +164,8 @@ def test_what_is_known_of_many_rows_is_what_is_known_of_each(tmp_path_factory, s
     many, each = (Store(tmp_path_factory.mktemp("store")) for _ in range(2))
     for store in (many, each):
         spoiled(store, states)
-    assert many.keys() == {key for key in states if each.has(key)}
-    assert many.size(states) == sum(each.path(key).stat().st_size for key in states if each.has(key))
+    assert many.keys() == {key for key in states if each.path(key).exists()}
+    assert many.size(states) == sum(each.path(key).stat().st_size for key in each.keys() & states.keys())
     rows = {key: row for key in states if (row := each.get(key)) is not None}
     assert many.facts([*states, *states]) == {key: row.facts for key, row in rows.items()}
     assert sorted(rows) == sorted(key for key, state in states.items() if state == "whole")
@@ -194,48 +196,139 @@ def test_a_damaged_row_that_another_program_sets_aside_first_is_missing_here(tmp
     assert store.get("k") is None
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT])
+NUMBERS = [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, None]
+
+
+def refusing(number: int | None, *names: str):
+    """Return what makes a function raise an OSError of this number for paths with these ends."""
+
+    def of(act):
+        def refused(path, *arguments, **options):
+            if str(path).endswith(names):
+                raise OSError("no reason given") if number is None else OSError(number, os.strerror(number), str(path))
+            return act(path, *arguments, **options)
+
+        return refused
+
+    return of
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 def test_a_row_that_cannot_be_read_for_now_is_left_as_it_is(tmp_path, monkeypatch, number):
-    store = stored(tmp_path)
-    key = "k" * 64
+    """Servers that are away answer EIO too, so that what a disk has lost is for its owner to remove."""
+    store, key = stored(tmp_path), "k" * 64
     with monkeypatch.context() as patch:
-        patch.setattr(
-            Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(number, os.strerror(number), path))
-        )
-        for act in (lambda: store.get(key), lambda: store.facts([key])):
-            with pytest.raises(StoreError, match="left as it is"):
+        patch.setattr(Path, "open", refusing(number, ".safetensors")(Path.open))
+        patch.setattr("safetensors.safe_open", refusing(number, ".safetensors")(safetensors.safe_open))
+        for act in (lambda: store.get(key), lambda: store.facts([key]), lambda: store.part(key, "outputs", 0, 1)):
+            with pytest.raises(
+                StoreError, match=rf"cannot read .*{key}.*left as it is.*lost it for good, remove the file"
+            ):
                 act()
     assert store.get(key) is not None
     assert not store.damaged
 
 
-def test_a_row_that_the_disk_lost_is_set_aside(tmp_path, monkeypatch):
-    store = stored(tmp_path)
-    key = "k" * 64
+def test_a_row_whose_place_a_folder_has_is_set_aside(tmp_path):
+    store = Store(tmp_path)
+    store.path("k").mkdir()
+    assert store.get("k") is None
+    assert (store.damaged, store.keys()) == (["k"], set())
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_folder_that_cannot_be_listed_for_now_is_told_and_its_size_ends_no_run(tmp_path, monkeypatch, number):
+    store, key = stored(tmp_path), "k" * 64
+    monkeypatch.setattr(os, "scandir", refusing(number, "rows")(os.scandir))
+    for act in (store.keys, lambda: store.facts([key])):
+        with pytest.raises(StoreError, match="cannot read .*rows.*run again"):
+            act()
+    assert store.size([key]) == 0
+    store.sweep()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_version_that_cannot_be_read_for_now_is_not_written_anew(tmp_path, monkeypatch, number):
+    stored(tmp_path)
+    (tmp_path / "store.json").write_text(json.dumps({"schema_version": 99}))
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "lost", path)))
-        assert store.get(key) is None
-    assert store.damaged == [key]
-    assert not store.has(key)
+        for name in ("open", "stat"):
+            patch.setattr(Path, name, refusing(number, "store.json")(getattr(Path, name)))
+        with pytest.raises(StoreError, match="cannot read .*store.json"):
+            Store(tmp_path)
+    with pytest.raises(StoreError, match="schema version 99"):
+        Store(tmp_path)
 
 
-def test_rows_that_are_large_are_read_one_at_a_time(tmp_path, monkeypatch):
-    store, keys = Store(tmp_path), [f"{i:03}" for i in range(12)]
+def test_a_damaged_row_that_cannot_be_set_aside_is_told(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    spoiled(store, {"k": "cut"})
+    monkeypatch.setattr(Path, "replace", refusing(errno.EACCES, ".safetensors")(Path.replace))
+    with pytest.raises(StoreError, match="cannot write to .*Permission denied"):
+        store.get("k")
+
+
+def test_that_no_thread_can_be_started_is_told(tmp_path, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    store = stored(tmp_path)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(StoreError, match=r"can't start new thread.*ulimit -u"):
+        store.facts(["k" * 64])
+
+
+def test_a_part_of_a_row_that_was_damaged_since_is_told_and_the_row_is_made_again(tmp_path):
+    store = stored(tmp_path)
+    spoiled(store, {"j": "whole"})
+    store.path("j").write_bytes(b"")
+    with pytest.raises(StoreError, match="or was damaged since it was written .*run the audit again"):
+        store.part("j", "outputs", 0, 1)
+    assert (store.damaged, store.keys()) == (["j"], {"k" * 64})
+
+
+class Counted(bytes):
+    """The content of a file, which counts how many bytes of such contents there are at once."""
+
+    now, most, lock = 0, 0, threading.Lock()
+
+    @classmethod
+    def of(cls, content: bytes) -> Counted:
+        with cls.lock:
+            cls.now += len(content)
+            cls.most = max(cls.most, cls.now)
+        return cls(content)
+
+    def __del__(self) -> None:
+        with self.lock:
+            Counted.now -= len(self)
+
+
+class CountedFile(io.BufferedReader):
+    def read(self, size: int | None = -1) -> bytes:
+        content = Counted.of(super().read(size))
+        time.sleep(0.003)  # until others have come, too
+        return content
+
+
+@pytest.mark.parametrize("first", ["small", "cut to nothing", "large"])
+@pytest.mark.parametrize("at_once", [1, 0, 3, 100])
+def test_rows_that_are_read_at_once_have_room_together_whatever_their_sizes(tmp_path, monkeypatch, first, at_once):
+    store, keys = Store(tmp_path), [f"{i:03}" for i in range(17)]
     for key in keys:
-        store.put(key, {"outputs": OUTPUTS}, {"key": key})
-    monkeypatch.setattr(store_module, "_MOST_BYTES", 1)
-    read, at_once = Store.get, [0, 0]
-
-    def get(of, key):
-        at_once[0] += 1
-        at_once[1] = max(at_once)
-        time.sleep(0.01)
-        at_once[0] -= 1
-        return read(of, key)
-
-    monkeypatch.setattr(Store, "get", get)
-    assert store.facts(keys).keys() == set(keys)
-    assert at_once[1] == 1
+        size = 10 if first != "large" and key == keys[0] else 1_000
+        (tmp_path / "rows" / f"{key}.safetensors").write_bytes(packed(key, {"outputs": np.zeros(size)}, {"key": key}))
+    if first == "cut to nothing":
+        store.path(keys[0]).write_bytes(b"")
+    large = store.path(keys[-1]).stat().st_size
+    monkeypatch.setattr(store_module, "_MOST_BYTES", at_once * large + large // 2)
+    monkeypatch.setattr(Path, "open", lambda path, mode: CountedFile(io.FileIO(path)))
+    monkeypatch.setattr(Counted, "most", 0)
+    assert store.facts(keys).keys() == set(keys[first == "cut to nothing" :])
+    room = max(large, store_module._MOST_BYTES)
+    assert Counted.now == 0
+    assert large <= Counted.most <= room
+    assert (Counted.most >= 2 * large) == (at_once > 1)
 
 
 def test_a_folder_of_rows_that_is_gone_holds_none(tmp_path):

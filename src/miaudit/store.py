@@ -7,14 +7,14 @@ is the hash of everything that decides its content, so a changed input can never
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,9 +29,8 @@ SCHEMA_VERSION = 1
 READERS = 8
 """Rows that are read at once; on a folder that hosts share, reading one is mostly waiting for its server."""
 _MOST_BYTES = 64 * 2**20
-"""Of the rows that are read at once, each of which is held twice while it is checked; one is read, however large."""
-_UNREADABLE = frozenset({None, errno.EIO, errno.EISDIR})
-"""Errors that condemn a row: the disk has lost it, or it is no file."""
+"""Of the files of rows that are read at once; each is held twice while it is checked. One is read, however large."""
+_LOST = ". The row is left as it is; where the disk has lost it for good, remove the file, and the next run makes the row again"
 _SUFFIX = ".safetensors"
 
 
@@ -85,12 +84,13 @@ class Store:
 
     def _check_version(self) -> None:
         path = self.folder / "store.json"
-        if not path.exists():
+        try:
+            with _reading(path):
+                version = read_json(path)["schema_version"]
+        except FileNotFoundError:
             write_atomically(path, json.dumps({"schema_version": SCHEMA_VERSION}).encode() + b"\n")
             return
-        try:
-            version = read_json(path)["schema_version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (IsADirectoryError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{path} cannot be read ({error}); choose another output folder, or remove this one"
             ) from error
@@ -104,30 +104,35 @@ class Store:
         """Return where the row of this key lies, or would."""
         return self.folder / "rows" / f"{key}{_SUFFIX}"
 
-    def has(self, key: str) -> bool:
-        """Whether a row of this name lies here; whether it is whole, only `get` tells."""
-        return self.path(key).exists()
-
     def keys(self) -> set[str]:
         """Return the keys of all rows that lie here; whether they are whole, only `get` tells.
 
-        One listing serves for all of them, where `has` may ask a server for each. By NFS a listing is that of now, where
-        the answer for a single name may be half a minute old.
+        One listing serves for all of them, where a question for each name may be a request to a server for each. By NFS, in
+        one trial with one Linux client and the default mount options, a row that another host had just written was in the
+        listing at once, where the answer for its name was wrong for half a minute. Other clients, mount options and file
+        systems may keep listings for a while, too.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be listed for now.
         """
         return {entry.name.removesuffix(_SUFFIX) for entry in self._listing()}
 
     def size(self, keys: Iterable[str]) -> int:
-        """Return the bytes of those rows that lie here."""
+        """Return the bytes of those rows that lie here, as far as they can be told: what cannot be asked for is left out."""
         names, size = {self.path(key).name for key in keys}, 0
-        for entry in self._listing():
-            if entry.name in names:
-                with suppress(FileNotFoundError):  # set aside meanwhile, by another program
-                    size += entry.stat().st_size
+        with suppress(StoreError):
+            for entry in self._listing():
+                if entry.name in names:
+                    with suppress(OSError):
+                        size += entry.stat().st_size
         return size
 
     def _listing(self) -> list[os.DirEntry[str]]:
+        folder = self.folder / "rows"
         try:
-            with os.scandir(self.folder / "rows") as entries:
+            with _reading(folder), os.scandir(folder) as entries:
                 return [entry for entry in entries if entry.name.endswith(_SUFFIX)]
         except FileNotFoundError:
             return []
@@ -136,21 +141,31 @@ class Store:
         """Return the facts of those rows that are there whole, by key.
 
         Each is read as `get` does, and damaged ones are set aside; several are read at once, and no arrays are kept.
+
+        Raises
+        ------
+        StoreError
+            If the folder or a row cannot be read for now.
         """
+        room = _Room(_MOST_BYTES)
 
         def read(key: str) -> dict[str, Any] | None:
-            row = self.get(key)
-            return None if row is None else row.facts
+            with ExitStack() as place:
+                # no name holds the row, so that it is let go before its place is given to others
+                return getattr(self._read(key, lambda size: place.enter_context(room.place(size))), "facts", None)
 
         there = self.keys()
         wanted = [key for key in dict.fromkeys(keys) if key in there]
-        size = 1
-        with suppress(OSError, IndexError):  # rows of one store have about one size
-            size = max(self.path(wanted[0]).stat().st_size, 1)
-        at_once = max(1, min(READERS, _MOST_BYTES // size))
-        with ThreadPoolExecutor(at_once, thread_name_prefix="miaudit reads rows") as readers:
-            rows = zip(wanted, readers.map(read, wanted), strict=True)
-            return {key: facts for key, facts in rows if facts is not None}
+        with ThreadPoolExecutor(READERS, thread_name_prefix="miaudit reads rows") as readers:
+            try:
+                rows = readers.map(read, wanted)
+            except RuntimeError as error:  # of starting a thread; those of reading come below
+                readers.shutdown(wait=False, cancel_futures=True)
+                raise StoreError(
+                    f"cannot read the rows in {self.folder}: {error}. End other programs, or raise the limit of threads "
+                    "(ulimit -u), and run again"
+                ) from error
+            return {key: facts for key, facts in zip(wanted, rows, strict=True) if facts is not None}
 
     def get(self, key: str) -> Row | None:
         """Return the row, or None if it is missing or damaged.
@@ -162,13 +177,20 @@ class Store:
         ------
         StoreError
             If it cannot be read for now, which says nothing of what it holds: its server is away, or it may not be opened.
+            Where a disk has lost it for good the error is the same, so that only its owner can tell.
         """
+        return self._read(key, lambda _: None)
+
+    def _read(self, key: str, hold: Callable[[int], object]) -> Row | None:
+        """As `get`; ``hold`` is called with the size of the file, and may wait, before it is read into memory."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
         path = self.path(key)
         try:
-            content = path.read_bytes()  # not mapped: others are read meanwhile, and one that is cut is no signal
+            with _reading(path, _LOST), path.open("rb") as file:
+                hold(os.fstat(file.fileno()).st_size)
+                content = file.read()  # not mapped: others are read meanwhile, and one that is cut is no signal
             arrays = load(content)
             metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
             facts = json.loads(metadata["facts"])
@@ -176,14 +198,10 @@ class Store:
                 raise ValueError("its checksum does not match its content")
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-            if isinstance(error, OSError) and error.errno not in _UNREADABLE:
-                raise StoreError(
-                    f"cannot read {path}: {error.strerror or error}. The row is left as it is: see to the folder, and run again"
-                ) from error
+        except (IsADirectoryError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             self.damaged.append(key)
             self.note("damaged row set aside", key=key, why=str(error))
-            with suppress(FileNotFoundError):  # set aside by another program already
+            with explained(self.folder), suppress(FileNotFoundError):  # set aside by another program already
                 path.replace(path.with_suffix(".damaged"))
             return None
         return Row(arrays, facts)
@@ -200,7 +218,9 @@ class Store:
 
     def put_packed(self, key: str, content: bytes) -> None:
         """Write a row that was `packed` elsewhere; as `put`."""
-        if not self.path(key).parent.is_dir():
+        with explained(self.folder):
+            there = self.path(key).parent.is_dir()
+        if not there:
             self.note("the folder of the rows was gone, and is made again")
         write_atomically(self.path(key), content)
 
@@ -208,27 +228,37 @@ class Store:
         """Add one line to the journal."""
         line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details})
         path = self.folder / "journal.jsonl"
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise StoreError(f"{path} is a link or no file, and the journal is a file of its own; remove it")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        with explained(self.folder), os.fdopen(os.open(path, flags, PRIVATE), "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with explained(self.folder):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise StoreError(f"{path} is a link or no file, and the journal is a file of its own; remove it")
+            with os.fdopen(os.open(path, flags, PRIVATE), "a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
     def part(self, key: str, name: str, start: int, end: int) -> NDArray[Any]:
         """Return rows ``start`` to ``end`` of one array of a row that `get` found whole before; the rest is not read.
 
+        The file is mapped: where another program cuts it short while it is read, or its disk or server fails just then, the
+        system ends this program by a signal.
+
         Raises
         ------
         StoreError
-            If the row is gone.
+            If the row is missing, was damaged since, or cannot be read for now.
         """
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.path(key), framework="numpy") as file:
                 return np.asarray(file.get_slice(name)[start:end])
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"the row {key} is gone from {self.folder} ({error}); run the audit again") from error
+        except (OSError, SafetensorError) as error:  # of safe_open have no number; `get` tells what it is
+            row = self.get(key)
+            if row is None or name not in row.arrays:
+                raise StoreError(
+                    f"the row {key} is gone from {self.folder}, or was damaged since it was written ({error}); "
+                    "run the audit again"
+                ) from error
+            return row.arrays[name][start:end]
 
     @property
     def states(self) -> Path:
@@ -237,15 +267,51 @@ class Store:
 
     def sweep(self) -> None:
         """Remove temporary files of writers that died more than an hour ago, also those of states."""
-        folders = (self.folder, self.states)
-        rows = [path for folder in folders for path in (folder / "rows").glob("*.tmp")]
-        beside = [path for folder in folders for path in folder.glob("*.tmp") if TEMPORARY.search(path.name)]
-        for path in (*rows, *beside):
-            try:
-                if time.time() - path.stat().st_mtime > 3600:
-                    path.unlink()
-            except FileNotFoundError:
-                pass
+        for folder in (self.folder, self.states):
+            with suppress(OSError):  # what cannot be swept now is swept by a later run
+                beside = [path for path in folder.glob("*.tmp") if TEMPORARY.search(path.name)]
+                for path in (*(folder / "rows").glob("*.tmp"), *beside):
+                    with suppress(OSError):
+                        if time.time() - path.stat().st_mtime > 3600:
+                            path.unlink()
+
+
+class _Room:
+    """Bytes that threads hold at once; one that holds more than all of them holds them alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._free, self._change = size, size, threading.Condition()
+
+    @contextmanager
+    def place(self, size: int) -> Iterator[None]:
+        """Wait until so many bytes are free, and take them for the block."""
+        size = min(size, self._size)
+        with self._change:
+            self._change.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            yield
+        finally:
+            with self._change:
+                self._free += size
+                self._change.notify_all()
+
+
+@contextmanager
+def _reading(path: Path, otherwise: str = "") -> Iterator[None]:
+    """Turn what keeps this program from reading into a StoreError that says what to do.
+
+    That a file is missing, or a folder has its place, is what the caller knows how to read.
+    """
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError):
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}. See to its folder, and to its server where there is one, and run "
+            f"again{otherwise}"
+        ) from error
 
 
 def packed(key: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:

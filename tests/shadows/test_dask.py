@@ -302,6 +302,18 @@ def test_a_recipe_that_cannot_be_read_there_is_told_with_what_to_do():
     assert "No module named 'no_such_module'); install what it imports" in ours._opened(parcel).why
 
 
+def test_a_row_that_a_dead_worker_wrote_is_seen_by_the_listing(tmp_path, monkeypatch):
+    """By NFS the answer for a single name may be of the time when the row was missing."""
+    one, two = pool(tmp_path, RandomForestClassifier(3)).plan[:2]
+    store = Store(tmp_path)
+    store.put(one.key, {"outputs": np.zeros(3)}, {})
+    run = ours._Run(None, "", None, None, store, ("", ""), None)
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path.suffix != ".safetensors" and exists(path))
+    assert list(run._died([one, two])) == [[ours.Trained(0.0, 0)]]
+    assert list(run.waiting) == [[two]]
+
+
 class Unsendable(DecisionTreeClassifier):
     def __init__(self) -> None:
         super().__init__()

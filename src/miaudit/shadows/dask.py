@@ -43,7 +43,8 @@ CONNECT_SECONDS = 10.0
 """How long to try to reach a scheduler."""
 
 VISIBLE_SECONDS = 60.0
-"""How long a row written by a worker may take to be seen here; network file systems keep listings for a while."""
+"""How long a row written by a worker may take to be seen here: by NFS it was at once in one trial with one client, and other
+clients, mount options and network file systems may keep listings for a while."""
 
 _SILENCE = 0.5  # seconds without news after which deadline and connection are looked at again
 
@@ -351,10 +352,11 @@ class _Run:
             yield answer.outcomes
 
     def _died(self, group: list[Job]) -> Iterator[News]:
+        there = self.store.keys()
         for job in group:  # from now on alone, so that one model cannot take others down
             self.deaths[job.key] += 1
             self.store.note("worker died", name=job.name, attempt=self.deaths[job.key])
-            if self.store.has(job.key):
+            if job.key in there:
                 yield [Trained(0.0, 0)]
             elif self.deaths[job.key] < ATTEMPTS:
                 self.waiting.append([job])
@@ -429,7 +431,7 @@ class _Run:
         """Wait until what workers wrote into the shared folder is seen here, too."""
         until = time.monotonic() + VISIBLE_SECONDS
         while self.written:
-            self.written -= self.store.keys()  # the listing renews what NFS knows of single names, too
+            self.written -= self.store.keys()
             if self.written and time.monotonic() > until:
                 raise StoreError(
                     f"workers wrote {counted(len(self.written), 'row')} into {self.store.folder} that "

@@ -211,11 +211,11 @@ class _Crew:
         if process is not None and hasattr(os, "killpg"):
             end_group(process.pid)  # what the worker left running
         remove_temporary_folders_of(self._owners.pop(worker))
-        news, again = list[News](), list[list[Job]]()
+        news, again, there = list[News](), list[list[Job]](), self._store.keys()
         for job in group:
             attempt = self.attempts[job.key]
             self._store.note("worker died", name=job.name, attempt=attempt, how=how)
-            if self._store.has(job.key):
+            if job.key in there:
                 news.append([Trained(0.0, 0)])
             elif code == CLOSED and len(group) == 1:
                 news.append([Failure(job.name, how, "")])
