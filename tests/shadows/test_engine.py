@@ -28,7 +28,7 @@ from miaudit.shadows import training
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.engine import in_groups
 from miaudit.shadows.pool import ShadowPool
-from miaudit.shadows.processes import death
+from miaudit.shadows.processes import _Crew, death
 from miaudit.shadows.training import Job
 from miaudit.store import Store
 
@@ -323,6 +323,18 @@ def test_a_killed_worker_costs_only_the_row_in_flight(tmp_path):
     assert scar.exists()
     assert len(rows) == 4
     assert (tmp_path / "s" / "journal.jsonl").read_text().count("worker died") == 1
+
+
+def test_a_row_that_a_dead_worker_wrote_is_seen_by_the_listing(tmp_path, monkeypatch):
+    """By NFS the answer for a single name may be of the time when the row was missing."""
+    shadows = pool(tmp_path, RandomForestClassifier(3))
+    one, two = shadows.plan[:2]
+    shadows.store.put(one.key, {"outputs": np.zeros(3)}, {})
+    crew, exists = _Crew(shadows.dataset, shadows.recipe, shadows.store), Path.exists
+    worker = crew.hire()
+    monkeypatch.setattr(Path, "exists", lambda path: path.suffix != ".safetensors" and exists(path))
+    assert crew.bury(worker, [one, two]) == ([[training.Trained(0.0, 0)]], [[two]])
+    crew.dismiss([], finished=True)
 
 
 @pytest.mark.parametrize(
