@@ -151,3 +151,23 @@ def test_public_names_are_there_and_listed_also_those_that_are_imported_on_first
     with pytest.raises(AttributeError, match=rf"{package.__name__}.*no attribute 'Nothing'"):
         package.Nothing  # noqa: B018
     assert sorted(miaudit.__all__) == miaudit.__all__
+
+
+@pytest.mark.parametrize("package", [miaudit, miaudit.recipes, miaudit.targets], ids=lambda package: package.__name__)
+def test_modules_of_a_package_are_its_attributes_though_nothing_imported_them(package):
+    for name in {home.removeprefix(f"{package.__name__}.").partition(".")[0] for home in package._HOME.values()}:
+        assert package.__getattr__(name) is sys.modules[f"{package.__name__}.{name}"]
+    for name in ("__main__", "__file__.py", "errors.x"):
+        with pytest.raises(AttributeError, match="no attribute"):
+            package.__getattr__(name)
+
+
+def test_names_on_first_use_are_hidden_from_type_checkers_which_would_take_a_typo_for_a_name():
+    hidden = 0
+    for path in SOURCE.rglob("__init__.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if "__getattr__" in ast.unparse(node):
+                assert isinstance(node, ast.If), path
+                assert (ast.unparse(node.test), node.orelse) == ("not TYPE_CHECKING", []), path
+                hidden += 1
+    assert hidden == 3

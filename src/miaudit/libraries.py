@@ -1,4 +1,4 @@
-"""Other libraries: the optional ones, and what they keep private, each with a public way in its place.
+"""Other libraries: the optional ones, and what they keep private, each with a public way in its place; ours on first use.
 
 No other file names a private part of a library. What is private may go with any release; then the public way is taken, which
 is slower, or sees less, and never wrong.
@@ -11,7 +11,7 @@ import functools
 import importlib
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -26,6 +26,26 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam
 
 Step = Callable[[list["Tensor"], Sequence["Tensor"], float], None]
 """Changes parameters in place by gradients and a learning rate."""
+
+
+def on_first_use(package: str, homes: Mapping[str, str], name: str) -> Any:
+    """Return what a package's ``__getattr__`` is asked for: a name from the module that has it, or a submodule.
+
+    Parameters
+    ----------
+    homes
+        Modules by the names that they have.
+
+    Raises
+    ------
+    AttributeError
+        If it is neither.
+    """
+    if name in homes:
+        return getattr(importlib.import_module(homes[name]), name)
+    if name.isidentifier() and not name.startswith("_") and find_spec(f"{package}.{name}") is not None:
+        return importlib.import_module(f"{package}.{name}")
+    raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
 
 def require(module: str, *, extra: str, what: str, error: type[MiauditError] = PlanError) -> Any:

@@ -5,9 +5,9 @@ Recipes of the kinds that `as_recipe` makes are imported here, others on first u
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from miaudit.libraries import on_first_use
 from miaudit.recipes.building import (
     Task,
     as_recipe,
@@ -174,7 +174,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'miaudit.recipes' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        return on_first_use(__name__, _HOME, name)

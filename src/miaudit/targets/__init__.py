@@ -6,9 +6,9 @@ the client and the plan with them.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from miaudit.libraries import on_first_use
 from miaudit.targets.at_hand import as_target
 from miaudit.targets.outputs import Outputs
 from miaudit.targets.target import Target, class_columns
@@ -33,7 +33,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'miaudit.targets' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        return on_first_use(__name__, _HOME, name)
