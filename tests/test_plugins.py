@@ -1,6 +1,7 @@
 """A package with entry points, installed into a folder of the test: named in plans, listed, and refused in one line."""
 
 import http.server
+import importlib
 import json
 import re
 import shutil
@@ -8,10 +9,13 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -20,9 +24,10 @@ import miaudit
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks, class_of, further_attacks
 from miaudit.cli import main
-from miaudit.errors import PlanError, PoolError
+from miaudit.errors import PlanError, PoolError, place_of
 from miaudit.plugins import Plugin, plugin, plugins
 from miaudit.recipes import fingerprint_of_recipe, recipe_of_plugin
+from miaudit.shadows.training import _failure
 from miaudit.targets import as_target, connect
 from miaudit.targets.wire import Wire, _declared
 from miaudit.testing import check_attack, check_format, check_recipe, check_target
@@ -277,3 +282,71 @@ def test_nothing_of_a_package_is_imported_before_it_is_named(installed):
     )
     subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(installed)!r})\n{code}"], check=True)
     assert [each.name for each in plugins("wire")] == ["pipes"]
+
+
+@pytest.fixture
+def unreadable(installed):
+    """Install packages whose entry points are no text, no table, and those of no name."""
+    for name, content in (("letters", b"\xff\xfe"), ("lines", b"[miaudit.attacks]\nmargin\n"), ("nameless", b"\xff")):
+        (installed / f"{name}-1.0.dist-info").mkdir()
+        (installed / f"{name}-1.0.dist-info" / "entry_points.txt").write_bytes(content)
+        if name != "nameless":
+            metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+            (installed / f"{name}-1.0.dist-info" / "METADATA").write_text(metadata)
+    importlib.invalidate_caches()
+    return installed
+
+
+def test_a_package_whose_entry_points_cannot_be_read_is_left_out_and_named_where_a_name_is_unknown(unreadable):
+    assert plugin("attacks", "margin").distribution == "miaudit-example 1.0"
+    problems = [text for text in further_attacks()[1] if "cannot be read" in text]
+    assert sorted(text.split(" cannot")[0] for text in problems) == [
+        f"the entry points of a package in {unreadable}",
+        "the entry points of letters 1.0",
+        "the entry points of lines 1.0",
+    ]
+    with pytest.raises(
+        PlanError, match=r"^unknown attack 'margim'; did you mean 'margin'\?; .*letters 1.0 cannot be read"
+    ):
+        plugin("attacks", "margim")
+
+
+@pytest.mark.usefixtures("unreadable")
+def test_the_failure_of_a_model_is_told_whatever_cannot_be_printed_or_read(tmp_path):
+    class MuteError(Exception):
+        def __str__(self):
+            raise ValueError("no words")
+
+    job = SimpleNamespace(name="a")
+    try:
+        click.Path(exists=True).convert(str(tmp_path / "none"), None, None)
+    except click.BadParameter as error:
+        failure = _failure(job, error)
+        assert failure.error.startswith("BadParameter: ")
+        assert failure.place.startswith(f" in {__file__}, line ")
+    try:
+        raise MuteError
+    except MuteError as error:
+        failure = _failure(job, error)
+        assert (failure.error, failure.traceback) == ("MuteError", "")
+        assert failure.place.startswith(f" in {__file__}, line ")
+
+
+def test_the_author_is_the_package_that_declares_something_and_no_other_of_its_namespace(installed, monkeypatch):
+    (installed / "miaudit_example-1.0.dist-info" / "entry_points.txt").write_text(
+        "[miaudit.attacks]\nmargin = spaces.of_ours.attack:Margin\nodd = %\n"
+    )
+    for name, code in (
+        ("spaces/of_ours/helper.py", "from spaces.of_others import call\n\n\ndef act(function):\n    call(function)\n"),
+        ("spaces/of_others/__init__.py", "def call(function):\n    function()\n"),
+    ):
+        (installed / name).parent.mkdir(parents=True)
+        (installed / name).write_text(code)
+    (installed / "spaces" / "of_ours" / "__init__.py").touch()
+    helper = importlib.import_module("spaces.of_ours.helper")
+    command = click.Command("margin", params=[click.Argument(["file"])])
+    with pytest.raises(click.MissingParameter) as error:
+        helper.act(partial(command.main, [], standalone_mode=False))
+    assert place_of(error.value) == f" in {installed / 'spaces' / 'of_ours' / 'helper.py'}, line 5"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "spaces"]:
+        monkeypatch.delitem(sys.modules, name)

@@ -23,14 +23,16 @@ import os
 import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
+from contextlib import contextmanager, suppress
 from math import inf, isfinite, nan
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from miaudit.visible import visible
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
 
 
 class MiauditError(Exception):
@@ -263,8 +265,11 @@ def place_of(error: BaseException) -> str:
         frames = frames[:-1]  # raised in the place of os._exit
     files = [frame for frame in frames if not frame.filename.startswith("<")]
     beyond = [frame for frame in files if _installed(frame.filename) or not _within(frame.filename, _STANDARD)]
-    others, authors = [frame for frame in beyond if not _within(frame.filename, _MIAUDIT)], {None, *_plugins()}
-    own = [frame for frame in others if _installed(frame.filename) in authors]
+    others = [frame for frame in beyond if not _within(frame.filename, _MIAUDIT)]
+    own = others
+    if others and _installed(others[-1].filename) is not None:
+        authors = [f"{entry.value.partition(':')[0].strip()}." for entry in declared()[0]]
+        own = [frame for frame in others if _is_by(frame.filename, authors)]
     place = next(reversed(own or beyond or files or frames), None)
     return f" in {place.filename}, line {place.lineno}" if place is not None else ""
 
@@ -277,17 +282,46 @@ def _within(file: str, folder: Path) -> bool:
 
 
 def _installed(file: str) -> str | None:
-    """Return the package or module that a file is of, None where it is of none that is installed."""
-    parts = Path(file).with_suffix("").parts
-    return next((name for folder, name in pairwise(parts) if folder in ("site-packages", "dist-packages")), None)
+    """Return the package or module that a file is of, None where it is of none that is installed.
+
+    A folder without ``__init__.py`` is no package: several distributions may have modules in it.
+    """
+    path = Path(file).with_suffix("")
+    parts = path.parts
+    start = next((i for i, part in enumerate(parts, 1) if part in ("site-packages", "dist-packages")), len(parts))
+    for end in range(start + 1, len(parts)):
+        if Path(*parts[:end], "__init__.py").is_file():
+            return ".".join(parts[start:end])
+    return ".".join(parts[start:]) or None
 
 
-def _plugins() -> set[str]:
-    """Return the packages that declare something to miaudit."""
+def _is_by(file: str, authors: Sequence[str]) -> bool:
+    """Whether a file is of no installed package, or of that of a module whose name, and a dot, is among these."""
+    package = _installed(file)
+    return package is None or any(author.startswith(f"{package}.") for author in authors)
+
+
+def declared() -> tuple[list[EntryPoint], list[str]]:
+    """Return what installed packages declare to miaudit, and a sentence for each where that cannot be read."""
     from importlib.metadata import distributions
 
-    entries = [entry for distribution in distributions() for entry in distribution.entry_points]
-    return {entry.module.partition(".")[0] for entry in entries if entry.group.startswith("miaudit.")}
+    entries: dict[str, list[EntryPoint]] = {}
+    problems = []
+    for distribution in distributions():
+        try:
+            own = [entry for entry in distribution.entry_points if entry.group.startswith("miaudit.")]
+            if own:  # of several copies the first is imported
+                entries.setdefault(re.sub("[-_.]+", "-", distribution.name).lower(), own)
+        except Exception as error:
+            problems.append(f"the entry points of {_title(distribution)} cannot be read: {reason_of(error)}")
+    return [entry for own in entries.values() for entry in own], problems
+
+
+def _title(distribution: Distribution) -> str:
+    with suppress(Exception):
+        if distribution.name:
+            return f"{distribution.name} {distribution.version}"
+    return f"a package in {distribution.locate_file('')}"
 
 
 def nearest(name: str, names: Collection[str], *, cutoff: float = 0.6) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
-from miaudit.errors import MiauditError, PlanError, nearest, reason_of, with_article
+from miaudit.errors import MiauditError, PlanError, declared, nearest, reason_of, with_article
 
 Kind = Literal["attacks", "recipes", "targets", "wire"]
 
@@ -75,8 +75,9 @@ class Plugin:
 
 
 def plugins(kind: Kind) -> list[Plugin]:
-    """Return all that is installed of a kind, sorted by name."""
-    return sorted((Plugin(entry) for entry in entry_points(group=f"miaudit.{kind}")), key=lambda each: each.name)
+    """Return all that is installed of a kind, sorted by name, but of packages whose entry points cannot be read."""
+    own = [Plugin(entry) for entry in declared()[0] if entry.group == f"miaudit.{kind}"]
+    return sorted(own, key=lambda each: each.name)
 
 
 def plugin(kind: Kind, name: str, *, choices: tuple[str, ...] = ()) -> Plugin:
@@ -101,4 +102,4 @@ def plugin(kind: Kind, name: str, *, choices: tuple[str, ...] = ()) -> Plugin:
     names = (*choices, *(each.name for each in there))
     hint = nearest(name, names, cutoff=0.4) or f"known are {', '.join(names)}" if names else "no package declares any"
     what = {"attacks": "attack", "recipes": "recipe", "targets": "target", "wire": "format"}[kind]
-    raise PlanError(f"unknown {what} {name!r}; {hint}")
+    raise PlanError("; ".join((f"unknown {what} {name!r}", hint, *declared()[1])))

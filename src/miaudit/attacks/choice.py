@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, attack_name
-from miaudit.errors import PlanError, nearest, section, sentence_of
+from miaudit.errors import PlanError, declared, nearest, section, sentence_of
 from miaudit.plugins import Plugin, plugin, plugins
 
 _PROMISES: dict[str, type] = {
@@ -116,7 +116,7 @@ def _is_class_of_attacks(thing: Any) -> bool:
 
 def further_attacks() -> tuple[list[tuple[str, Attack]], list[str]]:
     """Return every attack that an installed package declares, behind the package, and what is wrong with the others."""
-    there, problems = [], []
+    there, problems = [], declared()[1]
     for each in plugins("attacks"):
         try:
             if each.name in ATTACKS:

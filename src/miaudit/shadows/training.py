@@ -402,13 +402,15 @@ def _mean(right: NDArray[Any]) -> float | None:
 
 def _failure(job: Job, error: BaseException) -> Failure:
     ended = isinstance(error, ModelError)  # it names the place in the code, and is raised by us around it
+    place = ""
     try:
+        place = "" if ended else place_of(error)
         text = str(error) if ended else f"{type(error).__name__}: {error}"
         trace = "" if ended else "".join(traceback.format_exception(error)).strip()
     except Exception:  # an error that cannot be printed
         text, trace = type(error).__name__, ""
     texts = _clipped(text, ERROR_CHARACTERS), _clipped(trace, 10 * ERROR_CHARACTERS)
-    return Failure(job.name, *texts, place="" if ended else place_of(error))
+    return Failure(job.name, *texts, place=place)
 
 
 def _clipped(text: str, most: int) -> str:
