@@ -31,7 +31,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.recipes import EstimatorRecipe, as_recipe, fingerprint, fingerprint_of_recipe
 from miaudit.recipes.estimator import describe_parameter
-from miaudit.recipes.origin import package_version
+from miaudit.recipes.origin import origin, package_version
 
 _numbers = itertools.count()
 
@@ -406,7 +406,7 @@ def test_a_recipe_of_ones_own_is_named_by_its_code_whatever_it_says_of_itself():
 def distributions(tmp_path, monkeypatch) -> Path:
     """Return a folder of installed distributions whose names are those of none of their packages."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    modules = ("folders", "modules", "compiled", "spaces", "declared")
+    modules = ("folders", "modules", "compiled", "spaces", "declared", "commas", "quotes")
     for number, (name, listing, content) in enumerate(
         (
             ("Folders-of-Code", "RECORD", "folders/__init__.py,sha256=x,1\nfolders/part.py,,\nothers.libs/a.so,,\n"),
@@ -415,6 +415,9 @@ def distributions(tmp_path, monkeypatch) -> Path:
             ("first-of-two", "RECORD", "spaces/one/__init__.py,,\n"),
             ("second-of-two", "RECORD", "spaces/two/__init__.py,,\n"),
             ("says-so", "top_level.txt", "declared\n_declared\n"),
+            ("with-a-comma", "RECORD", '"commas/of,two.py",sha256=x,1\n'),
+            ("quoted-module", "RECORD", '"quotes.py",sha256=x,1\n'),
+            ("editable", "RECORD", "__editable__.editable-8.5.pth,,\neditable-8.5.dist-info/RECORD,,\n"),
         )
     ):
         info = tmp_path / f"{name.replace('-', '_')}-{number}.5.dist-info"
@@ -438,10 +441,25 @@ def test_a_package_has_the_version_of_the_distribution_that_installed_it(distrib
         "compiled": "2.5",
         "spaces": "3.5",
         "declared": "5.5",
+        "commas": "6.5",
+        "quotes": "7.5",
         "listed": "9.5",
     }
     assert {name: package_version(name) for name in versions} == versions
     assert {package_version(name) for name in ("folder", "others", "modules_no", "code", "parts", "RECORD")} == {None}
+    everyone = packages_distributions()
+    for name in (*versions.keys() - {"compiled"}, "linked"):  # before Python 3.12 it does not tell of compiled modules
+        assert package_version(name) == (version(everyone[name][0]) if name in everyone else None)
+
+
+def test_an_editable_install_has_a_version_by_its_name_and_its_packages_are_code_of_ones_own(
+    distributions, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere" / "linked").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "linked" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")  # as its .pth file does
+    assert (package_version("editable"), package_version("linked")) == ("8.5", None)
+    assert origin("linked").kind == "own"
 
 
 def test_the_distributions_of_packages_are_those_that_the_standard_library_tells():

@@ -203,4 +203,4 @@ def _has_installed(distribution: Distribution, package: str) -> bool:
         return package in declared.split()
     files = distribution.read_text("RECORD") or "".join(f"{file},\n" for file in distribution.files or ())
     endings = "|".join(map(re.escape, (".py", *EXTENSION_SUFFIXES)))
-    return re.search(rf"^{re.escape(package)}(/|({endings}),)", files, re.MULTILINE) is not None
+    return re.search(rf'^"?{re.escape(package)}(/|({endings})"?,)', files, re.MULTILINE) is not None
