@@ -3,7 +3,7 @@
     python bench/all.py                             # what there is, and when its figures were taken
     python bench/all.py --run                       # runs all whose needs are met, one after the other
     python bench/all.py --run scoring peers         # runs these, whatever they need
-    python bench/all.py --run --fresh gate-audits   # and removes first what would otherwise not be taken again
+    python bench/all.py --run --fresh gate-audits   # takes again also what lies there, which comes back after a failure
 
 Figures were *taken* when the commit was made that last changed their file, the oldest of a folder; *since* counts the commits
 to src/ after it. A run whose figures are the same to the last digit leaves the file, and so its day, as it was. Minutes are of
@@ -19,7 +19,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,21 +150,70 @@ def table() -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def run(benches: Sequence[Bench]) -> list[str]:
-    """Run benchmarks one after the other, and return the commands that failed."""
+class BenchError(Exception):
+    """A benchmark could not be run, or a command of it failed."""
+
+
+@contextmanager
+def moved_aside(path: Path) -> Iterator[None]:
+    """Move a file or folder aside, and remove it once a block has ended; after an error it is there again as it was."""
+    aside = path.with_name(f"{path.name}.before")
+    if aside.exists():
+        raise BenchError(f"{aside} is there from a run that was killed: move it back to {path.name}, or remove it")
+    path.rename(aside)
+    try:
+        yield
+    except BaseException:
+        remove(path)
+        aside.rename(path)
+        raise
+    remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def run(benches: Sequence[Bench], *, fresh: bool = False) -> list[str]:
+    """Run benchmarks one after the other, and return the commands that failed.
+
+    With ``fresh`` what would not be taken again is moved aside meanwhile, and comes back after a failure.
+    """
     failures = []
     for each in benches:
-        for command in each.commands.split(" && "):
-            program, *arguments = shlex.split(command)
-            start = [sys.executable] if program == "python" else [sys.executable, "-m", program]
-            print(f"\n== {each.name}: {command}", flush=True)
-            began = time.monotonic()
-            status = subprocess.run([*start, *arguments], cwd=ROOT, check=False).returncode
-            print(f"== exit status {status} after {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
-            if status != 0:
-                failures.append(f"{each.name}: {command} (exit status {status})")
-                break
+        path = None if each.kept is None else ROOT / each.kept
+        there = path is not None and path.exists()
+        if there and not fresh:
+            print(f"{each.name} does not take again what is in {each.kept}; with --fresh it does")
+        try:
+            with moved_aside(path) if path is not None and there and fresh else nullcontext():
+                run_one(each)
+        except BenchError as error:
+            failures.append(str(error))
     return failures
+
+
+def run_one(bench: Bench) -> None:
+    """Run the commands of a benchmark up to the first that fails.
+
+    Raises
+    ------
+    BenchError
+        If one does.
+    """
+    for command in bench.commands.split(" && "):
+        program, *arguments = shlex.split(command)
+        start = [sys.executable] if program == "python" else [sys.executable, "-m", program]
+        print(f"\n== {bench.name}: {command}", flush=True)
+        began = time.monotonic()
+        status = subprocess.run([*start, *arguments], cwd=ROOT, check=False).returncode
+        print(f"== exit status {status} after {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+        if status != 0:
+            raise BenchError(f"{bench.name}: {command} (exit status {status})")
 
 
 def selection(names: Sequence[str]) -> list[Bench]:
@@ -182,21 +232,15 @@ def main() -> None:
     parser.add_argument(
         "--run", nargs="*", choices=names, metavar="NAME", help="run these; without any, all that can run"
     )
-    parser.add_argument("--fresh", action="store_true", help="with --run: remove first what would not be taken again")
+    parser.add_argument("--fresh", action="store_true", help="with --run: take again also what lies there")
     options = parser.parse_args()
     if options.run is None:
         if options.fresh:
-            parser.error("--fresh removes what --run is to take again; give --run, too")
+            parser.error("--fresh says what --run is to take again; give --run, too")
         print(table())
         return
     benches = selection(options.run)
-    for each in benches:
-        path = None if each.kept is None else ROOT / each.kept
-        if path is not None and path.exists() and not options.fresh:
-            print(f"{each.name} does not take again what is in {each.kept}; --fresh removes it first")
-        elif path is not None and path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    failures = run(benches)
+    failures = run(benches, fresh=options.fresh)
     print(f"\n{len(benches) - len(failures)} of {len(benches)} benchmarks ended well", *failures, sep="\nfailed: ")
     raise SystemExit(1 if failures else 0)
 

@@ -232,7 +232,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--pool", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--pool",
+        nargs=3,
+        metavar=("NAME", "MODELS", "JOBS"),
+        help="print the seconds of one run of miaudit alone, as JSON",
+    )
     parser.add_argument("--pss", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

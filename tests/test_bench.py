@@ -56,6 +56,8 @@ def parser_of(script: str) -> Parser:
     parser = Parser()
     for node in ast.walk(ast.parse(script)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+            if any(ast.unparse(keyword) == "help=argparse.SUPPRESS" for keyword in node.keywords):
+                continue  # --help does not show it, so no page quotes it
             options: dict[str, Any] = {}
             for keyword in node.keywords:
                 if keyword.arg == "type" and isinstance(keyword.value, ast.Name):
@@ -114,6 +116,7 @@ def test_commands_that_pages_quote_would_run():
 @pytest.mark.parametrize(
     "command",
     [
+        "python bench/estimators.py --pss array 2",  # which --help does not show
         "python bench/scoring.py --seeds 3",
         "python bench/store.py --rows many",
         "python bench/dp.py",  # lacks --out
@@ -146,6 +149,28 @@ def test_a_failure_ends_its_benchmark_and_no_other(capfd: pytest.CaptureFixture[
     lines = capfd.readouterr().out.splitlines()
     assert "2" in lines
     assert "1" not in lines
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_taken_afresh_replaces_what_was_there_only_after_all_went_well(tmp_path: Path, folder: bool):
+    kept = tmp_path / "kept"
+    file = kept / "figures" if folder else kept
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("old")
+    write = f"import pathlib; p = pathlib.Path({str(file)!r}); p.parent.mkdir(exist_ok=True); p.open('x').write('new')"
+    takes = shlex.join(["python", "-c", write])
+    bench = functools.partial(TABLE["Bench"], "some", 0, "", None, kept=str(kept))
+    fails = takes + " && python -c 'raise SystemExit(3)'"
+    assert TABLE["run"]([bench(takes)]) == [f"some: {takes} (exit status 1)"]  # as it lies there
+    assert len(TABLE["run"]([bench(fails)], fresh=True)) == 1
+    assert file.read_text() == "old"
+    assert TABLE["run"]([bench(takes)], fresh=True) == []
+    assert file.read_text() == "new"
+    assert [*tmp_path.iterdir()] == [kept]
+    (tmp_path / "kept.before").touch()
+    failures = TABLE["run"]([bench(takes)], fresh=True)
+    assert ["kept.before is there from a run that was killed" in failure for failure in failures] == [True]
+    assert file.read_text() == "new"
 
 
 def test_figures_are_as_old_as_the_oldest_file_of_theirs():
