@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from miaudit.recipes import Network, TrainingRecipe
 from miaudit.shadows import fork_server
+from miaudit.shadows.preloading import import_all
 
 FORKED = pytest.mark.skipif(not fork_server.FORKS, reason="workers are spawned here, and /proc may be missing")
 
@@ -38,6 +41,7 @@ from pathlib import Path
 import model_of_the_users_own
 from miaudit.recipes import Network
 from miaudit.shadows import fork_server
+from miaudit.shadows.preloading import import_all
 fork_server.load_early(fork_server.modules_of(Network) | {"lightgbm"})
 os.environ["LATE"] = "yes"
 del os.environ["EARLY"]
@@ -113,3 +117,20 @@ def test_workers_are_spawned_where_no_server_can_be_had(tmp_path: Path, fault: s
     for names, mask, torch, _, _, _ in rows:
         assert names in (["LATE"], ["LATE", "OMP_NUM_THREADS"])
         assert (mask, torch) == (0o027, False)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_imports_leave_collections_and_interruptions_as_they_were(tmp_path, monkeypatch, collects):
+    (tmp_path / "ends_what_imports_it.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        (gc.enable if collects else gc.disable)()
+        import_all("module_that_is_not_there")
+        assert (gc.isenabled(), signal.getsignal(signal.SIGINT)) == (collects, handler)
+        with pytest.raises(KeyboardInterrupt):
+            import_all("ends_what_imports_it")
+        assert (gc.isenabled(), signal.getsignal(signal.SIGINT)) == (collects, handler)
+    finally:
+        gc.unfreeze()
+        gc.enable()

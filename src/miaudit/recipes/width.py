@@ -44,7 +44,9 @@ def cuda_width(parameters: int, width: float, batch: int, *, free: int) -> int:
 
 
 def cuda_floats(features: int, places: int, classes: int, *, dropout: bool) -> float:
-    """Return how many floats of four bytes a group on a GPU holds at most for each record of a model's batch.
+    """Return how many floats of four bytes the tensors of a group on a GPU take at most for each record of a model's batch.
+
+    They are counted on a processor; what CUDA's libraries take beside them is not in it.
 
     Parameters
     ----------

@@ -42,17 +42,21 @@ def ignore_interrupts() -> Any:
 def import_all(names: str) -> None:
     """Import modules, and leave out what cannot be.
 
-    They hardly make garbage, and looking for it takes a fifth of the time. Nor do workers look for it in what is here: they
-    would write to pages that they share.
+    Nobody looks for garbage meanwhile, and workers do not look for it in what is here: they would write to pages that they
+    share.
     """
     before = ignore_interrupts()
+    collects = gc.isenabled()
     gc.disable()
-    for name in names.split():
-        with suppress(Exception, SystemExit):
-            importlib.import_module(name)
-    gc.freeze()
-    gc.enable()
-    signal.signal(signal.SIGINT, before)
+    try:
+        for name in names.split():
+            with suppress(Exception, SystemExit):
+                importlib.import_module(name)
+        gc.freeze()
+    finally:
+        if collects:
+            gc.enable()
+        signal.signal(signal.SIGINT, before)
 
 
 if NAMES in os.environ:
