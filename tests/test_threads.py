@@ -8,15 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from miaudit import threads
-from miaudit.attacks import Quantile, Shokri, blind_auc
-from miaudit.evidence import Population
+from miaudit.attacks import Shokri
 from miaudit.recipes import ModuleRecipe, Network, TrainingRecipe, device_name
 from miaudit.testing import worlds
 from miaudit.threads import in_threads, is_device, usable_cores
@@ -87,7 +85,8 @@ def test_each_thread_has_one_thread_of_arithmetic_and_the_program_its_own_again(
 
     def widths(item):
         time.sleep(0.05)
-        return item, threading.get_ident(), {pool["num_threads"] for pool in threadpool_info()}
+        blas = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+        return item, threading.get_ident(), blas
 
     with threadpool_limits(2):
         rows = in_threads(widths, range(6))
@@ -95,28 +94,6 @@ def test_each_thread_has_one_thread_of_arithmetic_and_the_program_its_own_again(
     assert [item for item, _, _ in rows] == list(range(6))
     assert all(width == {1} for _, _, width in rows)
     assert len({thread for _, thread, _ in rows} - {threading.get_ident()}) == 3
-
-
-def test_filters_of_warnings_are_as_before(monkeypatch):
-    """Also where threads change them at the same time, and leave them in another order."""
-    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
-    entered, left = threading.Barrier(2, timeout=10), threading.Event()
-
-    def act(item):
-        entered.wait()
-        if item:
-            time.sleep(0.05)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnicodeWarning)
-            if item:
-                left.wait(10)
-            else:
-                time.sleep(0.2)
-        left.set()
-
-    before = list(warnings.filters)
-    in_threads(act, range(2))
-    assert warnings.filters == before
 
 
 @pytest.mark.parametrize("fails", [0, 1])
@@ -145,8 +122,12 @@ def test_an_interruption_ends_what_has_not_begun(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)  # which the main thread takes
         time.sleep(0.05)
 
-    with pytest.raises(KeyboardInterrupt):
-        in_threads(act, range(50))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where the shell has it ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            in_threads(act, range(50))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(items) < 25
     assert {pool["num_threads"] for pool in threadpool_info()} != {1} or usable_cores() == 1
 
@@ -157,28 +138,10 @@ def test_threads_compute_as_their_caller_does(monkeypatch):
         assert in_threads(lambda x: float(np.divide(1.0, np.float64(x))), [0.0, 0.5, 0.0]) == [np.inf, 2.0, np.inf]
 
 
-@pytest.mark.parametrize("attack", [Quantile(trees=5), Quantile(head="quantile", trees=5), Shokri(epochs=1)], ids=str)
-def test_scores_do_not_hang_on_the_number_of_cores(monkeypatch, attack):
+def test_the_2017_attack_does_not_hang_on_the_number_of_cores(monkeypatch):
     world = worlds.gaussian(1.0, n=1000, shadows=6, overlapping=True)
-    rng = np.random.default_rng(0)
-    others = worlds.gaussian(0.0, n=1000, seed=1).evidence
-    features, outside = rng.normal(size=(world.evidence.n, 3)), rng.normal(size=(others.n, 3))
-    population = Population(others.target, others.audited_labels, features=outside)
-    evidence = world.evidence.replace(features=features, population=population)
     scores = []
     for cores in (1, 4):
         monkeypatch.setattr(threads, "usable_cores", lambda cores=cores: cores)
-        scores.append(attack.run(evidence.replace(), seed=3).score)
+        scores.append(Shokri(epochs=1).run(world.evidence.replace(), seed=3).score)
     np.testing.assert_array_equal(*scores)
-
-
-def test_the_model_free_control_does_not_hang_on_the_number_of_cores(monkeypatch):
-    rng = np.random.default_rng(0)
-    x, member = rng.normal(size=(400, 300)), np.arange(400) % 2 == 0
-    x[member, 0] += 0.5
-    areas = []
-    for cores in (1, 4):
-        monkeypatch.setattr(threads, "usable_cores", lambda cores=cores: cores)
-        areas.append(blind_auc(x, None, member, seed=1))
-    assert areas[0] == areas[1]
-    assert areas[0].low > 0.5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -69,26 +68,14 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 def in_threads(act: Callable[[Item], Value], items: Iterable[Item]) -> list[Value]:
     """Return what ``act`` makes of each item, in their order, by as many threads as this process has cores, 8 at most.
 
-    Each thread does arithmetic on one core, so that what comes of an item does not depend on how many threads there are, and no
-    thread waits for another at every step, as those of OpenMP do beside a busy neighbour. ``act`` draws from nothing that items
-    share, and finds context variables as they are here. Where it fails for an item, or is interrupted, items that no thread has
-    begun are left, and the error is raised when those that are begun have ended.
+    BLAS has one thread in each, so that what comes of an item does not depend on how many threads there are. ``act`` draws from
+    nothing that items share, finds context variables as they are here, and fits nothing of scikit-learn's, which changes the
+    process's filters of warnings while it fits: two threads would leave them empty. Where it fails for an item, or is
+    interrupted, items that no thread has begun are left, and the error is raised when those that are begun have ended.
     """
-    import sklearn.ensemble  # noqa: F401 - what is loaded later would not be held to one thread
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import threadpool_limits
 
-    libraries = ThreadpoolController()
-
-    def hold_own() -> None:
-        libraries.limit(limits=1, user_api="openmp")
-
-    # The limit of BLAS is the process's, that of OpenMP each thread's own. Filters of warnings are the process's, too, and
-    # libraries that change them for a moment put back what another thread had set.
-    with (
-        warnings.catch_warnings(),
-        libraries.limit(limits=1, user_api="blas"),
-        ThreadPoolExecutor(most_threads(), initializer=hold_own) as pool,
-    ):
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(most_threads()) as pool:
         tasks = [pool.submit(copy_context().run, act, item) for item in items]
         try:
             complete = wait(tasks, return_when=FIRST_EXCEPTION).done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import importlib.machinery
 import itertools
@@ -424,12 +425,15 @@ def distributions(tmp_path, monkeypatch) -> Path:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}.5\n")
         (info / listing).write_text(content)
+        for row in csv.reader(content.splitlines() if listing == "RECORD" else ()):
+            (tmp_path / row[0]).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / row[0]).touch()  # a backport of the standard library leaves out files that are not there
     older = tmp_path / "older-9.5.egg-info"
     older.mkdir()
     (older / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: older\nVersion: 9.5\n")
     (older / "SOURCES.txt").write_text("listed/__init__.py\n")
     for module in (*modules, "listed"):
-        (tmp_path / module).mkdir()
+        (tmp_path / module).mkdir(exist_ok=True)
         (tmp_path / module / "__init__.py").touch()
     return tmp_path
 

@@ -24,7 +24,6 @@ from miaudit.stats import (
     on_both_sides,
     person_scores,
 )
-from miaudit.threads import in_threads
 
 _REPEATS = 2
 _LEAST = 20  # records a side below which nothing can be learned
@@ -168,20 +167,14 @@ def blind_auc(
             f"least {_LEAST} of each are needed"
         )
         return Blind(None, None, None, method, few)
+    folds = []
     with threadpool_limits(1):
         directions = _directions(x, max_features // 2, rng) if wide else None  # (n, k), blind to membership
-    halves = list[tuple[Bools, int]]()  # who is learned from, and a seed
-    for _ in range(_REPEATS):
-        first = _half(truth, of, rng)
-        halves += [(learn, int(rng.integers(2**31))) for learn in (first, ~first)]
-    # in turn, for each takes a copy of the records of its half
-    inputs = [_inputs(x, y, truth, directions, learn, max_features, plain) for learn, _ in halves]
-    classes = 0 if y is None else len(np.unique(y))
-    ranks = in_threads(lambda i: _ranked(inputs[i], truth, *halves[i], classes), range(len(halves)))
-    folds = [
-        _area(rank, truth[~learn], None if of is None else of[~learn], unit)
-        for rank, (learn, _) in zip(ranks, halves, strict=True)
-    ]
+        for _ in range(_REPEATS):
+            first = _half(truth, of, rng)
+            for learn in (first, ~first):
+                ranked = _ranked(x, y, truth, directions, learn, max_features, plain, int(rng.integers(2**31)))
+                folds.append(_area(ranked, truth[~learn], None if of is None else of[~learn], unit))
     sizes = (n_in // 2, n_out // 2) if unit == "record" else (units[0] // 2, units[1] // 2)
     areas, spreads = zip(*folds, strict=True)
     spread = None if of is None or unit == "person" else _together(spreads)
@@ -233,7 +226,7 @@ def _area(
     return auc(ins, outs), auc_spread(ins, outs, in_people=people[truth], out_people=people[~truth])
 
 
-def _inputs(
+def _ranked(
     x: Any,
     y: Ints | None,
     truth: Bools,
@@ -241,8 +234,11 @@ def _inputs(
     learn: Bools,
     max_features: int,
     plain: int,
-) -> NDArray[np.float32]:
-    """(n, columns) what the trees of a half are given: the class, the columns that differ most in it, and directions."""
+    seed: int,
+) -> NDArray[np.float64]:
+    """Scores of the records not learned from."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     columns = x
     if directions is not None:
         contrast = _contrast(x[learn], truth[learn])
@@ -251,13 +247,8 @@ def _inputs(
     dense = columns.toarray() if is_sparse(columns) else columns
     parts = [] if y is None else [y[:, None].astype(np.float32)]
     parts += [np.asarray(dense, np.float32)]
-    return np.hstack(parts if directions is None else [*parts, directions])
-
-
-def _ranked(inputs: NDArray[np.float32], truth: Bools, learn: Bools, seed: int, classes: int) -> NDArray[np.float64]:
-    """Scores of the records not learned from; where there are classes, the first column holds them."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
+    inputs = np.hstack(parts if directions is None else [*parts, directions])
+    classes = 0 if y is None else len(np.unique(y))
     few_classes = 0 < classes <= 255  # the most that trees take as categories
     model = HistGradientBoostingClassifier(
         max_iter=60,

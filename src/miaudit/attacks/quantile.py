@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+from threadpoolctl import threadpool_limits
 
 from miaudit import signals
 from miaudit.attacks.attack import Attack, Scores, require
 from miaudit.errors import DataError, misfits, not_real, not_whole, refuse
 from miaudit.evidence import Evidence, Ints, Population
 from miaudit.seeds import child_seed, generator
-from miaudit.threads import in_threads
 
 Head = Literal["gaussian", "quantile"]
 Array = NDArray[np.float64]
@@ -88,13 +88,14 @@ class Quantile(Attack):
                 f"beyond its outermost quantile; got {p:,}"
             )
         signal = _signal(evidence, population)
-        mean, spread = self._usual(evidence, inputs, answers, seed)
-        score = (signal - mean) / spread
-        held_out, folds = np.empty(p), np.array_split(generator(seed, "folds").permutation(p), _FOLDS)
-        rests = [np.setdiff1d(np.arange(p), fold) for fold in folds]
-        parts = [(inputs[0][rest], answers[rest], inputs[0][fold]) for rest, fold in zip(rests, folds, strict=True)]
-        for fold, (mean, spread) in zip(folds, self._expected(parts, evidence.classes, seed), strict=True):
-            held_out[fold] = (answers[fold] - mean) / spread
+        with threadpool_limits(1):
+            mean, spread = self._usual(evidence, inputs, answers, seed)
+            score = (signal - mean) / spread
+            held_out = np.empty(p)
+            for fold in np.array_split(generator(seed, "folds").permutation(p), _FOLDS):
+                rest = np.setdiff1d(np.arange(p), fold)
+                mean, spread = self._expected(inputs[0][rest], answers[rest], inputs[0][fold], evidence.classes, seed)
+                held_out[fold] = (answers[fold] - mean) / spread
         rank = int(np.ceil((1 - self.alpha) * (p + 1)))  # of the conformal cut among the population's scores
         if rank > p:
             least = int(np.ceil(1 / self.alpha)) - 1
@@ -107,7 +108,8 @@ class Quantile(Attack):
     def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
         """Judge all others' answers by what is learned from the target's on the population; see :meth:`Attack.scores_of`."""
         population, inputs, answers = self._learned_from(evidence, seed)
-        mean, spread = self._usual(evidence, inputs, answers, seed)
+        with threadpool_limits(1):
+            mean, spread = self._usual(evidence, inputs, answers, seed)
         return [np.asarray((_signal(other, population) - mean) / spread, np.float64) for other in others]
 
     def _learned_from(self, evidence: Evidence, seed: int) -> tuple[Population, list[Array], Array]:
@@ -130,29 +132,24 @@ class Quantile(Attack):
 
     def _usual(self, evidence: Evidence, inputs: list[Array], answers: Array, seed: int) -> tuple[Array, Array | float]:
         """Return what is usual for the audited records, and its spread; learned once, for target and bystanders."""
-        part = inputs[0], answers, inputs[1]
-        return evidence.once((self, seed), lambda: self._expected([part], evidence.classes, seed)[0])
+        computation = partial(self._expected, inputs[0], answers, inputs[1], evidence.classes, seed)
+        return evidence.once((self, seed), computation)
 
     def _expected(
-        self, parts: Sequence[tuple[Array, Array, Array]], classes: int, seed: int
-    ) -> list[tuple[Array, Array | float]]:
-        """Learn from records and what the target says of them what is usual for others, the third of a part, and its spread."""
+        self, x: Array, answers: Array, audited: Array, classes: int, seed: int
+    ) -> tuple[Array, Array | float]:
+        """Learn from records x and what the target says of them, ``answers``, what is usual for others, and its spread."""
         categorical = (
             [0] if 1 < classes <= 255 else None
         )  # the most that trees take as categories; 1: there is no class
         levels = (1 - self.alpha,) if self.head == "quantile" else _LEVELS
-        trees = in_threads(
-            lambda each: self._quantile(each[1], *each[0], categorical, seed), itertools.product(parts, levels)
-        )
-        quantiles = [np.sort(trees[i : i + len(levels)], axis=0) for i in range(0, len(trees), len(levels))]
+        fitted = np.sort([self._quantile(level, x, answers, audited, categorical, seed) for level in levels], axis=0)
         if self.head == "quantile":
-            return [(np.asarray(each[0], np.float64), 1.0) for each in quantiles]
+            return np.asarray(fitted[0], np.float64), 1.0
         z = ndtri(np.array(levels))  # symmetric about 0, so mean and slope are those of a least-squares line
-        usual = list[tuple[Array, Array | float]]()
-        for (_, answers, _), each in zip(parts, quantiles, strict=True):
-            least_sigma = max(1e-3 * float(answers.std()), signals.FLOOR)
-            usual.append((np.asarray(each.mean(axis=0), np.float64), np.maximum(z @ each / (z @ z), least_sigma)))
-        return usual
+        mu, sigma = fitted.mean(axis=0), z @ fitted / (z @ z)
+        least_sigma = max(1e-3 * float(answers.std()), signals.FLOOR)
+        return np.asarray(mu, np.float64), np.maximum(sigma, least_sigma)
 
     def _quantile(
         self, level: float, x: Array, y: Array, audited: Array, categorical: list[int] | None, seed: int
