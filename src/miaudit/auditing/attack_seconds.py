@@ -49,8 +49,8 @@ _BESIDE = Seconds(0.6, 0.5)
 _OTHER = Seconds(0.02, 0.05)
 
 _SECONDS = {
-    "quantile": Seconds(3.2, 0.0, population=0.2),
-    "ratio": Seconds(1.0, 0.17, 50),
+    "quantile": Seconds(1.0, 0.0, population=0.3),
+    "ratio": Seconds(0.4, 0.2, 50),
     "shokri": Seconds(0.3, 0.0, rows=0.03, numbers=0.3, divided=True),
     "salem": Seconds(0.05, 0.1),
 }
