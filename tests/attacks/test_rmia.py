@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm, rankdata
 
 from miaudit import signals
-from miaudit.attacks import RMIA, rmia, shuffle_membership
+from miaudit.attacks import RMIA, shuffle_membership
 from miaudit.attacks.moments import signal_rows
 from miaudit.attacks.rmia import beaten, by_record, reference, tune_a
 from miaudit.errors import DataError, PlanError
@@ -265,18 +265,3 @@ def test_missing_and_refusals() -> None:
         RMIA(mode="online").run(difficult(0, m=1, n=10)[0])
     with pytest.raises(PlanError, match="4 problems"):
         RMIA("ratio", "on", gamma=0, a=2.0)
-
-
-def test_the_line_is_tuned_once_for_target_and_bystanders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By all shadows; each other model is then scored as by a line that is given."""
-    world = worlds.gaussian(1.0, shadows=8, overlapping=True)
-    evidence, attack, calls = world.evidence, RMIA(), list[float]()
-    monkeypatch.setattr(rmia, "tune_a", lambda *rows: calls.append(tune_a(*rows)[0]) or (calls[-1], 4))
-    own = attack.run(evidence).notes
-    others = [evidence.stand_in(j) for j in range(3)]
-    calls_of_run = len(calls)
-    scores = attack.scores_of(evidence, others)
-    assert len(calls) == calls_of_run
-    assert f"a = {calls[0]:.1f}" in own[0]
-    for other, score in zip(others, scores, strict=True):
-        np.testing.assert_array_equal(score, RMIA(a=calls[0]).score(other))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miaudit import signals
-from miaudit.attacks.attack import Scores, require, with_missing
+from miaudit.attacks.attack import Scores, with_missing
 from miaudit.attacks.decisions import Ranking
 from miaudit.attacks.moments import Side, sides, signal_rows
 from miaudit.attacks.population import share
@@ -97,14 +97,6 @@ class RMIA(Ranking):
         """With the population, but in the form that needs none."""
         return self.form != "base"
 
-    def scores_of(self, evidence: Evidence, others: Sequence[Evidence], *, seed: int = 0) -> list[Array]:
-        """Score all others by the line that is tuned once; see :meth:`Attack.scores_of`."""
-        a = self.a
-        if a is None and self.mode == "offline":
-            a = self._tuned(signal_rows(require(self, evidence), self._log(evidence))[1], evidence)[0]
-        fixed = replace(self, a=a)
-        return [fixed.ranked(require(fixed, other)).score for other in others]
-
     def ranked(self, evidence: Evidence) -> Scores:
         """Score by the chosen form."""
         target, shadows = signal_rows(evidence, self._log(evidence))
@@ -138,10 +130,6 @@ class RMIA(Ranking):
         return with_missing(score, missing, why, notes)
 
     def _tuned(self, shadows: Floats, evidence: Evidence) -> tuple[float, int]:
-        """Return the line's ``a`` and on how many shadows it was tuned, once for target and bystanders."""
-        return evidence.once((self, "a"), lambda: self._tune(shadows, evidence))
-
-    def _tune(self, shadows: Floats, evidence: Evidence) -> tuple[float, int]:
         own = evidence.own
         if own is None or evidence.inside.any():
             return tune_a(shadows, evidence.inside)
