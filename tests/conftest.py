@@ -31,3 +31,12 @@ def _no_modules_of_other_tests(tmp_path_factory: pytest.TempPathFactory) -> Iter
     for name in set(sys.modules) - before:
         if str(vars(sys.modules[name]).get("__file__") or "").startswith(str(tmp_path_factory.getbasetemp())):
             del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def _no_threads_of_other_tests() -> Iterator[None]:
+    """Forget threads that models of a test left: a command that a later test runs here would end the process for them."""
+    yield
+    guard = sys.modules.get("miaudit.shadows.guard")
+    if guard is not None:
+        guard.left_threads.clear()
