@@ -3,7 +3,7 @@
     python bench/all.py                             # what there is, and when its figures were taken
     python bench/all.py --run                       # runs all whose needs are met, one after the other
     python bench/all.py --run scoring peers         # runs these, whatever they need
-    python bench/all.py --run --fresh gate-audits   # takes again also what lies there, which comes back after a failure
+    python bench/all.py --fresh --run gate-audits   # takes again also what lies there, which comes back after a failure
 
 Figures were *taken* when the commit was made that last changed their file, the oldest of a folder; *since* counts the commits
 to src/ after it. A run whose figures are the same to the last digit leaves the file, and so its day, as it was. Minutes are of
