@@ -108,8 +108,9 @@ def test_commands_of_the_table_are_quoted_by_a_page_or_a_benchmark_and_would_run
     assert [(command, why) for command in COMMANDS if (why := fault(command)) is not None] == []
 
 
-def test_commands_that_pages_quote_would_run():
-    commands = [each for each in DOCUMENTED if not PLACEHOLDER.search(each[1])]
+def test_commands_that_pages_and_benchmarks_quote_would_run():
+    quotes = {*DOCUMENTED, *(("bench", command) for command in DOCSTRINGS)}
+    commands = [each for each in quotes if not PLACEHOLDER.search(each[1])]
     assert [(page, command, why) for page, command in commands if (why := fault(command)) is not None] == []
 
 
