@@ -51,6 +51,32 @@ def convolutional(width: int = 6, gain: float = 1.0) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), Residual(width, gain), nn.MaxPool2d(2), *head)
 
 
+class Stateful(nn.Module):
+    """A module whose state is more than arrays: a scale of its own kind, and options that are no tensor."""
+
+    def __init__(self, scale: torch.Tensor, power: int = 1) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))
+        self.register_buffer("scale", scale)
+        self._power = power
+
+    def get_extra_state(self) -> Any:
+        return {"power": self._power}
+
+    def set_extra_state(self, state: Any) -> None:
+        self._power = state["power"]
+
+    def forward(self, x: Any) -> Any:
+        return self.inner(x) * self.scale.to_dense().float().sum() ** self._power
+
+
+SCALES = {
+    "bfloat16": torch.ones((), dtype=torch.bfloat16),
+    "float8": torch.ones(1, dtype=torch.float8_e4m3fn),
+    "sparse": torch.tensor([[0.0, 1.0]]).to_sparse(),
+}
+
+
 def perceptron() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 10), nn.Tanh(), nn.Dropout(0.3), nn.Linear(10, CLASSES))
 
@@ -157,6 +183,25 @@ def test_training_leaves_the_global_generator_alone(images: Any) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("kind", SCALES)
+def test_a_module_may_keep_what_numpy_has_no_type_for_and_what_is_no_tensor(
+    images: Any, tmp_path: Path, kind: str
+) -> None:
+    recipe = ModuleRecipe(functools.partial(Stateful, SCALES[kind]), epochs=3, validation=0.2, patience=2)
+    model = recipe.fit(*images, classes=CLASSES, seed=1)
+    others = [
+        functools.partial(Stateful, 3 * SCALES[kind].to_dense().float()),
+        functools.partial(Stateful, SCALES[kind], 2),
+    ]
+    texts = [json.dumps(each.describe()) for each in (recipe, *(replace(recipe, build=build) for build in others))]
+    assert len(set(texts)) == len(texts)
+    assert recipe.arrays_of(model) is None
+    torch.save(model.module.state_dict(), tmp_path / "weights.pt")
+    again = load_model(tmp_path / "weights.pt", module=recipe.build)
+    answers = as_target(again, classes=CLASSES).answer((images[0] / 255).astype(np.float32)).probabilities
+    np.testing.assert_allclose(answers, model.predict_proba(images[0]), rtol=1e-5)
+
+
 def test_descriptions_tell_modules_apart_and_equal_ones_are_equal() -> None:
     recipes = [
         RECIPE,
@@ -218,6 +263,7 @@ def test_what_cannot_be_trained_is_explained(images: Any) -> None:
         (dict, "returned a dict"),
         (nn.Flatten, "no parameters"),
         (lambda: nn.Linear(2, 2).double(), "float64"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), r"1\.weight waits for the first records"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), r"\(97, 3\)"),
     ):
         with pytest.raises(PlanError, match=said):

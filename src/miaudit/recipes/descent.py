@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -129,13 +130,13 @@ class Patience:
     def __init__(self, module: torch.nn.Module, patience: int) -> None:
         self._module, self._left, self._patience = module, patience, patience
         self._least = np.inf
-        self._best: dict[str, torch.Tensor] = {}
+        self._best: dict[str, Any] = {}
 
     def over(self, loss: float) -> bool:
         """Take note of the loss after an epoch; return whether training ends."""
         if loss < self._least:
             self._least, self._left = loss, self._patience
-            self._best = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
+            self._best = copy.deepcopy(self._module.state_dict())
         else:
             self._left -= 1
         return self._left == 0

@@ -62,10 +62,18 @@ def _polars_parts(thing: Any) -> list[Any]:
 
 
 def _torch_parts(thing: Any) -> list[Any]:
+    return [str(thing.dtype), tuple(thing.shape), bool(thing.requires_grad), bytes_of(thing)]
+
+
+def bytes_of(tensor: Any) -> bytes:
+    """Return the bytes of a tensor's values, also of types that NumPy lacks; of a sparse one those of places and values."""
     torch = sys.modules["torch"]
-    plain = thing.detach().cpu().contiguous()
-    content = plain.reshape(-1).view(torch.uint8).numpy() if plain.numel() else np.zeros(0, np.uint8)
-    return [str(thing.dtype), tuple(thing.shape), bool(thing.requires_grad), content.tobytes()]
+    plain = tensor.detach().cpu()
+    if plain.layout != torch.strided:
+        entries = plain.to_sparse().coalesce()
+        return bytes_of(entries.indices()) + bytes_of(entries.values())
+    content: bytes = plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+    return content
 
 
 _PARTS: dict[str, Callable[[Any], list[Any]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from miaudit.evidence.answers import softmax
 from miaudit.libraries import require_torch
 from miaudit.recipes.estimator import describe_parameter
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint, joined
+from miaudit.recipes.foreign import bytes_of, is_foreign
 from miaudit.recipes.precision import ON_GPU
 from miaudit.recipes.recipe import turned
 from miaudit.threads import is_device
@@ -304,9 +306,14 @@ class ModuleRecipe:
         step = replace(self, epochs=passes, warmup=warmup)
         return replace(train_module(step, X, y, classes=classes, seed=seed, start=model), recipe=self)
 
-    def arrays_of(self, model: ModuleModel) -> dict[str, NDArray[Any]]:
-        """Return a module's parameters and buffers, and its standardisation."""
-        arrays = {f"module {name}": each.detach().cpu().numpy() for name, each in model.module.state_dict().items()}
+    def arrays_of(self, model: ModuleModel) -> dict[str, NDArray[Any]] | None:
+        """Return a module's parameters and buffers, and its standardisation; None where its state is more than arrays."""
+        arrays = {}
+        for name, value in model.module.state_dict().items():
+            try:
+                arrays[f"module {name}"] = value.detach().cpu().numpy()
+            except (AttributeError, TypeError):  # no tensor, or sparse, or of a type that NumPy lacks
+                return None
         if model.statistics is not None:
             arrays |= {"mean": model.statistics.mean, "scale": model.statistics.scale}
         return arrays
@@ -470,9 +477,12 @@ def _describe_module(build: Callable[[], Any]) -> dict[str, Any]:
             if not key.startswith("_") and isinstance(value, bool | int | float | str | tuple | list)
         }
         parts.append([name, describe_parameter(type(part)), plain])
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    for name, value in module.state_dict().items():
+        if is_foreign(value):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(bytes_of(value))
+        else:  # state of its own, which is no tensor
+            digest.update(json.dumps([name, describe_parameter(value)]).encode())
     kinds = {type(part) for part in module.modules() if not type(part).__module__.startswith("torch.")}
     codes = sorted(fingerprint(kind).sha256 for kind in kinds)
     last = _ENDS.get(type(list(module.modules())[-1]).__name__)

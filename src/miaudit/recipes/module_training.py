@@ -65,6 +65,11 @@ def built(build: Callable[[], Any], *, seed: int, output: str | int | None = Non
         raise PlanError(
             f"the function that builds the module returned {with_article(type(module).__name__)}; return an nn.Module"
         )
+    if lazy := [name for name, each in module.named_parameters() if torch.nn.parameter.is_lazy(each)]:
+        raise PlanError(
+            f"a module must have its parameters when it is built, and {lazy[0]} waits for the first records; give its layer "
+            "all sizes (nn.Linear in place of nn.LazyLinear)"
+        )
     kinds = {parameter.dtype for parameter in module.parameters()}
     if kinds != {torch.float32}:
         names = ", ".join(sorted(map(str, kinds))) or "no parameters"
@@ -126,7 +131,7 @@ def _train_together(
         indices=indices,
         classes=plain.classes,
         seeds=seeds,
-        first=[[leaf.detach().numpy() for leaf in each] for each in leaves],
+        first=[[leaf.detach().cpu().numpy() for leaf in each] for each in leaves],
     )
     models = []
     for module, each, network in zip(modules, leaves, networks, strict=True):

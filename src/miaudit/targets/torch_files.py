@@ -190,14 +190,18 @@ def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Pat
         )
     own = module.state_dict()
     weights = _without_prefix(weights, own)
-    here = {tensor.data_ptr() for name, tensor in own.items() if name in weights and tensor.numel()}
-    tied = {name for name, tensor in own.items() if name not in weights and tensor.data_ptr() in here}
+    tensors = {
+        name: value for name, value in own.items() if isinstance(value, torch.Tensor)
+    }  # a module may keep others
+    dense = {name: tensor for name, tensor in tensors.items() if tensor.layout == torch.strided and tensor.numel()}
+    here = {tensor.data_ptr() for name, tensor in dense.items() if name in weights}
+    tied = {name for name, tensor in dense.items() if name not in weights and tensor.data_ptr() in here}
     problems = {
-        "missing in the file": sorted(own.keys() - weights.keys() - tied),
+        "missing in the file": sorted(tensors.keys() - weights.keys() - tied),
         "unknown to the module": sorted(weights.keys() - own.keys()),
         "of another shape": [
             f"{name} ({tuple(weights[name].shape)}, the module has {tuple(tensor.shape)})"
-            for name, tensor in own.items()
+            for name, tensor in tensors.items()
             if name in weights and weights[name].shape != tensor.shape
         ],
     }
@@ -208,7 +212,7 @@ def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Pat
     ]
     if sentences:
         raise PlanError(f"the weights of {path} do not fit the module {type(module).__name__}: {'; '.join(sentences)}")
-    module.load_state_dict(dict(weights), strict=not tied)
+    module.load_state_dict(dict(weights), strict=False)  # what lacks is tied, or no tensor
     return module.eval()
 
 
@@ -245,7 +249,7 @@ def _part(content: Any, where: str, path: Path) -> Any:
 
 
 def named_tensors(content: Any, path: Path, where: str | None = None) -> dict[str, Any]:
-    """Return what a file held, or what lies at ``where`` in it, if that is one tensor per name.
+    """Return what a file held, or what lies at ``where`` in it, if that is one tensor per name; extra state may stand beside.
 
     Raises
     ------
@@ -256,7 +260,9 @@ def named_tensors(content: Any, path: Path, where: str | None = None) -> dict[st
 
     if where is not None:
         content = _part(content, where, path)
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor) or str(name).endswith("_extra_state") for name, value in content.items()
+    ):
         contents = (
             f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else with_article(type(content).__name__)
         )
