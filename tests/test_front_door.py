@@ -70,6 +70,7 @@ def test_one_command_goes_from_a_model_and_two_files_to_a_verdict_and_a_plan(fol
     assert outcome.exit_code == 0, outcome.output
     result = miaudit.Result.load(tmp_path)
     assert result.verdict_kind == "leak"  # a tree without a limit
+    assert result.attack("quantile").reason == "there are no answers on records outside the audit"  # features there are
     assert "clone = true" in outcome.stderr
     assert 'label = "income"' in outcome.stderr
     again = call("run", tmp_path / "plan.toml", "--out", tmp_path, "--allow-pickle", "--jobs", 0)

@@ -233,7 +233,7 @@ def result() -> Result:
 class Page(HTMLParser):
     """A page read strictly: every tag closed in order. Keeps elements, the text of sections, and the tables' rows."""
 
-    VOID = ("meta", "br", "line", "circle", "rect", "polyline", "polygon", "path", "img", "link", "input")
+    VOID = ("meta", "br", "line", "circle", "rect", "polyline", "polygon", "path", "img", "link", "input", "col")
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -20,6 +20,14 @@ STICKING_OUT = """(() => { const w = document.documentElement.clientWidth;
     const inner = e => e.closest('.scroll, .hidden, svg, .skip, pre');
     return [...document.querySelectorAll('main *')].filter(e => !inner(e) && e.getBoundingClientRect().right > w + 1)
         .map(e => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40)).slice(0, 9); })()"""
+BEYOND_ITS_CELL = """[...document.querySelectorAll('.dotted td.number')].filter(e => {
+    const r = document.createRange(); r.selectNodeContents(e);
+    const [text, cell] = [r.getBoundingClientRect(), e.getBoundingClientRect()];
+    return text.left < cell.left - 1 || text.right > cell.right + 1; }).map(e => e.textContent)"""
+BROKEN_WORDS = """[...document.querySelectorAll('#attacks td.text')].filter(e => {
+    const r = document.createRange(), word = e.textContent.split(' ').pop();
+    r.setStart(e.firstChild, e.textContent.length - word.length); r.setEnd(e.firstChild, e.textContent.length);
+    return r.getClientRects().length > 1; }).map(e => e.textContent)"""
 UNFOLD = "document.querySelectorAll('details').forEach(d => { d.open = true; })"
 
 
@@ -62,9 +70,9 @@ def test_the_page_draws_at_three_widths_in_light_and_dark(browser, pages, name, 
         with browser.open(pages[name], width=width, dark=dark) as page:
             picture = page.picture(pictures(tmp_path) / f"{name}-{width}{'-dark' if dark else ''}.png")
             assert picture.stat().st_size > 30_000
-            assert page.run(STICKING_OUT) == []
+            assert page.run(STICKING_OUT) == page.run(BEYOND_ITS_CELL) == []
             page.run(UNFOLD)
-            assert page.run(STICKING_OUT) == []
+            assert page.run(STICKING_OUT) == page.run(BEYOND_ITS_CELL) == page.run(BROKEN_WORDS) == []
             assert page.run("document.documentElement.scrollWidth") == width
             charts = page.run(
                 "[...document.querySelectorAll('svg.chart, svg.dots, svg.people')].map(e => e.getBoundingClientRect())"
@@ -161,6 +169,8 @@ def test_the_page_prints_with_all_sections_open(browser, pages, tmp_path):
         pdf = page.pdf(pictures(tmp_path) / "page.pdf").read_bytes()
         assert pdf.startswith(b"%PDF")
         assert 5 <= pdf.count(b"/Type /Page\n") <= 60
+        browser.call("Emulation.setEmulatedMedia", page.session, media="print")
+        assert page.run(BEYOND_ITS_CELL) == page.run(BROKEN_WORDS) == []
         assert page.complaints == []
 
 

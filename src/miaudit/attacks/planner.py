@@ -147,11 +147,11 @@ def plan_attacks(
     Returns
     -------
     list of Planned
-        In the order given, by default from floors to the strongest kinds, of which exactly one is ``strongest``. Up to
-        4 shadows that is offline RMIA, up to 63 LiRA with the normal-inverse-gamma prior, from 64 LiRA with per-example
-        variance (Carlini et al. 2022, figure 9; Zarifzadeh et al. 2024); offline RMIA where no shadow was trained on
-        audited records; Shokri's or Salem's where none answered them; quantile regression or the loss without
-        shadows. For signals LiRA, online or offline by the design, or calibration by a single shadow; for log-likelihoods
+        In the order given, by default from floors to the strongest kinds, of which exactly one is ``strongest``. From 4
+        to 16 shadows that is the learned ratio, for more of the overlapping design LiRA with the normal-inverse-gamma
+        prior, else offline RMIA (docs/attacks.md); Shokri's or Salem's where none answered the audited records; quantile
+        regression, Attack-P or the loss without shadows. For signals LiRA, online or offline by the design, or
+        calibration by a single shadow; for log-likelihoods
         offline RMIA in place of the latter two; for labels the
         distance to the boundary, votes where that is out of reach, and the gap where records may
         be asked about once only.

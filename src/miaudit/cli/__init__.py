@@ -198,10 +198,12 @@ def _proposed(files: dict[str, Any], out: Path | None, permissions: Permissions)
     content = proposal(model, files.pop("train"), files.pop("test"), permissions=permissions, **files)
     text = plan_text(content, folder, f"miaudit run {path} --out {folder}{consents(permissions)}")
     there = path.read_text(encoding="utf-8") if path.exists() else text
-    if there != text and ((folder / "result.json").exists() or not is_as_proposed(there)):
+    finished = (folder / "result.json").exists()
+    if there != text and (finished or not is_as_proposed(there)):
+        why = "its result lies beside it" if finished else "it was changed by hand"
         raise PlanError(
-            f"{path} holds another plan than the one proposed: run it with miaudit run, remove it, or name another folder "
-            "with --out"
+            f"{path} holds another plan than the one proposed, and {why}: name another folder with --out for this audit, "
+            f"or go on with that plan by miaudit run {path} --out {folder}"
         )
     write_atomically(path, text.encode())
     return path, text

@@ -33,8 +33,9 @@ def model_card(result: Result, *, name: str | None = None) -> str:
         "",
     ]
     lines += [plain_markdown(result.verdict), ""]
-    lines += [plain_markdown(text) + "." for text in (meaning(result), _accusations(result)) if text]
-    lines += ["", "| attack | AUC (95 %) | TPR at FPR 10 % | TPR at FPR 1 % |", "|---|---|---|---|"]
+    for text in (meaning(result), _accusations(result)):
+        lines += [plain_markdown(text[0].upper() + text[1:]) + ".", ""] if text else []
+    lines += ["| attack | AUC (95 %) | TPR at FPR 10 % | TPR at FPR 1 % |", "|---|---|---|---|"]
     for attack in result.attacks:
         area = attack.of_unit.auc
         if attack.status == "ran" and area is not None:

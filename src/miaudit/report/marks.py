@@ -44,9 +44,13 @@ class Scale:
 
 
 def axis(scale: Scale) -> Markup:
-    """Draw the labels of a column of dots."""
-    label = Markup('<text class="tick" x="{:.2f}%" y="11" text-anchor="middle">{:g}</text>')
-    body = Markup("").join(label.format(scale.at(tick), tick) for tick in scale.ticks)
+    """Draw the labels of a column of dots; every second one, from the right, is left out where the column is narrow."""
+    label = Markup('<text class="tick{}" x="{:.2f}%" y="11" text-anchor="middle">{:g}</text>')
+    last = len(scale.ticks) - 1
+    minor = [" minor" if (last - k) % 2 else "" for k in range(last + 1)]
+    body = Markup("").join(
+        label.format(kind, scale.at(tick), tick) for kind, tick in zip(minor, scale.ticks, strict=True)
+    )
     return Markup('<svg class="dots axis" aria-hidden="true">{}</svg>').format(body)
 
 

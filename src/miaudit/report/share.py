@@ -23,10 +23,10 @@ def shared(result: Result, *, least: int = LEAST) -> Result:
     """
     groups = [_grouping(each, least) for each in result.groups]
     count = sum(len(each.groups) for each in result.groups) - sum(len(each.groups) for each in groups)
-    note = (
-        "Made to be shared: without records, and without "
-        f"{counted(count, 'class or slice that has', 'classes and slices that have')} fewer than {least} a side."
+    small = (
+        f" and {counted(count, 'class or slice', 'classes and slices')} with fewer than {least} a side" if count else ""
     )
+    note = f"Made to be shared: without records{small}."
     failures = [Failure(shadow=each.shadow, error=_REMOVED, traceback=None) for each in result.shadows.failures]
     target = {"description": "a model behind an address"} if result.target.source == "given url" else {}
     return result.model_copy(

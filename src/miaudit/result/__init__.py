@@ -231,13 +231,17 @@ class Result(Document):
     def save(self, folder: str | Path) -> Path:
         """Write ``result.json`` and ``records.csv`` to a folder, both or neither, and return the path of the first.
 
+        A result without records has no table; one of an earlier result is removed.
+
         Raises
         ------
         StoreError
             If the folder cannot be written or the disk is full; files of an earlier result are then unchanged.
         """
-        table = (part.encode() for part in self.records.csv_parts())
-        write_files(Path(folder), {"records.csv": table, "result.json": self.to_json().encode()})
+        table = {"records.csv": (part.encode() for part in self.records.csv_parts())} if self.records else {}
+        write_files(Path(folder), {**table, "result.json": self.to_json().encode()})
+        if not table:
+            (Path(folder) / "records.csv").unlink(missing_ok=True)
         return Path(folder) / "result.json"
 
     @classmethod
