@@ -57,6 +57,20 @@ def test_the_attack_that_leads_comes_first_and_the_baseline_last(result):
     assert "4 more attacks ran" in printed(changed(result, rename))
 
 
+def test_a_long_name_goes_on_in_the_next_line_and_the_table_stays_one(result):
+    name = "threshold modified_entropy per-class"
+
+    def rename(document):
+        document["attacks"] = [each | {"name": name} if each["name"] == "gap" else each for each in document["attacks"]]
+        document["headline"] = name
+
+    lines = printed(changed(result, rename)).splitlines()
+    row = next(k for k, line in enumerate(lines) if line.startswith("attack  ")) + 1
+    assert lines[row].startswith("threshold ")
+    assert "(." in lines[row]  # the figures stand beside the name's first line
+    assert " ".join(line.strip() for line in lines[row + 1 : row + 3]) == "modified_entropy per-class (leads)"
+
+
 def test_what_went_wrong_is_said(result):
     def broken(document):
         document["attacks"][0].update(status="failed", reason="it broke")

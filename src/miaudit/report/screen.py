@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 
 from rich.console import Console
 
@@ -15,6 +16,7 @@ from miaudit.result import AttackResult, Deletion, Result
 _ROWS = 5
 _FPRS = (0.1, 0.01)
 _WARNINGS = 2
+_NAME = 18  # columns of a terminal that the longest word of our attacks' names takes, and two beside
 
 
 def summary(result: Result, console: Console) -> None:
@@ -76,7 +78,7 @@ def _chosen(result: Result) -> list[tuple[AttackResult, str]]:
 
 
 def _print_attacks(rows: list[tuple[AttackResult, str]], result: Result, console: Console) -> None:
-    """Print a table, or where it finds no room one line per figure."""
+    """Print a table, whose long names go on in the next line, or where it finds no room one line per figure."""
     headers = ["AUC (95 %)", *(f"TPR at FPR {100 * fpr:g} %" for fpr in _FPRS)]
     names = [attack.name + (f" ({role})" if role else "") for attack, role in rows]
     figures = [
@@ -87,10 +89,14 @@ def _print_attacks(rows: list[tuple[AttackResult, str]], result: Result, console
     for name, cells in zip(names, figures, strict=True):
         table.append([encodable(name, console), *(cell.inline(short=True, digits=3) for cell in cells)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    if sum(widths) + len(headers) <= console.width:
+    room = min(widths[0], console.width - sum(widths[1:]) - len(headers))
+    if room >= _NAME:
         for style, (name, *texts) in zip(("bold", *[""] * len(rows)), table, strict=True):
             columns = (text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))
-            say(console, " ".join([name.ljust(widths[0]), *columns]), style=style)
+            first, *more = textwrap.wrap(name, room, subsequent_indent="  ")
+            say(console, " ".join([first.ljust(room), *columns]), style=style)
+            for line in more:
+                say(console, line, style=style)
     else:
         for name, cells in zip(names, figures, strict=True):
             say(console, name, style="bold")
