@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from miaudit.mitigations import Grid
 from miaudit.report import write
+from miaudit.report.frontier import frontier
 from miaudit.report.page.grid import grid_of, read_grid
+from miaudit.result import Interval
 
 
 def interval(value, half=0.02):
@@ -67,6 +70,20 @@ def test_access_is_the_adaptive_attacker_by_what_is_answered():
     assert grid.access[0][1][0].shade == pytest.approx(0.8)
     assert str(grid.frontier).count("<circle") == 3
     assert "<style" not in str(grid.frontier)
+
+
+def test_marks_that_lie_together_share_a_label_and_have_the_numbers_of_the_table():
+    near, far, unknown = Interval(value=0.99, low=0.97, high=1.0), Interval(value=0.6, low=0.55, high=0.65), None
+    points = [("a", 0.973, near), ("b", 0.9731, near), ("c", 0.95, unknown), ("d", 0.972, far), ("e", 0.9729, near)]
+    drawing = str(frontier(points, limit=0.6, key="k"))
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", drawing)
+    assert "1-2, 5" in texts
+    assert {"4", "4: d"} <= {*texts}
+    assert "3: c" not in texts
+    ticks = [float(text) for text in texts if re.fullmatch(r"0\.9[0-9]+", text)]
+    assert {0.97, 0.98} <= {*ticks}  # as they are, not rounded
+    assert all(y >= 12 for y in map(float, re.findall(r'class="tick" x="[^"]*" y="([^"]*)"', drawing)))
+    assert "4: d" not in str(frontier(points, limit=0.6, key="k", alone=False))
 
 
 def test_the_page_shows_what_lies_in_the_folder_and_nothing_else(result, tmp_path, read_page):

@@ -56,12 +56,11 @@ def figure(grid: Grid, *, alone: bool = True) -> Markup:
 
     ``alone``: it is a file of its own, and not a part of the page.
     """
-    points = []
-    for row in grid.rows:
-        loudest = _loudest(row)
-        accuracy = row.test_accuracy.value
-        if loudest is not None and loudest.auc_corrected is not None and accuracy is not None:
-            points.append((row.mitigation, accuracy, loudest.auc_corrected))
+    loudest = [_loudest(row) for row in grid.rows]
+    points = [
+        (row.mitigation, row.test_accuracy.value, None if each is None else each.auc_corrected)
+        for row, each in zip(grid.rows, loudest, strict=True)
+    ]
     return frontier(points, limit=grid.limit, key="frontier", alone=alone)
 
 
