@@ -178,6 +178,13 @@ def test_stored_answers_are_compared_by_value_as_far_as_they_hold_records():
     assert {attack.pooled.n for attack in result.attacks if attack.pooled} == {2 * (N - 30)}
     assert f"n = {N - 30} members and {N - 30} non-members" in result.verdict
     assert "were compared by value, and copies left out" in " ".join(result.threat_model)
+    target, right = result.target, next(each for each in result.factors.sides if each.factor == "right")
+    assert target.train_accuracy == right.members.value  # of the records that count, like every other figure
+    assert target.test_accuracy == right.nonmembers.value
+    of_gap = result.attack("gap")
+    assert of_gap.pooled.accuracy == pytest.approx((1 + target.train_accuracy - target.test_accuracy) / 2)
+    per_class = of_gap.per_class
+    assert sum(row.members * row.train_accuracy for row in per_class) == pytest.approx((N - 30) * target.train_accuracy)
 
 
 def test_stored_answers_without_records_say_that_nothing_was_compared():

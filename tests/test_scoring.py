@@ -322,3 +322,21 @@ def test_a_few_fully_exposed_members_are_a_leak(n, share, tmp_path):
     lead = next(attack for attack in result["attacks"] if attack["name"] == result["headline"])
     assert lead["exposed"]["above"] >= len(exposed) > lead["exposed"]["most"]
     assert f"'{lead['name']}' ranks {lead['exposed']['above']} of {n} members above all" in result["verdict"]
+
+
+@pytest.mark.parametrize("n", [8, 200])
+def test_accuracies_are_called_unlike_where_chance_does_not_explain_it(n):
+    """A target that is right on half of the members, and on three of four others; shadow models on all they were trained on."""
+    rng, m = np.random.default_rng(0), 4
+    labels, inside = rng.integers(0, 2, 2 * n), rng.random((m, 2 * n)) < 0.5
+    right = np.r_[np.arange(n) % 2 == 0, np.arange(n) % 4 != 0]
+    arrays = {
+        "target": np.where(right, labels, 1 - labels),
+        "labels": labels,
+        "member": np.arange(2 * n) < n,
+        "shadows": np.eye(2)[np.where(rng.random((m, 2 * n)) < 0.65, labels, 1 - labels)],
+        "inside": inside,
+    }
+    warnings = " ".join(score(stored_outputs(arrays)).warnings)
+    for text in ("training accuracy is 0.500", "does better on the non-members (0.750) than on the members (0.500)"):
+        assert (text in warnings) == (n > 8)

@@ -81,7 +81,7 @@ def test_a_record_inside_every_shadow_is_missing() -> None:
     scores = LabelOnly().run(evidence.with_inside(inside))
     assert scores.missing[7]
     assert scores.missing.sum() == (inside.all(axis=0)).sum()
-    assert "training set of every shadow" in scores.notes[-1]
+    assert "every shadow model was trained on them" in scores.notes[-1]
     assert scores.decision is not None
 
 

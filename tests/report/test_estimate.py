@@ -29,6 +29,8 @@ def test_what_is_neither_one_nor_nought_reads_as_neither(value: float, digits: i
         ((1.0, 0.9999), "1.000 (at least 0.999)"),
         ((1.0, 0.93, 1.0), "1.000 (0.930-1.000)"),
         ((0.0, 0.0, 0.00001), "0.000 (0.000-0.001)"),
+        ((-0.0001, -0.0004, 0.2), "0.000 (0.000-0.200)"),
+        ((-0.0001,), "0.000"),
     ],
 )
 def test_a_figure_stands_with_its_bound(figure, text) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from miaudit.report import summary
+from miaudit.report.annex import STANDARDS, annex, markdown
 from miaudit.result import Result
 
 
@@ -82,6 +84,21 @@ def test_what_went_wrong_is_said(result):
     flat = " ".join(printed(changed(result, broken)).split())
     for text in ("'shokri': it broke", "NOT AT CHANCE", "CONFOUNDED", "check not possible", "3 more in the report"):
         assert text in flat
+
+
+def test_a_check_that_could_not_fail_is_called_neither_passed_nor_failed(result, tmp_path):
+    few = "so few records that an attack which is always right would not stand out"
+
+    def tiny(document):
+        null = document["controls"]["null"] | {"at_chance": None, "reason": few}
+        document["controls"] |= {"null": null, "nulls": [null | {"attack": "lira"}]}
+
+    open_ = changed(result, tiny)
+    page = re.sub(r"<[^>]*>", " ", open_.report(tmp_path).read_text())
+    texts = (printed(open_), open_.summary(full=True), page, markdown(annex(open_, next(iter(STANDARDS)))))
+    for text in (" ".join(each.split()) for each in texts):
+        assert "at chance" not in text.lower().replace("is below guessing", "")
+        assert "check not possible" in text or f"undecided: {few}" in text
 
 
 def test_an_audit_without_attacks_has_a_screen(result):

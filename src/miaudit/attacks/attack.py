@@ -194,7 +194,9 @@ def lacking_answers(needs: frozenset[str], offers: frozenset[str]) -> str:
 
 
 def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tuple[str, ...] = ()) -> Scores:
-    """Return scores in which the missing records carry the median of the others, counted in a note.
+    """Return scores in which the missing records carry the median of the others, counted in a note that says ``why``.
+
+    Scores are rounded to twelve decimals, so that equal answers give equal scores whatever the order of summation.
 
     Raises
     ------
@@ -203,15 +205,13 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
     """
     if missing.all():
         raise DataError(
-            f"all {len(score):,} audited records {why}; more shadow models, or other memberships, are needed"
+            f"none of {len(score):,} audited records can be scored: {why}; more shadow models, or other memberships, are needed"
         )
+    score = score.round(12)
     if not missing.any():
         return Scores(score, None, notes)
     filled = np.where(missing, np.median(score[~missing]), score)
-    note = (
-        f"{int(missing.sum()):,} of {len(score):,} audited records {why}; they are scored as missing, "
-        "at the median of the others"
-    )
+    note = f"{int(missing.sum()):,} of {len(score):,} audited records scored as missing, at the median of the others: {why}"
     return Scores(filled, None, (*notes, note), missing=missing)
 
 

@@ -68,8 +68,8 @@ class Calibration(Attack):
             target, shadows = signal_rows(evidence, Upright(SIGNALS[self.signal]))
         inside, outside = sides(target, shadows, evidence.inside)
         if self.mode == "offline":
-            return with_missing(-outside.mean, outside.n == 0, "were in the training set of every shadow")
+            return with_missing(-outside.mean, outside.n == 0, "every shadow model was trained on them")
         missing = (inside.n == 0) | (outside.n == 0)
         return with_missing(
-            -(inside.mean + outside.mean) / 2, np.asarray(missing), "lack a shadow with or without them"
+            -(inside.mean + outside.mean) / 2, np.asarray(missing), "no shadow model with or without them"
         )

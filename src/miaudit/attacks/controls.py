@@ -156,7 +156,7 @@ def blind_auc(
     wide, plain = x.shape[1] > max_features, plain if plain <= max_features // 4 else 0
     whom = f"{counted(n_in, 'member')} and {counted(n_out, 'non-member')}"
     if of is not None:
-        whom = f"{counted(n_in, 'record')} of {units[0]:,} members and {n_out:,} of {units[1]:,} non-members"
+        whom = f"{counted(n_in, 'record')} of {counted(units[0], 'member')} and {n_out:,} of {counted(units[1], 'non-member')}"
     features = counted(x.shape[1], "feature")
     columns = f"{counted(max_features, 'column')} out of {features}" if wide else features
     repeated = f"two-fold cross-validation repeated {_REPEATS} times"

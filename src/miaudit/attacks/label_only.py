@@ -90,11 +90,11 @@ class LabelOnly(Attack):
             return Scores(value, _above(value, rows, inside), note)
         outs = (~inside).sum(axis=0)  # (n,)
         total = np.where(inside, 0.0, rows).sum(axis=0)
-        # rounded, so that equal answers give equal scores whatever the order of summation
-        score = (value - total / np.maximum(outs, 1)).round(12)
+        score = value - total / np.maximum(outs, 1)
         others = outs - ~inside  # (m, n), of each shadow the others that were not trained on the record
+        # rounded as the scores are
         own = (rows - (total - np.where(inside, 0.0, rows)) / np.maximum(others, 1)).round(12)
-        scores = with_missing(score, outs == 0, "were in the training set of every shadow", note)
+        scores = with_missing(score, outs == 0, "every shadow model was trained on them", note)
         usable = others > 0
         return dataclasses.replace(scores, decision=_above(scores.score, own[usable], inside[usable]))
 

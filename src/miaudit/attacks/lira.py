@@ -113,7 +113,8 @@ class LiRA(Ranking):
         notes = (f"averaged over {q} queries per record",) if q > 1 else ()
         least = 2 if self.variance == "per-example" else 1
         where = "with or without them" if self.mode == "online" else "without them"
-        return with_missing(total / q, missing, f"have fewer than {least} shadow models {where}", notes)
+        lacking = "no shadow model" if least == 1 else f"fewer than {least} shadow models"
+        return with_missing(total / q, missing, f"{lacking} {where}", notes)
 
     def _proxy(self, evidence: Evidence, target: Array) -> Side:
         """Return moments of the shadows' training records: those of their own, or audited ones."""

@@ -57,7 +57,7 @@ _LACKS = {
     "features": "the records' features are not at hand",
     "trace": "there is no trace of the target's loss: it takes a model at hand that answers by stages, such as boosted trees",
     "probes": "it asks many questions about each record, so it runs only where it is named: add it to attacks, in the plan or "
-    "the call",
+    "the call of an audit that asks the model itself",
 }
 _ALL_THERE = "all it needs is there"
 _CAVEATS = {
@@ -207,7 +207,8 @@ def _why_not(attack: Attack, offers: frozenset[str], there: dict[str, bool], sha
     if not there["shadows"]:
         lacking = [why for why in lacking if why not in (_LACKS["inside"], _LACKS["overlapping"], _LACKS["online"])]
     elif shadows < attack.least_shadows:
-        lacking.append(f"it needs at least {counted(attack.least_shadows, 'shadow model')}, there are {shadows}")
+        there_are = "there is 1" if shadows == 1 else f"there are {shadows}"
+        lacking.append(f"it needs at least {counted(attack.least_shadows, 'shadow model')}, {there_are}")
     return "; ".join(lacking)
 
 

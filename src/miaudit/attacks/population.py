@@ -117,4 +117,4 @@ class AttackR(Attack):
         for row, inside in zip(shadows, evidence.inside, strict=True):
             count += np.where(inside, 0.0, (row < target) + 0.5 * (row == target))
         score = share(count, outside.n, -outside.mean)
-        return with_missing(score, outside.n == 0, "were in the training set of every shadow")
+        return with_missing(score, outside.n == 0, "every shadow model was trained on them")

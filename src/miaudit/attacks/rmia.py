@@ -104,7 +104,7 @@ class RMIA(Ranking):
         notes: tuple[str, ...] = ()
         if self.mode == "online":
             missing = np.asarray((within.n == 0) | (without.n == 0))
-            a, why = 0.0, "lack a shadow with or without them"
+            a, why = 0.0, "no shadow model with or without them"
             mean = (within.mean + without.mean) / 2
         else:
             a, tuned = (self.a, 0) if self.a is not None else self._tuned(shadows, evidence)
@@ -116,13 +116,13 @@ class RMIA(Ranking):
                 )
             only_in = (without.n == 0) & (within.n > 0) & (a > 0)
             missing = (without.n == 0) & ~only_in
-            why = "were in the training set of every shadow"
+            why = "every shadow model was trained on them"
             inverted = np.clip((within.mean + a - 1) / max(a, 0.1), signals.FLOOR, 1.0)
             mean = offline_mean(np.where(only_in, inverted, without.mean), a)
             if only_in.any():
                 notes += (
-                    f"{int(only_in.sum()):,} of {evidence.n:,} audited records were in the training set of every shadow; "
-                    "what models without them would say was had from the offline line",
+                    f"every shadow model was trained on {int(only_in.sum()):,} of {evidence.n:,} audited records; what models "
+                    "without them would say was had from the offline line",
                 )
         score = target - np.log(np.maximum(mean, signals.FLOOR))
         if self.form != "base":

@@ -209,8 +209,10 @@ def _warnings(
     if measured.deletion:
         pass  # a procedure may do as badly as it likes on what it deletes
     elif correct is not None:
-        right = float(correct[member].mean()), float(correct[~member].mean())
-        unlike = mismatches(*right, shadows.train_accuracy, shadows.test_accuracy, trained_here=here)
+        right = accuracies(correct, member, unit)
+        train, test = (each.value or 0.0 for each in right)
+        theirs = (shadows.train_accuracy, shadows.test_accuracy)
+        unlike = mismatches((train, test), theirs, n=unit.size(member), trained_here=here)
     elif measured.target.errors is not None:
         unlike = unlike_errors(measured.target.errors, shadows.errors, trained_here=here)
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.auditing.measured import Measured
 from miaudit.data import Copies
@@ -253,22 +254,37 @@ def oddities(contact: Contact | None) -> list[str]:
 
 
 def mismatches(
-    train: float, test: float, shadow_train: float | None, shadow_test: float | None, *, trained_here: bool = False
+    target: tuple[float, float],
+    shadows: tuple[float | None, float | None],
+    *,
+    n: tuple[int, int],
+    trained_here: bool = False,
 ) -> list[str]:
-    """Return what can be seen, by their accuracies, of a target and shadows that were not trained alike."""
+    """Return what can be seen, by their accuracies on both sides, of a target and shadows that were not trained alike.
+
+    ``n`` are the people, or records, that the accuracies on members and on non-members rest on: what so few explain by
+    chance is no sign.
+    """
     warnings = []
-    for what, ours, theirs in (("training", train, shadow_train), ("test", test, shadow_test)):
-        if theirs is not None and abs(ours - theirs) > 0.1:
+    train, test = target
+    chances = [_by_chance(share, size) for share, size in zip(target, n, strict=True)]
+    for what, ours, theirs, chance in zip(("training", "test"), target, shadows, chances, strict=True):
+        if theirs is not None and abs(ours - theirs) > 0.1 and not chance[0] <= theirs <= chance[1]:
             warnings.append(
                 f"The target's {what} accuracy is {ours:.3f}, the shadow models' is {theirs:.3f}: they do not seem to be "
                 "trained alike (recipe, size or records differ), which weakens the attack and may understate the leak."
             )
-    if not trained_here and train + 0.02 < test:
+    if not trained_here and train + 0.02 < test and chances[0][1] < test and train < chances[1][0]:
         warnings.append(
             f"The target does better on the non-members ({test:.3f}) than on the members ({train:.3f}): check that the "
             "members are the records it was trained on."
         )
     return warnings
+
+
+def _by_chance(share: float, n: int) -> tuple[float, float]:
+    """Return the exact interval of a share of n; of the three checks on one audit any errs in about 5 %."""
+    return stats.clopper_pearson(round(share * n), n, 1 - 0.05 / 3) if n else (0.0, 1.0)
 
 
 def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[str]:

@@ -504,7 +504,8 @@ def _variants(answers: _Arrays) -> Variants | None:
 def _odd(target: NDArray[Any], shadows: NDArray[Any]) -> list[str]:
     warnings = []
     if len(target) > 1 and (target == target[0]).all():
-        warnings.append("The target gave all audited records the same answer: no attack can tell them apart by it.")
+        alike = "them apart by it" if target.shape[1:] == (1,) else "records of one class apart by it"
+        warnings.append(f"The target gave all audited records the same answer: no attack can tell {alike}.")
     if shadows.size and (shadows == shadows[:1, :1]).all():
         warnings.append("The shadow models gave all records the same answer: nothing can be learned from them.")
     return warnings

@@ -322,7 +322,7 @@ def _per_class(
         of_class = even[labels[even] == label]
         if not len(of_class):
             continue
-        everyone = labels == label
+        everyone = (labels == label) & unit.counted
         entry = models.get(label)
         rows.append(
             _points(

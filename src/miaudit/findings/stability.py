@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.attacks.attack import errors_of
+from miaudit.errors import counted
 from miaudit.evidence import Bools, Evidence
 from miaudit.result import Coverage, ShadowStability
 from miaudit.seeds import child_seed, generator
@@ -79,7 +80,7 @@ def halves(attack: Attack, evidence: Evidence, *, seed: int, splits: int = SPLIT
     n, m = evidence.n, len(evidence.models)
     need = max(1, attack.least_shadows)
     if m // 2 < need:
-        reason = f"{m} shadow models have no two halves of at least {need}"
+        reason = f"{counted(m, 'shadow model has', 'shadow models have')} no two halves of at least {need}"
         return Halves(np.empty((0, n)), reason)
     rows = []
     try:

@@ -127,9 +127,10 @@ class Accuracies(NamedTuple):
 
 
 def accuracies(correct: Bools, member: Bools, unit: Unit) -> Accuracies:
-    """Return the share of right answers on both sides, ``correct`` and ``member`` both (n,)."""
+    """Return the share of right answers on both sides among what counts, ``correct`` and ``member`` both (n,)."""
     confidence = None if unit.dependent else 0.95
-    return Accuracies(*(stats.rate(int(correct[of].sum()), int(of.sum()), confidence) for of in (member, ~member)))
+    sides = (member & unit.counted, ~member & unit.counted)
+    return Accuracies(*(stats.rate(int(correct[of].sum()), int(of.sum()), confidence) for of in sides))
 
 
 def unit_of(
@@ -195,9 +196,10 @@ def unit_of(
 
 def _of_copies(copy: Bools, people: Ints | None, member: Bools) -> str:
     of_members, of_others = int((copy & member).sum()), int((copy & ~member).sum())
-    what = "records of members" if people is None else "records of people who are members"
+    whom = "members" if people is None else "people who are members"
     return (
-        f"{of_members} {what} and {of_others} of non-members are exact copies of others on their side. They are no further "
+        f"{counted(of_members, 'record')} of {whom} and {of_others:,} of non-members are exact copies of others on their side. "
+        "They are no further "
         "draws, and are left out of all figures and controls; each stands in records.csv."
     )
 

@@ -53,7 +53,7 @@ def check_rise(bench: Bench, baseline: Result | None, limit: RiseLimit) -> Itera
             if pair.scores is not None
             else f"unpaired: {unpaired or 'scores of single records do not tell'}"
         )
-        subject = f"the AUC of '{name}' less that of the baseline is {ends.value:+.3f} ({how})"
+        subject = f"the AUC of '{name}' less that of the baseline is {ends.value:+z.3f} ({how})"
         outcome: Outcome
         counts = bench.sound and (not differ or bench.stands(pair.after))
         if ends.low > limit.beyond:

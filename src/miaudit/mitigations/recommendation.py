@@ -89,7 +89,7 @@ def _points(row: MitigationRow) -> str:
     ends = (
         ""
         if change.low is None or change.high is None
-        else f" (from {-100 * change.high:+.1f} to {-100 * change.low:+.1f})"
+        else f" (from {-100 * change.high:+z.1f} to {-100 * change.low:+z.1f})"
     )
     return f"{-100 * change.value + 0.0:.1f} points of test accuracy{ends}"
 

@@ -30,5 +30,5 @@ def text(comparison: Comparison) -> str:
 
 
 def _figure(each: FigureChange) -> str:
-    ends = f"{each.difference:+.3f} (95 % interval {each.low:+.3f} to {each.high:+.3f})"
+    ends = f"{each.difference:+z.3f} (95 % interval {each.low:+z.3f} to {each.high:+z.3f})"
     return f"{each.figure} of '{each.attack}' {each.before:.3f} -> {each.after:.3f}: {ends}"

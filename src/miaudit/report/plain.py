@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from miaudit.errors import counted
 from miaudit.report import deletion
 from miaudit.result import (
@@ -47,7 +49,8 @@ def meaning(result: Result) -> str | None:
     corrected = top.auc_corrected
     if corrected is None or corrected.low is None:
         return _pairs(top)
-    return f"{_pairs(top, plain=False)}, and {100 * corrected.low:.0f} at least, corrected for the number of attacks"
+    least = math.floor(1000 * corrected.low) / 10  # never above the bound
+    return f"{_pairs(top, plain=False)}, and {least:g} at least, corrected for the number of attacks"
 
 
 def _pairs(attack: AttackResult, *, plain: bool = True) -> str:
@@ -219,8 +222,7 @@ def next_steps(result: Result) -> list[str]:
             return [train, less, f"Audit again. {gate}"]
         case "none detected":
             open_ = "Read what was not tested, below: another attacker may find more."
-            more = 'More records, more shadow models and design = "overlapping" show smaller leaks than this audit.'
-            return [more, open_, gate]
+            return [f"{_more(result)} show smaller leaks than this audit.", open_, gate]
         case "confounded":
             return [first, "Until then, draw no conclusion about the model from any figure of this page.", gate]
         case "broken":
@@ -228,13 +230,20 @@ def next_steps(result: Result) -> list[str]:
         case "inverted":
             turned = "If the set-up is right, treat it as a leak: whoever turns the score round has it."
             return [first, turned, f"Audit again. {gate}"]
-    shadows = 'More shadow models, and design = "overlapping", make the attacks sharper.'
-    return [first, shadows, f"Audit again. {gate}"]
+    overlapping = "" if result.shadows.design == "overlapping" else ', and design = "overlapping",'
+    return [first, f"More shadow models{overlapping} make the attacks sharper.", f"Audit again. {gate}"]
+
+
+def _more(result: Result) -> str:
+    """Return what shows smaller leaks than this audit."""
+    if result.shadows.design == "overlapping":
+        return "More records and more shadow models"
+    return 'More records, more shadow models and design = "overlapping"'
 
 
 def _power(result: Result) -> str:
     quiet = next((a for a in result.attacks if a.power is not None and a.power.auc is not None), None)
-    more = 'more records, more shadow models and design = "overlapping" show smaller ones'
+    more = f"{_more(result).lower()} show smaller ones"
     if quiet is None or quiet.power is None:
         return f"smaller leaks may be there: {more}"
     return f"smaller leaks may be there. {what_shows(quiet.power, people=quiet.unit == 'person')}: {more}"

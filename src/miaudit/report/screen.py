@@ -120,8 +120,9 @@ def _controls(result: Result) -> str:
         shuffled = "not run"
     else:
         broken = [each.attack for each in (null, *result.controls.nulls) if each.at_chance is False]
+        outcome = "check not possible" if null.at_chance is None else "at chance"
         shuffled = (
-            f"NOT AT CHANCE ({', '.join(broken)})" if broken else f"at chance (AUC {as_figure(null.auc).alone()})"
+            f"NOT AT CHANCE ({', '.join(broken)})" if broken else f"{outcome} (AUC {as_figure(null.auc).alone()})"
         )
     confounded = {True: "CONFOUNDED", False: "not confounded", None: "check not possible"}[blind.confounded]
     area = "" if blind.auc is None or blind.auc.value is None else f" (AUC {as_figure(blind.auc).alone()})"

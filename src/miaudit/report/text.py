@@ -109,7 +109,7 @@ def _accuracy(target: TargetResult, deletion: bool) -> str:
     train, test = accuracies(target)
     if deletion:
         return f"accuracy {train} on deleted records, {test} on ones never trained on; {target.classes} classes, "
-    return f"train accuracy {train}, test {test}, gap {target.gap:.3f}; {target.classes} classes, "
+    return f"train accuracy {train}, test {test}, gap {target.gap:z.3f}; {target.classes} classes, "
 
 
 def _shadow_accuracy(result: Result) -> str:
@@ -190,7 +190,7 @@ def _ranks(result: Result) -> list[tuple[str, str]]:
     if own is None or own.spearman is None:
         return []
     halves = f"two halves of the shadow models order the records by '{own.attack}'"
-    return [("Ranks", f"{halves} with a rank correlation of {own.spearman:.2f} (1: the same order)")]
+    return [("Ranks", f"{halves} with a rank correlation of {own.spearman:z.2f} (1: the same order)")]
 
 
 def _table(attacks: list[AttackResult], console: Console) -> Table:
@@ -316,12 +316,13 @@ def _controls(result: Result) -> str:
     null, nulls, blind = result.controls.null, result.controls.nulls, result.controls.blind
     shuffled = "not run"
     if null is not None:
-        outcome = "at chance" if null.at_chance else "NOT AT CHANCE" if null.at_chance is False else null.reason
+        open_ = f"check not possible: {null.reason}"
+        outcome = {True: "at chance", False: "NOT AT CHANCE", None: open_}[null.at_chance]
         shuffled = f"AUC {_interval(null.auc)}, {outcome}"
         broken = [each.attack for each in nulls if each.at_chance is False]
         if null.first_auc is not None:
             shuffled += f" when shuffled once more, after {_interval(null.first_auc)}"
-        if nulls:
+        if nulls and null.at_chance is not None:
             shuffled += f" ({null.attack}; {len(nulls) - len(broken)} of {counted(len(nulls), 'other')} at chance)"
     open_ = f"check not possible: {blind.reason or 'no reason given'}"
     verdict = {True: "CONFOUNDED", False: "not confounded", None: open_}[blind.confounded]

@@ -143,8 +143,8 @@ def sentences(of: Deletion) -> list[str]:
                 else ("no more exposed than before as far as can be seen")
             )
             said.append(
-                f"Records that stayed are {more}: {_auc(of.others_after)}, a change of {change.value:+.3f} "
-                f"({change.low:+.3f} to {change.high:+.3f})."
+                f"Records that stayed are {more}: {_auc(of.others_after)}, a change of {change.value:+z.3f} "
+                f"({change.low:+z.3f} to {change.high:+z.3f})."
             )
     if of.likeness is not None:
         said.append(_likeness(of))

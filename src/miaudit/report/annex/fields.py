@@ -239,14 +239,16 @@ def _findings(result: Result) -> Iterator[Row]:
 def _of_slice(part: GroupFigures, result: Result) -> str:
     figure = estimate(part.auc.value, part.auc.low, part.auc.high)
     inside, outside = deletions.sides(result.deletion)
-    return f"{figure}, {part.members} {inside} and {part.nonmembers} {outside}"
+    return f"{figure}, {inside}: {part.members:,}, {outside}: {part.nonmembers:,}"
 
 
 def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
     null, blind, bystander = result.controls.null, result.controls.blind, result.controls.bystander
     nulls = [each for each in (null, *result.controls.nulls) if each is not None]
-    off = [each.attack for each in nulls if not each.at_chance]
-    yield "shuffled membership", f"not at chance: {', '.join(off)}" if off else "at chance" if nulls else "not run"
+    off = [each.attack for each in nulls if each.at_chance is False]
+    few = "" if null is None or null.at_chance is not None else f"check not possible: {null.reason}"
+    on = few or ("at chance" if nulls else "not run")
+    yield "shuffled membership", f"not at chance: {', '.join(off)}" if off else on
     sides = {True: "the sides differ by themselves", False: "not told apart", None: "check not possible"}[
         blind.confounded
     ]

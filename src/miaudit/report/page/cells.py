@@ -38,7 +38,7 @@ def figure(
             '<span class="hidden">undefined</span></span><sup>{}</sup>'
         ).format(reason, note(notes, reason))
     bare = low is None or high is None
-    text = Markup('<span class="value">{}</span>').format(rounded(value, digits) if bare else f"{value:.{digits}f}")
+    text = Markup('<span class="value">{}</span>').format(rounded(value, digits) if bare else f"{value:z.{digits}f}")
     if remark:
         text += Markup("<sup>{}</sup>").format(note(notes, remark))
     if low is not None and high is not None:

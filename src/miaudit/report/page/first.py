@@ -78,7 +78,7 @@ def kind_of(result: Result) -> VerdictKind | None:
     if result.controls.blind.confounded:
         return "confounded"
     null = result.controls.null
-    return "broken" if null is not None and not null.at_chance else None
+    return "broken" if null is not None and null.at_chance is False else None
 
 
 def _headline(result: Result) -> tuple[str, str]:

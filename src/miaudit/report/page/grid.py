@@ -117,13 +117,13 @@ def _cell(area: Interval | None) -> Cell:
 
 def _tried(row: MitigationRow) -> Tried:
     change = row.accuracy_change
-    ends = "" if change.low is None or change.high is None else f" ({change.low:+.3f} to {change.high:+.3f})"
+    ends = "" if change.low is None or change.high is None else f" ({change.low:+z.3f} to {change.high:+z.3f})"
     accuracy = row.test_accuracy
     return Tried(
         name=row.mitigation,
         side={"none": "nothing", "output": "answers", "training": "training", "both": "both"}[row.side],
         accuracy=estimate(accuracy.value, accuracy.low, accuracy.high),
-        change="-" if change.value is None else f"{change.value:+.3f}{ends}",
+        change="-" if change.value is None else f"{change.value:+z.3f}{ends}",
         bound="\u2013" if row.bound is None else f"{row.bound:.3f}",
         reason=row.bound_reason or "",
         standing=row.standing,

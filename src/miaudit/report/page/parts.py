@@ -133,7 +133,7 @@ def factors_of(factors: Factors | None) -> FactorViews | None:
 
 
 def _signed(each: Association) -> str:
-    return "-" if each.value is None else f"{each.value:.2f} ({each.low or 0.0:.2f} to {each.high or 0.0:.2f})"
+    return "-" if each.value is None else f"{each.value:z.2f} ({each.low or 0.0:z.2f} to {each.high or 0.0:z.2f})"
 
 
 def _accuracy(attack: AttackResult) -> float:
