@@ -79,6 +79,16 @@ def test_reasons() -> None:
     assert "top k" in why("lira", "topk", shadows=9, design="overlapping")[1]
 
 
+def test_of_deletions_lira_is_the_strongest_documented_where_it_can_be_run() -> None:
+    def best(shadows: int, capability: str = "probabilities") -> str:
+        planned = plan_attacks(capability, shadows=shadows, design="overlapping", deletion=True)
+        return next(each.name for each in planned if each.strongest)
+
+    assert {best(shadows) for shadows in (4, 16, 17)} == {"lira"}
+    assert best(3) == "rmia"
+    assert best(16, "labels") == "gap"
+
+
 @pytest.mark.parametrize("design", ["overlapping", "disjoint"])
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize("shadows", [1, 3, 6])

@@ -85,7 +85,7 @@ def test_an_audit_whose_shadows_see_synthetic_records_only(folder, method):
     assert (result.split.members, result.split.nonmembers) == (120, 120)
     assert result.target.queries == 240 + made["queries"]["total"]
     assert (made["queries"]["total"] > 300) == (method == "model-based")
-    assert {"model-based": "format of a record alone", "marginals": "marginal of each", "noisy": "10%"}[method] in (
+    assert {"model-based": "format of a record alone", "marginals": "marginal of each", "noisy": "10 %"}[method] in (
         result.threat_model[3]
     )
     assert len(result.records) == 240

@@ -191,7 +191,7 @@ def test_an_audit_has_its_receipts_and_counts_the_work(tmp_path: Path) -> None:
     assert work.share == pytest.approx(work.deletion / work.retraining)
     text = " ".join(deletion.sentences)
     assert "4 of 4 models, the audited one among them, are the same bit for bit, in answers and weights" in text
-    assert f"the closed formula expects {work.expected:.1%}" in text
+    assert f"the closed formula expects {100 * work.expected:.1f} %" in text
     again = small({"name": "sisa", "shards": 12}, count=2, out=tmp_path, **OPTIONS)
     assert again.deletion == deletion
 

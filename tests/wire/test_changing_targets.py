@@ -181,7 +181,7 @@ def test_labels_that_differ_are_another_model():
     target = as_target(lambda records: (np.asarray(records)[:, 0] > 0).astype(int), classes=2)
     target.make_contact(X)
     target._ask = lambda records: (np.asarray(records)[:, 0] <= 0).astype(int)
-    with pytest.raises(TargetError, match="differ for 100% of them"):
+    with pytest.raises(TargetError, match="differ for 100 % of them"):
         target.confirm()
 
 

@@ -117,6 +117,7 @@ def plan_attacks(
     probes: Collection[str] = (),
     trace: bool = False,
     answered: bool = False,
+    deletion: bool = False,
     attacks: Sequence[Attack] = USUAL,
 ) -> list[Planned]:
     """List attacks with whether they can be run on such evidence.
@@ -141,6 +142,8 @@ def plan_attacks(
     answered
         Whether shadows of the disjoint design answered the audited records beside their own, as they do in every run of
         `miaudit.audit`; those of the other designs always did.
+    deletion
+        Whether members were trained on and then deleted, where LiRA is what is documented (Hayes et al. 2024).
     attacks
         What to choose from; default: every attack in its usual configurations, without those of `NAMED`.
 
@@ -178,6 +181,8 @@ def plan_attacks(
     }
     offers = OFFERS[capability]
     best = _strongest(offers, there, shadows, design, probes)
+    if deletion and not _why_not(LiRA(), offers, there, shadows):
+        best = LiRA()
     planned = []
     for attack in attacks:
         there["probes"] = bool(probes) and all(each.kind in probes for each in attack.questions)

@@ -121,6 +121,7 @@ def _planned(measured: Measured) -> list[Planned]:
         population=own.population is not None,
         trace=own.trace is not None,
         features=own.features is not None and (own.population is None or own.population.features is not None),
+        deletion=measured.deletion,
         probes={question.kind for question in questions if str(question) in (direct or own).answers},
         attacks=list({attack_name(each): each for each in attacks}.values()),
     )

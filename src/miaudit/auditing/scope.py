@@ -141,8 +141,8 @@ def _data(measured: Measured) -> str:
         return f"Knowledge of the data: {counted(n, 'record')} of the same population, {audited}"
     rate, noise = figures.options["rate"], figures.options["noise"]
     return (
-        f"Knowledge of the data: {counted(n, 'imperfect record')} of the same population, with {rate:.0%} of the features "
-        f"changed ({noise}), {audited}"
+        f"Knowledge of the data: {counted(n, 'imperfect record')} of the same population, with {100 * rate:.0f} % of the "
+        f"features changed ({noise}), {audited}"
     )
 
 

@@ -112,7 +112,7 @@ class CanaryAudit:
             f"{counted(self.canaries, f'{self.kind} canary', f'{self.kind} canaries')}, "
             f"{self.included:,} of them trained on by coin flip{copies}",
             f"{self.correct:,} of {counted(self.guesses, 'guess', 'guesses')} {noun(self.correct, 'is', 'are')} right",
-            f"epsilon is at least {self.epsilon:.3f} at delta {self.delta:g}, {self.confidence:.0%} confidence "
+            f"epsilon is at least {self.epsilon:.3f} at delta {self.delta:g}, {100 * self.confidence:.0f} % confidence "
             f"(all guesses right would show {self.epsilon_ceiling:.3f})",
         ]
         if self.epsilon_unlearning is not None:

@@ -90,7 +90,7 @@ def _print_attacks(rows: list[tuple[AttackResult, str]], result: Result, console
         table.append([encodable(name, console), *(cell.inline(short=True, digits=3) for cell in cells)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     room = min(widths[0], console.width - sum(widths[1:]) - len(headers))
-    if room >= _NAME:
+    if room >= min(widths[0], _NAME):
         for style, (name, *texts) in zip(("bold", *[""] * len(rows)), table, strict=True):
             columns = (text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))
             first, *more = textwrap.wrap(name, room, subsequent_indent="  ")

@@ -86,7 +86,7 @@ def binormal(in_scores: ArrayLike, out_scores: ArrayLike, *, seed: int = 0) -> B
     if p <= _LEVEL:
         return Binormal(mu, p, power, False, f"the scores' curve is not that of a Gaussian shift (p = {p:.2g})")
     if power < _POWER:
-        reason = f"a curve that is not Gaussian would have been noticed in {power:.0%} of such cases only"
+        reason = f"a curve that is not Gaussian would have been noticed in {100 * power:.0f} % of such cases only"
         return Binormal(mu, p, power, False, reason)
     return Binormal(mu, p, power, True)
 

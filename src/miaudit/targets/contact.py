@@ -185,7 +185,7 @@ def repeated(target: Met, first: NDArray[Any], ask: Callable[[], NDArray[Any]], 
             if off == float("inf")
             else f"differ by {off:.2g}"
             if _numbers(first)
-            else f"differ for {off:.0%} of them"
+            else f"differ for {100 * off:.0f} % of them"
         )
         raise TargetError(
             f"the target is not the model that it was: asked again {since} about the "

@@ -295,7 +295,8 @@ def _still_in(after: Result, others: Result | None) -> Difference | None:
     d, f, t = (float((side > threshold).mean()) for side in sides)
     if t - f < _LEAST_GAP:
         return Difference.undefined(
-            f"kept records are called trained in {t:.0%} of cases and untrained ones in {f:.0%}: too near to tell"
+            f"kept records are called trained in {100 * t:.0f} % of cases and untrained ones in {100 * f:.0f} %: too near "
+            "to tell"
         )
     variances = [rate * (1 - rate) / len(side) for rate, side in zip((d, f, t), sides, strict=True)]
     share, gap = (d - f) / (t - f), t - f

@@ -86,10 +86,10 @@ def _by_answers(of: Deletion) -> bool:
 
 
 def _traces(of: Deletion) -> str:
-    if not _by_answers(of):
+    if of.answered is None or not _by_answers(of):
         return f"the deleted records are told from never-used ones with {_auc(of.after)}"
     return (
-        f"the model still answers the removed class to {of.answered:.0%} of inputs of it that nobody "
+        f"the model still answers the removed class to {100 * of.answered:.0f} % of inputs of it that nobody "
         f"was trained on. Of the deleted records themselves: {_found(of.after)}"
     )
 
@@ -190,10 +190,10 @@ def relearning(of: Relearning, *, never_saw_it: bool) -> str:
 
 
 def _work(of: DeletionWork) -> str:
-    formula = "" if of.expected is None else f"; the closed formula expects {of.expected:.1%}"
+    formula = "" if of.expected is None else f"; the closed formula expects {100 * of.expected:.1f} %"
     return (
         f"Work, in record-epochs as planned (a training that stops early takes fewer): {of.deletion:,.0f} for a deletion where "
-        f"retraining takes {of.retraining:,.0f}, a share of {of.share:.1%} in the mean of "
+        f"retraining takes {of.retraining:,.0f}, a share of {100 * of.share:.1f} % in the mean of "
         f"{counted(of.models, 'model')}{formula}."
     )
 
@@ -220,7 +220,8 @@ def _likeness(of: Deletion) -> str:
         ""
         if like.apart is None or like.expected is None
         else (
-            f"; on {like.apart:.0%} of them it lies outside all of theirs; of a retrained one {like.expected:.0%} is expected"
+            f"; on {100 * like.apart:.0f} % of them it lies outside all of theirs; of a retrained one "
+            f"{100 * like.expected:.0f} % is expected"
         )
     )
     return f"{far}{apart}{weak}."
@@ -315,7 +316,7 @@ def _limit(question: Question | None) -> str:
 
 def _percent(value: float | None) -> str:
     """Return a share, whose estimate may lie below 0, where no share lies."""
-    return "-" if value is None else f"{max(value, 0.0):.0%}"
+    return "-" if value is None else f"{100 * max(value, 0.0):.0f} %"
 
 
 def _n(question: Question) -> str:
