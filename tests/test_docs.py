@@ -8,9 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from miaudit.cli import main
 from miaudit.plan import Plan
 from miaudit.recipes import Network
 from miaudit.targets.wire import Wire
@@ -98,7 +100,29 @@ def test_every_endpoint_on_the_page_can_be_spoken_to(text, fragment):
     assert wire.address(target["url"]).count("/") > 2
 
 
+def commands_of(page: Path) -> list[tuple[str, list[str]]]:
+    """Return the commands of miaudit on a page, in code, each with the options that it is given."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    code = [*re.findall(r"^(?:    |\$ )*miaudit (.+)$", text, re.MULTILINE), *re.findall(r"`miaudit ([^`\n]+)`", text)]
+    return [(line, re.findall(r"(?<=\s)--?[a-z][a-z-]*", line.split(" #")[0].split("|")[0])) for line in code]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_on_pages_have_the_options_that_they_are_given(page):
+    for line, options in commands_of(page):
+        command: click.Command = main
+        for word in line.split():
+            inner = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+            if inner is None:
+                break
+            command = inner
+        if command is not main:
+            known = {name for each in command.params for name in each.opts} | {"--help", "-h"}
+            assert {*options} <= known, f"{page.name}: miaudit {line}"
+
+
 def test_pages_hold_plans():
+    assert sum(len(commands_of(page)) for page in PAGES) > 100
     assert len(plans_in(ROOT / "README.md")) >= 1
     assert len(plans_in(ROOT / "docs" / "plans.md")) >= 10
 

@@ -128,12 +128,12 @@ _PROPOSAL = (
     click.option(
         "--population",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Further records for the shadow models; default: TRAIN and TEST serve.",
+        help="Further records, on neither side; default: TRAIN and TEST serve.",
     ),
     click.option(
         "--holdout",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        help="Set this share of TEST apart for the shadow models instead.",
+        help="Set this share of TEST apart in their place.",
     ),
     click.option("--label", help="Column with the class, or the number to predict; default: the one obvious one."),
     click.option("--shadows", type=click.IntRange(1), help="Number of shadow models [20]."),
