@@ -152,6 +152,11 @@ def test_gaps_among_numbers_tell_the_sides_apart_or_do_not() -> None:
     assert control(np.full((2 * N, 2), np.nan)).confounded is False  # nothing there to tell them by
 
 
+def test_numbers_of_half_precision_are_read_as_they_are() -> None:
+    X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float16)
+    np.testing.assert_array_equal(features(X).numbers, X.astype(np.float32))
+
+
 def test_the_width_does_not_grow_with_the_number_of_texts() -> None:
     few, many = (features(pd.DataFrame({"t": each(lambda r, m: words(r, 30), n)}), buckets=256) for n in (500, 4000))
     assert few.numbers.shape[1] == many.numbers.shape[1] <= 256 + 20

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
@@ -55,6 +57,21 @@ def test_missing_values_are_refused_before_training_where_a_recipe_takes_none(tm
         "steps": [{"class": "sklearn.impute.SimpleImputer"}],
     }
     assert miaudit.audit(plan | {"recipe": imputed, "attacks": ["attack-p"]}).shadows.trained == 2
+
+
+def test_shadow_models_that_keep_what_the_target_learned_are_refused():
+    FrozenEstimator = pytest.importorskip("sklearn.frozen").FrozenEstimator
+    data = sides()
+    trained = DecisionTreeClassifier(max_depth=3).fit(*data["members"])
+    model = CalibratedClassifierCV(FrozenEstimator(trained)).fit(*data["nonmembers"])
+    with pytest.raises(
+        PlanError, match="CalibratedClassifierCV keeps a DecisionTreeClassifier as it was trained before"
+    ):
+        miaudit.audit(model, **data, **QUICK)
+    assert miaudit.audit(model, **data, **QUICK | {"shadows": 0}).shadows.trained == 0
+    scaled = make_pipeline(FrozenEstimator(StandardScaler().fit(data["members"][0])), trained).fit(*data["members"])
+    result = miaudit.audit(scaled, **data, **QUICK)
+    assert any("keeps StandardScaler as fitted before" in text for text in result.warnings)
 
 
 def test_records_that_are_texts_are_audited():

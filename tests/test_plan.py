@@ -81,11 +81,20 @@ def test_paths_are_relative_to_the_plan(tmp_path):
     assert plan.recipe.function == str(tmp_path / "own.py:build")
 
 
+@pytest.mark.parametrize("path", ["~/records.csv", "$DATA/records.csv", "https://example.org/records.csv"])
+def test_what_would_have_to_be_filled_in_or_fetched_is_no_path(path):
+    with pytest.raises(PlanError, match="data.path: .*is not taken as a path"):
+        Plan.of({"data": {"path": path}, "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"}})
+
+
 def test_a_plan_that_is_missing_or_no_toml_is_said_to_be(tmp_path):
     with pytest.raises(PlanError, match="cannot be read"):
         Plan.load(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = = 1")
     with pytest.raises(PlanError, match="not valid TOML"):
+        Plan.load(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text("a = 1", encoding="utf-16")
+    with pytest.raises(PlanError, match="not in UTF-8, as TOML is"):
         Plan.load(tmp_path / "bad.toml")
 
 

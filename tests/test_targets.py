@@ -42,6 +42,23 @@ def test_other_widths_are_told_before_the_model_is_asked():
     assert target.queries == 0
 
 
+async def unawaited(X):
+    return np.full((len(X), 3), 1 / 3)
+
+
+def test_a_model_may_change_what_it_is_asked_about():
+    records, model = X.copy(), RandomForestClassifier(3, random_state=0).fit(X, Y)
+
+    def answer(X):
+        X -= 1
+        return model.predict_proba(X + 1)
+
+    target = as_target(answer, classes=3)
+    assert target.make_contact(records).deterministic
+    np.testing.assert_array_equal(target.query(records).values, model.predict_proba(X))
+    np.testing.assert_array_equal(records, X)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -58,6 +75,8 @@ def test_other_widths_are_told_before_the_model_is_asked():
         (lambda X: np.full((len(X), 3), b"0.2"), "expected numbers"),
         (lambda X: np.full((len(X), 3), 1j), "expected numbers"),
         (lambda X: 1 / 0, "ZeroDivisionError"),
+        (lambda X: None, "the target answered None"),
+        (unawaited, r"answered a coroutine.*as lambda X: asyncio.run"),
     ],
 )
 def test_an_unusable_answer_is_named(answer, said):

@@ -380,6 +380,16 @@ _KINDS = {
 """What pydantic's common kinds of errors say, in the words of plans; the names in braces are those of its context."""
 
 
+def refuse_masked(values: Any, what: str) -> None:
+    """Raise a `DataError` for an array of numpy's in which values are masked, for arrays made of it lose the mask."""
+    mask = getattr(values, "mask", False) if type(values).__name__ == "MaskedArray" else False
+    if count := int(getattr(mask, "sum", int)()):
+        raise DataError(
+            f"{what} a masked array, of which {counted(count, 'value is', 'values are')} masked; fill them in, as "
+            "values.filled(0) does, or leave those records out"
+        )
+
+
 def refuse_iterator(values: Any, what: str) -> None:
     """Raise a `DataError` for what can be read once, as a generator."""
     if isinstance(values, Iterator):

@@ -174,6 +174,43 @@ def test_tables_that_cannot_be_used(tmp_path, content, message):
     assert str(caught.value).startswith(str(path))
 
 
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"PK\x03\x04", "zip archive or a workbook: unpack it, or export it as CSV"),
+        (b"BZh9", "compressed by bzip2"),
+        (b"\xfd7zXZ\x00", "compressed by xz"),
+        (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+        (b"PAR1", "a Parquet file: call it .parquet"),
+        (b"a,y\n" + b"x" * 200_000 + b",0\n", "save so long texts as Parquet"),
+    ],
+)
+def test_what_is_no_csv_is_said_to_be_what_it_is(tmp_path, start, message):
+    path = tmp_path / "t.csv"
+    path.write_bytes(start if b"\n" in start else start + b"\x80\xff")
+    with pytest.raises(DataError, match=message):
+        load(path, label="y")
+
+
+def test_arrays_under_another_ending_and_sparse_ones_are_refused_with_what_to_do(tmp_path):
+    np.save(tmp_path / "y.npy", [0, 1])
+    np.savez(tmp_path / "a.npz", X=np.eye(2), y=[0, 1])
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    np.save(tmp_path / "objects.npy", np.array([[1, "a"], [2, "b"]], dtype=object))
+    np.save(tmp_path / "number.npy", 3)
+    sparse.save_npz(tmp_path / "sparse.npz", sparse.eye_array(2).tocsr())
+    messages = {
+        "a.npy": "a.npy is an .npz or another zip archive: call it .npz",
+        "objects.npy": "holds Python objects.*save it with a plain type",
+        "number.npy": r"an array of shape \(\), and y one of shape \(2,\)",
+    }
+    for name, message in messages.items():
+        with pytest.raises(DataError, match=message):
+            load(tmp_path / name, label="y.npy")
+    with pytest.raises(DataError, match="holds a sparse matrix of scipy's; save it dense by np.savez"):
+        load(tmp_path / "sparse.npz")
+
+
 def test_labels_as_names(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,y\n1,10\n2,9\n3,-1\n4,10\n")
@@ -270,6 +307,11 @@ def test_sparse_of_any_format_and_the_callers_object_stays():
         (X4, ["a"] * 4, {}, "all 4 records have one class, 'a'"),
         (X4, [0, 1, None, 1], {}, "1 label is missing"),
         (X4, ["a", None, "b", "a"], {}, "labels mix texts with other values"),
+        (X4, np.array([b"a", b"b"] * 2), {}, r"y is of bytes; write texts, as np.char.decode"),
+        (X4, np.array([b"a", b"b"] * 2, dtype=object), {}, "labels are of bytes; make all"),
+        (X4, {0, 1}, {}, r"got \(\), a set"),
+        (X4, np.ma.masked_equal([0, 1, 0, 2], 2), {}, "y is a masked array, of which 1 value is masked"),
+        (X4, [0, 1, 0, 1], {"groups": np.ma.masked_equal([0, 1, 0, 2], 2)}, "groups is a masked array"),
         (X4, [0, 1, 2, 9], {"classes": "abcd"}, r"labels \[0, 1, 2, 9\] are not among the 4 classes"),
         (X4, [0, 1, 0, 1], {"classes": "123"}, r"labels \[0\] are not among the 3 classes \['1', '2', '3'\]"),
         (X4, [0, 1, 0, 1], {"classes": "aa"}, "class names appear more than once"),

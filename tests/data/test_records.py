@@ -183,11 +183,40 @@ def test_other_objects_are_refused():
         kind_of([[1]])
 
 
+class Unreadable:
+    """As tensors of torch that numpy cannot hold."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it requires grad")
+
+
+class Unread:
+    """As a frame of polars that is yet to be read."""
+
+    columns = ("a",)
+
+    def collect(self):
+        raise NotImplementedError
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_of_numpy_is_an_array():
+    assert type(as_records(np.asmatrix(np.eye(2)))) is np.ndarray
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [
         (np.arange(3), r"shape \(n, features\).*got \(3,\)"),
         ([[1, 0.5], [3]], "different lengths"),
+        (
+            np.array([np.arange(2), np.arange(2), None], object)[:2],
+            r"of arrays of shape \(2,\): make one array of them",
+        ),
+        ([{"a": 1}, {"a": 2}], "as pandas.DataFrame"),
+        (np.zeros(3, [("a", "f8"), ("b", "i4")]), "have dtype .*pandas.DataFrame"),
+        (Unreadable(), "of type Unreadable cannot be read as an array: it requires grad"),
+        (Unread(), r"got Unread: give what its collect\(\) returns"),
         (np.ma.masked_array(np.ones((2, 2))), "masked array"),
         (np.ones((2, 2), dtype=complex), "dtype complex128"),
         (np.empty((2, 2, 2), dtype=object), "must be a table"),

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from miaudit.attacks import Attack
 from miaudit.data import Dataset, Split, leave_out_copies
-from miaudit.errors import counted
+from miaudit.errors import PlanError, counted
 from miaudit.findings import UnitName
 from miaudit.plan import EnginePlan, FiguresPlan, ShadowPlan, SplitPlan, SynthesisPlan, section_of
-from miaudit.recipes import Model, Recipe
+from miaudit.recipes import Model, Recipe, innermost
+from miaudit.recipes.parameters import frozen_parts
 from miaudit.result import SynthesisResult
 from miaudit.seeds import child_seed
 from miaudit.signals import ResidualForm
@@ -58,6 +59,26 @@ class Case:
     synthetic: SynthesisResult | None = None  # figures of the synthetic records that are the population
     trained: TrainedTarget | None = None  # the target, where making these records took it
 
+    def __post_init__(self) -> None:
+        """Refuse shadow models that would have learned from the target's members.
+
+        Raises
+        ------
+        PlanError
+            If the recipe keeps a predictor that was trained before.
+        """
+        predictors, _ = self._frozen
+        if predictors and self.shadows.count:
+            raise PlanError(
+                f"the recipe {self.recipe.name} keeps a {predictors[0]} as it was trained before (FrozenEstimator): shadow "
+                "models would know its training records, and hide that the target does. Give as recipe an estimator that "
+                "trains all of its parts, or your own training function train(X, y, seed) -> model; or ask for no shadow models"
+            )
+
+    @property
+    def _frozen(self) -> tuple[list[str], list[str]]:
+        return frozen_parts(getattr(innermost(self.recipe), "estimator", None))
+
     @property
     def source(self) -> Source:
         """Where the target comes from."""
@@ -77,7 +98,12 @@ class Case:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know of the data and of how much there is."""
-        return (*self.sizes.warnings, *self.notes)
+        _, parts = self._frozen
+        frozen = (
+            f"Each shadow model keeps {', '.join(parts)} as fitted before (FrozenEstimator): if that was on members, shadow "
+            "models know something of them, and the leak may be understated."
+        )
+        return (*self.sizes.warnings, *self.notes, *([frozen] if parts and self.shadows.count else []))
 
 
 class Sizes(NamedTuple):

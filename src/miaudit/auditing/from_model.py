@@ -151,7 +151,9 @@ def _in_fitted_columns(model: Any, sides: Mapping[str, Any]) -> tuple[dict[str, 
     frames = {
         name: (side[0], columns)
         for name, side in pairs.items()
-        if (columns := column_names(side[0])) is not None and len({*columns}) == len(columns)
+        if hasattr(side[0], "columns")
+        and (columns := column_names(side[0])) is not None
+        and len({*columns}) == len(columns)
     }
     for name, (X, columns) in frames.items():
         lacking = [column for column in fitted if column not in columns]

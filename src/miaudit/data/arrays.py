@@ -16,7 +16,7 @@ from miaudit.data.records import as_records, as_tokens, column_names, is_tokens,
 from miaudit.data.room import within_memory
 from miaudit.data.schema import ColumnKind, Schema
 from miaudit.data.stacking import check_alike, sort_of
-from miaudit.errors import DataError, PlanError, counted, with_article
+from miaudit.errors import DataError, PlanError, counted, refuse_masked, with_article
 
 
 def from_arrays(
@@ -207,6 +207,7 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
         if of is None and side == "population":
             names += [f"record {i} of the population" for i in range(size)]
             continue
+        refuse_masked(of, f"groups: {side} is")
         values = np.asarray(of)
         if values.shape != (size,):
             raise DataError(
@@ -237,6 +238,7 @@ def values_of_sides(
     for (side, (X, y)), of in zip(sides.items(), [*entries, None][: len(sides)], strict=True):
         size = len(y)
         check_order(X, of, f"{what}: {side}")
+        refuse_masked(of, f"{what}: {side} is")
         absent = [f"{side} {i}" if numbered else None for i in range(size)]
         array = np.array(absent, dtype=object) if of is None else np.asarray(of)
         if array.shape != (size,):

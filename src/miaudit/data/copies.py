@@ -104,21 +104,21 @@ class Copies:
         lines = []
         if self.near:
             lines.append(
-                f"{counted(self.near, 'record is', 'records are')} copies of a record on another side up to "
+                f"{counted(self.near, 'record is a copy', 'records are copies')} of a record on another side up to "
                 "rounding or noise, or but for at most "
                 f"{CHANGED} columns (or twelfths of them): such pairs are more than {BEYOND} times as frequent as pairs within "
                 "the sides explain."
             )
         if count := omissions.get("population"):
             lines.append(
-                f"{counted(count, 'record of the population is', 'records of the population are')} copies of audited records "
-                f"({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of non-members"
-                f"{alike('; ', 'audited/population', 'have the same')}) and were left out of it, since an attack "
+                f"{counted(count, 'record of the population is a copy', 'records of the population are copies')} of audited "
+                f"records ({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of "
+                f"non-members{alike('; ', 'audited/population', 'have the same')}) and were left out of it, since an attack "
                 f"must not learn from what is audited: {population:,} are left. The figures can be used."
             )
         if omissions.get("nonmembers"):
             lines.append(
-                f"{counted(omissions['nonmembers'], 'non-member is', 'non-members are')} copies of members"
+                f"{counted(omissions['nonmembers'], 'non-member is a copy', 'non-members are copies')} of members"
                 f"{alike(' (', 'members/nonmembers', 'with the same')}{')' if label else ''}. The target was trained on them, "
                 f"so they were left out, and so were the {counted(omissions['members'], 'member')} they copy: "
                 f"{counted(members, 'member')} and "

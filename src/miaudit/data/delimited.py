@@ -18,6 +18,15 @@ _CELL = 64  # bytes of memory a cell takes beside its characters
 _FIRST = 1 << 20  # bytes of text from which the size of a packed file is estimated
 _CHECK = 1 << 14  # rows between two looks at the size
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_FORMATS = {  # by their first bytes
+    b"PK\x03\x04": "a zip archive or a workbook",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "a Feather file",
+    b"\xd0\xcf\x11\xe0": "a workbook",
+}
 
 
 def read_csv(path: Path) -> dict[str, list[str]]:
@@ -118,7 +127,7 @@ def _other_form(path: Path, error: Exception) -> str:
     """Return a hint on what the file is instead."""
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(6)
     except OSError:
         return ""
     if start[:2] == b"\x1f\x8b" and not is_packed(path):
@@ -127,4 +136,8 @@ def _other_form(path: Path, error: Exception) -> str:
         return "; it is not gzipped: call it .csv"
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "; it is in UTF-16: save it in UTF-8"
+    if kind := next((kind for magic, kind in _FORMATS.items() if start.startswith(magic)), None):
+        return f"; it is {kind}: " + ("call it .parquet" if start[:4] == b"PAR1" else "unpack it, or export it as CSV")
+    if "field limit" in str(error):
+        return "; save so long texts as Parquet"
     return "; save it in UTF-8" if isinstance(error, UnicodeDecodeError) else ""

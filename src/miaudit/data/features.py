@@ -313,8 +313,10 @@ def _column(values: Any) -> Floats:
 
 def _finite(values: NDArray[Any]) -> Floats:
     """Return finite float32 numbers, moved to the middle of their column, as large ones would lose their differences."""
-    if values.dtype.kind != "f":
-        values = values.astype(np.float64) if values.dtype.itemsize > 2 else values.astype(np.float32)
+    if values.dtype.itemsize <= 2:  # whole numbers, and float16, which does not hold the largest number
+        values = values.astype(np.float32)
+    elif values.dtype.kind != "f":
+        values = values.astype(np.float64)
     if values.dtype.itemsize > 4:
         there = np.isfinite(values)
         middle = np.where(there, values, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)

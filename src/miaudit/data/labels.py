@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.cells import exceeds_floats, is_missing, is_number, is_whole, merged, natural
 from miaudit.data.naming import check_names
-from miaudit.errors import DataError, counted, noun, refuse_iterator
+from miaudit.errors import DataError, counted, noun, refuse_iterator, refuse_masked, with_article
 
 Labels = Literal["codes", "names", "values"]
 """What labels are: class numbers, class names, or measurements that a regression predicts."""
@@ -205,9 +205,11 @@ def _integers(values: NDArray[Any]) -> NDArray[Any]:
                 raise TypeError
             values = np.asarray([float("nan") if value is None else float(value) for value in values.tolist()])
         except (TypeError, ValueError):
-            raise DataError(
-                "labels mix texts with other values, or have missing ones; make all of them texts or all integers"
-            ) from None
+            kinds = sorted({type(value).__name__ for value in values.tolist()})
+            what = (
+                "mix texts with other values, or have missing ones" if "str" in kinds else f"are of {', '.join(kinds)}"
+            )
+            raise DataError(f"labels {what}; make all of them texts or all integers") from None
     if values.dtype.kind == "b":
         return values.astype(np.int64)
     if values.dtype.kind == "f":
@@ -253,15 +255,22 @@ def vector(values: Any, what: str) -> NDArray[Any] | None:
     if values is None:
         return None
     refuse_iterator(values, f"{what} is")
+    refuse_masked(values, f"{what} is")
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # what torch and other libraries raise
         raise DataError(f"{what} cannot be read as an array: {error}") from error
+    if array.dtype.kind == "S":
+        raise DataError(f"{what} is of bytes; write texts, as np.char.decode(values) does")
     if isinstance(values, list | tuple) and array.dtype.kind in "US":
         array = np.array(values, dtype=object)  # a mixed list must not become texts
     if array.ndim != 1:
         wide = array.ndim == 2 and array.shape[1] > 1
-        ways = {2: f": {what}.argmax(axis=1) of one-hot rows" if wide else f": {what}.ravel() of a column"}
+        of_one = f", {with_article(type(values).__name__)}"
+        ways = {
+            0: of_one,
+            2: ": np.argmax(values, axis=1) of one-hot rows" if wide else ": np.ravel(values) of a column",
+        }
         raise DataError(
             f"{what} must have shape (n,), one value per record; got {array.shape}{ways.get(array.ndim, '')}"
         )

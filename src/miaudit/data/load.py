@@ -460,13 +460,14 @@ def _read_npy(path: Path, columns: Columns) -> dict[str, Any]:
         )
     beside = {**columns.beside, **{name: name for name in columns.slices}}
     try:
-        X = np.load(path, mmap_mode="r", allow_pickle=False)
+        X = read_npy(path, mapped=True)
         arrays = {key: read_npy(path.parent / name) for key, name in beside.items() if name is not None}
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: it, or an .npy file beside it, cannot be read: {error}") from error
     if odd := [key for key, array in arrays.items() if array.shape[:1] != X.shape[:1]]:
         raise DataError(
-            f"{path} holds {counted(X.shape[0], 'record')}, and {odd[0]} another number; give one value for each"
+            f"{path} holds an array of shape {X.shape}, and {odd[0]} one of shape {arrays[odd[0]].shape}; give one value for "
+            "each record"
         )
     return {
         **{key: arrays[key] for key in ("y", "ids", "groups") if key in arrays},

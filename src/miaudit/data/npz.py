@@ -17,6 +17,8 @@ from miaudit.data.room import COPIES, require_room, within_memory
 from miaudit.errors import DataError
 from miaudit.files import UNREADABLE
 
+_SPARSE = {"data", "indices", "indptr", "format"}  # what scipy.sparse.save_npz writes
+
 
 class Header(NamedTuple):
     """What a file says of one array before its numbers."""
@@ -44,6 +46,11 @@ class Arrays:
                 raise DataError(f"{path} holds two arrays called {name!a}; save each once")
             with archive.open(entry) as file:
                 self.headers[name] = _header(file, entry.file_size, f"{path}: array {name!a}")
+        if set(self.headers) >= _SPARSE:
+            raise DataError(
+                f"{path} holds a sparse matrix of scipy's; save it dense by np.savez(file, X=matrix.toarray(), y=y), features "
+                "of 0 and 1 packed (docs/plans.md), or hand the matrix to miaudit.audit in Python"
+            )
 
     def require_room(self, names: Collection[str], *, copies: int = COPIES) -> None:
         """Refuse to read these arrays where memory does not hold them.
@@ -89,8 +96,8 @@ def open_npz(path: Path) -> Iterator[Arrays]:
         ) from error
 
 
-def read_npy(path: Path) -> NDArray[Any]:
-    """Return the array of an ``.npy`` file.
+def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """Return the array of an ``.npy`` file, mapped into memory where that is asked for.
 
     Raises
     ------
@@ -101,10 +108,19 @@ def read_npy(path: Path) -> NDArray[Any]:
     """
     try:
         with path.open("rb") as file, within_memory(path):
-            header = _header(file, path.stat().st_size, str(path))
-            require_room(header.nbytes, str(path))
+            if file.read(4) == b"PK\x03\x04":
+                raise ValueError(
+                    f"{path.name} is an .npz or another zip archive: call it .npz, or save one array with np.save"
+                )
             file.seek(0)
-            array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+            header = _header(file, path.stat().st_size, str(path))
+            array: NDArray[Any]
+            if mapped:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            else:
+                require_room(header.nbytes, str(path))
+                file.seek(0)
+                array = npy.read_array(file, allow_pickle=False)
     except (OSError, ValueError):
         raise
     except UNREADABLE as error:

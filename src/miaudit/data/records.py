@@ -54,8 +54,10 @@ def kind_of(X: Records) -> Kind:
         module = sys.modules.get(library)
         if module is not None and isinstance(X, module.DataFrame):
             return "pandas" if library == "pandas" else "polars"
+    way = next((f": give what its {way}() returns" for way in ("to_pandas", "collect") if hasattr(X, way)), "")
     raise DataError(
-        f"records must be a numpy array, a scipy sparse matrix, or a pandas or polars DataFrame; got {type(X).__name__}"
+        "records must be a numpy array, a scipy sparse matrix, or a pandas or polars DataFrame; got "
+        f"{type(X).__name__}{way}"
     )
 
 
@@ -102,6 +104,10 @@ def as_records(X: Any) -> Records:
         if X.ndim != 2 or X.dtype.kind not in "biuf":
             raise DataError(f"a sparse matrix must be of numbers and have two axes; got {X.dtype}, shape {X.shape}")
         return _canonical(X.tocsr())
+    if isinstance(X, np.ma.MaskedArray):
+        raise DataError("records are a masked array; fill the masked values in, for example with X.filled(0)")
+    if isinstance(X, np.matrix):  # which keeps two axes whatever is taken of it
+        X = np.asarray(X)
     if not isinstance(X, np.ndarray):
         try:
             kind = kind_of(X)
@@ -109,10 +115,13 @@ def as_records(X: Any) -> Records:
             X = _array(X)
         else:
             return X.reset_index(drop=True) if kind == "pandas" else X
-    if isinstance(X, np.ma.MaskedArray):
-        raise DataError("records are a masked array; fill the masked values in, for example with X.filled(0)")
     if X.ndim == 1 and X.dtype.kind in "USTO":
         return _single(X)
+    if X.dtype.kind not in "biufOUST":
+        raise DataError(
+            f"records have dtype {X.dtype}; it must be of numbers, booleans or texts: convert them first, an array of several "
+            "fields by pandas.DataFrame(X)"
+        )
     if X.ndim < 2:
         raise DataError(
             f"records must have shape (n, features) or more axes, got {X.shape}; one numeric feature, or the numbers of "
@@ -120,8 +129,6 @@ def as_records(X: Any) -> Records:
         )
     if X.dtype.kind in "UST":
         return X.astype(object)
-    if X.dtype.kind not in "biufO":
-        raise DataError(f"records have dtype {X.dtype}; it must be of numbers, booleans or texts: convert them first")
     if X.dtype.kind == "O" and X.ndim > 2:
         raise DataError(f"records of objects must be a table (n, columns), got shape {X.shape}")
     return X
@@ -136,6 +143,10 @@ def _single(X: NDArray[Any]) -> NDArray[np.object_]:
         Naming the first record that is neither, or another than those before it.
     """
     records = X.astype(object)
+    if all(isinstance(record, np.ndarray) for record in records) and len({record.shape for record in records}) == 1:
+        raise DataError(
+            f"records have one axis, of arrays of shape {records[0].shape}: make one array of them, as np.stack(list(X)) does"
+        )
     if len(records) and not isinstance(records[0], str) and isinstance(records[0], list | tuple | np.ndarray):
         return _objects([_tokens(record, i) for i, record in enumerate(records)])
     for i, text in enumerate(records.tolist()):
@@ -170,12 +181,18 @@ def _objects(items: Sequence[Any]) -> NDArray[np.object_]:
 
 def _array(X: Any) -> NDArray[Any]:
     refuse_iterator(X, "records are")
+    if isinstance(X, dict) or (isinstance(X, list | tuple) and X and isinstance(X[0], dict)):
+        raise DataError(
+            "records are dictionaries of columns and values: make a table of them, as pandas.DataFrame(X) does"
+        )
+    if hasattr(X, "columns"):
+        kind_of(X)  # says what to do with tables of other libraries
     try:
         array = np.asarray(X)
         # numpy would turn the numbers of a mixed list into texts
         return np.array(X, dtype=object) if array.dtype.kind in "US" and isinstance(X, list | tuple) else array
-    except ValueError as error:
-        if isinstance(X, list | tuple):  # of records of different shapes
+    except (ValueError, TypeError, RuntimeError) as error:  # what torch and other libraries raise
+        if isinstance(X, list | tuple) and isinstance(error, ValueError):  # of records of different shapes
             return _objects(X)
         raise DataError(f"records of type {type(X).__name__} cannot be read as an array: {error}") from error
 

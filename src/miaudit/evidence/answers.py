@@ -280,7 +280,7 @@ def _of_numbers(values: Floats) -> tuple[Type | None, str]:
     one = f"record 0 gets {np.round(np.asarray(values[0][:5], dtype=np.float64), 4)}, summing to {sums[0]:.4f}"
     range_ = f"the numbers lie between {low:.4g} and {high:.4g}"
     if low >= -SUM_TOLERANCE:
-        return _of_shares(values, high, sums, range_, one)
+        return _of_shares(values, high, sums, range_)
     if high <= SUM_TOLERANCE:
         powers = np.exp(np.minimum(values, 0).astype(np.float64))
         slack = SUM_TOLERANCE + _half(count_decimals(values)) + 2 * roundoff(values) * (1 + np.log(values.shape[1]))
@@ -304,9 +304,7 @@ def _of_numbers(values: Floats) -> tuple[Type | None, str]:
     return "logits", f"{range_}, some negative, and rows do not sum to one"
 
 
-def _of_shares(
-    values: Floats, high: float, sums: NDArray[np.float64], range_: str, one: str
-) -> tuple[Type | None, str]:
+def _of_shares(values: Floats, high: float, sums: NDArray[np.float64], range_: str) -> tuple[Type | None, str]:
     """Do the same for numbers that are not negative: shares of 1 or of 100, all or the largest of them."""
     indicator = values.dtype.kind in "iub"
     for scale, type_, what in ((1.0, "probabilities", "one"), (100.0, "percent", "100")):
@@ -322,9 +320,10 @@ def _of_shares(
     wrong = np.abs(sums - 1) > SUM_TOLERANCE
     constant = len(sums) > 1 and float(np.ptp(sums)) <= SUM_TOLERANCE * float(np.abs(sums).max(initial=1.0))
     every = f"; every row sums to {sums.mean():.6g}, by which the model would have to divide" if constant else ""
+    beyond = "" if values.min() >= 0 else " beyond rounding"
     return None, (
-        f"no number is negative ({range_}), and {int(wrong.sum()):,} of {counted(len(sums), 'row')} "
-        f"{noun(int(wrong.sum()), 'does', 'do')} not sum to one (within {SUM_TOLERANCE}); {one}{every}"
+        f"no number is negative{beyond} ({range_}), and {int(wrong.sum()):,} of {counted(len(sums), 'row')} "
+        f"{noun(int(wrong.sum()), 'does', 'do')} not sum to one (within {SUM_TOLERANCE}); {_worst(values, 1.0)}{every}"
     )
 
 

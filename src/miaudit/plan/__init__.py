@@ -380,7 +380,9 @@ class Plan(Section):
             content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise PlanError(f"the plan {path} cannot be read: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise PlanError(f"the plan {path} is not in UTF-8, as TOML is: {error}; save it in UTF-8") from error
+        except tomllib.TOMLDecodeError as error:
             raise PlanError(f"the plan {path} is not valid TOML: {error}") from error
         except RecursionError as error:
             raise PlanError(f"the plan {path} is nested too deeply to be one") from error

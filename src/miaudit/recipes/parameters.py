@@ -38,6 +38,25 @@ def refuse_parameters(estimator: Any) -> None:
             raise PlanError(f"{type(each).__name__} cannot be trained: {problem}")
 
 
+def frozen_parts(estimator: Any) -> tuple[list[str], list[str]]:
+    """Return the names of predictors, and of other parts of an estimator, that its clones keep as they were fitted.
+
+    Of scikit-learn's own that is `FrozenEstimator`.
+    """
+    predictors: list[str] = []
+    others: list[str] = []
+    if not hasattr(estimator, "get_params"):
+        return predictors, others
+    from sklearn.base import BaseEstimator, is_classifier, is_regressor
+
+    for each in (estimator, *estimator.get_params(deep=True).values()):
+        way = getattr(type(each), "__sklearn_clone__", BaseEstimator.__sklearn_clone__)
+        if way is not BaseEstimator.__sklearn_clone__ and each.__sklearn_clone__() is each:
+            within = type(getattr(each, "estimator", each)).__name__
+            (predictors if is_classifier(each) or is_regressor(each) else others).append(within)
+    return predictors, others
+
+
 def _estimators(estimator: Any) -> Iterator[Any]:
     """Yield an estimator and those inside it, unfitted, where they are scikit-learn's own."""
     inside = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from miaudit.errors import PlanError, TargetError, TimeLimitError, not_real, not_whole
@@ -373,7 +373,9 @@ class Client:
         if self._means_slow_down(status, wait):
             return _Reply(problem=problem, wait=wait, slow_down=True, status=status)
         if status < 500:
-            raise RefusedError(f"{problem}; {self.redacted(_hint(status, headers.get('location')))}", status)
+            raise RefusedError(
+                f"{problem}; {self.redacted(_hint(status, self.shown, headers.get('location')))}", status
+            )
         return _Reply(problem=problem, wait=wait, status=status)
 
     def _content(self, response: Any, most: int, *, whole: bool) -> bytes:
@@ -579,9 +581,10 @@ def _tls(connection: Connection) -> Any:
     return context
 
 
-def _hint(status: int, location: str | None) -> str:
+def _hint(status: int, url: str, location: str | None) -> str:
     if 300 <= status < 400:
-        return f"redirects are not followed: give {shown(location)} as url" if location else "set another url"
+        way = "" if location is None else shown(urljoin(url, location))
+        return f"redirects are not followed: give {way} as url" if way not in ("", url) else "set another url"
     if status in (401, 403):
         return "check the credential in headers"
     if status in (404, 405):
@@ -590,5 +593,5 @@ def _hint(status: int, location: str | None) -> str:
         return "lower batch"
     return (
         'check format, and that the records have the form the model was trained on: "$objects" in the body of format json '
-        "sends them with the names of their columns"
+        "sends them with the names of their columns; where it takes fewer records at a time, lower batch"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+import inspect
+from collections.abc import Awaitable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,15 @@ def array_of(answer: Any) -> NDArray[Any]:
         raise TargetError(
             f"the target answered a sparse {type(answer).__name__}; let it answer a dense array, as answers.toarray() returns"
         )
-    if isinstance(answer, Mapping | Set | Iterator):
+    if answer is None or isinstance(answer, Mapping | Set | Iterator | Awaitable):
+        if inspect.iscoroutine(answer):
+            answer.close()  # else Python warns of what nobody awaits
+        wait = (
+            ": give a function that waits, as lambda X: asyncio.run(f(X)) does" if isinstance(answer, Awaitable) else ""
+        )
         raise TargetError(
-            f"the target answered {with_article(type(answer).__name__)}; expected an array or a list with one row "
-            "per record, in the order of the records"
+            f"the target answered {'None' if answer is None else with_article(type(answer).__name__)}; expected an array or a "
+            f"list with one row per record, in the order of the records{wait}"
         )
     if isinstance(answer, np.ma.MaskedArray) and np.ma.getmaskarray(answer).any():
         raise TargetError(
@@ -88,7 +94,7 @@ def columns_of_frame(
         If names are not the data's classes, or the rows are in another order than the records.
     """
     _check_order(answer, X)
-    columns = getattr(answer, "columns", None)
+    columns = getattr(answer, "column_names", getattr(answer, "columns", None))  # of pyarrow's tables, and of frames
     if columns is None or len(columns) < 2 or type(columns).__name__ == "RangeIndex":
         return None
     try:

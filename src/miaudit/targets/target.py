@@ -414,7 +414,7 @@ class Target:
         n = n_records(X)
         self.queries += n
         try:
-            outputs = self._ask(X)
+            outputs = self._ask(X.copy() if hasattr(X, "copy") else X)  # the model's own to change
             if isinstance(outputs, Outputs):
                 outputs.refuse_odd(n, self.classes, self._declared, self.decision)
                 self._read, self.decision = True, outputs.decision

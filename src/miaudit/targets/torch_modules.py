@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -121,13 +121,13 @@ class TorchQuestion:
         first = next((part for part in self._module.parameters()), torch.zeros(1))
         real = next((part for part in self._module.parameters() if part.is_floating_point()), torch.zeros(1))
         if whole:
-            return torch.as_tensor(cast(dense, np.int64, "the torch module"), device=first.device)
+            return torch.tensor(cast(dense, np.int64, "the torch module"), device=first.device)
         if real.dtype == torch.bfloat16:
-            tensor = torch.as_tensor(dense)
+            tensor = torch.tensor(dense)
             inputs = tensor.to(torch.bfloat16)
             check_rounding(dense, inputs.double().numpy(), "the torch module", "bfloat16")
         else:
-            inputs = torch.as_tensor(cast(dense, str(real.dtype).removeprefix("torch."), "the torch module"))
+            inputs = torch.tensor(cast(dense, str(real.dtype).removeprefix("torch."), "the torch module"))
         return inputs.to(first.device)
 
     def _tensor(self, answer: Any, records: int) -> Any:
@@ -222,7 +222,8 @@ def _fields(answer: Any) -> dict[str, Any]:
 def evaluating(module: Any) -> Iterator[None]:
     """Put a module into eval mode, and every part of it back into its own mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    with suppress(NotImplementedError):  # an exported program's has no modes
+        module.eval()
     try:
         yield
     finally:
