@@ -50,6 +50,11 @@ def test_figures_are_those_of_the_result(result):
     assert "outcome" not in dict(annex(result, "tre").groups[8].rows)
 
 
+def test_the_records_are_named_by_their_hash(result):
+    hashed = result.model_copy(update={"data": result.data.model_copy(update={"sha256": None})})
+    assert result.provenance.hashes["data"] in markdown(annex(hashed, "tre"))
+
+
 def test_what_nobody_declared_is_said_to_be_so(result):
     rows = dict(annex(result, "edpb-28-2024").groups[0].rows)
     assert rows["who (declared)"] == "not declared"

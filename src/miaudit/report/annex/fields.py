@@ -140,7 +140,9 @@ def _model(result: Result, declaration: Mapping[str, Any]) -> Iterator[Row]:
 
 def _data(result: Result, declaration: Mapping[str, Any]) -> Iterator[Row]:
     data, split = result.data, result.split
-    yield "records", f"{data.name}: {data.records:,}; sha256 {data.sha256 or 'unknown'}"
+    of_records = result.provenance.hashes.get("data")
+    digest = f"of the file {data.sha256}" if data.sha256 else f"of the records {of_records or 'unknown'}"
+    yield "records", f"{data.name}: {data.records:,}; sha256 {digest}"
     if result.deletion is None:
         yield (
             "audited",

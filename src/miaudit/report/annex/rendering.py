@@ -12,7 +12,7 @@ from miaudit.visible import visible
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
     "table{border-collapse:collapse;width:100%;margin:.5rem 0 1rem}th,td{border:1px solid #8886;padding:.3rem .5rem;"
-    "text-align:left;vertical-align:top;overflow-wrap:anywhere}.cited{opacity:.75}.wide{overflow-x:auto}"
+    "text-align:left;vertical-align:top;overflow-wrap:break-word}th+td:last-child{overflow-wrap:anywhere}.cited{opacity:.75}.wide{overflow-x:auto}"
 )
 
 
