@@ -343,7 +343,7 @@ def test_labels_of_an_npy_lie_beside_it(file):
     with pytest.raises(DataError, match="cannot be read"):
         load(file, label="z.npy")
     np.save(file.parent / "short.npy", np.zeros(3, int))
-    with pytest.raises(DataError, match="another number"):
+    with pytest.raises(DataError, match="y one of shape"):
         load(file, label="short.npy")
 
 
