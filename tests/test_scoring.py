@@ -340,3 +340,18 @@ def test_accuracies_are_called_unlike_where_chance_does_not_explain_it(n):
     warnings = " ".join(score(stored_outputs(arrays)).warnings)
     for text in ("training accuracy is 0.500", "does better on the non-members (0.750) than on the members (0.500)"):
         assert (text in warnings) == (n > 8)
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.9, "confounded"), (0.5, "none detected")])
+def test_classes_that_differ_between_the_sides_are_no_leak(share, kind):
+    """One class is easier than the other for any model, and more frequent among members, or as frequent to the record."""
+    n, rng = 200, np.random.default_rng(1)
+    labels = np.r_[np.arange(n) >= share * n, np.arange(n) >= n // 2].astype(int)
+    sure = np.where(labels == 0, 0.9, 0.6) + rng.uniform(-0.05, 0.05, 2 * n)
+    target = np.where(labels[:, None] == np.arange(2), sure[:, None], 1 - sure[:, None])
+    result = score(stored_outputs({"target": target, "labels": labels, "member": np.arange(2 * n) < n}))
+    assert result.verdict_kind == kind
+    assert ("the classes of the records alone tell members from non-members" in result.verdict) == (
+        kind == "confounded"
+    )
+    assert any("model-free control did not run" in text for text in result.warnings) == (kind != "confounded")

@@ -159,8 +159,9 @@ def blind_auc(
         whom = f"{counted(n_in, 'record')} of {counted(units[0], 'member')} and {n_out:,} of {counted(units[1], 'non-member')}"
     features = counted(x.shape[1], "feature")
     columns = f"{counted(max_features, 'column')} out of {features}" if wide else features
+    columns = f"{columns}{'' if y is None else ' and the class'}" if x.shape[1] else "the class alone"
     repeated = f"two-fold cross-validation repeated {_REPEATS} times"
-    method = f"gradient-boosted trees on {whom}, {repeated}, {columns}{'' if y is None else ' and the class'}"
+    method = f"gradient-boosted trees on {whom}, {repeated}, {columns}"
     if min(units) < _LEAST:
         few = (
             f"{counted(units[0], 'member')} and {counted(units[1], 'non-member')} are too few to learn from; at "

@@ -130,7 +130,8 @@ def _planned(measured: Measured) -> list[Planned]:
 def _blind(measured: Measured, unit: Unit) -> BlindControl:
     records, reason = measured.records, measured.no_records
     if records is None:
-        return BlindControl(method="none", auc=Interval.undefined(reason), confounded=None, reason=reason)
+        nothing = BlindControl(method="none", auc=Interval.undefined(reason), confounded=None, reason=reason)
+        return (_by_classes(measured, unit) if measured.stored else None) or nothing
     blind = blind_control(
         records.numbers,
         _labels(measured),
@@ -141,6 +142,20 @@ def _blind(measured: Measured, unit: Unit) -> BlindControl:
         unit=unit,
     )
     return blind if records.source is None else blind.model_copy(update={"features": records.source})
+
+
+def _by_classes(measured: Measured, unit: Unit) -> BlindControl | None:
+    """Return the control on the classes alone, where they tell members from non-members; None where they do not.
+
+    That they do not is no pass: nothing is known of the records. An area below 1/2 comes of sides that were drawn with the
+    same number of each class, and is no fault.
+    """
+    labels = _labels(measured)
+    if labels is None:
+        return None
+    blind = blind_control(np.empty((len(labels), 0)), labels, measured.member, seed=measured.seed, unit=unit)
+    differ = blind.confounded and (blind.auc.value or 0.0) > 0.5
+    return blind.model_copy(update={"classes": True}) if differ else None
 
 
 def _pattern(measured: Measured, unit: Unit) -> PatternControl:
@@ -220,7 +235,11 @@ def _warnings(
         *([] if measured.split.copies is None else measured.split.copies.sentences(*sizes, label=measured.known)),
         *measured.warnings,
         *unit.warnings,
-        *([] if measured.records is not None else [f"The model-free control did not run: {blind.reason}."]),
+        *(
+            []
+            if measured.records is not None or blind.confounded
+            else [f"The model-free control did not run: {blind.reason}."]
+        ),
         *measured.target_warnings,
         *unlike,
         *unscored(findings.attacks),

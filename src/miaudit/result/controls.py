@@ -29,7 +29,8 @@ class BlindControl(Document):
     """Whether members can be told from non-members by the raw records alone, without any model.
 
     ``confounded``: the interval excludes 1/2, above (the sides differ) or below (they are matched, or share near copies).
-    ``features`` names the function of the user's whose features of the records were read in their place.
+    ``features`` names the function of the user's whose features of the records were read in their place. ``classes``: nothing
+    but the classes of the records was at hand, and these differ between the sides.
     """
 
     method: str
@@ -37,10 +38,13 @@ class BlindControl(Document):
     confounded: bool | None
     reason: str | None = None
     features: str | None = None
+    classes: bool = False
 
     @property
     def read(self) -> str:
         """What was read, in the plural."""
+        if self.classes:
+            return "classes of the records"
         return "raw records" if self.features is None else f"features of the records by {self.features!r}"
 
 
