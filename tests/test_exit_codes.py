@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import pickle
 import shlex
@@ -59,6 +60,8 @@ def fails_with(error):
         (KeyboardInterrupt(), 130),
         (ImportError("of a library that was interrupted while it was imported"), 130),
         (BrokenPipeError(), 0),
+        (OSError(errno.EMFILE, "Too many open files"), 2),
+        (RuntimeError("can't start new thread"), 2),
         (ZeroDivisionError("\x1b[31mx"), 70),
         (RecursionError("x"), 70),
     ],

@@ -114,6 +114,28 @@ def test_an_interruption_that_is_lost_while_a_module_is_imported_ends_the_progra
     ended(started("data", PYTHONPATH=path))
 
 
+TERMINATED = """
+            from miaudit.files import temporary_folder
+            with temporary_folder("miaudit-test-"):
+                os.kill(os.getpid(), signal.{name})
+                time.sleep(9)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_program_that_is_terminated_removes_its_temporary_files_and_says_what_is_kept(
+    tmp_path: Path, name: str
+) -> None:
+    path = customized(tmp_path, FINDER.format(name="miaudit.data.named", loss=TERMINATED.format(name=name)))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    program = started("data", PYTHONPATH=path, TMPDIR=str(temporary))
+    _, said = program.communicate(timeout=60)
+    number = getattr(signal, name)
+    assert (program.returncode, list(temporary.iterdir())) == (128 + number, []), said
+    assert said == f"miaudit: terminated by {name}; finished rows are kept, run the same command again to go on\n"
+
+
 END = """
 import atexit, os, signal, sys, time
 

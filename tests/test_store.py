@@ -13,7 +13,10 @@ import pytest
 import safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_iris
+from sklearn.naive_bayes import GaussianNB
 
+import miaudit
 from miaudit import files
 from miaudit import store as store_module
 from miaudit.errors import StoreError
@@ -89,11 +92,21 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(StoreError, match="no space left.*every finished row is kept"):
+    with pytest.raises(StoreError, match="no space left.*keeps every finished row"):
         store.put("j" * 64, {"outputs": OUTPUTS}, {})
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "rows").iterdir()] == [f"{'k' * 64}.safetensors"]
     assert store.get("k" * 64) is not None
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "missing"))
+    X, y = load_iris(return_X_y=True)
+    sides = {"members": (X[::2], y[::2]), "nonmembers": (X[1::2], y[1::2])}
+    model = GaussianNB().fit(*sides["members"])
+    for act in (miaudit.audit, miaudit.forecast):
+        with pytest.raises(StoreError, match="missing.*set TMPDIR to another folder"):
+            act(model, **sides, jobs=0)
 
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):

@@ -1,5 +1,8 @@
 """The program: ``miaudit``, or ``python -m miaudit``. From its first line on Ctrl-C ends it, whatever it is doing.
 
+So do SIGTERM, which schedulers, containers and ``timeout`` send, and SIGHUP, of a terminal that is closed: temporary files,
+which may hold records, are removed.
+
 Python raises KeyboardInterrupt wherever the program is, and some places lose it: what is raised in a finalizer, in a callback
 of a weak reference, or in Python that compiled code calls, is printed and dropped, and some libraries make another error of
 it. So an interruption that is gone before the command has ended is sent again. A command that has ended keeps its exit code.
@@ -18,14 +21,25 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-_EXIT_CODE = 130
+_USUAL: dict[signal.Signals, Any] = {
+    getattr(signal, name): usual
+    for name, usual in {
+        "SIGINT": signal.default_int_handler,
+        "SIGTERM": signal.SIG_DFL,
+        "SIGHUP": signal.SIG_DFL,
+    }.items()
+    if hasattr(signal, name)
+}
+"""The signals that end the program, and who handles each before it does."""
 
 _SECONDS = 0.05
 """How long after an interruption is lost it is sent again: whatever lost it has ended by then, or loses it once more."""
 
 
 class Interruption(KeyboardInterrupt):
-    """A Ctrl-C on its way up through the program; a copy, or what another process is sent of it, is a KeyboardInterrupt.
+    """A Ctrl-C, or another signal that ends the program, on its way up through it.
+
+    A copy, or what another process is sent of it, is a KeyboardInterrupt.
 
     Parameters
     ----------
@@ -48,35 +62,44 @@ class Interruption(KeyboardInterrupt):
 
 
 class Interrupts:
-    """The program's handler of SIGINT: it raises while a command runs, and ends the program before and after that.
+    """The program's handler of signals that end it: it raises while a command runs, and ends the program before and after.
 
-    It handles what the program alone is sent: a copy that training code makes of the process by ``os.fork`` is interrupted as
-    any Python is.
+    It handles what the program alone is sent: a copy that training code makes of the process by ``os.fork`` is interrupted and
+    terminated as any Python is.
+
+    Attributes
+    ----------
+    pressed
+        The number of the last signal that came; 0 while there was none.
     """
 
     def __init__(self) -> None:
-        self.pressed = self.running = self.over = self.finished = False
+        self.pressed: int = 0
+        self.running = self.over = self.finished = False
         self._code: int | None = None
         self._pid, self._usual = os.getpid(), sys.unraisablehook
 
     def install(self) -> bool:
-        """Handle SIGINT, and return whether that is so.
+        """Handle the signals, and return whether that is so of SIGINT.
 
-        It is left alone where the program was started to ignore it, as a shell does for what runs in its background, where
-        somebody else handles it, and outside the main thread, where Python lets nobody handle it.
+        One is left alone where the program was started to ignore it, as a shell does for what runs in its background and nohup
+        for a terminal that is closed, where somebody else handles it, and outside the main thread, where Python lets nobody
+        handle any.
         """
         if threading.current_thread() is not threading.main_thread():
             return False
-        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            return False
-        signal.signal(signal.SIGINT, self._handle)
-        sys.unraisablehook = self._unraisable
-        return True
+        free = [number for number, usual in _USUAL.items() if signal.getsignal(number) == usual]
+        for number in free:
+            signal.signal(number, self._handle)
+        if free:
+            sys.unraisablehook = self._unraisable
+        return signal.SIGINT in free
 
     def put_back(self) -> None:
-        """Leave SIGINT, and what is raised in finalizers, to those who handled them before."""
-        if signal.getsignal(signal.SIGINT) == self._handle:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        """Leave the signals, and what is raised in finalizers, to those who handled them before."""
+        for number, usual in _USUAL.items():
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, usual)
         if sys.unraisablehook == self._unraisable:
             sys.unraisablehook = self._usual
 
@@ -99,17 +122,20 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            signal.default_int_handler(number, frame)
+            if number == signal.SIGINT:
+                signal.default_int_handler(number, frame)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         if self._code is not None:
             os._exit(self._code)
         if self.over:
             return
-        self.pressed = True
+        self.pressed = number
         if self.running:
             raise Interruption(self._lost)
         with suppress(OSError):
-            os.write(2, b"miaudit: interrupted\n")
-        os._exit(_EXIT_CODE)
+            os.write(2, b"miaudit: interrupted\n" if number == signal.SIGINT else b"miaudit: terminated\n")
+        os._exit(128 + number)
 
     def _unraisable(self, lost: Any) -> None:
         if not isinstance(lost.exc_value, Interruption):
@@ -122,17 +148,17 @@ class Interrupts:
     def _send(self) -> None:
         time.sleep(_SECONDS)
         if self.running and hasattr(signal, "pthread_kill"):  # it also wakes a main thread that waits
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, self.pressed)
         elif self.running:
             import _thread
 
-            _thread.interrupt_main()
+            _thread.interrupt_main(signal.Signals(self.pressed))
 
 
 def main() -> None:
     """Run the command that the arguments of this process name, in a program of somebody else: a SystemExit has its exit code.
 
-    The handler of SIGINT and `sys.unraisablehook` are as before in the end.
+    The handlers of signals and `sys.unraisablehook` are as before in the end.
     """
     interrupts = Interrupts()
     try:
@@ -167,8 +193,8 @@ def _run(interrupts: Interrupts) -> None:
             interrupts.end(finished=False)
     except BaseException as error:
         interrupts.end(finished=False)
-        if interrupts.pressed and not interrupts.finished and getattr(error, "code", None) != _EXIT_CODE:
-            interrupted()
+        if interrupts.pressed and not interrupts.finished and getattr(error, "code", None) != 128 + interrupts.pressed:
+            interrupted(interrupts.pressed)
         raise
 
 

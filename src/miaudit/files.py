@@ -179,8 +179,18 @@ def close_temporary(descriptor: int, path: str) -> None:
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Make a temporary folder, and remove it when the block ends, or a worker in it."""
-    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_owner}", ignore_cleanup_errors=True) as name:
+    """Make a temporary folder, and remove it when the block ends, or a worker in it; what cannot be removed stays.
+
+    Raises
+    ------
+    StoreError
+        If none can be made.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f"{prefix}{_owner}", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StoreError(no_temporary(error)) from error
+    with folder as name:
         _folders.add(name)
         try:
             yield Path(name)
@@ -249,7 +259,8 @@ def explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
-                f"no space left on the disk of {folder}; every finished row is kept: free some space and run again"
+                f"no space left on the disk of {folder}: free some space and run again; an output folder (--out, in Python "
+                "out=) keeps every finished row"
             ) from error
         raise StoreError(
             f"cannot write to {folder}: {error.strerror or error}; choose an output folder that you may write to"

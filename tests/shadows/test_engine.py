@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +23,13 @@ from sklearn.neural_network import MLPClassifier
 
 from miaudit import files
 from miaudit.data import from_arrays
-from miaudit.errors import PoolError, StoreError, TimeLimitError
+from miaudit.errors import PlanError, PoolError, StoreError, TimeLimitError
 from miaudit.recipes import CommandRecipe, EstimatorRecipe, as_recipe
 from miaudit.shadows import training
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.engine import in_groups
 from miaudit.shadows.pool import ShadowPool
-from miaudit.shadows.processes import _Crew, death
+from miaudit.shadows.processes import _Crew, _work, death
 from miaudit.shadows.training import Job
 from miaudit.store import Store
 
@@ -354,6 +355,36 @@ def test_how_a_worker_died_is_reported_though_another_thread_collects_its_exit_c
     assert death(process) == (None, "how is not known")
 
 
+@pytest.mark.parametrize("refusal", ["daemonic", "Read-only file system"])
+def test_that_no_process_can_be_started_is_told_with_what_to_do(tmp_path, monkeypatch, refusal):
+    def refused(*_):
+        raise OSError(errno.EROFS, refusal)
+
+    if refusal == "daemonic":
+        monkeypatch.setitem(multiprocessing.process.current_process()._config, "daemon", True)
+    else:
+        monkeypatch.setattr(multiprocessing.context.BaseContext, "Lock", refused)
+    with pytest.raises(PlanError, match=f"(?s){refusal}.*--jobs 0"):
+        pool(tmp_path, GaussianNB()).run(workers=2, minimum=4)
+
+
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_found_dead_by_its_next_group(tmp_path):
+    shadows = pool(tmp_path, GaussianNB())
+    crew = _Crew(DATA, shadows.recipe, shadows.store)
+    worker = crew.hire()
+    try:
+        assert crew.submit(_work, [shadows.plan[0]], worker).exception() is None
+        crew._processes[worker].kill()
+        crew._processes[worker].join()
+        deadline = time.monotonic() + 60
+        while not isinstance(crew.submit(_work, [], worker).exception(), BrokenProcessPool):
+            assert time.monotonic() < deadline
+        news, again = crew.bury(worker, [shadows.plan[1]])
+        assert (news, again) == ([], [[shadows.plan[1]]])
+    finally:
+        crew.dismiss([worker], finished=False)
+
+
 def test_workers_killed_while_they_start_do_not_hang_the_run(tmp_path):
     """With records that fill a pipe many times over, kill every worker that shows up in the first seconds."""
     X, y = points(30_000)
@@ -435,7 +466,7 @@ import test_engine as t
 print("started")
 class Own(DecisionTreeClassifier):
     pass
-for estimator in (DecisionTreeClassifier(), Own()):
+for estimator in (GaussianNB(), Own()):
     rows = t.pool(Path({out!r}), estimator).run(workers=1, minimum=4)
     print(len(rows))
 """

@@ -7,6 +7,7 @@ import ctypes
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +30,7 @@ from miaudit.errors import PlanError, PoolError, StoreError
 from miaudit.recipes import as_recipe
 from miaudit.shadows import processes, training
 from miaudit.shadows.design import draw_disjoint
-from miaudit.shadows.guard import ModelError, _identity, contained, stdout_to_stderr
+from miaudit.shadows.guard import ModelError, _identity, contained, no_exits, stdout_to_stderr
 from miaudit.shadows.pool import ShadowPool
 from miaudit.shadows.training import TWICE
 from miaudit.store import Store
@@ -310,6 +311,23 @@ def test_an_exit_of_the_target_is_an_error_of_the_audit():
     sides = {"members": (X[:60], y[:60]), "nonmembers": (X[60:120], y[60:120]), "population": (X[120:], y[120:])}
     with pytest.raises(PlanError, match=r"sys\.exit\(0\)"):
         miaudit.audit(Does(asked=leave).fit(X, y), **sides, shadows=2, jobs=0)
+
+
+def test_a_handler_of_the_programs_own_ends_the_program_and_no_model():
+    @no_exits()
+    @contained()
+    def terminated():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(9)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as end:
+            terminated()
+        assert (end.value.code, signal.getsignal(signal.SIGTERM)) == (7, own)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_rows_trained_again_are_compared_and_poisoned_ones_found(tmp_path):

@@ -6,7 +6,6 @@ The only room that knows all the others: data -> target -> shadows -> evidence -
 from __future__ import annotations
 
 import inspect
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +30,7 @@ from miaudit.auditing.saved import saved_estimator
 from miaudit.auditing.workers import Engine, Workers, taken
 from miaudit.documents import whole
 from miaudit.errors import PlanError
+from miaudit.files import temporary_folder
 from miaudit.plan import PLANS, EnginePlan, Plan, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.plan.sections import is_address
@@ -261,9 +261,7 @@ def _begun(
         case = _case(subject, inputs, data_folder=data, permissions=permissions, engine=engine)
         workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
         case = replace(case, recipe=recipe)
-        if out is None:  # workers that a dry run ends may still be writing to it
-            out_ = stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-", ignore_cleanup_errors=dry))
-        folder = Path(out_ if out is None else out)
+        folder = stack.enter_context(temporary_folder("miaudit-")) if out is None else Path(out)
         if not dry:
             stack.enter_context(opened(case, folder if out is not None else None, workers.deadline, tell, ours=ours))
         elif ours:  # answers that are kept there are counted, and none is asked for

@@ -8,11 +8,9 @@ flattens where attacks learn from a part of the rows (`curve_through`).
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from miaudit.auditing.workers import Workers
 from miaudit.data.records import n_records, take_records
 from miaudit.errors import MiauditError, PlanError, counted
 from miaudit.evidence.answers import softmax
+from miaudit.files import temporary_folder
 from miaudit.findings import unit_of
 from miaudit.findings.claims import power
 from miaudit.probes import Probed
@@ -271,7 +270,7 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
         trained=None,
         attacks=None if case.attacks is None else tuple(each for each in case.attacks if not each.questions),
     )
-    with tempfile.TemporaryDirectory(prefix="miaudit-") as folder:
+    with temporary_folder("miaudit-") as folder:
         clock, began, busy = Clock(), time.perf_counter(), time.process_time()
         try:
             measured = gather(
@@ -285,7 +284,7 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
                 f"what the attacks take cannot be tried on {counted(size, 'record')} a side: {error}"
             ) from error
         whole, work = time.perf_counter() - began, time.process_time() - busy
-        disk = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
+        disk = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     seconds = whole - clock.seconds["shadows"]
     return _Pilot(size, seconds, work * seconds / whole, disk, result)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -14,7 +13,7 @@ from miaudit.auditing import audit
 from miaudit.auditing.provenance import versions
 from miaudit.auditing.scoring import score
 from miaudit.errors import MiauditError, PlanError, StoreError, counted, noun
-from miaudit.files import read_json, sha256_of
+from miaudit.files import read_json, sha256_of, temporary_folder
 from miaudit.findings import recount, uncountable
 from miaudit.plan import FiguresPlan, Plan, section_of
 from miaudit.plan.permissions import Permissions
@@ -187,8 +186,7 @@ def _again(
         if plan.get("target", {}).get("url") is not None:
             raise PlanError("the target is a server, which would have to be asked")
         subject, inputs = Plan.of_document(plan), {"data": data, **vars(permissions)}
-    with tempfile.TemporaryDirectory(prefix="miaudit-verify-") as place:
-        there = Path(place)
+    with temporary_folder("miaudit-verify-") as there:
         _link(folder, there)
         return way.audit(subject, out=there, jobs=0, tell=_train_nothing, **inputs)
 

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = """
 Exit codes: 0 done, 2 usage, plan or data error, 4 failure of the target or of the shadow models, or the time limit came
-first, 70 a defect of miaudit, 130 interrupted. Only gate and --gate end with 1, the gate failed, and 3, it does not tell.
+first, 70 a defect of miaudit, 130 interrupted, 143 terminated. Only gate and --gate end with 1, the gate failed, and 3,
+it does not tell.
 """
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
@@ -13,6 +15,7 @@ import click
 from miaudit import __version__
 from miaudit.cli.options import echo
 from miaudit.errors import MiauditError, place_of
+from miaudit.files import TOO_MANY_FILES
 from miaudit.visible import visible
 
 _DEFECT = 70
@@ -40,12 +43,12 @@ class Commands(click.Group):
         except MiauditError as error:
             if ctx.obj is not None and ctx.obj.pressed:  # it may be what a library made of the interruption
                 _tell_end(ctx, finished=False)
-                interrupted()
+                interrupted(ctx.obj.pressed)
             echo(f"miaudit: {error}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _tell_end(ctx, finished=False)
-            interrupted()
+            interrupted(_pressed(ctx))
         except BrokenPipeError:  # whoever read our output has seen enough
             _no_more_output()
             sys.exit(0)
@@ -66,7 +69,14 @@ class Commands(click.Group):
             if isinstance(error, click.ClickException):
                 raise
             if _is_interruption(error) or (ctx.obj is not None and ctx.obj.pressed):
-                interrupted()
+                interrupted(_pressed(ctx))
+            if _is_scarcity(error):
+                echo(
+                    f"miaudit: the system allows this program no more ({error}): raise its limits of open files (ulimit -n) "
+                    "and of processes and threads (ulimit -u), or end other programs; finished rows are kept",
+                    err=True,
+                )
+                sys.exit(2)
             _defect(error)
             sys.exit(_DEFECT)
 
@@ -85,10 +95,24 @@ def _tell_end(ctx: click.Context, *, finished: bool) -> None:
         ctx.obj.end(finished=finished)
 
 
-def interrupted() -> NoReturn:
-    """End the program as what was interrupted, and may be run again."""
-    echo("miaudit: interrupted; finished rows are kept, run the same command again to go on", err=True)
-    sys.exit(130)
+def _pressed(ctx: click.Context) -> int:
+    """Return the number of the signal that interrupted a command."""
+    return (ctx.obj.pressed if ctx.obj is not None else 0) or signal.SIGINT
+
+
+def interrupted(number: int) -> NoReturn:
+    """End the program as what a signal of this number interrupted, and may be run again."""
+    how = "interrupted" if number == signal.SIGINT else f"terminated by {signal.Signals(number).name}"
+    with suppress(OSError):  # of a terminal that is closed
+        echo(f"miaudit: {how}; finished rows are kept, run the same command again to go on", err=True)
+    sys.exit(128 + number)
+
+
+def _is_scarcity(error: Exception) -> bool:
+    """Whether the system refused a file, a process, a thread or memory, which is no defect of the program."""
+    if isinstance(error, OSError):
+        return error.errno in (*TOO_MANY_FILES, errno.EAGAIN, errno.ENOMEM)
+    return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 
 def _is_interruption(error: BaseException | None) -> bool:

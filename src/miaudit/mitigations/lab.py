@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from miaudit.attacks import RMIA, Attack, AttackR, Shokri, attack_name
@@ -20,6 +19,7 @@ from miaudit.auditing.provenance import Clock, system, versions
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
 from miaudit.errors import PlanError, StoreError, counted, not_real, refuse
+from miaudit.files import temporary_folder
 from miaudit.mitigations.canaries import canary_case
 from miaudit.mitigations.choice import chosen, usual
 from miaudit.mitigations.document import Grid, MitigationRow
@@ -159,7 +159,7 @@ def grid(
     run = case.attacks or ATTACKS
     lab = _Lab(case, settings, workers, clock, tell, limit=limit, naive=naive, canaries=canaries, attacks=run)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="miaudit-")) if out is None else out)
+        folder = stack.enter_context(temporary_folder("miaudit-")) if out is None else Path(out)
         stack.enter_context(opened(case, folder if out else None, workers.deadline, tell, ours=True))
         document = lab.measured(Store(folder), durable=out is not None)
         if out is not None:

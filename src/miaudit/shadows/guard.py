@@ -44,7 +44,8 @@ _fork = threading.local()
 def _before_fork() -> None:
     global _forks
     _forks += 1
-    if _vital:  # Python drops signals that reach a copy before it is set up, and a pool would wait for it forever
+    if callable(signal.getsignal(signal.SIGTERM)):
+        # Python drops signals that reach a copy before it is set up, and a pool would wait for it forever.
         _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
@@ -106,7 +107,7 @@ def contained() -> Iterator[list[str]]:
             except Exception:
                 raise
             except BaseException as error:
-                if os.getpid() == pid and isinstance(error, KeyboardInterrupt) and pressed:
+                if os.getpid() == pid and pressed:
                     raise
                 raise ModelError(_reason(error)) from error
     finally:
@@ -138,8 +139,11 @@ def no_exits() -> Iterator[None]:
     leave = os._exit
     os._exit = _refused_exit(os.getpid())
     try:
-        yield
+        with _noted() as pressed:
+            yield
     except SystemExit as error:
+        if pressed:  # who runs the audit ends its program so, when it is told to
+            raise
         raise PlanError(
             f"code that the audit ran called an exit: {_reason(error)}. It is that of the target, or of a file that is "
             "imported, not of a shadow model; take the call out, nothing was concluded"
@@ -229,30 +233,45 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Put signal handlers back at the end; yield a list that has an entry if somebody pressed Ctrl-C."""
+    """Put signal handlers back at the end; yield a list as of `_noted`."""
+    with _noted("SIGALRM") as pressed:
+        try:
+            yield pressed
+        finally:
+            if hasattr(signal, "alarm") and threading.current_thread() is threading.main_thread():
+                signal.alarm(0)
+
+
+@contextmanager
+def _noted(*others: str) -> Iterator[list[int]]:
+    """Yield a list that gets the numbers of signals that end programs, where the program has handlers of its own for them.
+
+    In the end they are put back, and those of the signals that ``others`` name.
+    """
     pressed: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield pressed
         return
-    watched = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name)]
-    before = {each: signal.getsignal(each) for each in watched}
-    interrupt = before[signal.SIGINT]
+    before = {
+        number: handler
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", *others)
+        if (number := getattr(signal, name, None)) is not None and (handler := signal.getsignal(number)) is not None
+    }
 
     def note(number: int, frame: Any) -> None:
         pressed.append(number)
-        if callable(interrupt):
-            interrupt(number, frame)
+        handler = before[signal.Signals(number)]
+        assert callable(handler)
+        handler(number, frame)
 
-    if callable(interrupt):
-        signal.signal(signal.SIGINT, note)
+    for number, handler in before.items():
+        if callable(handler) and number.name not in others and not _vital:
+            signal.signal(number, note)
     try:
         yield pressed
     finally:
-        if hasattr(signal, "alarm"):
-            signal.alarm(0)
-        for each, handler in before.items():
-            if handler is not None:
-                signal.signal(each, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

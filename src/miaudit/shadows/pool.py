@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -17,6 +16,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.records import form_of, row_hashes
 from miaudit.errors import PoolError, StoreError, TimeLimitError, counted, noun
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
+from miaudit.files import temporary_folder
 from miaudit.probes import Probed
 from miaudit.recipes import Forgetting, GroupRecipe, Recipe, fingerprint_of_recipe
 from miaudit.seeds import child_seed, generator
@@ -186,7 +186,7 @@ class ShadowPool:
         sample = generator(seed, "retrain").permutation(len(self.stored))[:count]
         jobs = [self.stored[i] for i in sorted(sample)]
         tolerance = TOLERANCE_IN_GROUPS if isinstance(self.recipe, GroupRecipe) else TOLERANCE
-        with TemporaryDirectory(prefix="miaudit-") as folder:
+        with temporary_folder("miaudit-") as folder:
             fresh = Store(folder)
             how: dict[str, Any] = {"workers": workers, "cluster": cluster, "deadline": deadline}
             again = [replace(job, twice=False) for job in jobs]

@@ -111,24 +111,23 @@ def train_in_processes(
     Where nothing has happened for a second, nothing is yielded as news: whoever reads it can end the training then.
     """
     crew = _Crew(dataset, recipe, store)
-    waiting = deque(groups)
-    idle = [crew.hire() for _ in range(min(workers, len(groups)))]
+    waiting, idle = deque(groups), list[ProcessPoolExecutor]()
     running: dict[Future[_Found], tuple[list[Job], ProcessPoolExecutor]] = {}
     since: dict[Future[_Found], float] = {}
     watch = Watch()
     finished = False
-    if len(groups) > len(idle):  # with a group for each worker, the first models come as soon as an estimate
-        worker = idle.pop()
-        running[crew.submit(_calibrate, groups[0], worker)] = ([], worker)
     try:
+        idle.extend(crew.hire() for _ in range(min(workers, len(groups))))
+        if len(groups) > len(idle):  # with a group for each worker, the first models come as soon as an estimate
+            running[crew.submit(_calibrate, groups[0], idle[-1])] = ([], idle.pop())
         while waiting or running:
             if is_late(deadline):
                 return
             while waiting and idle:
-                group, worker = waiting.popleft(), idle.pop()
+                group = waiting.popleft()
                 crew.attempts.update(job.key for job in group)
-                future = crew.submit(_work, group, worker)
-                running[future], since[future] = (group, worker), time.monotonic()
+                future = crew.submit(_work, group, idle[-1])
+                running[future], since[future] = (group, idle.pop()), time.monotonic()
             look = min(SECONDS_BETWEEN_LOOKS, math.inf if deadline is None else max(0.0, deadline - time.monotonic()))
             complete = wait(running, look, return_when=FIRST_COMPLETED).done
             for future in since.keys() & (running.keys() - complete):
@@ -155,9 +154,26 @@ def train_in_processes(
         crew.dismiss([*idle, *(worker for _, worker in running.values())], finished=finished)
 
 
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Turn what keeps this program from starting processes into an error that says what to do."""
+    try:
+        yield
+    except BrokenProcessPool:  # it was started, and died
+        raise
+    except (AssertionError, EOFError, OSError, RuntimeError) as error:
+        raise PlanError(
+            f"processes that train cannot be started here ({error or type(error).__name__}). They need semaphores (on Linux in "
+            "/dev/shm), open files (ulimit -n), and processes and threads (ulimit -u), and a daemonic process, such as one of "
+            "multiprocessing.Pool or Celery, may start none. Allow what is missing, or train in this process (--jobs 0, in "
+            "Python jobs=0)"
+        ) from error
+
+
 class _Crew:
     """Workers of a training, each an executor of one process that gets records and recipe when it starts."""
 
+    @_starting()
     def __init__(self, dataset: Dataset, recipe: Recipe, store: Store) -> None:
         self.attempts = Counter[str]()  # how often the row of each key was given to a worker
         self._records, self._store = Shared((dataset, recipe)), store
@@ -170,6 +186,7 @@ class _Crew:
         self._processes: dict[ProcessPoolExecutor, Any] = {}
         self._owners: dict[ProcessPoolExecutor, str] = {}  # what the names of their temporary folders hold
 
+    @_starting()
     def hire(self) -> ProcessPoolExecutor:
         """Return a new worker; its process starts with its first task, in this program's working directory."""
         try:
@@ -186,15 +203,21 @@ class _Crew:
         self._doors[worker], self._owners[worker] = (door, inlet), owner
         return worker
 
+    @_starting()
     def submit(
         self, act: Callable[[list[Job]], _Found], group: list[Job], worker: ProcessPoolExecutor
     ) -> Future[_Found]:
         """Have a worker act on a group."""
-        before = set(multiprocessing.active_children()) if worker in self._doors else set()
         with _main_module_hidden(), interrupts_held():
-            future = worker.submit(act, group)  # the first one starts the process
+            before = set(multiprocessing.active_children()) if worker in self._doors else set()
+            try:
+                future = worker.submit(act, group)  # the first one starts the process
+            except BrokenProcessPool as error:  # it died while it had nothing to do
+                future = Future()
+                future.set_exception(error)
+            if worker in self._doors:
+                self._processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
         if worker in self._doors:
-            self._processes[worker] = next(iter(set(multiprocessing.active_children()) - before), None)
             door, inlet = self._doors.pop(worker)
             door.close()  # the worker's now; if it dies, sending ends with an error
             threading.Thread(target=_send, args=(inlet, self._records, surroundings()), daemon=True).start()
@@ -257,6 +280,8 @@ def death(process: Any) -> tuple[int | None, str]:
 _Found = News  # what a task of a worker returns
 
 _worker: tuple[Dataset, Recipe, Store] | None = None
+
+_hiding = threading.Lock()  # one audit at a time starts a process, so that it is told whose it is
 
 
 def surroundings() -> tuple[dict[str, str], int]:
@@ -351,14 +376,15 @@ def _calibrate(group: list[Job]) -> _Found:
 def _main_module_hidden() -> Iterator[None]:
     # A spawned process runs the main script again to find what is defined there. Nothing we send is defined there, and
     # running it again would make every script without `if __name__ == "__main__":` start its audit once more.
-    main = sys.modules["__main__"]
-    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    main.__spec__ = None
-    if file is not None:
-        del main.__file__
-    try:
-        yield
-    finally:
-        main.__spec__ = spec
+    with _hiding:
+        main = sys.modules["__main__"]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        main.__spec__ = None
         if file is not None:
-            main.__file__ = file
+            del main.__file__
+        try:
+            yield
+        finally:
+            main.__spec__ = spec
+            if file is not None:
+                main.__file__ = file

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from miaudit.data.records import densified, n_records, take_records
 from miaudit.errors import PlanError, TargetError, counted
 from miaudit.evidence.answers import Hint, hint_of_name
+from miaudit.files import no_temporary
 from miaudit.libraries import require
 from miaudit.targets.batches import in_batches
 from miaudit.targets.classes import class_columns, class_numbers
@@ -66,7 +67,10 @@ def load_onnx(path: Path, names: Sequence[str], *, coded: bool = True, output: s
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong comes as an exception
-    profiles = tempfile.mkdtemp(prefix="miaudit-onnx-")
+    try:
+        profiles = tempfile.mkdtemp(prefix="miaudit-onnx-")
+    except OSError as error:
+        raise PlanError(no_temporary(error)) from error
     options.enable_profiling, options.profile_file_prefix = True, str(Path(profiles) / "p")
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -5,7 +5,6 @@ DeletionCase -> gather -> DeletionMeasured -> conclude -> Result, each question 
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -27,6 +26,7 @@ from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
 from miaudit.errors import PlanError, counted, section
+from miaudit.files import temporary_folder
 from miaudit.plan import PLANS, UnlearningPlan, plan_of, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
@@ -126,7 +126,7 @@ def audit(
     with _in_its_words(subject), ExitStack() as stack:
         tell = tell or stack.enter_context(in_python(progress)) or quiet
         of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miaudit-")) if out is None else out)
+        folder = stack.enter_context(temporary_folder("miaudit-")) if out is None else Path(out)
         places = ((of.before, "before"), (of.case.target, "after"))
         for target, name in places:
             where = folder / name if durable and target is not None else None
@@ -184,11 +184,9 @@ def forecast(
     inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
     with _in_its_words(subject), ExitStack() as stack:
         of, workers = _begun(subject, {**inputs, "population": population}, options, clock=clock, tell=tell, data=data)
-        if out is None:  # workers that are ended may still be writing to it
-            place = tempfile.TemporaryDirectory(prefix="miaudit-", ignore_cleanup_errors=True)
-            out = stack.enter_context(place)
+        folder = stack.enter_context(temporary_folder("miaudit-")) if out is None else Path(out)
         clock.seconds["load"] = time.perf_counter() - clock.began
-        return foresee(of, Store(Path(out)), workers, clock=clock, tell=tell, ours=isinstance(subject, PLANS))
+        return foresee(of, Store(folder), workers, clock=clock, tell=tell, ours=isinstance(subject, PLANS))
 
 
 def _in_its_words(subject: Any) -> AbstractContextManager[None]:

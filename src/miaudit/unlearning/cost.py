@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from miaudit.auditing.cost import (
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers
 from miaudit.errors import MiauditError, PlanError, PoolError, counted
+from miaudit.files import temporary_folder
 from miaudit.findings import unit_of
 from miaudit.findings.claims import power
 from miaudit.result import Result
@@ -165,7 +164,7 @@ class _Pilot:
 def _pilot(of: DeletionCase, size: int) -> _Pilot:
     """Carry the audit out on guesses about some of the records; a class that is removed is not, here."""
     small = _smaller(of, min(1.0, size / of.deleted))
-    with tempfile.TemporaryDirectory(prefix="miaudit-") as folder:
+    with temporary_folder("miaudit-") as folder:
         clock, began, busy = Clock(), time.perf_counter(), time.process_time()
         try:
             nothing = Workers(0, None, None)
@@ -177,7 +176,7 @@ def _pilot(of: DeletionCase, size: int) -> _Pilot:
                 f"what the attacks take cannot be tried on {counted(size, 'deleted record')}: {error}"
             ) from error
         whole, work = time.perf_counter() - began, time.process_time() - busy
-        disk = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
+        disk = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     seconds = whole - clock.seconds["shadows"]
     return _Pilot(small.deleted, seconds, work * seconds / whole, disk, result)
 
