@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -134,6 +135,12 @@ def test_a_program_that_is_terminated_removes_its_temporary_files_and_says_what_
     number = getattr(signal, name)
     assert (program.returncode, list(temporary.iterdir())) == (128 + number, []), said
     assert said == f"miaudit: terminated by {name}; finished rows are kept, run the same command again to go on\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("data >&-", 0), ("run nowhere.toml <&- >&- 2>&-", 2)])
+def test_a_program_that_is_started_without_streams_ends_as_with_them(arguments: str, code: int) -> None:
+    shell = f"{shlex.quote(sys.executable)} -m miaudit {arguments}"
+    assert subprocess.run(["sh", "-c", shell], capture_output=True, timeout=60, check=False).returncode == code
 
 
 END = """

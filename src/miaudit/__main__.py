@@ -169,6 +169,7 @@ def main() -> None:
 
 def program() -> None:
     """Run the command that the arguments of this process name, and end the process with its exit code."""
+    _open_streams()
     interrupts = Interrupts()
     if interrupts.install():
         # Python's end makes SIGINT deadly again shortly before the process is gone, unless it is ignored.
@@ -178,6 +179,15 @@ def program() -> None:
     except SystemExit as end:
         interrupts.exit_with(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
+
+
+def _open_streams() -> None:
+    """Open what the program was started without, as by ``>&-``: a file opened later would be taken for it."""
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+                setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _run(interrupts: Interrupts) -> None:

@@ -175,13 +175,15 @@ def add_transposed_product(target: Any, rows: Any, start: int, stop: int, delta:
 
 
 def pool_threads() -> set[threading.Thread]:
-    """Return the threads of executors of ``concurrent.futures``, which may idle; told by their names if need be."""
+    """Return the threads of executors of ``concurrent.futures``, and of joblib, which may idle; told by names if need be."""
     from concurrent.futures import thread
 
-    threads = getattr(thread, "_threads_queues", None)
-    if threads is None:
-        return {each for each in threading.enumerate() if each.name.startswith("ThreadPoolExecutor")}
-    return set(threads)
+    running = threading.enumerate()
+    of_processes = {each for each in running if type(each).__name__ == "_ExecutorManagerThread"}
+    of_threads = getattr(thread, "_threads_queues", None)
+    if of_threads is None:
+        of_threads = {each for each in running if each.name.startswith("ThreadPoolExecutor")}
+    return of_processes | set(of_threads)
 
 
 def network_pools(client: Any) -> list[Any]:

@@ -310,12 +310,23 @@ def test_failures_are_kept_with_their_traceback_and_the_run_goes_on(tmp_path, wo
 
 def test_too_few_shadows_end_the_run_with_exit_code_4(tmp_path):
     shadows = pool(tmp_path, FailsSometimes(), shadows=12)
-    with pytest.raises(PoolError, match=r"of 12 shadow models could be trained, at least 12 are needed.*converge") as e:
+    with pytest.raises(
+        PoolError, match=r"of 12 shadow models could not be trained, at least 12 are needed.*converge"
+    ) as e:
         shadows.run(workers=0, minimum=12)
     assert e.value.exit_code == 4
     assert f"Tracebacks are in {tmp_path / 'journal.jsonl'}; what was trained is kept in {tmp_path}" in str(e.value)
     assert "Tracebacks" not in shadows._more(replace(shadows.failures[0], traceback=""))  # of a worker that was killed
+    assert len(shadows.failures) == 1, "the others are useless, and not tried"
     assert shadows.run(workers=0, minimum=2)
+
+
+def test_no_shadow_is_trained_when_the_target_could_not_be(tmp_path):
+    shadows = pool(tmp_path, FailsSometimes(), shadows=12)
+    target = replace(shadows.plan[0], key="t" * 64, name="target", seed=2)
+    with pytest.raises(PoolError, match="the target could not be trained: ValueError: this one does not converge"):
+        shadows.run(workers=0, minimum=2, also=[target])
+    assert not shadows.store.keys()
 
 
 def test_a_killed_worker_costs_only_the_row_in_flight(tmp_path):
@@ -466,7 +477,7 @@ import test_engine as t
 print("started")
 class Own(DecisionTreeClassifier):
     pass
-for estimator in (GaussianNB(), Own()):
+for estimator in (DecisionTreeClassifier(), Own()):
     rows = t.pool(Path({out!r}), estimator).run(workers=1, minimum=4)
     print(len(rows))
 """

@@ -19,6 +19,8 @@ import click
 import numpy as np
 import pytest
 from breaking import points
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from rich.console import Console
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.tree import DecisionTreeClassifier
@@ -328,6 +330,12 @@ def test_a_handler_of_the_programs_own_ends_the_program_and_no_model():
         assert (end.value.code, signal.getsignal(signal.SIGTERM)) == (7, own)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_processes_of_joblib_may_idle_when_a_model_is_trained():
+    with contained():
+        assert Parallel(2)(delayed(abs)(i) for i in (-1, -2)) == [1, 2]
+    get_reusable_executor().shutdown(kill_workers=True)
 
 
 def test_rows_trained_again_are_compared_and_poisoned_ones_found(tmp_path):

@@ -127,6 +127,7 @@ def run_jobs(
     cluster: str | None = None,
     deadline: float | None = None,
     tell: Callable[[Progress], None] | None = None,
+    hopeless: Callable[[Sequence[Failure]], bool] | None = None,
 ) -> Ending:
     """Train what the store lacks; return what could not be trained, and what the store had.
 
@@ -144,6 +145,8 @@ def run_jobs(
     tell
         Called after every group of rows, and about once a second while other processes train and none is ready: what it
         raises ends the training.
+    hopeless
+        Whether so many failures make all others useless, which ends the training.
 
     Raises
     ------
@@ -177,12 +180,15 @@ def run_jobs(
         for outcome in outcomes:
             run.heed(outcome)
             run.tell()
-    if run.ready < len(missing):
-        raise TimeLimitError(
-            f"the time limit ended the run with {len(jobs) - len(missing) + run.done:,} of "
-            f"{counted(len(jobs), 'model')} in the store; "
-            f"{len(missing) - run.ready} are missing{GO_ON}"
-        )
+            if run.failures and hopeless is not None and hopeless(run.failures):
+                break
+        else:
+            if run.ready < len(missing):
+                raise TimeLimitError(
+                    f"the time limit ended the run with {len(jobs) - len(missing) + run.done:,} of "
+                    f"{counted(len(jobs), 'model')} in the store; "
+                    f"{len(missing) - run.ready} are missing{GO_ON}"
+                )
     order = {job.name: i for i, job in enumerate(jobs)}
     return Ending(sorted(run.failures, key=lambda failure: order[failure.name]), run.stored)
 

@@ -138,8 +138,14 @@ class ShadowPool:
         new = {job.key for job in early}
         everyone = [*also, *jobs, *self.bystander_plan]
         how: dict[str, Any] = {"workers": workers, "cluster": cluster, "deadline": deadline, "tell": tell}
+        needed, of_shadows = {job.name for job in also}, {job.name for job in jobs}
+
+        def hopeless(failures: Sequence[Failure]) -> bool:
+            names = {failure.name for failure in failures}
+            return bool(names & needed) or len(jobs) - len(names & of_shadows) < minimum
+
         try:
-            failures, facts = run_jobs(everyone, self.dataset, self.recipe, self.store, **how)
+            failures, facts = run_jobs(everyone, self.dataset, self.recipe, self.store, **how, hopeless=hopeless)
         except TimeLimitError as error:
             if self.kept:
                 raise
@@ -148,9 +154,8 @@ class ShadowPool:
                 f"{text}. Nothing was kept: give out= a folder, and the next call goes on there"
             ) from None
         self.stored[:] = [job for job in everyone if job.key in facts and job.key not in new]
-        others = {job.name for job in also}
         for failure in failures:
-            if failure.name in others:
+            if failure.name in needed:
                 raise PoolError(f"the {failure.name} could not be trained: {failure.error}{self._more(failure)}")
         if not all(job.key in facts for job in everyone):  # else all were read a moment ago
             facts = self.store.facts(job.key for job in everyone)
@@ -160,7 +165,11 @@ class ShadowPool:
         self.failures[:] = failures
         shadows = {i: facts[job.key] for i, job in enumerate(jobs) if job.key in facts}
         if len(shadows) < minimum:
-            why = f"the first failure: {failures[0].error}" if failures else "no model failed"
+            total, first = counted(len(jobs), "shadow model"), failures[0] if failures else None
+            least = f"at least {counted(minimum, 'is', 'are')} needed"
+            why = f"the first failure: {first.error}" if first else "no model failed"
+            if len(jobs) - len(failures) < minimum:  # others were not tried any more
+                raise PoolError(f"{len(failures):,} of {total} could not be trained, {least}; {why}{self._more(first)}")
             gaps = len(jobs) - len(failures) - len(shadows)
             if gaps == 1:
                 why += f"; 1 row is gone from {self.store.folder}, or was damaged, since it was written there"
@@ -168,11 +177,7 @@ class ShadowPool:
                 why += (
                     f"; {gaps:,} rows are gone from {self.store.folder}, or were damaged, since they were written there"
                 )
-            raise PoolError(
-                f"{len(shadows):,} of {counted(len(jobs), 'shadow model')} could be trained, "
-                f"at least {counted(minimum, 'is', 'are')} needed; {why}"
-                f"{self._more(failures[0] if failures else None)}"
-            )
+            raise PoolError(f"{len(shadows):,} of {total} could be trained, {least}; {why}{self._more(first)}")
         return shadows
 
     def retrain(self, count: int, *, seed: int, workers: int, cluster: str | None, deadline: float | None) -> Retrained:

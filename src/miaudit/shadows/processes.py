@@ -119,7 +119,8 @@ def train_in_processes(
     try:
         idle.extend(crew.hire() for _ in range(min(workers, len(groups))))
         if len(groups) > len(idle):  # with a group for each worker, the first models come as soon as an estimate
-            running[crew.submit(_calibrate, groups[0], idle[-1])] = ([], idle.pop())
+            future = crew.submit(_calibrate, groups[0], idle[-1])
+            running[future] = ([], idle.pop())
         while waiting or running:
             if is_late(deadline):
                 return
