@@ -272,7 +272,7 @@ def test_a_model_of_arrays_has_its_label_named_and_its_columns_counted(folder):
         proposed(folder, texts, texts, model="array.joblib", label="income")
 
 
-@pytest.mark.parametrize("classes", [[1, 2], [False, True], [0, 1], ["b", "a"]])
+@pytest.mark.parametrize("classes", [[1, 2], [False, True], [0, 1], ["b", "a"], [1.0, 2.0]])
 def test_classes_are_read_as_the_model_names_them(tmp_path, classes):
     rng = np.random.default_rng(0)
     frames = [pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"]) for _ in range(2)]
@@ -284,6 +284,14 @@ def test_classes_are_read_as_the_model_names_them(tmp_path, classes):
     answers = of.target.answer(of.dataset.X).values.argmax(axis=1)
     assert (answers == of.dataset.y).mean() > 0.95
     assert of.recipe.fit(of.dataset.X, of.dataset.y, classes=2, seed=0)
+
+
+def test_texts_of_numbers_are_names_where_the_model_says_so(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(80.0)}).assign(label=np.array(["02", "01"])[np.arange(80) % 2])
+    joblib.dump(DecisionTreeClassifier().fit(frame[["a"]], frame["label"]), tmp_path / "m.joblib")
+    names = [write(tmp_path, f"{i}.csv", frame.assign(a=frame["a"] + i / 2)) for i in range(2)]
+    of = miaudit.auditing.case_of_plan(Plan.of(proposed(tmp_path, *names)), permissions=CONSENT)
+    assert of.dataset.classes == ("01", "02")
 
 
 def test_a_regression_is_told_by_the_model_and_arrays_come_from_npz(tmp_path):

@@ -133,9 +133,9 @@ def _toml(value: Any) -> str:
 
 
 def _named_by_numbers(estimator: Any) -> bool:
-    """Whether the model's classes are whole numbers other than 0, 1, 2, ..., which a plan reads as names."""
-    classes = np.asarray(model_classes(estimator) or ())
-    return classes.dtype.kind in "iu" and not np.array_equal(classes, np.arange(len(classes)))
+    """Whether the model's classes are numbers, or texts of such, other than 0, 1, 2, ..., which a plan reads as names."""
+    classes = model_classes(estimator) or ()
+    return [*map(str, classes)] != [*map(str, range(len(classes)))] and all(is_number(str(each)) for each in classes)
 
 
 def _array(files: Sequence[Path], label: str | None) -> str:
