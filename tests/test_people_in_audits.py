@@ -7,6 +7,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 import miaudit
+from miaudit.auditing import case_of_plan
+from miaudit.auditing.drawing import draws_of
 from miaudit.errors import DataError, PlanError, SplitError
 from miaudit.report import render, text
 
@@ -40,6 +42,22 @@ def audited(model, data, n: int, **options):
         attacks=["threshold", "gap", "rmia"],
         **{"shadows": 2, "jobs": 0, **options},
     )
+
+
+@pytest.mark.parametrize("population", [700, 799, 800, 806])
+def test_shadow_models_get_whole_people_of_a_small_population_without_sizes_being_asked_for(tmp_path, population):
+    x, y, _ = hospital(0, people=200)
+    of = np.repeat(np.arange(400), np.resize([3, 4, 5, 6, 7], 400))[:2000]  # whole people seldom end at a set's end
+    np.savez(tmp_path / "visits.npz", X=x, y=y, patient=of)
+    split = {"members": 400, "nonmembers": 400, "population": population}
+    data = {"path": str(tmp_path / "visits.npz"), "group": "patient"}
+    recipe = {"estimator": "sklearn.tree.DecisionTreeClassifier"}
+    case = case_of_plan({"data": data, "split": split, "recipe": recipe, "shadows": {"count": 20}})
+    draws, _ = draws_of(case)
+    assert draws.train.shape == draws.test.shape
+    assert (population - 7) // 2 <= draws.train.shape[1] <= 400
+    for train, test in zip(draws.train, draws.test, strict=True):
+        assert not {*of[train]} & {*of[test]}
 
 
 def test_people_given_as_objects_are_counted(tmp_path):

@@ -18,6 +18,7 @@ from miaudit.recipes import Model, Recipe, innermost
 from miaudit.recipes.parameters import frozen_parts
 from miaudit.result import SynthesisResult
 from miaudit.seeds import child_seed
+from miaudit.shadows.design import largest_group
 from miaudit.signals import ResidualForm
 from miaudit.targets import Target
 from miaudit.targets.outputs import Source
@@ -87,7 +88,10 @@ class Case:
     @property
     def sizes(self) -> Sizes:
         """How many records each shadow is trained and tested on."""
-        return shadow_sizes(self.split, self.shadows)
+        groups = self.dataset.groups
+        if groups is None or self.split.group_name is None or self.shadows.design == "overlapping":
+            return shadow_sizes(self.split, self.shadows)
+        return shadow_sizes(self.split, self.shadows, lost=largest_group(groups[self.split.population]) - 1)
 
     @property
     def minimum(self) -> int:
@@ -114,8 +118,11 @@ class Sizes(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def shadow_sizes(split: Split, shadows: ShadowPlan) -> Sizes:
-    """Return what shadow models are trained and tested on: what is asked for, or as much as the target, or what there is."""
+def shadow_sizes(split: Split, shadows: ShadowPlan, *, lost: int = 0) -> Sizes:
+    """Return what shadow models are trained and tested on: what is asked for, or as much as the target, or what there is.
+
+    ``lost`` is how many records of the population neither set may get, as people are on one side of a model each.
+    """
     members, room = len(split.members), len(split.population)
     if not shadows.count:
         return Sizes(0, 0)
@@ -126,6 +133,7 @@ def shadow_sizes(split: Split, shadows: ShadowPlan) -> Sizes:
     if shadows.train is not None or shadows.test is not None:
         train = shadows.train or members
         return Sizes(train, shadows.test or train)
+    room = max(room - lost, min(room, 2))
     if 2 * members <= room or room < 2:  # of less than two the draw says what is missing
         return Sizes(members, members)
     warning = (
