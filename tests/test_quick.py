@@ -18,6 +18,7 @@ from miaudit.attacks import AttackP
 from miaudit.attacks.population import share
 from miaudit.auditing.verification import verify
 from miaudit.cli import main
+from miaudit.errors import PlanError
 from miaudit.evidence import Evidence, Population
 from miaudit.gate import Policy
 from miaudit.result import Result
@@ -56,6 +57,16 @@ def test_it_trains_nothing_and_says_what_it_cannot(files, tmp_path):
     assert done.exit_code in (1, 3), done.output
     assert Policy.load("release").check(result).outcome != "pass"
     assert verify(tmp_path).problems == []
+
+
+def test_what_trains_nothing_needs_no_recipe():
+    X, y = make_classification(300, 6, flip_y=0.2, random_state=0)
+    answer = DecisionTreeClassifier(max_depth=4, random_state=0).fit(X[:100], y[:100]).predict_proba
+    sides = {"members": (X[:100], y[:100]), "nonmembers": (X[100:200], y[100:200]), "population": (X[200:], y[200:])}
+    target = lambda X: answer(X)  # noqa: E731 -- of which nothing says how it was trained
+    assert miaudit.audit(target, **sides, shadows=0).shadows.recipe == "none"
+    with pytest.raises(PlanError, match="a function that answers does not say how: give recipe="):
+        miaudit.audit(target, **sides)
 
 
 def test_without_a_population_some_of_the_test_records_serve(files, tmp_path):

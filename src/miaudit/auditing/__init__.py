@@ -84,6 +84,7 @@ def audit(
         are then ``holdout``, ``shadows``, ``seed`` and ``title``; a plan takes all others.
     recipe
         How to train shadow models; default: clones of the model, if it is a scikit-learn estimator.
+        None is needed for ``shadows=0``.
     shadows
         Number of shadow models.
     attacks

@@ -100,7 +100,9 @@ def case_of_model(
         seed=seed,
         dataset=dataset,
         split=split,
-        recipe=as_recipe(recipe, **of_recipe) if recipe is not None else recipe_of_target(model, **of_recipe),
+        recipe=as_recipe(recipe, **of_recipe)
+        if recipe is not None
+        else recipe_of_target(model, needed=bool(shadows), **of_recipe),
         target=target,
         document=_document(
             {"seed": seed, "outputs": outputs, "unit": unit, "columns": columns}, sections, choice, **further

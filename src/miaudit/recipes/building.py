@@ -8,8 +8,12 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from miaudit.errors import PlanError, reason_of, with_article
 from miaudit.libraries import require_torch
@@ -19,7 +23,7 @@ from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.function import TrainingRecipe
 from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.parameters import refuse_parameters
-from miaudit.recipes.recipe import Placeable, Recipe, Shortenable, Staged, Wrapping
+from miaudit.recipes.recipe import Model, Placeable, Recipe, Shortenable, Staged, Wrapping
 from miaudit.recipes.regressor import RegressorRecipe
 from miaudit.threads import is_device
 
@@ -59,17 +63,41 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
     raise PlanError(_no_recipe(with_article(type(thing).__name__)))
 
 
-def recipe_of_target(model: Any, *, classes: tuple[Any, ...] | None = None, task: Task = "classification") -> Recipe:
+def recipe_of_target(
+    model: Any, *, needed: bool = True, classes: tuple[Any, ...] | None = None, task: Task = "classification"
+) -> Recipe:
     """Return the recipe that a trained model itself is, as `as_recipe`; a function that answers is none.
+
+    Unless one is ``needed``, a model that does not say how it was trained has `NoRecipe`.
 
     Raises
     ------
     PlanError
         If the model does not say how it was trained.
     """
-    if inspect.isroutine(model) or isinstance(model, functools.partial):
-        raise PlanError(_no_recipe("a function that answers"))
-    return as_recipe(model, classes=classes, task=task)
+    try:
+        if inspect.isroutine(model) or isinstance(model, functools.partial):
+            raise PlanError(_no_recipe("a function that answers"))
+        return as_recipe(model, classes=classes, task=task)
+    except PlanError:
+        if needed:
+            raise
+        return NoRecipe()
+
+
+@dataclass(frozen=True)
+class NoRecipe:
+    """In place of a recipe where no model is to be trained."""
+
+    name: str = "none"
+
+    def describe(self) -> dict[str, Any]:
+        """Return that there is none."""
+        return {"recipe": self.name}
+
+    def fit(self, X: Any, y: NDArray[np.int64], *, classes: int, seed: int) -> Model:
+        """Refuse to train."""
+        raise PlanError(_no_recipe("no recipe"))
 
 
 def _no_recipe(what: str) -> str:
