@@ -21,13 +21,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")] + sorted(
     ROOT.glob("docs/**/*.md")
 )
-PLANS = [
-    ROOT / "README.md",
-    *(
-        ROOT / "docs" / f"{name}.md"
-        for name in ("plans", "endpoints", "training-code", "unlearning", "people", "annex")
-    ),
-]
+PLANS = [ROOT / "README.md", *(page for page in sorted(ROOT.glob("docs/*.md")) if page.stem != "extending")]
 FENCED = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHOLE = {
     "data": {"name": "digits"},
