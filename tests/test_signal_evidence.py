@@ -66,6 +66,24 @@ def test_areas_are_those_of_the_closed_form(spread: float) -> None:
         assert low <= norm.cdf(d / np.sqrt(2)) <= high + 0.005, value
 
 
+@pytest.mark.parametrize("scale", [2.0**-60, 2.0**40])
+@pytest.mark.parametrize("overlapping", [True, False])
+def test_signals_of_any_scale_give_the_same_areas(scale: float, overlapping: bool) -> None:
+    world = worlds.signal(1.5, n=200, shadows=6, overlapping=overlapping)
+    target, shadows = (rows[..., 0] for rows in (world.evidence.target, world.evidence.shadows))
+    population, asked = world.evidence.population, world.evidence.asked
+
+    def areas(unit: float) -> dict[str, float]:
+        outside = {} if population is None else {"population_target": population.target[:, 0] * unit}
+        evidence = Evidence.of_signals(target * unit, shadows * unit, world.evidence.inside, asked=asked, **outside)
+        design: Any = "overlapping" if overlapping else "offline"
+        plan = plan_attacks("signal", shadows=6, design=design, population=bool(outside))
+        scores = {each.name: each.attack.score(evidence) for each in plan if each.runs}
+        return {name: auc(score[world.member], score[~world.member]) for name, score in scores.items()}
+
+    assert areas(scale) == pytest.approx(areas(1.0), abs=1e-3)
+
+
 def test_signals_of_probabilities_give_what_the_probabilities_give() -> None:
     world = worlds.gaussian(1.0, n=300, shadows=10, overlapping=True, seed=3)
     evidence = world.evidence

@@ -196,7 +196,8 @@ def lacking_answers(needs: frozenset[str], offers: frozenset[str]) -> str:
 def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tuple[str, ...] = ()) -> Scores:
     """Return scores in which the missing records carry the median of the others, counted in a note that says ``why``.
 
-    Scores are rounded to twelve decimals, so that equal answers give equal scores whatever the order of summation.
+    Scores are rounded to twelve decimals, small ones to twelve digits of the largest, so that equal answers give equal scores
+    whatever the order of summation.
 
     Raises
     ------
@@ -207,7 +208,8 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
         raise DataError(
             f"none of {len(score):,} audited records can be scored: {why}; more shadow models, or other memberships, are needed"
         )
-    score = score.round(12)
+    largest = float(np.abs(score).max())  # signals may be of any scale
+    score = score.round(12 if largest == 0 else int(np.clip(12 - np.floor(np.log10(largest)), 12, 300)))
     if not missing.any():
         return Scores(score, None, notes)
     filled = np.where(missing, np.median(score[~missing]), score)

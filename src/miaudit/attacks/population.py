@@ -29,6 +29,13 @@ def share(count: Array | Ints, total: Array | int, statistic: Array) -> Array:
     return np.asarray((count + (1 + statistic / (1 + np.abs(statistic))) / 2) / (total + 1.0), np.float64)
 
 
+def _in_units(statistic: Array) -> Array:
+    """Return a signal in units of its median size, where `share` would be flat at its own: signals may be of any scale."""
+    size = np.abs(statistic)
+    unit = float(np.median(size[size > 0])) if size.any() else 1.0
+    return statistic if 1e-3 < unit < 1e3 else statistic / unit
+
+
 @dataclass(frozen=True)
 class AttackP(Attack):
     """Attack P of Ye et al. (2022, section 4.3): the share of a population on which the target has at least this loss.
@@ -81,7 +88,7 @@ class AttackP(Attack):
                 audited = judged.audited_labels == label
                 below[audited] = _below(others[of_class], loss[audited])
         # by its logarithm, which tells losses near 0 apart where the count has used up the digits
-        finer = -np.log(np.maximum(loss, 1e-300)) if evidence.measure is None else -loss
+        finer = -np.log(np.maximum(loss, 1e-300)) if evidence.measure is None else _in_units(-loss)
         return share(len(others) * (1 - below), len(others), finer)
 
 
@@ -116,5 +123,6 @@ class AttackR(Attack):
         count = np.zeros(evidence.n)
         for row, inside in zip(shadows, evidence.inside, strict=True):
             count += np.where(inside, 0.0, (row < target) + 0.5 * (row == target))
-        score = share(count, outside.n, -outside.mean)
+        finer = -outside.mean if evidence.measure is None else _in_units(-outside.mean)
+        score = share(count, outside.n, finer)
         return with_missing(score, outside.n == 0, "every shadow model was trained on them")

@@ -93,14 +93,15 @@ class Ratio(Attack):
 
     def _learn(self, evidence: Evidence, seed: int) -> Learned:
         """Learn from the rows of stand-ins; of very many, from some drawn by the seed."""
-        _, shadows = _logs(evidence)
+        unit = _unit(evidence)
+        _, shadows = _logs(evidence, unit)
         everyone = np.ones(evidence.inside.shape, bool)
         overlapping = bool(stand_ins(evidence, most=1))
         if overlapping:
             models = stand_ins(evidence, most=self.stand_ins)
             rows = [_of_stand_in(j, shadows, evidence.inside, everyone, both=True) for j in models]
         else:
-            rows = self._on_their_own(evidence.own)
+            rows = self._on_their_own(evidence.own, unit)
         x = np.concatenate([features for features, _ in rows]) if rows else np.empty((0, 0))
         y = np.concatenate([member for _, member in rows]) if rows else np.empty(0, bool)
         if min(int(y.sum()), int((~y).sum())) < 20:
@@ -112,14 +113,20 @@ class Ratio(Attack):
             some = np.sort(generator(seed, "ratio rows").choice(len(y), _MOST_ROWS, replace=False))
             x, y = x[some], y[some]
         return Learned.of(
-            x, y, models=len(rows), overlapping=overlapping, trees=self.trees, seed=child_seed(seed, "ratio")
+            x,
+            y,
+            models=len(rows),
+            overlapping=overlapping,
+            unit=unit,
+            trees=self.trees,
+            seed=child_seed(seed, "ratio"),
         )
 
-    def _on_their_own(self, own: Evidence | None) -> list[tuple[Array, Bools]]:
+    def _on_their_own(self, own: Evidence | None, unit: float) -> list[tuple[Array, Bools]]:
         """Return features and memberships of shadows on records of their own that others answered."""
         if own is None:
             return []
-        _, rows = _logs(own)
+        _, rows = _logs(own, unit)
         phi, inside, answered = by_record(rows.phi, own)
         soft = None if rows.soft is None else by_record(rows.soft, own)[0]
         return [
@@ -138,10 +145,14 @@ class Learned:
     rows: int
     models: int
     overlapping: bool
+    unit: float
 
     @classmethod
-    def of(cls, x: Array, y: Bools, *, models: int, overlapping: bool, trees: int, seed: int) -> Learned:
-        """Learn from (rows, features) and memberships; a lacking number counts as the mean of all rows."""
+    def of(cls, x: Array, y: Bools, *, models: int, overlapping: bool, unit: float, trees: int, seed: int) -> Learned:
+        """Learn from (rows, features) and memberships; a lacking number counts as the mean of all rows.
+
+        ``unit`` is what signals were divided by.
+        """
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
 
@@ -158,7 +169,7 @@ class Learned:
         inputs = _scaled(x, mean, spread)
         with threadpool_limits(1):
             linear = LogisticRegression(C=0.1, max_iter=1000).fit(inputs, y)
-            return cls(mean, spread, linear, boosted.fit(inputs, y), len(y), models, overlapping)
+            return cls(mean, spread, linear, boosted.fit(inputs, y), len(y), models, overlapping, unit)
 
     def log_odds(self, targets: Sequence[Evidence]) -> list[Array]:
         """Return the (n,) mean of both learners' log-odds for the records of each target."""
@@ -166,7 +177,7 @@ class Learned:
             return [self._log_odds(each) for each in targets]
 
     def _log_odds(self, evidence: Evidence) -> Array:
-        target, shadows = _logs(evidence)
+        target, shadows = _logs(evidence, self.unit)
         everyone = np.ones(evidence.inside.shape, bool)
         features = _features(target, shadows, evidence.inside, everyone, both=self.overlapping)
         inputs = _scaled(features, self.mean, self.spread)
@@ -188,10 +199,18 @@ class Logs(NamedTuple):
         return Logs(self.phi[index], None if self.soft is None else self.soft[index])
 
 
-def _logs(evidence: Evidence) -> tuple[Logs, Logs]:
+def _unit(evidence: Evidence) -> float:
+    """Return how much the shadows' signals spread, in which they are then measured; 1 where they are logarithms."""
+    if "likelihood" in evidence.offers:
+        return 1.0
+    rows = np.asarray(resolved_rows(evidence, "phi")[1], np.float64)
+    return float(rows.std()) or 1.0
+
+
+def _logs(evidence: Evidence, unit: float) -> tuple[Logs, Logs]:
     phi = resolved_rows(evidence, "phi")
     if "likelihood" not in evidence.offers:
-        return Logs(phi[0], None), Logs(phi[1], None)
+        return Logs(phi[0] / unit, None), Logs(phi[1] / unit, None)
     log = Upright(Loss(_TEMPERATURE)) if evidence.measure is None else Floored(evidence.measure)
     soft = signal_rows(evidence, log)
     return tuple(Logs(*pair) for pair in zip(phi, soft, strict=True))  # type: ignore[return-value]

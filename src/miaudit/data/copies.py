@@ -27,7 +27,7 @@ from miaudit.data.partial import (
     sparse_band_hashes,
 )
 from miaudit.data.records import Records, column_blocks, is_sparse, kind_of, n_columns, n_records
-from miaudit.errors import counted
+from miaudit.errors import counted, noun
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -87,7 +87,8 @@ class Copies:
             )
         if self.trained:
             sentences.append(
-                f"{self.trained:,} records that shadow models may be trained on have the same values as an audited one, which "
+                f"{self.trained:,} {noun(self.trained, 'record', 'records')} that shadow models may be trained on "
+                f"{noun(self.trained, 'has', 'have')} the same values as an audited one, which "
                 "may hide a leak."
             )
         return sentences
@@ -113,8 +114,8 @@ class Copies:
             lines.append(
                 f"{counted(count, 'record of the population is a copy', 'records of the population are copies')} of audited "
                 f"records ({same.get('members/population', 0):,} of members, {same.get('nonmembers/population', 0):,} of "
-                f"non-members{alike('; ', 'audited/population', 'have the same')}) and were left out of it, since an attack "
-                f"must not learn from what is audited: {population:,} are left. The figures can be used."
+                f"non-members{alike('; ', 'audited/population', 'have the same')}) and {noun(count, 'was', 'were')} left out "
+                f"of it, since an attack must not learn from what is audited: {population:,} are left. The figures can be used."
             )
         if omissions.get("nonmembers"):
             lines.append(
@@ -132,8 +133,8 @@ class Copies:
             )
         if self.trained:
             lines.append(
-                f"{self.trained:,} records of the population have the same values as an audited record, {chance}. Shadow "
-                f"models are trained on them, which may hide a leak. {twice}"
+                f"{counted(self.trained, 'record of the population has', 'records of the population have')} the same values as "
+                f"an audited record, {chance}. Shadow models are trained on such records, which may hide a leak. {twice}"
             )
         return lines
 
