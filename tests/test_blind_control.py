@@ -157,6 +157,11 @@ def test_numbers_of_half_precision_are_read_as_they_are() -> None:
     np.testing.assert_array_equal(features(X).numbers, X.astype(np.float32))
 
 
+def test_halves_of_surrogate_pairs_are_read() -> None:
+    texts = np.array(["\ud83d" * i + " word" for i in range(4)], dtype=object)
+    assert len(np.unique(features(texts).numbers.toarray(), axis=0)) == 4
+
+
 def test_the_width_does_not_grow_with_the_number_of_texts() -> None:
     few, many = (features(pd.DataFrame({"t": each(lambda r, m: words(r, 30), n)}), buckets=256) for n in (500, 4000))
     assert few.numbers.shape[1] == many.numbers.shape[1] <= 256 + 20

@@ -204,7 +204,9 @@ def _cells(values: NDArray[Any]) -> tuple[list[Any], set[str]]:
 
 def _cell(value: Any, other: set[str]) -> Any:
     match value:
-        case None | str() | datetime():
+        case str():  # halves of surrogate pairs have no form in UTF-8, which is what is hashed
+            return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+        case None | datetime():
             return value
         case bool() | int() | float() | Decimal() | Fraction() | np.generic():
             try:

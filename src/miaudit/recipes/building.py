@@ -60,6 +60,10 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
         return recipe
     if inspect.isroutine(thing) or isinstance(thing, functools.partial):
         return TrainingRecipe(thing)
+    if isinstance(thing, type):
+        raise PlanError(
+            f"the recipe is the class {thing.__name__}, not one of its objects; create it, as {thing.__name__}()"
+        )
     raise PlanError(_no_recipe(with_article(type(thing).__name__)))
 
 
