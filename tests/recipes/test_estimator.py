@@ -116,7 +116,7 @@ def test_descriptions_tell_recipes_apart_and_equal_ones_are_equal():
     ("thing", "said"),
     [
         (3, "does not say how"),
-        (RandomForestClassifier, "does not say how"),
+        (RandomForestClassifier, "is the class RandomForestClassifier, not one of its objects"),
     ],
 )
 def test_what_cannot_train_shadows_is_refused(thing, said):
