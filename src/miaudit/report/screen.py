@@ -93,7 +93,7 @@ def _print_attacks(rows: list[tuple[AttackResult, str]], result: Result, console
     if room >= min(widths[0], _NAME):
         for style, (name, *texts) in zip(("bold", *[""] * len(rows)), table, strict=True):
             columns = (text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))
-            first, *more = textwrap.wrap(name, room, subsequent_indent="  ")
+            first, *more = textwrap.wrap(name, room, subsequent_indent="  ", break_on_hyphens=False)
             say(console, " ".join([first.ljust(room), *columns]), style=style)
             for line in more:
                 say(console, line, style=style)
