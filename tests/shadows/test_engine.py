@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import math
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ from sklearn.neural_network import MLPClassifier
 from miaudit import files
 from miaudit.data import from_arrays
 from miaudit.errors import PlanError, PoolError, StoreError, TimeLimitError
-from miaudit.recipes import CommandRecipe, EstimatorRecipe, as_recipe
+from miaudit.recipes import CommandRecipe, EstimatorRecipe, TrainingRecipe, as_recipe
 from miaudit.shadows import training
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.engine import in_groups
@@ -394,6 +395,31 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_is_found_dead_by_its_next
         assert (news, again) == ([], [[shadows.plan[1]]])
     finally:
         crew.dismiss([worker], finished=False)
+
+
+OWN_CODE = """
+from sklearn.tree import DecisionTreeClassifier
+
+def train(X, y, seed):
+    return DecisionTreeClassifier(max_depth=2).fit(X, y)
+"""
+
+
+def test_a_worker_that_finds_other_code_than_the_run_began_with_trains_nothing(tmp_path, monkeypatch):
+    file = tmp_path / "own_code.py"
+    file.write_text(OWN_CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    shadows = pool(tmp_path / "store", TrainingRecipe(importlib.import_module("own_code").train))
+    crew = _Crew(DATA, shadows.recipe, shadows.store)
+    workers = [crew.hire(), crew.hire()]
+    try:
+        assert crew.submit(_work, [shadows.plan[0]], workers[0]).exception() is None
+        file.write_text(OWN_CODE.replace("max_depth=2", "max_depth=20"))
+        with pytest.raises(PlanError, match=r"changed after the run began \(own_code\).*run the same command again"):
+            crew.submit(_work, [shadows.plan[1]], workers[1]).result()
+        assert shadows.store.keys() == {shadows.plan[0].key}
+    finally:
+        crew.dismiss(workers, finished=False)
 
 
 def test_workers_killed_while_they_start_do_not_hang_the_run(tmp_path):

@@ -7,7 +7,7 @@ by name and version; values by content, whatever their order in a set or their p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from miaudit.recipes.recipe import Composed
@@ -18,7 +18,8 @@ from miaudit.recipes.walk import Findings, Walk
 class Fingerprint:
     """What a thing is.
 
-    ``packages`` are the installed ones that it reaches, with versions. ``unknown`` says what cannot be seen into, so that
+    ``packages`` are the installed ones that it reaches, with versions, and ``sources`` digests of the files of one's own, by
+    the names of modules. ``unknown`` says what cannot be seen into, so that
     equal digests do not mean equal things. ``generators`` are the random generators that it reaches; their state is not
     in the digest, because every model is trained with them seeded from its own seed.
     """
@@ -27,6 +28,7 @@ class Fingerprint:
     packages: dict[str, str]
     unknown: tuple[str, ...]
     generators: tuple[Any, ...]
+    sources: dict[str, str] = field(default_factory=dict)
 
 
 def fingerprint(thing: Any, *, cloned: bool = False) -> Fingerprint:
@@ -43,7 +45,8 @@ def fingerprint(thing: Any, *, cloned: bool = False) -> Fingerprint:
     findings = Findings()
     digest = Walk(findings).digest(thing, cloned)
     unknown = tuple(sorted(findings.unknown))
-    return Fingerprint(digest, dict(sorted(findings.packages.items())), unknown, tuple(findings.generators.values()))
+    generators = tuple(findings.generators.values())
+    return Fingerprint(digest, dict(sorted(findings.packages.items())), unknown, generators, findings.sources)
 
 
 def fingerprint_of_recipe(recipe: Any) -> Fingerprint:
@@ -75,4 +78,5 @@ def joined(*parts: Fingerprint) -> Fingerprint:
         dict(sorted(packages.items())),
         tuple(sorted({what for part in parts for what in part.unknown})),
         tuple({id(each): each for part in parts for each in part.generators}.values()),
+        {name: source for part in parts for name, source in part.sources.items()},
     )

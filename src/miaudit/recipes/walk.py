@@ -27,9 +27,10 @@ from miaudit.recipes.origin import Names, Origin, imported, names_of, origin, so
 
 @dataclass(frozen=True)
 class Findings:
-    """What is met on the way: packages, what cannot be seen into, random generators."""
+    """What is met on the way: packages, digests of one's own sources, what cannot be seen into, random generators."""
 
     packages: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, None] = field(default_factory=dict)
     generators: dict[int, Any] = field(default_factory=dict)  # by id
     origins: dict[str, Origin] = field(default_factory=dict)
@@ -360,6 +361,7 @@ class Walk:
 
     def _file(self, name: str, source: bytes, package: str) -> None:
         self.write("file", name, source)
+        self.findings.sources[name] = hashlib.sha256(source).hexdigest()
         try:
             with warnings.catch_warnings(action="ignore"):
                 code = compile(source, name, "exec", dont_inherit=True)

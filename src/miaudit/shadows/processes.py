@@ -36,7 +36,7 @@ from miaudit.files import (
     remove_temporary_folders_of,
 )
 from miaudit.libraries import keep_freed_memory
-from miaudit.recipes import Recipe, innermost
+from miaudit.recipes import Recipe, fingerprint_of_recipe, innermost
 from miaudit.shadows import fork_server
 from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
 from miaudit.shadows.preloading import ignore_interrupts, interrupts_held
@@ -177,7 +177,7 @@ class _Crew:
     @_starting()
     def __init__(self, dataset: Dataset, recipe: Recipe, store: Store) -> None:
         self.attempts = Counter[str]()  # how often the row of each key was given to a worker
-        self._records, self._store = Shared((dataset, recipe)), store
+        self._records, self._store = Shared((dataset, recipe, fingerprint_of_recipe(recipe).sources)), store
         fork_server.load_early(fork_server.modules_of(recipe))
         with _main_module_hidden():
             self._context = fork_server.context()
@@ -282,6 +282,9 @@ _Found = News  # what a task of a worker returns
 
 _worker: tuple[Dataset, Recipe, Store] | None = None
 
+_changes: list[str] = []
+"""Modules of the recipe whose source this worker found changed."""
+
 _hiding = threading.Lock()  # one audit at a time starts a process, so that it is told whose it is
 
 
@@ -354,7 +357,9 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str, owner: st
     os.environ.clear()
     os.environ.update(environment)
     os.umask(mask)
-    dataset, recipe = parcel.open()
+    dataset, recipe, sources = parcel.open()
+    now = fingerprint_of_recipe(recipe).sources if sources else {}
+    _changes.extend(sorted(name for name in sources.keys() & now.keys() if sources[name] != now[name]))
     if not getattr(innermost(recipe), "allocates_once", False):
         keep_freed_memory()
     _worker = (dataset, recipe, Store(folder))
@@ -363,6 +368,11 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str, owner: st
 
 def _work(group: list[Job]) -> _Found:
     assert _worker is not None
+    if _changes:
+        raise PlanError(
+            f"the code of the recipe was changed after the run began ({', '.join(_changes)}), and its rows are named by the "
+            "code it began with: put that back, or run the same command again, which trains with the new code"
+        )
     with one_thread(ends_with_us=True):
         return train_and_ask(group, *_worker)
 
