@@ -145,7 +145,7 @@ def test_python_guesses_alike(folder):
     paths = {"members": folder / "train.csv", "nonmembers": folder / "test.csv"}
     result = miaudit.audit(folder / "m.joblib", **paths, allow_pickle=True, shadows=2, seed=3, jobs=0)
     assert (result.split.members, result.split.nonmembers) == (147, 145)  # without copies
-    with pytest.raises(PlanError, match="leave out design"):
+    with pytest.raises(PlanError, match="are paths of files here: leave out design"):
         miaudit.audit(folder / "m.joblib", **paths, allow_pickle=True, design="disjoint")
     with pytest.raises(PlanError, match="label names a column of files"):
         miaudit.audit(GaussianNB(), members=([[0]], [0]), nonmembers=([[1]], [1]), label="y")

@@ -315,11 +315,12 @@ def _proposed(model: str | PathLike[str], inputs: dict[str, Any], permissions: P
     top = {name: inputs.pop(name) for name in ("seed", "title") if name in inputs}
     keys = ("members", "nonmembers", "population", "label", "holdout", "shadows")
     files = {name: inputs.pop(name) for name in keys if name in inputs}
-    if inputs or not isinstance(files.get("nonmembers"), str | PathLike):
-        raise PlanError(
-            f"{model} and members are paths of files here: give nonmembers as the path of a file, too"
-            + (f", and leave out {', '.join(inputs)}, which a plan can say (docs/plans.md)" if inputs else "")
-        )
+    advice = (
+        [] if isinstance(files.get("nonmembers"), str | PathLike) else ["give nonmembers as the path of a file, too"]
+    )
+    advice += [f"leave out {', '.join(inputs)}, which a plan can say (docs/plans.md)"] if inputs else []
+    if advice:
+        raise PlanError(f"{model} and members are paths of files here: {', and '.join(advice)}")
     return proposal(model, **files, permissions=permissions) | top
 
 
