@@ -123,7 +123,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"signal_shadows": np.zeros((M, N + 1))}, r"signal_shadows must be \(m, n\) signals"),
     ({"signal_shadows": np.zeros((M, N, 1))}, r"signal_shadows must be \(m, n\) signals"),
     ({"inside": np.zeros((M, N - 1))}, "inside must have shape"),
-    ({"inside": np.full((M, N), 2)}, "inside must be true or false"),
+    ({"inside": np.full((M, N), 2)}, "inside must be true or false .* got 2"),
     ({"member": np.ones(N, bool)}, "all 120 records are members"),
     ({"member": np.ones((N, 1), bool)}, "member must be"),
     ({"population_target": np.zeros((5, 2))}, r"population_target must be \(p,\) signals"),

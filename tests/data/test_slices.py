@@ -33,6 +33,11 @@ def test_a_column_of_a_table_is_a_slice_whether_it_is_a_feature_or_not(people):
         assert slices_of(part, ["sex"])["sex"].tolist() == ["m", "f"]
 
 
+def test_numbers_among_which_some_are_missing_are_ranges():
+    ages = np.array([*range(20, 80), None], dtype=object)  # as of a side that has none
+    assert grouped("age", ages).tolist() == [*grouped("age", np.arange(20, 80)), "missing"]
+
+
 def test_an_array_or_a_column_of_an_npz_is_a_slice(tmp_path):
     path = tmp_path / "records.npz"
     X = np.array([[0.0, 1.0], [1.0, 0.5], [0.0, 2.0]])

@@ -584,10 +584,16 @@ def _truths(values: NDArray[Any], key: str) -> Bools:
         return values
     if values.dtype.kind in "iuf" and np.isin(values, (0, 1)).all():
         return values.astype(bool)
-    raise DataError(f"{key} must be true or false (0 or 1) everywhere; got dtype {values.dtype}")
+    odd = next((value for value in values.ravel().tolist() if value not in (0, 1)), "")
+    raise DataError(f"{key} must be true or false (0 or 1) everywhere; got {odd!r:.40} (dtype {values.dtype})")
 
 
 def _whole(values: NDArray[Any], key: str) -> NDArray[np.int64]:
     if are_whole(values):
         return values.astype(np.int64)
-    raise DataError(f"{key} must be whole numbers; got dtype {values.dtype}: give the numbers of the classes, from 0")
+    odd = next(
+        (value for value in values.ravel().tolist() if not (isinstance(value, float) and value.is_integer())), ""
+    )
+    raise DataError(
+        f"{key} must be whole numbers; got {odd!r:.40} (dtype {values.dtype}): give the numbers of the classes, from 0"
+    )

@@ -6,6 +6,7 @@ A slice is not a group: a *group* is one person's records, kept on one side; a *
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,6 +73,10 @@ def grouped(name: str, values: ArrayLike) -> NDArray[np.str_]:
         if not absent.all():
             names[~absent] = grouped(name, array[~absent])
         return names.astype(str)
+    if array.dtype.kind == "O" and all(
+        isinstance(each, Real) and not isinstance(each, bool) for each in array.tolist()
+    ):
+        array = np.array(array.tolist())  # numbers, between which some were missing
     distinct = np.unique(array.astype(str)) if array.dtype.kind == "O" else np.unique(array)
     if array.dtype.kind in "iuf" and len(distinct) > 10:
         inner = np.unique(np.quantile(array, np.arange(1, _RANGES) / _RANGES, method="lower"))
