@@ -133,12 +133,13 @@ def test_a_plan_is_written_without_running_and_needs_consent_to_read_a_pickle(fo
     assert refused.exit_code == 2
     assert "--allow-pickle" in refused.stderr
     assert not (tmp_path / "no").exists()
-    outcome = call("init", *files, "--out", tmp_path, "--allow-pickle")
+    out = tmp_path / "my audit"
+    outcome = call("init", *files, "--out", out, "--allow-pickle")
     assert outcome.exit_code == 0
-    plan = Plan.load(tmp_path / "plan.toml")
+    plan = Plan.load(out / "plan.toml")
     assert (plan.recipe.clone, plan.data.frame, plan.data.label) == (True, True, "income")
-    assert f"miaudit run {tmp_path / 'plan.toml'} --out {tmp_path} --allow-pickle" in outcome.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["plan.toml"]
+    assert f"miaudit run '{out / 'plan.toml'}' --out '{out}' --allow-pickle" in outcome.stdout, "a shell reads it so"
+    assert [path.name for path in out.iterdir()] == ["plan.toml"]
 
 
 def test_python_guesses_alike(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,14 +198,16 @@ def _proposed(files: dict[str, Any], out: Path | None, permissions: Permissions)
     folder = out or Path("miaudit-out") / short_name(model)
     path = folder / "plan.toml"
     content = proposal(model, files.pop("train"), files.pop("test"), permissions=permissions, **files)
-    text = plan_text(content, folder, f"miaudit run {path} --out {folder}{consents(permissions)}")
+    text = plan_text(
+        content, folder, f"miaudit run {shlex.quote(str(path))} --out {shlex.quote(str(folder))}{consents(permissions)}"
+    )
     there = path.read_text(encoding="utf-8") if path.exists() else text
     finished = (folder / "result.json").exists()
     if there != text and (finished or not is_as_proposed(there)):
         why = "its result lies beside it" if finished else "it was changed by hand"
         raise PlanError(
             f"{path} holds another plan than the one proposed, and {why}: name another folder with --out for this audit, "
-            f"or go on with that plan by miaudit run {path} --out {folder}"
+            f"or go on with that plan by miaudit run {shlex.quote(str(path))} --out {shlex.quote(str(folder))}"
         )
     write_atomically(path, text.encode())
     return path, text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +165,7 @@ def _proposing(command: Any, names: tuple[str, ...]) -> Any:
 def consents(permissions: Permissions) -> str:
     """Return the options that give the same consent on another command line."""
     flags = [f" --{name.replace('_', '-')}" for name in ("allow_code", "allow_pickle") if getattr(permissions, name)]
-    names = [f" --{name} {each}" for name in ("env", "trusted") for each in getattr(permissions, name)]
+    names = [f" --{name} {shlex.quote(each)}" for name in ("env", "trusted") for each in getattr(permissions, name)]
     return "".join(flags + names)
 
 

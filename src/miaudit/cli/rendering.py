@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,4 +74,7 @@ def show_seal(folder: Path) -> None:
     """Print the seal of a folder to stderr."""
     from miaudit.result.seal import Seal
 
-    echo(f"seal: {Seal.load(folder).value} (keep it elsewhere: miaudit verify {folder} --seal ...)", err=True)
+    echo(
+        f"seal: {Seal.load(folder).value} (keep it elsewhere: miaudit verify {shlex.quote(str(folder))} --seal ...)",
+        err=True,
+    )
