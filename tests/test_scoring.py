@@ -16,6 +16,7 @@ from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import read_outputs, stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
+from miaudit.report import render
 from miaudit.result import Result, sentence
 from miaudit.testing import worlds
 
@@ -355,3 +356,5 @@ def test_classes_that_differ_between_the_sides_are_no_leak(share, kind):
         kind == "confounded"
     )
     assert any("model-free control did not run" in text for text in result.warnings) == (kind != "confounded")
+    page, headings = render(result), ["Raw records, no model", "Classes, no model"]
+    assert [each in page for each in headings] == [kind != "confounded", kind == "confounded"]

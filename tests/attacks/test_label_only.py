@@ -29,6 +29,17 @@ def test_with_shadows_on_the_audited_records(attack: LabelOnly) -> None:
         assert low <= 0.5 <= high
 
 
+def test_equal_answers_are_equal_scores_and_accuse_nobody() -> None:
+    """Three of ten variants are answered rightly by all models: sums of 0.3 differ by their number."""
+    inside = np.random.default_rng(0).random((12, 300)) < 0.5
+    votes = np.broadcast_to(np.arange(10) < 3, (12, 300, 10))
+    flat = np.full((12, 300, 2), 0.5)
+    probes = Probes(votes=votes[0], shadow_votes=votes)
+    scores = LabelOnly().run(Evidence(flat[0], flat, inside, np.zeros(300, int), probes=probes))
+    assert len(np.unique(scores.score)) == 1
+    assert not scores.decision.any()
+
+
 def by_hand(evidence: Evidence, record: int) -> float:
     """A record's calibrated score, one shadow at a time."""
     outs = [

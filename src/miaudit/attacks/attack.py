@@ -193,11 +193,13 @@ def lacking_answers(needs: frozenset[str], offers: frozenset[str]) -> str:
     return "the evidence is one number a record, which says nothing of classes"
 
 
-def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tuple[str, ...] = ()) -> Scores:
+def with_missing(
+    score: NDArray[np.float64], missing: Bools, why: str, notes: tuple[str, ...] = (), *, unit: float = 1.0
+) -> Scores:
     """Return scores in which the missing records carry the median of the others, counted in a note that says ``why``.
 
-    Scores are rounded to twelve decimals, small ones to twelve digits of the largest, so that equal answers give equal scores
-    whatever the order of summation.
+    Scores are rounded to twelve decimals of ``unit``, what is summed for them: errors of summation would part equal answers by
+    the order of the models.
 
     Raises
     ------
@@ -208,8 +210,7 @@ def with_missing(score: NDArray[np.float64], missing: Bools, why: str, notes: tu
         raise DataError(
             f"none of {len(score):,} audited records can be scored: {why}; more shadow models, or other memberships, are needed"
         )
-    largest = float(np.abs(score).max())  # signals may be of any scale
-    score = score.round(12 if largest == 0 else int(np.clip(12 - np.floor(np.log10(largest)), 12, 300)))
+    score = (score / unit).round(12) * unit
     if not missing.any():
         return Scores(score, None, notes)
     filled = np.where(missing, np.median(score[~missing]), score)

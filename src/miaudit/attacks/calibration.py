@@ -68,8 +68,10 @@ class Calibration(Attack):
             target, shadows = signal_rows(evidence, Upright(SIGNALS[self.signal]))
         inside, outside = sides(target, shadows, evidence.inside)
         if self.mode == "offline":
-            return with_missing(-outside.mean, outside.n == 0, "every shadow model was trained on them")
-        missing = (inside.n == 0) | (outside.n == 0)
-        return with_missing(
-            -(inside.mean + outside.mean) / 2, np.asarray(missing), "no shadow model with or without them"
-        )
+            score, missing, why = -outside.mean, outside.n == 0, "every shadow model was trained on them"
+        else:
+            score, missing = -(inside.mean + outside.mean) / 2, (inside.n == 0) | (outside.n == 0)
+            why = "no shadow model with them, or none without them"
+        # signals may be of any scale, and the differences of equal ones are 0
+        unit = float(np.exp2(np.frexp(np.abs(score).max())[1]))  # a power of two, which divides without an error
+        return with_missing(score, missing, why, unit=unit)

@@ -112,9 +112,9 @@ class LiRA(Ranking):
             total += score
         notes = (f"averaged over {q} queries per record",) if q > 1 else ()
         least = 2 if self.variance == "per-example" else 1
-        where = "with or without them" if self.mode == "online" else "without them"
-        lacking = "no shadow model" if least == 1 else f"fewer than {least} shadow models"
-        return with_missing(total / q, missing, f"{lacking} {where}", notes)
+        models, none = ("no shadow model", "none") if least == 1 else (f"fewer than {least} shadow models",) * 2
+        why = f"{models} with them, or {none} without them" if self.mode == "online" else f"{models} without them"
+        return with_missing(total / q, missing, why, notes)
 
     def _proxy(self, evidence: Evidence, target: Array) -> Side:
         """Return moments of the shadows' training records: those of their own, or audited ones."""

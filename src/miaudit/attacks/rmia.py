@@ -104,7 +104,7 @@ class RMIA(Ranking):
         notes: tuple[str, ...] = ()
         if self.mode == "online":
             missing = np.asarray((within.n == 0) | (without.n == 0))
-            a, why = 0.0, "no shadow model with or without them"
+            a, why = 0.0, "no shadow model with them, or none without them"
             mean = (within.mean + without.mean) / 2
         else:
             a, tuned = (self.a, 0) if self.a is not None else self._tuned(shadows, evidence)

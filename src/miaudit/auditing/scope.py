@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.auditing.measured import Measured
@@ -27,6 +29,7 @@ ANSWERED = {
 
 _NOBODY = "Knowledge of the data: the audited records alone."
 _NO_SHADOWS = "No shadow models."
+_ERROR = 0.05 / 3  # of each of the three checks of accuracies of one audit
 _FULL = (
     "What shadow models add: attacks that compare each record with models trained with and without it (LiRA, RMIA), which find "
     "more, most of all at low false-positive rates; and the control on models trained on neither side, without which sides "
@@ -274,7 +277,7 @@ def mismatches(
                 f"The target's {what} accuracy is {ours:.3f}, the shadow models' is {theirs:.3f}: they do not seem to be "
                 "trained alike (recipe, size or records differ), which weakens the attack and may understate the leak."
             )
-    if not trained_here and train + 0.02 < test and chances[0][1] < test and train < chances[1][0]:
+    if not trained_here and train + 0.02 < test and _worse(target, n):
         warnings.append(
             f"The target does better on the non-members ({test:.3f}) than on the members ({train:.3f}): check that the "
             "members are the records it was trained on."
@@ -283,8 +286,17 @@ def mismatches(
 
 
 def _by_chance(share: float, n: int) -> tuple[float, float]:
-    """Return the exact interval of a share of n; of the three checks on one audit any errs in about 5 %."""
-    return stats.clopper_pearson(round(share * n), n, 1 - 0.05 / 3) if n else (0.0, 1.0)
+    """Return the exact interval of a share of n."""
+    return stats.clopper_pearson(round(share * n), n, 1 - _ERROR) if n else (0.0, 1.0)
+
+
+def _worse(target: tuple[float, float], n: tuple[int, int]) -> bool:
+    """Whether the first share is lower than the second by more than chance explains, by Fisher's exact test."""
+    from scipy.stats import fisher_exact  # not at the top: it takes half a second
+
+    right = [round(share * size) for share, size in zip(target, n, strict=True)]
+    wrong = [size - count for size, count in zip(n, right, strict=True)]
+    return bool(fisher_exact(np.array([right, wrong]), alternative="less").pvalue < _ERROR)
 
 
 def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[str]:

@@ -183,6 +183,11 @@ def next_step(result: Result) -> str:
                 "draw members and non-members at random from one population, with labels from one source, train the shadow "
                 "models like the target, and audit again"
             )
+        case "confounded" if result.controls.blind.classes:
+            return (
+                "draw members and non-members at random from one population, or as many records of each class for both sides, "
+                "and audit again"
+            )
         case "confounded":
             return (
                 "draw members and non-members at random from one population, or leave out the columns that tell them apart "

@@ -124,7 +124,6 @@ def _controls(result: Result) -> str:
         shuffled = (
             f"NOT AT CHANCE ({', '.join(broken)})" if broken else f"{outcome} (AUC {as_figure(null.auc).alone()})"
         )
-    of = "classes" if blind.classes else "records"
     confounded = {True: "CONFOUNDED", False: "not confounded", None: "check not possible"}[blind.confounded]
     area = "" if blind.auc is None or blind.auc.value is None else f" (AUC {as_figure(blind.auc).alone()})"
     if bystander is None:
@@ -139,4 +138,5 @@ def _controls(result: Result) -> str:
     pattern = result.controls.pattern
     if pattern is not None and pattern.confounded:
         area += f"; pattern of the classes {as_pattern(pattern)}"
-    return f"shuffled membership {shuffled}; {of} alone {confounded}{area}; models trained on neither side: {neither}"
+    alone = f"{blind.subject} alone {confounded}{area}"
+    return f"shuffled membership {shuffled}; {alone}; models trained on neither side: {neither}"

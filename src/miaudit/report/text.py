@@ -325,10 +325,9 @@ def _controls(result: Result) -> str:
         if nulls and null.at_chance is not None:
             shuffled += f" ({null.attack}; {len(nulls) - len(broken)} of {counted(len(nulls), 'other')} at chance)"
     open_ = f"check not possible: {blind.reason or 'no reason given'}"
-    of = "classes" if blind.classes else "records"
     verdict = {True: "CONFOUNDED", False: "not confounded", None: open_}[blind.confounded]
     return (
-        f"shuffled membership {shuffled}; {of} alone, no model: AUC {_interval(blind.auc)}, {verdict}; "
+        f"shuffled membership {shuffled}; {blind.subject} alone, no model: AUC {_interval(blind.auc)}, {verdict}; "
         f"{_pattern(result.controls.pattern)}{bystanders(result)}; baseline is {result.controls.baseline}"
     )
 

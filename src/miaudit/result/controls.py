@@ -41,6 +41,11 @@ class BlindControl(Document):
     classes: bool = False
 
     @property
+    def subject(self) -> Literal["records", "classes"]:
+        """What of the data was read, in a word."""
+        return "classes" if self.classes else "records"
+
+    @property
     def read(self) -> str:
         """What was read, in the plural."""
         if self.classes:

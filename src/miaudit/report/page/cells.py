@@ -115,12 +115,13 @@ def strip(interval: Interval, *, name: str) -> Markup:
     return marks.dot(interval.value, low, high, scale=_AREAS, label=label, style="strip", references=[(0.5, "half")])
 
 
-def number(value: float | None, form: str) -> Markup:
-    """Return a cell of a number, or a dash."""
-    return Markup("<td>{}</td>").format("\u2013" if value is None else as_number(value, form))
+def number(value: float | None, form: str, *, signal: bool = False) -> Markup:
+    """Return a cell of a number, or a dash; ``signal``: it is one, or a probability."""
+    shape = as_signal if signal else format
+    return Markup("<td>{}</td>").format("\u2013" if value is None else shape(value, form))
 
 
-def as_number(value: float, form: str) -> str:
+def as_signal(value: float, form: str) -> str:
     """Return a number in a form, or with three digits where it would read 0 and is not, as a signal may be of any scale."""
     text = format(value, form)
     return f"{value:.3g}" if value != 0 and not text.strip("-+0.") else text
@@ -137,7 +138,7 @@ def why(record: ExposedRecord) -> str:
     """Return how the target answered a record, and how models did that were not trained on it, or else were."""
     if record.answer is None:
         return "unknown"
-    answer = as_number(record.answer, ".2f")
+    answer = as_signal(record.answer, ".2f")
     if record.without is not None:
-        return f"{answer}, others {as_number(record.without, '.2f')}"
-    return answer if record.with_ is None else f"{answer}, trained {as_number(record.with_, '.2f')}"
+        return f"{answer}, others {as_signal(record.without, '.2f')}"
+    return answer if record.with_ is None else f"{answer}, trained {as_signal(record.with_, '.2f')}"

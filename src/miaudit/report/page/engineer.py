@@ -172,7 +172,7 @@ def floor_of(result: Result) -> float:
 def _controls(result: Result) -> list[tuple[str, str, Interval]]:
     null, blind, bystander = result.controls.null, result.controls.blind, result.controls.bystander
     controls = [] if null is None else [("shuffled membership", "control", null.auc)]
-    controls.append(("records alone", "control", blind.auc))
+    controls.append((f"{blind.subject} alone", "control", blind.auc))
     if bystander is not None and bystander.attack is not None:
         figures = result.attack(bystander.attack).bystander
         if figures is not None:
