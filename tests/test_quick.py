@@ -64,7 +64,8 @@ def test_what_trains_nothing_needs_no_recipe():
     answer = DecisionTreeClassifier(max_depth=4, random_state=0).fit(X[:100], y[:100]).predict_proba
     sides = {"members": (X[:100], y[:100]), "nonmembers": (X[100:200], y[100:200]), "population": (X[200:], y[200:])}
     target = lambda X: answer(X)  # noqa: E731 -- of which nothing says how it was trained
-    assert miaudit.audit(target, **sides, shadows=0).shadows.recipe == "none"
+    result = miaudit.audit(target, **sides, shadows=0, attacks=["label-only"])
+    assert (result.shadows.recipe, result.attack("label-only").status) == ("none", "ran")
     with pytest.raises(PlanError, match="a function that answers does not say how: give recipe="):
         miaudit.audit(target, **sides)
 

@@ -101,6 +101,11 @@ def test_one_side_whose_lists_have_one_length_is_of_tokens_too():
     assert len(case.records) == 120
 
 
+def test_arrays_of_tokens_may_all_have_one_length():
+    X = np.array([np.arange(3), np.arange(3), None], object)[:2]
+    assert as_records(X).tolist() == [(0, 1, 2)] * 2
+
+
 @pytest.mark.parametrize(
     "records",
     [

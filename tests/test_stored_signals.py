@@ -124,6 +124,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"signal_shadows": np.zeros((M, N, 1))}, r"signal_shadows must be \(m, n\) signals"),
     ({"inside": np.zeros((M, N - 1))}, "inside must have shape"),
     ({"inside": np.full((M, N), 2)}, "inside must be true or false .* got 2"),
+    ({"inside": np.zeros((M, N), object)}, r"inside must be true or false .* got \[\[0, 0.* \(dtype object\)"),
+    (
+        {"target": np.ma.masked_equal([1.0, *[0.0] * (N - 1)], 1)},
+        "target is a masked array, of which 1 value is masked",
+    ),
     ({"member": np.ones(N, bool)}, "all 120 records are members"),
     ({"member": np.ones((N, 1), bool)}, "member must be"),
     ({"population_target": np.zeros((5, 2))}, r"population_target must be \(p,\) signals"),

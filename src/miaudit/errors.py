@@ -382,8 +382,7 @@ _KINDS = {
 
 def refuse_masked(values: Any, what: str) -> None:
     """Raise a `DataError` for an array of numpy's in which values are masked, for arrays made of it lose the mask."""
-    mask = getattr(values, "mask", False) if type(values).__name__ == "MaskedArray" else False
-    if count := int(getattr(mask, "sum", int)()):
+    if type(values).__name__ == "MaskedArray" and (count := int(values.mask.sum())):
         raise DataError(
             f"{what} a masked array, of which {counted(count, 'value is', 'values are')} masked; fill them in, as "
             "values.filled(0) does, or leave those records out"

@@ -198,7 +198,6 @@ def test_arrays_under_another_ending_and_sparse_ones_are_refused_with_what_to_do
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
     np.save(tmp_path / "objects.npy", np.array([[1, "a"], [2, "b"]], dtype=object))
     np.save(tmp_path / "number.npy", 3)
-    sparse.save_npz(tmp_path / "sparse.npz", sparse.eye_array(2).tocsr())
     messages = {
         "a.npy": "a.npy is an .npz or another zip archive: call it .npz",
         "objects.npy": "holds Python objects.*save it with a plain type",
@@ -207,8 +206,10 @@ def test_arrays_under_another_ending_and_sparse_ones_are_refused_with_what_to_do
     for name, message in messages.items():
         with pytest.raises(DataError, match=message):
             load(tmp_path / name, label="y.npy")
-    with pytest.raises(DataError, match="holds a sparse matrix of scipy's; save it dense by np.savez"):
-        load(tmp_path / "sparse.npz")
+    for form in ("csr", "csc", "bsr", "coo", "dia"):
+        sparse.save_npz(tmp_path / "sparse.npz", sparse.eye_array(2).asformat(form))
+        with pytest.raises(DataError, match="holds a sparse matrix of scipy's; save it dense by np.savez"):
+            load(tmp_path / "sparse.npz")
 
 
 def test_labels_as_names(tmp_path):

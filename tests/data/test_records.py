@@ -208,10 +208,10 @@ def test_a_matrix_of_numpy_is_an_array():
     ("X", "message"),
     [
         (np.arange(3), r"shape \(n, features\).*got \(3,\)"),
-        ([[1, 0.5], [3]], "different lengths"),
+        ([[1, 0.5], [3]], r"record 0 is \[1, 0.5\].*padding"),
         (
-            np.array([np.arange(2), np.arange(2), None], object)[:2],
-            r"of arrays of shape \(2,\): make one array of them",
+            np.array([np.eye(2), np.eye(2), None], object)[:2],
+            r"lists or arrays in one axis.*as np.stack\(list\(X\)\) does",
         ),
         ([{"a": 1}, {"a": 2}], "as pandas.DataFrame"),
         (np.zeros(3, [("a", "f8"), ("b", "i4")]), "have dtype .*pandas.DataFrame"),

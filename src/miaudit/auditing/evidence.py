@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -103,9 +103,11 @@ def numbers_of(dataset: Dataset, index: NDArray[np.int64]) -> NDArray[np.float32
     return numbers if dataset.values is None else with_truth(numbers, dataset.values[index])
 
 
-def with_shadows(probes: dict[str, Probes], pool: ShadowPool, shadows: Iterable[int]) -> dict[str, Probes]:
-    """Return what came of the target's probes, with the votes of the shadow models on the same variants."""
+def with_shadows(probes: dict[str, Probes], pool: ShadowPool, shadows: Collection[int]) -> dict[str, Probes]:
+    """Return what came of the target's probes, with the votes of the shadow models, if any, on the same variants."""
     return {
-        question: answers if answers.votes is None else replace(answers, shadow_votes=pool.probes(shadows, question))
+        question: replace(answers, shadow_votes=pool.probes(shadows, question))
+        if shadows and answers.votes is not None
+        else answers
         for question, answers in probes.items()
     }

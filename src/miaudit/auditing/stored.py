@@ -21,7 +21,7 @@ from miaudit.data.arrays import shown
 from miaudit.data.naming import as_names, check_names
 from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
-from miaudit.errors import DataError, counted
+from miaudit.errors import DataError, counted, refuse_masked
 from miaudit.evidence import Bools, Evidence, Ints, Population, Variants
 from miaudit.evidence.answers import (
     Capability,
@@ -114,6 +114,8 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     DataError
         If an array is missing, unknown, of the wrong shape or not usable.
     """
+    for key, values in arrays.items():
+        refuse_masked(values, f"{key} is")
     arrays = {key: np.asarray(values) for key, values in arrays.items()}
     check_names_of(arrays)
     if OF_SIGNALS in arrays:
@@ -584,16 +586,14 @@ def _truths(values: NDArray[Any], key: str) -> Bools:
         return values
     if values.dtype.kind in "iuf" and np.isin(values, (0, 1)).all():
         return values.astype(bool)
-    odd = next((value for value in values.ravel().tolist() if value not in (0, 1)), "")
+    odd = next((value for value in values.ravel().tolist() if value not in (0, 1)), values.tolist())
     raise DataError(f"{key} must be true or false (0 or 1) everywhere; got {odd!r:.40} (dtype {values.dtype})")
 
 
 def _whole(values: NDArray[Any], key: str) -> NDArray[np.int64]:
     if are_whole(values):
         return values.astype(np.int64)
-    odd = next(
-        (value for value in values.ravel().tolist() if not (isinstance(value, float) and value.is_integer())), ""
-    )
+    odd = next((each for each in values.ravel().tolist() if not (isinstance(each, float) and each.is_integer())), "")
     raise DataError(
         f"{key} must be whole numbers; got {odd!r:.40} (dtype {values.dtype}): give the numbers of the classes, from 0"
     )

@@ -17,7 +17,7 @@ from miaudit.data.room import COPIES, require_room, within_memory
 from miaudit.errors import DataError
 from miaudit.files import UNREADABLE
 
-_SPARSE = {"data", "indices", "indptr", "format"}  # what scipy.sparse.save_npz writes
+_SPARSE = {"data", "format", "shape"}  # what scipy.sparse.save_npz writes of any format
 
 
 class Header(NamedTuple):

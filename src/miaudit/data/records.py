@@ -143,11 +143,7 @@ def _single(X: NDArray[Any]) -> NDArray[np.object_]:
         Naming the first record that is neither, or another than those before it.
     """
     records = X.astype(object)
-    if all(isinstance(record, np.ndarray) for record in records) and len({record.shape for record in records}) == 1:
-        raise DataError(
-            f"records have one axis, of arrays of shape {records[0].shape}: make one array of them, as np.stack(list(X)) does"
-        )
-    if len(records) and not isinstance(records[0], str) and isinstance(records[0], list | tuple | np.ndarray):
+    if len(records) and isinstance(records[0], list | tuple | np.ndarray):
         return _objects([_tokens(record, i) for i, record in enumerate(records)])
     for i, text in enumerate(records.tolist()):
         if not isinstance(text, str):
@@ -165,9 +161,10 @@ def _tokens(record: Any, i: int) -> tuple[int, ...]:
     ):
         return tuple(map(int, items))
     raise DataError(
-        f"records are lists of different lengths, and record {i} is {record!a:.60}: only lists of whole numbers, as tokens "
-        "are, may differ in length. Bring records to one shape, for example by padding, or hand over their numbers or paths, "
-        "which your own training function looks up, with features= for the model-free check (docs/training-code.md)"
+        f"records are lists or arrays in one axis, and record {i} is {record!a:.60}: only lists of whole numbers, as tokens "
+        "are, may stand so. Make one array of records of one shape, as np.stack(list(X)) does, bring others to one shape, for "
+        "example by padding, or hand over their numbers or paths, which your own training function looks up, with features= "
+        "for the model-free check (docs/training-code.md)"
     )
 
 
@@ -182,9 +179,7 @@ def _objects(items: Sequence[Any]) -> NDArray[np.object_]:
 def _array(X: Any) -> NDArray[Any]:
     refuse_iterator(X, "records are")
     if isinstance(X, dict) or (isinstance(X, list | tuple) and X and isinstance(X[0], dict)):
-        raise DataError(
-            "records are dictionaries of columns and values: make a table of them, as pandas.DataFrame(X) does"
-        )
+        raise DataError("records are dictionaries of columns: make a table of them, as pandas.DataFrame(X) does")
     if hasattr(X, "columns"):
         kind_of(X)  # says what to do with tables of other libraries
     try:
