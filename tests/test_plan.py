@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 
+from miaudit.auditing.proposal import plan_text
 from miaudit.errors import PlanError
 from miaudit.plan import Plan
 
@@ -85,6 +88,12 @@ def test_paths_are_relative_to_the_plan(tmp_path):
 def test_what_would_have_to_be_filled_in_or_fetched_is_no_path(path):
     with pytest.raises(PlanError, match="data.path: .*is not taken as a path"):
         Plan.of({"data": {"path": path}, "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"}})
+
+
+def test_files_whose_names_begin_so_and_drives_are_paths():
+    proposed = tomllib.loads(plan_text({"data": {"members": "$a.csv", "nonmembers": "~a.csv"}}, Path(), ""))
+    for path in (*proposed["data"].values(), "C://records.csv"):
+        assert Plan.of(GOOD | {"data": {"path": path}}).data.path == path
 
 
 def test_a_plan_that_is_missing_or_no_toml_is_said_to_be(tmp_path):

@@ -107,7 +107,8 @@ def plan_text(content: Mapping[str, Any], folder: Path, command: str) -> str:
             lines += ["", f"[{section}]"]
             paths = {"members", "nonmembers", "population"} if section == "data" else {"file"}
             for key, value in keys.items():
-                of = os.path.relpath(value, folder.absolute()) if key in paths and not is_address(value) else value
+                is_path = key in paths and not is_address(value)
+                of = re.sub(r"^(?=[~$])", "./", os.path.relpath(value, folder.absolute())) if is_path else value
                 lines.append(f"{key} = {_toml(of)}")
     text = "\n".join(lines) + "\n\n"
     return f"{text}{_MARK}{_digest(text)}\n"

@@ -26,10 +26,10 @@ def _in_folder(path: str, info: ValidationInfo) -> str:
     """Return a path resolved against the plan's folder, where the plan is a file."""
     if not path or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in path):
         raise ValueError("a path must not be empty and holds no control characters")
-    if path.startswith(("~", "$")) or "://" in path:
+    if re.match(r"[~$]|[A-Za-z][\w+.-]+://", path):  # one letter is a drive
         raise ValueError(
             f"{path!r:.80} is not taken as a path: ~ and variables are not filled in, and nothing is fetched; write a path "
-            "from the plan's folder, or the whole one"
+            "from the plan's folder (./~name where it is called so), or the whole one"
         )
     if not info.context:
         return path
