@@ -26,11 +26,12 @@ from miaudit.canaries import (
     audit_folder,
     load_planted,
     plant,
+    run,
     save_planted,
 )
 from miaudit.canaries.ordinary import ordinary_records
 from miaudit.data import Dataset, from_arrays, row_hashes
-from miaudit.errors import DataError, PlanError, StoreError
+from miaudit.errors import DataError, PlanError, PoolError, StoreError
 
 
 def digits() -> Dataset:
@@ -341,6 +342,18 @@ def test_labels_alone_and_references() -> None:
     found = audit_canaries(planted, model, references=[reference])
     assert found.references == 1
     assert found.epsilon > 1.0
+
+
+def test_a_target_that_cannot_be_trained_ends_the_run_before_its_references(tmp_path: Path) -> None:
+    calls = []
+
+    def train(X: np.ndarray, y: np.ndarray, seed: int) -> None:
+        calls.append(seed)
+        raise ValueError("does not converge")
+
+    with pytest.raises(PoolError, match="the target could not be trained: ValueError: does not converge"):
+        run(train, Canaries(40), records=small(), references=3, out=tmp_path, jobs=0)
+    assert len(calls) == 1
 
 
 def test_refusals() -> None:

@@ -207,6 +207,7 @@ def _train(planted: Planted, recipe: Recipe, references: int, folder: Path, work
         store,
         **workers.options,
         tell=lambda progress: tell(what, progress),
+        hopeless=bool,  # no bound is without all of them
     ).failures
     if failures:
         raise PoolError(
