@@ -173,3 +173,30 @@ def test_categories_that_stand_as_numbers_are_categories() -> None:
     X = np.random.default_rng(0).integers(0, 5, (50, 2)).astype(float)
     schema = Schema.infer(X, stated={"x0": "categorical"})
     assert features(X, schema).numbers.shape[1] > features(X).numbers.shape[1] == 2
+
+
+def above(classes, *, n: int, audits: int = 200) -> int:
+    """How many audits of n records a side the classes alone call confounded; ``classes``: of both sides, members first."""
+    member, nothing = np.arange(2 * n) < n, np.empty((2 * n, 0))
+    controls = [blind_control(nothing, classes(np.random.default_rng(k)), member, seed=k) for k in range(audits)]
+    return sum(bool(each.confounded) and each.auc.value > 0.5 for each in controls)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [100, 400])
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_classes_alone_seldom_tell_sides_of_one_population_apart(n: int, classes: int) -> None:
+    def drawn(rng):
+        return rng.choice(classes, 2 * n, p=rng.dirichlet(np.ones(classes)))
+
+    def as_many_of_each(rng):
+        return np.concatenate([rng.permutation(np.arange(n) % classes) for _ in range(2)])
+
+    for sides in (drawn, as_many_of_each):
+        assert above(sides, n=n) <= binom.ppf(0.999, 200, 0.025), sides
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "share", "least"), [(200, 0.7, 140), (400, 0.6, 50)])
+def test_classes_alone_tell_sides_apart_that_differ_much(n: int, share: float, least: int) -> None:
+    assert above(lambda rng: (rng.random(2 * n) < np.repeat([share, 0.5], n)).astype(int), n=n) >= least

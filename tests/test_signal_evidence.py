@@ -84,6 +84,13 @@ def test_signals_of_any_scale_give_the_same_areas(scale: float, overlapping: boo
     assert areas(scale) == pytest.approx(areas(1.0), abs=1e-3)
 
 
+def test_a_learned_ratio_reads_signals_among_which_some_are_huge() -> None:
+    world = worlds.signal(1.5, n=200, shadows=6, spread=1.0)
+    target, shadows = (np.exp(6 * rows[..., 0]) for rows in (world.evidence.target, world.evidence.shadows))
+    score = Ratio().score(Evidence.of_signals(target, shadows, world.evidence.inside))
+    assert auc(score[world.member], score[~world.member]) > auc(target[world.member], target[~world.member])
+
+
 def test_signals_of_probabilities_give_what_the_probabilities_give() -> None:
     world = worlds.gaussian(1.0, n=300, shadows=10, overlapping=True, seed=3)
     evidence = world.evidence

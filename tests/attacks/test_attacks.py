@@ -93,7 +93,10 @@ def test_decides_by_the_likelier_side(attack: Attack) -> None:
     assert got.low <= norm.cdf(0.5) <= got.high
 
 
-@pytest.mark.parametrize("attack", [Threshold(), Gap(), Threshold("entropy", per_class=True), Shokri(epochs=1)])
+@pytest.mark.parametrize(
+    "attack",
+    [Threshold(), Gap(), Threshold("entropy", per_class=True), pytest.param(Shokri(epochs=1), marks=pytest.mark.slow)],
+)
 def test_exchangeable_records_are_at_chance(attack: Attack) -> None:
     trials, found, values = 60, 0, []
     for seed in range(trials):

@@ -30,7 +30,10 @@ def share(count: Array | Ints, total: Array | int, statistic: Array) -> Array:
 
 
 def _in_units(statistic: Array) -> Array:
-    """Return a signal in units of its median size, where `share` would be flat at its own: signals may be of any scale."""
+    """Return a signal in units of its median size, where `share` would be flat at its own: signals may be of any scale.
+
+    Those of about the size of logarithms stay as they are, so that logarithms of probabilities score as the probabilities.
+    """
     size = np.abs(statistic)
     unit = float(np.median(size[size > 0])) if size.any() else 1.0
     return statistic if 1e-3 < unit < 1e3 else statistic / unit

@@ -200,11 +200,15 @@ class Logs(NamedTuple):
 
 
 def _unit(evidence: Evidence) -> float:
-    """Return how much the shadows' signals spread, in which they are then measured; 1 where they are logarithms."""
+    """Return how far the shadows' signals lie from their median, in the median, in which they are then measured.
+
+    1 where they are logarithms.
+    """
     if "likelihood" in evidence.offers:
         return 1.0
     rows = np.asarray(resolved_rows(evidence, "phi")[1], np.float64)
-    return float(rows.std()) or 1.0
+    distances = np.abs(rows - np.median(rows))
+    return float(np.median(distances[distances > 0])) if distances.any() else 1.0
 
 
 def _logs(evidence: Evidence, unit: float) -> tuple[Logs, Logs]:
