@@ -11,7 +11,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.errors import PlanError
-from miaudit.recipes import Encoded, EstimatorRecipe, as_recipe, estimator_from_function, named_estimator
+from miaudit.recipes import Encoded, EstimatorRecipe, Network, as_recipe, estimator_from_function, named_estimator
 
 X = np.random.default_rng(0).normal(size=(80, 5))
 Y = np.arange(80) % 4
@@ -117,6 +117,7 @@ def test_descriptions_tell_recipes_apart_and_equal_ones_are_equal():
     [
         (3, "does not say how"),
         (RandomForestClassifier, "is the class RandomForestClassifier, not one of its objects"),
+        (Network, "is the class Network, not one of its objects"),
     ],
 )
 def test_what_cannot_train_shadows_is_refused(thing, said):

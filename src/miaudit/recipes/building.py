@@ -39,9 +39,15 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
     Raises
     ------
     PlanError
-        If it is neither, an estimator whose parameters cannot be trained with, or a recipe that has a part of its training
-        done by one that it wraps.
+        If it is neither, a class, an estimator whose parameters cannot be trained with, or a recipe that has a part of its
+        training done by one that it wraps.
     """
+    if isinstance(thing, type):
+        name = thing.__name__
+        raise PlanError(
+            f"the recipe is the class {name}, not one of its objects; create it, as {name}(...), or give ModuleRecipe({name}) "
+            "where it is a module of torch"
+        )
     if isinstance(thing, Recipe):
         own = {*dir(type(thing)), *getattr(thing, "__dict__", {})}
         lent = [
@@ -54,16 +60,12 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
                 "(see miaudit.recipes.Wrapping) it is placed and shortened as the recipe within"
             )
         return thing
-    if hasattr(thing, "get_params") and not isinstance(thing, type):
+    if hasattr(thing, "get_params"):
         recipe: Recipe = RegressorRecipe(thing) if task == "regression" else EstimatorRecipe(thing, classes)
         refuse_parameters(thing)
         return recipe
     if inspect.isroutine(thing) or isinstance(thing, functools.partial):
         return TrainingRecipe(thing)
-    if isinstance(thing, type):
-        raise PlanError(
-            f"the recipe is the class {thing.__name__}, not one of its objects; create it, as {thing.__name__}()"
-        )
     raise PlanError(_no_recipe(with_article(type(thing).__name__)))
 
 
