@@ -115,7 +115,8 @@ def _records(result: Result) -> tuple[bool, str]:
     pattern = result.controls.pattern
     if not blind.confounded and pattern is not None and pattern.confounded:
         return False, "records of one side carry a pattern of their classes that the others lack"
-    return not blind.confounded, "the sides differ by themselves" if blind.confounded else "the sides do not differ"
+    differ = "the sides differ by their classes" if blind.classes else "the sides differ by themselves"
+    return not blind.confounded, differ if blind.confounded else "the sides do not differ"
 
 
 def _bystanders(result: Result) -> tuple[bool, str]:

@@ -39,17 +39,17 @@ def frontier(
     Markup
         One ``<svg>`` element, which numbers each mark; marks that lie together have their numbers in one label.
     """
-    drawn = [
+    dots = [
         (number, name, accuracy, auc, auc.value)
         for number, (name, accuracy, auc) in enumerate(points, 1)
         if accuracy is not None and auc is not None and auc.value is not None
     ]
-    desc = "; ".join(f"{name}: accuracy {accuracy:.3f}, AUC {area:.3f}" for _, name, accuracy, _, area in drawn)
-    below = _LINE * len(drawn) if alone else 0
+    desc = "; ".join(f"{name}: accuracy {accuracy:.3f}, AUC {area:.3f}" for _, name, accuracy, _, area in dots)
+    below = _LINE * len(dots) if alone else 0
     frame = Frame(height=384 + below, width=560, right=24, bottom=46 + below)
-    ticks = _ticks([accuracy for _, _, accuracy, _, _ in drawn] or [0.0, 1.0])
+    ticks = _ticks([accuracy for _, _, accuracy, _, _ in dots] or [0.0, 1.0])
     low, width = ticks[0], ticks[-1] - ticks[0]
-    floor = 0.45 if any((auc.low or 0.5) < 0.5 for _, _, _, auc, _ in drawn) else 0.5
+    floor = 0.45 if any((auc.low or 0.5) < 0.5 for _, _, _, auc, _ in dots) else 0.5
 
     def place(accuracy: float, area: float) -> Point:
         return frame.pixel(((accuracy - low) / width, (min(max(area, floor), 1.0) - floor) / (1 - floor)))
@@ -58,7 +58,7 @@ def frontier(
     up = [((tick - floor) / (1 - floor), f"{tick:g}") for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)]
     parts = [*frame.grid(across, up), line("chance", place(low, limit), place(low + width, limit))]
     marks: dict[Point, list[int]] = {}
-    for number, _, accuracy, auc, area in drawn:
+    for number, _, accuracy, auc, area in dots:
         x, y = place(accuracy, area)
         if auc.low is not None and auc.high is not None:
             parts.append(line("range", place(accuracy, auc.low), place(accuracy, auc.high)))
@@ -67,7 +67,7 @@ def frontier(
         marks.setdefault(near, []).append(number)
     parts += _labels(marks, width=frame.width)
     bottom = frame.pixel((0, 0))[1]
-    for i, (number, name, *_) in enumerate(drawn if alone else ()):
+    for i, (number, name, *_) in enumerate(dots if alone else ()):
         name_at = Markup('<text class="tick" x="54" y="{:.1f}">{}: {}</text>')
         parts.append(name_at.format(bottom + 52 + _LINE * i, number, name))
     label = Markup('<text class="axis" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>')
