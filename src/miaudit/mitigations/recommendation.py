@@ -91,7 +91,7 @@ def _points(row: MitigationRow) -> str:
         if change.low is None or change.high is None
         else f" (from {-100 * change.high:+z.1f} to {-100 * change.low:+z.1f})"
     )
-    return f"{-100 * change.value + 0.0:.1f} points of test accuracy{ends}"
+    return f"{-100 * change.value:z.1f} points of test accuracy{ends}"
 
 
 def _probabilities(row: MitigationRow) -> str:

@@ -232,7 +232,7 @@ def sentence(order: Order) -> str:
         return f"Order of the rows by {what}: too few rows with both figures to compare ({order.rows})."
     beside = f", {order.other_tasks} of them other tasks" if order.other_tasks else ""
     rows = counted(order.rows, "row")
-    return f"Order of the rows by {what}: Spearman {order.value:.2f} with the paper's, over {rows}{beside}."
+    return f"Order of the rows by {what}: Spearman {order.value:z.2f} with the paper's, over {rows}{beside}."
 
 
 def text(comparison: Comparison) -> str:
