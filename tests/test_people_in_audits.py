@@ -56,6 +56,9 @@ def test_shadow_models_get_whole_people_of_a_small_population_without_sizes_bein
     draws, _ = draws_of(case)
     assert draws.train.shape == draws.test.shape
     assert (population - 7) // 2 <= draws.train.shape[1] <= 400
+    assert (f"of which sets of whole people are sure to hold {population - 6}" in " ".join(case.warnings)) == (
+        population < 806
+    )
     for train, test in zip(draws.train, draws.test, strict=True):
         assert not {*of[train]} & {*of[test]}
 

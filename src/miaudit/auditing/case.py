@@ -136,6 +136,7 @@ def shadow_sizes(split: Split, shadows: ShadowPlan, *, lost: int = 0) -> Sizes:
     room = max(room - lost, min(room, 2))
     if 2 * members <= room or room < 2:  # of less than two the draw says what is missing
         return Sizes(members, members)
+    there += f", of which sets of whole people are sure to hold {room:,}" if lost else ""
     warning = (
         f"{there}, too few for shadows of {members:,} training and {members:,} test records like the target's: the shadows are "
         f"trained on {counted(room // 2, 'record')}, and may overfit more than the target."
