@@ -102,10 +102,11 @@ def _shuffled(result: Result) -> tuple[bool, str]:
     if null is None:
         nothing = result.shadows.trained == 0
         return nothing, "no attack learns from shadow models" if nothing else "it could not be run"
-    if null.at_chance is None:
-        return False, f"not possible: {null.reason}"
-    failed = [each.attack for each in (null, *result.controls.nulls) if not each.at_chance]
-    return not failed, f"not at chance for {', '.join(failed)}" if failed else "at chance"
+    nulls = (null, *result.controls.nulls)
+    if failed := [each.attack for each in nulls if each.at_chance is False]:
+        return False, f"not at chance for {', '.join(failed)}"
+    few = [each.reason for each in nulls if each.at_chance is None]
+    return not few, f"not possible: {few[0]}" if few else "at chance"
 
 
 def _records(result: Result) -> tuple[bool, str]:
