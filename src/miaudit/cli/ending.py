@@ -15,7 +15,6 @@ import click
 from miaudit import __version__
 from miaudit.cli.options import echo
 from miaudit.errors import MiauditError, place_of
-from miaudit.files import TOO_MANY_FILES
 from miaudit.visible import visible
 
 _DEFECT = 70
@@ -111,7 +110,7 @@ def interrupted(number: int) -> NoReturn:
 def _is_scarcity(error: Exception) -> bool:
     """Whether the system refused a file, a process, a thread or memory, which is no defect of the program."""
     if isinstance(error, OSError):
-        return error.errno in (*TOO_MANY_FILES, errno.EAGAIN, errno.ENOMEM)
+        return error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
     return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 
