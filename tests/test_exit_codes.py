@@ -61,6 +61,7 @@ def fails_with(error):
         (ImportError("of a library that was interrupted while it was imported"), 130),
         (BrokenPipeError(), 0),
         (OSError(errno.EMFILE, "Too many open files"), 2),
+        (OSError(errno.ENOSPC, "No space left on device"), 2),  # where stdout is a file, too
         (RuntimeError("can't start new thread"), 2),
         (ZeroDivisionError("\x1b[31mx"), 70),
         (RecursionError("x"), 70),

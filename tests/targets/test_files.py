@@ -195,6 +195,28 @@ def test_weights_that_do_not_fit_are_listed(net, tmp_path):
         load_model(tmp_path / "checkpoint.pt", module=networks.net)
 
 
+class ExtraState(networks.nn.Linear):
+    """A layer that writes what it has beside its weights, whose form changes as it is used."""
+
+    scale: object = torch.ones(2)
+
+    def get_extra_state(self):
+        return self.scale
+
+    def set_extra_state(self, state):
+        self.scale = state
+
+
+@pytest.mark.parametrize("state", [torch.ones(3), {"scale": 2.0}])
+def test_extra_state_of_a_module_has_any_form(state, tmp_path):
+    module = ExtraState(4, 2)
+    module.set_extra_state(state)
+    torch.save(module.state_dict(), tmp_path / "w.pt")
+    assert str(load_model(tmp_path / "w.pt", module=lambda: ExtraState(4, 2)).scale) == str(state)
+    save_file({"weight": module.weight.detach(), "bias": module.bias.detach()}, tmp_path / "w.safetensors")
+    assert load_model(tmp_path / "w.safetensors", module=lambda: ExtraState(4, 2)).weight.equal(module.weight)
+
+
 def test_tied_weights_need_be_there_once(tmp_path):
     def tied():
         module = networks.nn.Sequential(networks.nn.Linear(4, 4, bias=False), networks.nn.Linear(4, 4, bias=False))

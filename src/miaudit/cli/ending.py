@@ -71,8 +71,8 @@ class Commands(click.Group):
                 interrupted(_pressed(ctx))
             if _is_scarcity(error):
                 echo(
-                    f"miaudit: the system allows this program no more ({error}): raise its limits of open files (ulimit -n) "
-                    "and of processes and threads (ulimit -u), or end other programs; finished rows are kept",
+                    f"miaudit: the system allows this program no more ({error}): free some space, raise its limits of open "
+                    "files (ulimit -n) and of processes and threads (ulimit -u), or end other programs; finished rows are kept",
                     err=True,
                 )
                 sys.exit(2)
@@ -108,9 +108,9 @@ def interrupted(number: int) -> NoReturn:
 
 
 def _is_scarcity(error: Exception) -> bool:
-    """Whether the system refused a file, a process, a thread or memory, which is no defect of the program."""
+    """Whether the system refused a file, a process, a thread, memory or space on a disk, which is no defect of the program."""
     if isinstance(error, OSError):
-        return error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+        return error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 

@@ -20,6 +20,9 @@ from miaudit.targets.batches import in_batches
 from miaudit.targets.form import array_of, cast, check_rounding
 from miaudit.targets.torch_modules import BYTES, hint_of_operation
 
+EXTRA = "_extra_state"
+"""How the names of state end that modules write and read by themselves, of whatever type and shape."""
+
 
 def weights_of_safetensors(path: Path) -> dict[str, Any]:
     """Return the tensors of a safetensors file; nothing in it can run.
@@ -190,9 +193,7 @@ def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Pat
         )
     own = module.state_dict()
     weights = _without_prefix(weights, own)
-    tensors = {
-        name: value for name, value in own.items() if isinstance(value, torch.Tensor)
-    }  # a module may keep others
+    tensors = {name: value for name, value in own.items() if not name.endswith(EXTRA)}
     dense = {name: tensor for name, tensor in tensors.items() if tensor.layout == torch.strided and tensor.numel()}
     here = {tensor.data_ptr() for name, tensor in dense.items() if name in weights}
     tied = {name for name, tensor in dense.items() if name not in weights and tensor.data_ptr() in here}
@@ -212,7 +213,7 @@ def with_weights(build: Callable[[], Any], weights: Mapping[str, Any], path: Pat
     ]
     if sentences:
         raise PlanError(f"the weights of {path} do not fit the module {type(module).__name__}: {'; '.join(sentences)}")
-    module.load_state_dict(dict(weights), strict=False)  # what lacks is tied, or no tensor
+    module.load_state_dict(dict(weights), strict=False)  # what lacks is tied, or extra state
     return module.eval()
 
 
@@ -261,7 +262,7 @@ def named_tensors(content: Any, path: Path, where: str | None = None) -> dict[st
     if where is not None:
         content = _part(content, where, path)
     if not isinstance(content, Mapping) or not all(
-        isinstance(value, torch.Tensor) or str(name).endswith("_extra_state") for name, value in content.items()
+        isinstance(value, torch.Tensor) or str(name).endswith(EXTRA) for name, value in content.items()
     ):
         contents = (
             f"the keys {list(content)[:5]}" if isinstance(content, Mapping) else with_article(type(content).__name__)
