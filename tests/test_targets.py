@@ -42,6 +42,23 @@ def test_other_widths_are_told_before_the_model_is_asked():
     assert target.queries == 0
 
 
+class Alike:
+    """As estimators of others, which have neither tags nor classes."""
+
+    def get_params(self, deep=True):
+        return {}
+
+    def fit(self, X, y):
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), 3), 1 / 3)
+
+
+def test_an_estimator_that_is_not_of_scikit_learn_needs_no_tags():
+    np.testing.assert_array_equal(as_target(Alike(), classes=3).query(X).values, Alike().predict_proba(X))
+
+
 async def unawaited(X):
     return np.full((len(X), 3), 1 / 3)
 

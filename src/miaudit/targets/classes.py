@@ -129,6 +129,8 @@ def trained_classes(model: Any, name: str) -> list[Any] | None:
         raise PlanError(
             f"the target {name} is not fitted: train it before the audit, or give a plan that does"
         ) from None
+    except AttributeError:  # it is like scikit-learn's, and has no tags
+        return None
     for kind, what in (
         (is_regressor, "a regressor"),
         (is_clusterer, "a clusterer"),
