@@ -163,6 +163,7 @@ def test_retry_after_is_waited_out():
             {},
             "give http://127.0.0.1/other as url",
         ),
+        ({"statuses": [(301, {"Location": "http://[no-address"})] * 9}, {}, "status 301.*set another url"),
         ({"statuses": [(500, {})] * 9}, {"retries": 2}, "status 500.*3 times"),
         ({"drops": 9}, {"retries": 1}, "does not answer.*2 times"),
         ({"delay": 1.0}, {"retries": 0, "timeout": 0.05}, "ReadTimeout"),

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -583,8 +584,10 @@ def _tls(connection: Connection) -> Any:
 
 def _hint(status: int, url: str, location: str | None) -> str:
     if 300 <= status < 400:
-        way = "" if location is None else shown(urljoin(url, location))
-        return f"redirects are not followed: give {way} as url" if way not in ("", url) else "set another url"
+        way = url
+        with suppress(ValueError):  # no address
+            way = shown(urljoin(url, location or ""))
+        return f"redirects are not followed: give {way} as url" if way != url else "set another url"
     if status in (401, 403):
         return "check the credential in headers"
     if status in (404, 405):
