@@ -48,6 +48,7 @@ from miaudit.shadows.training import (
     Trained,
     Waiting,
     calibrated,
+    latest_fingerprint,
     train_and_ask,
 )
 from miaudit.store import Store
@@ -358,7 +359,7 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str, owner: st
     os.environ.update(environment)
     os.umask(mask)
     dataset, recipe, sources = parcel.open()
-    now = fingerprint_of_recipe(recipe).sources if sources else {}
+    now = latest_fingerprint(recipe).sources if sources else {}
     _changes.extend(sorted(name for name in sources.keys() & now.keys() if sources[name] != now[name]))
     if not getattr(innermost(recipe), "allocates_once", False):
         keep_freed_memory()

@@ -22,6 +22,7 @@ from miaudit.data.records import take_records
 from miaudit.errors import PlanError, PoolError, place_of
 from miaudit.evidence import Floats
 from miaudit.recipes import (
+    Fingerprint,
     Foreseeing,
     Forgetting,
     GroupRecipe,
@@ -210,19 +211,25 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def latest_fingerprint(recipe: Recipe) -> Fingerprint:
+    """Return the fingerprint of a recipe, taken once for all of its models in this process."""
+    global _latest
+    latest = _latest  # another thread may train by another recipe
+    if latest is None or latest[0] is not recipe:
+        latest = _latest = (recipe, fingerprint_of_recipe(recipe))
+    return latest[1]
+
+
+_latest: tuple[Recipe, Fingerprint] | None = None
+
+
 def _generators(recipe: Recipe) -> tuple[Any, ...]:
     """Return the random generators that a recipe reaches; torch is loaded where it will be, so that it can be seeded."""
-    global _reached
-    if _reached is None or _reached[0] is not recipe:
-        fingerprint = fingerprint_of_recipe(recipe)
-        if "torch" in fingerprint.packages:
-            with suppress(ImportError):
-                import torch  # noqa: F401
-        _reached = (recipe, fingerprint.generators)
-    return _reached[1]
-
-
-_reached: tuple[Recipe, tuple[Any, ...]] | None = None
+    fingerprint = latest_fingerprint(recipe)
+    if "torch" in fingerprint.packages:
+        with suppress(ImportError):
+            import torch  # noqa: F401
+    return fingerprint.generators
 
 
 def _train(jobs: Sequence[Job], dataset: Dataset, recipe: Recipe, generators: Sequence[Any] = ()) -> Sequence[Model]:
