@@ -130,9 +130,13 @@ def test_a_program_that_is_terminated_removes_its_temporary_files_and_says_what_
     path = customized(tmp_path, FINDER.format(name="miaudit.data.named", loss=TERMINATED.format(name=name)))
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    program = started("data", PYTHONPATH=path, TMPDIR=str(temporary))
-    _, said = program.communicate(timeout=60)
     number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)  # nohup has it ignored, and so would the program
+    try:
+        program = started("data", PYTHONPATH=path, TMPDIR=str(temporary))
+    finally:
+        signal.signal(number, before)
+    _, said = program.communicate(timeout=60)
     assert (program.returncode, list(temporary.iterdir())) == (128 + number, []), said
     assert said == f"miaudit: terminated by {name}; finished rows are kept, run the same command again to go on\n"
 
