@@ -78,8 +78,8 @@ def own_purchases(data: str | PathLike[str] | None) -> Path | None:
 
 
 def missing(setting: Setting, data: str | PathLike[str] | None) -> str | None:
-    """Return what is not at hand of a setting's data, or None; purchases can always be simulated."""
-    if setting.data == "purchase":
+    """Return what is not at hand of a setting's data, or None; purchases can be simulated, and some data sets need no file."""
+    if setting.data == "purchase" or not NAMED[setting.data].files:
         return None
     info, folder = NAMED[setting.data], data or os.environ.get(FOLDER_VARIABLE)
     need = f"{', '.join(info.files)} in the folder that {FOLDER_VARIABLE} names; source: {info.source}"
