@@ -18,6 +18,7 @@ from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
 from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock, Origin
+from miaudit.auditing.shadow_sides import refuse_one_sided, repeated_models
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
 from miaudit.documents import plain, whole
@@ -102,7 +103,14 @@ def score(
 
 
 def measured_of(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
-    """Return what a file holds as what was measured; what it does not tell is None."""
+    """Return what a file holds as what was measured; what it does not tell is None.
+
+    Raises
+    ------
+    DataError
+        If the shadow models' training sets tell members from non-members.
+    """
+    refuse_one_sided(stored)
     mask, copies = _copies(stored, seed)
     if copies is not None and copies.left_out.get("population"):
         forms = without_outside(ShadowEvidence(stored.own, stored.direct), mask[len(stored.member) :])
@@ -141,7 +149,7 @@ def measured_of(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
         no_records="the file holds no features",
         ids=stored.ids,
         slices=stored.slices,
-        warnings=stored.warnings,
+        warnings=(*stored.warnings, *repeated_models(stored)),
     )
 
 

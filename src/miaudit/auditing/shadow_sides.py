@@ -1,0 +1,109 @@
+"""Whether stored shadow models can tell who is a member: whom they were trained on must not, for attacks read it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from miaudit.auditing.stored import StoredOutputs
+from miaudit.errors import DataError, counted
+from miaudit.evidence import Bools, Evidence
+from miaudit.stats import auc_interval
+
+_CONFIDENCE = 0.999
+_APART = 0.05  # difference of the sides' mean shares below which attacks on nothing stayed at chance
+
+
+def refuse_one_sided(stored: StoredOutputs) -> None:
+    """Refuse shadow models that were trained on more of the members than of the non-members, or on fewer.
+
+    An attack that compares a record with models trained with and without it reads from their memberships how many there
+    are of either. Where these numbers differ between the sides, it tells members from non-members whatever the target
+    answers. That is so of shadow models that are trained on members alone, and, with few models, where the target is one
+    of a design in which every record is in exactly half of all models.
+
+    Raises
+    ------
+    DataError
+        With the mean share of either side, and what to do.
+    """
+    evidence, member = stored.direct or stored.own, stored.member
+    share, asked = _shares(evidence)
+    sides = asked & member, asked & ~member
+    if not all(side.any() for side in sides):
+        return
+    means = [float(share[side].mean()) for side in sides]
+    if abs(means[0] - means[1]) < _APART:
+        return
+    people = evidence.audited_people
+    area = auc_interval(
+        *(share[side] for side in sides),
+        in_people=None if people is None else people[sides[0]],
+        out_people=None if people is None else people[sides[1]],
+        confidence=_CONFIDENCE,
+    )
+    if area.low <= 0.5 <= area.high:
+        return
+    raise DataError(
+        f"a member is in the training set of {_percent(means[0])} of the {counted(len(evidence.models), 'shadow model')}, a "
+        f"non-member of {_percent(means[1])} (means over the records), so that whom they were trained on tells the sides "
+        "apart, whatever the target answers, and attacks that compare with them may call that a leak. Train each on a "
+        "random half of all audited records, drawn without regard to who is a member, or on none of them; where the target "
+        "is one of a design in which every record is in exactly half of the models, more models are needed. Without shadow "
+        "models the loss and the gap are an audit"
+    )
+
+
+def repeated_models(stored: StoredOutputs) -> list[str]:
+    """Return a warning where shadow models are the same as others, or as the target, by all that they answer.
+
+    Answers of labels alone, which may be the same by chance, are not looked at.
+    """
+    evidence = stored.direct or stored.own
+    if evidence.measure is None and stored.capability == "labels":
+        return []
+    seen: set[bytes] = set()
+    copies = of_target = 0
+    for i, answers in enumerate(evidence.models):
+        rows = np.ascontiguousarray(answers)
+        if len(rows) < 2 or (rows == rows[0]).all() or _certain(rows, evidence):
+            continue
+        asked = b"" if evidence.asked is None else np.ascontiguousarray(evidence.asked[i]).tobytes()
+        content = hashlib.sha256(rows.tobytes() + asked).digest()
+        copies += content in seen
+        of_target += evidence.asked is None and np.array_equal(rows, evidence.target)
+        seen.add(content)
+    total = counted(len(evidence.models), "shadow model")
+    warnings = []
+    if copies:
+        warnings.append(
+            f"{copies:,} of {total} {'answers' if copies == 1 else 'answer'} every record as another one does: the same "
+            "model more than once adds nothing, and counts as if it did."
+        )
+    if of_target:
+        warnings.append(
+            f"{of_target:,} of {total} {'answers' if of_target == 1 else 'answer'} every record as the target does: a "
+            "target in the place of a shadow model hides what it gives away. Leave it out."
+        )
+    return warnings
+
+
+def _shares(evidence: Evidence) -> tuple[np.ndarray, Bools]:
+    """Return (n,) of how many shadow models' training sets each audited record is part, as a share, and who was asked about."""
+    n, inside = evidence.n, evidence.inside
+    if evidence.asked is None:
+        return (inside.mean(axis=0) if len(inside) else np.zeros(n)), np.full(n, bool(len(inside)))
+    audited = evidence.asked < n
+    of = evidence.asked[audited]
+    answers = np.bincount(of, minlength=n)
+    return np.bincount(of, inside[audited], minlength=n) / np.maximum(answers, 1), answers > 0
+
+
+def _certain(rows: np.ndarray, evidence: Evidence) -> bool:
+    """Whether a model answers 0 and 1 alone, as trees may, so that others may answer the same."""
+    return evidence.measure is None and bool(np.isin(rows, (0.0, 1.0)).all())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

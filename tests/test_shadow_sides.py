@@ -1,0 +1,116 @@
+"""Stored shadow models whose training sets tell who is a member, or that are one model twice, are not taken as they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import miaudit
+from miaudit.auditing.scoring import score
+from miaudit.auditing.shadow_sides import refuse_one_sided, repeated_models
+from miaudit.auditing.stored import stored_outputs
+from miaudit.cli import main
+from miaudit.errors import DataError
+
+N = 400
+MEMBER = np.arange(N) < N // 2
+
+
+def drawn(members: float, others: float, *, models: int = 6) -> np.ndarray:
+    return np.random.default_rng(1).random((models, N)) < np.where(MEMBER, members, others)
+
+
+def counted(models: int) -> np.ndarray:
+    """Every record inside exactly half of a design's models, of which one that holds all members is the target."""
+    rank = np.random.default_rng(2).random((models - 1, N)).argsort(axis=0)
+    return rank < np.where(MEMBER, models // 2 - 1, models // 2)
+
+
+def arrays(inside: np.ndarray, **other: Any) -> dict[str, Any]:
+    """A target that was trained on none of the records, and shadow models that were, on some."""
+    rng = np.random.default_rng(0)
+    labels, hard = rng.integers(0, 2, N), 1.5 * rng.normal(size=N)
+
+    def answers(known: Any) -> np.ndarray:
+        right = 1 / (1 + np.exp(-1.5 - hard - 0.7 * rng.normal(size=np.shape(known)) - 1.2 * known))
+        return np.stack([np.where(labels == 0, right, 1 - right), np.where(labels == 1, right, 1 - right)], axis=-1)
+
+    whole = {"target": answers(np.zeros(N)), "shadows": answers(inside), "inside": inside}
+    return {"labels": labels, "member": MEMBER, **whole, **other}
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [drawn(1, 0), drawn(0, 1), drawn(0.5, 0), drawn(0, 0.5), drawn(1, 0.5), drawn(1, 0, models=1), counted(8)],
+    ids=[
+        "same training set",
+        "other side",
+        "half of members",
+        "half of others",
+        "superset",
+        "one model",
+        "exact halves",
+    ],
+)
+def test_training_sets_of_shadow_models_that_tell_the_sides_are_refused(inside: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "file.npz", **arrays(inside))
+    done = CliRunner().invoke(main, ["score", str(tmp_path / "file.npz"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2, done.output
+    words = " ".join(done.output.split())
+    means = [inside[:, side].mean() for side in (MEMBER, ~MEMBER)]
+    assert all(f"{100 * mean:.0f} %" in words for mean in means)
+    assert "without regard to who is a member" in words
+
+
+@pytest.mark.parametrize("inside", [drawn(0.5, 0.5), drawn(0, 0), drawn(1, 1), counted(32)])
+def test_training_sets_that_tell_nothing_are_taken_and_a_target_without_a_leak_has_none(inside: np.ndarray) -> None:
+    result = score(stored_outputs(arrays(inside)), attacks=["ratio", "lira offline", "calibration"])
+    assert result.verdict_kind == "none detected", result.verdict
+
+
+def test_people_count_once_and_few_records_may_differ_by_chance() -> None:
+    held, part = arrays(drawn(0.5, 0.4)), slice(190, 210)
+    few = {key: held[key][part] for key in ("target", "labels", "member")}
+    refuse_one_sided(stored_outputs(few | {"shadows": held["shadows"][:, part], "inside": held["inside"][:, part]}))
+    inside = drawn(0.6, 0.4, models=3)
+    with pytest.raises(DataError, match="of the 3 shadow models"):
+        refuse_one_sided(stored_outputs(arrays(inside)))
+    refuse_one_sided(stored_outputs(arrays(inside, group=np.repeat(np.arange(4), N // 4))))  # two people a side
+
+
+def test_signals_and_rows_of_their_own_are_held_to_it_too() -> None:
+    inside = drawn(0.5, 0)
+    held = arrays(inside)
+    signals = {"signal_target": held["target"][:, 0], "signal_shadows": held["shadows"][..., 0]}
+    with pytest.raises(DataError, match="52 % of the 6 shadow models, a non-member of 0 %"):
+        score(stored_outputs({**signals, "inside": inside, "member": MEMBER}))
+    asked = np.tile(np.arange(N)[::-1], (6, 1))
+    rows = {"shadows": held["shadows"][:, ::-1], "inside": inside[:, ::-1], "asked": asked}
+    with pytest.raises(DataError, match="tells the sides"):
+        score(stored_outputs(held | rows))
+
+
+def test_a_deletion_whose_shadow_models_deleted_the_members_alone_is_refused() -> None:
+    held = arrays(drawn(1, 0))
+    state = np.where(held.pop("inside"), "deleted", "never")
+    with pytest.raises(DataError, match="tells the sides"):
+        miaudit.unlearning.score({**held, "state": state})
+
+
+def test_one_model_twice_and_the_target_among_its_shadow_models_are_warned_of() -> None:
+    held = arrays(drawn(0.5, 0.5))
+    assert repeated_models(stored_outputs(held)) == []
+    twice = {key: np.concatenate([held[key], held[key][:2]]) for key in ("shadows", "inside")}
+    assert repeated_models(stored_outputs(held | twice)) == [
+        "2 of 8 shadow models answer every record as another one does: the same model more than once adds nothing, and "
+        "counts as if it did."
+    ]
+    within = np.concatenate([held["shadows"][:5], held["target"][None]])
+    (warning,) = repeated_models(stored_outputs(held | {"shadows": within}))
+    assert warning.startswith("1 of 6 shadow models answers every record as the target does")
+    certain = np.eye(2)[np.tile(held["labels"], (6, 1))]
+    assert repeated_models(stored_outputs(held | {"shadows": certain})) == []  # trees that all are right
