@@ -118,6 +118,23 @@ def test_first_contact_compares_answers_of_any_type_of_number(dtype):
     assert contact.repeat_difference == 1.0
 
 
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
+def test_rounding_of_large_logits_is_no_other_answer_and_a_difference_beyond_it_is(scale):
+    first = scale * np.random.default_rng(0).uniform(-1, 1, (5, 3))
+    first[0, 0] = scale
+
+    def contact(off, back=slice(None)):
+        rows = iter([first, first[back] + off, first[:1] + off])
+        return as_target(lambda X: next(rows), classes=3).make_contact(np.zeros((5, 4)))
+
+    ulp = float(np.spacing(np.float32(scale)))
+    assert contact(4 * ulp).deterministic
+    assert contact(4 * ulp).batch_consistent
+    assert not contact(1e-5 * scale).deterministic
+    with pytest.raises(TargetError, match="another order"):
+        contact(4 * ulp, slice(None, None, -1))
+
+
 def test_two_of_minus_infinity_are_the_same_answer():
     logarithms = np.array([-np.inf, np.log(0.25), np.log(0.75)])
     target = as_target(lambda X: np.tile(logarithms, (len(X), 1)), classes=3)

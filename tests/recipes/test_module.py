@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -277,6 +278,33 @@ def test_what_cannot_be_trained_is_explained(images: Any) -> None:
     wild = wild.fit(X.astype(float) * 1e9, y, classes=CLASSES, seed=1)
     with pytest.raises(PlanError, match="diverged"):
         wild.predict_proba(X.astype(float))
+
+
+class Head(nn.Module):
+    """A head of its own on a part that all calls share."""
+
+    part = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.head = Head.part, nn.Linear(8, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.shared(x))
+
+
+def test_modules_that_share_what_is_trained_are_refused() -> None:
+    whole = perceptron()
+    with pytest.raises(PlanError, match=r"of an earlier call again.*copy\.deepcopy"):
+        ModuleRecipe(lambda: whole).describe()
+    with pytest.raises(PlanError, match=r"'shared\.1\.weight' of an earlier call"):
+        ModuleRecipe(Head).describe()
+    Head.part.requires_grad_(False)
+    with pytest.raises(PlanError, match=r"'shared\.2' of an earlier call"):  # its running statistics would go on
+        ModuleRecipe(Head).describe()
+    Head.part = Head.part[:2]
+    ModuleRecipe(Head).describe()  # frozen, as a pretrained part is
+    ModuleRecipe(lambda: copy.deepcopy(whole)).describe()
 
 
 def test_importing_the_recipe_does_not_import_torch() -> None:

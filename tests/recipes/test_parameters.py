@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
@@ -121,3 +122,42 @@ def test_the_command_ends_with_the_code_of_a_plan_error(tmp_path):
     done = CliRunner().invoke(main, ["run", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 2
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.npz"))
+
+
+class Renamed(ClassifierMixin, BaseEstimator):
+    """An estimator that keeps its parameter under another name."""
+
+    def __init__(self, depth=5):
+        self.d = depth
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), 2), 0.5)
+
+
+class Anything(Renamed):
+    """An estimator whose parameters have no names."""
+
+    def __init__(self, *parameters):
+        self.parameters = parameters
+
+
+@pytest.mark.parametrize(
+    ("estimator", "name"),
+    [
+        (Renamed(), "no attribute 'depth'"),
+        (Anything(), "no varargs"),
+        (make_pipeline(Renamed()), "no attribute 'depth'"),
+    ],
+)
+def test_an_estimator_that_does_not_tell_its_parameters_is_refused_with_what_to_do(estimator, name):
+    with pytest.raises(PlanError, match=f"(?s){name}.*under its own name"):
+        as_recipe(estimator)
+    X, y = np.random.default_rng(0).normal(size=(90, 2)), np.arange(90) % 2
+    sides = dict(zip(("members", "nonmembers", "population"), [(X[i::3], y[i::3]) for i in range(3)], strict=True))
+    if not hasattr(estimator, "steps"):
+        with pytest.raises(PlanError, match="get_params fails"):
+            miaudit.audit(estimator.fit(X, y), **sides)

@@ -42,6 +42,19 @@ def test_lightgbm_answers_from_its_own_file(tmp_path, labels, classes):
     assert decision.type == "probabilities"
 
 
+def test_a_lightgbm_file_with_ends_of_windows_is_read_and_one_that_is_cut_off_is_refused(tmp_path):
+    lightgbm = pytest.importorskip("lightgbm")
+    model = lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1).fit(X, X[:, 0] > 0)
+    model.booster_.save_model(tmp_path / "model.txt")
+    content = (tmp_path / "model.txt").read_bytes()
+    (tmp_path / "windows.txt").write_bytes(content.replace(b"\n", b"\r\n"))
+    expected = model.predict_proba(X)[:, 1]
+    np.testing.assert_allclose(answers(tmp_path / "windows.txt", 2)[0][:, 1], expected, atol=1e-9)
+    (tmp_path / "cut.txt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(PlanError, match="cannot be read as a LightGBM model: it is cut off"):
+        load_model(tmp_path / "cut.txt")
+
+
 def test_trees_on_named_columns_take_frames_and_arrays(tmp_path):
     pd, xgboost = pytest.importorskip("pandas"), pytest.importorskip("xgboost")
     frame = pd.DataFrame(X, columns=list("abcd"))

@@ -22,7 +22,7 @@ from miaudit.recipes.command import CommandRecipe
 from miaudit.recipes.estimator import EstimatorRecipe
 from miaudit.recipes.function import TrainingRecipe
 from miaudit.recipes.listed import made_estimator
-from miaudit.recipes.parameters import refuse_parameters
+from miaudit.recipes.parameters import refuse_parameters, refuse_untold
 from miaudit.recipes.recipe import Model, Placeable, Recipe, Shortenable, Staged, Wrapping
 from miaudit.recipes.regressor import RegressorRecipe
 from miaudit.threads import is_device
@@ -61,6 +61,7 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
             )
         return thing
     if hasattr(thing, "get_params"):
+        refuse_untold(thing)
         recipe: Recipe = RegressorRecipe(thing) if task == "regression" else EstimatorRecipe(thing, classes)
         refuse_parameters(thing)
         return recipe

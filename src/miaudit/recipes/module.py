@@ -465,10 +465,25 @@ def _function(build: Callable[[], Any]) -> Any:
     return _function(build.func) if isinstance(build, functools.partial) else build
 
 
+def _refuse_shared(first: Any, second: Any) -> None:
+    """Refuse modules of two calls that train the same parameters, or keep the same running statistics."""
+    trained = {id(each) for each in first.parameters() if each.requires_grad}
+    running = {id(each) for each in first.modules() if getattr(each, "track_running_stats", False)}
+    shared = [name for name, each in second.named_parameters() if id(each) in trained]
+    shared += [name for name, each in second.named_modules() if id(each) in running]
+    if shared:
+        raise PlanError(
+            f"the function that builds the module returns {shared[0]!r} of an earlier call again, so that every model would "
+            "be trained further from where the one before it ended, and a target that shares it would change; build new "
+            "layers in every call, or return copy.deepcopy of a model that is to be trained further"
+        )
+
+
 def _describe_module(build: Callable[[], Any]) -> dict[str, Any]:
     from miaudit.recipes.module_training import built
 
     module = built(build, seed=0)
+    _refuse_shared(module, built(build, seed=0))
     parts, digest = [], hashlib.sha256()
     for name, part in module.named_modules():
         plain = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, reason_of
 
 _COMBINED = frozenset({"LinearSVC", "LogisticRegression", "MLPClassifier", "Perceptron", "SGDClassifier"})
 """Whose parameters contradict each other (solver and penalty) or are looked into late (layers), and name no column."""
@@ -36,6 +36,24 @@ def refuse_parameters(estimator: Any) -> None:
         problem = _of_one(each) or _together(each)
         if problem:
             raise PlanError(f"{type(each).__name__} cannot be trained: {problem}")
+
+
+def refuse_untold(estimator: Any) -> None:
+    """Refuse an estimator that does not say what its parameters are, or whose parts do not: no model like it can be made.
+
+    Raises
+    ------
+    PlanError
+        With what it raised.
+    """
+    try:
+        estimator.get_params(deep=True)
+    except Exception as error:
+        raise PlanError(
+            f"{type(estimator).__name__} does not say how to train another like it: its get_params fails "
+            f"({reason_of(error)}). Let __init__ name each parameter and keep it as it is, under its own name "
+            "(self.depth = depth), or give a function train(X, y, seed) -> model as the recipe"
+        ) from error
 
 
 def frozen_parts(estimator: Any) -> tuple[list[str], list[str]]:

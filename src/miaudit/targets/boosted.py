@@ -56,7 +56,13 @@ def lightgbm_file(path: Path) -> BoostedFile:
     lightgbm = require("lightgbm", extra="boosting", what=f"the LightGBM file {path}")
     try:
         text = path.read_text(encoding="utf-8")
+        if "\nend of trees\n" not in text:  # LightGBM ends the process where a tree is cut in two
+            raise PlanError(
+                f"{path} cannot be read as a LightGBM model: it is cut off, for it has no line 'end of trees'; copy it again"
+            )
         booster = lightgbm.Booster(model_str=text)
+    except PlanError:
+        raise
     except Exception as error:
         raise PlanError(f"{path} cannot be read as a LightGBM model: {_first_line(error)}") from error
     objective = re.search(r"^objective=(\S+)", text, re.MULTILINE)

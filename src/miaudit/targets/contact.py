@@ -23,7 +23,8 @@ ANEW = ContextVar("ANEW", default=False)
 stands between it and who asks."""
 
 NOISE = 1e-6
-"""Answers to the same record that differ by no more than this differ by arithmetic, not by chance."""
+"""Answers to the same record that differ by no more than this, by their largest number if that is above 1, differ by
+arithmetic, not by chance: a network rounds otherwise for one record than for several."""
 
 SAME = 1e-5
 """Answers of a deterministic target that differ by no more than this, by its largest number if that is above 1, are
@@ -95,31 +96,38 @@ def findings(
     TargetError
         If it answers in another order than that of the records.
     """
-    _refuse_moved(first, again, alone)
+    noise = NOISE * _scale(first)
+    _refuse_moved(first, again, alone, noise)
     repeat, single = difference(first, again), difference(first[:1], alone[:1])
     return Contact(
         records=len(first),
         queries=2 * len(first) + (0 if alone is first else 1),
         answers=answers,
         decimals=decimals,
-        deterministic=repeat <= NOISE,
+        deterministic=repeat <= noise,
         repeat_difference=repeat,
-        batch_consistent=single <= NOISE or repeat > NOISE,
+        batch_consistent=single <= noise or repeat > noise,
         batch_difference=single,
     )
 
 
-def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any]) -> None:
+def _scale(answers: NDArray[Any]) -> float:
+    """Return the largest number of answers, and at least 1."""
+    finite = np.abs(answers[np.isfinite(answers)].astype(np.float64)) if _numbers(answers) else np.zeros(0)
+    return max(1.0, float(finite.max(initial=0.0)))
+
+
+def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any], noise: float) -> None:
     """Refuse the same answers to a batch in another order, and the answer to its first record in another place.
 
     Labels are not compared: that they repeat says nothing.
     """
     if first.ndim != 2 or again.shape != first.shape or alone.shape[1:] != first.shape[1:]:
         return
-    if any(difference(first[[i]], first[[j]]) <= SAME for i in range(len(first)) for j in range(i)):
+    if any(difference(first[[i]], first[[j]]) <= SAME * _scale(first) for i in range(len(first)) for j in range(i)):
         return  # answers that are alike do not tell records apart
-    matches = [[j for j in range(len(first)) if difference(answer[None], first[[j]]) <= NOISE] for answer in again]
-    place = [j for j in range(len(first)) if difference(alone[:1], first[[j]]) <= NOISE]
+    matches = [[j for j in range(len(first)) if difference(answer[None], first[[j]]) <= noise] for answer in again]
+    place = [j for j in range(len(first)) if difference(alone[:1], first[[j]]) <= noise]
     if all(matches) and [places[0] for places in matches] != list(range(len(first))):
         how = "asked twice about the same records, it gave the same answers in another order"
     elif place and place != [0]:
@@ -140,9 +148,8 @@ def allowed(contact: Contact, first: NDArray[Any]) -> float:
 
 def _noise(contact: Contact, first: NDArray[Any]) -> float:
     """Return the same for answers to the same batch."""
-    finite = np.abs(first[np.isfinite(first)]) if _numbers(first) else np.zeros(0)
-    scale = max(1.0, float(finite.max(initial=0.0))) if _numbers(first) else 0.0
-    return max(SAME * scale, 0.0 if contact.deterministic else SPREADS * contact.repeat_difference)
+    scale = SAME * _scale(first) if _numbers(first) else 0.0
+    return max(scale, 0.0 if contact.deterministic else SPREADS * contact.repeat_difference)
 
 
 def repeated(target: Met, first: NDArray[Any], ask: Callable[[], NDArray[Any]], *, since: str, advice: str) -> None:

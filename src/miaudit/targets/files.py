@@ -49,6 +49,7 @@ _BOOSTED: tuple[tuple[bytes, Format], ...] = (
     (b'{"version"', "xgboost"),
     (b"{L\x00\x00\x00\x00\x00\x00", "xgboost"),  # UBJSON
     (b"tree\n", "lightgbm"),
+    (b"tree\r\n", "lightgbm"),
 )
 _KERAS = (
     "which may hold code, and is not read: export the model to ONNX (model.export('model.onnx', format='onnx')) and give that "
