@@ -74,6 +74,24 @@ class Slow(DecisionTreeClassifier):
         return super().fit(X, y)
 
 
+class Shares(DecisionTreeClassifier):
+    """Has joblib share an array among processes, says so by a file, and does not come to an end."""
+
+    def __init__(self, folder: str = "", random_state: int = 0) -> None:
+        super().__init__(random_state=random_state)
+        self.folder = folder
+
+    def fit(self, X, y):
+        import time
+
+        from joblib import Parallel, delayed
+
+        Parallel(2)(delayed(np.sum)(np.ones(200_000)) for _ in range(2))
+        (Path(self.folder) / f"{os.getpid()}.shares").touch()
+        time.sleep(60)
+        return super().fit(X, y)
+
+
 def points(n: int = 300, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return n noisy points of three classes."""
     rng = np.random.default_rng(seed)

@@ -505,6 +505,37 @@ def test_records_that_were_written_for_a_command_go_with_a_program_that_ends_in_
     assert not list(temporary.glob("miaudit-command-*"))
 
 
+JOBLIB = """
+import signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_engine as t
+from breaking import Shares
+signal.signal(signal.SIGINT, signal.default_int_handler)
+t.pool(Path(sys.argv[2]), Shares(sys.argv[2])).run(workers=2, minimum=4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_what_joblib_shared_in_memory_goes_with_a_program_that_ends_in_mid_training(tmp_path, end):
+    arguments = [sys.executable, "-c", JOBLIB, str(Path(__file__).parent), str(tmp_path)]
+    program = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(workers := [path.stem for path in tmp_path.glob("*.shares")]) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    shared = [path for path in Path("/dev/shm").iterdir() if any(worker in path.name for worker in workers)]
+    assert len(shared) > 2
+    program.send_signal(end)
+    program.wait()
+    deadline = time.monotonic() + 10
+    while _members_of_session(program.pid):
+        assert time.monotonic() < deadline, "workers outlived the program"
+        time.sleep(0.1)
+    assert not [path for path in shared if path.exists()]
+
+
 def _members_of_session(session: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):

@@ -7,12 +7,14 @@ import ctypes
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -32,7 +34,7 @@ from miaudit.errors import PlanError, PoolError, StoreError
 from miaudit.recipes import as_recipe
 from miaudit.shadows import processes, training
 from miaudit.shadows.design import draw_disjoint
-from miaudit.shadows.guard import ModelError, _identity, contained, no_exits, stdout_to_stderr
+from miaudit.shadows.guard import ModelError, _identity, contained, no_exits, really_exit, stdout_to_stderr
 from miaudit.shadows.pool import ShadowPool
 from miaudit.shadows.training import TWICE
 from miaudit.store import Store
@@ -160,6 +162,57 @@ def test_folder_environment_and_mode_mask_are_put_back(tmp_path):
     assert os.umask(before) == before
     assert np.geterr()["divide"] != "raise"
     assert len(notes) == 3
+
+
+def set_limit(name, value, *, hard=False):
+    limits = resource.getrlimit(number := getattr(resource, name))
+    resource.setrlimit(number, (value, value if hard else limits[1]))
+
+
+@pytest.mark.parametrize("name", ["RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_NOFILE"])
+def test_limits_of_a_recipe_end_with_it_and_what_fails_for_them_is_its_own(tmp_path, name):
+    before = resource.getrlimit(getattr(resource, name))
+    value = 64 if name == "RLIMIT_NOFILE" else 1 << 40 if name in ("RLIMIT_AS", "RLIMIT_DATA") else 10_000
+    rows = pool(tmp_path, Does(partial(set_limit, name, value))).run(workers=0, minimum=3)
+    assert len(rows) == 3
+    assert resource.getrlimit(getattr(resource, name)) == before
+    with pytest.raises(MemoryError), contained():
+        fill_limited_memory()
+    assert np.ones(1 << 20).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_limit_lowered_for_good_is_the_models_failure():
+    if (copy := os.fork()) == 0:  # which keeps the limit
+        reason = ""
+        try:
+            with contained():
+                lower_for_good("RLIMIT_FSIZE", 100)
+        except ModelError as error:
+            reason = str(error)
+        finally:
+            really_exit(0 if "lowered a hard limit" in reason else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == 0
+
+
+@pytest.mark.slow
+def test_a_recipe_that_lowers_a_hard_limit_for_good_fails_and_its_worker_is_replaced(tmp_path):
+    shadows = pool(tmp_path, Does(partial(lower_for_good, "RLIMIT_FSIZE", 100)), shadows=2)
+    with pytest.raises(PoolError, match="lowered a hard limit of its process"):
+        shadows.run(workers=1, minimum=1)
+    assert len(shadows.failures) == 2
+    assert all("recipe.command" in failure.error for failure in shadows.failures)
+
+
+def fill_limited_memory():
+    set_limit("RLIMIT_AS", 1 << 20)
+    np.ones(1 << 27)
+
+
+def lower_for_good(name, value):
+    if os.geteuid() == 0:
+        os.setresuid(65534, 65534, 0)  # who may not raise it again
+    set_limit(name, value, hard=True)
 
 
 def test_what_python_and_c_print_goes_to_stderr(capfd):
@@ -336,6 +389,26 @@ def test_processes_of_joblib_may_idle_when_a_model_is_trained():
     with contained():
         assert Parallel(2)(delayed(abs)(i) for i in (-1, -2)) == [1, 2]
     get_reusable_executor().shutdown(kill_workers=True)
+
+
+SHARING = """
+import time
+import numpy as np
+from joblib import Parallel, delayed
+Parallel(2)(delayed(np.sum)(np.ones(200_000)) for _ in range(2))
+print("shared", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory has no names here")
+def test_what_joblib_shared_in_memory_goes_with_the_processes_of_a_group():
+    program = subprocess.Popen([sys.executable, "-c", SHARING], stdout=subprocess.PIPE, process_group=0)
+    program.stdout.readline()
+    assert list(Path("/dev/shm").glob(f"*[-_]{program.pid}[-_]*"))
+    processes.end_group(program.pid)
+    program.communicate()
+    assert not list(Path("/dev/shm").glob(f"*[-_]{program.pid}[-_]*"))
 
 
 def test_rows_trained_again_are_compared_and_poisoned_ones_found(tmp_path):

@@ -17,14 +17,24 @@ import numpy as np
 from miaudit.errors import Exit, PlanError, place_of, reason_of
 from miaudit.libraries import flush_c_streams, pool_threads
 
-CLOSED = 93
-"""Exit code of a worker whose recipe closed the descriptors it talks through."""
+CLOSED, LIMITED = 93, 94
+"""Exit codes of a worker whose recipe closed the descriptors it talks through, or lowered a limit for good."""
 
 FORK_SECONDS, THREAD_SECONDS = 0.3, 1.0
 """How long to wait for a copy made by ``os.fork`` to come back, and for a thread that training left."""
 
 really_exit = os._exit
 _CLOSED = "its code closed descriptors that it had not opened"
+_LIMITED = (
+    "its code lowered a hard limit of its process (of memory, processor time, files or processes), which cannot be put back: "
+    "lower the soft limit alone, or train by a command (recipe.command)"
+)
+
+ENDINGS = {CLOSED: f"{_CLOSED}, which ended the worker", LIMITED: _LIMITED}
+"""What code of a recipe did to its worker, by the exit code that tells of it."""
+
+_LIMITS = ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_NPROC")
+"""Limits of a process that the program would run into after the code that set them."""
 
 _forks = 0
 _vital: dict[int, tuple[int, int]] = {}
@@ -70,12 +80,12 @@ def keep_descriptors() -> None:
 
     When they are closed, the program takes the worker for dead and terminates it: its exit code then tells why.
     """
-    _vital.update(_descriptors())
+    _vital.update(open_descriptors())
     signal.signal(signal.SIGTERM, _terminated)
 
 
 def _terminated(number: int, frame: Any) -> None:
-    if not _vital.items() <= _descriptors().items():
+    if not _vital.items() <= open_descriptors().items():
         really_exit(CLOSED)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -88,7 +98,8 @@ def contained() -> Iterator[list[str]]:
     Raises
     ------
     ModelError
-        If the code ended the program, interrupted it, closed its descriptors, came back twice or left a thread.
+        If the code ended the program, interrupted it, closed its descriptors, lowered its limits for good, came back twice or
+        left a thread.
     """
     pid, forks, leave = os.getpid(), _forks, os._exit
     threads = set(threading.enumerate()) if threading.current_thread() is threading.main_thread() else None
@@ -100,7 +111,7 @@ def contained() -> Iterator[list[str]]:
     notes: list[str] = []
     problem: ModelError | None = None
     try:
-        with stdout_to_stderr(), _signals() as pressed, np.errstate():
+        with stdout_to_stderr(), _signals() as pressed, np.errstate(), _own_limits(notes):
             os._exit = _refused_exit(pid)
             try:
                 yield notes
@@ -152,6 +163,34 @@ def no_exits() -> Iterator[None]:
         os._exit = leave
 
 
+@contextmanager
+def _own_limits(notes: list[str]) -> Iterator[None]:
+    """Put limits of this process back when the block ends: what the program does next must not fail for those of a recipe."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        yield
+        return
+    numbers = [getattr(resource, name) for name in _LIMITS if hasattr(resource, name)]
+    before = {number: resource.getrlimit(number) for number in numbers}
+    try:
+        yield
+    finally:
+        after = {number: resource.getrlimit(number) for number in numbers}
+        for number, (soft, hard) in before.items():
+            most = after[number][1]
+            for limits in ((soft, hard), (soft, most), (most, most)) if after[number] != (soft, hard) else ():
+                with suppress(ValueError, OSError):
+                    resource.setrlimit(number, limits)
+                    break
+        if any(resource.getrlimit(number)[0] != soft for number, (soft, _) in before.items()):
+            if _vital:  # a fresh worker has limits of its own
+                really_exit(LIMITED)
+            raise ModelError(_LIMITED)
+        if after != before:
+            notes.append("it changed limits of its process, which were put back")
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return reason_of(error)
@@ -184,7 +223,7 @@ def _put_back(folder: str | None, environment: dict[str, str], mask: int) -> lis
 
 
 def _left_behind(copy: int, forked: bool, threads: set[threading.Thread] | None) -> ModelError | None:
-    if _vital and not _vital.items() <= _descriptors().items():
+    if _vital and not _vital.items() <= open_descriptors().items():
         really_exit(CLOSED)  # there is nothing left to say it through
     if forked and copy >= 0 and _has_come(copy):
         return ModelError("its code called os.fork(), and the copy went on as if it were the program; it was ended")
@@ -213,7 +252,8 @@ def _folder() -> str | None:
         return None
 
 
-def _descriptors() -> dict[int, tuple[int, int]]:
+def open_descriptors() -> dict[int, tuple[int, int]]:
+    """Return which file each open descriptor of this process is of; empty where /proc does not tell."""
     try:
         numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
     except OSError:

@@ -2,7 +2,8 @@
 
 Each comes from a server that has the libraries loaded (`miaudit.shadows.fork_server`), and is behind an executor of its own:
 when one is killed, only the rows it was training are in doubt, and those are given to a fresh one. Workers end with the
-program, however it ends, and take with them what their models left running.
+program, however it ends, and take with them what their models left running; only where a training never lets go of Python's
+lock do they outlive a program that is killed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from miaudit.files import (
 from miaudit.libraries import keep_freed_memory
 from miaudit.recipes import Recipe, fingerprint_of_recipe, innermost
 from miaudit.shadows import fork_server
-from miaudit.shadows.guard import CLOSED, keep_descriptors, really_exit
+from miaudit.shadows.guard import ENDINGS, keep_descriptors, open_descriptors, really_exit
 from miaudit.shadows.preloading import ignore_interrupts, interrupts_held
 from miaudit.shadows.sharing import Shared
 from miaudit.shadows.training import (
@@ -65,8 +66,8 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 SECONDS_FOR_EXIT_CODE = 1.0
 
-SECONDS_FOR_GROUP = 1.0
-"""How long to wait for the killed processes of a worker, whose entries stay where the system has nobody to collect them."""
+SECONDS_FOR_GROUP = 3.0
+"""How long to wait for the processes of a worker that are killed, and for what removes what they shared in memory."""
 
 
 class Watch:
@@ -233,16 +234,14 @@ class _Crew:
         worker.shutdown(wait=False)
         process = self._processes.pop(worker, None)
         code, how = death(process)
-        if process is not None and hasattr(os, "killpg"):
-            end_group(process.pid)  # what the worker left running
-        remove_temporary_folders_of(self._owners.pop(worker))
+        self._clear(worker, process)
         news, again, there = list[News](), list[list[Job]](), self._store.keys()
         for job in group:
             attempt = self.attempts[job.key]
             self._store.note("worker died", name=job.name, attempt=attempt, how=how)
             if job.key in there:
                 news.append([Trained(0.0, 0)])
-            elif code == CLOSED and len(group) == 1:
+            elif code in ENDINGS and len(group) == 1:
                 news.append([Failure(job.name, how, "")])
             elif attempt < ATTEMPTS:
                 again.append([job])
@@ -257,6 +256,20 @@ class _Crew:
         for worker in workers:
             worker.shutdown(wait=finished, cancel_futures=True)
         self._lifeline.close()
+        end = time.monotonic() + SECONDS_FOR_GROUP
+        for worker in workers:
+            process = self._processes.get(worker)
+            if process is not None:
+                process.join(max(0.0, end - time.monotonic()))
+                self._clear(
+                    worker, process
+                )  # it could not end itself where its code holds Python's lock, or had killed it
+
+    def _clear(self, worker: ProcessPoolExecutor, process: Any) -> None:
+        """Remove what a worker left: processes of its group, and temporary folders."""
+        if process is not None and hasattr(os, "killpg"):
+            end_group(process.pid)
+        remove_temporary_folders_of(self._owners.pop(worker))
 
 
 def death(process: Any) -> tuple[int | None, str]:
@@ -270,8 +283,8 @@ def death(process: Any) -> tuple[int | None, str]:
                 time.sleep(0.01)
     if code is None:
         return code, "how is not known"
-    if code == CLOSED:
-        return code, "its code closed descriptors that it had not opened, which ended the worker"
+    if code in ENDINGS:
+        return code, ENDINGS[code]
     if code == -signal.SIGKILL:
         return code, "as when memory runs out"
     if code < 0:
@@ -304,13 +317,13 @@ def _send(inlet: Connection, records: Shared, around: tuple[dict[str, str], int]
 
 
 def _end() -> NoReturn:
-    """End this worker with what its models left running, and remove its temporary folders, which may hold records.
+    """End this worker with what its models left running, and remove what they left, which may hold records.
 
-    A copy of it removes them, in a group of its own, when the others of the group are gone: a command that goes on would write
-    into its folder once more.
+    A copy of it does so, in a group of its own: a command that goes on would write into its folder once more, and what Python's
+    trackers remove is not free before this process is gone.
     """
     if hasattr(os, "killpg") and os.getpgrp() == (group := os.getpid()):
-        if has_temporary_folders():
+        if has_temporary_folders() or _members(group) != [group]:
             warnings.simplefilter("ignore")  # of a copy of a process with threads: it runs none of their code
             try:
                 copy = os.fork()
@@ -320,21 +333,57 @@ def _end() -> NoReturn:
                 with suppress(OSError):  # both do it, so that it is done when either kills the group
                     os.setpgid(copy, 0)
                 if copy == 0:
+                    os.closerange(3, max(open_descriptors(), default=2) + 1)  # trackers wait until all of us have
                     end_group(group)
                     remove_temporary_folders()
                     really_exit(0)
+                with suppress(OSError):
+                    os.waitpid(copy, 0)  # it kills us
         os.killpg(0, signal.SIGKILL)
     remove_temporary_folders()
     really_exit(1)
 
 
 def end_group(group: int) -> None:
-    """Kill the processes of a group, and wait until they are gone, or do nothing any more."""
+    """Kill the processes of a group, and wait until they are gone, or do nothing any more.
+
+    Trackers of Python's and joblib's come last: when the others are gone they remove what these shared in memory, and end.
+    """
     end = time.monotonic() + SECONDS_FOR_GROUP
     with suppress(OSError):
         while time.monotonic() < end:
-            os.killpg(group, signal.SIGKILL)
+            members = _members(group)
+            if members is None:
+                os.killpg(group, signal.SIGKILL)  # an error when they are gone
+            elif not members:
+                return
+            for process in members or ():
+                if not _is_tracker(process):
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
             time.sleep(0.01)
+        os.killpg(group, signal.SIGKILL)
+
+
+def _members(group: int) -> list[int] | None:
+    """Return the processes of a group that run; None where no /proc tells."""
+    try:
+        names = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
+    except OSError:
+        return None
+    members = list[int]()
+    for name in names:
+        with suppress(OSError):  # of one that has ended
+            state, _, of = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(of) == group and state not in "ZX":
+                members.append(int(name))
+    return members if names else None
+
+
+def _is_tracker(process: int) -> bool:
+    with suppress(OSError):
+        return b"resource_tracker" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return False
 
 
 def _start_worker(lifeline: Connection, door: Connection, folder: str, owner: str) -> None:
@@ -357,6 +406,8 @@ def _start_worker(lifeline: Connection, door: Connection, folder: str, owner: st
         parcel, (environment, mask) = door.recv()
     os.environ.clear()
     os.environ.update(environment)
+    silence = "ignore:resource_tracker:UserWarning"  # of what trackers remove for us, see `end_group`
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (environment.get("PYTHONWARNINGS"), silence)))
     os.umask(mask)
     dataset, recipe, sources = parcel.open()
     now = latest_fingerprint(recipe).sources if sources else {}
