@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from scipy.stats import binom
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -22,6 +23,8 @@ from miaudit.auditing import case_of_model
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.gathering import gather
 from miaudit.auditing.provenance import Clock
+from miaudit.auditing.regression import mean_errors
+from miaudit.auditing.scope import unlike_errors
 from miaudit.auditing.stored import stored_outputs
 from miaudit.auditing.workers import Workers
 from miaudit.canaries.running import sides_of_plan
@@ -31,6 +34,7 @@ from miaudit.data.arrays import from_arrays
 from miaudit.data.disjoint import leave_out_copies
 from miaudit.data.split import given_split
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
+from miaudit.findings import Unit
 from miaudit.plan import Plan
 from miaudit.recipes import Encoded, RegressorRecipe, is_regressor
 from miaudit.report import render
@@ -138,9 +142,32 @@ def test_a_line_through_many_records_leaks_nothing() -> None:
     assert result.verdict_kind == "none detected"
     assert not any("do not seem to be trained alike" in warning for warning in result.warnings)
     recipe = make_pipeline(StandardScaler(), LinearRegression())
-    function = miaudit.audit(lambda X: X[:, 0], **sides(X, y), recipe=recipe, shadows=4, **options)
+    function = miaudit.audit(lambda X: X[:, 0], **sides(X, y), recipe=recipe, shadows=8, **options)
     assert function.verdict_kind == "none detected"
     assert any("do not seem to be trained alike" in warning for warning in function.warnings)
+
+
+@pytest.mark.parametrize("people", [None, 4])
+def test_errors_of_models_that_were_trained_alike_are_unlike_by_chance_only(people: int | None) -> None:
+    rng, n, trials = np.random.default_rng(0), 160, 300
+    member = np.arange(2 * n) < n
+    owners = None if people is None else np.arange(2 * n) // people
+    unit = Unit("record", owners, np.ones(2 * n, bool))
+    counts = np.zeros(3, int)
+    for _ in range(trials):
+        shape = (7, 2 * n) if people is None else (7, 2 * n // people)
+        of_each = np.abs(rng.laplace(size=shape)) * np.exp(
+            0.1 * rng.normal(size=(7, 1))
+        )  # six shadow models and the target
+        errors = of_each if people is None else np.repeat(of_each, people, axis=1)
+        shadows = tuple(errors[1:, member].mean(axis=1)), tuple(errors[1:, ~member].mean(axis=1))
+        for i, factor in enumerate((1.0, 3.0)):  # alike, and not
+            warnings = unlike_errors(mean_errors(factor * errors[0], member, unit), shadows, train=n)
+            counts[i] += any("trained alike" in warning for warning in warnings)
+            counts[2] += any("errs more" in warning for warning in warnings) and factor == 1.0
+    assert counts[0] <= binom.isf(1e-3, trials, 2 * 0.05 / 3)
+    assert counts[2] <= binom.isf(1e-3, trials, 0.05 / 3)
+    assert counts[1] > 0.8 * trials
 
 
 @pytest.fixture

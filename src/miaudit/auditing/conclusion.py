@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from miaudit.attacks import PATTERN_CONFIDENCE, Attack, Planned, attack_name, plan_attacks, with_floors
 from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.measured import Measured
+from miaudit.auditing.regression import mean_errors
 from miaudit.auditing.scope import mismatches, not_tested, threat_model, unlike_errors, unscored
 from miaudit.data import Copies
 from miaudit.evidence import Bools, Evidence, Ints
@@ -229,8 +230,13 @@ def _warnings(
         train, test = (each.value or 0.0 for each in right)
         theirs = (shadows.train_accuracy, shadows.test_accuracy)
         unlike = mismatches((train, test), theirs, n=unit.size(member), trained_here=here)
-    elif measured.target.errors is not None:
-        unlike = unlike_errors(measured.target.errors, shadows.errors, trained_here=here)
+    elif measured.errors is not None:
+        unlike = unlike_errors(
+            mean_errors(measured.errors, member, unit),
+            shadows.errors,
+            train=measured.split.shadow_train,
+            trained_here=here,
+        )
     return [
         *([] if measured.split.copies is None else measured.split.copies.sentences(*sizes, label=measured.known)),
         *measured.warnings,
@@ -253,9 +259,11 @@ def _target(measured: Measured, correct: Bools | None, unit: Unit) -> TargetResu
     classes = len(measured.classes) if measured.of_classes else None
     figures: dict[str, Any] = {}
     if not measured.of_classes:
-        reason = _NO_CLASSES if measured.target.errors is None else _REGRESSION
+        reason = _NO_CLASSES if measured.errors is None else _REGRESSION
         figures = {"train_accuracy": None, "test_accuracy": None, "accuracy_reason": reason}
-    return TargetResult.of(measured.target, accuracy, classes=classes, **figures, **_errors(measured.target.errors))
+    if measured.errors is not None:
+        figures |= _errors(each.value for each in mean_errors(measured.errors, measured.member, unit))
+    return TargetResult.of(measured.target, accuracy, classes=classes, **figures)
 
 
 def _split(measured: Measured, unit: Unit) -> SplitResult:
@@ -274,8 +282,8 @@ def _split(measured: Measured, unit: Unit) -> SplitResult:
     )
 
 
-def _errors(errors: tuple[float, float] | None) -> dict[str, float | None]:
-    return dict(zip(("train_error", "test_error"), errors or (None, None), strict=True))
+def _errors(errors: Iterable[float]) -> dict[str, float]:
+    return dict(zip(("train_error", "test_error"), errors, strict=True))
 
 
 def _shadows(measured: Measured) -> ShadowsResult:
@@ -285,6 +293,6 @@ def _shadows(measured: Measured) -> ShadowsResult:
         trained=len(measured.evidence.own.models),
         failed=len(shadows.failures),
         failures=[Failure.of(each, shadow=each.name) for each in shadows.failures],
-        **_errors(shadows.errors),
+        **({} if shadows.errors is None else _errors(float(np.mean(each)) for each in shadows.errors)),
         design="overlapping" if measured.design == "overlapping" else "disjoint",
     )

@@ -19,7 +19,6 @@ from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.regression import (
     capability_of,
     features_with_truth,
-    mean_errors,
 )
 from miaudit.auditing.scope import oddities, unlike_choices
 from miaudit.auditing.synthetic import on_synthetic
@@ -225,12 +224,12 @@ def _measured(
     member = np.arange(len(audited)) < len(case.split.members)
     synthesis = 0 if case.synthetic is None else case.synthetic.queries.total
     target = replace(answers.facts, queries=(answers.facts.queries or 0) + synthesis)
-    records = dataset.numbers(audited)
+    records, errors = dataset.numbers(audited), None
     if dataset.values is not None:
         truth = dataset.values[audited]
         records = features_with_truth(records, truth)
-        errors = mean_errors(answers.outputs, truth, member)
-        target = replace(target, capability=capability_of(case.residual), errors=errors)
+        errors = np.abs(answers.outputs[:, 0] - truth)
+        target = replace(target, capability=capability_of(case.residual))
     evidence, lacking = evidence_of(case, answers, pool, outside, models.shadows), models.lacking
     if lacking is not None:
         evidence = without_outside(evidence, ~lacking[len(audited) :])
@@ -250,6 +249,7 @@ def _measured(
         unit=case.unit,
         unanswered=None if lacking is None else lacking[: len(audited)],
         contents=dataset.take(audited).contents,
+        errors=errors,
         records=records,
         ids=audited if dataset.ids is None else dataset.ids[audited],
         slices={name: of[audited] for name, of in case.slices.items()},
@@ -291,16 +291,14 @@ def split_facts(case: Case, draws: Draws) -> SplitFacts:
 
 def _shadows(case: Case, pool: ShadowPool, models: _Answers) -> ShadowFacts:
     figure = "accuracy" if case.dataset.values is None else "error"
-    train, test = (
-        float(np.mean(values)) if (values := [each[f"{side}_{figure}"] for each in models.shadows.values()]) else None
-        for side in ("train", "test")
-    )
+    figures = [tuple(each[f"{side}_{figure}"] for each in models.shadows.values()) for side in ("train", "test")]
+    train, test = (float(np.mean(values)) if values else None for values in figures)
     return ShadowFacts(
         recipe=case.recipe.name,
         asked=case.shadows.count,
         train_accuracy=train if figure == "accuracy" else None,
         test_accuracy=test if figure == "accuracy" else None,
-        errors=(train, test) if figure == "error" and train is not None and test is not None else None,
+        errors=(figures[0], figures[1]) if figure == "error" and train is not None and test is not None else None,
         failures=tuple(pool.failures),
         data=case.shadows.data,
         seconds=float(np.mean([each["seconds"] for each in models.shadows.values()])) if models.shadows else None,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miaudit.attacks import Attack
 from miaudit.auditing.provenance import Origin
 from miaudit.data import Copies, Features
-from miaudit.evidence import Bools, Capability, Ints
+from miaudit.evidence import Bools, Capability, Floats, Ints
 from miaudit.evidence.answers import Type
 from miaudit.findings import FIGURES, UnitName
 from miaudit.plan import FiguresPlan
@@ -29,8 +29,8 @@ Design = Literal["disjoint", "offline", "overlapping"]
 class TargetFacts:
     """What the target is, and of what kind its answers are: fields of the result's ``target``.
 
-    ``errors`` are a regression's mean absolute errors on members and on non-members. ``queries`` is None where the answers
-    were made elsewhere and nobody counted; ``contact`` is what first contact found of a target that was asked here.
+    ``queries`` is None where the answers were made elsewhere and nobody counted; ``contact`` is what first contact found of a
+    target that was asked here.
     """
 
     description: str
@@ -41,7 +41,6 @@ class TargetFacts:
     decimals: int | None
     queries: int | None = None
     contact: Contact | None = None
-    errors: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,9 @@ class ShadowFacts:
     test_accuracy: float | None
     failures: tuple[Failure, ...] = ()
     data: str = "real"
-    errors: tuple[float, float] | None = None  # of a regression, as the target's
+    errors: tuple[tuple[float, ...], tuple[float, ...]] | None = (
+        None  # of each model of a regression, inside and outside
+    )
     seconds: float | None = None  # the mean that one took to train; None where they were not trained here
 
 
@@ -101,6 +102,7 @@ class Measured:
     countable: Bools | None = None  # (n,) which records may be counted, None: all; others have copies on another side
     unanswered: Bools | None = None  # (n,) for which records no answer came; what stands for one is another's
     contents: Ints | None = None  # (n,) equal for records that are equal with their class
+    errors: Floats | None = None  # (n,) absolute errors of the target, of a regression
     records: Features | None = None  # (n, d) for the control without a model
     no_records: str | None = None  # why they are not at hand
     ids: NDArray[Any] | None = None  # (n,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from miaudit.attacks import Attack, attack_name
 from miaudit.attacks.attack import lacking_answers
 from miaudit.data import Dataset, Features
 from miaudit.errors import PlanError
-from miaudit.evidence import OFFERS, Capability, Ints, Measure, Population
+from miaudit.evidence import OFFERS, Bools, Capability, Floats, Ints, Measure, Population
+from miaudit.findings import Unit
 from miaudit.plan import Plan
 from miaudit.shadows.pool import ShadowPool
 from miaudit.signals import FLOOR, Residual, ResidualForm
@@ -110,9 +111,27 @@ def features_with_truth(features: Features, truth: NDArray[np.float64]) -> Featu
     return replace(features, numbers=with_truth(features.numbers, truth), plain=features.plain + 1)
 
 
-def mean_errors(
-    predictions: NDArray[Any], truth: NDArray[np.float64], member: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Return the mean absolute errors on members and on non-members."""
-    errors = np.abs(predictions[:, 0] - truth)
-    return float(errors[member].mean()), float(errors[~member].mean())
+class MeanError(NamedTuple):
+    """A mean absolute error, its standard error, and of how many independent draws: people, or records."""
+
+    value: float
+    spread: float
+    n: int
+
+
+def mean_errors(errors: Floats, member: Bools, unit: Unit) -> tuple[MeanError, MeanError]:
+    """Return the mean absolute errors on members and on non-members among what counts, ``errors`` and ``member`` both (n,)."""
+    inside, outside = (
+        _mean_error(errors[of], None if unit.people is None else unit.people[of])
+        for of in (member & unit.counted, ~member & unit.counted)
+    )
+    return inside, outside
+
+
+def _mean_error(errors: Floats, people: Ints | None) -> MeanError:
+    value = float(errors.mean())
+    of = np.arange(len(errors)) if people is None else np.unique(people, return_inverse=True)[1]
+    deviations = np.bincount(of, errors - value)  # (people,) summed: records of one person move together
+    n = len(deviations)
+    variance = float(np.sum(deviations**2)) * n / (n - 1) if n > 1 else np.inf
+    return MeanError(value, float(np.sqrt(variance)) / len(errors), n)

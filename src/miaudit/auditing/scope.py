@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
 from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.auditing.measured import Measured
+from miaudit.auditing.regression import MeanError
 from miaudit.data import Copies
 from miaudit.errors import counted
+from miaudit.evidence import Floats
 from miaudit.findings import Unit, question
 from miaudit.result import AttackResult
 from miaudit.targets.contact import Contact
@@ -29,7 +32,7 @@ ANSWERED = {
 
 _NOBODY = "Knowledge of the data: the audited records alone."
 _NO_SHADOWS = "No shadow models."
-_ERROR = 0.05 / 3  # of each of the three checks of accuracies of one audit
+_ERROR = 0.05 / 3  # of each of the three checks of accuracies, or of errors, of one audit
 _FULL = (
     "What shadow models add: attacks that compare each record with models trained with and without it (LiRA, RMIA), which find "
     "more, most of all at low false-positive rates; and the control on models trained on neither side, without which sides "
@@ -325,23 +328,58 @@ def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[st
 
 
 def unlike_errors(
-    target: tuple[float, float], shadows: tuple[float, float] | None, *, trained_here: bool = False
+    target: tuple[MeanError, MeanError],
+    shadows: tuple[Sequence[float], Sequence[float]] | None,
+    *,
+    train: int | None,
+    trained_here: bool = False,
 ) -> list[str]:
-    """Return the same by the mean absolute errors of a regression on both sides."""
+    """Return the same by the mean absolute errors of a regression on both sides, the target's and those of each shadow model.
+
+    Nothing is said that chance explains: which records these are, and which model came of them. An error below a fiftieth of
+    the largest counts as that much. ``train`` is on how many records each shadow model was trained.
+    """
     warnings = []
-    for what, ours, theirs in zip(("training", "other"), target, shadows or (), strict=False):
-        if max(ours, theirs) > 1.25 * min(ours, theirs) and max(ours, theirs) > 0.02 * max(target):
+    inside, outside = target
+    least = 0.02 * max(inside.value, outside.value, *map(max, shadows or ()))
+    for what, ours, theirs, size in zip(("training", "other"), target, shadows or (), (train, None), strict=False):
+        if _unlike(ours, np.maximum(theirs, least), least, size):
             warnings.append(
-                f"The target's mean absolute error on {what} records is {ours:.4g}, the shadow models' is {theirs:.4g}: they "
-                "do not seem to be trained alike (recipe, size or records differ), which weakens the attack and may understate "
-                "the leak."
+                f"The target's mean absolute error on {what} records is {ours.value:.4g}, the shadow models' is "
+                f"{np.mean(theirs):.4g}: they do not seem to be trained alike (recipe, size or records differ), which weakens "
+                "the attack and may understate the leak."
             )
-    if not trained_here and target[0] > 1.1 * target[1]:
+    if not trained_here and inside.value > 1.1 * outside.value and _larger(inside, outside):
         warnings.append(
-            f"The target errs more on the members ({target[0]:.4g}) than on the non-members ({target[1]:.4g}): check that the "
-            "members are the records it was trained on."
+            f"The target errs more on the members ({inside.value:.4g}) than on the non-members ({outside.value:.4g}): check "
+            "that the members are the records it was trained on."
         )
     return warnings
+
+
+def _unlike(target: MeanError, shadows: Floats, least: float, size: int | None) -> bool:
+    """Whether the target's error differs by a quarter from the shadows' mean, and from one more of theirs by more than chance.
+
+    By Student's t of the logarithms, with the freedom of the shadow models, (m,); fewer than two say nothing of chance. How
+    far these vary covers what records do to errors of as many, ``size``; of fewer records, or where ``size`` is None, the
+    target's own varies more.
+    """
+    value, mean, m = max(target.value, least), float(np.mean(shadows)), len(shadows)
+    if m < 2 or max(value, mean) <= 1.25 * min(value, mean):  # all zero, too
+        return False
+    logs = np.log(shadows)
+    uncovered = 1.0 if size is None else max(0.0, 1 - target.n / size)
+    variance = logs.var(ddof=1) * (1 + 1 / m) + uncovered * (target.spread / value) ** 2
+    return bool(abs(np.log(value) - logs.mean()) > stdtrit(m - 1, 1 - _ERROR / 2) * np.sqrt(variance))
+
+
+def _larger(first: MeanError, second: MeanError) -> bool:
+    """Whether the first mean error is larger than the second by more than chance explains, by Welch's test."""
+    variances = np.array([first.spread**2, second.spread**2])
+    if not (total := float(variances.sum())) or not np.isfinite(total):
+        return total == 0
+    freedom = total**2 / float(np.sum(variances**2 / [first.n - 1, second.n - 1]))
+    return bool(first.value - second.value > stdtrit(freedom, 1 - _ERROR) * np.sqrt(total))
 
 
 def unscored(attacks: Sequence[AttackResult]) -> list[str]:
