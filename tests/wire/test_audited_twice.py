@@ -10,6 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 import miaudit
 from miaudit.errors import TargetError
+from miaudit.report import render
 from miaudit.targets import as_target, connect
 from miaudit.targets.kept import keep
 
@@ -53,6 +54,9 @@ def test_a_second_audit_counts_and_keeps_by_itself(wrap, tmp_path):
         again = connect(url, format="v2", model="m")
         third = audit(again, out=tmp_path)  # in a new program
         assert third.provenance.target["records_sent"] == 5
+        page = render(third)  # tells the answers that count from what was sent
+        assert f"{third.target.queries:,} answers to records, on which this result rests" in page
+        assert f"this run sent 5, all runs into its folder {third.provenance.target['spent_over_all_runs']:,}" in page
         again.close()
     for later in (second, third):
         assert later.attacks[0].auc == first.attacks[0].auc

@@ -62,9 +62,11 @@ class Contact(Facts):
 class TargetResult(Bounded):
     """The model under audit, as seen through its prediction interface.
 
-    ``queries`` is null where the answers were made elsewhere and nobody counted. ``outputs`` is what it answers, and
-    ``outputs_reason`` how that is known. ``capability`` is what can be attacked with, ``decimals`` the most that were seen
-    in its probabilities (null: more than six), and ``contact`` what first contact found of a target
+    ``queries`` counts the answers to records that the result rests on, those that an earlier run into the same folder got among
+    them; records that were sent are counted in ``provenance.target``. It is null where the answers were made elsewhere and
+    nobody counted. ``outputs`` is what it answers, and ``outputs_reason`` how that is known. ``capability`` is what can be
+    attacked with, ``decimals`` the most that were seen in its probabilities (null: more than six), and ``contact`` what first
+    contact found of a target
     that was given, and whether it answered the same when asked again later. The accuracies are those on the audited records of
     either side; ``train_accuracy_low`` to ``test_accuracy_high`` are their exact (Clopper-Pearson) intervals, null where
     people have several records each, as no exact bound holds then, and in older results. Accuracies and ``classes`` are null,
