@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import errno
 import json
+import os
 import pickle
+import select
 import shlex
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -95,6 +98,19 @@ def test_a_reader_who_has_seen_enough_of_a_summary_is_no_failure(outputs):
     done = subprocess.run(shell, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, len(done.stdout)) == (0, 1)
     assert "sys.exit" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes block")
+def test_output_is_written_whole_where_stdout_does_not_block():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    program = subprocess.Popen([sys.executable, "-m", "miaudit", "schema"], stdout=writer)
+    while select.select((), (writer,), (), 0)[1]:  # until the pipe is full, nobody reads
+        time.sleep(0.01)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        assert json.loads(file.read())["type"] == "object"
+    assert program.wait() == 0
 
 
 def test_usage_ends_with_2():

@@ -11,7 +11,9 @@ it. So an interruption that is gone before the command has ended is sent again. 
 from __future__ import annotations
 
 import atexit
+import io
 import os
+import select
 import signal
 import sys
 import threading
@@ -181,13 +183,33 @@ def program() -> None:
         raise
 
 
+class _Waiting(io.FileIO):
+    """A file that waits for its reader where it is set not to block: what does not fit in at once would be lost."""
+
+    def write(self, data: Any) -> int:
+        """Write some of the data, and return how much."""
+        while (written := super().write(data)) is None:
+            select.select((), (self,), ())
+        return written
+
+
 def _open_streams() -> None:
-    """Open what the program was started without, as by ``>&-``: a file opened later would be taken for it."""
+    """Open what the program was started without, as by ``>&-``: a file opened later would be taken for it.
+
+    Of those that do not block, as pipes of some programs, output is written whole.
+    """
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         if getattr(sys, name) is None:
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_RDWR), number)
                 setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        with suppress(OSError, ValueError, AttributeError):
+            if not os.get_blocking(stream.fileno()):
+                buffer = io.BufferedWriter(_Waiting(stream.fileno(), "w", closefd=False))
+                options = {"errors": stream.errors, "line_buffering": stream.line_buffering}
+                setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, **options))
 
 
 def _run(interrupts: Interrupts) -> None:
