@@ -301,7 +301,7 @@ def test_a_function_that_answers_is_no_way_to_train(forest):
 def test_the_signature_shows_every_option_and_the_page_explains_it():
     names = set(inspect.signature(miaudit.audit).parameters)
     assert {"subject", "shadows", "design", "jobs", "time_limit", "allow_code", "out", "minimum"} <= names
-    explained = set(re.findall(r"^    ((?:\w+, )*\w+)$", miaudit.audit.__doc__, re.MULTILINE))
+    explained = set(re.findall(r"^((?:\w+, )*\w+)$", inspect.getdoc(miaudit.audit), re.MULTILINE))
     assert names == {name for line in explained for name in line.split(", ")} & names
 
 

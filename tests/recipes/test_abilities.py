@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from inspect import get_annotations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from miaudit.data import load_named
 from miaudit.errors import PlanError
+from miaudit.mitigations.output import OutputMitigation
+from miaudit.mitigations.training import TrainingMitigation
 from miaudit.recipes import Encoded, ModuleRecipe, Network, as_recipe, device_name, innermost, placed, shortened
+from miaudit.recipes import recipe as abilities
+from miaudit.recipes.ability import Ability
 from miaudit.shadows.training import Job, calibrated
 
 TRAINED = []  # rounds and records
+PROTOCOLS = [
+    *(each for each in vars(abilities).values() if isinstance(each, Ability)),
+    OutputMitigation,
+    TrainingMitigation,
+]
 
 
 class Constant:
@@ -110,6 +121,37 @@ def test_what_a_model_takes_once_is_not_counted_for_each_epoch():
     job = Job("", "shadow 0", np.arange(200), np.arange(0), 1)
     (cost,) = calibrated([job], load_named("digits"), Slow())
     assert 2.0 < cost.seconds < 6.0  # 4.05; one epoch a hundred times would be 9
+
+
+def members(protocol):
+    names = {name for each in protocol.__mro__ for name in {*vars(each), *get_annotations(each)}}
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+class Answering:
+    """What answers to names by ``__getattr__`` alone, as a wrapper does."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["answers"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda each: each.__name__)
+def test_an_ability_is_found_in_attributes_of_any_origin(protocol):
+    every = dict.fromkeys(members(protocol), print)
+    assert isinstance(Answering(**every), protocol)
+    assert isinstance(SimpleNamespace(**every), protocol)
+    # A class derived from a protocol is none: its objects alone are of it.
+    assert not isinstance(type("Refined", (protocol,), {})(), type("Other", (protocol,), {}))
+    for name in every:
+        assert not isinstance(Answering(**{each: print for each in every if each != name}), protocol)
+        if callable(getattr(protocol, name, None)):
+            assert not isinstance(Answering(**{**every, name: None}), protocol)
 
 
 def test_what_a_recipe_cannot_do_is_said():

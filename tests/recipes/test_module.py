@@ -473,7 +473,7 @@ def test_an_output_is_a_name_or_a_place_and_belongs_to_networks(tmp_path: Any) -
     with pytest.raises(PlanError, match="a name, or a place in a tuple"):
         replace(SMALL, output=1.5)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", ".torch.jit")
         torch.jit.trace(Pair(), torch.zeros(1, 3, 8, 8)).save(tmp_path / "m.pt")
     scripted = load_model(tmp_path / "m.pt", output=0, allow_pickle=True)
     assert as_target(scripted, classes=CLASSES).answer(np.zeros((5, 3, 8, 8), np.float32)).values.shape == (5, CLASSES)

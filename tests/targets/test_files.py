@@ -57,7 +57,7 @@ def expected(net):
 
 def save_script(module, path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", ".torch.jit")
         torch.jit.script(module).save(str(path))
 
 

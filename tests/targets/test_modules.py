@@ -70,7 +70,7 @@ MODULES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("name", MODULES)
 def test_the_last_layer_says_what_a_module_answers(name):
     module, type_, expected = MODULES[name]

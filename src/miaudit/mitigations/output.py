@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from miaudit.errors import DataError, PlanError, not_real, not_whole, refuse
 from miaudit.evidence.answers import Kind, softmax
+from miaudit.recipes.ability import Ability
 from miaudit.targets import Outputs
 from miaudit.targets.seen import largest
 
@@ -21,7 +22,7 @@ Probabilities = NDArray[np.floating]
 
 
 @runtime_checkable
-class OutputMitigation(Protocol):
+class OutputMitigation(Protocol, metaclass=Ability):
     """What changes a model's answers; a frozen value with a name, and its options as fields."""
 
     name: ClassVar[str]

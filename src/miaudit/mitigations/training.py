@@ -24,10 +24,11 @@ from miaudit.mitigations.defended import (
 from miaudit.mitigations.objectives import Mixup as MixupObjective
 from miaudit.mitigations.objectives import Relax
 from miaudit.recipes import Descending, Modular, Recipe, Soft, Turnable
+from miaudit.recipes.ability import Ability
 
 
 @runtime_checkable
-class TrainingMitigation(Protocol):
+class TrainingMitigation(Protocol, metaclass=Ability):
     """What changes how a model is trained; a frozen value with a name, and its options as fields."""
 
     name: ClassVar[str]

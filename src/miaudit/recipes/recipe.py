@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import PlanError, with_article
+from miaudit.recipes.ability import Ability
 from miaudit.recipes.objective import Objective
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Model(Protocol):
+class Model(Protocol, metaclass=Ability):
     """A trained classifier."""
 
     def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:
@@ -27,7 +28,7 @@ class Model(Protocol):
 
 
 @runtime_checkable
-class Choosing(Protocol):
+class Choosing(Protocol, metaclass=Ability):
     """A trained model whose training chose among learners or settings by its own records, so that two may differ."""
 
     @property
@@ -43,7 +44,7 @@ def choice_of(model: object) -> str | None:
 
 
 @runtime_checkable
-class Recipe(Protocol):
+class Recipe(Protocol, metaclass=Ability):
     """How to train one model; never changed by training, and deterministic given the seed."""
 
     @property
@@ -257,7 +258,7 @@ def work_of(model: object) -> Work | None:
 
 
 @runtime_checkable
-class Composed(Protocol):
+class Composed(Protocol, metaclass=Ability):
     """A trained model of parts, so that two can be compared by what they are, not by their answers alone."""
 
     @property
