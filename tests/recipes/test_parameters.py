@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import CategoricalNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -23,10 +30,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 import miaudit
+from miaudit.auditing import case_of_plan
 from miaudit.cli import main
 from miaudit.errors import PlanError
 from miaudit.recipes import as_recipe
 from miaudit.recipes.building import named_estimator
+from miaudit.recipes.parameters import by_class_numbers
 
 WRONG = {
     "one value": (LogisticRegression(C=-1), "LogisticRegression cannot be trained: The 'C' parameter"),
@@ -161,3 +170,50 @@ def test_an_estimator_that_does_not_tell_its_parameters_is_refused_with_what_to_
     if not hasattr(estimator, "steps"):
         with pytest.raises(PlanError, match="get_params fails"):
             miaudit.audit(estimator.fit(X, y), **sides)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "what"),
+    [
+        (RandomForestRegressor(), 'a regressor, and the labels are classes.*task = "regression"'),
+        (make_pipeline(StandardScaler(), LinearRegression()), "a regressor"),
+        (KMeans(2), "a clusterer, and the labels are classes"),
+        (IsolationForest(), "a detector"),
+        (GaussianMixture(2), "a density estimator"),
+    ],
+)
+def test_what_is_no_classifier_is_refused_before_anything_is_trained(estimator, what):
+    with pytest.raises(PlanError, match=what):
+        as_recipe(estimator)
+    X, y = np.random.default_rng(0).normal(size=(90, 2)), np.arange(90) % 2
+    sides = dict(zip(("members", "nonmembers", "population"), [(X[i::3], y[i::3]) for i in range(3)], strict=True))
+    with pytest.raises(PlanError, match=what):  # a classifier is audited as one, whatever its recipe is
+        miaudit.audit(GaussianNB().fit(X, y), recipe=estimator, **sides)
+
+
+def test_weights_of_classes_go_by_the_names_of_a_plan():
+    weights = {"no": 1, "yes": 5}
+    ours = by_class_numbers(make_pipeline(StandardScaler(), LogisticRegression(class_weight=weights)), ["no", "yes"])
+    X = np.random.default_rng(0).normal(size=(90, 2))
+    y = (X[:, 0] > 0).astype(int)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(class_weight=weights)).fit(X, np.array([*weights])[y])
+    np.testing.assert_allclose(ours.fit(X, y).predict_proba(X), theirs.predict_proba(X))
+    with pytest.raises(
+        PlanError, match=r"class_weight names 'maybe', which is no class; the classes are \['no', 'yes'\]"
+    ):
+        by_class_numbers(LogisticRegression(class_weight={"maybe": 1}), ["no", "yes"])
+    assert by_class_numbers(LogisticRegression(class_weight="balanced"), ["no", "yes"]).class_weight == "balanced"
+
+
+def test_a_plan_may_weight_its_classes(tmp_path):
+    X = np.random.default_rng(0).normal(size=(120, 2))
+    np.savez(tmp_path / "all.npz", X=X, y=np.array(["no", "yes"])[(X[:, 0] > 0).astype(int)])
+    recipe = {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"class_weight": {"no": 1, "yes": 5}}}
+    plan = {"data": {"path": str(tmp_path / "all.npz")}, "split": {"members": 30}, "recipe": recipe}
+    case = case_of_plan({**plan, "shadows": {"count": 2}})
+    dataset = case.dataset
+    model = case.recipe.fit(dataset.X, np.asarray(dataset.y), classes=2, seed=0)
+    even = case_of_plan({**plan, "recipe": {**recipe, "params": {}}}).recipe.fit(
+        dataset.X, dataset.y, classes=2, seed=0
+    )
+    assert model.predict_proba(dataset.X)[:, 1].mean() > even.predict_proba(dataset.X)[:, 1].mean() + 0.05

@@ -220,7 +220,8 @@ def task_of(model: Any, recipe: Any, task: Task | None) -> Task:
     """
     if task is not None and (problems := misfits(("task", task, Task))):
         raise PlanError(problems)
-    of_numbers = is_regressor(model) or is_regressor(recipe) or isinstance(model, RegressionTarget)
+    recipe_says = is_regressor(recipe) and classes_of(model) is None  # a classifier is none, whatever its recipe is
+    of_numbers = is_regressor(model) or recipe_says or isinstance(model, RegressionTarget)
     return task or ("regression" if of_numbers else "classification")
 
 

@@ -46,6 +46,7 @@ from miaudit.recipes import (
     recipe_of_plugin,
     standin,
 )
+from miaudit.recipes.parameters import by_class_numbers
 from miaudit.targets import Endpoint, Target, as_target, load_model
 from miaudit.targets.files import file_format, model_hashes
 from miaudit.targets.kept import Kept
@@ -240,6 +241,9 @@ def _recipe(plan: RecipePlan, dataset: Dataset, estimator: Any) -> Recipe:
         with section("recipe.params"):
             recipe = standin(plan.standin, plan.params)
     else:
+        if plan.estimator is not None and plan.task != "regression":
+            with section("recipe.params"):
+                estimator = by_class_numbers(estimator, dataset.classes)
         recipe = as_recipe(estimator, task=plan.task)
     if hasattr(recipe, "weight_shapes") and not encode:
         recipe.weight_shapes(dataset.X.shape[1:], len(dataset.classes))  # tells records that do not fit the network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,9 +84,16 @@ def clean(folder: Path, yes: bool) -> None:
     for name in files:
         echo(f"remove     {name}", err=True)
     if not yes and files:
-        click.confirm(
-            f"Remove {counted(len(files), 'file or folder', 'files and folders')} from {folder}?", abort=True, err=True
-        )
+        question = f"Remove {counted(len(files), 'file or folder', 'files and folders')} from {folder}?"
+        try:
+            agreed = click.confirm(question, err=True)
+        except click.Abort as abort:
+            if not isinstance(abort.__context__, EOFError):  # Ctrl-C
+                raise
+            agreed = False
+        if not agreed:
+            echo("\nmiaudit: nothing was removed; --yes removes without a question", err=True)
+            sys.exit(2)
     cleaned(folder)
     page = write(result.model_copy(update={"records": type(result.records)()}), folder)
     echo(f"removed {counted(len(files), 'file or folder', 'files and folders')}; {page} shows no single record")

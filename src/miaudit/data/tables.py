@@ -424,5 +424,7 @@ def suffix_of(path: Path) -> str:
     """Return the ending that says what kind of file it is."""
     for suffix in sorted(_SUFFIXES, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise DataError(f"{path} is a pipe or a device, which cannot be read again; write it to a file first")
             return suffix
     raise DataError(f"{path} has none of the known endings {', '.join(_SUFFIXES)}; convert it to one of them")

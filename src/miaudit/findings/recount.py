@@ -24,7 +24,7 @@ _PARTS = ("auc", "tpr_at_fpr", "tnr_at_fnr", "pooled", "basis")
 def uncountable(result: Result) -> str | None:
     """Return why figures cannot be counted from the table alone; None where they can."""
     if not len(result.records):
-        return "there is no records.csv"
+        return "there is no records.csv, or no record in it"
     if result.split.unit == "person" or result.split.people is not None:
         return "records.csv does not say whose the records are"
     if result.split.copies_left_out:

@@ -25,6 +25,7 @@ from miaudit.recipes.listed import made_estimator
 from miaudit.recipes.parameters import refuse_parameters, refuse_untold
 from miaudit.recipes.recipe import Model, Placeable, Recipe, Shortenable, Staged, Wrapping
 from miaudit.recipes.regressor import RegressorRecipe
+from miaudit.targets.classes import no_classifier
 from miaudit.threads import is_device
 
 Task = Literal["classification", "regression"]
@@ -62,6 +63,11 @@ def as_recipe(thing: Any, *, classes: tuple[Any, ...] | None = None, task: Task 
         return thing
     if hasattr(thing, "get_params"):
         refuse_untold(thing)
+        if task != "regression" and (what := no_classifier(thing)) is not None:
+            hint = ', or say task = "regression" where the labels are numbers to predict' if "regress" in what else ""
+            raise PlanError(
+                f"the recipe {type(thing).__name__} is {what}, and the labels are classes: name a classifier{hint}"
+            )
         recipe: Recipe = RegressorRecipe(thing) if task == "regression" else EstimatorRecipe(thing, classes)
         refuse_parameters(thing)
         return recipe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,25 @@ def refuse_untold(estimator: Any) -> None:
             f"({reason_of(error)}). Let __init__ name each parameter and keep it as it is, under its own name "
             "(self.depth = depth), or give a function train(X, y, seed) -> model as the recipe"
         ) from error
+
+
+def by_class_numbers(estimator: Any, names: Sequence[str]) -> Any:
+    """Return an estimator that is trained on class numbers, its weights of classes given by the names that a plan has for them.
+
+    Raises
+    ------
+    PlanError
+        If a weight is given to what is no class.
+    """
+    numbers: dict[Any, int] = {name: number for number, name in enumerate(names)}
+    changes = {}
+    for key, value in estimator.get_params(deep=True).items():
+        if key.rsplit("__", 1)[-1] == "class_weight" and isinstance(value, Mapping):
+            strange = [name for name in value if name not in numbers]
+            if strange:
+                raise PlanError(f"{key} names {strange[0]!r}, which is no class; the classes are {list(names)[:10]}")
+            changes[key] = {numbers[name]: weight for name, weight in value.items()}
+    return estimator.set_params(**changes) if changes else estimator
 
 
 def frozen_parts(estimator: Any) -> tuple[list[str], list[str]]:

@@ -108,6 +108,14 @@ def larger_of_two(names: Sequence[Any] | None) -> int | None:
     return None if numbers[0] == numbers[1] else int(numbers[1] > numbers[0])
 
 
+_OTHERS = {
+    "regressor": "a regressor",
+    "clusterer": "a clusterer",
+    "outlier_detector": "a detector",
+    "density_estimator": "a density estimator",
+}
+
+
 def trained_classes(model: Any, name: str) -> list[Any] | None:
     """Return the classes that a model was trained on, where it says so.
 
@@ -119,7 +127,6 @@ def trained_classes(model: Any, name: str) -> list[Any] | None:
     own = classes_of(model)
     if own is not None or not hasattr(model, "get_params"):
         return own
-    from sklearn.base import is_clusterer, is_outlier_detector, is_regressor
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
@@ -131,14 +138,20 @@ def trained_classes(model: Any, name: str) -> list[Any] | None:
         ) from None
     except AttributeError:  # it is like scikit-learn's, and has no tags
         return None
-    for kind, what in (
-        (is_regressor, "a regressor"),
-        (is_clusterer, "a clusterer"),
-        (is_outlier_detector, "a detector"),
-    ):
-        if kind(model):
-            raise PlanError(f"the target {name} is {what}, and an audit is of classifiers")
+    if (what := no_classifier(model)) is not None:
+        raise PlanError(f"the target {name} is {what}, and an audit is of classifiers")
     return None
+
+
+def no_classifier(model: Any) -> str | None:
+    """Return what an estimator is, by scikit-learn's tags, that is no classifier; None for one, and where tags do not say."""
+    from sklearn.utils import get_tags
+
+    try:
+        kind = get_tags(model).estimator_type
+    except Exception:  # of other libraries: tags of others may be missing, or fail
+        return None
+    return _OTHERS.get(kind or "")
 
 
 def class_numbers(
