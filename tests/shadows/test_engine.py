@@ -262,13 +262,18 @@ def test_how_a_worker_died_is_reported_though_another_thread_collects_its_exit_c
     assert death(process) == (None, "how is not known")
 
 
-@pytest.mark.parametrize("refusal", ["daemonic", "Read-only file system"])
+@pytest.mark.parametrize("refusal", ["daemonic", "Read-only file system", "can't start new thread"])
 def test_that_no_process_can_be_started_is_told_with_what_to_do(tmp_path, monkeypatch, refusal):
     def refused(*_):
         raise OSError(errno.EROFS, refusal)
 
+    def no_thread(*_):
+        raise RuntimeError(refusal)
+
     if refusal == "daemonic":
         monkeypatch.setitem(multiprocessing.process.current_process()._config, "daemon", True)
+    elif refusal == "can't start new thread":  # in the thread of an executor, which then tells nobody
+        monkeypatch.setattr(multiprocessing.queues.Queue, "_start_thread", no_thread)
     else:
         monkeypatch.setattr(multiprocessing.context.BaseContext, "Lock", refused)
     with pytest.raises(PlanError, match=f"(?s){refusal}.*--jobs 0"):

@@ -70,6 +70,13 @@ SECONDS_FOR_GROUP = 3.0
 """How long to wait for the processes of a worker that are killed, and for what removes what they shared in memory."""
 
 
+_Found = News  # what a task of a worker returns
+
+
+class _Running(dict[Future[_Found], tuple[list[Job], ProcessPoolExecutor]]):
+    """The groups that are being trained, and the worker of each."""
+
+
 class Watch:
     """When a model that is still in training is to be told of."""
 
@@ -113,48 +120,86 @@ def train_in_processes(
     Where nothing has happened for a second, nothing is yielded as news: whoever reads it can end the training then.
     """
     crew = _Crew(dataset, recipe, store)
-    waiting, idle = deque(groups), list[ProcessPoolExecutor]()
-    running: dict[Future[_Found], tuple[list[Job], ProcessPoolExecutor]] = {}
-    since: dict[Future[_Found], float] = {}
-    watch = Watch()
+    idle, running = list[ProcessPoolExecutor](), _Running()
     finished = False
     try:
-        idle.extend(crew.hire() for _ in range(min(workers, len(groups))))
-        if len(groups) > len(idle):  # with a group for each worker, the first models come as soon as an estimate
-            future = crew.submit(_calibrate, groups[0], idle[-1])
-            running[future] = ([], idle.pop())
-        while waiting or running:
-            if is_late(deadline):
-                return
-            while waiting and idle:
-                group = waiting.popleft()
-                crew.attempts.update(job.key for job in group)
-                future = crew.submit(_work, group, idle[-1])
-                running[future], since[future] = (group, idle.pop()), time.monotonic()
-            look = min(SECONDS_BETWEEN_LOOKS, math.inf if deadline is None else max(0.0, deadline - time.monotonic()))
-            complete = wait(running, look, return_when=FIRST_COMPLETED).done
-            for future in since.keys() & (running.keys() - complete):
-                if (late := watch.late(running[future][0][0].name, time.monotonic() - since[future])) is not None:
-                    yield [late]
-            if not complete:
-                yield []
-            for future in complete:
-                group, worker = running.pop(future)
-                watch.took.append(time.monotonic() - since.pop(future, time.monotonic()))
-                error = future.exception()
-                if error is None:
-                    idle.append(worker)
-                    yield future.result()
-                elif isinstance(error, BrokenProcessPool):
-                    idle.append(crew.hire())
-                    news, again = crew.bury(worker, group)
-                    waiting.extend(again)
-                    yield from news
-                else:
-                    raise error
-        finished = True
+        with _failures_of_executors() as failures:
+            idle.extend(crew.hire() for _ in range(min(workers, len(groups))))
+            if len(groups) > len(idle):  # with a group for each worker, the first models come as soon as an estimate
+                future = crew.submit(_calibrate, groups[0], idle[-1])
+                running[future] = ([], idle.pop())
+            finished = yield from _news_of(crew, deque(groups), idle, running, failures, deadline)
     finally:
         crew.dismiss([*idle, *(worker for _, worker in running.values())], finished=finished)
+
+
+def _news_of(
+    crew: _Crew,
+    waiting: deque[list[Job]],
+    idle: list[ProcessPoolExecutor],
+    running: _Running,
+    failures: Sequence[BaseException],
+    deadline: float | None,
+) -> Generator[News, None, bool]:
+    """Give groups to idle workers and yield what becomes of them; return whether that is all, and not for the deadline."""
+    since: dict[Future[_Found], float] = {}
+    watch = Watch()
+    while waiting or running:
+        if is_late(deadline):
+            return False
+        while waiting and idle:
+            group = waiting.popleft()
+            crew.attempts.update(job.key for job in group)
+            future = crew.submit(_work, group, idle[-1])
+            running[future], since[future] = (group, idle.pop()), time.monotonic()
+        look = min(SECONDS_BETWEEN_LOOKS, math.inf if deadline is None else max(0.0, deadline - time.monotonic()))
+        complete = wait(running, look, return_when=FIRST_COMPLETED).done
+        for future in since.keys() & (running.keys() - complete):
+            if (late := watch.late(running[future][0][0].name, time.monotonic() - since[future])) is not None:
+                yield [late]
+        if not complete:
+            with _starting():
+                if failures:
+                    raise failures[0]
+            yield []
+        for future in complete:
+            group, worker = running.pop(future)
+            watch.took.append(time.monotonic() - since.pop(future, time.monotonic()))
+            error = future.exception()
+            if error is None:
+                idle.append(worker)
+                yield future.result()
+            elif isinstance(error, BrokenProcessPool):
+                idle.append(crew.hire())
+                news, again = crew.bury(worker, group)
+                waiting.extend(again)
+                yield from news
+            else:
+                raise error
+    return True
+
+
+@contextmanager
+def _failures_of_executors() -> Iterator[list[BaseException]]:
+    """Yield a list that gets what ends a thread of an executor of processes, as where it can start no further thread.
+
+    Nobody else is told, and the executor's work would be waited for forever.
+    """
+    failures = list[BaseException]()
+    before = threading.excepthook
+
+    def note(end: Any) -> None:
+        if type(end.thread).__module__ == ProcessPoolExecutor.__module__:
+            failures.append(end.exc_value)
+        else:
+            before(end)
+
+    threading.excepthook = note
+    try:
+        yield failures
+    finally:
+        if threading.excepthook is note:
+            threading.excepthook = before
 
 
 @contextmanager
@@ -291,8 +336,6 @@ def death(process: Any) -> tuple[int | None, str]:
         return code, f"killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"by signal {-code}"
     return code, f"with exit code {code}"
 
-
-_Found = News  # what a task of a worker returns
 
 _worker: tuple[Dataset, Recipe, Store] | None = None
 
