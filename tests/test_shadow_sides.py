@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import miaudit
 from miaudit.auditing.scoring import score
-from miaudit.auditing.shadow_sides import refuse_one_sided, repeated_models
+from miaudit.auditing.shadow_sides import refuse_one_sided, refuse_trained_bystanders, repeated_models
 from miaudit.auditing.stored import stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
@@ -114,3 +114,31 @@ def test_one_model_twice_and_the_target_among_its_shadow_models_are_warned_of() 
     assert warning.startswith("1 of 6 shadow models answers every record as the target does")
     certain = np.eye(2)[np.tile(held["labels"], (6, 1))]
     assert repeated_models(stored_outputs(held | {"shadows": certain})) == []  # trees that all are right
+
+
+def test_bystanders_that_were_trained_on_audited_records_are_refused() -> None:
+    held = arrays(drawn(0.5, 0.5))
+    with pytest.raises(DataError, match="2 of 3 bystanders answer every record as a shadow model that was trained"):
+        score(stored_outputs(held | {"bystanders": np.concatenate([held["shadows"][:2], 1 - held["shadows"][:1]])}))
+    outside = arrays(drawn(0, 0))
+    refuse_trained_bystanders(stored_outputs(outside | {"bystanders": outside["shadows"][:2]}))
+
+
+def test_ids_of_several_records_are_told_unless_it_is_known_whose_they_are() -> None:
+    held = {key: each for key, each in arrays(drawn(0, 0)).items() if key in ("target", "labels", "member")}
+
+    def told(**other: Any) -> list[str]:
+        return [each for each in score(stored_outputs(held | other)).warnings if "for several audited records" in each]
+
+    (warning,) = told(ids=np.arange(N) // 5)
+    assert warning.startswith("80 ids stand for several audited records; the first is '0', for 5.")
+    (warning,) = told(ids=np.arange(N) % (N // 2))
+    assert "200 ids stand for several audited records, 200 of them among members and non-members" in warning
+    assert told(ids=np.arange(N)) == told(ids=np.arange(N) // 5, group=np.arange(N) // 5) == []
+
+
+def test_one_person_a_side_is_inconclusive_counted_in_people() -> None:
+    result = score(stored_outputs(arrays(drawn(0.5, 0.5), group=np.zeros(N, int))))
+    assert (
+        "with 1 member and 1 non-member not even an AUC of 1 can be told from 0.5, counted in people" in result.verdict
+    )

@@ -388,3 +388,24 @@ def unscored(attacks: Sequence[AttackResult]) -> list[str]:
     if not missing:
         return []
     return [f"Records that could not be scored: {', '.join(missing)}; the attacks' notes say why."]
+
+
+def shared_ids(measured: Measured, unit: Unit) -> list[str]:
+    """Return that several of the records that count have one id; nothing where it is known whose records they are."""
+    if measured.ids is None or measured.evidence.own.audited_people is not None:
+        return []
+    places: dict[str, list[int]] = {}
+    for i in np.flatnonzero(unit.counted).tolist():
+        places.setdefault(str(measured.ids[i]), []).append(i)
+    several = {name: each for name, each in places.items() if len(each) > 1}
+    if not several:
+        return []
+    name, first = next(iter(several.items()))
+    both = sum(len(set(measured.member[each].tolist())) > 1 for each in several.values())
+    sides = f", {both:,} of them among members and non-members" if both else ""
+    return [
+        f"{counted(len(several), 'id stands', 'ids stand')} for several audited records{sides}; the first is {name!r:.60}, for "
+        f"{len(first):,}. Each record counts as one of its own, as if drawn without regard to the others. Where they belong "
+        "to one person, say so (group of a plan's data or of stored outputs, groups in Python), and people are counted; "
+        "where they are one record several times, give it once."
+    ]

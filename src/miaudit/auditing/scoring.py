@@ -18,7 +18,7 @@ from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
 from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock, Origin
-from miaudit.auditing.shadow_sides import refuse_one_sided, repeated_models
+from miaudit.auditing.shadow_sides import refuse_one_sided, refuse_trained_bystanders, repeated_models
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
 from miaudit.documents import plain, whole
@@ -108,9 +108,10 @@ def measured_of(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
     Raises
     ------
     DataError
-        If the shadow models' training sets tell members from non-members.
+        If the shadow models' training sets tell members from non-members, or bystanders are such shadow models.
     """
     refuse_one_sided(stored)
+    refuse_trained_bystanders(stored)
     mask, copies = _copies(stored, seed)
     if copies is not None and copies.left_out.get("population"):
         forms = without_outside(ShadowEvidence(stored.own, stored.direct), mask[len(stored.member) :])

@@ -55,6 +55,31 @@ def refuse_one_sided(stored: StoredOutputs) -> None:
     )
 
 
+def refuse_trained_bystanders(stored: StoredOutputs) -> None:
+    """Refuse bystanders that are shadow models which were trained on audited records: no control would hold.
+
+    Raises
+    ------
+    DataError
+        Saying how many.
+    """
+    evidence = stored.direct or stored.own
+    if evidence.bystanders is None or evidence.asked is not None:
+        return
+    trained = [
+        np.asarray(answers)
+        for answers, inside in zip(evidence.models, evidence.inside, strict=True)
+        if inside.any() and not (answers == answers[0]).all() and not _certain(np.asarray(answers), evidence)
+    ]
+    same = sum(any(np.array_equal(answers, each) for each in trained) for answers in evidence.bystanders)
+    if same:
+        raise DataError(
+            f"{same:,} of {counted(len(evidence.bystanders), 'bystander')} {'answers' if same == 1 else 'answer'} every "
+            "record as a shadow model that was trained on some of them; bystanders are models that were trained on none: "
+            "leave the others out"
+        )
+
+
 def repeated_models(stored: StoredOutputs) -> list[str]:
     """Return a warning where shadow models are the same as others, or as the target, by all that they answer.
 

@@ -574,10 +574,10 @@ def _numbers(arrays: _Arrays, key: str) -> NDArray[Any] | None:
     if key not in arrays:
         return None
     values = arrays[key]
-    if values.dtype.kind not in "fiub" or values.ndim < 2 or not np.isfinite(values).all():
-        raise DataError(
-            f"{key} must be finite numbers, one row per record; got dtype {values.dtype}, shape {values.shape}"
-        )
+    if values.dtype.kind not in "fiub" or values.ndim < 2:
+        raise DataError(f"{key} must be numbers, one row per record; got dtype {values.dtype}, shape {values.shape}")
+    if bad := int((~np.isfinite(values)).sum()):
+        raise DataError(f"{key} must be finite numbers; {bad:,} of {values.size:,} are NaN or infinite: fill them in")
     return values
 
 

@@ -59,7 +59,7 @@ def sentence(
         case "none detected", _:
             text = _none(verdict, ran, n)
         case "inconclusive", "power" | "nothing":
-            people = ", counted in people" if verdict.reason and verdict.n.unit == "person" else ""
+            people = ", counted in people" if verdict.reason and verdict.n.records is not None else ""
             text = f"Inconclusive: {verdict.reason or 'no attack could be measured'}{people}; {n}."
         case _:
             text = _hard_sides(verdict, ran, n)
