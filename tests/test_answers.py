@@ -18,7 +18,7 @@ from miaudit import audit, signals
 from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError, PlanError, TargetError
-from miaudit.evidence import answers
+from miaudit.evidence import answers, rows
 from miaudit.evidence.answers import DECLARED, Decision, Hint, Type, count_decimals, decide, read
 from miaudit.plan import OutputsName
 from miaudit.targets import as_target
@@ -269,7 +269,7 @@ def test_decimals_are_those_of_float32_whatever_holds_them():
     st.booleans(),
     st.integers(-1, 7),
 )
-def test_a_look_at_the_first_numbers_changes_nothing(seed, decimals, dtype, odd, transposed, least):
+def test_parts_change_nothing(seed, decimals, dtype, odd, transposed, least):
     rng = np.random.default_rng(seed)
     values = rng.random((rng.integers(1, 40), rng.integers(1, 12))).round(decimals)
     values = bfloat16(values) if dtype == "bfloat16" else values.astype(dtype)
@@ -280,12 +280,13 @@ def test_a_look_at_the_first_numbers_changes_nothing(seed, decimals, dtype, odd,
     values[-1, -1] = odd
     values = values.T if transposed else values
 
-    def of(first):
+    def of(first, block):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(answers, "_FIRST", first)
+            patch.setattr(rows, "_NUMBERS", block)
             return count_decimals(values, least), answers.roundoff(values)
 
-    assert of(8) == of(values.size)
+    assert of(8, 24) == of(1, 1) == of(values.size, values.size)
 
 
 def test_a_plan_names_the_types_that_there_are():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from miaudit import signals
 from miaudit.errors import DataError, PlanError
+from miaudit.evidence import rows
 
 ALL = ["phi", "loss", "confidence", "entropy", "modified_entropy", "hinge"]
 P = np.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.25, 0.5, 0.25]])
@@ -66,7 +67,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     p = generator.dirichlet(np.ones(4), 50)
     y = generator.integers(0, 4, 50)
     whole = {name: getattr(signals, name)(p, y) for name in ALL}
-    monkeypatch.setattr(signals, "_ROWS", 7)
+    monkeypatch.setattr(rows, "_ROWS", 7)
     for name in ALL:
         np.testing.assert_array_equal(getattr(signals, name)(p, y), whole[name])
 

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.errors import DataError, misfits, not_real, refuse
 from miaudit.evidence.answers import clipped
+from miaudit.evidence.rows import blocks
 from miaudit.evidence.signal import Signal
 
 __all__ = [
@@ -55,7 +56,6 @@ __all__ = [
 ]
 
 FLOOR = 1e-30
-_ROWS = 1 << 15  # rows turned to float64 at a time: the outputs of a whole shadow pool may be gigabytes
 
 Numbers = NDArray[np.float64]
 
@@ -200,8 +200,7 @@ def _in_blocks(
 ) -> Numbers:
     p, y = _checked(probabilities, labels)
     out = np.empty(len(y))
-    for start in range(0, len(y), _ROWS):
-        block = slice(start, start + _ROWS)
+    for block in blocks(*p.shape):
         out[block] = function(p[block].astype(np.float64), y[block])
     return out
 

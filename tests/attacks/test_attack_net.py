@@ -14,6 +14,13 @@ def make(n: int, d: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return x, x[:, 1] * x[:, 2] + 0.3 * generator.normal(size=n) > 0
 
 
+@pytest.mark.parametrize("d", [1, 2, 33, 65, 95, 130])
+def test_spreads_are_the_same_a_few_columns_at_a_time(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(d).dirichlet(np.full(max(d, 2), 0.1), 700)[:, :d].astype(np.float32)
+    monkeypatch.setattr(net, "_NUMBERS", 1)
+    np.testing.assert_array_equal(net._spread(x), x.std(axis=0, dtype=np.float64))
+
+
 def seeds(n: int) -> list[np.random.Generator]:
     return [np.random.default_rng([5, i]) for i in range(n)]
 

@@ -30,7 +30,7 @@ from miaudit.attacks import (
 )
 from miaudit.attacks.threshold import best_threshold
 from miaudit.errors import DataError, PlanError
-from miaudit.evidence import Evidence
+from miaudit.evidence import Evidence, rows
 from miaudit.stats import auc, auc_interval, decisions
 from miaudit.testing import check_attack, worlds
 from miaudit.testing.worlds import World
@@ -278,7 +278,18 @@ def test_the_pooled_model_draws_from_many_rows(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(shokri, "_POOLED_ROWS", 500)
     world = worlds.gaussian(2.0)
     scores = Shokri(variant="pooled").run(world.evidence)
-    assert any("500 rows drawn from 2400" in note for note in scores.notes)
+    assert any("500 rows drawn from 2,400" in note for note in scores.notes)
+    assert auc(scores.score[world.member], scores.score[~world.member]) > 0.85
+
+
+def test_the_pooled_model_reads_no_more_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = worlds.gaussian(2.0)
+    whole = Shokri(variant="pooled").run(world.evidence)
+    monkeypatch.setattr(rows, "_NUMBERS", 100)  # judged a few records at a time
+    np.testing.assert_array_equal(Shokri(variant="pooled").run(world.evidence).score, whole.score)
+    monkeypatch.setattr(shokri, "_BLOCK_BYTES", 700 * 4 * 2 * world.evidence.classes)
+    scores = Shokri(variant="pooled").run(world.evidence)
+    assert any("700 rows drawn from 2,400" in note for note in scores.notes)
     assert auc(scores.score[world.member], scores.score[~world.member]) > 0.85
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.evidence.rows import blocks
 from miaudit.threads import in_threads, most_threads
 
 Array = NDArray[np.float32]
@@ -23,6 +24,7 @@ Rows = tuple[NDArray[Any], NDArray[np.bool_]]  # (n, d) inputs, (n,) is "in"
 _GROUP = 10  # models trained together: fewer, and threads wait for the interpreter; more, and caches are too small
 SHARE = 0.3  # of the largest spread: inputs that vary less are not scaled up beyond it (decision 20)
 _SPREAD = 1e-4  # where the largest is below this, inputs are left as they are
+_COLUMNS, _NUMBERS = 32, 1 << 23  # made float64 at a time: at least, and about
 _LARGE, _LONGER = 20_000, 8  # rows above which a network's batches are longer, and how many times
 _MOST_SEEN = (
     1_000_000  # rows that a network sees, counted with repetition: a large one learns no more from further epochs
@@ -72,8 +74,7 @@ class Net:
         Computed in float64 and rounded to float32: equal inputs then tie, whichever row of a matrix product they were.
         """
         out = np.empty(len(x))
-        for start in range(0, len(x), 1 << 15):
-            block = slice(start, start + (1 << 15))
+        for block in blocks(*x.shape):
             inputs = (x[block].astype(np.float64) - self.mean) * self.scale
             hidden = np.maximum(inputs @ self.first[:-1].astype(np.float64) + self.first[-1], 0.0)
             logit = hidden @ self.second[:-1].astype(np.float64) + self.second[-1]
@@ -194,7 +195,7 @@ def _standardised(
     for k, (x, inside) in enumerate(data):
         rows = slice(starts[k], starts[k + 1])
         means[k] = x.mean(axis=0, dtype=np.float64)
-        scales[k] = 1.0 / _divisors(x.std(axis=0, dtype=np.float64), share)
+        scales[k] = 1.0 / _divisors(_spread(x), share)
         np.subtract(x, means[k], out=inputs[rows, :-1], casting="same_kind")
         inputs[rows, :-1] *= scales[k]
         truth[rows] = inside
@@ -221,6 +222,12 @@ def _adam(arrays: Sequence[NDArray[np.float32]], *, rate: float, shares: NDArray
     correction = (1.0 - beta2**step) ** 0.5 / (1.0 - beta1**step)
     s *= (rate * correction * shares).astype(np.float32)[:, None]
     w -= s
+
+
+def _spread(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the (d,) standard deviations of (n, d) inputs, of some columns at a time, as float64 takes twice their bytes."""
+    parts = max(1, min(x.size // _NUMBERS, x.shape[1] // _COLUMNS))
+    return np.concatenate([part.std(axis=0, dtype=np.float64) for part in np.array_split(x, parts, axis=1)])
 
 
 def _divisors(spread: NDArray[np.float64], share: float) -> NDArray[np.float64]:

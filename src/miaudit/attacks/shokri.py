@@ -21,6 +21,7 @@ from miaudit.attacks.attack import (
 from miaudit.attacks.net import SHARE, Net, Rows, Training, fit
 from miaudit.errors import PlanError, misfits, not_real, not_whole
 from miaudit.evidence import Bools, Evidence, Ints
+from miaudit.evidence.rows import blocks
 from miaudit.seeds import generator
 from miaudit.signals import label_vectors
 
@@ -197,10 +198,10 @@ class Shokri(Attack):
         return 1.0 if loss(1.0) < loss(SHARE) else SHARE
 
     def _pooled(self, evidence: Evidence, labels: Ints, inside: Bools, seed: int) -> Judge:
-        """Train one model for all classes, on at most ``_POOLED_ROWS`` rows drawn by the seed."""
-        sample = np.arange(len(labels))
-        if len(labels) > _POOLED_ROWS:
-            sample = np.sort(generator(seed, "pooled rows").choice(len(labels), _POOLED_ROWS, replace=False))
+        """Train one model for all classes, on at most so many rows as `_pooled_rows` allows, drawn by the seed."""
+        sample, most = np.arange(len(labels)), _pooled_rows(evidence.classes)
+        if len(labels) > most:
+            sample = np.sort(generator(seed, "pooled rows").choice(len(labels), most, replace=False))
         rows = shadow_rows(evidence, sample)
         return self._train(
             lambda _: (self._encode(rows, labels[sample]), inside[sample]),
@@ -236,7 +237,11 @@ class Shokri(Attack):
             x = -np.sort(-x, axis=1)
         if labels is None:
             return x
-        return np.hstack([x, np.eye(outputs.shape[1], dtype=np.float32)[labels]])
+        n, classes = x.shape
+        both = np.zeros((n, 2 * classes), np.float32)
+        both[:, :classes] = x
+        both[np.arange(n), classes + labels] = 1
+        return both
 
     def _notes(self, models: tuple[ClassModel, ...], n_rows: int) -> tuple[str, ...]:
         notes = []
@@ -247,8 +252,9 @@ class Shokri(Attack):
                 f"{len(pooled):,} of {len(models):,} classes have fewer than {self.min_rows:,} shadow rows of either side "
                 f"and were judged by the pooled attack model: {labels}"
             )
-        if pooled and n_rows > _POOLED_ROWS:
-            notes.append(f"the pooled attack model learned from {_POOLED_ROWS:,} rows drawn from {n_rows}")
+        most = _pooled_rows(len(models))
+        if pooled and n_rows > most:
+            notes.append(f"the pooled attack model learned from {most:,} rows drawn from {n_rows:,}")
         shares = [m.in_rows / (m.in_rows + m.out_rows) for m in models if m.model == "own"]
         if shares and (min(shares) < 0.4 or max(shares) > 0.6):
             notes.append(
@@ -274,8 +280,11 @@ class _AttackModels:
             if (here := labels == label).any():
                 score[here] = judge(self.attack._encode(answers[here]))
                 rest &= ~here
-        if self.pooled is not None and rest.any():
-            score[rest] = self.pooled(self.attack._encode(answers[rest], labels[rest]))
+        if self.pooled is not None:
+            index = np.flatnonzero(rest)
+            for block in blocks(len(index), 2 * answers.shape[1]):
+                part = index[block]
+                score[part] = self.pooled(self.attack._encode(answers[part], labels[part]))
         return score
 
 
@@ -283,6 +292,11 @@ def _units(evidence: Evidence, people: Ints | None, positions: Ints) -> Ints:
     """Return (k,) numbers of the people that the shadow rows at ``positions`` are about, or of the records without people."""
     rows = positions % evidence.inside.shape[1] if evidence.asked is None else evidence.asked.reshape(-1)[positions]
     return rows if people is None else people[rows]
+
+
+def _pooled_rows(classes: int) -> int:
+    """Return how many rows the pooled model learns from at most: fewer where an answer and its class take much memory."""
+    return min(_POOLED_ROWS, max(1, _BLOCK_BYTES // (4 * 2 * classes)))
 
 
 def _parts(labels: Ints, sizes: Ints) -> list[list[int]]:

@@ -53,7 +53,7 @@ SAY = (
     'kind="..." in the file: probabilities sum to 1; for answers on the top classes only, zeros elsewhere, add kind="topk"; '
     'for logits add kind="logits"'
 )
-_ROWS = 100_000  # of which the type of the shadows' answers is told, evenly over all
+_ROWS, _NUMBERS = 100_000, 1 << 24  # at most of which the type of the shadows' answers is told, evenly over all
 _Arrays = dict[str, NDArray[Any]]
 
 
@@ -371,11 +371,12 @@ def _of_shadows(arrays: _Arrays, key: str, facts: _OfTarget, declared: Type | No
     if not len(rows):
         return outputs
     kind = None if declared in ("topk", "labels") or (score and rows.ndim == 2) else declared
+    most = max(1, min(_ROWS, _NUMBERS // facts.width))
     with _named(key):
-        decision = decide(rows[:: -(-len(rows) // _ROWS)], classes=facts.width, declared=kind, say=SAY, positive="1")
+        decision = decide(rows[:: -(-len(rows) // most)], classes=facts.width, declared=kind, say=SAY, positive="1")
         flat = outputs.reshape(-1, facts.width)
-        for start in range(0, len(rows), _ROWS):
-            part = slice(start, start + _ROWS)
+        for start in range(0, len(rows), most):
+            part = slice(start, start + most)
             flat[part] = _as_held(read(rows[part], decision, say=SAY)[0], decision)
     return outputs
 

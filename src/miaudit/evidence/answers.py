@@ -8,6 +8,8 @@ leave a choice, it refuses; docs/decisions/0009 has the rules. `read` then check
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from miaudit.errors import DataError, counted, noun
+from miaudit.evidence.rows import blocks
 
 Type = Literal["probabilities", "logits", "log-probabilities", "percent", "score", "topk", "labels", "value"]
 """What a model answers. A score is one number a record: the probability of the second of two classes. A value is what a
@@ -365,13 +368,6 @@ def read(values: NDArray[Any], decision: Decision, *, decimals: int = -1, say: s
         values = _as_two(values, decision.type)
     else:
         _numbers(values)
-        empty = empty_rows(values, decision, decimals)
-        if empty.any():
-            decimals = count_decimals(values, decimals)
-            if (wrong := np.logical_or(*_misfits(values, decimals)) & ~empty).any():
-                raise _refusal(values, wrong, decision, say)
-            values = np.where(empty[:, None], 1 / values.shape[1], values)
-            return clipped(values), decimals
         if decision.type == "percent":
             values = values / 100
         elif decision.type == "log-probabilities":
@@ -386,8 +382,11 @@ def read(values: NDArray[Any], decision: Decision, *, decimals: int = -1, say: s
     much, little = _misfits(values, decimals, extra=extra)
     if decision.type in ("topk", "percent") and little.any() and (decision.type == "topk" or _is_cut(values)):
         little[:] = False
-    if (much | little).any():
-        raise _refusal(values, much | little, decision, say)
+    empty = _empty(values, decimals) if decision.type == "probabilities" else np.zeros(len(values), bool)
+    if (wrong := (much | little) & ~empty).any():
+        raise _refusal(values, wrong, decision, say)
+    if empty.any():
+        values = np.where(empty[:, None], 1 / values.shape[1], values)
     return clipped(values), decimals
 
 
@@ -416,23 +415,33 @@ def roundoff(values: NDArray[Any]) -> float:
     It is told from the values, so that half precision is seen whichever way they came: 2**-8 for bfloat16, 2**-11 for
     float16, 2**-24 for all else.
     """
-    if _roundoff(_first(values)) == 2.0**-24:  # a type that does not hold the first does not hold all
-        return 2.0**-24
-    return _roundoff(values)
+    return _unit(_parts(values))
 
 
-def _roundoff(values: NDArray[Any]) -> float:
+def _unit(parts: Iterable[NDArray[Any]]) -> float:
+    """Return what `roundoff` does of all numbers in some parts."""
+    units = [2.0**-8, 2.0**-11]
+    for part in parts:
+        units = [unit for unit in units if _holds(part, unit)]
+        if not units:  # a type that does not hold a part does not hold all
+            return 2.0**-24
+    return units[0]
+
+
+def _holds(values: NDArray[Any], unit: float) -> bool:
+    """Whether bfloat16 (of unit 2**-8) or float16 holds all numbers."""
     with np.errstate(over="ignore"):
         narrow = np.ascontiguousarray(values, dtype=np.float32)
-        if (narrow.view(np.uint32) & 0xFFFF == 0).all() and (narrow == values).all():
-            return 2.0**-8
-        return 2.0**-11 if (narrow.astype(np.float16) == values).all() else 2.0**-24
+        if unit == 2.0**-8:
+            return bool((narrow.view(np.uint32) & 0xFFFF == 0).all() and (narrow == values).all())
+        return bool((narrow.astype(np.float16) == values).all())
 
 
-def _first(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the first few rows of answers, which most often tell what answers are not."""
-    row = values[:1].size
-    return values[: max(1, _FIRST // row)] if row else values
+def _parts(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the first few rows of answers, which most often tell what answers are not, and then all, a block at a time."""
+    row = max(1, values[:1].size)
+    yield values[: max(1, _FIRST // row)]
+    yield from (values[block] for block in blocks(len(values), row))
 
 
 def are_whole(values: NDArray[Any]) -> bool:
@@ -448,34 +457,33 @@ def count_decimals(values: NDArray[Any], least: int = 0) -> int:
     Numbers are compared as float32, in which evidence holds them, so that it does not matter whether they came as float32 or
     as float64. Numbers that were rounded and then kept in half precision are seen, too, where there are enough of them.
     """
-    least = max(least, 0)
-    if least >= MORE_DECIMALS:
-        return MORE_DECIMALS
-    first = _fractions(_first(values))
-    exact = _exact_decimals(first, least)  # what does not write the first does not write all
-    if exact == MORE_DECIMALS and _roundoff(first) == 2.0**-24:
-        return MORE_DECIMALS
-    values = _fractions(values)
-    exact = _exact_decimals(values, exact)
-    if exact < MORE_DECIMALS:
+    exact = least = max(least, 0)
+    for part in _fractions(values):
+        if exact >= MORE_DECIMALS:  # what does not write a part does not write all
+            break
+        exact = _exact_decimals(part, exact)
+    if exact < MORE_DECIMALS or least >= MORE_DECIMALS:
         return exact
-    unit = roundoff(values)
-    if unit > 2.0**-24 and values.size >= _FEW:
+    unit = _unit(_fractions(values))
+    if unit > 2.0**-24 and sum(part.size for part in _fractions(values, once=True)) >= _FEW:
         for decimals in range(least, 3):
-            if (
-                10.0**-decimals >= 2.5 * unit
-                and (np.abs(values - np.round(values, decimals)) <= unit * np.abs(values) + 1e-7).all()
+            if 10.0**-decimals >= 2.5 * unit and all(
+                (np.abs(part - np.round(part, decimals)) <= unit * np.abs(part) + 1e-7).all()
+                for part in _fractions(values)
             ):
                 return decimals
     return MORE_DECIMALS
 
 
-def _fractions(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return those of some numbers that are finite and not whole, as float32 has them."""
-    with np.errstate(over="ignore"):
-        narrow = np.asarray(np.asarray(values, dtype=np.float32), dtype=np.float64)
-    fractions: NDArray[np.float64] = narrow[(narrow != np.round(narrow)) & np.isfinite(narrow)]
-    return fractions
+def _fractions(values: NDArray[Any], *, once: bool = False) -> Iterator[NDArray[np.float64]]:
+    """Yield those of some numbers that are finite and not whole, as float32 has them, in the parts of `_parts`.
+
+    ``once``: without the first part, whose numbers come again.
+    """
+    for part in itertools.islice(_parts(values), int(once), None):
+        with np.errstate(over="ignore"):
+            narrow = np.asarray(np.asarray(part, dtype=np.float32), dtype=np.float64)
+        yield narrow[(narrow != np.round(narrow)) & np.isfinite(narrow)]
 
 
 def _exact_decimals(values: NDArray[np.float64], least: int) -> int:

@@ -16,6 +16,17 @@ Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+_ROWS, _NUMBERS = 1 << 15, 1 << 22  # of a block, at most: 32 MB in float64
+
+
+def blocks(n: int, width: int) -> Iterator[slice]:
+    """Yield slices of n rows of so many numbers each: as many rows as may be held in float64 at a time, and one at least.
+
+    Answers of a whole pool of shadow models may be gigabytes, and a row of them 10,000 classes.
+    """
+    rows = max(1, min(_ROWS, _NUMBERS // max(1, width)))
+    return (slice(start, start + rows) for start in range(0, n, rows))
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:
