@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise, product
 from typing import Annotated, Any, Literal, Self
 
@@ -28,14 +29,22 @@ class Bounded(Document):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        stems = {name.removesuffix("low").removesuffix("high") for name in type(self).model_fields}
-        for stem in stems:
-            names = [f"{stem}low", stem.rstrip("_") or "value", f"{stem}high"]
-            figures = [(name, getattr(self, name)) for name in names if getattr(self, name, None) is not None]
+        for names in _rising(type(self)):
+            figures = [(name, value) for name in names if (value := getattr(self, name)) is not None]
             for (lower, less), (upper, more) in pairwise(figures):
                 if less > more + ROUNDING:
                     raise ValueError(f"{lower} is {less}, above {upper}, {more}: no figure lies outside its interval")
         return self
+
+
+@functools.cache
+def _rising(kind: type[Bounded]) -> list[list[str]]:
+    """Return the names of a document's figures with their ends: low end, figure and high end, as far as there are such fields."""
+    fields = kind.model_fields
+    stems = {name.removesuffix("low").removesuffix("high") for name in fields}
+    names = [[f"{stem}low", stem.rstrip("_") or "value", f"{stem}high"] for stem in sorted(stems)]
+    fields_of = [[name for name in each if name in fields] for each in names]
+    return [each for each in fields_of if len(each) > 1]
 
 
 class Interval(Bounded):
