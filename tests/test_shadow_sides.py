@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import miaudit
 from miaudit.auditing.scoring import score
-from miaudit.auditing.shadow_sides import refuse_one_sided, refuse_trained_bystanders, repeated_models
+from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, repeated_models
 from miaudit.auditing.stored import stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
@@ -66,20 +66,29 @@ def test_training_sets_of_shadow_models_that_tell_the_sides_are_refused(inside: 
     assert "without regard to who is a member" in words
 
 
-@pytest.mark.parametrize("inside", [drawn(0.5, 0.5), drawn(0, 0), drawn(1, 1), counted(32)])
+@pytest.mark.parametrize("inside", [drawn(0.5, 0.5), drawn(0, 0), drawn(1, 1), counted(32), counted(16)])
 def test_training_sets_that_tell_nothing_are_taken_and_a_target_without_a_leak_has_none(inside: np.ndarray) -> None:
     result = score(stored_outputs(arrays(inside)), attacks=["ratio", "lira offline", "calibration"])
     assert result.verdict_kind == "none detected", result.verdict
 
 
+def test_exact_halves_of_a_few_models_are_warned_of() -> None:
+    """What 16 models of which one is the target are, as many people train them."""
+    (warning,) = one_sided(stored_outputs(arrays(counted(16))))
+    assert warning.startswith("A member is in the training set of 47 % of the 15 shadow models, a non-member of 53 %")
+    assert one_sided(stored_outputs(arrays(counted(32)))) == []
+    with pytest.raises(DataError, match="more models are needed"):
+        one_sided(stored_outputs(arrays(counted(12))))
+
+
 def test_people_count_once_and_few_records_may_differ_by_chance() -> None:
     held, part = arrays(drawn(0.5, 0.4)), slice(190, 210)
     few = {key: held[key][part] for key in ("target", "labels", "member")}
-    refuse_one_sided(stored_outputs(few | {"shadows": held["shadows"][:, part], "inside": held["inside"][:, part]}))
+    one_sided(stored_outputs(few | {"shadows": held["shadows"][:, part], "inside": held["inside"][:, part]}))
     inside = drawn(0.6, 0.4, models=3)
     with pytest.raises(DataError, match="of the 3 shadow models"):
-        refuse_one_sided(stored_outputs(arrays(inside)))
-    refuse_one_sided(stored_outputs(arrays(inside, group=np.repeat(np.arange(4), N // 4))))  # two people a side
+        one_sided(stored_outputs(arrays(inside)))
+    one_sided(stored_outputs(arrays(inside, group=np.repeat(np.arange(4), N // 4))))  # two people a side
 
 
 def test_signals_and_rows_of_their_own_are_held_to_it_too() -> None:

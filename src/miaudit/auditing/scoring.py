@@ -18,7 +18,7 @@ from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
 from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock, Origin
-from miaudit.auditing.shadow_sides import refuse_one_sided, refuse_trained_bystanders, repeated_models
+from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, repeated_models
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
 from miaudit.documents import plain, whole
@@ -110,7 +110,7 @@ def measured_of(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
     DataError
         If the shadow models' training sets tell members from non-members, or bystanders are such shadow models.
     """
-    refuse_one_sided(stored)
+    warnings = one_sided(stored)
     refuse_trained_bystanders(stored)
     mask, copies = _copies(stored, seed)
     if copies is not None and copies.left_out.get("population"):
@@ -150,7 +150,7 @@ def measured_of(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
         no_records="the file holds no features",
         ids=stored.ids,
         slices=stored.slices,
-        warnings=(*stored.warnings, *repeated_models(stored)),
+        warnings=(*stored.warnings, *warnings, *repeated_models(stored)),
     )
 
 

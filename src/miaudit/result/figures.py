@@ -39,7 +39,7 @@ class Bounded(Document):
 
 @functools.cache
 def _rising(kind: type[Bounded]) -> list[list[str]]:
-    """Return the names of a document's figures with their ends: low end, figure and high end, as far as there are such fields."""
+    """Return the names of a document's figures with their ends: low end, figure and high end, of those that are fields."""
     fields = kind.model_fields
     stems = {name.removesuffix("low").removesuffix("high") for name in fields}
     names = [[f"{stem}low", stem.rstrip("_") or "value", f"{stem}high"] for stem in sorted(stems)]
