@@ -154,3 +154,23 @@ def test_a_working_directory_that_was_removed_is_named_where_it_is_needed(tmp_pa
     assert done.returncode == (0 if jobs == "0" else 2), done.stderr
     assert ("the working directory was removed" in done.stderr) == (jobs != "0")
     assert "Traceback" not in done.stderr
+
+
+def test_a_path_from_a_working_directory_that_was_removed_is_no_defect(tmp_path):
+    (tmp_path / "gone").mkdir()
+    shell = f'rmdir "$PWD" && exec {shlex.join([sys.executable, "-m", "miaudit", "run", "../plan.toml", "--out", "../out"])}'
+    (tmp_path / "plan.toml").write_text('data.name = "digits"\nrecipe.estimator = "sklearn.naive_bayes.GaussianNB"\n')
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path / "gone", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert "the working directory was removed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "5"])
+def test_a_width_of_no_terminal_loses_no_word(outputs, columns):
+    words = CliRunner().invoke(main, outputs).stdout.split()
+    narrow = CliRunner().invoke(main, outputs, env={"COLUMNS": columns})
+    assert narrow.exit_code == 0
+    assert {"Membership", "detected"} & {*narrow.stdout.split()}
+    if columns == "0":
+        assert narrow.stdout.split() == words

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -76,6 +77,9 @@ class Commands(click.Group):
                     err=True,
                 )
                 sys.exit(2)
+            if isinstance(error, FileNotFoundError) and not _is_somewhere():
+                echo("miaudit: the working directory was removed: run again from a folder that is there", err=True)
+                sys.exit(2)
             _defect(error)
             sys.exit(_DEFECT)
 
@@ -112,6 +116,15 @@ def _is_scarcity(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+
+
+def _is_somewhere() -> bool:
+    """Whether the working directory is there, from which paths are resolved."""
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 def _is_interruption(error: BaseException | None) -> bool:

@@ -181,6 +181,9 @@ def echo_json(text: str) -> None:
     click.echo(text.replace("\x7f", "\\u007f"), nl=False)  # JSON escapes all else
 
 
+_LEAST_WIDTH = 20
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console of rich."""
     from rich.console import Console
@@ -190,4 +193,7 @@ def console(*, stderr: bool = False) -> Console:
             """Leave to the command what rich would end the program for."""
             raise BrokenPipeError
 
-    return Piped(stderr=stderr)
+    piped = Piped(stderr=stderr)
+    if piped.width < _LEAST_WIDTH:  # of no terminal, as COLUMNS=0 says: nothing would be printed, or a letter a line
+        piped.width = _LEAST_WIDTH if piped.width > 1 else 80
+    return piped
