@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,7 +16,12 @@ import miaudit
 from miaudit.auditing import Engine
 from miaudit.cli import main
 from miaudit.cli.options import ENGINE
+from miaudit.data import from_arrays
 from miaudit.errors import PlanError, TimeLimitError
+from miaudit.recipes import Network
+from miaudit.shadows.design import draw_disjoint
+from miaudit.shadows.pool import ShadowPool
+from miaudit.store import Store
 
 pytest.importorskip("torch")
 
@@ -114,3 +120,17 @@ def test_what_cannot_be_is_told(tmp_path: Path) -> None:
 
 def test_the_command_line_has_every_option_of_the_engine() -> None:
     assert {*ENGINE} == {field.name for field in fields(Engine)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("classes", "asked"), [(2, 1_000), (500, 20_000)])
+def test_the_estimate_of_memory_counts_records_and_answers(classes: int, asked: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(30_000) % classes
+    dataset = from_arrays(rng.integers(0, 2, (30_000, 1_000), np.uint8), labels)
+    recipe = Network(hidden=(8,), epochs=5)
+    draws = draw_disjoint(np.arange(30_000), shadows=4, train=1_000, test=asked, seed=0)
+    pool, seen = ShadowPool(dataset, recipe, draws, Store(tmp_path), 0), list[Any]()
+    pool.run(workers=2, minimum=4, tell=seen.append)
+    first = next(each for each in seen if each.estimate is not None)
+    assert 0.8 < first.estimate.peak_bytes / seen[-1].actual.peak_bytes < 1.25

@@ -39,6 +39,7 @@ from miaudit.recipes import (
 from miaudit.recipes.randomness import seeded_generators, torch_was_drawn_from
 from miaudit.seeds import child_seed
 from miaudit.shadows.guard import ModelError, contained
+from miaudit.shadows.sharing import LEAST
 from miaudit.store import Rows
 from miaudit.targets.at_hand import as_target
 from miaudit.targets.regression import RegressionTarget
@@ -286,7 +287,7 @@ def _ask(
             if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
                 afresh = staged(recipe, None)  # states of the first training would be read
                 again = _answers(job, _train([job], dataset, afresh, _generators(afresh))[0], dataset, recipe)[0]
-                difference = float(np.abs(again - outputs).max(initial=0.0))
+                difference = float(np.abs(np.subtract(again, outputs, out=again), out=again).max(initial=0.0))
             afterwards = None if job.forget is None else _after(job, model, dataset, recipe)
             relearning = _relearning(job, model, dataset, recipe)
     except Exception as error:
@@ -452,7 +453,17 @@ def calibrated(group: Sequence[Job], dataset: Dataset, recipe: Recipe) -> list[C
     if grows <= 0:  # noise, or a single record
         grows = seconds[many] / many
     once = max(seconds[many] - grows * many, 0.0)
-    return [Calibrated((once + grows * n * short[1]) / len(group), peak_memory())]
+    return [Calibrated((once + grows * n * short[1]) / len(group), peak_memory() + _to_come(group[0], dataset))]
+
+
+def _to_come(job: Job, dataset: Dataset) -> int:
+    """Return the bytes that a process holds later, and not after a few records: those of the others, and a row four times.
+
+    Large arrays of records are mapped, and count as they are read. A row is held as answers, twice more while it is written,
+    and about once in what the allocator keeps.
+    """
+    mapped = isinstance(dataset.X, np.ndarray) and dataset.X.nbytes >= LEAST and not dataset.X.flags.owndata
+    return (dataset.X.nbytes if mapped else 0) + 4 * 4 * len(job.asked) * dataset.width
 
 
 def _epoch(group: Sequence[Job], records: int, dataset: Dataset, recipe: Recipe) -> float:
