@@ -93,13 +93,13 @@ def plugin(kind: Kind, name: str, *, choices: tuple[str, ...] = ()) -> Plugin:
     PlanError
         If no installed package declares it, or several do.
     """
-    there = plugins(kind)
-    own = [each for each in there if each.name == name]
+    additions = plugins(kind)
+    own = [each for each in additions if each.name == name]
     if len(own) == 1:
         return own[0]
     if own:
         raise PlanError(f"{name!r} is declared by {' and by '.join(each.distribution for each in own)}; uninstall one")
-    names = (*choices, *(each.name for each in there))
+    names = (*choices, *(each.name for each in additions))
     hint = nearest(name, names, cutoff=0.4) or f"known are {', '.join(names)}" if names else "no package declares any"
     what = {"attacks": "attack", "recipes": "recipe", "targets": "target", "wire": "format"}[kind]
     raise PlanError("; ".join((f"unknown {what} {name!r}", hint, *declared()[1])))

@@ -154,8 +154,8 @@ class Store:
                 # no name holds the row, so that it is let go before its place is given to others
                 return getattr(self._read(key, lambda size: place.enter_context(room.place(size))), "facts", None)
 
-        there = self.keys()
-        wanted = [key for key in dict.fromkeys(keys) if key in there]
+        names = self.keys()
+        wanted = [key for key in dict.fromkeys(keys) if key in names]
         with ThreadPoolExecutor(READERS, thread_name_prefix="miaudit reads rows") as readers:
             try:
                 rows = readers.map(read, wanted)
@@ -219,8 +219,8 @@ class Store:
     def put_packed(self, key: str, content: bytes) -> None:
         """Write a row that was `packed` elsewhere; as `put`."""
         with explained(self.folder):
-            there = self.path(key).parent.is_dir()
-        if not there:
+            exists = self.path(key).parent.is_dir()
+        if not exists:
             self.note("the folder of the rows was gone, and is made again")
         write_atomically(self.path(key), content)
 

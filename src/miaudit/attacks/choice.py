@@ -116,15 +116,15 @@ def _is_class_of_attacks(thing: Any) -> bool:
 
 def further_attacks() -> tuple[list[tuple[str, Attack]], list[str]]:
     """Return every attack that an installed package declares, behind the package, and what is wrong with the others."""
-    there, problems = [], declared()[1]
+    additions, problems = [], declared()[1]
     for each in plugins("attacks"):
         try:
             if each.name in ATTACKS:
                 raise each.problem("has the name of an attack of miaudit, which it cannot take")
-            there.append((each.distribution, class_of(each)()))
+            additions.append((each.distribution, class_of(each)()))
         except PlanError as error:
             problems.append(str(error))
-    return there, problems
+    return additions, problems
 
 
 def refuse_unknown(options: Iterable[str], names: Sequence[str]) -> None:

@@ -280,7 +280,7 @@ def _neighbours(images: Floats) -> Floats:
         floor = 1e-6 * power.mean() + 1e-30
         columns.append(np.log(power + floor))
         for down, right in _LAGS:
-            here = rough[:, :, : height - down, max(0, -right) : width - max(0, right)]
-            there = rough[:, :, down:, max(0, right) : width - max(0, -right)]
-            columns.append((here * there).mean(axis=(2, 3)) / (power + floor))
+            first = rough[:, :, : height - down, max(0, -right) : width - max(0, right)]
+            second = rough[:, :, down:, max(0, right) : width - max(0, -right)]
+            columns.append((first * second).mean(axis=(2, 3)) / (power + floor))
     return np.concatenate(columns, axis=1)

@@ -266,8 +266,8 @@ def _begun(
         if not dry:
             stack.enter_context(opened(case, folder if out is not None else None, workers.deadline, tell, ours=ours))
         elif ours:  # answers that are kept there are counted, and none is asked for
-            there = folder if (folder / "target").is_dir() else None
-            stack.enter_context(opened(case, there, workers.deadline, tell, ours=ours))
+            place = folder if (folder / "target").is_dir() else None
+            stack.enter_context(opened(case, place, workers.deadline, tell, ours=ours))
         clock.seconds["load"] = time.perf_counter() - clock.began
         yield case, Store(folder), workers, clock
 

@@ -126,20 +126,20 @@ def shadow_sizes(split: Split, shadows: ShadowPlan, *, lost: int = 0) -> Sizes:
     members, room = len(split.members), len(split.population)
     if not shadows.count:
         return Sizes(0, 0)
-    there = f"The population has {counted(room, 'record')}"
+    supply = f"The population has {counted(room, 'record')}"
     if shadows.design == "overlapping":
         room += members + len(split.nonmembers)
-        there = f"Audited records and population are {room:,} records"
+        supply = f"Audited records and population are {room:,} records"
     if shadows.train is not None or shadows.test is not None:
         train = shadows.train or members
         return Sizes(train, shadows.test or train)
     room = max(room - lost, min(room, 2))
     if 2 * members <= room or room < 2:  # of less than two the draw says what is missing
         return Sizes(members, members)
-    there += f", of which sets of whole people are sure to hold {room:,}" if lost else ""
+    supply += f", of which sets of whole people are sure to hold {room:,}" if lost else ""
     warning = (
-        f"{there}, too few for shadows of {members:,} training and {members:,} test records like the target's: the shadows are "
-        f"trained on {counted(room // 2, 'record')}, and may overfit more than the target."
+        f"{supply}, too few for shadows of {members:,} training and {members:,} test records like the target's: the shadows "
+        f"are trained on {counted(room // 2, 'record')}, and may overfit more than the target."
     )
     return Sizes(room // 2, room // 2, (warning,))
 

@@ -84,8 +84,8 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
     pool = pool_of(case, draws, store, probed, bystanders_of(case)[0], durable=True)
     own = [] if case.target is not None else [target_job(case, outside, probed)]
     jobs = [*own, *pool.plan, *pool.bystander_plan]
-    there = store.keys()
-    missing = [job for job in jobs if job.key not in there]
+    keys = store.keys()
+    missing = [job for job in jobs if job.key not in keys]
     tell("training one model", None)
     cost = cost_of(missing, case.dataset, case.recipe, store, **workers.options) if missing else Cost(0, 0.0, 0, 0)
     tell("trying the attacks on guesses", None)

@@ -60,10 +60,10 @@ def bystanders_of(case: Case) -> tuple[NDArray[np.int64] | None, str | None]:
     population, train = case.split.population, case.sizes.train
     least = (train + 1) // 2
     if len(population) < max(least, 2):
-        there = f"the population has {len(population):,}" if len(population) else "no population was given"
+        supply = f"the population has {len(population):,}" if len(population) else "no population was given"
         return None, (
             f"a bystander is trained on {train:,} records of the population like a shadow model, or at least on {least}, "
-            f"and {there}"
+            f"and {supply}"
         )
     groups = case.dataset.groups if case.split.group_name is not None else None
     seed = child_seed(case.seed, "bystanders")

@@ -201,9 +201,9 @@ def _proposed(files: dict[str, Any], out: Path | None, permissions: Permissions)
     text = plan_text(
         content, folder, f"miaudit run {shlex.quote(str(path))} --out {shlex.quote(str(folder))}{consents(permissions)}"
     )
-    there = path.read_text(encoding="utf-8") if path.exists() else text
+    present = path.read_text(encoding="utf-8") if path.exists() else text
     finished = (folder / "result.json").exists()
-    if there != text and (finished or not is_as_proposed(there)):
+    if present != text and (finished or not is_as_proposed(present)):
         why = "its result lies beside it" if finished else "it was changed by hand"
         raise PlanError(
             f"{path} holds another plan than the one proposed, and {why}: name another folder with --out for this audit, "

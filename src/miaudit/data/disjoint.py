@@ -131,9 +131,9 @@ def apart(codes: Sequence[Ints], labels: Sequence[Ints], *, seed: int = 0) -> tu
 
 def _put_back(codes: Ints, order: Ints) -> Ints:
     """Return numbers of records in the order of the sides, numbered by their first appearance there."""
-    there = np.empty_like(codes)
-    there[order] = codes
-    _, first, number = np.unique(there, return_index=True, return_inverse=True)
+    numbers = np.empty_like(codes)
+    numbers[order] = codes
+    _, first, number = np.unique(numbers, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[number])
 
 

@@ -262,12 +262,12 @@ def _of_texts(texts: Sequence[str | None]) -> Iterator[Floats]:
 
 def _dates(texts: Sequence[str | None]) -> list[datetime | None] | None:
     """Return the dates that texts are; None where most are none."""
-    there = [text.strip() for text in texts if text is not None]
-    sample = there[:: max(1, len(there) // 50)]
+    words = [text.strip() for text in texts if text is not None]
+    sample = words[:: max(1, len(words) // 50)]
     for form in (None, *_FORMATS):
         if sum(_date(text, form) is not None for text in sample) >= _DATES * len(sample):
             dates = [None if text is None else _date(text.strip(), form) for text in texts]
-            if sum(day is not None for day in dates) >= _DATES * len(there):
+            if sum(day is not None for day in dates) >= _DATES * len(words):
                 return dates
     return None
 
@@ -294,11 +294,11 @@ def _of_dates(days: Sequence[datetime | None]) -> Iterator[Floats]:
 
 def _numbers(values: NDArray[Any], *, keep: bool = True) -> list[Floats]:
     """Return a column of numbers, and one that says which are missing; none where all are, unless it is to be kept."""
-    there = np.isfinite(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
-    if not (there.any() or keep):
+    finite = np.isfinite(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
+    if not (finite.any() or keep):
         return []
     columns = [_finite(np.where(np.isnan(values), 0, values) if values.dtype.kind == "f" else values)]
-    return columns if there.all() else [*columns, there.astype(np.float32)]
+    return columns if finite.all() else [*columns, finite.astype(np.float32)]
 
 
 def _with_gaps(table: NDArray[Any]) -> Floats:
@@ -320,8 +320,8 @@ def _finite(values: NDArray[Any]) -> Floats:
     elif values.dtype.kind != "f":
         values = values.astype(np.float64)
     if values.dtype.itemsize > 4:
-        there = np.isfinite(values)
-        middle = np.where(there, values, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+        valid = np.isfinite(values)
+        middle = np.where(valid, values, 0.0).sum(axis=0) / np.maximum(valid.sum(axis=0), 1)
         values = values - middle
     finite = np.nan_to_num(values, posinf=_LARGEST, neginf=-_LARGEST).clip(-_LARGEST, _LARGEST)
     return np.asarray(finite, np.float32)

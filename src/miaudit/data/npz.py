@@ -143,10 +143,10 @@ def _header(file: IO[bytes], size: int, what: str) -> Header:
             f"{what} holds Python objects, and cannot be read without pickled objects: save it with a plain type, texts by "
             "array.astype(str)"
         )
-    there = size - file.tell()
-    if header.nbytes != there:
+    rest = size - file.tell()
+    if header.nbytes != rest:
         raise DataError(
-            f"{what} claims shape {header.shape} and type {header.dtype}, {header.nbytes:,} bytes, and {there:,} are "
+            f"{what} claims shape {header.shape} and type {header.dtype}, {header.nbytes:,} bytes, and {rest:,} are "
             "there: the file is cut off or was changed; save it again"
         )
     return header

@@ -298,12 +298,12 @@ class FrameOnDisk:
         table = pa.Table.from_batches([_decoded(batch, source.schema, pa) for batch in batches])
         frame = table.replace_schema_metadata(without_index(source.schema.metadata)).to_pandas()
         for name in names:
-            there, dtype = frame[name], self._plain[name].dtype
+            column, dtype = frame[name], self._plain[name].dtype
             if hasattr(dtype, "categories"):  # types with one order of categories or another count as equal
-                if hasattr(there.dtype, "categories"):
-                    frame[name] = there.cat.set_categories(dtype.categories, ordered=dtype.ordered)
-            elif there.dtype != dtype:
-                frame[name] = there.astype(dtype)
+                if hasattr(column.dtype, "categories"):
+                    frame[name] = column.cat.set_categories(dtype.categories, ordered=dtype.ordered)
+            elif column.dtype != dtype:
+                frame[name] = column.astype(dtype)
         return frame.astype({name: "str" for name in names if name in self._texts})
 
 

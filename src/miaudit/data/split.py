@@ -337,11 +337,11 @@ def _check_sizes(n: int, usable: int, members: int, nonmembers: int, population:
     if demand <= usable:
         return
     different = f"{counted(usable, 'different record')} ({n} with copies)"
-    there = counted(usable, "record") if usable == n else different
+    supply = counted(usable, "record") if usable == n else different
     rest = f"population = {population}" if population else "a population of at least 1"
     fit = f"at most {max((usable - (population or 1)) // 2, 0):,} members and as many nonmembers fit beside it"
     raise SplitError(
-        f"members = {members}, nonmembers = {nonmembers} and {rest} need {demand:,} records, the data has {there}; "
+        f"members = {members}, nonmembers = {nonmembers} and {rest} need {demand:,} records, the data has {supply}; "
         f"{fit}; with three equal sides, {usable // 3} each"
     )
 

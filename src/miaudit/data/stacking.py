@@ -42,11 +42,13 @@ def check_alike(sorts: Sequence[str], names: Sequence[str], what: str) -> None:
     DataError
         Naming the parts.
     """
-    there = [(name, sort) for name, sort in zip(names, sorts, strict=True) if sort in ("numbers", "booleans", "texts")]
-    for name, sort in there[1:]:
-        if sort != there[0][1]:
+    columns = [
+        (name, sort) for name, sort in zip(names, sorts, strict=True) if sort in ("numbers", "booleans", "texts")
+    ]
+    for name, sort in columns[1:]:
+        if sort != columns[0][1]:
             raise DataError(
-                f"{what} holds {there[0][1]} in {there[0][0]} and {sort} in {name}: a model would take 1 and '1', or 1 and "
+                f"{what} holds {columns[0][1]} in {columns[0][0]} and {sort} in {name}: a model would take 1 and '1', or 1 and "
                 "True, for different values; give it one type on all sides (of files: state it in texts, or correct them)"
             )
 

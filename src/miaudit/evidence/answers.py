@@ -553,11 +553,11 @@ def _misfits(values: Floats, decimals: int, extra: float = 0.0) -> tuple[Bools, 
 
 def _is_cut(values: Floats) -> bool:
     """Whether every row may be the largest of its probabilities: none left out can be larger than the least that is there."""
-    there = values > 0
-    count = there.sum(axis=1)  # (n,)
+    positive = values > 0
+    count = positive.sum(axis=1)  # (n,)
     if not len(values) or count.min() == 0 or count.max() == values.shape[1]:
         return False
-    least = np.where(there, values, np.inf).min(axis=1)
+    least = np.where(positive, values, np.inf).min(axis=1)
     rest = 1 - values.sum(axis=1, dtype=np.float64)
     return bool((rest <= (values.shape[1] - count) * (least + SUM_TOLERANCE) + SUM_TOLERANCE).all())
 

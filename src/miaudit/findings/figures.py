@@ -62,10 +62,10 @@ class Run:
         """Return (n,) scores and decisions for the table of records; NaN and None where they are missing."""
         score, decision = np.full(n, np.nan), np.full(n, None, object)
         if (scores := self.scores) is not None:
-            there = np.ones(n, bool) if scores.missing is None else ~scores.missing
-            score[there] = scores.score[there]
+            mask = np.ones(n, bool) if scores.missing is None else ~scores.missing
+            score[mask] = scores.score[mask]
             if scores.decision is not None:
-                decision[there] = scores.decision[there]
+                decision[mask] = scores.decision[mask]
         return {self.result.name: score, f"{self.result.name}_in": decision}
 
 

@@ -85,8 +85,10 @@ def missing(setting: Setting, data: str | PathLike[str] | None) -> str | None:
     need = f"{', '.join(info.files)} in the folder that {FOLDER_VARIABLE} names; source: {info.source}"
     if not folder:
         return need
-    there = [any((Path(folder) / name).is_file() for name in (file, file.removesuffix(".gz"))) for file in info.files]
-    return None if all(there) else need
+    presence = [
+        any((Path(folder) / name).is_file() for name in (file, file.removesuffix(".gz"))) for file in info.files
+    ]
+    return None if all(presence) else need
 
 
 def _write(path: Path, bits: NDArray[np.uint8], *, seed: int) -> None:

@@ -141,9 +141,9 @@ class _Walk(NamedTuple):
         for _ in range(_SHRINKS):
             if not len(still):
                 break
-            there = np.clip(at[still] + length[still, None] * normal[still], self.low, self.high)
-            other = self.differs(rows[still], there)
-            reached[still[other]] = there[other]
+            points = np.clip(at[still] + length[still, None] * normal[still], self.low, self.high)
+            other = self.differs(rows[still], points)
+            reached[still[other]] = points[other]
             still = still[~other]
             length[still] /= 2
         return reached

@@ -111,9 +111,9 @@ class EstimatorRecipe:
         """Return the recipe with parameters changed; those of a pipeline's last step may be named without it."""
         from sklearn.base import clone
 
-        there, last = self.estimator.get_params(), self._last
-        values = {name if name in there else f"{last}{name}": value for name, value in parameters.items()}
-        if unknown := sorted(set(values) - set(there)):
+        names, last = self.estimator.get_params(), self._last
+        values = {name if name in names else f"{last}{name}": value for name, value in parameters.items()}
+        if unknown := sorted(set(values) - set(names)):
             raise PlanError([(name, f"{self.name} has no such parameter; see its documentation") for name in unknown])
         return replace(self, estimator=clone(self.estimator).set_params(**values))
 

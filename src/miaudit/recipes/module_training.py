@@ -257,14 +257,14 @@ def logits_of(
     module: Any, X: Any, *, statistics: Statistics | None, classes: int, device: str = "cpu"
 ) -> NDArray[np.float64]:
     """Return what a module in eval mode on a device answers, before the softmax, (n, classes)."""
-    there, shape = device_of(device), tuple(X.shape[1:])
+    place, shape = device_of(device), tuple(X.shape[1:])
     answers = np.empty((X.shape[0], classes))  # (n, classes)
     whole = _looks_up(module, X) and statistics is None
     with torch.inference_mode(), exact_products(device):
         for start in range(0, len(answers), _CHUNK):
             part = X[start : start + _CHUNK]
-            records = Records(part, channels_last=len(shape) == 3, device=there)
-            rows = batch_of(records, torch.arange(part.shape[0], device=there), records.affine(statistics))
+            records = Records(part, channels_last=len(shape) == 3, device=place)
+            rows = batch_of(records, torch.arange(part.shape[0], device=place), records.affine(statistics))
             if start == 0:
                 with torch.inference_mode(mode=False):
                     shares = ends_in_probabilities(module, _shaped(rows[:_SHOWN].clone(), shape, whole), classes)

@@ -145,9 +145,9 @@ def _held_out_loss(name: str, seed: int, X: Any, y: NDArray[np.int64], part: NDA
     """Return the mean log loss of a learner on records of the parts that it was not trained on."""
     losses = np.empty(len(y))
     for number in range(_PARTS):
-        there, rest = part == number, part != number
-        answers = _trained(_entrants(seed)[name], X[rest], y[rest], classes).predict_proba(X[there])
-        losses[there] = -np.log(np.clip(answers[np.arange(len(answers)), y[there]], 1e-6, 1))
+        fold, rest = part == number, part != number
+        answers = _trained(_entrants(seed)[name], X[rest], y[rest], classes).predict_proba(X[fold])
+        losses[fold] = -np.log(np.clip(answers[np.arange(len(answers)), y[fold]], 1e-6, 1))
     return float(losses.mean())
 
 

@@ -141,16 +141,16 @@ def slices(result: Result, column: str | None = None, most: int = 30) -> Figure:
 
 def _with(part: str, result: Result, names: list[str] | None) -> list[AttackResult]:
     """Return attacks that have this part: those named, or all, with the one that leads first, then the baseline."""
-    there = [attack for attack in result.attacks if getattr(attack, part) is not None]
+    candidates = [attack for attack in result.attacks if getattr(attack, part) is not None]
     if names is not None:
-        by_name = {attack.name: attack for attack in there}
+        by_name = {attack.name: attack for attack in candidates}
         if missing := [name for name in names if name not in by_name]:
             raise PlanError(f"{missing[0]!r} has no {part} in this result; these have: {', '.join(by_name) or 'none'}")
         return [by_name[name] for name in names]
-    if not there:
+    if not candidates:
         raise PlanError(f"no attack of this result has {part}: an older version made it, or it was shared without them")
     lead, base = result.lead, result.controls.baseline
-    return sorted(there, key=lambda attack: (attack is not lead, attack.name != base, -(attack.area or 0.0)))
+    return sorted(candidates, key=lambda attack: (attack is not lead, attack.name != base, -(attack.area or 0.0)))
 
 
 def _spans(

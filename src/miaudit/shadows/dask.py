@@ -352,11 +352,11 @@ class _Run:
             yield answer.outcomes
 
     def _died(self, group: list[Job]) -> Iterator[News]:
-        there = self.store.keys()
+        keys = self.store.keys()
         for job in group:  # from now on alone, so that one model cannot take others down
             self.deaths[job.key] += 1
             self.store.note("worker died", name=job.name, attempt=self.deaths[job.key])
-            if job.key in there:
+            if job.key in keys:
                 yield [Trained(0.0, 0)]
             elif self.deaths[job.key] < ATTEMPTS:
                 self.waiting.append([job])

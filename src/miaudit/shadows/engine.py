@@ -197,8 +197,8 @@ def trains_elsewhere(
     jobs: Sequence[Job], recipe: Recipe, store: Store, *, workers: int, cluster: str | None = None
 ) -> bool:
     """Whether `run_jobs` has other processes, here or on a cluster, train what the store lacks of these jobs."""
-    there = store.keys()
-    return _elsewhere(sum(job.key not in there for job in jobs), recipe, workers, cluster)
+    keys = store.keys()
+    return _elsewhere(sum(job.key not in keys for job in jobs), recipe, workers, cluster)
 
 
 def _elsewhere(missing: int, recipe: Recipe, workers: int, cluster: str | None) -> bool:

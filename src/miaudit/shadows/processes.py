@@ -280,11 +280,11 @@ class _Crew:
         process = self._processes.pop(worker, None)
         code, how = death(process)
         self._clear(worker, process)
-        news, again, there = list[News](), list[list[Job]](), self._store.keys()
+        news, again, keys = list[News](), list[list[Job]](), self._store.keys()
         for job in group:
             attempt = self.attempts[job.key]
             self._store.note("worker died", name=job.name, attempt=attempt, how=how)
-            if job.key in there:
+            if job.key in keys:
                 news.append([Trained(0.0, 0)])
             elif code in ENDINGS and len(group) == 1:
                 news.append([Failure(job.name, how, "")])

@@ -242,13 +242,13 @@ def _by_person(placements: Sequence[Scores], people: tuple[Ints, Ints]) -> tuple
     shifts, variances, freedoms, units = [], [], [], []
     for placement, person in zip(placements, people, strict=True):
         counts = np.bincount(person, minlength=total)
-        there = int((counts > 0).sum())
-        units.append(there)
-        if there == 1:
+        number = int((counts > 0).sum())
+        units.append(number)
+        if number == 1:
             return 1, np.inf, 1.0
         share = counts / len(person)
         shift = np.bincount(person, placement - placement.mean(), minlength=total) / len(person) / (1 - share)
-        shifts.append(shift * ((there - 1) / there) ** 0.5)  # of the area, where the person is left out
+        shifts.append(shift * ((number - 1) / number) ** 0.5)  # of the area, where the person is left out
         variances.append(float((shifts[-1] ** 2).sum()))
         freedoms.append(1 / float((share**2).sum()) - 1)
     variance = sum(variances) + 2 * float((shifts[0] * shifts[1]).sum())  # people on both sides move both

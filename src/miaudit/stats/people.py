@@ -107,8 +107,8 @@ def equal_counts(in_counts: ArrayLike, out_counts: ArrayLike) -> tuple[Ints, Int
     for own, other in ((0, 1), (1, 0)):
         place = np.empty(len(counts[own]), np.int64)
         place[np.argsort(-counts[own], kind="stable")] = np.arange(len(place))
-        there = ((2 * place + 1) * len(falling[other])) // (2 * len(place))
-        parts.append(np.minimum(counts[own], falling[other][there]))
+        ranks = ((2 * place + 1) * len(falling[other])) // (2 * len(place))
+        parts.append(np.minimum(counts[own], falling[other][ranks]))
     return parts[0], parts[1]
 
 

@@ -266,7 +266,7 @@ class Client:
         try:
             return decode(content)
         except MissingError as error:
-            raise MissingError(self.redacted(str(error)), error.answers, error.there) from None
+            raise MissingError(self.redacted(str(error)), error.answers, error.rows) from None
         except TargetError as error:
             problem = error
         try:

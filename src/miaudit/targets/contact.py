@@ -77,9 +77,9 @@ def difference(first: NDArray[Any], second: NDArray[Any]) -> float:
     if not (_numbers(first) and _numbers(second)):
         other = [str(a) != str(b) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
         return float(np.mean(other)) if other else 0.0
-    here, there = first.astype(np.float64), second.astype(np.float64)  # differences of uint8 would wrap around
-    apart = here != there  # two of minus infinity, the logarithm of 0, do not differ
-    return float(np.abs(here[apart] - there[apart]).max(initial=0.0))
+    earlier, later = first.astype(np.float64), second.astype(np.float64)  # differences of uint8 would wrap around
+    apart = earlier != later  # two of minus infinity, the logarithm of 0, do not differ
+    return float(np.abs(earlier[apart] - later[apart]).max(initial=0.0))
 
 
 def _numbers(answers: NDArray[Any]) -> bool:

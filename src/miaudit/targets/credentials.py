@@ -274,9 +274,9 @@ def printable(text: str) -> str:
 def of_no_address(text: str) -> str:
     """Return what may be shown of a text that is no address: nothing before a sign of a login, nor after what may be a user."""
     text = re.split(r"[?#;=&]|%(?:25)*(?:3[bdf]|2[36])", text, flags=re.IGNORECASE)[0]
-    scheme, there, rest = text.rpartition("://")
+    scheme, separator, rest = text.rpartition("://")
     rest = re.split("@|%(?:25)*40|\uff20", rest, flags=re.IGNORECASE)[-1]
-    return printable(scheme + there + _path_shown(re.sub(r":(?!\d*(?:/|$)).*", f":{STRUCK}", rest)))
+    return printable(scheme + separator + _path_shown(re.sub(r":(?!\d*(?:/|$)).*", f":{STRUCK}", rest)))
 
 
 def without_login(url: str) -> str:

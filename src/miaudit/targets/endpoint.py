@@ -470,8 +470,8 @@ class Endpoint(Target):
         except MissingError as error:
             if not self._may_fail.issuperset(query.records):
                 raise
-            query.answered(list(error.answers), error.there)
-            self._went_without([key for i, key in enumerate(query.records) if i not in {*error.there}], str(error))
+            query.answered(list(error.answers), error.rows)
+            self._went_without([key for i, key in enumerate(query.records) if i not in {*error.rows}], str(error))
         else:
             query.answered(list(answers))
         if granted < len(rows):

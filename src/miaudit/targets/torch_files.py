@@ -240,12 +240,12 @@ def _part(content: Any, where: str, path: Path) -> Any:
     if isinstance(content, Mapping):
         part = {name.removeprefix(start): of for name, of in content.items() if str(name).startswith(start)}
     if not part:
-        there = (
+        options = (
             f"it holds {list(content)[:5]}"
             if isinstance(content, Mapping)
             else f"it is {with_article(type(content).__name__)}"
         )
-        raise PlanError([("weights", f"{path} has nothing at {where!r}; {there}")])
+        raise PlanError([("weights", f"{path} has nothing at {where!r}; {options}")])
     return part
 
 

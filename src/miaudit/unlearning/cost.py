@@ -61,8 +61,8 @@ def foresee(of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, t
     case = of.case
     pool = pool_of(of, draws_of(of), store, kept=True)
     jobs = [*beside(of, pool).jobs, *pool.plan, *pool.bystander_plan]
-    there = store.keys()
-    missing = [job for job in jobs if job.key not in there]
+    keys = store.keys()
+    missing = [job for job in jobs if job.key not in keys]
     stored = len(jobs) - len(missing)
     tell("training one model and deleting from it", None)
     cost = _training(of, missing, store, workers)

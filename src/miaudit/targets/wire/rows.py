@@ -33,11 +33,11 @@ _LABEL = (
 
 
 class MissingError(TargetError):
-    """Some records of a request got no answer, or an error in its place; ``answers`` are those to the records ``there``."""
+    """Some records of a request got no answer, or an error in its place; ``answers`` are those to the records at ``rows``."""
 
-    def __init__(self, message: str, answers: Answers, there: Sequence[int]) -> None:
+    def __init__(self, message: str, answers: Answers, rows: Sequence[int]) -> None:
         super().__init__(message)
-        self.answers, self.there = answers, there
+        self.answers, self.rows = answers, rows
 
 
 def is_table(X: Records) -> bool:
@@ -199,11 +199,11 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
             f"the target was asked about {counted(n, 'record')} and answered {len(items)}; it must answer all"
         )
     refuse_moved(items)
-    there = [i for i, item in enumerate(items) if not _is_failure(item)]
-    if len(there) < n:
+    rows = [i for i, item in enumerate(items) if not _is_failure(item)]
+    if len(rows) < n:
         failure = next(item for item in items if _is_failure(item))
-        answers = answers_of([items[i] for i in there], len(there), output=output, names=names)
-        raise MissingError(f"the target's answer holds {excerpt(json.dumps(failure))} for a record", answers, there)
+        answers = answers_of([items[i] for i in rows], len(rows), output=output, names=names)
+        raise MissingError(f"the target's answer holds {excerpt(json.dumps(failure))} for a record", answers, rows)
     if items and all(isinstance(item, Mapping) for item in items):
         items = [_of_object(item, output, names) for item in items]
     items = [_of_pairs(item, names) if _is_pairs(item) else item for item in items]

@@ -210,8 +210,10 @@ def _at(value: Any, steps: Sequence[str], whole: str, *, id: str | None = None, 
         elif isinstance(value, list) and step.lstrip("-").isdigit() and -len(value) <= int(step) < len(value):
             value = value[int(step)]
         else:
-            there = f"keys {list(value)[:6]}" if isinstance(value, dict) else excerpt(str(value))
-            raise TargetError(f"the target's answer has nothing at {whole!r}: at {step!r} there is {there}; set answer")
+            content = f"keys {list(value)[:6]}" if isinstance(value, dict) else excerpt(str(value))
+            raise TargetError(
+                f"the target's answer has nothing at {whole!r}: at {step!r} there is {content}; set answer"
+            )
     return value if id is None else _in_order(value, id, n)
 
 

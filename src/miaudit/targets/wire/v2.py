@@ -146,9 +146,9 @@ def decode(content: bytes, n: int, *, output: str | None = None, names: Sequence
         raise TargetError(f"the target's answer is no V2 inference response: {said_error(answer)}")
     tensors = [item for item in outputs if output is None or item.get("name") == output]
     if len(tensors) != 1:
-        there = [item.get("name") for item in outputs]
+        listing = [item.get("name") for item in outputs]
         raise TargetError(
-            f"the target answers the outputs {there}; "
+            f"the target answers the outputs {listing}; "
             + (f"{output!r} is not among them: " if output is not None else "")
             + "set output to the one with the probabilities"
         )
@@ -161,8 +161,8 @@ def _tensor(item: dict[str, Any], n: int) -> Answers:
         raise TargetError(f"the target's output {item.get('name')!r} has shape {shape!r}; expected a list of sizes")
     flat = _flat(data)
     if flat is None or len(flat) != math.prod(shape):
-        there = "no list" if flat is None else counted(len(flat), "value")
-        raise TargetError(f"the target's output {item.get('name')!r} has shape {shape} but holds {there}")
+        number = "no list" if flat is None else counted(len(flat), "value")
+        raise TargetError(f"the target's output {item.get('name')!r} has shape {shape} but holds {number}")
     if not shape or shape[0] != n:
         count = shape[0] if shape else "no"
         raise TargetError(f"the target was asked about {counted(n, 'record')} and answered {count}; it must answer all")
