@@ -18,8 +18,9 @@ from sklearn.naive_bayes import GaussianNB
 import miaudit
 from miaudit.data import Dataset, Schema, copies, from_arrays, load, load_parts, mapped, partial, tables
 from miaudit.data import parquet as of_parquet
+from miaudit.data.hashes import row_hashes
 from miaudit.data.mapped import Place, is_mapped
-from miaudit.data.records import check_finite, row_hashes, stack_records, take_records
+from miaudit.data.records import check_finite, stack_records, take_records
 from miaudit.data.schema import infer_column
 from miaudit.errors import DataError
 from miaudit.files import _others_can_read

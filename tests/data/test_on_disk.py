@@ -28,16 +28,10 @@ from miaudit.auditing.proposal import proposal
 from miaudit.data import from_arrays, mapped, schema, tables
 from miaudit.data import parquet as of_parquet
 from miaudit.data.copies import copies_across
+from miaudit.data.hashes import content_hash, row_hashes
 from miaudit.data.load import load, load_parts
 from miaudit.data.on_disk import FrameOnDisk, TextsOnDisk
-from miaudit.data.records import (
-    content_hash,
-    form_of,
-    in_memory,
-    row_hashes,
-    select_records,
-    take_records,
-)
+from miaudit.data.records import form_of, in_memory, select_records, take_records
 from miaudit.errors import DataError
 from miaudit.plan.permissions import Permissions
 from miaudit.recipes import as_recipe

@@ -10,16 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
 from miaudit.data.arrays import from_sides
-from miaudit.data.records import (
-    as_records,
-    check_finite,
-    content_hash,
-    kind_of,
-    n_records,
-    row_hashes,
-    stack_records,
-    take_records,
-)
+from miaudit.data.hashes import content_hash, row_hashes
+from miaudit.data.records import as_records, check_finite, kind_of, n_records, stack_records, take_records
 from miaudit.errors import DataError
 
 FORMS = ("array", "images", "sparse", "objects", "pandas", "polars")

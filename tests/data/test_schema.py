@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from miaudit.data.records import row_hashes
+from miaudit.data.hashes import row_hashes
 from miaudit.data.schema import Column, Schema, encoder
 from miaudit.errors import DataError
 

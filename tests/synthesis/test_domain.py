@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from miaudit.data import Column, Schema, from_arrays
-from miaudit.data.records import content_hash
+from miaudit.data.hashes import content_hash
 from miaudit.errors import DataError
 from miaudit.synthesis import Domain
 

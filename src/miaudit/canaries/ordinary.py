@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from miaudit.canaries.planting import Planted
 from miaudit.data.dataset import Dataset
-from miaudit.data.records import row_hashes, stack_records
+from miaudit.data.hashes import row_hashes
+from miaudit.data.records import stack_records
 from miaudit.data.schema import encoder
 from miaudit.errors import DataError, counted
 from miaudit.seeds import child_seed, generator

@@ -7,19 +7,11 @@ from miaudit.data.copies import Copies, same_records
 from miaudit.data.dataset import Dataset
 from miaudit.data.disjoint import apart_by_value, check_audited, leave_out_copies
 from miaudit.data.features import Features, features
+from miaudit.data.hashes import content_hash, row_hashes
 from miaudit.data.load import load, load_parts
 from miaudit.data.named import NAMED, NamedInfo, load_named
 from miaudit.data.naming import near_names
-from miaudit.data.records import (
-    Records,
-    as_records,
-    check_finite,
-    content_hash,
-    n_records,
-    row_hashes,
-    stack_records,
-    take_records,
-)
+from miaudit.data.records import Records, as_records, check_finite, n_records, stack_records, take_records
 from miaudit.data.schema import Column, Schema, encoder
 from miaudit.data.slices import slices_of
 from miaudit.data.split import Split, draw_split, given_split, read_index

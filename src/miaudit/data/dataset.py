@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from miaudit.data.copies import same_records
 from miaudit.data.features import Features, features, features_by
+from miaudit.data.hashes import content_hash
 from miaudit.data.mapped import Place, is_mapped
-from miaudit.data.records import Records, content_hash, in_memory, n_records, select_records, take_records
+from miaudit.data.records import Records, in_memory, n_records, select_records, take_records
 from miaudit.data.schema import Schema
 from miaudit.errors import DataError, counted, noun
 

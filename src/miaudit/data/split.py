@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.copies import Copies
 from miaudit.data.dataset import Dataset
+from miaudit.data.hashes import row_hashes
 from miaudit.data.npz import read_npy
-from miaudit.data.records import row_hashes
 from miaudit.data.room import require_room
 from miaudit.errors import SplitError, counted
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.records import column_names, column_values, densified, is_texts, kind_of, n_columns, row_hashes
+from miaudit.data.hashes import row_hashes
+from miaudit.data.records import column_names, column_values, densified, is_texts, kind_of, n_columns
 from miaudit.errors import DataError, PlanError, PoolError, counted, not_real
 from miaudit.files import sha256_of, temporary_folder
 from miaudit.recipes.recipe import on_device

@@ -18,7 +18,8 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.records import row_hashes, take_records
+from miaudit.data.hashes import row_hashes
+from miaudit.data.records import take_records
 from miaudit.errors import DataError, PlanError, counted
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint_of_recipe
 from miaudit.recipes.randomness import seeded_generators

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.dataset import Dataset
-from miaudit.data.records import form_of, row_hashes
+from miaudit.data.hashes import row_hashes
+from miaudit.data.records import form_of
 from miaudit.errors import PoolError, StoreError, TimeLimitError, counted, noun
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.files import temporary_folder

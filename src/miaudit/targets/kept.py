@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.records import Records, column_names, kind_of, row_hashes, take_records
+from miaudit.data.hashes import row_hashes
+from miaudit.data.records import Records, column_names, kind_of, take_records
 from miaudit.errors import BudgetError, PlanError, TargetError, TimeLimitError, counted, reason_of, with_article
 from miaudit.targets.contact import ANEW
 from miaudit.targets.deadline import GO_ON
