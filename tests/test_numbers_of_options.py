@@ -19,7 +19,7 @@ from miaudit.recipes import Network
 
 ROOMS = (
     *("attacks", "canaries", "data.protect", "evidence.questions", "mitigations", "recipes", "signals", "stats", "synthesis"),
-    *("targets.client", "targets.ledger", "targets.wire", "unlearning.procedures"),
+    *("targets.connection", "targets.ledger", "targets.wire", "unlearning.procedures"),
 )  # fmt: skip
 NO_NUMBERS = (True, math.nan, math.inf, -math.inf, "3", [3], 3j)
 SIGNED = {("Explicit", "threshold")}  # may be below 0

@@ -19,7 +19,8 @@ from scripted import Script, serving
 
 from miaudit.errors import PlanError, TargetError
 from miaudit.targets import connect
-from miaudit.targets.client import Client, Connection, check_url
+from miaudit.targets.client import Client
+from miaudit.targets.connection import Connection, check_url
 from miaudit.targets.credentials import (
     body_problems,
     header_problems,

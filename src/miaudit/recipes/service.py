@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from miaudit.data.records import n_records, take_records
 from miaudit.errors import PlanError, TargetError, not_real, not_whole
-from miaudit.targets.client import Client, Connection, Free, check_url, shown
+from miaudit.targets.client import Client, Free
+from miaudit.targets.connection import Connection, check_url, shown
 from miaudit.targets.credentials import ENV, body_problems, of_no_address, variable
 from miaudit.targets.jobs import at, refuse_variables, with_job
 from miaudit.targets.wire import Wire
@@ -74,7 +75,7 @@ class ServiceRecipe:
     batch
         Records in one question.
     headers, timeout, retries, patience, proxy, ca, certificate, key
-        As in `miaudit.targets.client.Connection`; a credential is written ``env:VARIABLE``.
+        As in `miaudit.targets.connection.Connection`; a credential is written ``env:VARIABLE``.
 
     Raises
     ------

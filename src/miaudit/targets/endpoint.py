@@ -27,7 +27,8 @@ from miaudit.evidence.answers import Decision, Type, hint_of_name
 from miaudit.files import write_atomically
 from miaudit.plan import HTTPPlan
 from miaudit.targets.classes import class_columns, positive_class
-from miaudit.targets.client import MOST_BYTES, Client, Connection, RefusedError, Sign, check_url, identity_of, shown
+from miaudit.targets.client import MOST_BYTES, Client, RefusedError
+from miaudit.targets.connection import Connection, Sign, check_url, identity_of, shown
 from miaudit.targets.contact import ANEW, Contact, findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
 from miaudit.targets.jobs import awaited, check_job

@@ -9,7 +9,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from miaudit.errors import PlanError, TargetError
 from miaudit.plan import JobPlan
-from miaudit.targets.client import Client, Free, check_url, shown
+from miaudit.targets.client import Client, Free
+from miaudit.targets.connection import check_url, shown
 from miaudit.targets.credentials import ENV, of_no_address
 from miaudit.targets.wire.rows import from_bytes
 

@@ -10,7 +10,7 @@ from typing import Any
 from miaudit.documents import plain
 from miaudit.errors import PlanError, nearest
 from miaudit.plan import HTTPPlan, section_of
-from miaudit.targets.client import Sign
+from miaudit.targets.connection import Sign
 from miaudit.targets.endpoint import Endpoint
 
 __all__ = ["connect", "endpoint_of"]
