@@ -122,18 +122,17 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
     others = beside(of, pool)
     own = others.target
     nobody = audited[:0]
-    targets = (of.before, case.target)
-    given = [target for target in targets if target is not None]
-    for target in given:
+    models = [target for target in (of.before, case.target) if target is not None]
+    for target in models:
         tell("asking the target before" if target is of.before else "asking the target", None)
         with _of_one_task(of, target):
             meet(target, case, nobody, None, tell)
     jobs = [*others.jobs, *pool.plan, *pool.bystander_plan]
-    overlap = can_overlap(given, jobs, of.recipe, pool.store, workers)
+    overlap = can_overlap(models, jobs, of.recipe, pool.store, workers)
 
     def ask_all() -> list[Asked | None]:
         answers: list[Asked | None] = []
-        for target in targets:
+        for target in (of.before, case.target):
             if target is None:
                 answers.append(None)
                 continue
@@ -144,7 +143,7 @@ def _train(of: DeletionCase, pool: ShadowPool, workers: Workers, tell: Tell) -> 
     what = "training and deleting: target and shadow models" if own else "training and deleting: shadow models"
     last: list[Progress] = []
 
-    with asking(ask_all, given, tell, overlap=overlap) as asked:
+    with asking(ask_all, models, tell, overlap=overlap) as asked:
 
         def note(progress: Progress) -> None:
             asked.check()
@@ -321,16 +320,16 @@ class _Reading:
         index = np.concatenate(self.of.pair)
         jobs, alike = [self.pool.plan[number] for number in self.seen.shadows], self._alike(before)
         labels = self._labels(index, AFTER)
-        known = after.evidence.own
+        own = after.evidence.own
         evidence = pair_evidence(
             (before.outputs[index], self.seen.after.outputs[index]),
-            (self.pool.about(jobs, index, alike=alike), known.models),
-            known.inside,
+            (self.pool.about(jobs, index, alike=alike), own.models),
+            own.inside,
             labels if self.of.removed is None else self.of.case.dataset.y[self.pool.draws.audited[index]],
             bystanders=None
-            if known.bystanders is None
-            else (self.pool.about(self.pool.bystanders, index, alike=alike), known.bystanders),
-            people=known.people,
+            if own.bystanders is None
+            else (self.pool.about(self.pool.bystanders, index, alike=alike), own.bystanders),
+            people=own.people,
         )
         facts = replace(after.target, capability="signal", outputs="signal")
         attacks = tuple(each for each in after.attacks or () if each.name == "lira")[:1] or (ATTACKS[0],)
@@ -427,11 +426,11 @@ class _Reading:
     def _accuracies(self, outputs: NDArray[Any]) -> Accuracies:
         truth = self.of.case.dataset.y[self.pool.draws.audited]
         right = (outputs if outputs.ndim == 1 else outputs.argmax(axis=1)) == truth
-        kept = self.of.others[0]
+        others = self.of.others[0]
         return Accuracies(
             deleted=float(right[self.of.pair[0]].mean()),
             never=float(right[self.of.pair[1]].mean()),
-            kept=float(right[kept].mean()) if len(kept) else None,
+            kept=float(right[others].mean()) if len(others) else None,
         )
 
     def _shadows(self) -> ShadowFacts:

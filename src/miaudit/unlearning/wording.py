@@ -126,14 +126,14 @@ def earlier_model(pair: Question | None, measured: DeletionMeasured) -> str:
 
 def sentences(of: Deletion) -> list[str]:
     """Return a sentence for every further question."""
-    said = []
+    texts = []
     if of.before is not None:
-        said.append(f"Before: {_found(of.before)}.")
-    said.append(f"Afterwards: {_found(of.after)}; by the loss threshold alone AUC {_of(of.after.population)}.")
+        texts.append(f"Before: {_found(of.before)}.")
+    texts.append(f"Afterwards: {_found(of.after)}; by the loss threshold alone AUC {_of(of.after.population)}.")
     if of.others_after is not None:
         change = of.exposure
         if change is None or change.value is None or change.low is None or change.high is None:
-            said.append(f"Records that stayed: {_found(of.others_after)} afterwards.")
+            texts.append(f"Records that stayed: {_found(of.others_after)} afterwards.")
         else:
             more = (
                 "more exposed than before"
@@ -142,21 +142,21 @@ def sentences(of: Deletion) -> list[str]:
                 if change.high < 0
                 else ("no more exposed than before as far as can be seen")
             )
-            said.append(
+            texts.append(
                 f"Records that stayed are {more}: {_auc(of.others_after)}, a change of {change.value:+z.3f} "
                 f"({change.low:+z.3f} to {change.high:+z.3f})."
             )
     if of.likeness is not None:
-        said.append(_likeness(of))
+        texts.append(_likeness(of))
     if of.receipt is not None:
-        said.append(_receipt(of.receipt))
-    said.append(_cost(of))
+        texts.append(_receipt(of.receipt))
+    texts.append(_cost(of))
     if of.cost.relearning is not None:
         never_saw_it = of.receipt is not None and of.receipt.of_target and of.receipt.holds
-        said.append(relearning(of.cost.relearning, never_saw_it=never_saw_it))
+        texts.append(relearning(of.cost.relearning, never_saw_it=never_saw_it))
     if of.cost.work is not None:
-        said.append(_work(of.cost.work))
-    return said
+        texts.append(_work(of.cost.work))
+    return texts
 
 
 def _receipt(of: Receipt) -> str:
@@ -243,14 +243,14 @@ def _cost(of: Deletion) -> str:
 
 def threat_model(measured: DeletionMeasured, after: Result) -> list[str]:
     """Return what the attackers are taken to know."""
-    kept = (
+    access = (
         "the model afterwards alone"
         if measured.pair is None
         else ("(a) the model afterwards alone; (b) also the model before, for the third question")
     )
     return [
         "Question: was this record, whose true class is known, trained on and then deleted, or never trained on?",
-        f"Access: {kept}; one query per record and model, answered with {_answered(after)}.",
+        f"Access: {access}; one query per record and model, answered with {_answered(after)}.",
         "Knowledge: the training recipe, the deletion procedure, and how many records were deleted. Shadow models were trained "
         "on a random half of the audited records, and made to forget them by the same procedure.",
         "Each question holds at 95 % by itself; attacks within a question are corrected for their number.",
