@@ -79,9 +79,10 @@ def test_the_command_line_takes_device_and_type_and_tells_what_a_run_takes_and_t
     options = ["--device", "cpu", "--dtype", "bfloat16", "--jobs", "1"]
     ran = CliRunner().invoke(main, [*arguments, *options])
     assert ran.exit_code == 0, ran.stderr
-    foreseen = r"(\d+:\d\d)( for 11 models)?, [\d,]+ MiB of memory, [\d,]+ MiB on disk"
-    assert re.search(f"about {foreseen}", ran.stderr), ran.stderr
-    assert re.search(f"11 of 11 .{foreseen}; expected {foreseen}", ran.stderr), ran.stderr
+    clock, room = r"\d+:\d\d", r"[\d,]+ MiB of memory, [\d,]+ MiB on disk"
+    foreseen = f"about {clock} for 11 models and {clock} for the attacks, {clock} in all; {room}"
+    assert re.search(foreseen, ran.stderr), ran.stderr
+    assert re.search(f"11 of 11 .{clock}, {room}; expected {clock}, {room}", ran.stderr), ran.stderr
     cost = document(tmp_path / "out")["provenance"]["shadow_cost"]
     for what in ("estimated", "actual"):
         assert cost[what]["models"] == 11
