@@ -364,3 +364,11 @@ def test_people_of_one_number_written_twice_are_told_and_others_are_not(tmp_path
         rows = [f"{i},{i % 2},{numbers[i % 3]}" for i in range(20)]
         (tmp_path / "a.csv").write_text("\n".join(["x,y,who", *rows]))
         assert bool(load(tmp_path / "a.csv", label="y", group="who").notes) is told
+
+
+def test_arrays_of_an_npz_that_nothing_names_are_told(tmp_path):
+    arrays = {"X": np.arange(12.0).reshape(6, 2), "y": np.arange(6) % 2, "person": np.arange(6) // 2, "note": "six"}
+    np.savez(tmp_path / "records.npz", **arrays, ids=np.arange(6))
+    (note,) = load(tmp_path / "records.npz").notes
+    assert note.startswith("Not read, for nothing names them: ids, person, one value a record.")
+    assert load(tmp_path / "records.npz", group="person", ids="ids").notes == ()

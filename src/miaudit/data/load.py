@@ -432,6 +432,7 @@ def _read_npz(path: Path, columns: Columns) -> dict[str, Any]:
             raise DataError(f"{path}: arrays must have one value for each record; their lengths differ: {lengths}")
         file.require_room(arrays)
         part: dict[str, Any] = {key: file[array] for key, array in names.items() if array is not None}
+        part["unread"] = [array for array in has if array not in arrays and has[array].shape == n[source]]
         # a slice that is no array may be a column of the records: slices_of looks there
         part["slices"] = {array: vector(file[array], array) for array in slices if array in has}
         for array in ("classes", "feature_names"):
@@ -517,6 +518,12 @@ def _from_arrays(parts: Sequence[dict[str, Any]], files: Sequence[Path], columns
         names=names,
         stated=columns.stated({*columns.categorical, *columns.numeric}),
     )
+    if unread := sorted({array for part in parts for array in part.get("unread", ())}):
+        notes = [
+            *notes,
+            f"Not read, for nothing names them: {', '.join(unread)}, one value a record. Where one says whose the records are, "
+            "name it as data.group, and people are counted.",
+        ]
     return replace(dataset, slices=slices, notes=(*dataset.notes, *notes))
 
 
