@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.stats import binom
 
 from miaudit.data import Schema, features
-from miaudit.findings import blind_control
+from miaudit.findings import blind_control, class_control, unit_of
 
 N = 150
 WORDS = np.array([f"w{i}" for i in range(300)])
@@ -175,28 +175,49 @@ def test_categories_that_stand_as_numbers_are_categories() -> None:
     assert features(X, schema).numbers.shape[1] > features(X).numbers.shape[1] == 2
 
 
-def above(classes, *, n: int, audits: int = 200) -> int:
+def above(classes, *, n: int, audits: int = 200, people: np.ndarray | None = None) -> int:
     """How many audits of n records a side the classes alone call confounded; ``classes``: of both sides, members first."""
-    member, nothing = np.arange(2 * n) < n, np.empty((2 * n, 0))
-    controls = [blind_control(nothing, classes(np.random.default_rng(k)), member, seed=k) for k in range(audits)]
-    return sum(bool(each.confounded) and each.auc.value > 0.5 for each in controls)
+    member = np.arange(2 * n) < n
+    unit = unit_of(member, people=people)
+    return sum(
+        class_control(classes(np.random.default_rng(seed)), member, seed=seed, unit=unit) is not None
+        for seed in range(audits)
+    )
+
+
+def shares(*sides: float, n: int):
+    """Records of the first of two classes in so many of each side."""
+    return lambda rng: (rng.random(2 * n) < np.repeat(sides, n)).astype(int)
+
+
+def as_many_of_each(n: int, classes: int):
+    return lambda rng: np.concatenate([rng.permutation(np.arange(n) % classes) for _ in range(2)])
+
+
+def test_classes_alone_tell_sides_apart_by_all_records() -> None:
+    assert above(shares(0.9, 0.5, n=60), n=60, audits=5) == 5
+    assert above(as_many_of_each(60, 3), n=60, audits=5) == 0
+    assert above(shares(0.9, 0.5, n=19), n=19, audits=1) == 0  # too few
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("n", [100, 400])
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_classes_alone_seldom_tell_sides_of_one_population_apart(n: int, classes: int) -> None:
     def drawn(rng):
         return rng.choice(classes, 2 * n, p=rng.dirichlet(np.ones(classes)))
 
-    def as_many_of_each(rng):
-        return np.concatenate([rng.permutation(np.arange(n) % classes) for _ in range(2)])
+    def of_people(rng):  # four records each, all of one class
+        return np.repeat(rng.choice(classes, n // 2), 4)
 
-    for sides in (drawn, as_many_of_each):
-        assert above(sides, n=n) <= binom.ppf(0.999, 200, 0.025), sides
+    assert above(drawn, n=n) <= binom.isf(0.001, 200, 0.025)
+    assert above(as_many_of_each(n, classes), n=n) == 0
+    assert above(of_people, n=n, people=np.arange(2 * n) // 4) <= binom.isf(0.001, 200, 0.025)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "share", "least"), [(200, 0.7, 140), (400, 0.6, 50)])
-def test_classes_alone_tell_sides_apart_that_differ_much(n: int, share: float, least: int) -> None:
-    assert above(lambda rng: (rng.random(2 * n) < np.repeat([share, 0.5], n)).astype(int), n=n) >= least
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("n", "share", "least"), [(100, 0.7, 115), (200, 0.7, 170), (400, 0.6, 110)])
+def test_classes_alone_tell_sides_apart_that_differ_moderately(n: int, share: float, least: int) -> None:
+    assert above(shares(share, 0.5, n=n), n=n) >= least

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from miaudit.attacks.attack import Attack, ClassModel, Scores
 from miaudit.attacks.calibration import Calibration
-from miaudit.attacks.controls import Blind, blind_auc, shuffle_membership
+from miaudit.attacks.controls import Blind, blind_auc, class_auc, shuffle_membership
 from miaudit.attacks.label_only import LabelOnly
 from miaudit.attacks.lira import LiRA
 from miaudit.attacks.loss_trace import LossTrace
@@ -44,6 +44,7 @@ __all__ = [
     "Threshold",
     "attack_name",
     "blind_auc",
+    "class_auc",
     "label_pattern",
     "plan_attacks",
     "shuffle_membership",

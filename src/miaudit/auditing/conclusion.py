@@ -22,6 +22,7 @@ from miaudit.findings import (
     Unit,
     accuracies,
     blind_control,
+    class_control,
     examine,
     pattern_control,
     skipped,
@@ -132,7 +133,10 @@ def _blind(measured: Measured, unit: Unit) -> BlindControl:
     records, reason = measured.records, measured.no_records
     if records is None:
         nothing = BlindControl(method="none", auc=Interval.undefined(reason), confounded=None, reason=reason)
-        return (_by_classes(measured, unit) if measured.stored else None) or nothing
+        labels = _labels(measured) if measured.stored else None
+        if labels is None:
+            return nothing
+        return class_control(labels, measured.member, seed=measured.seed, unit=unit) or nothing
     blind = blind_control(
         records.numbers,
         _labels(measured),
@@ -143,20 +147,6 @@ def _blind(measured: Measured, unit: Unit) -> BlindControl:
         unit=unit,
     )
     return blind if records.source is None else blind.model_copy(update={"features": records.source})
-
-
-def _by_classes(measured: Measured, unit: Unit) -> BlindControl | None:
-    """Return the control on the classes alone, where they tell members from non-members; None where they do not.
-
-    That they do not is no pass: nothing is known of the records. An area below 1/2 comes of sides that were drawn with the
-    same number of each class, and is no fault.
-    """
-    labels = _labels(measured)
-    if labels is None:
-        return None
-    blind = blind_control(np.empty((len(labels), 0)), labels, measured.member, seed=measured.seed, unit=unit)
-    differ = blind.confounded and (blind.auc.value or 0.0) > 0.5
-    return blind.model_copy(update={"classes": True}) if differ else None
 
 
 def _pattern(measured: Measured, unit: Unit) -> PatternControl:

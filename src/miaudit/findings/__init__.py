@@ -2,7 +2,7 @@
 
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.classes import ClassRow, ClassTable, Correlation, Figure
-from miaudit.findings.controls import blind_control, judged, null_control, pattern_control
+from miaudit.findings.controls import blind_control, class_control, judged, null_control, pattern_control
 from miaudit.findings.examine import Findings, Trial, examine
 from miaudit.findings.figures import FIGURES, Run, balanced, run_attack, skipped
 from miaudit.findings.recount import recount, uncountable
@@ -25,6 +25,7 @@ __all__ = [
     "accuracies",
     "balanced",
     "blind_control",
+    "class_control",
     "examine",
     "judged",
     "null_control",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.attacks import PATTERN_CONFIDENCE, Attack, Pattern, blind_auc, label_pattern, shuffle_membership
+from miaudit.attacks import PATTERN_CONFIDENCE, Attack, Pattern, blind_auc, class_auc, label_pattern, shuffle_membership
 from miaudit.attacks.attack import errors_of
 from miaudit.errors import MiauditError
 from miaudit.evidence import Bools, Evidence
@@ -138,6 +138,25 @@ def blind_control(
         reason=reason,
         confounded=None if reason else confounded,
     )
+
+
+def class_control(labels: NDArray[np.int64], member: Bools, *, seed: int, unit: Unit) -> BlindControl | None:
+    """Return the control on the classes alone, where they tell members from non-members; None where they do not.
+
+    That they do not is no pass: nothing is known of the records. An area below 1/2 comes of sides that were drawn with the
+    same number of each class, and is no fault.
+    """
+    blind = class_auc(
+        labels[unit.counted],
+        member[unit.counted],
+        people=None if unit.people is None else unit.people[unit.counted],
+        unit=unit.name,
+        seed=child_seed(seed, "classes"),
+        confidence=CONFIDENCE,
+    )
+    if blind.low is None or blind.low <= 0.5:
+        return None
+    return BlindControl(method=blind.method, auc=Interval.of(blind), confounded=True, classes=True)
 
 
 def pattern_control(
