@@ -431,8 +431,10 @@ def test_two_models_behind_one_address_do_not_share_answers(tmp_path):
             target.query(X)
             target.close()
             assert sum(script.answered.values()) == count
-    bases = list(tmp_path.rglob("answers.sqlite"))
-    assert [sqlite3.connect(path).execute("SELECT count(*) FROM answers").fetchone()[0] for path in bases] == [26, 26]
+    for path in (bases := list(tmp_path.rglob("answers.sqlite"))):
+        with closing(sqlite3.connect(path)) as base:
+            assert base.execute("SELECT count(*) FROM answers").fetchone() == (26,)
+    assert len(bases) == 2
 
 
 def test_a_value_of_a_variable_that_no_header_can_have_is_refused(monkeypatch):
