@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+EXTRAS := dev,dask,dp,frames,onnx,parquet,skops,torch
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # Tests are compiled once, also where the shell asks Python to keep no compiled files.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: bench demo test test-slow test-browser test-hosts test-servers test-trainers docs gpu lint clean
+.PHONY: bench demo test test-slow test-oldest test-newest test-browser test-hosts test-servers test-trainers docs gpu lint clean
 
 demo: .venv/demo ## install, audit a model on bundled data, print the summary and the path of the report
 	$(BIN)/miaudit demo
@@ -17,6 +18,14 @@ test: .venv/dev ## install, run the default tests
 
 test-slow: .venv/dev ## the tests that take minutes
 	$(PYTEST) -m slow
+
+test-oldest: .venv-oldest/ready ## the default tests with the oldest libraries that pyproject.toml allows; Python 3.11 or 3.12
+	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal
+
+test-newest: ## the default tests with the newest libraries, a torch with its libraries for GPUs among them
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[$(EXTRAS)]'
+	.venv-newest/bin/python -m pytest -n 2 --dist worksteal
 
 test-browser: .venv/dev ## the report in a real browser; needs Chromium on the machine
 	$(BIN)/python -m pytest -m browser
@@ -55,7 +64,13 @@ lint: .venv/dev ## style and types
 
 .venv/dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(INSTALL) --editable '.[dev,dask,dp,frames,onnx,parquet,skops,torch]'
+	$(INSTALL) --editable '.[$(EXTRAS)]'
+	touch $@
+
+.venv-oldest/ready: pyproject.toml tests/floors.py
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python tests/floors.py > .venv-oldest/floors.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-oldest/floors.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 .venv-servers/ready: tests/servers/requirements.txt
@@ -74,4 +89,4 @@ lint: .venv/dev ## style and types
 	touch $@
 
 clean:
-	rm -rf .venv .venv-docs docs/_build .venv-servers .venv-trainers .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out
+	rm -rf .venv .venv-docs docs/_build .venv-servers .venv-trainers .venv-oldest .venv-newest .mypy_cache .ruff_cache .pytest_cache miaudit-demo miaudit-out

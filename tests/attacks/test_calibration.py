@@ -261,7 +261,7 @@ def test_wide_records_are_reduced() -> None:
         ),
     )
     score = Quantile(alpha=0.1, trees=20).score(wide)
-    assert auc(score[world.member], score[~world.member]) > 0.8
+    assert auc(score[world.member], score[~world.member]) > 0.75
 
 
 def test_quantile_refuses() -> None:

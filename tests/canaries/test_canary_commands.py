@@ -111,7 +111,7 @@ def test_what_a_model_answers_can_be_said_where_it_is_not_clear(tmp_path: Path) 
         content = to_onnx(model, training["X"][:1].astype(np.float32), options={"zipmap": False, "raw_scores": True})
     (tmp_path / "m.onnx").write_bytes(content.SerializeToString())  # its output "probabilities" holds logits
     refused = cli("audit", out, "--model", tmp_path / "m.onnx")
-    assert refused.exit_code == 4
+    assert refused.exit_code == 4, refused.output
     assert "is not clear: its output is named 'probabilities'" in refused.output
     assert not (out / "audit.json").exists()  # no coin is spent
     done = cli("audit", out, "--model", tmp_path / "m.onnx", "--outputs", "logits", "--json")

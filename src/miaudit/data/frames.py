@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from miaudit.data.delimited import is_packed
-from miaudit.data.on_disk import Batches, FrameOnDisk, Rows, without_index
+from miaudit.data.on_disk import Batches, FrameOnDisk, Rows, as_texts, without_index
 from miaudit.data.room import within_memory
 from miaudit.data.stacking import stack_frames
 from miaudit.errors import DataError, counted
@@ -40,7 +40,7 @@ def read_frame(path: Path, *, texts: Collection[str] = (), records: int) -> Any:
             with path.open("rb") as file:
                 if path.name.lower().endswith(".parquet"):
                     frame = pandas.read_parquet(file)
-                    frame = frame.astype({name: "str" for name in texts if name in frame.columns})
+                    frame = as_texts(frame, [name for name in texts if name in frame.columns])
                 else:
                     frame = pandas.read_csv(
                         file, dtype=dict.fromkeys(texts, str), compression="gzip" if is_packed(path) else None

@@ -304,7 +304,12 @@ class FrameOnDisk:
                     frame[name] = column.cat.set_categories(dtype.categories, ordered=dtype.ordered)
             elif column.dtype != dtype:
                 frame[name] = column.astype(dtype)
-        return frame.astype({name: "str" for name in names if name in self._texts})
+        return as_texts(frame, [name for name in names if name in self._texts])
+
+
+def as_texts(frame: Any, names: Collection[str]) -> Any:
+    """Return a frame with columns as texts; a missing value stays one, of which pandas before 3 makes the text "None"."""
+    return frame.assign(**{name: frame[name].astype("str").where(frame[name].notna()) for name in names})
 
 
 def is_text(kind: Any) -> bool:

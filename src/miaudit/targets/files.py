@@ -57,8 +57,8 @@ _KERAS = (
 )
 
 
-SKOPS_SAFE = (0, 13)
-"""First version of skops without a published way to run code while loading; pyproject.toml has the same floor."""
+SKOPS_SAFE = (0, 15)
+"""First version of skops without a published way to run code or leave its memory; pyproject.toml has the same floor."""
 
 
 def model_hashes(path: str | Path) -> dict[str, str]:
@@ -263,8 +263,8 @@ def _load_skops(path: Path, trusted: tuple[str, ...]) -> Any:
     require("skops.io", extra="skops", what=f"the skops file {path}")
     if tuple(int(part) for part in re.findall(r"\d+", skops.__version__)[:2]) < SKOPS_SAFE:
         raise PlanError(
-            f"{path} is a skops file, and skops {skops.__version__} can be made to run code by one while it reads it; install "
-            f"skops {'.'.join(map(str, SKOPS_SAFE))} or newer"
+            f"{path} is a skops file, and skops {skops.__version__} can be made by one to run code, or to read outside "
+            f"its memory; install skops {'.'.join(map(str, SKOPS_SAFE))} or newer"
         )
     try:
         unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
