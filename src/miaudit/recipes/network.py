@@ -231,6 +231,11 @@ class Network:
         """Return the recipe on a device, and in a type of numbers unless None."""
         return replace(self, device=device, dtype=dtype or self.dtype)  # type: ignore[arg-type]
 
+    @property
+    def reproducible(self) -> bool:
+        """Whether a seed is known to make the same model again: on a processor, where tests of ours hold it to that."""
+        return self.device == "cpu"
+
     def shortened(self) -> tuple[Network, int]:
         """Return the recipe with one epoch, and its number of epochs."""
         return replace(self, epochs=1), self.epochs

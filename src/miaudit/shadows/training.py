@@ -284,7 +284,8 @@ def _ask(
             outputs, right, probes, decision = _answers(job, model, dataset, recipe)
             choice = choice_of(model)
             asking = time.perf_counter() - began
-            if job.twice and alone and seconds <= TWICE_SECONDS and not getattr(recipe, "remote", False):
+            known = getattr(recipe, "remote", False) or getattr(recipe, "reproducible", False)
+            if job.twice and alone and seconds <= TWICE_SECONDS and not known:
                 afresh = staged(recipe, None)  # states of the first training would be read
                 again = _answers(job, _train([job], dataset, afresh, _generators(afresh))[0], dataset, recipe)[0]
                 difference = float(np.abs(np.subtract(again, outputs, out=again), out=again).max(initial=0.0))
