@@ -155,9 +155,11 @@ def test_python_guesses_alike(folder):
 def test_columns_that_the_model_was_not_fitted_on_are_dropped(folder):
     frames = [pd.read_csv(folder / name).assign(row=range(150)) for name in ("train.csv", "test.csv")]
     names = [write(folder, f"wide_{i}.csv", frame) for i, frame in enumerate(frames)]
-    with pytest.raises(DataError, match="which column is the label.*not fitted on: 'income', 'row'"):
-        proposed(folder, *names)
-    assert proposed(folder, *names, label="income")["data"]["drop"] == ["row"]
+    assert proposed(folder, *names)["data"] == proposed(folder, *names, label="income")["data"]  # of its classes
+    assert proposed(folder, *names)["data"]["drop"] == ["row"]
+    twice = [write(folder, f"twice_{i}.csv", frame.assign(was=frame["income"])) for i, frame in enumerate(frames)]
+    with pytest.raises(DataError, match="which column is the label.*not fitted on: 'income', 'row', 'was'"):
+        proposed(folder, *twice)
     called = [
         write(folder, f"called_{i}.csv", frame.rename(columns={"income": "Class"})) for i, frame in enumerate(frames)
     ]
@@ -263,8 +265,11 @@ def test_a_model_of_arrays_has_its_label_named_and_its_columns_counted(folder):
     frame = pd.read_csv(folder / "train.csv").drop(columns="work")
     joblib.dump(GaussianNB().fit(frame[["age", "hours"]].to_numpy(), frame["income"]), folder / "array.joblib")
     name = write(folder, "numbers.csv", frame)
+    assert proposed(folder, name, name, model="array.joblib")["data"]["label"] == "income"
+    joblib.dump(GaussianNB().fit(frame[["age", "hours"]].to_numpy(), frame["age"] > 30), folder / "flags.joblib")
+    flags = write(folder, "flags.csv", frame.assign(income=(frame["age"] > 30).astype(int)))
     with pytest.raises(DataError, match="which column is the label"):
-        proposed(folder, name, name, model="array.joblib")
+        proposed(folder, flags, flags, model="flags.joblib")
     assert proposed(folder, name, name, model="array.joblib", label="income")["data"].get("frame") is None
     with pytest.raises(DataError, match="3 columns beside the label, and the model was fitted on 2"):
         proposed(folder, model="array.joblib", label="income")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,9 @@ def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[s
     first = tables[files[0]]
     names = [name for name in first.columns if name not in first.index]
     candidates = names if fitted is None else [name for name in names if name not in fitted]
+    if label is None and not any(name.lower() in _LABELS for name in candidates):
+        of_classes = [name for name in candidates if _holds_classes(estimator, tables.values(), name)]
+        label = of_classes[0] if len(of_classes) == 1 else None
     label = _label({file: list(table.columns) for file, table in tables.items()}, candidates, label, "column", fitted)
     features = [name for name in names if name != label]
     if fitted is None and (text := _text_column(estimator, first, features)) is not None:
@@ -171,6 +174,14 @@ def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[s
     order = {} if ordered == fitted else {"order": fitted}
     further = [name for name in first.columns if name != label and name not in fitted and name not in first.index]
     return {"label": label, "frame": True} | order | ({"drop": further} if further else {})
+
+
+def _holds_classes(estimator: Any, tables: Iterable[Table], name: str) -> bool:
+    """Whether a column of every table holds names of the model's classes and nothing else; numbers may be of anything."""
+    classes = {str(each) for each in model_classes(estimator) or ()}
+    if not classes or all(map(is_number, classes)):
+        return False
+    return all(name in table.columns and {str(cell) for cell in table.columns[name]} <= classes for table in tables)
 
 
 def _label(
