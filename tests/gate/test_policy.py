@@ -254,6 +254,7 @@ def test_canaries_that_no_policy_asks_for_are_refused(noise):
         ('name = "x"\n[[tpr]]\nfpr = 0.1\nmargin = 3\n[[tpr]]\nfpr = 0.1\nmargin = 4\n', "twice"),
         ('name = "x"\n[auc]\nmargin = 0.6\n[named]\nmargin = 0.05\nprecision = 0.55\n', "too near to guessing"),
         ("name = ", "is not TOML"),
+        ("name = " + "[" * 100_000, "nested too deeply"),
         ("[auc]\nmargin = 0.6\n", "own.toml is no policy: name: missing"),
         ('name = "x"\nauc = "low"\n', "auc: must be a table of keys; allowed here: margin, limit; got 'low'"),
         ('name = "x"\n[auc]\nmargn = 0.6\n', "auc.margn: unknown key; did you mean 'margin'"),
@@ -263,6 +264,11 @@ def test_canaries_that_no_policy_asks_for_are_refused(noise):
 def test_a_text_that_is_no_policy_is_refused_with_its_place(text, message):
     with pytest.raises(PlanError, match=message):
         Policy.of_text(text, "own.toml")
+
+
+def test_a_policy_with_a_byte_order_mark_is_read_as_a_plan_is(tmp_path):
+    (tmp_path / "own.toml").write_text('\ufeffname = "x"\n[auc]\nmargin = 0.6\n', encoding="utf-8")
+    assert Policy.load(str(tmp_path / "own.toml")) == Policy.of_text('name = "x"\n[auc]\nmargin = 0.6\n', "own.toml")
 
 
 def test_a_name_that_is_no_policy_is_refused_with_the_nearest():

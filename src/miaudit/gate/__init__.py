@@ -86,7 +86,7 @@ class Policy(Document):
             hint = nearest(str(name), policies) or f"built in are {', '.join(policies)}"
             raise PlanError(f"no policy {str(name)!r}: {hint}; or give the path of a .toml file")
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise PlanError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
         return cls.of_text(text, str(path))
@@ -104,6 +104,8 @@ class Policy(Document):
             return cls.model_validate(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise PlanError(f"{where} is not TOML: {error}") from error
+        except RecursionError as error:
+            raise PlanError(f"{where} is nested too deeply to be a policy") from error
         except ValidationError as error:
             problems = "; ".join(f"{path}: {sentence}" for path, sentence in problems_of(cls, error))
             raise PlanError(f"{where} is no policy: {problems}") from error

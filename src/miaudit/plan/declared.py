@@ -61,5 +61,5 @@ class DeclaredPlan(Section):
             raise PlanError(f"{path} has no table [declared]") from None
         except ValidationError as error:
             raise PlanError([(f"declared.{path}", sentence) for path, sentence in problems_of(cls, error)]) from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise PlanError(f"{path} cannot be read as TOML: {error}") from error
