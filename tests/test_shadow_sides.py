@@ -151,3 +151,19 @@ def test_one_person_a_side_is_inconclusive_counted_in_people() -> None:
     assert (
         "with 1 member and 1 non-member not even an AUC of 1 can be told from 0.5, counted in people" in result.verdict
     )
+
+
+def test_answers_in_order_of_size_are_told_and_a_model_of_one_frequent_class_is_not() -> None:
+    rng = np.random.default_rng(0)
+    rows, labels = rng.dirichlet(np.ones(3), N), rng.integers(0, 3, N)
+
+    def told(target: np.ndarray, classes: np.ndarray = labels) -> bool:
+        result = score(stored_outputs({"target": target, "labels": classes, "member": MEMBER}))
+        return any("in order of size" in warning for warning in result.warnings)
+
+    largest = np.sort(rows)[:, ::-1]
+    assert told(largest)
+    assert told(np.sort(rows))
+    assert not told(rows)
+    assert not told(largest, np.where(rng.random(N) < 0.8, 0, labels))
+    assert not told(np.sort(rng.dirichlet(np.ones(2), N)), labels % 2)  # of two classes it is the predicted one

@@ -13,7 +13,15 @@ from miaudit.attacks import PATTERN_CONFIDENCE, Attack, Planned, attack_name, pl
 from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.regression import mean_errors
-from miaudit.auditing.scope import mismatches, not_tested, shared_ids, threat_model, unlike_errors, unscored
+from miaudit.auditing.scope import (
+    mismatches,
+    not_tested,
+    shared_ids,
+    sorted_answers,
+    threat_model,
+    unlike_errors,
+    unscored,
+)
 from miaudit.data import Copies
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.findings import (
@@ -232,6 +240,7 @@ def _warnings(
         *measured.warnings,
         *unit.warnings,
         *shared_ids(measured, unit),
+        *sorted_answers(measured),
         *(
             []
             if measured.records is not None or blind.confounded

@@ -19,6 +19,8 @@ from miaudit.findings import Unit, question
 from miaudit.result import AttackResult
 from miaudit.targets.contact import Contact
 
+_LEAST_SORTED = 20  # records below which answers may all be sorted by chance
+
 ANSWERED = {
     "logits": "a logit per class",
     "probabilities": "a probability per class",
@@ -408,4 +410,26 @@ def shared_ids(measured: Measured, unit: Unit) -> list[str]:
         f"{len(first):,}. Each record counts as one of its own, as if drawn without regard to the others. Where they belong "
         "to one person, say so (group of a plan's data or of stored outputs, groups in Python), and people are counted; "
         "where they are one record several times, give it once."
+    ]
+
+
+def sorted_answers(measured: Measured) -> list[str]:
+    """Return that all answers are sorted by size, as of servers that do not keep the order of the classes.
+
+    A model may answer so where its first class is the most frequent one, and then is not spoken of.
+    """
+    if not measured.of_classes or measured.target.capability == "labels":
+        return []
+    evidence = measured.evidence.own
+    steps = np.diff(np.asarray(evidence.target), axis=1)  # (n, c - 1)
+    order = [side for side, alike in (("largest", steps <= 0), ("smallest", steps >= 0)) if alike.all()]
+    if steps.shape[1] < 2 or len(steps) < _LEAST_SORTED or len(order) != 1 or not steps.any(axis=1).all():
+        return []
+    first = 0 if order == ["largest"] else steps.shape[1]
+    if (evidence.audited_labels == first).mean() > 0.5:
+        return []
+    return [
+        f"The target's answer to every record is sorted, from the {order[0]} number on, so that it seems to be in order of "
+        "size and not of the classes: no figure of this audit then measures the model. Let the target answer in the order "
+        "of its classes, or name the class of each number."
     ]
