@@ -37,7 +37,7 @@ def test_a_transposed_product_is_added_with_and_without_the_private_routine(priv
         monkeypatch.delattr(scipy.sparse, "_sparsetools")
         monkeypatch.setitem(sys.modules, "scipy.sparse._sparsetools", None)
     rng = np.random.default_rng(0)
-    rows = scipy.sparse.random_array((40, 30), density=0.1, rng=rng, format="csr", dtype=np.float32)
+    rows = scipy.sparse.csr_array((rng.random((40, 30)) * (rng.random((40, 30)) < 0.1)).astype(np.float32))
     delta, target = (rng.normal(size=shape).astype(np.float32) for shape in ((15, 7), (30, 7)))
     expected = target + rows.toarray()[5:20].T @ delta
     add_transposed_product(target, rows, 5, 20, delta)

@@ -208,7 +208,7 @@ def test_a_plan_trains_the_target_or_reads_it_from_a_file(table: Path, tmp_path:
         miaudit.audit(given, jobs=0)
     result = miaudit.audit(given, jobs=0, allow_pickle=True)
     assert result.target.source == "given file"
-    assert result.target.test_error == 0.0  # it was trained on all records
+    assert result.target.test_error < 1e-12  # it was trained on all records
     assert result.verdict_kind != "leak"
 
 

@@ -127,6 +127,10 @@ def trained_classes(model: Any, name: str) -> list[Any] | None:
     own = classes_of(model)
     if own is not None or not hasattr(model, "get_params"):
         return own
+    if not hasattr(
+        model, "__sklearn_tags__"
+    ):  # it is like scikit-learn's, which takes it for unfitted before version 1.7
+        return None
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
@@ -136,7 +140,7 @@ def trained_classes(model: Any, name: str) -> list[Any] | None:
         raise PlanError(
             f"the target {name} is not fitted: train it before the audit, or give a plan that does"
         ) from None
-    except AttributeError:  # it is like scikit-learn's, and has no tags
+    except AttributeError:  # its tags are those of a class that has none
         return None
     if (what := no_classifier(model)) is not None:
         raise PlanError(f"the target {name} is {what}, and an audit is of classifiers")
