@@ -92,6 +92,21 @@ class Shares(DecisionTreeClassifier):
         return super().fit(X, y)
 
 
+class HoldsTheLock(DecisionTreeClassifier):
+    """Says so by a file, and sleeps in C without letting go of Python's lock."""
+
+    def __init__(self, folder: str = "", random_state: int = 0) -> None:
+        super().__init__(random_state=random_state)
+        self.folder = folder
+
+    def fit(self, X, y):
+        import ctypes
+
+        (Path(self.folder) / "holds").touch()
+        ctypes.PyDLL(None).sleep(60)
+        return super().fit(X, y)
+
+
 def points(n: int = 300, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return n noisy points of three classes."""
     rng = np.random.default_rng(seed)

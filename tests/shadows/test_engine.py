@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from breaking import CountsFits, FailsSometimes, KillsItsWorkerAlways, KillsItsWorkerOnce, points
+from breaking import CountsFits, FailsSometimes, HoldsTheLock, KillsItsWorkerAlways, KillsItsWorkerOnce, points
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
@@ -295,6 +295,22 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_is_found_dead_by_its_next
         assert (news, again) == ([], [[shadows.plan[1]]])
     finally:
         crew.dismiss([worker], finished=False)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_end_itself_is_ended(tmp_path):
+    shadows = pool(tmp_path, HoldsTheLock(str(tmp_path)))
+    crew = _Crew(DATA, shadows.recipe, shadows.store)
+    worker = crew.hire()
+    try:
+        crew.submit(_work, [shadows.plan[0]], worker)
+        process, deadline = crew._processes[worker].pid, time.monotonic() + 60
+        while not (tmp_path / "holds").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        crew.dismiss([worker], finished=False)
+    assert not _is_running(process)
 
 
 OWN_CODE = """

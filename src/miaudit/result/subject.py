@@ -66,12 +66,12 @@ class TargetResult(Bounded):
     them; records that were sent are counted in ``provenance.target``. It is null where the answers were made elsewhere and
     nobody counted. ``outputs`` is what it answers, and ``outputs_reason`` how that is known. ``capability`` is what can be
     attacked with, ``decimals`` the most that were seen in its probabilities (null: more than six), and ``contact`` what first
-    contact found of a target
-    that was given, and whether it answered the same when asked again later. The accuracies are those on the audited records of
-    either side; ``train_accuracy_low`` to ``test_accuracy_high`` are their exact (Clopper-Pearson) intervals, null where
-    people have several records each, as no exact bound holds then, and in older results. Accuracies and ``classes`` are null,
-    with ``accuracy_reason``, where ``outputs`` is ``signal``: one number a record that says nothing of classes; and where it is
-    ``value``, the answer of a regression, whose mean absolute errors are ``train_error`` and ``test_error``.
+    contact found of a target that was given, and whether it answered the same when asked again later. The accuracies are those
+    on the audited records of either side; ``train_accuracy_low`` to ``test_accuracy_high`` are their exact (Clopper-Pearson)
+    intervals, null where people have several records each, as no exact bound holds then, and in older results. Accuracies and
+    ``classes`` are null, with ``accuracy_reason``, where ``outputs`` is ``signal``: one number a record that says nothing of
+    classes; and where it is ``value``, the answer of a regression, whose mean absolute errors are ``train_error`` and
+    ``test_error``.
     """
 
     description: str
