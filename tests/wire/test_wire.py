@@ -316,3 +316,18 @@ def test_an_answer_that_says_a_thing_twice_is_refused():
     content = b'{"predictions": [[0.1, 0.9]], "predictions": [[0.9, 0.1]]}'
     with pytest.raises(TargetError, match="'predictions' twice in one object"):
         Wire("instances", model="m").decode(content, 1)
+
+
+def test_classes_that_were_kept_as_floats_are_read_by_their_numbers_and_texts_for_numbers_are_named():
+    wire = Wire("instances")
+
+    def answers(*items):
+        return wire.decode(json.dumps({"predictions": items}).encode(), len(items), names=["0", "1", "2"])
+
+    one = {"classes": [0.0, 1.0, 2.0], "scores": [0.1, 0.2, 0.7]}
+    other = {"classes": [2.0, 0.0, 1.0], "scores": [0.5, 0.2, 0.3]}
+    np.testing.assert_allclose(answers(one, other), [[0.1, 0.2, 0.7], [0.2, 0.3, 0.5]])
+    with pytest.raises(TargetError, match=r"\['0.5'\]; the data's are"):
+        answers({"classes": [0.5], "scores": [0.7]}, {"classes": [0.5], "scores": [0.7]})
+    with pytest.raises(TargetError, match=r"the text '?0\.1'? for a class, where a number is expected"):
+        answers({"0": "0.1", "1": "0.9"}, {"0": "0.1", "1": "0.9"})

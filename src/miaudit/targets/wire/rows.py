@@ -335,6 +335,15 @@ def _of_object(item: Mapping[str, Any], output: str | None, names: Sequence[str]
     _refuse_one_score(item, names)
     if item and all(_is_number(value) for value in item.values()):
         return _by_name([(str(key), value) for key, value in item.items()], names)
+    texts = [
+        value
+        for key, value in item.items()
+        if isinstance(value, str) and str(key) in {str(name) for name in names or ()}
+    ]
+    if texts:
+        raise TargetError(
+            f"the target answers the text {excerpt(texts[0], 40)} for a class, where a number is expected"
+        )
     raise TargetError(f"the target answers objects: {said_error(item)}; set output to the key with the probabilities")
 
 
@@ -433,6 +442,8 @@ def _by_name(pairs: Sequence[tuple[str, Any]], names: Sequence[str] | None) -> l
         number = {str(i): i for i in range(len(names))}
     if not all(name in number for name in names_there):
         number = {f"LABEL_{i}": i for i in range(len(names))}  # of transformers' models whose classes have no names
+    if not all(name in number for name in names_there):
+        number = {f"{name}.0": i for i, name in enumerate(names) if str(name).isdecimal()}  # of labels kept as floats
     unknown = [name for name in names_there if name not in number]
     if unknown:
         by_name = {str(name) for name in names}
