@@ -17,8 +17,17 @@ from numpy.typing import NDArray
 
 from miaudit.auditing.layout import ARRAYS, SLICE, check_names_of
 from miaudit.auditing.stored_signals import OF_SIGNALS, signal_evidence
+from miaudit.auditing.stored_values import (
+    class_names_of,
+    column_of,
+    contents_of,
+    numbers_of,
+    people_of,
+    slice_of,
+    truths_of,
+    whole_of,
+)
 from miaudit.data.arrays import shown
-from miaudit.data.naming import as_names, check_names
 from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError, counted, refuse_masked
@@ -36,7 +45,6 @@ from miaudit.evidence.answers import (
     shown_decimals,
     softmax,
 )
-from miaudit.stats import numbered
 from miaudit.targets.seen import answered_classes, reduce_alike
 
 DIMENSIONS = {
@@ -125,19 +133,19 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     declared = _declared(arrays)
     facts = _of_target(arrays, labels, declared)
     width = facts.width
-    names = _class_names(arrays, width)
+    names = class_names_of(arrays, width)
     answers = {key: _of_shadows(arrays, key, facts, declared) for key in SHADOWS if key in arrays}
-    inside = _truths(arrays["inside"], "inside") if "inside" in arrays else np.empty((0, n), bool)
+    inside = truths_of(arrays["inside"], "inside") if "inside" in arrays else np.empty((0, n), bool)
     answers.setdefault("shadows", np.empty((0, n, width), np.float32))
     for key in ("population_target", "variants_target"):
         if key in arrays:
             answers[key], decimals = _further(arrays, key, facts)
             facts = replace(facts, seen=decimals)
-    records = _whole(arrays["asked"], "asked") if "asked" in arrays else None
+    records = whole_of(arrays["asked"], "asked") if "asked" in arrays else None
     variants = _variants(answers) if records is None else None
-    beside: dict[str, Any] = {"features": _numbers(arrays, "features"), "population": _population(arrays, answers)}
+    beside: dict[str, Any] = {"features": numbers_of(arrays, "features"), "population": _population(arrays, answers)}
     beside["bystanders"] = answers.get("bystanders")
-    people = _people(arrays, n, len(labels))
+    people = people_of(arrays, n, len(labels))
     beside["trace"] = _trace(arrays, n)
     shadows = answers["shadows"]
     own = Evidence(facts.values, shadows, inside, labels, asked=records, variants=variants, people=people, **beside)
@@ -155,9 +163,9 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
         reason=facts.decision.reason,
         decimals=facts.decimals,
         shadow_accuracy=accuracy,
-        ids=_column(arrays, "ids", n),
-        contents=None if own.features is None else _contents(own.features, labels[:n]),
-        slices={key[len(SLICE) :]: _slice(arrays, key, n) for key in arrays if key.startswith(SLICE)},
+        ids=column_of(arrays, "ids", n),
+        contents=None if own.features is None else contents_of(own.features, labels[:n]),
+        slices={key[len(SLICE) :]: slice_of(arrays, key, n) for key in arrays if key.startswith(SLICE)},
         warnings=tuple(_odd(facts.values, shadows)),
         name=name,
         sha256=sha256,
@@ -166,7 +174,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
 
 def _truth(arrays: _Arrays) -> tuple[Ints, Bools]:
     """Return the classes of all records, and who of the audited ones is a member."""
-    labels, member = _whole(arrays["labels"], "labels"), _truths(arrays["member"], "member")
+    labels, member = whole_of(arrays["labels"], "labels"), truths_of(arrays["member"], "member")
     for key, values in (("labels", labels), ("member", member)):
         if values.ndim != 1:
             raise DataError(f"{key} must be {ARRAYS[key]}; its shape is {values.shape}")
@@ -182,15 +190,15 @@ def _truth(arrays: _Arrays) -> tuple[Ints, Bools]:
 
 def _of_signals(arrays: _Arrays, name: str, sha256: str) -> StoredOutputs:
     """Make evidence of arrays that hold one number per answer, which says nothing of classes."""
-    member = _truths(arrays["member"], "member")
+    member = truths_of(arrays["member"], "member")
     if member.ndim != 1:
         raise DataError(f"member must be {ARRAYS['member']}; its shape is {member.shape}")
     _check_sides(member)
-    inside = _truths(arrays["inside"], "inside") if "inside" in arrays else None
-    own_records = _whole(arrays["asked"], "asked") if "asked" in arrays else None
+    inside = truths_of(arrays["inside"], "inside") if "inside" in arrays else None
+    own_records = whole_of(arrays["asked"], "asked") if "asked" in arrays else None
     records = len(member) if own_records is None else max(len(member), int(own_records.max(initial=0)) + 1)
-    beside = {key: _numbers(arrays, key) for key in ("features", "population_features")}
-    people = _people(arrays, len(member), records)
+    beside = {key: numbers_of(arrays, key) for key in ("features", "population_features")}
+    people = people_of(arrays, len(member), records)
     for key in ("signal_target", "signal_shadows", "population_target", "population_shadows", "bystanders"):
         if key in arrays:
             _check_finite(arrays[key], key)
@@ -207,9 +215,9 @@ def _of_signals(arrays: _Arrays, name: str, sha256: str) -> StoredOutputs:
         capability="log-likelihood" if measure.log_likelihood else "signal",
         type="signal",
         reason=measure.name,
-        ids=_column(arrays, "ids", len(member)),
-        contents=None if own.features is None else _contents(own.features, own.audited_labels),
-        slices={key[len(SLICE) :]: _slice(arrays, key, len(member)) for key in arrays if key.startswith(SLICE)},
+        ids=column_of(arrays, "ids", len(member)),
+        contents=None if own.features is None else contents_of(own.features, own.audited_labels),
+        slices={key[len(SLICE) :]: slice_of(arrays, key, len(member)) for key in arrays if key.startswith(SLICE)},
         warnings=tuple(_odd(own.target, own.shadows)),
         name=name,
         sha256=sha256,
@@ -323,7 +331,7 @@ def _labels(values: NDArray[Any], width: int) -> NDArray[np.int64]:
             f"one number per record, such as {values[values != np.round(values)][0]:.4g}, does not say which of {width} "
             "classes it is of; give (n, classes) answers, or (n,) predicted classes"
         )
-    predicted = _whole(values, "target") if values.ndim == 1 else values.argmax(axis=1).astype(np.int64)
+    predicted = whole_of(values, "target") if values.ndim == 1 else values.argmax(axis=1).astype(np.int64)
     if len(predicted) and not 0 <= predicted.min() <= predicted.max() < width:
         raise DataError(
             f"target holds labels from {predicted.min()} to {predicted.max()}; {width} classes are 0 to {width - 1}"
@@ -480,9 +488,9 @@ def _population(arrays: _Arrays, answers: _Arrays) -> Population | None:
         return None
     return Population(
         answers["population_target"],
-        _whole(arrays["population_labels"], "population_labels"),
+        whole_of(arrays["population_labels"], "population_labels"),
         shadows=answers.get("population_shadows"),
-        features=_numbers(arrays, "population_features"),
+        features=numbers_of(arrays, "population_features"),
     )
 
 
@@ -512,89 +520,3 @@ def _odd(target: NDArray[Any], shadows: NDArray[Any]) -> list[str]:
     if shadows.size and (shadows == shadows[:1, :1]).all():
         warnings.append("The shadow models gave all records the same answer: nothing can be learned from them.")
     return warnings
-
-
-def _class_names(arrays: _Arrays, width: int) -> tuple[str, ...]:
-    if "classes" not in arrays:
-        return tuple(str(number) for number in range(width))
-    names = tuple(str(name) for name in arrays["classes"].ravel().tolist())
-    if len(names) != width or len(set(names)) != width:
-        raise DataError(f"classes must be {width} different names, one per class; got {len(names)}")
-    check_names(names, "classes")
-    return names
-
-
-def _column(arrays: _Arrays, key: str, n: int) -> NDArray[Any] | None:
-    if key not in arrays:
-        return None
-    values = _of_records(arrays, key, n)
-    return as_names(values.astype(object) if values.dtype.kind in "SU" else values, key)
-
-
-def _of_records(arrays: _Arrays, key: str, n: int) -> NDArray[Any]:
-    if arrays[key].shape != (n,):
-        raise DataError(
-            f"{key} must be one value for each of the {counted(n, 'audited record')}; its shape is {arrays[key].shape}"
-        )
-    return arrays[key]
-
-
-def _people(arrays: _Arrays, *lengths: int) -> NDArray[np.int64] | None:
-    """Return the number of each record's person."""
-    if "group" not in arrays:
-        return None
-    names = arrays["group"]
-    if names.ndim != 1 or len(names) not in lengths:
-        raise DataError(
-            f"group must name the person of each of the {lengths[0]:,} audited records, or of all {lengths[1]:,} of "
-            f"labels; its shape is {names.shape}"
-        )
-    blank = [i for i, name in enumerate(names.tolist()) if name != name or not str(name).strip()]
-    if blank:
-        raise DataError(
-            f"group names nobody for {counted(len(blank), 'record')}, the first is record {blank[0]}; "
-            "give records of unknown people names of their own"
-        )
-    return numbered(names)
-
-
-def _contents(features: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    from miaudit.data.copies import same_records
-
-    return same_records(features.reshape(len(features), -1)) * (int(labels.max(initial=0)) + 1) + labels
-
-
-def _slice(arrays: _Arrays, key: str, n: int) -> NDArray[np.str_]:
-    from miaudit.data.slices import grouped
-
-    check_names([key], "slices")
-    return grouped(key[len(SLICE) :], _of_records(arrays, key, n))
-
-
-def _numbers(arrays: _Arrays, key: str) -> NDArray[Any] | None:
-    if key not in arrays:
-        return None
-    values = arrays[key]
-    if values.dtype.kind not in "fiub" or values.ndim < 2:
-        raise DataError(f"{key} must be numbers, one row per record; got dtype {values.dtype}, shape {values.shape}")
-    if bad := int((~np.isfinite(values)).sum()):
-        raise DataError(f"{key} must be finite numbers; {bad:,} of {values.size:,} are NaN or infinite: fill them in")
-    return values
-
-
-def _truths(values: NDArray[Any], key: str) -> Bools:
-    if values.dtype == bool:
-        return values
-    if values.dtype.kind in "iuf" and np.isin(values, (0, 1)).all():
-        return values.astype(bool)
-    odd = next((value for value in values.ravel().tolist() if value not in (0, 1)), values.tolist())
-    raise DataError(f"{key} must be true or false (0 or 1) everywhere; got {odd!r:.40} (dtype {values.dtype})")
-
-
-def _whole(values: NDArray[Any], key: str) -> NDArray[np.int64]:
-    if are_whole(values):
-        return values.astype(np.int64)
-    odd = next((each for each in values.ravel().tolist() if not (isinstance(each, float) and each.is_integer())), "")
-    raise DataError(
-        f"{key} must be whole numbers; got {odd!r:.40} (dtype {values.dtype}): give the numbers of the classes, from 0"
-    )
