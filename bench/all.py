@@ -67,6 +67,8 @@ BENCHES = (
     Bench("scoring", 1, "README.md", "scoring.json", "python bench/scoring.py --out bench/results/scoring.json"),
     Bench("records-growth", 8, "docs/engine.md", "records_growth.json",
           "python bench/records_growth.py --out bench/results/records_growth.json --plot docs/records_growth.svg"),
+    Bench("many-classes", 6, "docs/engine.md", "many_classes.json",
+          "python bench/many_classes.py --out bench/results/many_classes.json"),
     Bench("records-memory", 60, "docs/engine.md", "records_memory.json",
           "python bench/records_memory.py --out bench/results/records_memory.json"),
     Bench("forecast", 6, "docs/engine.md", "forecast.json", "python bench/forecast.py --out bench/results/forecast.json", DATA),

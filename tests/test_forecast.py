@@ -14,6 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
+from miaudit.attacks.shokri import pooled_rows
 from miaudit.auditing import attack_seconds, cost
 from miaudit.auditing.attack_seconds import seconds_of_attacks
 from miaudit.auditing.cost import curve_through, line_through, of_others
@@ -152,6 +153,14 @@ def test_the_formula_says_more_of_more_attacks_records_and_shadow_models_and_of_
     assert seconds(shadows=0) < every < seconds(shadows=40)
     monkeypatch.setattr(attack_seconds, "_slowness", lambda: 3.0)
     assert seconds(shadows=4) == pytest.approx(3 * every)
+
+
+def test_networks_of_many_classes_take_as_long_as_their_least_steps():
+    of_training = attack_seconds._of_training
+    assert of_training(100_000, 1_000) == of_training(640_000, 1_000) < of_training(800_000, 1_000)
+    assert of_training(99_000, 1_000) < of_training(100_000, 1_000) / 5  # one network for all classes
+    assert of_training(2 * pooled_rows(5_000), 5_000) == of_training(pooled_rows(5_000), 5_000)
+    assert of_training(400_000, 100) == pytest.approx(12e6 * (0.33 + 0.33) / 1e6, rel=0.01)  # 30 passes
 
 
 def test_the_time_left_of_attacks_follows_what_was_expected_of_them():

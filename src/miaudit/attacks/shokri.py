@@ -198,8 +198,8 @@ class Shokri(Attack):
         return 1.0 if loss(1.0) < loss(SHARE) else SHARE
 
     def _pooled(self, evidence: Evidence, labels: Ints, inside: Bools, seed: int) -> Judge:
-        """Train one model for all classes, on at most so many rows as `_pooled_rows` allows, drawn by the seed."""
-        sample, most = np.arange(len(labels)), _pooled_rows(evidence.classes)
+        """Train one model for all classes, on at most so many rows as `pooled_rows` allows, drawn by the seed."""
+        sample, most = np.arange(len(labels)), pooled_rows(evidence.classes)
         if len(labels) > most:
             sample = np.sort(generator(seed, "pooled rows").choice(len(labels), most, replace=False))
         rows = shadow_rows(evidence, sample)
@@ -252,7 +252,7 @@ class Shokri(Attack):
                 f"{len(pooled):,} of {len(models):,} classes have fewer than {self.min_rows:,} shadow rows of either side "
                 f"and were judged by the pooled attack model: {labels}"
             )
-        most = _pooled_rows(len(models))
+        most = pooled_rows(len(models))
         if pooled and n_rows > most:
             notes.append(f"the pooled attack model learned from {most:,} rows drawn from {n_rows:,}")
         shares = [m.in_rows / (m.in_rows + m.out_rows) for m in models if m.model == "own"]
@@ -294,7 +294,7 @@ def _units(evidence: Evidence, people: Ints | None, positions: Ints) -> Ints:
     return rows if people is None else people[rows]
 
 
-def _pooled_rows(classes: int) -> int:
+def pooled_rows(classes: int) -> int:
     """Return how many rows the pooled model learns from at most: fewer where an answer and its class take much memory."""
     return min(_POOLED_ROWS, max(1, _BLOCK_BYTES // (4 * 2 * classes)))
 

@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from miaudit.attacks import Shokri
+from miaudit.attacks.net import Training
 from miaudit.attacks.planner import plan_attacks, with_floors
+from miaudit.attacks.shokri import pooled_rows
 from miaudit.auditing.case import Case
 from miaudit.evidence import Capability
 from miaudit.threads import most_threads
@@ -21,26 +24,18 @@ from miaudit.threads import most_threads
 class Seconds(NamedTuple):
     """Seconds of an attack on the target, on bystanders, on shuffled memberships and on halves of the shadow models.
 
-    With two threads; what `miaudit.threads.in_threads` divides (``divided``) takes as much less or more as there are others.
     ``fixed`` at any size, ``records`` for each 1,000 audited records up to ``most`` thousand (more are learned from a part),
-    ``population`` for each 1,000 of the population up to 20 thousand, ``rows`` for each 1,000 answers of shadow models to
-    records of theirs up to a million, and ``numbers`` for each million numbers in these.
+    and ``population`` for each 1,000 of the population up to 20 thousand.
     """
 
     fixed: float
     records: float
     most: float = 1000.0
     population: float = 0.0
-    rows: float = 0.0
-    numbers: float = 0.0
-    divided: bool = False
 
-    def of(self, records: float, population: float, rows: float, classes: int) -> float:
-        """Return the seconds for so many thousand audited records, others and answers of shadow models, and so many classes."""
-        rows = min(rows, 1000.0)
-        by_size = self.records * min(records, self.most) + self.population * min(population, 20.0) + self.rows * rows
-        seconds = self.fixed + by_size + self.numbers * rows * classes / 1000
-        return seconds * 2 / most_threads() if self.divided else seconds
+    def of(self, records: float, population: float) -> float:
+        """Return the seconds for so many thousand audited records and others."""
+        return self.fixed + self.records * min(records, self.most) + self.population * min(population, 20.0)
 
 
 _BESIDE = Seconds(0.6, 0.5)
@@ -51,7 +46,6 @@ _OTHER = Seconds(0.02, 0.05)
 _SECONDS = {
     "quantile": Seconds(1.0, 0.0, population=0.3),
     "ratio": Seconds(0.4, 0.2, 50),
-    "shokri": Seconds(0.3, 0.0, rows=0.03, numbers=0.3, divided=True),
     "salem": Seconds(0.05, 0.1),
 }
 """By the first word of an attack's name."""
@@ -63,9 +57,29 @@ _REFERENCE = 0.01
 def seconds_of_attacks(case: Case) -> float:
     """Return about what attacks, controls and report will take on a case, where the machine is not busy."""
     split, rows = case.split, case.shadows.count * sum(case.sizes[:2])
-    sizes = (len(split.members) + len(split.nonmembers)) / 1000, len(split.population) / 1000, rows / 1000
-    attacks = (_SECONDS.get(name.split()[0], _OTHER) for name in _names(case))
-    return _slowness() * sum(each.of(*sizes, case.dataset.width) for each in (_BESIDE, *attacks))
+    sizes = (len(split.members) + len(split.nonmembers)) / 1000, len(split.population) / 1000
+    names = [name.split()[0] for name in _names(case)]
+    seconds = sum(_SECONDS.get(name, _OTHER).of(*sizes) for name in names if name != "shokri") + _BESIDE.of(*sizes)
+    return _slowness() * (seconds + names.count("shokri") * _of_networks(rows, case.dataset.width))
+
+
+def _of_networks(rows: int, classes: int) -> float:
+    """Return the seconds that the 2017 attack takes for so many answers of shadow models to records of theirs.
+
+    Its networks learn from all of them, from shuffled memberships, and from either half of the shadow models.
+    """
+    seconds = sum(times * _of_training(part, classes) for times, part in ((2, rows), (2, rows // 2)))
+    return (0.3 + seconds) * 2 / most_threads()
+
+
+def _of_training(rows: int, classes: int) -> float:
+    """Return the seconds of one of these trainings: by the rows that networks see, with repetition, and their numbers."""
+    shokri = Shokri()
+    training, networks, n, width = Training(), classes, rows // max(classes, 1), classes
+    if n < 2 * shokri.min_rows:  # one for all classes, told the class
+        networks, n, width = 1, min(rows, pooled_rows(classes)), 2 * classes
+    seen = networks * training.steps(n) * training.batch_of(n)
+    return seen / 1e6 * (0.33 + 0.0033 * width)
 
 
 def _names(case: Case) -> list[str]:
