@@ -238,5 +238,7 @@ def test_a_target_that_answers_in_an_order_of_its_own_is_refused(form):
 
     with pytest.raises(TargetError, match="does not answer in the order of the records"):
         as_target(moved, classes=4).make_contact(X)
+    whole = as_target(lambda records: np.tile(answers(records, 1.0)[:1], (len(records), 1)), classes=4)
+    assert not whole.make_contact(X).batch_consistent  # it answers its first record for all
     constant = as_target(lambda records: np.full((len(records), 4), 0.25), classes=4)
     assert constant.make_contact(X).deterministic

@@ -86,10 +86,21 @@ def _numbers(answers: NDArray[Any]) -> bool:
     return answers.ndim == 2 or answers.dtype.kind == "f"
 
 
+def asked_alone(first: NDArray[Any]) -> int:
+    """Return which record of first contact is asked alone, too: the first, or the second where all answers are alike.
+
+    A target that answers its first record for all of a batch answers that one alike.
+    """
+    alike = all(difference(first[:1], first[[i]]) <= SAME * _scale(first) for i in range(1, len(first)))
+    return int(alike and len(first) > 1)
+
+
 def findings(
-    first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any], *, answers: str | None, decimals: int | None
+    first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any] | None, *, answers: str | None, decimals: int | None
 ) -> Contact:
-    """Return what answers to a batch, to the same batch, and to its first record alone tell of a target.
+    """Return what answers to a batch, to the same batch, and to the record `asked_alone` tell of a target.
+
+    ``alone`` is None where records are asked one by one.
 
     Raises
     ------
@@ -97,11 +108,12 @@ def findings(
         If it answers in another order than that of the records.
     """
     noise = NOISE * _scale(first)
-    _refuse_moved(first, again, alone, noise)
-    repeat, single = difference(first, again), difference(first[:1], alone[:1])
+    own = first[[asked_alone(first)]]
+    _refuse_moved(first, again, own if alone is None else alone, noise)
+    repeat, single = difference(first, again), difference(own, own if alone is None else alone[:1])
     return Contact(
         records=len(first),
-        queries=2 * len(first) + (0 if alone is first else 1),
+        queries=2 * len(first) + int(alone is not None),
         answers=answers,
         decimals=decimals,
         deterministic=repeat <= noise,

@@ -29,7 +29,7 @@ from miaudit.plan import HTTPPlan
 from miaudit.targets.classes import class_columns, positive_class
 from miaudit.targets.client import MOST_BYTES, Client, RefusedError
 from miaudit.targets.connection import Connection, Sign, check_url, identity_of, shown
-from miaudit.targets.contact import ANEW, Contact, findings, repeated
+from miaudit.targets.contact import ANEW, Contact, asked_alone, findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
 from miaudit.targets.jobs import awaited, check_job
 from miaudit.targets.kept import LATE, filled, record_keys, stacked
@@ -305,7 +305,7 @@ class Endpoint(Target):
         before, first = self.queries, self._ask(X)
         super().answer(X)  # checks what came; asks nothing
         again = self._ask(X, b"again")
-        alone = self._ask(take_records(X, [0]), b"alone") if self._batch > 1 else first
+        alone = self._ask(take_records(X, [asked_alone(first)]), b"alone") if self._batch > 1 else None
         contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
         reason = None if self.decision is None else self.decision.reason
         self.contact = replace(contact, outputs=self.outputs, reason=reason)

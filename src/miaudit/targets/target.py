@@ -34,7 +34,7 @@ from miaudit.targets.classes import (
     class_numbers,
     larger_of_two,
 )
-from miaudit.targets.contact import ANEW, Contact, findings, repeated
+from miaudit.targets.contact import ANEW, Contact, asked_alone, findings, repeated
 from miaudit.targets.form import array_of, columns_of_frame, texts_in_a_table
 from miaudit.targets.outputs import Outputs, Source
 from miaudit.targets.stages import Stages
@@ -357,7 +357,8 @@ class Target:
             self.resumed = bool(before.any())
             rows = np.flatnonzero(before)[: self.probes] if self.resumed and not before[rows].all() else rows
         X = take_records(X, rows)
-        first, again, alone = self._answer(X, 0), self._anew(X), self._anew(take_records(X, [0]))
+        first, again = self._answer(X, 0), self._anew(X)
+        alone = self._anew(take_records(X, [asked_alone(first)]))
         self._first = X, first
         if self.resumed:
             contact = findings(self._anew(X), again, alone, answers=self.kind, decimals=self.decimals)
