@@ -17,7 +17,7 @@ from miaudit.mitigations.training import TrainingMitigation
 from miaudit.recipes import Encoded, ModuleRecipe, Network, as_recipe, device_name, innermost, placed, shortened
 from miaudit.recipes import recipe as abilities
 from miaudit.recipes.ability import Ability
-from miaudit.shadows.training import Job, calibrated
+from miaudit.shadows.training import Job, calibrated, is_repeated
 
 TRAINED = []  # rounds and records
 PROTOCOLS = [
@@ -163,3 +163,29 @@ def test_what_a_recipe_cannot_do_is_said():
     assert as_recipe(Defended(Network())) == Defended(Network())
     with pytest.raises(PlanError, match="takes fit_many, placed, shortened from a recipe that it wraps"):
         as_recipe(Lending(Network()))
+
+
+class Wrapper:
+    """Code of somebody else's around a network, which hands on all that it does not do itself."""
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+
+    def __getattr__(self, name):
+        return getattr(self.recipe, name)
+
+
+class Inheriting(Network):
+    def fit(self, X, y, *, classes, seed):
+        return Constant()
+
+
+def test_that_a_network_of_ours_is_reproducible_says_nothing_of_code_around_it():
+    job = Job("a", "model 0", np.arange(9), np.arange(9), 0, twice=True)
+    assert not is_repeated(job, Network(), 0.1)
+    assert is_repeated(job, Wrapper(Network()), 0.1)
+    assert is_repeated(job, Inheriting(), 0.1)
+    assert is_repeated(job, Theirs(), 0.1)
+    assert not is_repeated(job, Theirs(), 60.0)
+    assert not is_repeated(replace(job, twice=False), Theirs(), 0.1)
+    assert not is_repeated(job, Wrapper(SimpleNamespace(remote=True)), 0.1)

@@ -25,6 +25,7 @@ from miaudit.shadows.training import (
     Trained,
     Waiting,
     calibrated,
+    is_repeated,
     train_and_ask,
 )
 from miaudit.store import Store
@@ -315,7 +316,8 @@ def cost_of(
         else:
             raise TimeLimitError("the time limit came before the first model was trained; nothing can be foreseen")
     tried = len(groups[0]) * first.seconds if isinstance(first, Trained) else 0.0
-    start = max(time.perf_counter() - began - tried * (1 + any(job.twice for job in groups[0])), 0.0)
+    repeated = tried > 0 and len(groups[0]) == 1 and is_repeated(groups[0][0], recipe, first.seconds)
+    start = max(time.perf_counter() - began - tried * (1 + repeated), 0.0)
     rows = sum(4 * len(job.asked) * dataset.width for job in jobs)
     return Cost(len(jobs), start + first.seconds * len(jobs) / at_once, first.peak_bytes * at_once, rows)
 
