@@ -166,4 +166,9 @@ def test_answers_in_order_of_size_are_told_and_a_model_of_one_frequent_class_is_
     assert told(np.sort(rows))
     assert not told(rows)
     assert not told(largest, np.where(rng.random(N) < 0.8, 0, labels))
+    frequent = rng.choice(3, N, p=(0.40, 0.35, 0.25))
+    assert told(largest, frequent)
+    assert not told(
+        np.array([0.45, 0.33, 0.22]) + rng.normal(size=(N, 1)) * (0.02, -0.01, -0.01), frequent
+    )  # a weak model
     assert not told(np.sort(rng.dirichlet(np.ones(2), N)), labels % 2)  # of two classes it is the predicted one

@@ -416,17 +416,20 @@ def shared_ids(measured: Measured, unit: Unit) -> list[str]:
 def sorted_answers(measured: Measured) -> list[str]:
     """Return that all answers are sorted by size, as of servers that do not keep the order of the classes.
 
-    A model may answer so where its first class is the most frequent one, and then is not spoken of.
+    A model may answer so where its first class is the most frequent one, and a weak one whose answers are about the classes'
+    frequencies. Neither is spoken of: the first class is then about as frequent as the largest numbers say.
     """
     if not measured.of_classes or measured.target.capability == "labels":
         return []
     evidence = measured.evidence.own
-    steps = np.diff(np.asarray(evidence.target), axis=1)  # (n, c - 1)
+    answers = np.asarray(evidence.target)  # (n, c) probabilities
+    steps = np.diff(answers, axis=1)
     order = [side for side, alike in (("largest", steps <= 0), ("smallest", steps >= 0)) if alike.all()]
     if steps.shape[1] < 2 or len(steps) < _LEAST_SORTED or len(order) != 1 or not steps.any(axis=1).all():
         return []
     first = 0 if order == ["largest"] else steps.shape[1]
-    if (evidence.audited_labels == first).mean() > 0.5:
+    share, stated = float((evidence.audited_labels == first).mean()), float(answers[:, first].mean())
+    if share > 0.5 or stated - share <= max(0.1, 2 * np.sqrt(share * (1 - share) / len(answers))):
         return []
     return [
         f"The target's answer to every record is sorted, from the {order[0]} number on, so that it seems to be in order of "
