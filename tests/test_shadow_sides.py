@@ -123,6 +123,14 @@ def test_one_model_twice_and_the_target_among_its_shadow_models_are_warned_of() 
     assert warning.startswith("1 of 6 shadow models answers every record as the target does")
     certain = np.eye(2)[np.tile(held["labels"], (6, 1))]
     assert repeated_models(stored_outputs(held | {"shadows": certain})) == []  # trees that all are right
+    stumps = {"shadows": np.abs(certain - 0.1), "target": np.abs(certain[0] - 0.1)}  # as of rounding, or of two leaves
+    assert repeated_models(stored_outputs(held | stumps)) == []
+    score(stored_outputs(held | stumps | {"bystanders": stumps["shadows"][:2]}), attacks=["gap"])
+    again = {
+        key: np.concatenate([each, each[:1]]) for key, each in (held | stumps).items() if key in ("shadows", "inside")
+    }
+    (warning,) = repeated_models(stored_outputs(held | stumps | again))  # of the same training set
+    assert warning.startswith("1 of 7 shadow models answers every record as another one does")
 
 
 def test_bystanders_that_were_trained_on_audited_records_are_refused() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miaudit.auditing.stored import StoredOutputs
 from miaudit.errors import DataError, counted
-from miaudit.evidence import Bools, Evidence
+from miaudit.evidence import Bools, Evidence, Floats
 from miaudit.stats import auc_interval
 
 _CONFIDENCE = 0.999
 _APART = 0.05  # difference of the sides' mean shares that is told of
 _FAR = 0.08  # and that is refused: an attack on nothing then lies more than 0.01 above chance (docs/outputs.md)
+_VARIED, _LOOKED_AT = 20, 1000  # different answers, among the first so many, that no two models give by chance
 
 
 def one_sided(stored: StoredOutputs) -> list[str]:
@@ -80,12 +83,12 @@ def refuse_trained_bystanders(stored: StoredOutputs) -> None:
     evidence = stored.direct or stored.own
     if evidence.bystanders is None or evidence.asked is not None:
         return
-    trained = [
-        np.asarray(answers)
+    trained = {
+        _digest(answers)
         for answers, inside in zip(evidence.models, evidence.inside, strict=True)
-        if inside.any() and not (answers == answers[0]).all() and not _certain(np.asarray(answers), evidence)
-    ]
-    same = sum(any(np.array_equal(answers, each) for each in trained) for answers in evidence.bystanders)
+        if inside.any() and _is_varied(answers, evidence)
+    }
+    same = sum(_digest(answers) in trained for answers in evidence.bystanders)
     if same:
         raise DataError(
             f"{same:,} of {counted(len(evidence.bystanders), 'bystander')} {'answers' if same == 1 else 'answer'} every "
@@ -97,7 +100,8 @@ def refuse_trained_bystanders(stored: StoredOutputs) -> None:
 def repeated_models(stored: StoredOutputs) -> list[str]:
     """Return a warning where shadow models are the same as others, or as the target, by all that they answer.
 
-    Answers of labels alone, which may be the same by chance, are not looked at.
+    Answers of labels alone are not looked at, and neither are equal answers of models that were trained on other records where
+    they are few, as of shallow trees or after rounding: these may be the same by chance.
     """
     evidence = stored.direct or stored.own
     if evidence.measure is None and stored.capability == "labels":
@@ -105,13 +109,15 @@ def repeated_models(stored: StoredOutputs) -> list[str]:
     seen: set[bytes] = set()
     copies = of_target = 0
     for i, answers in enumerate(evidence.models):
-        rows = np.ascontiguousarray(answers)
-        if len(rows) < 2 or (rows == rows[0]).all() or _certain(rows, evidence):
+        inside, varied = evidence.inside[i], _is_varied(answers, evidence)
+        if not varied and (inside == inside[0]).all():
             continue
-        asked = b"" if evidence.asked is None else np.ascontiguousarray(evidence.asked[i]).tobytes()
-        content = hashlib.sha256(rows.tobytes() + asked).digest()
+        content = _digest(
+            answers, *(() if varied else (inside,)), *(() if evidence.asked is None else (evidence.asked[i],))
+        )
         copies += content in seen
-        of_target += evidence.asked is None and np.array_equal(rows, evidence.target)
+        alike = varied or np.array_equal(inside, stored.member)
+        of_target += alike and evidence.asked is None and np.array_equal(answers, evidence.target)
         seen.add(content)
     total = counted(len(evidence.models), "shadow model")
     warnings = []
@@ -139,9 +145,22 @@ def _shares(evidence: Evidence) -> tuple[np.ndarray, Bools]:
     return np.bincount(of, inside[audited], minlength=n) / np.maximum(answers, 1), answers > 0
 
 
-def _certain(rows: np.ndarray, evidence: Evidence) -> bool:
-    """Whether a model answers 0 and 1 alone, as trees may, so that others may answer the same."""
-    return evidence.measure is None and bool(np.isin(rows, (0.0, 1.0)).all())
+def _is_varied(answers: Floats, evidence: Evidence) -> bool:
+    """Whether a model's answers differ so much between records that another model does not give all of them by chance.
+
+    Answers of 0 and 1 alone, as of trees, do not count.
+    """
+    part = np.asarray(answers[:_LOOKED_AT])
+    if evidence.measure is None:
+        part = part[~np.isin(part, (0.0, 1.0)).all(axis=1)]
+    return len(np.unique(part, axis=0)) >= _VARIED
+
+
+def _digest(*arrays: NDArray[Any]) -> bytes:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.digest()
 
 
 def _percent(share: float) -> str:
