@@ -203,6 +203,10 @@ def test_weights_of_classes_go_by_the_names_of_a_plan():
     ):
         by_class_numbers(LogisticRegression(class_weight={"maybe": 1}), ["no", "yes"])
     assert by_class_numbers(LogisticRegression(class_weight="balanced"), ["no", "yes"]).class_weight == "balanced"
+    numbers = LogisticRegression(class_weight={0: 1, 1: 5})  # as code may have them
+    assert by_class_numbers(numbers, ["no", "yes"]).class_weight == {0: 1, 1: 5}
+    with pytest.raises(PlanError, match="class_weight names 2, which is no class"):
+        by_class_numbers(LogisticRegression(class_weight={2: 1}), ["no", "yes"])
 
 
 def test_a_plan_may_weight_its_classes(tmp_path):

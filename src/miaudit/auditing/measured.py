@@ -72,9 +72,7 @@ class ShadowFacts:
     test_accuracy: float | None
     failures: tuple[Failure, ...] = ()
     data: str = "real"
-    errors: tuple[tuple[float, ...], tuple[float, ...]] | None = (
-        None  # of each model of a regression, inside and outside
-    )
+    errors: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # of a regression's models, inside and outside
     seconds: float | None = None  # the mean that one took to train; None where they were not trained here
 
 

@@ -59,6 +59,8 @@ def refuse_untold(estimator: Any) -> None:
 def by_class_numbers(estimator: Any, names: Sequence[str]) -> Any:
     """Return an estimator that is trained on class numbers, its weights of classes given by the names that a plan has for them.
 
+    Keys that are no texts, as of a default in code, are class numbers as they are.
+
     Raises
     ------
     PlanError
@@ -68,10 +70,10 @@ def by_class_numbers(estimator: Any, names: Sequence[str]) -> Any:
     changes = {}
     for key, value in estimator.get_params(deep=True).items():
         if key.rsplit("__", 1)[-1] == "class_weight" and isinstance(value, Mapping):
-            strange = [name for name in value if name not in numbers]
+            strange = [name for name in value if name not in (numbers if isinstance(name, str) else numbers.values())]
             if strange:
                 raise PlanError(f"{key} names {strange[0]!r}, which is no class; the classes are {list(names)[:10]}")
-            changes[key] = {numbers[name]: weight for name, weight in value.items()}
+            changes[key] = {numbers.get(name, name): weight for name, weight in value.items()}
     return estimator.set_params(**changes) if changes else estimator
 
 

@@ -306,9 +306,7 @@ class _Crew:
             process = self._processes.get(worker)
             if process is not None:
                 process.join(max(0.0, end - time.monotonic()))
-                self._clear(
-                    worker, process
-                )  # it could not end itself where its code holds Python's lock, or had killed it
+                self._clear(worker, process)  # it cannot end itself where its code holds Python's lock, or killed it
 
     def _clear(self, worker: ProcessPoolExecutor, process: Any) -> None:
         """Remove what a worker left: processes of its group, and temporary folders."""

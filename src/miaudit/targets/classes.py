@@ -127,9 +127,7 @@ def trained_classes(model: Any, name: str) -> list[Any] | None:
     own = classes_of(model)
     if own is not None or not hasattr(model, "get_params"):
         return own
-    if not hasattr(
-        model, "__sklearn_tags__"
-    ):  # it is like scikit-learn's, which takes it for unfitted before version 1.7
+    if not hasattr(model, "__sklearn_tags__"):  # like scikit-learn's, which before 1.7 takes it for unfitted
         return None
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
