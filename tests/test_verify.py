@@ -88,7 +88,7 @@ TAMPERED = {
     "a warning": lambda folder: change(folder, lambda d: d["warnings"].append("All is well.")),
     "a control": lambda folder: change(folder, lambda d: d["controls"]["blind"].update(confounded=None)),
     "an attack left out": lambda folder: change(folder, lambda d: d["attacks"].pop()),
-    "an epsilon": lambda folder: change(folder, lambda d: d["attacks"][0]["epsilon"].update(value=0.0)),
+    "an epsilon": lambda folder: change(folder, lambda d: d["attacks"][0]["epsilon"].update(value=9.5)),
     "the target's accuracy": lambda folder: change(folder, lambda d: d["target"].update(test_accuracy=0.99)),
     "a membership": lambda folder: edit_table(folder, 0, 2, "0"),
     "a score": lambda folder: edit_table(folder, 3, -2, "0.125"),

@@ -119,7 +119,8 @@ def test_packed_files_larger_than_memory_are_refused_where_little_is_free(tmp_pa
     for name in ("b.npz", "b.csv.gz", "b.parquet"):
         said = limited(f"miaudit.data.load({str(tmp_path / name)!r}, label='y')")
         assert said.startswith("DataError"), (name, said)
-        assert "are free; take fewer records" in said, (name, said)
+        why = "failed" if name == "b.parquet" else "are free"  # a part at a time, as long as there is room
+        assert f"{why}; take fewer records" in said.replace(")", ""), (name, said)
     frame = limited(f"miaudit.data.load({str(tmp_path / 't.parquet')!r}, label='y', frame=True, texts=['a'])")
     assert "memory" in frame
 
