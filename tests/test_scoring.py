@@ -322,7 +322,7 @@ def test_a_few_fully_exposed_members_are_a_leak(n, share, tmp_path):
     assert result["verdict_kind"] == "leak", result["verdict"]
     lead = next(attack for attack in result["attacks"] if attack["name"] == result["headline"])
     assert lead["exposed"]["above"] >= len(exposed) > lead["exposed"]["most"]
-    assert f"'{lead['name']}' ranks {lead['exposed']['above']} of {n} members above all" in result["verdict"]
+    assert f"'{lead['name']}' ranks {lead['exposed']['above']:,} of {n:,} members above all" in result["verdict"]
 
 
 @pytest.mark.parametrize("n", [8, 200])

@@ -485,7 +485,7 @@ def test_a_worker_that_is_killed_leaves_neither_its_command_nor_records(tmp_path
     with pytest.raises(PoolError, match="died 3 times"):
         pool(tmp_path / "out", recipe, shadows=2).run(workers=2, minimum=2)
     processes = [int(path.stem) for path in tmp_path.glob("*.pid")]
-    assert len(processes) >= 6
+    assert len(processes) >= 4  # three of the model that fails first, which ends the run
     assert not [process for process in processes if _is_running(process)]
     assert not list(temporary.glob("miaudit-command-*"))
 
