@@ -375,7 +375,7 @@ def test_a_model_that_always_kills_its_worker_fails_alone(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_full_disk_ends_the_run_and_keeps_the_rows(tmp_path, monkeypatch, workers):
     if workers:
-        limit = f"ulimit -f 1; exec {sys.executable} -c"  # files of at most 1 kB: rows do not fit
+        limit = f"ulimit -f 1; exec {sys.executable} -B -c"  # files of at most 1 kB: rows do not fit, nor compiled code
         code = (
             "import sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); sys.path.insert(0, sys.argv[1])\n"
             "import numpy as np; from pathlib import Path; import test_engine as t\n"
