@@ -13,9 +13,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from miaudit.recipes import single  # noqa: E402
-from miaudit.recipes.network import Network, NetworkModel, _groups  # noqa: E402
+from miaudit.recipes.network import Network, NetworkModel  # noqa: E402
 from miaudit.recipes.training import Generators, first_weights  # noqa: E402
-from miaudit.recipes.width import from_zen_5, group_width, is_large  # noqa: E402
+from miaudit.recipes.width import (  # noqa: E402
+    from_zen_5,
+    group_width,
+    groups_of,
+    is_large,
+)
 
 N, D, CLASSES = 150, 20, 5
 SGD = Network(
@@ -206,8 +211,8 @@ def test_unequal_training_sets_are_trained_apart_and_come_back_in_order(world: A
     models = SGD.fit_many(X, y, indices=indices, classes=CLASSES, seeds=range(5))
     for seed, (model, index) in enumerate(zip(models, indices, strict=True)):
         assert furthest(model.tensors, oracle(SGD, X[index], y[index], seed=seed)) < 2e-6
-    assert _groups(sizes, 8) == [[0, 2], [1, 4], [3]]
-    assert _groups([7] * 5, 2) == [[0, 1], [2, 3], [4]]
+    assert groups_of(sizes, 8) == [[0, 2], [1, 4], [3]]
+    assert groups_of([7] * 5, 2) == [[0, 1], [2, 3], [4]]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from miaudit.libraries import require_torch
 from miaudit.recipes.precision import ON_GPU, exact_products
 from miaudit.recipes.recipe import turned
 from miaudit.recipes.weights import layers_of_file, statistics_of_file, write_layers
-from miaudit.recipes.width import cuda_floats, cuda_portion, cuda_width, group_width, is_large, is_zen_5
+from miaudit.recipes.width import cuda_floats, cuda_portion, cuda_width, group_width, groups_of, is_large, is_zen_5
 from miaudit.threads import is_device
 
 if TYPE_CHECKING:
@@ -411,7 +411,7 @@ class Network:
         scales = standardized or [records.statistics(index) if self.standardize else None for index in members]
         train, width = self._trainer(shape, classes, sparse=records.sparse)
         tensors: list[list[NDArray[np.float32]]] = [[] for _ in members]
-        for group in _groups([len(index) for index in members], width):
+        for group in groups_of([len(index) for index in members], width):
             models = train(
                 *(self, records, labels),
                 members=[members[model] for model in group],
@@ -567,14 +567,6 @@ def _members(indices: Sequence[NDArray[np.int64]], seeds: Sequence[int]) -> list
     if any(not len(index) for index in members):
         raise DataError("a model was given no training records; give each model at least one")
     return members
-
-
-def _groups(sizes: Sequence[int], width: int) -> list[list[int]]:
-    """Positions in groups of at most ``width``, each of one training-set size, in order of first appearance."""
-    by_size: dict[int, list[int]] = {}
-    for position, size in enumerate(sizes):
-        by_size.setdefault(size, []).append(position)
-    return [same[start : start + width] for same in by_size.values() for start in range(0, len(same), width)]
 
 
 def _full(shape: Sequence[int]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,14 @@ _ZEN_5 = 26  # its processor family; Zen 4 is 25
 def group_width(parameters: int) -> int:
     """Return how many models of this size to train together: 4 for 600-128-100, 1 beyond 375,000 parameters."""
     return int(np.clip(GROUP_BYTES // (4 * parameters), 1, GROUP_MOST))
+
+
+def groups_of(sizes: Sequence[int], width: int) -> list[list[int]]:
+    """Return positions in groups of at most ``width``, each of one training-set size, in order of first appearance."""
+    by_size: dict[int, list[int]] = {}
+    for position, size in enumerate(sizes):
+        by_size.setdefault(size, []).append(position)
+    return [same[start : start + width] for same in by_size.values() for start in range(0, len(same), width)]
 
 
 def cuda_width(parameters: int, width: float, batch: int, *, free: int) -> int:
