@@ -18,9 +18,9 @@ from miaudit.recipes import Network
 from miaudit.targets.wire import Wire
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")] + sorted(
-    ROOT.glob("docs/**/*.md")
-)
+PAGES = [
+    ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+] + sorted(ROOT.glob("docs/**/*.md"))
 PLANS = [ROOT / "README.md", *(page for page in sorted(ROOT.glob("docs/*.md")) if page.stem != "extending")]
 FENCED = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHOLE = {
@@ -59,9 +59,10 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors GitHub gives the headings of a page."""
+    """Return the anchors GitHub gives the headings of a page, and those that the page sets itself."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    own = re.findall(r'<a id="([^"]+)">', prose(page))
+    return {*own, *(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)}
 
 
 def test_the_tables_of_the_plan_page_are_what_the_code_says():
