@@ -265,13 +265,17 @@ def vector(values: Any, what: str) -> NDArray[Any] | None:
     if isinstance(values, list | tuple) and array.dtype.kind in "US":
         array = np.array(values, dtype=object)  # a mixed list must not become texts
     if array.ndim != 1:
-        wide = array.ndim == 2 and array.shape[1] > 1
-        of_one = f", {with_article(type(values).__name__)}"
-        ways = {
-            0: of_one,
-            2: ": np.argmax(values, axis=1) of one-hot rows" if wide else ": np.ravel(values) of a column",
-        }
+        ways = {0: f", {with_article(type(values).__name__)}", 2: f": {_one_of(array)}"}
         raise DataError(
             f"{what} must have shape (n,), one value per record; got {array.shape}{ways.get(array.ndim, '')}"
         )
     return array.astype(object) if array.dtype.kind in "USOT" else array
+
+
+def _one_of(columns: NDArray[Any]) -> str:
+    """Return how one value per record is had of (n, d) values."""
+    if columns.shape[1] == 1:
+        return "np.ravel(values) of a column"
+    if (np.isin(columns, (0, 1)).all(axis=1) & ((columns == 1).sum(axis=1) == 1)).all():
+        return "np.argmax(values, axis=1) of one-hot rows"
+    return "values[:, 0], as several values per record are audited one at a time, with the answers to each"
