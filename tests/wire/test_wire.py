@@ -194,6 +194,56 @@ def test_answers_that_name_their_classes_are_put_in_order():
         wire.decode(json.dumps({"predictions": [{"dog": 1.0}]}).encode(), 1, names)
 
 
+FORWARD, NAMED = [[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]], ["ant", "bee", "cat"]
+BACKWARD = [row[::-1] for row in FORWARD]
+OWN = {"format": "json", "body": '"$records"'}
+
+
+@pytest.mark.parametrize(
+    ("wire", "answer"),
+    [
+        (Wire("instances", model="m"), {"predictions": BACKWARD, "classes": ["cat", "bee", "ant"]}),
+        (Wire("mlflow"), {"class_names": [2, 1, 0], "predictions": [{"probabilities": row} for row in BACKWARD]}),
+        (
+            Wire("mlflow", output="p"),
+            {"labels": ["cat", "bee", "ant"], "predictions": [{"p": row} for row in BACKWARD]},
+        ),
+        (
+            Wire("instances", model="m", output="p"),
+            {"outputs": {"p": [FORWARD[0], BACKWARD[1]], "classes": [NAMED, ["cat", "bee", "ant"]]}},
+        ),
+        (Wire(**OWN, answer="data"), {"columns": ["cat", "bee", "ant"], "index": [0, 1], "data": BACKWARD}),
+        (Wire(**OWN, answer="of.*.p"), {"classes": ["cat", "bee", "ant"], "of": [{"p": row} for row in BACKWARD]}),
+        (
+            Wire(**OWN, answer="of.p", id="i"),
+            {"classes": ["cat", "bee", "ant"], "of": {"p": [{"i": i, "scores": BACKWARD[i]} for i in (1, 0)]}},
+        ),
+        (
+            Wire("mlflow"),
+            {
+                "predictions": [
+                    {"label": "ant", "probabilities": dict(zip("210", row, strict=True))} for row in BACKWARD
+                ]
+            },
+        ),
+        (Wire("mlflow", output="p"), {"predictions": [{"p": dict(zip(NAMED, row, strict=True))} for row in FORWARD]}),
+        (Wire("mlflow"), {"predictions": FORWARD, "classes": ["ant", "cat"]}),  # what each record is called
+        (Wire("mlflow"), {"predictions": FORWARD, "names": ["age", "job", "ant"]}),  # of something else
+        (Wire("mlflow"), {"predictions": FORWARD, "classes": NAMED, "columns": [["x"], ["y"]]}),
+    ],
+)
+def test_numbers_are_of_the_classes_that_the_answer_lists_beside_them(wire, answer):
+    np.testing.assert_array_equal(wire.decode(json.dumps(answer).encode(), 2, NAMED), FORWARD)
+
+
+def test_a_label_for_each_record_is_no_list_of_the_columns_classes():
+    wire, rows = Wire("mlflow"), [[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]
+    best = json.dumps({"predictions": rows, "labels": ["cat", "ant", "bee"]}).encode()
+    np.testing.assert_array_equal(wire.decode(best, 3, NAMED), rows)
+    order = json.dumps({"predictions": rows, "labels": ["bee", "cat", "ant"]}).encode()
+    np.testing.assert_array_equal(wire.decode(order, 3, NAMED), np.array(rows)[:, [2, 0, 1]])
+
+
 @pytest.mark.parametrize(
     ("wire", "body", "said"),
     [
@@ -206,7 +256,7 @@ def test_answers_that_name_their_classes_are_put_in_order():
         (Wire("v2", model="m"), tensor([[1, 2]], shape=[-1, 2]), "expected a list of sizes"),
         (Wire("v2", model="m"), tensor([[1, 2], [3, 4]]), "asked about 1 record and answered 2"),
         (Wire("v2", model="m"), tensor([[1, 2]], data=[1, None]), "where a number is expected"),
-        (Wire("v2", model="m"), tensor([[1, 2]], data=[1, "x"]), "where a number is expected"),
+        (Wire("v2", model="m"), tensor([[1, 2]], data=[1, "4.9%"]), "where a number is expected; .*encode and decode"),
         (Wire("v2", model="m"), tensor([[1, 2]], datatype="FP8"), "type 'FP8'"),
         (Wire("v2", model="m", output="q"), tensor([[1, 2]]), r"outputs \['p'\]; 'q' is not among them"),
         (Wire("v2", model="m"), b'{"outputs": [{"name": "a"}, {"name": "b"}]}', r"outputs \['a', 'b'\]; set output"),
@@ -225,6 +275,7 @@ def test_answers_that_name_their_classes_are_put_in_order():
             r"nothing at 'a.b': at 'b' there is keys \['c'\]",
         ),
         (Wire("json", body='"$records"', answer="a.3"), b'{"a": [1]}', r"at '3' there is '\[1\]'"),
+        (Wire("mlflow"), b'{"probs": [[1, 0]]}', "it holds 'probs'; for another form set format to json"),
     ],
 )
 def test_what_is_no_answer_is_refused(wire, body, said):

@@ -14,9 +14,11 @@ from miaudit.errors import PlanError, TargetError, counted
 from miaudit.targets.wire.rows import (
     Answers,
     answers_of,
+    class_lists,
     columns_of,
     excerpt,
     from_bytes,
+    is_error,
     is_table,
     matrix,
     objects_of,
@@ -109,14 +111,21 @@ def decode_list(content: bytes, n: int, *, output: str | None = None, names: Seq
         If there is no such list, or it does not hold one answer per record.
     """
     answer = from_bytes(content)
-    items = answer
-    if isinstance(answer, dict):
-        items = next((answer[key] for key in ("predictions", "outputs") if key in answer), None)
-        if isinstance(items, dict) and output in items:  # TF Serving's columnar form
-            items = items[output]
-        if items is None:
-            raise TargetError(f"the target's answer has no predictions: {said_error(answer)}")
-    return answers_of(items, n, output=output, names=names)
+    if not isinstance(answer, dict):
+        return answers_of(answer, n, output=output, names=names)
+    key = next((key for key in ("predictions", "outputs") if answer.get(key) is not None), None)
+    if key is None:
+        raise TargetError(
+            f"the target's answer has no predictions: {said_error(answer)}"
+            + (
+                ""
+                if is_error(answer)
+                else "; for another form set format to json, and answer to the path of the answers"
+            )
+        )
+    if isinstance(answer[key], dict) and output in answer[key]:  # TF Serving's columnar form
+        answer, key = answer[key], str(output)
+    return answers_of(answer[key], n, output=output, names=names, lists=class_lists(answer, key, n))
 
 
 def decode_sagemaker(

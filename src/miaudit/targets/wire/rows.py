@@ -15,9 +15,29 @@ from miaudit.errors import DataError, TargetError, counted
 Answers = NDArray[Any]
 """(n, columns) float64, or (n,) labels: integers, or texts as objects."""
 
-_PROBABILITIES = ("probabilities", "probability", "scores", "score", "predict_proba", "confidences", "probs", "proba")
+_PROBABILITIES = (
+    "probabilities",
+    "probability",
+    "scores",
+    "score",
+    "predict_proba",
+    "confidences",
+    "confidence",
+    "probs",
+    "proba",
+)
 _LEAST = 0.05  # by which a rounded score of the likeliest class may be too small
-_LABELS = ("all_classes", "classes", "labels", "displayNames", "class_names", "names")
+_LABELS = (
+    "all_classes",
+    "classes",
+    "labels",
+    "displayNames",
+    "class_names",
+    "class_labels",
+    "target_names",
+    "columns",
+    "names",
+)
 _NUMBERS = ("index", "idx", "id", "row", "row_id", "record", "record_id", "instance", "position", "request_index")
 _LABEL = (
     "label",
@@ -160,17 +180,82 @@ def excerpt(content: bytes | str, length: int = 120) -> str:
     return repr(text[:length] + ("..." if len(text) > length else ""))
 
 
+def is_error(answer: Mapping[str, Any]) -> str | None:
+    """Return under which key an answer without the expected part tells an error; None where it tells none."""
+    return next((key for key in ("error", "message", "detail", "error_code") if answer.get(key)), None)
+
+
 def said_error(answer: Any) -> str:
     """Return what an answer without the expected part says of itself."""
     if isinstance(answer, Mapping):
-        for key in ("error", "message", "detail", "error_code"):
-            if answer.get(key):
-                return f"it says {key}: {excerpt(str(answer[key]))}"
+        if (key := is_error(answer)) is not None:
+            return f"it says {key}: {excerpt(str(answer[key]))}"
         return f"it holds {', '.join(excerpt(str(key), 40) for key in list(answer)[:6]) or 'nothing'}"
     return f"it is {excerpt(str(answer))}"
 
 
-def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence[str] | None = None) -> Answers:
+def class_lists(answer: Mapping[str, Any], key: str, n: int) -> list[list[Any]] | None:
+    """Return the list of classes that an answer holds beside its list of n items, once for each item; None without one."""
+    for name in _LABELS:
+        labels = answer.get(name)
+        if name == key or not isinstance(labels, list) or not labels:
+            continue
+        if all(isinstance(label, list) for label in labels):
+            if len(labels) == n:
+                return labels
+        elif all(isinstance(label, str | int) for label in labels):
+            return [labels] * n
+    return None
+
+
+def _with_classes(
+    items: Sequence[Any], lists: Sequence[list[Any]], output: str | None, names: Sequence[str] | None
+) -> list[Any] | None:
+    """Return items as objects of scores and their classes; None where the lists do not say which classes scores are of."""
+    objects = []
+    for item, labels in zip(items, lists, strict=True):
+        scores = item
+        if isinstance(item, Mapping):
+            keys = _PROBABILITIES if output is None else (output,)
+            scores = next((item[key] for key in keys if isinstance(item.get(key), list)), None)
+            if any(isinstance(item.get(key), list) for key in _LABELS):
+                return None
+        if not isinstance(scores, list) or len(scores) != len(labels) or not all(map(_is_number, scores)):
+            return None
+        objects.append({"scores": scores, "classes": labels})
+    if names is None or len(names) < 2 or not _are_classes(lists, names) or _are_answers(objects, names):
+        return None
+    return objects
+
+
+def _are_classes(lists: Sequence[list[Any]], names: Sequence[str]) -> bool:
+    try:
+        for labels in {tuple(map(str, labels)) for labels in lists}:
+            _by_name([(label, 0.0) for label in labels], names)
+    except TargetError:
+        return False
+    return True
+
+
+def _are_answers(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Whether one list of as many labels as records holds the likeliest class of each record, not what columns are."""
+    labels = objects[0]["classes"]
+    if len(labels) != len(objects) or any(item["classes"] is not labels for item in objects):
+        return False
+    best = [item["scores"].index(max(item["scores"])) for item in objects]
+    return len(labels) == len(names) and all(
+        str(label) in (str(names[i]), str(i)) for label, i in zip(labels, best, strict=True)
+    )
+
+
+def answers_of(
+    items: Any,
+    n: int,
+    *,
+    output: str | None = None,
+    names: Sequence[str] | None = None,
+    lists: Sequence[list[Any]] | None = None,
+) -> Answers:
     """Return the answers in a list of one item per record.
 
     Parameters
@@ -185,6 +270,8 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
         Key of the answer in every item, where items are objects.
     names
         Class names in order, needed where answers name their classes; those not named get 0.
+    lists
+        The classes of each item's numbers, where the answer lists them beside the items (`class_lists`).
 
     Raises
     ------
@@ -197,13 +284,17 @@ def answers_of(items: Any, n: int, *, output: str | None = None, names: Sequence
     if len(items) != n:
         raise TargetError(
             f"the target was asked about {counted(n, 'record')} and answered {len(items)}; it must answer all"
+            + ("; where it takes fewer at a time, lower batch" if 0 < len(items) < n else "")
         )
     refuse_moved(items)
     rows = [i for i, item in enumerate(items) if not _is_failure(item)]
     if len(rows) < n:
         failure = next(item for item in items if _is_failure(item))
-        answers = answers_of([items[i] for i in rows], len(rows), output=output, names=names)
+        lists = None if lists is None else [lists[i] for i in rows]
+        answers = answers_of([items[i] for i in rows], len(rows), output=output, names=names, lists=lists)
         raise MissingError(f"the target's answer holds {excerpt(json.dumps(failure))} for a record", answers, rows)
+    if items and lists is not None and (named := _with_classes(items, lists, output, names)) is not None:
+        items, output = named, None
     if items and all(isinstance(item, Mapping) for item in items):
         items = [_of_object(item, output, names) for item in items]
     items = [_of_pairs(item, names) if _is_pairs(item) else item for item in items]
@@ -268,7 +359,12 @@ def numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     if kinds:
         odd = next(value for value in flat if type(value) in kinds)
         text = "null" if odd is None else str(odd)
-        raise TargetError(f"the target's answer holds {excerpt(text)} where a number is expected")
+        advice = (
+            "; let the target answer numbers, or read its texts by functions of your own (encode and decode)"
+            if isinstance(odd, str)
+            else ""
+        )
+        raise TargetError(f"the target's answer holds {excerpt(text)} where a number is expected{advice}")
     try:
         return np.array(values, dtype=np.float64)
     except OverflowError:
@@ -318,11 +414,14 @@ def _of_object(item: Mapping[str, Any], output: str | None, names: Sequence[str]
                 f"the target's answers have no {output!r}: {said_error(item)}; set output to one of these"
             )
         refuse_unnamed(item, output)
-        return item[output]
+        return _by_class(item[output], names) if _is_by_class(item[output]) else item[output]
     scores = next((item[key] for key in _PROBABILITIES if isinstance(item.get(key), list)), None)
     labels = next((item[key] for key in _LABELS if isinstance(item.get(key), list)), None)
     if scores is not None:
         return scores if labels is None else _of_lists(labels, scores, names)
+    by_class = next((item[key] for key in _PROBABILITIES if _is_by_class(item.get(key))), None)
+    if by_class is not None:
+        return _by_class(by_class, names)
     label = next((item[key] for key in _LABEL if isinstance(item.get(key), str)), None)
     score = next((item[key] for key in _PROBABILITIES if _is_number(item.get(key))), None)
     if label is not None and score is not None:
@@ -333,8 +432,8 @@ def _of_object(item: Mapping[str, Any], output: str | None, names: Sequence[str]
             )
         return _by_name([(label, score)], names)
     _refuse_one_score(item, names)
-    if item and all(_is_number(value) for value in item.values()):
-        return _by_name([(str(key), value) for key, value in item.items()], names)
+    if _is_by_class(item):
+        return _by_class(item, names)
     texts = [
         value
         for key, value in item.items()
@@ -365,8 +464,17 @@ def _refuse_one_score(item: Mapping[str, Any], names: Sequence[str] | None) -> N
     )
 
 
-def refuse_unnamed(item: Mapping[str, Any], key: str) -> None:
+def refuse_unnamed(item: Mapping[str, Any], key: str, n: int = 0) -> None:
     """Refuse to take a score without the class that stands beside it: such lists are mostly sorted by size.
+
+    Parameters
+    ----------
+    item
+        An object of an answer.
+    key
+        What is taken of it.
+    n
+        Number of records that its lists are of; 0 where it is of one record.
 
     Raises
     ------
@@ -385,10 +493,24 @@ def refuse_unnamed(item: Mapping[str, Any], key: str) -> None:
         for name in _LABELS:
             labels = item.get(name)
             if name != key and isinstance(labels, list) and len(labels) == len(value) > 1:
+                if n == len(value):
+                    raise TargetError(
+                        f"the target answers one number a record under {key!r}, of the class under {name!r}: read them by "
+                        f"functions of your own (encode and decode), or set answer to the path of {name!r} to audit the labels "
+                        "alone"
+                    )
                 raise TargetError(
                     f"the path of the answers takes {key!r} alone, beside which {name!r} names the classes: leave the last "
                     "step out, so that it ends at the objects, which are read by their classes"
                 )
+
+
+def _is_by_class(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(map(_is_number, value.values()))
+
+
+def _by_class(item: Mapping[str, Any], names: Sequence[str] | None) -> list[Any]:
+    return _by_name([(str(key), value) for key, value in item.items()], names)
 
 
 def _is_number(value: Any) -> bool:
@@ -407,7 +529,8 @@ def _of_pairs(entries: Sequence[Mapping[str, Any]], names: Sequence[str] | None)
         score = next((entry[key] for key in _PROBABILITIES if _is_number(entry.get(key))), None)
         if label is None or score is None:
             raise TargetError(
-                f"the target answers lists of objects without a label and a score each: {said_error(entry)}"
+                f"the target answers lists of objects without a label and a score each: {said_error(entry)}; read them by "
+                "functions of your own (encode and decode)"
             )
         pairs.append((str(label), score))
     return _by_name(pairs, names)

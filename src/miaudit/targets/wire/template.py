@@ -12,13 +12,16 @@ from miaudit.targets.credentials import ENV
 from miaudit.targets.wire.rows import (
     Answers,
     answers_of,
+    class_lists,
     columns_of,
     excerpt,
     from_bytes,
+    is_error,
     objects_of,
     refuse_moved,
     refuse_unnamed,
     rows_of,
+    said_error,
     to_bytes,
 )
 
@@ -189,10 +192,32 @@ def decode(
     TargetError
         If there is nothing at that path, or it does not hold one answer per record.
     """
-    value = _at(from_bytes(content), [step for step in answer.split(".") if step], answer, id=id, n=n)
+    whole, steps = from_bytes(content), [step for step in answer.split(".") if step]
+    value = _at(whole, steps, answer, id=id, n=n)
     if n == 1 and not (isinstance(value, list) and len(value) == 1):
         value = [value]  # the one answer itself
-    return answers_of(value, n, output=output, names=names)
+    elif isinstance(value, Mapping) and is_error(value) is None:
+        raise TargetError(
+            f"the target's answer is no list with one item per record; {said_error(value)}: set answer to the path of that list"
+        )
+    lists = _class_lists(whole, steps, n)
+    if id is not None and lists is not None and any(labels is not lists[0] for labels in lists):
+        lists = None  # in another order than the answers are now
+    return answers_of(value, n, output=output, names=names, lists=lists)
+
+
+def _class_lists(value: Any, steps: Sequence[str], n: int) -> list[list[Any]] | None:
+    """Return the classes listed beside the list of answers, or of one that holds it, once for each answer."""
+    lists = None
+    for step in steps:
+        if isinstance(value, Mapping) and step in value:
+            lists = class_lists(value, step, n) or lists
+            value = value[step]
+        elif isinstance(value, list) and step != "*":
+            value = value[int(step)]
+        else:
+            break
+    return lists
 
 
 def _at(value: Any, steps: Sequence[str], whole: str, *, id: str | None = None, n: int = 0) -> Any:
@@ -205,7 +230,7 @@ def _at(value: Any, steps: Sequence[str], whole: str, *, id: str | None = None, 
             return [_at(item, steps[i + 1 :], whole) for item in value]
         if isinstance(value, dict) and step in value:
             if i == len(steps) - 1:
-                refuse_unnamed(value, step)
+                refuse_unnamed(value, step, n)
             value = value[step]
         elif isinstance(value, list) and step.lstrip("-").isdigit() and -len(value) <= int(step) < len(value):
             value = value[int(step)]
