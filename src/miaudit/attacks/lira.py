@@ -75,7 +75,7 @@ class LiRA(Ranking):
     when: ClassVar[Mapping[str, str]] = {
         "": "low false positive rates, from 5 shadow models on",
         "offline": "low false positive rates, with no shadow model trained on audited records",
-        "per-example": "for comparison with the literature, from 64 shadow models on",
+        "per-example": "comparison with the literature, from 64 shadow models on",
         "proxy": "a model that fits its records closely, with no shadow model trained on audited records",
     }
     needs: ClassVar[frozenset[str]] = frozenset({"signal", "shadows", "overlapping"})

@@ -80,8 +80,8 @@ def audit(
         scipy sparse matrix, or a pandas or polars frame: the form the model takes. Columns that a model was not fitted on are
         left out of frames, and may still be ``slices``.
     label
-        With paths of files: the column with the class, or the number to predict; default: the one obvious one. Further keywords
-        are then ``holdout``, ``shadows``, ``seed`` and ``title``; a plan takes all others.
+        With paths of files: the column with the class, or the number to predict; default: the one that model and files
+        tell. Further keywords are then ``holdout``, ``shadows``, ``seed`` and ``title``; a plan takes all others.
     recipe
         How to train shadow models; default: clones of the model, if it is a scikit-learn estimator.
         None is needed for ``shadows=0``.

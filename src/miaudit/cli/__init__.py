@@ -428,14 +428,18 @@ def schema(of_plan: bool) -> None:
 
 
 @main.command()
-@click.option("--shadows", type=click.IntRange(0), help="Say which would run with so many shadow models [20].")
+@click.option(
+    "--shadows", type=click.IntRange(0), help="Say which would run with so many shadow models; beside the next two: 20."
+)
 @click.option(
     "--outputs",
     type=click.Choice(["logits", "probabilities", "rounded", "topk", "labels"]),
-    help="Say which would run on a target that answers so [probabilities].",
+    help="Say which would run on a target that answers so; beside --shadows or --design: probabilities.",
 )
 @click.option(
-    "--design", type=click.Choice(["disjoint", "overlapping"]), help="Say which would run with such shadows [disjoint]."
+    "--design",
+    type=click.Choice(["disjoint", "overlapping"]),
+    help="Say which would run with such shadows; beside the other two: disjoint.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def attacks(shadows: int | None, outputs: Any, design: Any, as_json: bool) -> None:

@@ -27,12 +27,15 @@ def _planting(command: Any) -> Any:
             click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="New folder."),
             click.option("--count", type=int, default=1000, show_default=True, help="Number of canaries."),
             click.option(
-                "--kind", default="mislabelled", show_default=True, help="Or out-of-distribution, duplicated."
+                "--kind",
+                default="mislabelled",
+                show_default=True,
+                help="mislabelled, out-of-distribution or duplicated.",
             ),
             click.option("--copies", type=int, help="Of an included canary; default: 10 of duplicated ones, else 1."),
             click.option("--guesses-in", type=int, help="Highest scores called in; default: a tenth of the canaries."),
             click.option("--guesses-out", type=int, help="Lowest scores called out; default: a tenth of the canaries."),
-            click.option("--signal", default="phi", show_default=True, help="Or loss."),
+            click.option("--signal", default="phi", show_default=True, help="Score of a canary: phi or loss."),
             click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the bound."),
             click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the bound."),
             click.option("--delete", is_flag=True, help="The included canaries are deleted again after the training."),

@@ -57,7 +57,7 @@ ENGINE = ("jobs", "device", "dtype", "address", "time_limit")
 """The options of `miaudit.auditing.Engine`."""
 _PERMISSIONS = (
     click.option(
-        "--allow-code", is_flag=True, help="Consent to run the code that PLAN names: functions, unlisted packages."
+        "--allow-code", is_flag=True, help="Consent to run the code that the plan names: functions, unlisted packages."
     ),
     click.option(
         "--allow-pickle",
@@ -65,7 +65,7 @@ _PERMISSIONS = (
         help="Consent to read a model file that can run its author's code, as pickles do.",
     ),
     click.option(
-        "--env", multiple=True, metavar="NAME", help="An environment variable that PLAN may send to its server."
+        "--env", multiple=True, metavar="NAME", help="An environment variable that the plan may send to its server."
     ),
     click.option(
         "--trusted", multiple=True, metavar="TYPE", help="skops: a type outside its own list that may be loaded."
@@ -129,15 +129,17 @@ _PROPOSAL = (
     click.option(
         "--population",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Further records, on neither side; default: TRAIN and TEST serve.",
+        help="File of further records, on neither side; without it TRAIN and TEST serve, or a part of TEST (--holdout).",
     ),
     click.option(
         "--holdout",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        help="Set this share of TEST apart in their place.",
+        help="Share of TEST to set apart as the population, and not to audit.",
     ),
-    click.option("--label", help="Column with the class, or the number to predict; default: the one obvious one."),
-    click.option("--shadows", type=click.IntRange(1), help="Number of shadow models [20]."),
+    click.option(
+        "--label", help="Column with the class, or the number to predict; default: the one that model and files tell."
+    ),
+    click.option("--shadows", type=click.IntRange(1), help="Number of shadow models; default: 20."),
 )
 
 

@@ -52,7 +52,7 @@ def reproduce(
     engine: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Measure tables and figures of Shokri et al. (2017) and lay them beside the paper's.
+    """Measure the tables and figures of the paper of 2017 and lay them beside its own.
 
     NAME is such as table-3 or figure-11; all without any. Accuracies come first: a target whose test accuracy is off by more
     than 0.05 is another task, and no level of the attack is compared. Purchases are simulated where MIAUDIT_DATA holds
