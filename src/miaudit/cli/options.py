@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 out_option = click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the result and the rows."
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for what the command writes."
 )
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="Folder of the named data sets; default: MIAUDIT_DATA."
