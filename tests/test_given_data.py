@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
+from miaudit.auditing.scope import order_that_fits
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 
 QUICK = {"shadows": 2, "jobs": 0, "attacks": "attack-p"}
@@ -165,8 +166,29 @@ def test_names_of_classes_are_matched_by_name_or_stated():
 
     stated = miaudit.audit(swapped, **data, **QUICK, recipe=model, columns=["b_no", "a_yes"])
     assert stated.target.train_accuracy == accuracy
-    silent = miaudit.audit(lambda X: model.predict_proba(X), **named, **QUICK, recipe=model)
+    silent = miaudit.audit(swapped, **named, **QUICK, recipe=model)
     assert any("names no classes" in warning for warning in silent.warnings)
+    assert any("if they are of b_no, a_yes, which" in warning for warning in silent.warnings)
+    assert not any("trained alike" in warning for warning in silent.warnings)
+    labels = miaudit.audit(lambda X: model.predict(X), **named, **QUICK, recipe=model)
+    assert not any("names no classes" in warning for warning in labels.warnings)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_an_order_of_classes_that_fits_is_found_and_none_where_none_does(classes):
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, classes, 200)
+    columns = np.where(rng.random(200) < 0.7, labels, rng.integers(0, classes, 200))
+    order = np.roll(np.arange(classes), 1)
+    found, as_read, in_order = order_that_fits(np.argsort(order)[columns], labels, classes)
+    np.testing.assert_array_equal(found, order)
+    assert in_order > 0.6 > 0.4 > as_read
+    assert order_that_fits(columns, labels, classes) is None
+    for _ in range(200):
+        assert order_that_fits(rng.integers(0, classes, 60), rng.integers(0, classes, 60), classes) is None
+    assert (
+        order_that_fits(np.zeros(60, int), np.ones(60, int), classes) is None
+    )  # one class each: nothing tells an order
 
 
 def test_classes_of_several_outputs_are_refused():

@@ -231,6 +231,28 @@ def test_answers_are_kept_for_the_next_run(tmp_path):
         other.close()
 
 
+@pytest.mark.parametrize(
+    ("script", "options", "named"),
+    [
+        (Script(probabilities), {}, False),
+        (Script(probabilities, names=NAMES), {}, True),
+        (Script(probabilities, names=[str(i) for i in range(4)]), {}, False),  # by numbers, whose order is the model's
+        (Script(lambda X: logits(X).argmax(axis=1)), {}, False),
+        (Script(lambda X: logits(X).argmax(axis=1), names=NAMES), {}, True),
+        (Script(probabilities), {"columns": NAMES[::-1]}, True),
+        (Script(probabilities), {"classes": NAMES}, True),
+    ],
+    ids=["numbers", "objects", "numbered objects", "class numbers", "labels", "columns", "classes of connect"],
+)
+def test_whether_the_order_of_the_classes_is_known(script, options, named, tmp_path):
+    with serving(script) as url:
+        for _ in range(2):  # the second time from what was kept
+            target = target_of(url, **{"classes": None, "folder": tmp_path} | options).for_classes(4, tuple(NAMES))
+            target.answer(X[:20])
+            assert target.named is named
+            target.close()
+
+
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_a_budget_is_spent_to_the_last_query_and_never_exceeded(tmp_path, concurrency):
     script = Script(probabilities, delay=0.002)

@@ -159,8 +159,8 @@ def order_taken(target: Target | None, dataset: Dataset) -> list[str]:
     if target is None or target.named or not dataset.alphabetical:
         return []
     return [
-        "The target names no classes: columns of its answers without names were taken to be in the order of the sorted "
-        f"labels, {', '.join(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give columns "
+        "The target names no classes: the columns, or numbers of classes, that it answers were taken to be in the order of the "
+        f"sorted labels, {', '.join(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give columns "
         "if they are in another."
     ]
 

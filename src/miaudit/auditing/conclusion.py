@@ -16,6 +16,7 @@ from miaudit.auditing.regression import mean_errors
 from miaudit.auditing.scope import (
     mismatches,
     not_tested,
+    other_order,
     shared_ids,
     sorted_answers,
     threat_model,
@@ -219,10 +220,10 @@ def _warnings(
     member, shadows = measured.member, measured.shadows
     countable = _countable(measured)
     sizes = int((countable & member).sum()), int((countable & ~member).sum()), measured.split.population
-    unlike: list[str] = []
+    unlike, order = list[str](), [] if measured.deletion else other_order(measured)
     here = measured.target.source == "trained here"
-    if measured.deletion:
-        pass  # a procedure may do as badly as it likes on what it deletes
+    if measured.deletion or order:
+        pass  # a procedure may do as badly as it likes on what it deletes; of another order nothing else is told
     elif correct is not None:
         right = accuracies(correct, member, unit)
         train, test = (each.value or 0.0 for each in right)
@@ -240,6 +241,7 @@ def _warnings(
         *measured.warnings,
         *unit.warnings,
         *shared_ids(measured, unit),
+        *order,
         *sorted_answers(measured),
         *(
             []

@@ -12,7 +12,7 @@ import numpy as np
 
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
-from miaudit.auditing.case import Case, odd_classes, order_taken
+from miaudit.auditing.case import Case, odd_classes
 from miaudit.auditing.own_population import divided, idle_options
 from miaudit.auditing.regression import refuse_attacks
 from miaudit.data import Dataset, Split, from_sides, given_split, groups_of_sides, near_names, slices_of
@@ -118,7 +118,6 @@ def case_of_model(
             *dataset.notes,
             *remarks,
             *_nobody(groups),
-            *order_taken(target, dataset),
         ),
     )
 

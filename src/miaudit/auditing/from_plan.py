@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from miaudit.attacks.choice import chosen_attacks, refuse_unknown
-from miaudit.auditing.case import Case, odd_classes, order_taken
+from miaudit.auditing.case import Case, odd_classes
 from miaudit.auditing.own_population import Divided, divided, idle_options
 from miaudit.auditing.records import records_of
 from miaudit.auditing.regression import refuse_attacks, refuse_unfit
@@ -122,7 +122,7 @@ def case_of_plan(
         unit=plan.data.unit,
         slices=slices_of(dataset, plan.data.slices),
         hashes=_target_hashes(local),
-        notes=(*moving, *notes, *odd_classes(dataset), *dataset.notes, *order_taken(target, dataset)),
+        notes=(*moving, *notes, *odd_classes(dataset), *dataset.notes),
     )
 
 

@@ -14,7 +14,7 @@ from miaudit.auditing.measured import Measured
 from miaudit.auditing.regression import MeanError
 from miaudit.data import Copies
 from miaudit.errors import counted
-from miaudit.evidence import Floats
+from miaudit.evidence import Floats, Ints
 from miaudit.findings import Unit, question
 from miaudit.result import AttackResult
 from miaudit.targets.contact import Contact
@@ -411,6 +411,45 @@ def shared_ids(measured: Measured, unit: Unit) -> list[str]:
         "to one person, say so (group of a plan's data or of stored outputs, groups in Python), and people are counted; "
         "where they are one record several times, give it once."
     ]
+
+
+def other_order(measured: Measured) -> list[str]:
+    """Return that the answers fit the labels in another order of the classes, as of columns in the model's own order."""
+    if not measured.of_classes:
+        return []
+    evidence = measured.evidence.own
+    fit = order_that_fits(np.asarray(evidence.predicted), np.asarray(evidence.audited_labels), len(measured.classes))
+    if fit is None:
+        return []
+    order, as_read, in_order = fit
+    names = ", ".join(measured.classes[k] for k in order[:5]) + (", ..." if len(order) > 5 else "")
+    return [
+        f"The target's answers fit the classes in another order: its class is right for {as_read:.3f} of every second record "
+        f"as columns were read, and for {in_order:.3f} if they are of {names}, which the others tell. If so, no figure of "
+        "this audit measures the model: state the order of its columns (columns of [target] in a plan, columns= in Python)."
+    ]
+
+
+def order_that_fits(columns: Ints, labels: Ints, classes: int) -> tuple[Ints, float, float] | None:
+    """Return the order of classes in which columns fit the labels, and the shares that are right as they stand and in it.
+
+    The order is taken from every second record and tried on the others, so that what fits by chance does not count. None
+    where the columns do not do worse than the most frequent class, or no order does better by more than chance and a tenth.
+    """
+    from scipy.optimize import linear_sum_assignment  # not at the top: it takes a fifth of a second
+
+    (one, labels_of_one), (other, labels_of_other) = ((columns[i::2], labels[i::2]) for i in range(2))
+    counts = np.bincount(one * classes + labels_of_one, minlength=classes**2).reshape(classes, classes)
+    order = linear_sum_assignment(-(2 * counts + np.eye(classes)))[1]  # of equal ones that which stands
+    right, moved = other == labels_of_other, order[other] == labels_of_other
+    gain, loss = int((moved & ~right).sum()), int((right & ~moved).sum())
+    if len(np.unique(other[moved])) < 2 or not gain:  # one column tells of no order
+        return None
+    if stats.clopper_pearson(gain, gain + loss, 0.999)[0] <= 0.5:
+        return None
+    if right.mean() >= np.bincount(labels).max() / len(labels) or moved.mean() - right.mean() <= 0.1:
+        return None
+    return order, float(right.mean()), float(moved.mean())
 
 
 def sorted_answers(measured: Measured) -> list[str]:

@@ -93,7 +93,7 @@ def as_target(
         positive=of_class,
         wrapped=wrapped,
     )
-    target.named = target.named or of_class is not None or getattr(model, "named", False)
+    target.named = target.named or of_class is not None
     target.stages = None if wrapped is not None else stages_of(model)  # a wrapper changes the last one alone
     target.advice = _OF_FUNCTIONS if inspect.isroutine(model) else ""
     return target

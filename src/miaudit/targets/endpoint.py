@@ -36,7 +36,7 @@ from miaudit.targets.kept import LATE, filled, record_keys, stacked
 from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
 from miaudit.targets.outputs import Outputs
 from miaudit.targets.target import Target
-from miaudit.targets.wire import Wire
+from miaudit.targets.wire import Wire, names_classes
 from miaudit.targets.wire.rows import MissingError
 
 _VERBOSE, _MOST_EVER = 256, 2**30  # bytes of an answer to one record and class, with its name; and in all
@@ -83,7 +83,7 @@ class Endpoint(Target):
         name = wire.output or (wire.answer or "").rpartition(".")[2]
         hint = hint_of_name(name, f"its answers are named {name!r}")
         super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=http.outputs, hint=hint)
-        self.source, self.named = "given url", True
+        self.source, self.named = "given url", http.columns is not None or http.positive is not None
         self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
         self.wire = wire
         self.limits = _options(Limits, http)
@@ -332,7 +332,7 @@ class Endpoint(Target):
             rows = [i for key, i in place.items() if self.ledger.has(key)][: self.probes]
         if not rows:
             return None
-        contact = Contact(**facts)
+        contact, self.named = Contact(**facts), self.named or bool(self.ledger.fact("named"))
         self._first = take_records(X, rows), stacked([self.ledger.known(ours[i]) for i in rows])
         self.contact, self.resumed = contact, True
         if self._declared is None and self.decision is None:
@@ -487,10 +487,13 @@ class Endpoint(Target):
             query.give_up()
             raise
         names = [str(name) for name in self._order or self._names or range(self.classes)]
+        decode = partial(self.wire.decode, n=n_records(X))
         try:
-            return self._usable(
-                self._client.read(content, partial(self.wire.decode, n=n_records(X), names=names)), names
-            )
+            answers = self._usable(self._client.read(content, partial(decode, names=names)), names)
+            if not self.named and self.contact is None and names_classes(decode, content, answers, names):
+                self.named = True
+                self.ledger.note("named", True)
+            return answers
         except MissingError as error:
             error.answers = self._usable(error.answers, names)
             raise

@@ -66,6 +66,7 @@ def connect(
     if classes is not None:
         names = None if isinstance(classes, int) else tuple(classes)
         endpoint.for_classes(classes if isinstance(classes, int) else len(classes), names)
+        endpoint.named |= names is not None
     return endpoint
 
 

@@ -154,7 +154,7 @@ class Target:
         self.batch_size = BATCH
         self.remarks: list[str] = []
         self.advice = ""
-        self.named = columns is not None
+        self._named = columns is not None
         self.stages: Stages | None = None
         self.order: int | None = None
         self.contact: Contact | None = None
@@ -166,6 +166,15 @@ class Target:
         self._read = False  # whether it answers with outputs, which are read already
         url = getattr(wrapped, "source", None) == "given url"
         self.source: Source = "given url" if url else "given object"
+
+    @property
+    def named(self) -> bool:
+        """Whether it is known which class each column of its answers is, and each of its labels: by names, or stated."""
+        return self._named or bool(getattr(self._wrapped, "named", False))
+
+    @named.setter
+    def named(self, value: bool) -> None:
+        self._named = value
 
     @property
     def kind(self) -> Kind | None:
@@ -435,6 +444,7 @@ class Target:
             )
         columns = columns_of_frame(outputs, X, self.classes, self._names, coded=self._coded)
         if columns is not None:
+            self.named = True
             self._columns = columns if self._place is None else self._place[columns]
         width = self.classes if self._columns is None else len(self._columns)
         if answer.ndim == 2 and answer.shape[1] == 1 != width:
@@ -526,4 +536,6 @@ class Target:
             largest: NDArray[np.int64] = answer.argmax(axis=1)
             return largest if self._columns is None else self._columns[largest]
         labels = class_numbers(answer, self.classes, self._names, coded=self._coded)
+        if not self.named and self._names is not None:
+            self.named = set(map(str, answer.tolist())) <= set(map(str, self._names))
         return labels if self._place is None else self._place[labels]

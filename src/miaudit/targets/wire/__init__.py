@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import numpy as np
+
 from miaudit.data.records import Records, n_records
 from miaudit.errors import PlanError, TargetError, counted, not_real, reason_of, section, with_article
 from miaudit.plugins import Plugin, plugin
@@ -196,6 +198,17 @@ class Wire:
             return url
         with self._blamed("cannot say the path"):
             return urlunsplit(parts._replace(path=path(self)))
+
+
+def names_classes(decode: Callable[..., Answers], content: bytes, answers: Answers, names: Sequence[str]) -> bool:
+    """Return whether an answer says which class each of its numbers is of: read for the names in reverse, it moves its columns.
+
+    ``decode`` reads the content for ``names``, which gave the answers, (n, classes).
+    """
+    if answers.ndim != 2 or answers.shape[1] != len(names):
+        return False
+    reverse = decode(content, names=names[::-1])
+    return reverse.shape == answers.shape and not np.array_equal(reverse, answers)
 
 
 def _body(encoder: Callable[[Records], Any], X: Records) -> bytes:
