@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 import miaudit
 from miaudit.auditing.proposal import plan_text, proposal
 from miaudit.cli import main
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, TargetError
 from miaudit.plan import Plan
 from miaudit.plan.permissions import Permissions
 
@@ -37,6 +37,23 @@ def people(n, seed):
 def tree(**options):
     columns = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["work"]), remainder="passthrough")
     return make_pipeline(columns, DecisionTreeClassifier(random_state=0, **options))
+
+
+class Categories(DecisionTreeClassifier):
+    """As LightGBM and XGBoost do: refuses a frame whose categorical columns are others than it was fitted on."""
+
+    def fit(self, X, y):
+        self.categorical_ = list(X.select_dtypes("category"))
+        super().fit(self._codes(X), y)
+        return self
+
+    def predict_proba(self, X):
+        return super().predict_proba(self._codes(X))
+
+    def _codes(self, X):
+        if list(X.select_dtypes("category")) != self.categorical_:
+            raise ValueError("train and valid dataset categorical_feature do not match")
+        return X.assign(**{name: X[name].cat.codes for name in self.categorical_})
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +157,32 @@ def test_a_plan_is_written_without_running_and_needs_consent_to_read_a_pickle(fo
     assert (plan.recipe.clone, plan.data.frame, plan.data.label) == (True, True, "income")
     assert f"miaudit run '{out / 'plan.toml'}' --out '{out}' --allow-pickle" in outcome.stdout, "a shell reads it so"
     assert [path.name for path in out.iterdir()] == ["plan.toml"]
+
+
+@pytest.mark.parametrize(("name", "values"), [("codes", lambda n: [f"{i % 7:03d}" for i in range(n)]), ("kind", None)])
+def test_a_model_that_fails_on_what_csv_loses_says_what_to_do(tmp_path, name, values):
+    train, test = people(150, 0), people(150, 1)
+    frames = [frame.assign(work=frame["work"].astype("category")) for frame in (train, test)]
+    if values is not None:
+        frames = [frame.assign(work=values(len(frame))) for frame in (train, test)]
+    model = tree() if values is not None else Categories()
+    joblib.dump(model.fit(frames[0].drop(columns="income"), frames[0]["income"]), tmp_path / "m.joblib")
+    files = [write(tmp_path, file, frame) for file, frame in zip(("train.csv", "test.csv"), frames, strict=True)]
+    plan = proposed(tmp_path, *files) | {"shadows": {"count": 2}, "engine": {"jobs": 0}}
+    with pytest.raises(TargetError, match=r"records are what pandas \S+ read_csv makes .* data\.texts .* Parquet"):
+        miaudit.audit(plan, allow_pickle=True)
+    if name == "codes":
+        plan["data"]["texts"] = ["work"]
+        assert miaudit.audit(plan, allow_pickle=True).target.train_accuracy > 0.9
+
+
+def test_records_of_a_class_that_the_model_does_not_know_are_told_of(folder, tmp_path):
+    test = people(150, 1)
+    test.loc[:9, "income"] = "unknown"
+    write(tmp_path, "test.csv", test)
+    plan = proposed(folder, "train.csv", tmp_path / "test.csv", label="income")
+    result = miaudit.audit(plan | {"shadows": {"count": 2}, "engine": {"jobs": 0}}, allow_pickle=True)
+    assert any("does not know the class 'unknown' of 10 non-members" in warning for warning in result.warnings)
 
 
 def test_python_guesses_alike(folder):

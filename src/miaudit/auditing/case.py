@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit.attacks import Attack
 from miaudit.data import Dataset, Split, leave_out_copies
-from miaudit.errors import PlanError, counted
+from miaudit.errors import PlanError, counted, noun
 from miaudit.findings import UnitName
 from miaudit.plan import EnginePlan, FiguresPlan, ShadowPlan, SplitPlan, SynthesisPlan, section_of
 from miaudit.recipes import Model, Recipe, innermost
@@ -162,6 +162,25 @@ def order_taken(target: Target | None, dataset: Dataset) -> list[str]:
         "The target names no classes: the columns, or numbers of classes, that it answers were taken to be in the order of the "
         f"sorted labels, {', '.join(dataset.classes[:5])}{', ...' if len(dataset.classes) > 5 else ''}; give columns "
         "if they are in another."
+    ]
+
+
+def unknown_classes(target: Target | None, dataset: Dataset, split: Split) -> list[str]:
+    """Return the warning of audited records whose class is none of the target's."""
+    if target is None or target.own_classes is None:
+        return []
+    sides = (split.members, split.nonmembers)
+    unknown = [side[~np.isin(dataset.y[side], target.own_classes)] for side in sides]
+    if not sum(map(len, unknown)):
+        return []
+    classes = [dataset.classes[i] for i in np.unique(dataset.y[np.concatenate(unknown)])]
+    records = " and ".join(
+        counted(len(side), what) for side, what in zip(unknown, ("member", "non-member"), strict=True) if len(side)
+    )
+    return [
+        f"The target does not know the {noun(len(classes), 'class', 'classes')} {', '.join(map(repr, classes[:5]))}"
+        f"{', ...' if len(classes) > 5 else ''} of {records}: it cannot have been trained on such records. Correct these "
+        "labels, or leave the records out."
     ]
 
 

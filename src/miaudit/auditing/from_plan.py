@@ -20,6 +20,7 @@ from miaudit.data import (
     encoder,
     slices_of,
 )
+from miaudit.data.frames import advice_of
 from miaudit.data.records import is_texts
 from miaudit.documents import plain
 from miaudit.errors import PlanError, section, with_article
@@ -285,6 +286,7 @@ def _target(
     if plan.target.file is not None:
         target = _target_file(plan, dataset, recipe, permissions, model)
         target.source = "given file"
+        target.advice += advice_of(dataset.reading)
         return target
     if plan.target.plugin is not None:
         return _as_target(model, plan, dataset)

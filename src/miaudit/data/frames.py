@@ -121,5 +121,16 @@ def reading_of(path: Path, texts: Collection[str]) -> str:
     return f"pandas {_pandas().__version__} {call}, default settings{beside}"
 
 
+def advice_of(reading: str | None) -> str:
+    """Return what to add where a model failed on records: what a frame of a CSV file may lack that it was trained on."""
+    if reading is None or "read_csv" not in reading:
+        return ""
+    return (
+        f". The records are what {reading.partition(',')[0]} makes of the file: digits are numbers, those of codes such as 007 "
+        "too, and no column is categorical or holds dates. Name in data.texts the columns that the model was given as texts, "
+        "or save its frames as Parquet, which keeps their types"
+    )
+
+
 def _pandas() -> Any:
     return require("pandas", extra="frames", what="frame = true", error=DataError)

@@ -218,7 +218,7 @@ def given_split(
                 example = np.asarray(dataset.groups)[groups == shared[0]].tolist()[0]
                 raise SplitError(
                     f"{a} and {b} share {counted(len(shared), 'group')} by {dataset.group_name or 'group'}, such as "
-                    f"{example!r}; keep all records of a group on one side, or say by_group = false"
+                    f"{example!r}; keep all records of a group on one side, or say split.by_group = false"
                 )
     hashes, dropped = row_hashes(dataset.X), 0
     if _mode(duplicates) == "drop":

@@ -168,6 +168,11 @@ class Target:
         self.source: Source = "given url" if url else "given object"
 
     @property
+    def own_classes(self) -> NDArray[np.int64] | None:
+        """The class number of each column of its answers; None where nothing but the data says it."""
+        return self._columns
+
+    @property
     def named(self) -> bool:
         """Whether it is known which class each column of its answers is, and each of its labels: by names, or stated."""
         return self._named or bool(getattr(self._wrapped, "named", False))
