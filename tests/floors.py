@@ -6,15 +6,16 @@ import tomllib
 from pathlib import Path
 
 TOOLS = ("dev", "mlflow")  # tools for tests, and what the default tests do without
+BESIDE = ("onnx>=", "check-jsonschema>=")  # tools that go by these libraries: the oldest runtime, the oldest click
 
 
 def floors(project: dict) -> list[str]:
     extras = project["optional-dependencies"]
     users = [*project["dependencies"], *(each for name in extras if name not in TOOLS for each in extras[name])]
-    writers = [each for each in extras["dev"] if each.startswith("onnx>=")]  # of models that the oldest runtime reads
-    bounds = [re.fullmatch(r"([\w-]+)>=([\d.]+)", each) for each in users + writers]
+    beside = [each for each in extras["dev"] if each.startswith(BESIDE)]
+    bounds = [re.fullmatch(r"([\w-]+)>=([\d.]+)", each) for each in users + beside]
     if None in bounds:
-        raise SystemExit(f"pyproject.toml: expected NAME>=VERSION, got {(users + writers)[bounds.index(None)]}")
+        raise SystemExit(f"pyproject.toml: expected NAME>=VERSION, got {(users + beside)[bounds.index(None)]}")
     return [f"{name}=={version}" for name, version in map(re.Match.groups, bounds)]
 
 
