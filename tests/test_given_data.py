@@ -168,7 +168,7 @@ def test_names_of_classes_are_matched_by_name_or_stated():
     assert stated.target.train_accuracy == accuracy
     silent = miaudit.audit(swapped, **named, **QUICK, recipe=model)
     assert any("names no classes" in warning for warning in silent.warnings)
-    assert any("if they are of b_no, a_yes, which" in warning for warning in silent.warnings)
+    assert any("if they are of b_no, a_yes, an order" in warning for warning in silent.warnings)
     assert not any("trained alike" in warning for warning in silent.warnings)
     labels = miaudit.audit(lambda X: model.predict(X), **named, **QUICK, recipe=model)
     assert not any("names no classes" in warning for warning in labels.warnings)

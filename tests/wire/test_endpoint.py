@@ -253,6 +253,15 @@ def test_whether_the_order_of_the_classes_is_known(script, options, named, tmp_p
             target.close()
 
 
+def test_a_budget_below_first_contact_is_told_as_such(tmp_path):
+    with serving(Script(probabilities)) as url:
+        target = target_of(url, budget=7)
+        with pytest.raises(
+            BudgetError, match="7 queries is spent.* before first contact was made, which takes up to 11;"
+        ):
+            target.answer(X)
+
+
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_a_budget_is_spent_to_the_last_query_and_never_exceeded(tmp_path, concurrency):
     script = Script(probabilities, delay=0.002)

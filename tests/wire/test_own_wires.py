@@ -263,6 +263,26 @@ def test_a_record_that_fails_ends_no_run_and_is_counted_nowhere(tmp_path):
     )  # other shadow models, same records
 
 
+def test_a_record_that_fails_is_looked_for_without_a_wait_at_every_half(monkeypatch):
+    monkeypatch.setattr("miaudit.targets.client._FIRST_WAIT", 0.001)
+    sizes = []
+
+    def broken(path, headers, body):
+        rows = json.loads(body)["rows"]
+        sizes.append(len(rows))
+        return (500, {"error": "bad"}) if X[21].tolist() in rows else truth(rows).tolist()
+
+    with serving(broken) as url:
+        target = connect(url, format="json", body=json.dumps(JSON), classes=2, retries=2, batch=16, concurrency=1)
+        target.make_contact(X)
+        target.expect([X[16:32]])
+        sizes.clear()
+        target.answer(X[16:32])
+        target.close()
+    assert sorted(sizes, reverse=True) == [16, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1, 1, 1]
+    assert target.lacking(X[16:32]).tolist() == [i == 5 for i in range(16)]
+
+
 def test_too_many_failing_records_end_it_and_first_contact_forgives_none():
     def broken(path, headers, body):
         rows = json.loads(body)["rows"]

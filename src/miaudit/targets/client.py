@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urljoin
 
-from miaudit.errors import PlanError, TargetError, TimeLimitError
+from miaudit.errors import PlanError, TargetError, TimeLimitError, counted
 from miaudit.targets.connection import Connection, check_url, login_of, logins, sendable, shown, tls
 from miaudit.targets.credentials import (
     ENV,
@@ -37,6 +37,7 @@ MOST_BYTES = 16 * 2**20
 """Most bytes of an answer, after decompression, unless a client is told that its answers are larger."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds of backoff
+_FAILURE = 500  # which may be of one record of a request
 _TOLD_WAIT = 5.0  # seconds: a longer wait is told
 _ERROR_BYTES = 64 * 1024  # read of an answer that is no answer
 _LOGGERS = ("httpx2", *(f"httpcore2{part}" for part in ("", ".http11", ".http2", ".connection", ".proxy", ".socks")))
@@ -211,8 +212,8 @@ class Client:
         """Return the content of the answer to a GET, with the failures and attempts of `post`; of another address if given."""
         return self._sent("GET", None, reservation, None if url is None else self._address(url))
 
-    def post(self, body: bytes, reservation: Reservation) -> bytes:
-        """Return the content of the answer to a body.
+    def post(self, body: bytes, reservation: Reservation, *, again: bool = True) -> bytes:
+        """Return the content of the answer to a body; without ``again`` a status 500 ends it at once.
 
         Dropped connections, timeouts and 5xx statuses are tried again, with exponential backoff and jitter; a status
         that means "slow down" is waited out as the server says; any other status that is not 2xx ends it.
@@ -225,9 +226,11 @@ class Client:
             If the deadline came first, or would come before the next attempt.
         """
         packed = gzip.compress(body, mtime=0) if self._options.gzip else body
-        return self._sent("POST", packed, reservation)
+        return self._sent("POST", packed, reservation, again=again)
 
-    def _sent(self, method: str, body: bytes | None, reservation: Reservation, url: str | None = None) -> bytes:
+    def _sent(
+        self, method: str, body: bytes | None, reservation: Reservation, url: str | None = None, *, again: bool = True
+    ) -> bytes:
         self.refuse_closed()
         failures, slowed, waited = 0, 0, 0.0
         while True:
@@ -255,8 +258,8 @@ class Client:
                 reservation.wait(wait)
                 continue
             floor, failures = self._backoff(failures), failures + 1
-            if failures > self._options.retries:
-                problem = f"{reply.problem}, {failures} times; what was answered is kept, run again to go on"
+            if failures > self._options.retries or (reply.status == _FAILURE and not again):
+                problem = f"{reply.problem}, {counted(failures, 'time')}; what was answered is kept, run again to go on"
                 raise TargetError(problem) if reply.status is None else RefusedError(problem, reply.status)
             wait = floor if reply.wait is None else max(floor, min(reply.wait, _LONGEST_WAIT))
             self._check_time(wait)

@@ -454,19 +454,23 @@ class Endpoint(Target):
                 next((e for e in failures if not isinstance(e, BudgetError)), failures[0]), keys, missing
             )
 
-    def _ask_batch(self, X: Records, keys: Sequence[bytes], rows: Sequence[int]) -> None:
+    def _ask_batch(self, X: Records, keys: Sequence[bytes], rows: Sequence[int], *, halved: bool = False) -> None:
         query = self.ledger.reserve([keys[i] for i in rows])
         granted = len(query.records)
         try:
-            answers = self._exchange(take_records(X, list(rows[:granted])), query)
+            answers = self._exchange(take_records(X, list(rows[:granted])), query, again=not halved or granted == 1)
         except RefusedError as error:
             if error.status not in _OF_A_RECORD or not self._may_fail.issuperset(query.records):
                 raise
             if granted == 1:
                 self._went_without(query.records, str(error))
                 return
+            if not halved:
+                self.tell(
+                    f"the target answers status {error.status} to {granted:,} records: asking in halves which fail"
+                )
             for part in (rows[: granted // 2], rows[granted // 2 :]):  # until it is known which record it is
-                self._ask_batch(X, keys, part)
+                self._ask_batch(X, keys, part, halved=True)
             return
         except MissingError as error:
             if not self._may_fail.issuperset(query.records):
@@ -478,9 +482,9 @@ class Endpoint(Target):
         if granted < len(rows):
             raise BudgetError(f"the budget of {counted(self.limits.budget, 'query', 'queries')} is spent")
 
-    def _exchange(self, X: Records, query: Query) -> NDArray[Any]:
+    def _exchange(self, X: Records, query: Query, *, again: bool = True) -> NDArray[Any]:
         try:
-            content = self._client.post(self._filled.encode(X), query)
+            content = self._client.post(self._filled.encode(X), query, again=again)
             if self._job is not None:
                 content = awaited(self._client, content, self._job, self.url)
         except BaseException:
@@ -530,6 +534,11 @@ class Endpoint(Target):
     def _explained(self, error: BaseException, keys: Sequence[bytes], missing: Sequence[int]) -> BaseException:
         if not isinstance(error, BudgetError):
             return error
+        if self.contact is None:
+            return BudgetError(
+                f"{error} before first contact was made, which takes up to {2 * self.probes + 1}; give a budget that covers "
+                "these and every record that is to be asked about"
+            )
         ledger = self.ledger
         now = sum(ledger.has(keys[i]) for i in missing)
         total = set(self._expected) or set(keys)
