@@ -142,8 +142,8 @@ def test_a_target_that_rounds_is_met_with_rounded_shadows(forest):
 
     result = quick(rounded, recipe=RandomForestClassifier(20), attacks=["rmia"])
     assert result.target.decimals == 1
-    assert any("rounded answers tie" in note for note in result.attack("rmia").notes)
-    assert not any("rounded answers tie" in note for note in result.attack("gap").notes)
+    assert any("answers of few decimals tie" in note for note in result.attack("rmia").notes)
+    assert not any("answers of few decimals tie" in note for note in result.attack("gap").notes)
 
 
 def test_a_chosen_list_runs_beside_the_baseline_and_the_floor(forest):

@@ -17,7 +17,7 @@ import miaudit
 from miaudit.auditing.scoring import score
 from miaudit.auditing.verification import verify
 from miaudit.cli import main
-from miaudit.errors import StoreError
+from miaudit.errors import PlanError, StoreError
 from miaudit.plan import Plan
 from miaudit.report.share import LEAST, shared
 from miaudit.result import Result
@@ -67,7 +67,8 @@ def rewrite_row(folder: Path, number: int = 0) -> None:
 def test_an_audit_that_nobody_touched_is_as_it_was_made(audited):
     before = {path: path.stat().st_mtime_ns for path in audited.rglob("*")}
     done = verify(audited, seal=Seal.load(audited).value)
-    assert (done.problems, done.remarks) == ([], [])
+    assert done.problems == []
+    assert [remark.split(",")[0] for remark in done.remarks] == ["Pages and annexes are renderings of the result"]
     assert len(done.compared) == 3
     assert {path: path.stat().st_mtime_ns for path in audited.rglob("*")} == before
 
@@ -181,6 +182,19 @@ def test_what_cannot_be_compared_is_said(audited, tmp_path):
     assert any("not there, or damaged" in remark for remark in done.remarks)
     change(tmp_path, lambda document: document["provenance"]["plan"]["target"].update(url="http://127.0.0.1:9/x"))
     assert any("would have to be asked" in remark for remark in verify(tmp_path).remarks)
+
+
+def test_what_no_hash_speaks_of_is_said_and_a_seal_has_its_digits(audited, copy):
+    assert not any("not in seal.json" in remark for remark in verify(audited).remarks)
+    sealed = Seal.load(copy)
+    rows = [name for name in sealed.files if name.startswith("rows/")]
+    sealed.model_copy(update={"files": {k: v for k, v in sealed.files.items() if k not in rows}}).save(copy)
+    remark = next(remark for remark in verify(copy).remarks if "not in seal.json" in remark)
+    assert remark.startswith(f"{len(rows)} files beside the result are")
+    for text in ("", "deadbeef", sealed.value[:-1] + "g"):
+        with pytest.raises(PlanError, match="64 hexadecimal digits"):
+            verify(audited, seal=text)
+    assert verify(audited, seal=f" {sealed.value.upper()}\n").problems == []
 
 
 def test_stored_outputs_are_scored_again(tmp_path):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from miaudit.errors import StoreError
+from miaudit.errors import PlanError, StoreError
 
 UNREADABLE = (
     *(ArithmeticError, AttributeError, EOFError, KeyError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
@@ -129,6 +129,19 @@ def private_folder(folder: Path) -> None:
     if not folder.is_dir():
         private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def noted_seal(text: str | None) -> str | None:
+    """Return a seal that somebody noted, as it is written; None where none was.
+
+    Raises
+    ------
+    PlanError
+        If it is none: 64 hexadecimal digits, as a run prints them.
+    """
+    if text is None or re.fullmatch("[0-9a-f]{64}", noted := text.strip().lower()):
+        return None if text is None else noted
+    raise PlanError(f"a seal is 64 hexadecimal digits, as the run printed it; got {text!r}")
 
 
 def sha256_of(path: Path) -> str:

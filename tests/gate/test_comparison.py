@@ -15,7 +15,9 @@ from miaudit.auditing.stored import stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
 from miaudit.gate import Policy, compare
+from miaudit.report.diff import text
 from miaudit.result import Result
+from miaudit.result.table import Records
 from miaudit.testing import worlds
 
 NAMED = 'name = "own"\n[auc]\nmargin = 0.99\n[evidence]\ncontrols = []\n'
@@ -52,6 +54,18 @@ def test_the_same_records_are_compared_in_pairs(versions):
     assert of(comparison, "threshold", "tpr at 0.1").moved == "rose"
     assert not of(comparison, "threshold", "tpr at 0.1").paired
     assert {each.what for each in comparison.changes} >= {"verdict"}
+    assert "rose and fell: by more than chance explains, all figures taken together" in text(comparison)
+
+
+def test_an_area_of_records_some_of_which_have_no_score_is_marked_as_unpaired(versions):
+    before, after = versions
+    column = np.array(after.records.columns["rmia"], float)
+    column[0] = np.nan
+    records = Records({**after.records.columns, "rmia": column})
+    lines = text(compare(before, after.model_copy(update={"records": records}))).splitlines()
+    marked = [line for line in lines if "auc of" in line and line.endswith(", unpaired)")]
+    assert len(marked) == 1
+    assert "'rmia'" in marked[0]
 
 
 def test_the_other_way_round_it_falls_and_with_itself_nothing_moves(versions):

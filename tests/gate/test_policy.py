@@ -13,6 +13,7 @@ from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import PlanError, StoreError
 from miaudit.gate import CanaryFigures, Policy, built_in
+from miaudit.report.decision import text
 from miaudit.result import Result
 from miaudit.testing import worlds
 
@@ -176,12 +177,40 @@ def test_a_record_that_could_not_be_scored_counts_as_told(noise):
     check = next(check for check in decision.checks if check.about == document["attacks"][5]["name"])
     assert check.outcome == "inconclusive"
     assert check.high > 0.6
+    assert check.sentence.endswith("for the records that could not be scored: more shadow models score them")
     assert any("could not score 600 records" in remark for remark in decision.remarks)
+    assert decision.needed is None  # no number of records would show it: as many of them would go without a score
+
+
+def test_records_that_could_not_be_scored_may_be_in_any_slice(noise):
+    lead = next(i for i, attack in enumerate(noise.attacks) if attack.name == noise.lead.name)
+    document = without(json.loads(noise.to_json()), f"attacks.{lead}.missing", 100)
+    policy = own("[slices]\nmargin = 0.7\nleast = 100\n[evidence]\ncontrols = []\n")
+    before, after = (
+        [check for check in policy.check(each).checks if check.limit == "slices"]
+        for each in (noise, Result.model_validate(document))
+    )
+    assert [check.outcome for check in before] == ["pass"] * len(before)
+    for old, new, group in zip(before, after, noise.groups[0].groups, strict=True):
+        assert new.high == pytest.approx(old.high + 50 / min(group.members, group.nonmembers))
+        assert (new.outcome, new.needed is None) == ("inconclusive", new.high - old.high >= 0.2)
+
+
+def test_a_number_of_records_that_the_audit_has_is_not_asked_for(noise):
+    lead = next(i for i, attack in enumerate(noise.attacks) if attack.name == noise.lead.name)
+    area = {"value": 0.59, "low": 0.57, "high": 0.61}
+    decision = own().check(Result.model_validate(without(json.loads(noise.to_json()), f"attacks.{lead}.auc", area)))
+    assert decision.outcome == "inconclusive"
+    assert decision.needed <= decision.members
+    assert "this audit has as many, so that chance or a small leak is why" in text(decision)
 
 
 def test_an_attack_may_be_required_by_name(noise):
     policy = own('[evidence]\nrequired = ["lira", "label-only"]\ncontrols = []\n')
     checks = {check.about: check for check in policy.check(noise).checks if check.limit == "required"}
+    assert not any("no attack of that name" in check.sentence for check in checks.values())
+    misspelt = own('[evidence]\nrequired = ["lyra"]\ncontrols = []\n').check(noise)
+    assert "knows no attack of that name; did you mean 'lira'?" in misspelt.those("inconclusive")[0].sentence
     assert (checks["lira"].outcome, checks["label-only"].outcome) == ("pass", "inconclusive")
     assert "it runs only where it is named" in checks["label-only"].sentence
 

@@ -62,7 +62,7 @@ _LACKS = {
 _ALL_THERE = "all it needs is there"
 _CAVEATS = {
     "topk": "a true class outside the top k counts as improbable, whatever its probability",
-    "rounded": "rounded answers tie: low false-positive rates may be out of reach",
+    "rounded": "answers of few decimals tie: low false-positive rates may be out of reach",
 }
 
 

@@ -24,7 +24,7 @@ _LEAST_SORTED = 20  # records below which answers may all be sorted by chance
 ANSWERED = {
     "logits": "a logit per class",
     "probabilities": "a probability per class",
-    "rounded": "a rounded probability per class",
+    "rounded": "a probability per class, with few decimals",
     "topk": "the probabilities of a few classes",
     "labels": "the predicted class alone",
     "signal": "one number a record, a signal",
@@ -208,12 +208,13 @@ def not_tested(measured: Measured, ran: Sequence[Attack]) -> list[str]:
     ]
 
 
+_FEW_DECIMALS = "Attackers who see more decimals, where there are more, labels alone, or weights or gradients."
 _PARTIAL = "Attackers who see all probabilities in full, labels alone, or weights or gradients."
 _NUMBER = "Attackers who see all that the target answers, not this one number of it, or weights or gradients."
 _OTHER_ACCESS = {
     "labels": "Attackers who see probabilities, weights or gradients.",
     "topk": _PARTIAL,
-    "rounded": _PARTIAL,
+    "rounded": _FEW_DECIMALS,
     "signal": _NUMBER,
     "log-likelihood": _NUMBER,
     "value": "Attackers who see weights or gradients, and those who read the errors otherwise.",

@@ -13,13 +13,13 @@ from miaudit.auditing import audit
 from miaudit.auditing.provenance import versions
 from miaudit.auditing.scoring import score
 from miaudit.errors import MiauditError, PlanError, StoreError, counted, noun
-from miaudit.files import read_json, sha256_of, temporary_folder
+from miaudit.files import noted_seal, read_json, sha256_of, temporary_folder
 from miaudit.findings import recount, uncountable
 from miaudit.plan import FiguresPlan, Plan, section_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
 from miaudit.result.difference import differences
-from miaudit.result.seal import Seal
+from miaudit.result.seal import SEALED, Seal
 from miaudit.result.subject import SynthesisResult
 from miaudit.result.wording import sentence
 from miaudit.shadows.engine import Progress
@@ -105,8 +105,10 @@ def verify(
     ------
     StoreError
         If there is no result, or it cannot be read.
+    PlanError
+        If ``seal`` is none.
     """
-    folder = Path(folder)
+    folder, seal = Path(folder), noted_seal(seal)
     result = Result.load(folder)
     verification = Verification(_value(folder))
     problems, compared, remarks = verification.problems, verification.compared, verification.remarks
@@ -135,7 +137,7 @@ def _unlike_hashes(folder: Path, value: str | None, compared: list[str], remarks
     except StoreError as error:
         yield str(error)
         return
-    if value is not None and value.lower() != sealed.value:
+    if value is not None and value != sealed.value:
         yield f"the seal is {sealed.value} now, not {value}: the files are not those of the run that printed it"
     yield from sealed.changes(folder)
     compared.append(f"the hashes of {counted(len(sealed.files) - len(sealed.removed), 'file')}")
@@ -143,6 +145,16 @@ def _unlike_hashes(folder: Path, value: str | None, compared: list[str], remarks
         remarks.append(
             f"{counted(len(sealed.removed), 'file was', 'files were')} removed by miaudit clean, and "
             "only their hashes are here."
+        )
+    if unnamed := sealed.unnamed(folder):
+        remarks.append(
+            f"{counted(len(unnamed), 'file')} beside the result {noun(len(unnamed), 'is', 'are')} not in {SEALED}, so that no "
+            f"hash speaks of {noun(len(unnamed), 'it', 'them')}: {', '.join(unnamed[:3])}{', ...' if len(unnamed) > 3 else ''}."
+        )
+    if any((folder / name).is_file() for name in ("report.html", "share/report.html")) or any(folder.glob("annex-*")):
+        remarks.append(
+            "Pages and annexes are renderings of the result, and were not compared with it: miaudit report and miaudit annex "
+            "write them again."
         )
     if value is None:
         remarks.append(

@@ -18,7 +18,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.load import load_parts
 from miaudit.data.records import column_names, densified, is_sparse
 from miaudit.errors import DataError, PlanError, StoreError
-from miaudit.files import read_json, write_files
+from miaudit.files import noted_seal, read_json, write_files
 
 SEALED = "sealed.json"
 DELETE = "delete.txt"
@@ -129,8 +129,10 @@ def load_planted(folder: str | Path, *, seal: str | None = None) -> tuple[Plante
     ------
     StoreError
         If something is missing, or was altered since: files, options, or coins.
+    PlanError
+        If ``seal`` is none.
     """
-    folder = Path(folder)
+    folder, seal = Path(folder), noted_seal(seal)
     path = folder / SEALED
     try:
         document = read_json(path)

@@ -173,10 +173,18 @@ class Policy(Document):
             unit=result.split.unit,
             members=members,
             nonmembers=nonmembers,
-            needed=max((check.needed for check in checks if check.needed), default=None),
+            needed=_needed(checks),
             checks=checks,
             remarks=_remarks(bench, self),
         )
+
+
+def _needed(checks: list[Check]) -> int | None:
+    """Return the largest number that a check asks for; None where some figure no number of records would settle."""
+    short = [check for check in checks if check.outcome == "inconclusive" and check.short]
+    if any(check.needed is None for check in short):
+        return None
+    return max((check.needed for check in checks if check.needed), default=None)
 
 
 def _remarks(bench: Bench, policy: Policy) -> list[str]:
@@ -195,8 +203,8 @@ def _remarks(bench: Bench, policy: Policy) -> list[str]:
                 f"{slices} looked at for a failure only, for having fewer than {counted(least, 'record')} on a side."
             )
     remarks += [
-        f"'{attack.name}' could not score {counted(attack.missing, 'record')}; in its upper ends each counts as if "
-        "it were told for sure."
+        f"'{attack.name}' could not score {counted(attack.missing, 'record')}, for lack of shadow models; in its upper ends "
+        "each counts as if it were told for sure."
         for attack in bench.ran
         if attack.missing
     ]

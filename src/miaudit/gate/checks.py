@@ -12,7 +12,7 @@ import numpy as np
 from miaudit import stats
 from miaudit.errors import counted
 from miaudit.gate.decision import Check, Outcome
-from miaudit.gate.ends import Ends, Errors, area_ends, attack_area, excess_low, rate_ends
+from miaudit.gate.ends import Ends, Errors, area_ends, attack_area, excess_low, rate_ends, unscored_area
 from miaudit.gate.limits import GRID, AreaLimit, NamedLimit, RateLimit, SliceLimit
 from miaudit.gate.requirements import controls_hold
 from miaudit.result import AttackResult, Beyond, Result, beyond_bystanders
@@ -61,10 +61,10 @@ class Bench:
 
 def check_areas(bench: Bench, limit: AreaLimit) -> Iterator[Check]:
     """Judge the AUC of every attack; a failure also lies beyond what bystanders show by more than the limit allows."""
-    errors = bench.errors(len(bench.ran))
-    size = stats.auc_size(limit.margin, tests=len(bench.ran) or 1, confidence=1 - bench.error)
+    errors, tests = bench.errors(len(bench.ran)), len(bench.ran) or 1
     for attack in bench.ran:
         ends = attack_area(attack, errors)
+        size = None if ends is None else _area_size(bench, limit.margin - ends.unscored, tests)
         more = excess_low(attack.bystander, errors.low)
         above = any(attack.name == each.name for each in bench.beyond.above)
         counts = above and (more is not None and more > limit.beyond - 0.5 if attack.checked else True)
@@ -92,10 +92,10 @@ def check_rates(bench: Bench, limit: RateLimit) -> Iterator[Check]:
     """Judge the TPR of every attack at one rate."""
     errors, name = bench.errors(len(bench.ran)), f"tpr at {limit.fpr:g}"
     beyond, margin = limit.beyond * limit.fpr, limit.margin * limit.fpr
-    size = stats.tpr_size(limit.fpr, margin, tests=len(bench.ran) or 1, confidence=1 - bench.error)
     what = f"TPR at an FPR of {100 * limit.fpr:g} %"
     for attack in bench.ran:
         ends = rate_ends(attack, limit.fpr, errors)
+        size = None if ends is None else _rate_size(bench, limit.fpr, margin - ends.unscored)
         yield _judged(bench, name, attack, what, ends, beyond, margin, errors, bench.stands(attack), size)
 
 
@@ -111,10 +111,11 @@ def check_named(bench: Bench, limit: NamedLimit) -> Iterator[Check]:
     rates = limit.margin ** np.linspace(2, 0, 2 * GRID + 1) / gain  # the lower half only says how far below the margin
     errors = bench.errors(len(bench.ran) * (GRID + 1))
     first = rates[GRID:]
-    size = stats.tpr_size(first[1], gain * first[0], tests=len(bench.ran) or 1, confidence=1 - bench.error)
     what = f"share of the members that can be named with {100 * limit.precision:g} % right"
     for attack in bench.ran:
         ends = None if attack.basis is None else _named_ends(attack, gain, rates, errors)
+        unscored = 0.0 if attack.basis is None else attack.missing / attack.basis.members
+        size = _rate_size(bench, first[1], gain * first[0] - unscored)
         yield _judged(
             bench, "named", attack, what, ends, limit.margin, limit.margin, errors, bench.stands(attack), size
         )
@@ -128,15 +129,20 @@ def _named_ends(attack: AttackResult, gain: float, rates: np.ndarray, errors: Er
         return None
     over = zip(ends[GRID:], rates[GRID:], strict=True)
     lows = [each.low for each, rate in over if each.low >= gain * rate * (1 - 1e-12)]
-    below = [after.high < gain * rate for after, rate in zip(ends[1:], rates[:-1], strict=True)]
-    from_here = next((i for i in range(len(below)) if all(below[i:])), None)
-    high = 1.0 if from_here is None else float(gain * rates[from_here]) * (1 - 1e-12)  # below it, not at it
+    high, scored = (_named_high([each.high - out * each.unscored for each in ends], gain * rates) for out in (0, 1))
     shares = [
         tp / basis.members
         for fp, tp in zip(basis.curve.ranks, basis.curve.allowed, strict=True)
         if tp / basis.members >= gain * fp / basis.nonmembers
     ]
-    return Ends(max(shares, default=0.0), max(lows, default=0.0), high)
+    return Ends(max(shares, default=0.0), max(lows, default=0.0), high, high - scored)
+
+
+def _named_high(highs: list[float], shares: np.ndarray) -> float:
+    """Return which share is not reached: from there on each upper end lies below the share that the rate before it takes."""
+    below = [high < share for high, share in zip(highs[1:], shares[:-1], strict=True)]
+    from_here = next((i for i in range(len(below)) if all(below[i:])), None)
+    return 1.0 if from_here is None else float(shares[from_here]) * (1 - 1e-12)  # below it, not at it
 
 
 def check_slices(bench: Bench, limit: SliceLimit) -> Iterator[Check]:
@@ -147,20 +153,36 @@ def check_slices(bench: Bench, limit: SliceLimit) -> Iterator[Check]:
     errors = bench.errors(len(slices))
     judged = [each for _, each in slices if min(each.members, each.nonmembers) >= limit.least]
     lead = bench.result.lead
-    size = stats.auc_size(limit.margin, tests=len(judged) or 1, confidence=1 - bench.error)
+    missing = 0 if lead is None else lead.missing
+    plain = stats.auc_size(limit.margin, tests=len(judged) or 1, confidence=1 - bench.error)
     differ = any(r.bystander is not None and r.bystander.tells_sides for r in bench.ran)
     counts = not differ or (lead is not None and bench.stands(lead))
     if not judged:
         sentence = f"no slice has {counted(limit.least, 'record')} on both sides, so that none can be judged"
-        yield Check(limit="slices", outcome="inconclusive", sentence=sentence, needed=size)
+        yield Check(limit="slices", outcome="inconclusive", sentence=sentence, needed=plain)
     for grouping, each in slices:
         name, ends = f"{grouping.column} = {each.group}", None
         if each.spread is not None and each.auc.value is not None:
             ends = area_ends(each.auc.value, each.members, each.nonmembers, each.spread, errors)
+            here = min(missing, each.members + each.nonmembers)  # nothing says in which slices they are
+            ends = ends.raised(unscored_area(here, each.members, each.nonmembers))
+        size = None if ends is None else _area_size(bench, limit.margin - ends.unscored, len(judged) or 1)
         small = min(each.members, each.nonmembers) < limit.least
         if small and (ends is None or ends.low <= limit.beyond):
             continue  # what is too small to be judged may fail, and is never what a pass rests on
         yield _judged(bench, "slices", lead, "AUC", ends, limit.beyond, limit.margin, errors, counts, size, of=name)
+
+
+def _area_size(bench: Bench, margin: float, tests: int) -> int | None:
+    """Return the records a side that show areas of chance to be below a margin; None where none are enough."""
+    return stats.auc_size(margin, tests=tests, confidence=1 - bench.error) if margin > 0.5 else None
+
+
+def _rate_size(bench: Bench, fpr: float, margin: float) -> int | None:
+    """Return the records a side that show TPRs of chance at a rate to be below a margin; None where none are enough."""
+    if margin <= fpr:
+        return None
+    return stats.tpr_size(fpr, margin, tests=len(bench.ran) or 1, confidence=1 - bench.error)
 
 
 def _judged(
@@ -222,11 +244,10 @@ def _outcome(bench: Bench, ends: Ends, beyond: float, margin: float, counts: boo
         return "fail", over, False
     if ends.high < margin:
         return "pass", f", at most {near(ends.high, margin)}, below the margin {margin:.4g}", False
-    return (
-        "inconclusive",
-        f" and may be up to {near(ends.high, margin)}, not shown to be below the margin {margin:.4g}",
-        ends.value < margin,
-    )
+    rest = f" and may be up to {near(ends.high, margin)}, not shown to be below the margin {margin:.4g}"
+    if ends.unscored and ends.high - ends.unscored < margin:
+        rest += ", for the records that could not be scored: more shadow models score them"
+    return "inconclusive", rest, ends.value < margin
 
 
 def near(end: float, bound: float) -> str:

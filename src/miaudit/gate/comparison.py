@@ -84,7 +84,7 @@ class Pair(NamedTuple):
             earlier, later = (_ends(each, fpr, Errors(error, error)) for each in (self.before, self.after))
             if earlier is None or later is None:
                 return None
-            excesses.append(stats.unpaired_difference(stats.Interval(*later), stats.Interval(*earlier)))
+            excesses.append(stats.unpaired_difference(stats.Interval(*later[:3]), stats.Interval(*earlier[:3])))
         return Ends(excesses[0].value, excesses[0].low, excesses[1].high)
 
 

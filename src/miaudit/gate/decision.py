@@ -34,6 +34,13 @@ class Check(Document):
     sentence: str
 
     @property
+    def short(self) -> bool:
+        """Whether the figure lies between the limits and only its upper end does not lie below the margin."""
+        if self.value is None or self.low is None or self.high is None or self.margin is None or self.limit == "rise":
+            return False
+        return self.value < self.margin <= self.high and (self.beyond is None or self.low <= self.beyond)
+
+    @property
     def name(self) -> str:
         """Its name among the checks of a decision."""
         return self.limit if self.about is None else f"{self.limit}: {self.about}"

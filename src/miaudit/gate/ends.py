@@ -12,11 +12,24 @@ from miaudit.result import AreaSpread, AttackResult, BystanderFigures
 
 
 class Ends(NamedTuple):
-    """A figure, its lower end with one error, and its upper end with another."""
+    """A figure, its lower end with one error, and its upper end with another.
+
+    ``unscored`` is how much of the upper end is there for records that could not be scored.
+    """
 
     value: float
     low: float
     high: float
+    unscored: float = 0.0
+
+    def raised(self, unscored: float) -> Ends:
+        """Return the ends where records that could not be scored may add so much to the figure."""
+        return self._replace(high=min(1.0, self.high + unscored), unscored=unscored)
+
+
+def unscored_area(missing: int, members: int, nonmembers: int) -> float:
+    """Return what so many records may add to an area: they carry the median, and each may be told for sure."""
+    return missing / min(members, nonmembers) / 2
 
 
 class Errors(NamedTuple):
@@ -48,8 +61,7 @@ def attack_area(attack: AttackResult, errors: Errors) -> Ends | None:
     if attack.area is None or basis is None:
         return None
     ends = area_ends(attack.area, basis.members, basis.nonmembers, basis.spread, errors)
-    worst = attack.missing / min(basis.members, basis.nonmembers) / 2
-    return ends._replace(high=min(1.0, ends.high + worst))
+    return ends.raised(unscored_area(attack.missing, basis.members, basis.nonmembers))
 
 
 def rate_ends(attack: AttackResult, fpr: float, errors: Errors) -> Ends | None:
@@ -63,7 +75,7 @@ def rate_ends(attack: AttackResult, fpr: float, errors: Errors) -> Ends | None:
     counts = stats.RankCounts(*map(np.array, (basis.curve.ranks, basis.curve.allowed, basis.curve.above)))
     value = counts.allowed[np.searchsorted(counts.ranks, fpr * basis.nonmembers + 1e-9, side="right") - 1]
     low, high = stats.tpr_ends(counts, basis.members, fpr, low_error=errors.low, high_error=errors.high)
-    return Ends(int(value) / basis.members, low, min(1.0, high + attack.missing / basis.members))
+    return Ends(int(value) / basis.members, low, high).raised(attack.missing / basis.members)
 
 
 def excess_low(figures: BystanderFigures | None, error: float) -> float | None:

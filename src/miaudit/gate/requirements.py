@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from miaudit.errors import counted
+from miaudit.errors import counted, nearest
 from miaudit.gate.decision import Check, Outcome
 from miaudit.gate.limits import Control, EvidenceNeeded
 from miaudit.result import SCHEMA_VERSION, Result, beyond_bystanders
@@ -89,6 +89,9 @@ def _attacks(result: Result, need: EvidenceNeeded) -> Iterator[Check]:
         holds = any(attack.name == name or attack.name.startswith(f"{name} ") for attack in ran)
         others = [a for a in result.attacks if a.name == name and a.reason]
         why = f": {others[0].reason}" if others and not holds else ""
+        if not holds and not any(a.name == name or a.name.startswith(f"{name} ") for a in result.attacks):
+            hint = nearest(name, [a.name for a in result.attacks])
+            why = f": the audit knows no attack of that name{f'; {hint}' if hint else ''}"
         yield _check("required", holds, f"'{name}' was {'run' if holds else 'not run'}{why}", name)
 
 

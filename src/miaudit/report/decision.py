@@ -90,10 +90,18 @@ def _sizes(decision: Decision) -> str:
 
 
 def _needed(decision: Decision) -> Iterator[str]:
-    if decision.needed is not None and decision.outcome == "inconclusive":
+    if decision.needed is None or decision.outcome != "inconclusive":
+        return
+    sides = f"about {counted(decision.needed, 'member')} and as many non-members"
+    if min(decision.members, decision.nonmembers) < decision.needed:
         yield (
-            f"about {counted(decision.needed, 'member')} and as many non-members would have shown all figures to "
-            "be below their margins, with a probability of 80 % or more for each limit, had nothing leaked"
+            f"{sides} would have shown all figures to be below their margins, with a probability of 80 % or more for each "
+            "limit, had nothing leaked"
+        )
+    else:
+        yield (
+            f"{sides} show all figures of a model that gives nothing away to be below their margins, with a probability of "
+            "80 % or more for each limit; this audit has as many, so that chance or a small leak is why it does not"
         )
 
 

@@ -54,6 +54,10 @@ class Seal(Document):
             elif name not in self.removed:
                 yield f"{name} is gone"
 
+    def unnamed(self, folder: str | Path) -> list[str]:
+        """Return the files of the kinds that a result rests on that are there and whose hashes are not in the seal."""
+        return [name for name in evidence_files(Path(folder)) if name not in self.files]
+
     def save(self, folder: str | Path) -> None:
         """Write ``seal.json`` to an audit's folder.
 

@@ -263,7 +263,7 @@ def _answered(after: Result) -> str:
     return {
         "labels": "the predicted class alone",
         "topk": "the probabilities of a few classes",
-        "rounded": "a rounded probability per class",
+        "rounded": "a probability per class, with few decimals",
     }.get(capability or "", "a probability per class")
 
 

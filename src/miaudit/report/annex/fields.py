@@ -276,11 +276,13 @@ def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
     if quiet is not None and quiet.power is not None:
         yield "power where nothing was found", f"{what_shows(quiet.power, people=quiet.unit == 'person')}."
     if decision is not None:
-        demand = (
-            "not more than there were"
-            if decision.needed is None
-            else f"about {counted(decision.needed, 'member')} and as many non-members"
-        )
+        demand = "not more than there were"
+        if decision.needed is not None:
+            demand = f"about {counted(decision.needed, 'member')} and as many non-members"
+        elif any(check.short for check in decision.checks):
+            demand = "no number of them while so many cannot be scored: more shadow models"
+        elif decision.outcome != "pass":
+            demand = "not a matter of their number"
         yield "records that equivalence to the margins takes", demand
 
 
