@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from miaudit.auditing import case_of_plan
+from miaudit.auditing.case import order_taken
 from miaudit.errors import PlanError, TargetError
 from miaudit.evidence.answers import hint_of_name
 from miaudit.plan import Plan
@@ -344,5 +345,7 @@ def test_a_plan_with_text_classes_says_that_a_file_without_names_was_read_in_the
             "shadows": {"count": 1, "train": 2, "test": 2},
         }
     )
-    warnings = case_of_plan(plan).warnings
+    case = case_of_plan(plan)
+    case.target.query(X)
+    warnings = order_taken(case.target, case.dataset)
     assert any("order of the sorted labels, maybe, no, yes" in text for text in warnings) is not said
