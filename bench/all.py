@@ -55,7 +55,7 @@ BENCHES = (
     Bench("shadows", 15, "docs/engine.md", "shadows.json", "python bench/shadows.py --markdown --out bench/results/shadows.json"
           " && python bench/growth_plot.py bench/results/shadows.json docs/growth.svg"),
     Bench("peers", 15, "docs/engine.md", "peers.json", "python bench/peers.py --out bench/results/peers.json", REGISTRY),
-    Bench("estimators", 3, "docs/engine.md", "estimators.json",
+    Bench("estimators", 8, "docs/engine.md", "estimators.json",
           "python bench/estimators.py --jobs 2 --models 20 --rounds 1 --memory --out bench/results/estimators.json"),
     Bench("compiled", 1, "docs/engine.md", "compiled.json", "python bench/compiled.py --out bench/results/compiled.json"),
     Bench("bf16-audit", 1, "docs/engine.md", "bf16_audit.json", "python bench/bf16_audit.py --task location30 --models 24"

@@ -2,10 +2,11 @@
 
     python bench/estimators.py --jobs 2 --models 20 --rounds 1 --memory --out bench/results/estimators.json
 
-Models of each estimator are fitted on 5,000 records of 100 numbers each and answer 10,000: by a process for each job that does
-nothing else, and by `miaudit`'s pool on as many processes; the same draws, one thread of arithmetic each, in turns. For the
-plain loop, seconds of the fits, and of fits and answers, once libraries are loaded and the records are there; for the pool,
-those of the whole: starting the processes, fits, answers, checks, and rows on disk. Processor seconds are of all processes.
+Models of each estimator, as its library makes it, are fitted on 5,000 records of 100 numbers each and answer 10,000: by a
+process for each job that does nothing else, and by `miaudit`'s pool on as many processes; the same draws, one thread of
+arithmetic each, in turns. For the plain loop, seconds of the fits, and of fits and answers, once libraries are loaded and the
+records are there; for the pool, those of the whole: starting the processes, fits, answers, checks, and rows on disk.
+Processor seconds are of all processes.
 What starting takes is told apart by a run of two models: the rest grows with the models. With ``--memory``, what the workers
 hold of 80 MB of records: the most of their proportional set sizes (PSS) together, with an array and with a frame.
 """
@@ -38,26 +39,27 @@ from miaudit.shadows.pool import ShadowPool
 from miaudit.store import Store
 
 RECORDS, FEATURES, CLASSES, TRAIN = 20_000, 100, 10, 5_000
+TREES = int(os.environ.get("TREES", "100"))  # what all four libraries grow unless they are told otherwise
 
 
 def estimator(name: str) -> Any:
-    """Return an estimator; libraries that are not installed raise ImportError."""
+    """Return an estimator as its library makes it, with TREES rounds; libraries that are not installed raise ImportError."""
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
 
     if name == "forest":
-        return RandomForestClassifier(100, n_jobs=1)
+        return RandomForestClassifier(TREES, n_jobs=1)
     if name == "boosting":
-        return HistGradientBoostingClassifier(max_iter=20)
+        return HistGradientBoostingClassifier(max_iter=TREES)
     if name == "logistic":
-        return LogisticRegression(max_iter=200)
+        return LogisticRegression()
     if name == "xgboost":
         from xgboost import XGBClassifier
 
-        return XGBClassifier(n_estimators=30, max_depth=6, n_jobs=1)
+        return XGBClassifier(n_estimators=TREES, n_jobs=1)
     from lightgbm import LGBMClassifier
 
-    return LGBMClassifier(n_estimators=30, n_jobs=1, verbose=-1)
+    return LGBMClassifier(n_estimators=TREES, n_jobs=1, verbose=-1)
 
 
 NAMES = ("forest", "boosting", "logistic", "xgboost", "lightgbm")
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--trees", type=int, default=TREES, help="trees of a forest, rounds of boosting")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument(
         "--pool",
@@ -241,6 +244,7 @@ def main() -> None:
     parser.add_argument("--pss", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    os.environ["TREES"] = str(options.trees)  # read by the processes that this one starts
     if options.pool:
         print(json.dumps(pool(options.pool[0], int(options.pool[1]), int(options.pool[2]))))
         return
@@ -250,6 +254,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "models": options.models,
         "trained_on": TRAIN,
+        "trees": options.trees,
         "processes": options.jobs,
         "rounds": options.rounds,
         "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
