@@ -265,10 +265,9 @@ def vector(values: Any, what: str) -> NDArray[Any] | None:
     if isinstance(values, list | tuple) and array.dtype.kind in "US":
         array = np.array(values, dtype=object)  # a mixed list must not become texts
     if array.ndim != 1:
-        ways = {0: f", {with_article(type(values).__name__)}", 2: f": {_one_of(array)}"}
-        raise DataError(
-            f"{what} must have shape (n,), one value per record; got {array.shape}{ways.get(array.ndim, '')}"
-        )
+        ways = {0: lambda: f", {with_article(type(values).__name__)}", 2: lambda: f": {_one_of(array)}"}
+        way = ways.get(array.ndim, str)()
+        raise DataError(f"{what} must have shape (n,), one value per record; got {array.shape}{way}")
     return array.astype(object) if array.dtype.kind in "USOT" else array
 
 
