@@ -366,6 +366,20 @@ def test_people_of_one_number_written_twice_are_told_and_others_are_not(tmp_path
         assert bool(load(tmp_path / "a.csv", label="y", group="who").notes) is told
 
 
+def test_a_column_that_may_say_whose_the_records_are_is_told_of_where_it_is_left_out(tmp_path):
+    whose = {"patient": lambda i: f"p{i // 3}", "row": lambda i: i, "site": lambda i: "ab"[i % 2]}
+    rows = ["x,y," + ",".join(whose)]
+    rows += [",".join(map(str, (i, i % 2, *(of(i) for of in whose.values())))) for i in range(60)]
+    for name in ("a.csv", "b.csv"):  # whose numbers of rows begin anew
+        (tmp_path / name).write_text("\n".join(rows))
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    dataset, _ = load_parts(files, label="y", drop=[*whose])
+    (note,) = (note for note in dataset.notes if "whose the records are" in note)
+    assert "with a few others: patient. Where one says" in note
+    dataset, _ = load_parts(files, label="y", drop=["row", "site"], group="patient")
+    assert not any("whose the records are" in note for note in dataset.notes)
+
+
 def test_arrays_of_an_npz_that_nothing_names_are_told(tmp_path):
     arrays = {"X": np.arange(12.0).reshape(6, 2), "y": np.arange(6) % 2, "person": np.arange(6) // 2, "note": "six"}
     np.savez(tmp_path / "records.npz", **arrays, ids=np.arange(6))

@@ -20,6 +20,7 @@ from miaudit.data.arrays import index_of_sides, values_of_sides
 from miaudit.data.labels import Labels
 from miaudit.data.naming import notes_of_order
 from miaudit.data.records import column_names, column_values, in_order
+from miaudit.data.tables import people_notes
 from miaudit.documents import plain, whole
 from miaudit.errors import DataError, PlanError, counted, misfits, nearest, noun, with_article
 from miaudit.evidence.answers import Type
@@ -89,6 +90,9 @@ def case_of_model(
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
     dataset, index = _dataset(pairs, names, groups, numbered=columns is not None, task=task)
     dataset = _named(dataset, pairs, ids, slices, features, beside)
+    if groups is None:
+        unused = {name: values for name, values in beside.items() if name not in slices}
+        remarks += people_notes(unused, "give it as groups")
     by_group = False if unit == "record" else None
     split = given_split(dataset, *index, by_group=by_group, empty_population=population is None)
     split, sections, notes = _divided(dataset, split, sections, seed)

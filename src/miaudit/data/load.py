@@ -28,11 +28,13 @@ from miaudit.data.stacking import check_alike, sort_of
 from miaudit.data.tables import (
     Table,
     as_numbers,
+    by_file,
     check_unnamed,
     index_notes,
     join_tables,
     matrix,
     parse_column,
+    people_notes,
     read_table,
     side_values,
     suffix_of,
@@ -247,6 +249,9 @@ def _of_table(
 ) -> Dataset:
     features = _features(table, columns)
     notes = index_notes(table, [*features, *(set(columns.drop) & set(table.index))])
+    if columns.group is None:
+        left_out = {name: by_file(table.columns[name], sizes) for name in columns.drop}
+        notes += people_notes(left_out, "name it as data.group")
     schema: Schema | None = None
     X, reading = None, None
     if files:

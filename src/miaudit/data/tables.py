@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,7 @@ Cells = Any
 
 _SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".parquet")
 _FEW = 20  # different cells up to which numbers beside texts are taken for categories
+_SHARED = 20  # records that share a value on average, up to which the values may be people
 _MANY = 50  # categories above which a column of texts is told of
 
 
@@ -119,6 +121,39 @@ def index_notes(table: Table, features: Collection[str]) -> list[str]:
                 f"a row number, state drop = [{name!r}]."
             )
     return notes
+
+
+def by_file(cells: Any, sizes: Sequence[int]) -> list[Any]:
+    """Return the cells of a column as those of each file; those that are not in memory as they are."""
+    if not sizes or not isinstance(cells, list | np.ndarray):
+        return [cells]
+    ends = np.cumsum(sizes).tolist()
+    return [cells[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def people_notes(columns: Mapping[str, Sequence[Cells]], way: str) -> list[str]:
+    """Return the note of columns that are left out and may say whose the records are: most records share theirs with a few.
+
+    Parameters
+    ----------
+    columns
+        The cells of each, side by side.
+    way
+        How such a column is named, so that people are counted.
+    """
+    names = []
+    for name, sides in columns.items():
+        large = any(isinstance(cells, TextsOnDisk | Unread) for cells in sides)
+        counts = Counter(() if large else ((i, str(cell)) for i, cells in enumerate(sides) for cell in cells))
+        records, alone = counts.total(), sum(count == 1 for count in counts.values())
+        if records and 2 * alone <= records <= _SHARED * len(counts):
+            names.append(name)
+    if not names:
+        return []
+    return [
+        f"Columns were left out in which most records share their value with a few others: {', '.join(sorted(names)[:10])}. "
+        f"Where one says whose the records are, {way}, and people are counted: records of one person are no independent draws."
+    ]
 
 
 def check_unnamed(table: Table, names: Collection[str], features: Collection[str]) -> None:
