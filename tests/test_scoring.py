@@ -219,6 +219,7 @@ WRONG = {
     "columns": (lambda a: a.update(shadows=a["shadows"][:, :, :4]), "shadows must have 5 columns"),
     "inside alone": (lambda a: a.pop("shadows"), "'inside' needs 'shadows' beside it"),
     "no inside": (lambda a: a.pop("inside"), "'shadows' needs 'inside' beside it"),
+    "shadows' labels": (lambda a: a.update(shadows=a["shadows"].argmax(2)), "rows of 0 and one 1: np.eye(5)[shadows]"),
     "inside shape": (lambda a: a.update(inside=a["inside"][:, 1:]), "inside must have shape"),
     "shadows of others": (
         lambda a: (a.update(shadows=a["shadows"][:, 1:]), a.update(inside=a["inside"][:, 1:])),

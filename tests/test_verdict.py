@@ -161,6 +161,20 @@ def test_an_interval_below_one_half_that_chance_explains_is_said():
     assert "No leak detected above AUC 0.500 at 95 %" in result.verdict  # never a limit below chance
 
 
+def test_an_interval_above_one_half_that_chance_explains_is_said():
+    for seed in range(50):
+        score, member = shifted(0.25, seed=seed)
+        ends = [stats.auc_interval(score[member], score[~member], confidence=each).low for each in (0.95, 0.999)]
+        if ends[0] > 0.5 > ends[1]:
+            break
+    noise = [shifted(0.0, seed=seed)[0] for seed in range(40)]
+    result = of_scores([score, *noise], member)
+    assert result.verdict_kind == "none detected"
+    count = sum(attack.auc.low > 0.5 for attack in result.attacks)
+    assert f"of {count} of them lie{'s' if count == 1 else ''} above 0.5 ('attack 0', AUC 0.5" in result.verdict
+    assert "no further than chance allows once corrected" in result.verdict
+
+
 def test_no_leak_has_one_limit():
     result = of_scores([shifted(0.0, seed=seed)[0] for seed in range(3)], shifted(0.0)[1])
     highest = max(attack.auc.high for attack in result.attacks)

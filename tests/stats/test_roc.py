@@ -240,7 +240,7 @@ def test_tnr_at_fnr_is_the_best_threshold_allowed(a: list[float], b: list[float]
 
 def test_tnr_at_fnr_speaks_of_the_side_that_is_missed() -> None:
     assert tnr_at_fnr(np.arange(999), np.arange(9), 0.01).reason == (
-        "999 members allow 9.99 false negatives at a rate of 0.01; at least 10 are needed"
+        "999 members allow 9.99 false negatives at a rate of 0.01; at least 10 false negatives are needed"
     )
     assert "500 members cannot show" in str(tnr_at_fnr(np.arange(500), np.arange(9), 0.001).reason)
     assert "this is the TNR at" in str(tnr_at_fnr(np.zeros(2000), np.arange(9), 0.01).reason)
@@ -257,3 +257,11 @@ def test_tnr_interval_covers_the_true_curve() -> None:
         got = tnr_at_fnr(generator.normal(1.5, 1, 500), generator.normal(0, 1, 300), 0.02)
         misses += not got.low <= truth <= got.high
     assert misses <= binom.ppf(0.999, trials, 0.05)
+
+
+def test_a_reason_counts_its_nouns():
+    rng = np.random.default_rng(0)
+    assert tpr_at_fpr(rng.normal(size=9), rng.normal(size=10), 0.1).reason == (
+        "10 non-members allow 1 false positive at a rate of 0.1; at least 10 false positives are needed"
+    )
+    assert tpr_at_fpr(rng.normal(size=9), rng.normal(size=1), 0.1).reason.startswith("1 non-member cannot show")

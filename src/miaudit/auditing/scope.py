@@ -156,12 +156,14 @@ def _data(measured: Measured) -> str:
 
 def _stored_data(measured: Measured) -> str:
     """Say what was compared by value: never what shadow models were trained on, which the file does not hold."""
-    trust = "what the shadow models were trained on is taken on trust to hold no copy of an audited record"
+    trust = "; what the shadow models were trained on is taken on trust to hold no copy of an audited record"
+    if not len(measured.evidence.own.models):
+        trust = ""
     if measured.split.copies is None:
-        return f"Knowledge of the data: the file holds no features, so records were not compared by value; {trust}."
+        return f"Knowledge of the data: the file holds no features, so records were not compared by value{trust}."
     return (
         f"Knowledge of the data: {measured.split.compared} were compared by value, and copies left out (those with rounding, "
-        f"noise or a few changed columns only as far as they stand out from chance); {trust}."
+        f"noise or a few changed columns only as far as they stand out from chance){trust}."
     )
 
 

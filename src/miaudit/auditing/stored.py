@@ -400,8 +400,10 @@ def _rows(values: NDArray[Any], key: str, width: int, *, one: bool = False) -> N
         raise DataError(f"{key} must be numbers, got dtype {values.dtype}; save plain arrays")
     scores = one and values.ndim == DIMENSIONS[key] - 1
     if not scores and (values.ndim != DIMENSIONS[key] or values.shape[-1] != width):
+        alone = values.ndim == DIMENSIONS[key] - 1 and values.dtype.kind in "iu"
         raise DataError(
             f"{key} must have {counted(width, 'column')}, one per class: {ARRAYS[key]}; its shape is {values.shape}"
+            + (f"; predicted classes go in as rows of 0 and one 1: np.eye({width})[{key}]" if alone else "")
         )
     _check_finite(values, key)
     return values.reshape(-1) if scores else values.reshape(-1, width)

@@ -88,7 +88,7 @@ def _leak_of_some(verdict: Verdict, ran: Sequence[AttackResult], n: str) -> str:
 def _none(verdict: Verdict, ran: Sequence[AttackResult], n: str) -> str:
     by = f"the {len(ran)} attacks that were run" if len(ran) > 1 else f"the one attack that was run, '{ran[0].name}'"
     return (
-        f"No leak detected above {_auc_of(ran[0])} {_f(verdict.limit)} at 95 % with {n}, by {by}.{_low_by_chance(ran)}"
+        f"No leak detected above {_auc_of(ran[0])} {_f(verdict.limit)} at 95 % with {n}, by {by}.{_by_chance(ran)}"
         f"{_hidden(ran)}"
     )
 
@@ -291,18 +291,24 @@ def _turned(verdict: Verdict, ran: Sequence[AttackResult]) -> str:
     return f" {many} members below non-members, '{lowest.name}' lowest with {_corrected(lowest)}."
 
 
-def _low_by_chance(ran: Sequence[AttackResult]) -> str:
-    """Say which plain intervals lie below 1/2 although the corrected ones do not."""
-    low = [r for r in ran if (a := r.of_unit.auc) is not None and a.high is not None and a.high < 0.5]
-    if not low:
-        return ""
-    lowest = min(low, key=_auc)
-    which = f"of {len(low)} of them" if len(ran) > 1 else "of it"
-    noun, verb = ("intervals", "lie") if len(low) > 1 else ("interval", "lies")
-    return (
-        f" The plain 95 % {noun} {which} {verb} below 0.5 ('{lowest.name}', {_area(lowest)}), no further "
-        "than chance allows once corrected."
-    )
+def _by_chance(ran: Sequence[AttackResult]) -> str:
+    """Say which plain intervals lie above or below 1/2 although the corrected ones do not."""
+    areas = [(r, a.low, a.high) for r in ran if (a := r.of_unit.auc) is not None]
+    high = [r for r, low, _ in areas if low is not None and low > 0.5]
+    low = [r for r, _, high in areas if high is not None and high < 0.5]
+    lead = named_beforehand(ran)
+    text = ""
+    for side, those in (("above", high), ("below", low)):
+        if not those:
+            continue
+        example = lead if lead in those else max(those, key=lambda r: abs(_auc(r) - 0.5))
+        which = f"of {len(those)} of them" if len(ran) > 1 else "of it"
+        noun, verb = ("intervals", "lie") if len(those) > 1 else ("interval", "lies")
+        text += (
+            f" The plain 95 % {noun} {which} {verb} {side} 0.5 ('{example.name}', {_area(example)}), no further "
+            "than chance allows once corrected."
+        )
+    return text
 
 
 def _decisions(best: AttackResult) -> str:

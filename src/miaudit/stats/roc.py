@@ -258,10 +258,15 @@ def _at_rate(in_scores: ArrayLike, out_scores: ArrayLike, fpr: float, confidence
     allowed = fpr * n_out
     resolvable = allowed >= 10 - 1e-9
     reason = None
+    side = words.side.removesuffix("s") if n_out == 1 else words.side
     if allowed < 1 - 1e-9:
-        reason = f"{n_out} {words.side} cannot show a rate of {fpr:g}; this is the {words.measured} at 0 {words.errors}"
+        reason = f"{n_out} {side} cannot show a rate of {fpr:g}; this is the {words.measured} at 0 {words.errors}"
     elif not resolvable:
-        reason = f"{n_out} {words.side} allow {allowed:g} {words.errors} at a rate of {fpr:g}; at least 10 are needed"
+        errors = words.errors.removesuffix("s") if f"{allowed:g}" == "1" else words.errors
+        verb = "allows" if n_out == 1 else "allow"
+        reason = (
+            f"{n_out} {side} {verb} {allowed:g} {errors} at a rate of {fpr:g}; at least 10 {words.errors} are needed"
+        )
     elif curve.fp[at] < allowed * _ATTAINED and fpr < 1.0:
         resolvable = False
         below, above = float(curve.fpr[at]), float(curve.fpr[at + 1])

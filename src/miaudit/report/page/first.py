@@ -242,7 +242,7 @@ def _picture(result: Result) -> Picture:
     point = next((p for p in attack.of_unit.tpr_at_fpr if p.fpr == _ACCUSED), None)
     if point is None or point.tpr is None or point.low is None or point.high is None or not point.resolvable:
         why = "" if point is None or point.reason is None else f": {point.reason}"
-        return Picture(missing=f"There are too few non-members to say who would be accused at a rate of 10 %{why}.")
+        return Picture(missing=f"Who would be accused at a rate of 10 % cannot be said{why}.")
     low, high, rate = (100 * end for end in (point.low, point.high, point.tpr))
     kind_ = "people" if attack.unit == "person" else "records"
     return Picture(
