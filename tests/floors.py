@@ -5,7 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-TOOLS = ("dev", "mlflow")  # tools for tests, and what the default tests do without
+TOOLS = ("dev", "mlflow", "boosting")  # tools for tests, what the default tests do without, and what dev holds, too
 BESIDE = ("onnx>=", "check-jsonschema>=")  # tools that go by these libraries: the oldest runtime, the oldest click
 
 

@@ -133,6 +133,17 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(there), f"{page.name} links to {target}, and there is no such heading"
 
 
+def test_extras_that_pages_and_errors_name_are_there():
+    sources = [path.read_text(encoding="utf-8") for path in (*PAGES, *(ROOT / "src").rglob("*.py"))]
+    pattern = r"miaudit\[([a-z,]+)\]|\bextras? `+([a-z]+)`|require(?:_installed)?\([^)]*\bextra=\"([a-z]+)\""
+    names = {
+        name for text in sources for match in re.findall(pattern, text) for part in match for name in part.split(",")
+    }
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert {"boosting", "torch", "plots"} <= names
+    assert names - {"", "extra"} <= known.keys()
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.toml")), ids=lambda path: path.name)
 def test_every_example_is_a_plan(path):
     assert Plan.load(path).title != "Membership inference audit"
