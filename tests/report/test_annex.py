@@ -16,6 +16,7 @@ from miaudit.plan import Plan
 from miaudit.plan.declared import DeclaredPlan
 from miaudit.report.annex import STANDARDS, annex, html, markdown
 from miaudit.report.annex.standards import CLASSES
+from miaudit.report.card import model_card
 from miaudit.result.estimate import estimate
 
 EVIL = "<script>alert(1)</script> \x1b[31m‮ | [x](http://e) `rm`\n## h"
@@ -85,6 +86,16 @@ def test_a_model_card_has_the_index_that_hubs_read(result, tmp_path):
     assert audit["metrics"][0]["value"] == result.lead.of_unit.auc.value
     assert all(isinstance(metric["value"], float) and metric["type"] and metric["name"] for metric in audit["metrics"])
     assert not re.search("[\x00\x1b\u202e]|<script|^## h", text, re.MULTILINE)
+
+
+def test_a_model_card_marks_rates_that_so_few_records_do_not_resolve(result):
+    document = result.model_dump(mode="json", by_alias=True)
+    points = [each for each in document["attacks"][0]["tpr_at_fpr"] if each["fpr"] in (0.1, 0.01)]
+    assert points
+    assert "(not resolved)" not in model_card(result)
+    for point in points:
+        point["resolvable"] = False
+    assert model_card(type(result).model_validate(document)).count("(not resolved)") == len(points)
 
 
 def test_a_plan_declares_and_a_file_may_declare_instead(result, tmp_path):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from miaudit.report.decision import plain_markdown
-from miaudit.report.plain import meaning, who_is_named
+from miaudit.report.plain import meaning, rate_of, who_is_named
 from miaudit.result import Result
 from miaudit.result.estimate import estimate
 from miaudit.visible import visible
@@ -39,8 +39,8 @@ def model_card(result: Result, *, name: str | None = None) -> str:
     for attack in result.attacks:
         area = attack.of_unit.auc
         if attack.status == "ran" and area is not None:
-            rates = {each.fpr: estimate(each.tpr, each.low, each.high) for each in attack.of_unit.tpr_at_fpr}
-            cells = [attack.name, estimate(area.value, area.low, area.high), rates.get(0.1, "-"), rates.get(0.01, "-")]
+            rates = (rate_of(attack, fpr) for fpr in (0.1, 0.01))
+            cells = [attack.name, estimate(area.value, area.low, area.high), *rates]
             lines.append(f"| {' | '.join(map(plain_markdown, cells))} |")
     lines += ["", "Not tested:", "", *(f"* {plain_markdown(text)}" for text in result.not_tested)]
     tool = f"miaudit {result.provenance.versions.get('miaudit', '')}".strip()

@@ -29,6 +29,14 @@ def accuracies(target: TargetResult) -> tuple[str, str]:
     return train, estimate(t.test_accuracy, t.test_accuracy_low, t.test_accuracy_high)
 
 
+def rate_of(attack: AttackResult, fpr: float) -> str:
+    """Return the TPR of an attack at a rate with its interval, marked where so few records do not resolve it."""
+    for each in attack.of_unit.tpr_at_fpr:
+        if abs(each.fpr - fpr) < 1e-12:
+            return estimate(each.tpr, each.low, each.high) + ("" if each.resolvable else " (not resolved)")
+    return "-"
+
+
 def meaning(result: Result) -> str | None:
     """Return what the headline attack's figures mean for the people in the data; None where they mean nothing.
 

@@ -10,8 +10,8 @@ from miaudit.errors import counted
 from miaudit.gate import Decision, Policy
 from miaudit.report.annex import deletions
 from miaudit.report.annex.standards import CLASSES, LITERATURE, STANDARDS, Standard
-from miaudit.report.plain import accuracies, as_pattern, meaning, pattern_figures, what_shows, who_is_named
-from miaudit.result import AttackResult, GroupFigures, Result
+from miaudit.report.plain import accuracies, as_pattern, meaning, pattern_figures, rate_of, what_shows, who_is_named
+from miaudit.result import GroupFigures, Result
 from miaudit.result.estimate import estimate
 
 Row = tuple[str, str]
@@ -197,19 +197,12 @@ def _figures(result: Result) -> list[tuple[str, ...]]:
                 (
                     attack.name,
                     estimate(area.value, area.low, area.high),
-                    *(_rate(attack, rate) for rate in _RATES),
+                    *(rate_of(attack, rate) for rate in _RATES),
                     "-" if ppv is None else f"at least {ppv.low:.3f}",
                     "-" if attack.epsilon is None else f"at least {attack.epsilon.value:.2f}",
                 )
             )
     return rows
-
-
-def _rate(attack: AttackResult, fpr: float) -> str:
-    for each in attack.of_unit.tpr_at_fpr:
-        if abs(each.fpr - fpr) < 1e-12:
-            return estimate(each.tpr, each.low, each.high) + ("" if each.resolvable else " (not resolved)")
-    return "-"
 
 
 def _findings(result: Result) -> Iterator[Row]:
