@@ -126,7 +126,7 @@ def load(path: Path_, **options: Any) -> Dataset:
     A table becomes a float64 matrix in which a categorical column holds the numbers of its categories; the schema names
     them. Texts stay as written: an empty cell, ``?`` and ``None`` are categories like any other. A column is numeric if
     all its cells are numbers, written plainly, or missing. What was read otherwise than it may look like is in the data
-    set's ``notes``; docs/data.md has the rules.
+    set's ``notes``; docs/plans.md has the rules.
 
     Parameters
     ----------
