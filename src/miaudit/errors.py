@@ -231,6 +231,30 @@ def reason_of(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+_NO_ATTRIBUTE = re.compile(  # of two forms of a pickle
+    r"Can't get attribute '(?P<name>[^']+)' on <module '(?P<of>[^']+)'"
+    r"|module '(?P<module>[^']+)' has no attribute '(?P<what>[^']+)'"
+)
+
+
+def missing_code(error: BaseException) -> str:
+    """Return what to do where an object in a file needs code that is not here; empty where it failed for another reason."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f". It needs the module {error.name}: install the package as it was where the model was saved, or, where the "
+            "module is a file of yours, put its folder into PYTHONPATH"
+        )
+    if (match := _NO_ATTRIBUTE.search(str(error))) is None:
+        return ""
+    name, module = match["name"] or match["what"], match["of"] or match["module"]
+    if module.rpartition(".")[2] != "__main__":
+        return f". {module} has no {name} here: install its package as it was where the model was saved"
+    return (
+        f". {name} was defined in the script or notebook that saved the model: move it to a module of its own, import it from "
+        "there, save the model again, and put that module's folder into PYTHONPATH; or call miaudit.audit(model, ...) there"
+    )
+
+
 def counted(count: int, one: str, many: str | None = None) -> str:
     """Return a count and what is counted: "1 record", "2,000 records"; "1 record is", "2 records are"; see `noun`."""
     return f"{count:,} {noun(count, one, many)}"

@@ -33,6 +33,21 @@ X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 Y = np.arange(60) % 3
 
 
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        (b"c__main__\nhalf\n.", r"half was defined in the script or notebook .* PYTHONPATH; or call miaudit\.audit"),
+        (b"cmy_features\nhalf\n.", "needs the module my_features: .* put its folder into PYTHONPATH"),
+        (b"\x8c\x08__main__\x8c\x04half\x93.", "half was defined in the script or notebook that saved the model"),
+        (b"csklearn.tree\nGoneTree\n.", "sklearn.tree has no GoneTree here: install its package as it was"),
+    ],
+)
+def test_models_that_need_code_which_is_not_here_say_what_to_do(tmp_path, line, advice):
+    (tmp_path / "m.joblib").write_bytes(b"\x80\x04" + line)
+    with pytest.raises(PlanError, match=advice):
+        load_model(tmp_path / "m.joblib", names=["a", "b"], allow_pickle=True)
+
+
 class Boom:
     """A pickle of this writes a file when it is read."""
 

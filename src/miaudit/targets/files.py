@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from miaudit.errors import PlanError, reason_of, with_article
+from miaudit.errors import PlanError, missing_code, reason_of, with_article
 from miaudit.files import sha256_of
 from miaudit.libraries import require
 from miaudit.targets.onnx_graph import inside, read_graph
@@ -277,7 +277,7 @@ def _load_skops(path: Path, trusted: tuple[str, ...]) -> Any:
     except PlanError:
         raise
     except Exception as error:
-        raise PlanError(f"{path} cannot be read as a skops model: {reason_of(error)}") from error
+        raise PlanError(f"{path} cannot be read as a skops model: {reason_of(error)}{missing_code(error)}") from error
 
 
 def _load_pickle(path: Path) -> Any:
@@ -286,4 +286,4 @@ def _load_pickle(path: Path) -> Any:
     try:
         return joblib.load(path)
     except Exception as error:
-        raise PlanError(f"{path} cannot be read: {reason_of(error)}") from error
+        raise PlanError(f"{path} cannot be read: {reason_of(error)}{missing_code(error)}") from error

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import densified
-from miaudit.errors import PlanError, with_article
+from miaudit.errors import PlanError, missing_code, with_article
 from miaudit.evidence.answers import Hint
 from miaudit.libraries import require, require_installed
 from miaudit.targets.batches import in_batches
@@ -106,7 +106,7 @@ def _read(path: Path, what: str, read: Callable[[Any], Any]) -> Any:
         try:
             return read(torch)
         except Exception as error:
-            raise PlanError(f"{path} cannot be read as {what}: {_first_line(error)}") from error
+            raise PlanError(f"{path} cannot be read as {what}: {_first_line(error)}{missing_code(error)}") from error
 
 
 class ExportedModel:
