@@ -11,7 +11,7 @@ from mitigated_plan import PLAN
 
 from miaudit import audit
 from miaudit.cli import main
-from miaudit.errors import PlanError, StoreError
+from miaudit.errors import PlanError, PoolError, StoreError
 from miaudit.mitigations import (
     Bagging,
     Grid,
@@ -119,6 +119,14 @@ def test_renderings(made):
     assert "Canaries were not run" in of.recommendation.text or of.recommendation.kind in ("inconclusive", "none")
 
 
+def test_attacks_that_did_not_run_are_named():
+    of = grid({**PLAN, "shadows": {"count": 0}}, [TopK(1)], attacks=["shokri", "attack-p"], naive=False, jobs=0)
+    assert "shokri did not run: there are no shadow models" in text(of)
+    assert "accuracy are those of attack-p" in text(of)
+    alone = of.model_copy(update={"attacks": ["shokri"]})
+    assert "accuracy are those of" not in text(alone)
+
+
 def test_a_finished_audit_is_enough(finished, made):
     of = suggest(finished, [TopK(1), LabelOnly(), Noise(1.0)], attacks=["shokri", "rmia"], jobs=0)
     assert [row.side for row in of.rows] == ["none", "output", "output", "output"]
@@ -195,6 +203,9 @@ def test_the_cheapest_that_is_enough_is_recommended(finished):
     assert (of.kind, of.mitigation, of.equals) == ("take", "cheap", ["near"])
     assert "Canaries were not run" in of.text
     assert "1.0 points" in of.text
+    assert "No attack was run that asks for labels alone" in of.text
+    trained = recommended([bare, cheap.model_copy(update={"side": "training"})], 0.6, whole, canaries=False)
+    assert "labels alone" not in trained.text
     hidden = row_with("cheap", 0.59, 0.79, exposed=(0.65, 0.9))
     assert recommended([bare, hidden], 0.6, whole, canaries=False).kind == "none"  # a slice stays exposed
     unsure = row_with("unsure", 0.65, 0.8)
@@ -242,6 +253,9 @@ def test_a_plan_names_mitigations_and_strengths():
         ({"rounding": {"decimals": -1}}, "whole number from 0"),
         ({"together": {"top-k": {}}}, "list of tables"),
         ({"canaries": -1}, "canaries"),
+        ({"together": [{}]}, "at least one mitigation"),
+        ({"top-k": {"k": []}}, "names no strength"),
+        ({"knobs": {"max_depth": []}}, "names no strength"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(table, message):
@@ -254,8 +268,10 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_trained():
         grid(PLAN, [TopK(1)], limit=0.4)
     with pytest.raises(PlanError, match="apply"):
         grid(PLAN, ["top-k"])
-    with pytest.raises(PlanError, match="no such parameter"):
-        grid(PLAN, [(Knob("width", 2),)])
+    with pytest.raises(PlanError, match=r"mitigations.knobs.max_dept: .* no such parameter; did you mean 'max_depth'"):
+        grid(PLAN, [(Knob("max_dept", 2),)])
+    with pytest.raises(PoolError, match=r"^with max_depth=-1: the target could not be trained"):
+        grid(PLAN, [Knob("max_depth", -1)], attacks=["threshold"], jobs=0)
     with pytest.raises(PlanError, match="takes no"):
         grid(PLAN, [TopK(1)], retrain=1)
     regression = {

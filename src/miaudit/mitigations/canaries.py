@@ -32,6 +32,11 @@ def canary_case(case: Case, count: int) -> Case:
         If there are too few non-members.
     """
     nonmembers, classes = case.split.nonmembers, len(case.dataset.classes)
+    if len(nonmembers) < 20:
+        raise SplitError(
+            f"canaries are made of non-members with wrong labels, 20 at least, and the audit has {len(nonmembers)}; leave "
+            "canaries out, or audit more records"
+        )
     if count < 20 or count % 2 or count > len(nonmembers):
         raise SplitError(
             f"canaries are made of non-members with wrong labels: an even number from 20 to {len(nonmembers)}; got {count}"

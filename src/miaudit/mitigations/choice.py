@@ -57,6 +57,8 @@ def chosen(table: Mapping[str, Any]) -> Choice:
             elif name == "together":
                 if not isinstance(options, list) or not all(isinstance(each, Mapping) for each in options):
                     raise PlanError("must be a list of tables, each of mitigations that are tried together")
+                if not options or not all(options):
+                    raise PlanError("must name at least one mitigation in each of its tables, or be left out")
                 for each in options:
                     parts = [_strengths(kinds, of, _options(values)) for of, values in each.items()]
                     things += [tuple(combination) for combination in itertools.product(*parts)]
@@ -117,7 +119,10 @@ def _strengths(kinds: Mapping[str, type[Any]], name: str, options: Mapping[str, 
 
 
 def _several(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise PlanError("an empty list names no strength to try; give at least one, or leave the mitigation out")
+    return values
 
 
 def _checked(hint: Any, key: str, value: Any) -> Any:

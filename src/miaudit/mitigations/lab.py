@@ -18,7 +18,7 @@ from miaudit.auditing.conclusion import NO_REPEATS, conclude
 from miaudit.auditing.provenance import Clock, system, versions
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
-from miaudit.errors import PlanError, StoreError, counted, not_real, refuse
+from miaudit.errors import PlanError, PoolError, StoreError, counted, not_real, refuse
 from miaudit.files import temporary_folder
 from miaudit.mitigations.canaries import canary_case
 from miaudit.mitigations.choice import chosen, usual
@@ -288,10 +288,13 @@ class _Lab:
             if current is None or current[0] != key:
                 case = trained_by(self.case, setting)
                 case = replace(case, target=None) if before != NONE else case
-                measured = held(self._gather(case, store, durable))
-                canaries = (
-                    held(self._gather(canary_case(case, self.canaries), store, durable)) if self.canaries else None
-                )
+                try:
+                    measured = held(self._gather(case, store, durable))
+                    canaries = (
+                        held(self._gather(canary_case(case, self.canaries), store, durable)) if self.canaries else None
+                    )
+                except PoolError as error:
+                    raise PoolError(f"with {', '.join(map(label, setting.training)) or before}: {error}") from error
                 current = (key, measured, canaries)
                 base.setdefault(before, measured)
             measured, canaries = current[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from miaudit.attacks import LabelOnly
 from miaudit.errors import counted
 from miaudit.mitigations.document import MitigationRow, Recommendation
 from miaudit.result import Interval, Result
@@ -30,9 +31,9 @@ def recommended(rows: Sequence[MitigationRow], limit: float, whole: Result, *, c
     equals = [row.mitigation for row in enough if row is not best and _overlap(row, best)]
     more = f" Not shown to cost more: {', '.join(equals)}." if equals else ""
     text = (
-        f"{best.mitigation} is the cheapest change tried that brings the upper bound of every attacker's AUC below {limit:g}: "
-        f"it is {_f(best.bound)}, and {_f(bare.bound)} without. It costs {_points(best)}{_probabilities(best)}.{more} "
-        f"{_beside(best, canaries)}"
+        f"{best.mitigation} is the cheapest change tried that brings the upper bound of the AUC of every attack that was run "
+        f"below {limit:g}: it is {_f(best.bound)}, and {_f(bare.bound)} without. It costs {_points(best)}"
+        f"{_probabilities(best)}.{more} {_probed(best)}{_beside(best, canaries)}"
     )
     return Recommendation(kind="take", mitigation=best.mitigation, text=text, equals=equals)
 
@@ -92,6 +93,18 @@ def _points(row: MitigationRow) -> str:
         else f" (from {-100 * change.high:+z.1f} to {-100 * change.low:+z.1f})"
     )
     return f"{-100 * change.value:z.1f} points of test accuracy{ends}"
+
+
+def _probed(row: MitigationRow) -> str:
+    """Say where a mitigation of the answers was not attacked by labels alone."""
+    if row.side not in ("output", "both") or any(
+        each.status == "ran" and each.attack.split()[0] == LabelOnly.name for each in row.attacks
+    ):
+        return ""
+    return (
+        "No attack was run that asks for labels alone, with many variants of each record; a change of the answers may leave "
+        "those as they were. "
+    )
 
 
 def _probabilities(row: MitigationRow) -> str:

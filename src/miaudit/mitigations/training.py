@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from miaudit.errors import PlanError, not_real, not_whole, refuse
+from miaudit.errors import PlanError, not_real, not_whole, refuse, section
 from miaudit.mitigations.defended import (
     Averaged,
     Descended,
@@ -55,7 +55,8 @@ class Knob:
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe with the parameter set."""
-        return transparent(recipe, lambda inner: _turnable(self, inner).turned(**{self.parameter: self.value}))
+        with section("mitigations.knobs"):
+            return transparent(recipe, lambda inner: _turnable(self, inner).turned(**{self.parameter: self.value}))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import take_records
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, nearest
 from miaudit.recipes.fingerprint import Fingerprint, fingerprint
 from miaudit.recipes.origin import package_version
 from miaudit.recipes.packing import packed_object, unpacked_object
@@ -114,7 +114,8 @@ class EstimatorRecipe:
         names, last = self.estimator.get_params(), self._last
         values = {name if name in names else f"{last}{name}": value for name, value in parameters.items()}
         if unknown := sorted(set(values) - set(names)):
-            raise PlanError([(name, f"{self.name} has no such parameter; see its documentation") for name in unknown])
+            hints = {name: nearest(name, names) or "see its documentation" for name in unknown}
+            raise PlanError([(name, f"{self.name} has no such parameter; {hint}") for name, hint in hints.items()])
         return replace(self, estimator=clone(self.estimator).set_params(**values))
 
     @property

@@ -121,8 +121,17 @@ def _wide(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...]
 
 
 def _learned(grid: Grid) -> str:
-    """Return the attack whose decisions are shown: the 2017 attack's where it ran, else the first."""
-    return next((name for name in grid.attacks if name.split()[0] == _LEARNED), grid.attacks[0])
+    """Return the attack whose decisions are shown: the 2017 attack's where it ran, else those of the first that did."""
+    out = _not_run(grid)
+    ran = [name for name in grid.attacks if name not in out] or grid.attacks
+    return next((name for name in ran if name.split()[0] == _LEARNED), ran[0])
+
+
+def _not_run(grid: Grid) -> dict[str, str]:
+    """Return why the attacks that ran in no row did not."""
+    reasons = {each.attack: each.reason for row in grid.rows for each in row.attacks if each.status != "ran"}
+    ran = {each.attack for row in grid.rows for each in row.attacks if each.status == "ran"}
+    return {name: reasons.get(name) or "it has nothing to read here" for name in grid.attacks if name not in ran}
 
 
 def _decisions(pooled: PointMetrics | None) -> tuple[str, str, str]:
@@ -147,15 +156,16 @@ def _named(attack: AttackFigures | None) -> str:
 
 
 def _notes(grid: Grid) -> list[str]:
-    attack = _learned(grid)
+    attack, out = _learned(grid), _not_run(grid)
+    decisions = "" if attack in out else f"precision, recall and accuracy are those of {attack}; "
     notes = [
         f"{counted(grid.members, 'member')} and {counted(grid.nonmembers, 'non-member')}, "
-        f"{counted(grid.shadows, 'shadow model')}; precision, recall and "
-        f"accuracy are those of {attack}; AUC, TPR and named of the attack of the highest AUC, at a level for all attacks of "
-        "the row",
+        f"{counted(grid.shadows, 'shadow model')}; {decisions}AUC, TPR and named of the attack of the highest AUC, at a level "
+        "for all attacks of the row",
         "named: how many of those that the attack can name at a tenth of wrong names are members, and how many it names",
         "adaptive: shadow models carry the mitigation; naive: they do not",
     ]
+    notes += [f"{name} did not run: {reason}" for name, reason in out.items()]
     if any(not point.resolvable for row in grid.rows for each in row.attacks for point in each.tpr_at_fpr):
         notes.append("* too few non-members, or tied scores, to resolve this rate")
     private = [row for row in grid.rows if row.privacy is not None]

@@ -177,7 +177,9 @@ def next_step(result: Result) -> str:
         case "leak" | None:
             gap = result.target.gap
             less = f"less overfitting (the gap is {gap:.2f}), " if gap is not None and gap > _OVERFITTED else ""
-            answers = "" if result.target.outputs in ("signal", "value") else "answers without probabilities, "
+            answers = (
+                "" if result.target.outputs in ("signal", "value", "labels") else "answers without probabilities, "
+            )
             return (
                 f"records.csv ranks the records by risk; to lower a leak: {less}regularisation, {answers}"
                 "differential privacy; then audit again"
