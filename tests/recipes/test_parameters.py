@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -221,3 +222,25 @@ def test_a_plan_may_weight_its_classes(tmp_path):
         dataset.X, dataset.y, classes=2, seed=0
     )
     assert model.predict_proba(dataset.X)[:, 1].mean() > even.predict_proba(dataset.X)[:, 1].mean() + 0.05
+
+
+@pytest.mark.parametrize(
+    ("library", "name"), [("xgboost", "early_stopping_rounds"), ("lightgbm", "early_stopping_round")]
+)
+def test_boosting_that_stops_early_is_refused_with_the_rounds_that_it_kept(library, name):
+    module = pytest.importorskip(library)
+    kind = module.XGBClassifier if library == "xgboost" else module.LGBMClassifier
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2))
+    y = (X[:, 0] > 0).astype(int)
+    model = kind(n_estimators=9, n_jobs=1, **{name: 2, "verbosity": 0 if library == "xgboost" else -1})
+    with pytest.raises(PlanError, match=rf"{name} = 2\), .* trains as many rounds as the target kept"):
+        as_recipe(make_pipeline(StandardScaler(), model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # LightGBM's, of the name of eval_set
+        model.fit(X[:60], y[:60], eval_set=[(X[60:], y[60:])])
+    kept = model.best_iteration + 1 if library == "xgboost" else model.best_iteration_
+    with pytest.raises(PlanError, match=rf"trains {kept} rounds, which the target kept"):
+        as_recipe(model)
+    fixed = kind(n_estimators=kept, n_jobs=1, **{name: None, "verbosity": 0 if library == "xgboost" else -1})
+    assert as_recipe(fixed).fit(X, y, classes=2, seed=0)

@@ -25,7 +25,8 @@ def refuse_parameters(estimator: Any) -> None:
     it looks at the records. Linear models and networks are then fitted, for one iteration, on two sets of made-up
     records: what they say of both in the same words is about their parameters together, not about records. Others may
     name columns or classes that these lack. Estimators of other libraries are left alone: nothing is known of what they
-    do when they are fitted.
+    do when they are fitted, but that XGBoost and LightGBM cannot stop early without records to validate on, which clones
+    are not given.
 
     Raises
     ------
@@ -36,6 +37,8 @@ def refuse_parameters(estimator: Any) -> None:
         problem = _of_one(each) or _together(each)
         if problem:
             raise PlanError(f"{type(each).__name__} cannot be trained: {problem}")
+    for each in _estimators(estimator, ("xgboost.", "lightgbm.")):
+        _refuse_early_stopping(each)
 
 
 def refuse_untold(estimator: Any) -> None:
@@ -96,11 +99,29 @@ def frozen_parts(estimator: Any) -> tuple[list[str], list[str]]:
     return predictors, others
 
 
-def _estimators(estimator: Any) -> Iterator[Any]:
-    """Yield an estimator and those inside it, unfitted, where they are scikit-learn's own."""
+def _refuse_early_stopping(booster: Any) -> None:
+    options = booster.get_params(deep=False)
+    name = next((each for each in ("early_stopping_rounds", "early_stopping_round") if options.get(each)), None)
+    if name is None:
+        return
+    kind = type(booster).__name__
+    try:
+        best = booster.best_iteration + 1 if kind.startswith("XGB") else booster.best_iteration_
+    except Exception:  # not fitted
+        best = None
+    rounds = "as many rounds as the target kept" if not best else f"{best} rounds, which the target kept"
+    raise PlanError(
+        f"{kind} stops early ({name} = {options[name]}), for which it needs validation records, and models are trained here "
+        f"without any: give as the recipe one that trains {rounds} (n_estimators) and has {name} = None, or a function "
+        "train(X, y, seed) -> model that sets some of its records apart"
+    )
+
+
+def _estimators(estimator: Any, modules: tuple[str, ...] = ("sklearn.",)) -> Iterator[Any]:
+    """Yield an estimator and those inside it, unfitted, where they are of these modules: by default scikit-learn's own."""
     inside = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
     for each in (estimator, *inside):
-        own = type(each).__module__.startswith("sklearn.") and not isinstance(each, type)
+        own = type(each).__module__.startswith(modules) and not isinstance(each, type)
         if own and hasattr(each, "fit") and hasattr(each, "get_params"):
             yield each
 
