@@ -135,10 +135,27 @@ def test_one_model_twice_and_the_target_among_its_shadow_models_are_warned_of() 
 
 def test_bystanders_that_were_trained_on_audited_records_are_refused() -> None:
     held = arrays(drawn(0.5, 0.5))
-    with pytest.raises(DataError, match="2 of 3 bystanders answer every record as a shadow model that was trained"):
+    with pytest.raises(DataError, match="2 of 3 bystanders answer every record as the target, or as a shadow"):
         score(stored_outputs(held | {"bystanders": np.concatenate([held["shadows"][:2], 1 - held["shadows"][:1]])}))
     outside = arrays(drawn(0, 0))
     refuse_trained_bystanders(stored_outputs(outside | {"bystanders": outside["shadows"][:2]}))
+    with pytest.raises(DataError, match="1 of 3 bystanders answers every record as the target"):
+        score(stored_outputs(held | {"bystanders": np.stack([*(1 - held["shadows"][:2]), held["target"]])}))
+
+
+def test_bystanders_that_are_one_model_or_answer_all_alike_are_warned_of() -> None:
+    held = arrays(drawn(0.5, 0.5))
+    others = 1 - held["shadows"][:2]
+    assert repeated_models(stored_outputs(held | {"bystanders": others})) == []
+    (warning,) = repeated_models(stored_outputs(held | {"bystanders": np.concatenate([others, others[:1]])}))
+    assert warning.startswith(
+        "1 of 3 bystanders answers every record as another one does: the same model more than once"
+    )
+    certain = np.eye(2)[np.tile(held["labels"], (3, 1))]  # trees that all are right
+    assert repeated_models(stored_outputs(held | {"bystanders": certain})) == []
+    assert stored_outputs(held | {"bystanders": others}).warnings == ()
+    (warning,) = stored_outputs(held | {"bystanders": np.full_like(others, 0.5)}).warnings
+    assert warning.startswith("Each bystander gave all records the same answer")
 
 
 def test_ids_of_several_records_are_told_unless_it_is_known_whose_they_are() -> None:

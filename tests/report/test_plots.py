@@ -65,6 +65,7 @@ def test_names_are_no_formulas(drawn):
         (lambda r: r.plot_scores("gap"), "'gap' has no scores in this result; these have: shokri"),
         (lambda r: r.plot_roc(["nobody"]), "'nobody' has no roc in this result"),
         (lambda r: r.plot_slices("age"), "no slices by 'age'; it has class"),
+        (lambda r: r.model_copy(update={"groups": []}).plot_slices(), "no figures of classes or slices"),
         (lambda r: r.model_copy(update={"records": r.records[:0]}).plot_records(), "no table of ranked records"),
     ],
 )

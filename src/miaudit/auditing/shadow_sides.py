@@ -73,7 +73,7 @@ def one_sided(stored: StoredOutputs) -> list[str]:
 
 
 def refuse_trained_bystanders(stored: StoredOutputs) -> None:
-    """Refuse bystanders that are shadow models which were trained on audited records: no control would hold.
+    """Refuse bystanders that are the target, or shadow models trained on audited records: no control would hold.
 
     Raises
     ------
@@ -88,17 +88,19 @@ def refuse_trained_bystanders(stored: StoredOutputs) -> None:
         for answers, inside in zip(evidence.models, evidence.inside, strict=True)
         if inside.any() and _is_varied(answers, evidence)
     }
+    if _is_varied(evidence.target, evidence):
+        trained.add(_digest(evidence.target))
     same = sum(_digest(answers) in trained for answers in evidence.bystanders)
     if same:
         raise DataError(
             f"{same:,} of {counted(len(evidence.bystanders), 'bystander')} {'answers' if same == 1 else 'answer'} every "
-            "record as a shadow model that was trained on some of them; bystanders are models that were trained on none: "
-            "leave the others out"
+            "record as the target, or as a shadow model that was trained on some of them; bystanders are models that were "
+            "trained on none: leave the others out"
         )
 
 
 def repeated_models(stored: StoredOutputs) -> list[str]:
-    """Return a warning where shadow models are the same as others, or as the target, by all that they answer.
+    """Return a warning where shadow models are the same as others, or as the target, or bystanders as others, by their answers.
 
     Answers of labels alone are not looked at, and neither are equal answers of models that were trained on other records where
     they are few, as of shallow trees or after rounding: these may be the same by chance.
@@ -131,7 +133,19 @@ def repeated_models(stored: StoredOutputs) -> list[str]:
             f"{of_target:,} of {total} {'answers' if of_target == 1 else 'answer'} every record as the target does: a "
             "target in the place of a shadow model hides what it gives away. Leave it out."
         )
-    return warnings
+    return warnings + _repeated_bystanders(evidence)
+
+
+def _repeated_bystanders(evidence: Evidence) -> list[str]:
+    models = () if evidence.bystanders is None else evidence.bystanders
+    contents = [_digest(answers) for answers in models if _is_varied(answers, evidence)]
+    copies = len(contents) - len(set(contents))
+    if not copies:
+        return []
+    return [
+        f"{copies:,} of {counted(len(models), 'bystander')} {'answers' if copies == 1 else 'answer'} every record as another "
+        "one does: the same model more than once does not show how such models differ, and counts as if it did."
+    ]
 
 
 def _shares(evidence: Evidence) -> tuple[np.ndarray, Bools]:

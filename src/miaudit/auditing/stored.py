@@ -166,7 +166,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
         ids=column_of(arrays, "ids", n),
         contents=None if own.features is None else contents_of(own.features, labels[:n]),
         slices={key[len(SLICE) :]: slice_of(arrays, key, n) for key in arrays if key.startswith(SLICE)},
-        warnings=tuple(_odd(facts.values, shadows)),
+        warnings=tuple(_odd(facts.values, shadows, answers.get("bystanders"))),
         name=name,
         sha256=sha256,
     )
@@ -206,6 +206,7 @@ def _of_signals(arrays: _Arrays, name: str, sha256: str) -> StoredOutputs:
     own, direct = _direct(evidence)
     measure = evidence.measure
     assert measure is not None
+    bystanders = None if evidence.bystanders is None else np.asarray(evidence.bystanders)
     return StoredOutputs(
         own=own,
         direct=direct,
@@ -218,7 +219,7 @@ def _of_signals(arrays: _Arrays, name: str, sha256: str) -> StoredOutputs:
         ids=column_of(arrays, "ids", len(member)),
         contents=None if own.features is None else contents_of(own.features, own.audited_labels),
         slices={key[len(SLICE) :]: slice_of(arrays, key, len(member)) for key in arrays if key.startswith(SLICE)},
-        warnings=tuple(_odd(own.target, own.shadows)),
+        warnings=tuple(_odd(own.target, own.shadows, bystanders)),
         name=name,
         sha256=sha256,
     )
@@ -514,11 +515,13 @@ def _variants(answers: _Arrays) -> Variants | None:
     return Variants(answers["variants_target"], answers["variants_shadows"])
 
 
-def _odd(target: NDArray[Any], shadows: NDArray[Any]) -> list[str]:
+def _odd(target: NDArray[Any], shadows: NDArray[Any], bystanders: NDArray[Any] | None) -> list[str]:
     warnings = []
     if len(target) > 1 and (target == target[0]).all():
         alike = "them apart by it" if target.shape[1:] == (1,) else "records of one class apart by it"
         warnings.append(f"The target gave all audited records the same answer: no attack can tell {alike}.")
     if shadows.size and (shadows == shadows[:1, :1]).all():
         warnings.append("The shadow models gave all records the same answer: nothing can be learned from them.")
+    if bystanders is not None and len(target) > 1 and (bystanders == bystanders[:, :1]).all():
+        warnings.append("Each bystander gave all records the same answer: they do not show whether the sides differ.")
     return warnings

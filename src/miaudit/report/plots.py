@@ -126,7 +126,11 @@ def slices(result: Result, column: str | None = None, most: int = 30) -> Figure:
     columns = [grouping.column for grouping in result.groups]
     grouping = next((each for each in result.groups if column in (None, each.column)), None)
     if grouping is None:
-        raise PlanError(f"this result has no slices by {column!r}; it has {', '.join(columns) or 'none'}")
+        if not columns:
+            raise PlanError(
+                "this result has no figures of classes or slices: slices (data.slices of a plan) name columns"
+            )
+        raise PlanError(f"this result has no slices by {column!r}; it has {', '.join(columns)}")
     groups = [each for each in grouping.groups if each.auc.value is not None]
 
     def order(each: GroupFigures) -> tuple[float, float]:
