@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from miaudit.errors import MiauditError, PlanError
+from miaudit.errors import MiauditError, PlanError, TargetError
 from miaudit.mitigations import LabelOnly, Noise, Rounding, Temperature, TopK
 from miaudit.mitigations.serve import ASGI, WSGI, Rewriting
 from miaudit.targets import Outputs, connect
@@ -158,6 +158,36 @@ def test_what_cannot_be_read_is_not_let_through():
 def test_a_request_that_no_model_answers_passes():
     with asgi_server(ASGI(asgi_app, TopK(1))) as url:
         assert httpx2.get(url, headers={"accept-encoding": ""}).text == "fine"
+
+
+@pytest.mark.parametrize("mitigation", [TopK(1), LabelOnly(), Rounding(1)], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [["0.7", "0.3"]],
+        ["0.7"],
+        ["93 %"],
+        [["cat", 0.93]],
+        [[0.93, "cat"]],
+        ["cat", 0.93],
+        [["cat", "dog"]],
+        {"cat": 0.7, "dog": 0.3},
+        [[0.7, 0.3], None],
+        [[0.7, 0.3], [0.5]],
+    ],
+    ids=str,
+)
+def test_texts_carry_no_probabilities_past_a_mitigation(answers, mitigation):
+    with pytest.raises(TargetError):
+        Rewriting(mitigation).body(json.dumps({"predictions": answers}).encode())
+
+
+def test_labels_pass_and_texts_that_are_none_do_not():
+    for answers in (["cat", "3"], [["cat"], ["dog"]], [2, 0]):
+        body = json.dumps({"predictions": answers}).encode()
+        assert json.loads(Rewriting(TopK(1)).body(body)) == {"predictions": answers}
+    with pytest.raises(TargetError, match="no name of a class"):
+        Rewriting(TopK(1), names=["cat", "dog"]).body(b'{"predictions": ["cat", "93/100"]}')
 
 
 def test_bodies():

@@ -19,6 +19,7 @@ from miaudit.evidence.answers import Decision, Type, checked_type, decide, read
 from miaudit.mitigations.output import OutputMitigation
 from miaudit.targets import Outputs
 from miaudit.targets.wire import FORMATS
+from miaudit.targets.wire.rows import excerpt
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -96,9 +97,18 @@ class Rewriting:
 
     def rows(self, answers: Any) -> list[Any]:
         """Return mitigated answers, one list of numbers or one label for each of n answers."""
-        values = np.array(answers)
-        if values.dtype.kind in "US" or (values.ndim == 1 and values.dtype.kind in "iub" and self.outputs is None):
-            return list(answers)  # labels, in which there is nothing to hide
+        if not isinstance(answers, list):
+            raise TargetError("the answers are no list of one number per class for each record")
+        alone = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in answers]
+        if alone and all(isinstance(each, str) for each in alone):
+            self._check_labels(alone)
+            return list(answers)  # in which there is nothing to hide
+        try:
+            values = np.array(answers)
+        except ValueError:
+            raise TargetError("the answers differ in their form; one list of one number per class each") from None
+        if values.ndim == 1 and values.dtype.kind in "iub" and self.outputs is None:
+            return list(answers)  # numbers of classes
         if values.dtype.kind not in "fiu" or values.ndim not in (1, 2) or not np.isfinite(values).all():
             raise TargetError("the answers are no list of one number per class for each record")
         values = values.astype(np.float64)
@@ -107,6 +117,20 @@ class Rewriting:
         probabilities, _ = read(values, decision)
         output = self.mitigation.apply(Outputs(probabilities, decision.kind, classes))
         return self._written(output, score=values.ndim == 1)
+
+    def _check_labels(self, texts: Sequence[str]) -> None:
+        """Refuse texts that may be probabilities: those that are no names, or fractions or shares where no names are known."""
+        for text in texts:
+            if (self.names is not None and text in self.names) or text.isdecimal():
+                continue
+            if self.names is not None:
+                raise TargetError(f"the answer holds {excerpt(text, 40)}, which is no name of a class")
+            try:
+                number = float(text.strip().removesuffix("%"))
+            except ValueError:
+                continue
+            if "%" in text or not number.is_integer():
+                raise TargetError(f"the answer holds {excerpt(text, 40)}, a number as a text; let it answer numbers")
 
     def _written(self, answers: Outputs, *, score: bool) -> list[Any]:
         if answers.kind == "labels":
