@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(result
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "schema version None"),
+        ("[]", "not a miaudit result: its schema_version is None"),
         ("{", "cannot be read as JSON"),
         (json.dumps({"schema_version": SCHEMA_VERSION + 1}), "upgrade miaudit"),
         (json.dumps({"schema_version": SCHEMA_VERSION}), "not a miaudit result"),

@@ -268,7 +268,11 @@ class Result(Document):
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read as JSON: {error}; write it again with `miaudit run`") from error
         version = document.get("schema_version") if isinstance(document, dict) else None
-        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+        if type(version) is not int or version < 1:
+            raise StoreError(
+                f"{path} is not a miaudit result: its schema_version is {version!r}; `miaudit run` writes one"
+            )
+        if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{path} has schema version {version!r}, this miaudit reads up to {SCHEMA_VERSION}; upgrade miaudit"
             )
