@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from miaudit.data.arrays import from_arrays
 from miaudit.data.cells import has_leading_zeros, is_number
+from miaudit.data.columns import Columns
 from miaudit.data.dataset import Dataset
 from miaudit.data.frames import frame_on_disk, read_frame, reading_of
-from miaudit.data.labels import Labels, file_labels, vector
+from miaudit.data.labels import file_labels, vector
 from miaudit.data.naming import check_names, notes_of_order
 from miaudit.data.npz import open_npz, read_npy
 from miaudit.data.on_disk import TextsOnDisk
 from miaudit.data.parquet import Unread, are_large
 from miaudit.data.records import as_records, n_records, select_records, stack_records
 from miaudit.data.room import require_room, within_memory
-from miaudit.data.schema import ColumnKind, Schema, unknown_column
+from miaudit.data.schema import Schema, unknown_column
 from miaudit.data.stacking import check_alike, sort_of
 from miaudit.data.tables import (
     Table,
@@ -42,82 +43,6 @@ from miaudit.data.tables import (
 from miaudit.errors import DataError, counted, noun
 
 Path_ = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a table, or arrays of an ``.npz``, hold what, and how they are read: the options of :func:`load`."""
-
-    label: str | None = None
-    ids: str | None = None
-    group: str | None = None
-    order: Sequence[str] = ()
-    drop: Collection[str] = ()
-    categorical: Collection[str] = ()
-    numeric: Collection[str] = ()
-    labels: Labels = "codes"
-    classes: Sequence[Any] | None = None
-    frame: bool = False
-    name: str | None = None
-    records: str = "X"
-    slices: Collection[str] = ()
-    text: str | None = None
-    texts: Collection[str] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse a text in the place of a list of them, which would be read as its letters."""
-        for key in ("order", "drop", "categorical", "numeric", "slices", "texts"):
-            if isinstance(value := getattr(self, key), str):
-                raise DataError(f"{key} must be a list of names; got {value!r}: write [{value!r}]")
-
-    @property
-    def named(self) -> list[str]:
-        """All columns that are named."""
-        single = (self.label, self.ids, self.group, self.text)
-        lists = (self.order, self.drop, self.categorical, self.numeric, self.slices, self.texts)
-        return [column for column in (*single, *(each for of in lists for each in of)) if column is not None]
-
-    @property
-    def beside(self) -> dict[str, str | None]:
-        """What lies beside the records, by the name that it has in a data set."""
-        return {"y": self.label, "ids": self.ids, "groups": self.group}
-
-    def check(self) -> None:
-        """Refuse columns that are stated twice, or to be of two kinds."""
-        if twice := sorted({each for each in self.order if list(self.order).count(each) > 1}):
-            raise DataError(f"order names {twice} more than once; name each feature once")
-        for one, other in (("categorical", "numeric"), ("texts", "numeric")):
-            if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
-                raise DataError(f"columns {both} are stated to be both {one} and {other}; choose one")
-        if self.text is not None and self.text in (self.label, self.ids, self.group):
-            raise DataError(
-                f"text = {self.text!r} names the record, and that column is its label, id or group; name another"
-            )
-
-    def check_features(self, features: Collection[str], others: Collection[str]) -> None:
-        """Refuse what is stated of columns that are no features, and columns of which order and drop together say nothing.
-
-        Parameters
-        ----------
-        features, others
-            The columns that are the records, and those that nothing says to be something else.
-        """
-        for key in ("categorical", "numeric", "texts"):
-            if idle := sorted(set(getattr(self, key)) - {*features}):
-                raise DataError(
-                    f"columns {idle} are named in {key}, and are no features: dropped, the label, ids or group, or not named "
-                    "in order; take them out of one of the two"
-                )
-        if self.order and self.drop and (silent := sorted({*others} - {*features} - {*self.drop} - {*self.slices})):
-            raise DataError(
-                f"columns {silent[:10]} are named neither in order nor in drop: name each in one of them, or leave drop out, "
-                "as order alone leaves out all that it does not name"
-            )
-
-    def stated(self, features: Collection[str]) -> dict[str, ColumnKind]:
-        """Return the kind of those features for which one is stated."""
-        kinds: dict[str, ColumnKind] = dict.fromkeys({*self.categorical, *self.texts} & set(features), "categorical")
-        return kinds | dict.fromkeys(set(self.numeric) & set(features), "numeric")
 
 
 def load(path: Path_, **options: Any) -> Dataset:
