@@ -243,6 +243,15 @@ def test_a_plan_names_mitigations_and_strengths():
     assert len(USUAL_OUTPUT) == 12
 
 
+def test_lists_of_a_knob_are_values_like_others():
+    choice = chosen({"knobs": {"hidden": [[8], [16, 8]], "max_depth": [np.int64(3)]}})
+    assert choice.mitigations == (Knob("hidden", (8,)), Knob("hidden", (16, 8)), Knob("max_depth", 3))
+    assert len(set(choice.mitigations)) == 3
+    assert [str(part.value) for part in choice.mitigations] == ["(8,)", "(16, 8)", "3"]
+    with pytest.raises(PlanError, match=r"mitigations.knobs.class_weight: must be a number.*got \{'cat': 2\}"):
+        chosen({"knobs": {"class_weight": [{"cat": 2}]}})
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

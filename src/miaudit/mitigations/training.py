@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
+
 from miaudit.errors import PlanError, not_real, not_whole, refuse, section
 from miaudit.mitigations.defended import (
     Averaged,
@@ -45,13 +47,17 @@ class Knob:
     Parameters
     ----------
     parameter, value
-        Its name, of an estimator (also the last of a pipeline) or of a network, and what to set it to.
+        Its name, of an estimator (also the last of a pipeline) or of a network, and what to set it to; a list stands for a
+        tuple, as of the sizes of layers.
     """
 
     parameter: str
-    value: bool | int | float | str | None
+    value: bool | int | float | str | tuple[Any, ...] | None
 
     name: ClassVar[str] = "knob"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", _frozen(self.value, self.parameter))
 
     def of(self, recipe: Recipe, /) -> Recipe:
         """Return the recipe with the parameter set."""
@@ -301,6 +307,23 @@ MITIGATIONS: tuple[type[Any], ...] = (
     *(Distillation, SplitDistillation, Bagging, DPSGD),
 )
 """Mitigations of the training."""
+
+
+def _frozen(value: Any, parameter: str) -> Any:
+    """Return a value of a knob that can be told from others."""
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(each, parameter) for each in value)
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise PlanError(
+        [
+            (
+                f"mitigations.knobs.{parameter}",
+                f"must be a number, a text, a truth value or a list of these; got {value!r:.60}",
+            )
+        ]
+    )
 
 
 def _turnable(mitigation: Any, recipe: Recipe) -> Turnable:
