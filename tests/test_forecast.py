@@ -168,6 +168,7 @@ def test_the_time_left_of_attacks_follows_what_was_expected_of_them():
     assert "1:00 left" in _details(attacks)  # three quarters of it
     assert "1:15 left" in _details(replace(attacks, seconds=100.0))  # it takes longer than was expected
     assert "0:30 left" in _details(replace(attacks, attacks=None))
+    assert _details(replace(attacks, attacks=None, done=2)) == ""  # the first may take most of it
     models = Progress(10, 0, 5, 0, 0, 60.0, attacks=30.0)
     assert "1:00 left, 1:30 with the attacks" in _details(models)
 

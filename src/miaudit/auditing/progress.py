@@ -109,6 +109,7 @@ def _tell_waiting(console: Console, progress: Progress | None) -> None:
 
 
 def _details(progress: Progress) -> str:
+    """Return what is known beside the count; no time left by the first of many attacks, which may take most of it."""
     parts = []
     if progress.found:
         parts.append(f"{progress.found} from the store")
@@ -117,7 +118,8 @@ def _details(progress: Progress) -> str:
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     rest = progress.total - progress.found - progress.done - progress.failed
-    if rest and progress.done:
+    early = not progress.of_models and progress.attacks is None and 10 * progress.done < progress.total
+    if rest and progress.done and not early:
         rate = (progress.done + progress.failed) / progress.seconds
         parts += [f"{rate:.2g}/s", f"{clock(_left(progress, rest / rate))} left"]
         if progress.of_models and progress.attacks is not None:

@@ -82,7 +82,8 @@ class Seal(Document):
             return cls.model_validate(read_json(path))
         except FileNotFoundError:
             raise StoreError(
-                f"no {SEALED} in {folder}, which every run writes: it was removed, or an older miaudit audited there"
+                f"no {SEALED} in {folder}, which every run writes: it was removed, an older miaudit audited there, or this is "
+                "the form to be shared, which has none"
             ) from None
         except ValidationError as error:
             raise StoreError(f"{path} is no seal: {first_problem(cls, error)}") from error
