@@ -57,6 +57,10 @@ def test_the_attack_that_leads_comes_first_and_the_baseline_last(result):
     assert rows[0].startswith("gap (leads)")
     assert rows[-1].startswith("threshold (baseline)")
     assert "4 more attacks ran" in printed(changed(result, rename))
+    quick = changed(result, lambda document: rename(document) or document.update(headline="threshold"))
+    rows = [line for line in printed(quick).splitlines() if "(." in line]
+    assert len(rows) == 5
+    assert rows[0].startswith("threshold (leads)"), "the baseline itself may lead"
 
 
 def test_a_long_name_goes_on_in_the_next_line_and_the_table_stays_one(result):

@@ -64,9 +64,9 @@ def _chosen(result: Result) -> list[tuple[AttackResult, str]]:
     by_area = sorted(ran, key=lambda attack: -(attack.area or 0.0))
     lead = result.lead
     baseline = next((attack for attack in ran if attack.name == result.controls.baseline), None)
-    first = [] if lead is None or lead is baseline else [lead]
+    first = [] if lead is None else [lead]
     order = [*first, *(each for each in by_area if each is not lead and each is not baseline)]
-    last = [] if baseline is None else [baseline]
+    last = [] if baseline is None or baseline is lead else [baseline]
     rows = [*order[: _ROWS - len(last)], *last]
     highest = by_area[0] if by_area else None
 
