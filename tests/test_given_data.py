@@ -130,6 +130,12 @@ def test_options_of_any_numeric_type_are_saved(tmp_path, options):
         {"attacks": [{"name": "shokri", "estimator": "\ud800"}]},
         {"columns": ["a", "\ud800"]},
         {"columns": ["a"]},
+        {"columns": 5},
+        {"attacks": 5},
+        {"slices": 5},
+        {"slices": [None]},
+        {"out": 5},
+        {"address": 5},
     ],
     ids=ascii,
 )

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from miaudit import unlearning
 from miaudit.auditing.layout import ARRAYS, SIGNALS
 from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import read_outputs, stored_outputs
 from miaudit.cli import main
-from miaudit.errors import DataError
+from miaudit.errors import DataError, PlanError
 from miaudit.report import render
 from miaudit.result import Result, sentence
 from miaudit.testing import worlds
@@ -359,3 +360,9 @@ def test_classes_that_differ_between_the_sides_are_no_leak(share, kind):
     assert any("model-free control did not run" in text for text in result.warnings) == (kind != "confounded")
     page, headings = render(result), ["Raw records, no model", "Classes, no model"]
     assert [each in page for each in headings] == [kind != "confounded", kind == "confounded"]
+
+
+@pytest.mark.parametrize("act", [score, unlearning.score])
+def test_what_is_no_folder_is_refused_before_anything_is_read(act):
+    with pytest.raises(PlanError, match="^out: must be the path of a folder, got 5$"):
+        act("nothing.npz", out=5)

@@ -22,7 +22,7 @@ import difflib
 import os
 import re
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import inf, isfinite, nan
 from numbers import Integral, Real
@@ -205,6 +205,24 @@ def is_number(value: Any) -> bool:
 def not_bool(*values: tuple[str, Any]) -> list[tuple[str, str]]:
     """Return path and sentence of each value that is no bool."""
     return [(path, f"must be true or false, got {value!r}") for path, value in values if not isinstance(value, bool)]
+
+
+def not_list(*values: tuple[str, Any], of: str = "names") -> list[tuple[str, str]]:
+    """Return path and sentence of each value that is no list, such as a text, which would be read as its letters."""
+    return [
+        (path, f"must be a list of {of}, got {value!r:.80}")
+        for path, value in values
+        if isinstance(value, str | bytes) or not isinstance(value, Iterable)
+    ]
+
+
+def not_path(*values: tuple[str, Any]) -> list[tuple[str, str]]:
+    """Return path and sentence of each value that is neither None nor the path of a folder."""
+    return [
+        (path, f"must be the path of a folder, got {value!r:.80}")
+        for path, value in values
+        if value is not None and not isinstance(value, str | os.PathLike)
+    ]
 
 
 def refuse(*problems: Sequence[tuple[str, str]]) -> None:

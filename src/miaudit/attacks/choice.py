@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, attack_name
-from miaudit.errors import PlanError, declared, nearest, section, sentence_of
+from miaudit.errors import PlanError, declared, nearest, not_list, refuse, section, sentence_of
 from miaudit.plugins import Plugin, plugin, plugins
 
 _PROMISES: dict[str, type] = {
@@ -36,6 +36,7 @@ def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack]) ->
         With every name and option that is not known and the nearest that is, or if an attack is asked for twice.
     """
     entries = [entries] if isinstance(entries, str) else entries
+    refuse(not_list(("attacks", entries)))
     if not entries:
         raise PlanError([("attacks", "is empty: name at least one, or leave it out for all that can be run")])
     choice: list[Attack] = []

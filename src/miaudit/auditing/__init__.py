@@ -29,7 +29,7 @@ from miaudit.auditing.provenance import Clock
 from miaudit.auditing.saved import saved_estimator
 from miaudit.auditing.workers import Engine, Workers, taken
 from miaudit.documents import whole
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, not_path, refuse
 from miaudit.files import temporary_folder
 from miaudit.plan import PLANS, EnginePlan, Plan, section_of
 from miaudit.plan.permissions import Permissions
@@ -250,6 +250,7 @@ def _begun(
 ) -> Iterator[tuple[Case, Store, Workers, Clock]]:
     """Yield what an audit works on: a case whose target is open, where rows lie, and what trains."""
     clock = Clock()
+    refuse(not_path(("out", out)))
     refuse_keywords(options, audit.__signature__.parameters)  # type: ignore[attr-defined]
     (engine, permissions), inputs = taken(options, Engine, Permissions)
     tell("loading", None)

@@ -22,7 +22,7 @@ from miaudit.data.naming import notes_of_order
 from miaudit.data.records import column_names, column_values, in_order
 from miaudit.data.tables import people_notes
 from miaudit.documents import plain, whole
-from miaudit.errors import DataError, PlanError, counted, misfits, nearest, noun, with_article
+from miaudit.errors import DataError, PlanError, counted, misfits, nearest, not_list, noun, refuse, with_article
 from miaudit.evidence.answers import Type
 from miaudit.findings import UnitName
 from miaudit.plan import FiguresPlan, ShadowPlan, SplitPlan, moved, section_of
@@ -85,6 +85,7 @@ def case_of_model(
     sections = _sections({"count": shadows} | options)
     pairs, beside, remarks = _in_fitted_columns(model, _flat_texts(model, _pairs(members, nonmembers, population)))
     choice = None if attacks is None else chosen_attacks(attacks)
+    refuse([] if columns is None else not_list(("columns", columns), of="classes"))
     task = task_of(model, recipe, task)
     _refuse_options(task, residual, choice, outputs=outputs, columns=columns, positive=positive)
     names = None if task == "regression" else model_classes(model) if columns is None else tuple(columns)
@@ -363,9 +364,10 @@ def _named(
         raise PlanError(
             [("features", f"must be a function from records to numbers; got {with_article(type(features).__name__)}")]
         )
-    if isinstance(slices, str):
+    if not_list(("slices", slices)) or not all(isinstance(name, str) for name in slices):
+        example = f": [{slices!r}]" if isinstance(slices, str) else ""
         raise PlanError(
-            [("slices", f"must be a list of names, or a dict of names to arrays; got {slices!r}: [{slices!r}]")]
+            [("slices", f"must be a list of names, or a dict of names to arrays; got {slices!r:.80}{example}")]
         )
     arrays = slices if isinstance(slices, Mapping) else {name: beside[name] for name in slices if name in beside}
     values = {name: values_of_sides(sides, of, f"slices: {name}") for name, of in arrays.items()}

@@ -22,6 +22,7 @@ from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, 
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
 from miaudit.documents import plain, whole
+from miaudit.errors import not_path, refuse
 from miaudit.evidence import Bools
 from miaudit.findings import FIGURES, UnitName
 from miaudit.plan import FiguresPlan
@@ -76,6 +77,7 @@ def score(
     StoreError
         If the folder cannot be written.
     """
+    refuse(not_path(("out", out)))
     clock, seed = Clock(), whole(seed, "seed", least=0)
     options: dict[str, Any] = {**operating.model_dump(), "unit": unit}
     choice = None if attacks is None else chosen_attacks(attacks)

@@ -68,6 +68,8 @@ class Engine:
             raise PlanError(f"time_limit must be a number of seconds above 0, got {limit!r}")
         if self.device is not None and not is_device(self.device, auto=True):
             raise PlanError([("device", f"got {self.device!r}; allowed: cpu, cuda, cuda:1 and the like, or auto")])
+        if self.address is not None and not isinstance(self.address, str):
+            raise PlanError([("address", f"must be a text, that of a Dask scheduler; got {self.address!r:.80}")])
         if jobs is not None and self.address is not None:
             raise PlanError(
                 f"jobs={jobs} trains on this machine and address={self.address!r} on a cluster: give one of them"

@@ -18,7 +18,7 @@ from miaudit.auditing.conclusion import NO_REPEATS, conclude
 from miaudit.auditing.provenance import Clock, system, versions
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
-from miaudit.errors import PlanError, PoolError, StoreError, counted, not_real, refuse
+from miaudit.errors import PlanError, PoolError, StoreError, counted, not_path, not_real, refuse
 from miaudit.files import temporary_folder
 from miaudit.mitigations.canaries import canary_case
 from miaudit.mitigations.choice import chosen, usual
@@ -131,6 +131,7 @@ def grid(
     MiauditError
         As of `miaudit.audit`.
     """
+    refuse(not_path(("out", out)))
     clock, tell = Clock(), tell or quiet
     (engine, permissions), rest = taken(options, Engine, Permissions)
     if rest:

@@ -25,7 +25,7 @@ from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
-from miaudit.errors import PlanError, counted, section
+from miaudit.errors import PlanError, counted, not_path, refuse, section
 from miaudit.files import temporary_folder
 from miaudit.plan import PLANS, UnlearningPlan, plan_of, section_of
 from miaudit.plan.permissions import Permissions
@@ -120,6 +120,7 @@ def audit(
         If the deleted records are none, all, or not among those trained on; if the procedure does not fit the models; as of
         `miaudit.audit`.
     """
+    refuse(not_path(("out", out)))
     clock = Clock()
     inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
     durable, ours = out is not None, isinstance(subject, PLANS)
@@ -180,6 +181,7 @@ def forecast(
     MiauditError
         As of `audit`.
     """
+    refuse(not_path(("out", out)))
     clock, tell = Clock(), tell or quiet
     inputs = {"forget": forget, "procedure": procedure, "before": before, "members": members, "nonmembers": nonmembers}
     with _in_its_words(subject), ExitStack() as stack:

@@ -22,7 +22,7 @@ from miaudit.auditing.stored import read_arrays, stored_outputs
 from miaudit.data.arrays import shown
 from miaudit.data.npz import open_npz
 from miaudit.data.room import within_memory
-from miaudit.errors import DataError
+from miaudit.errors import DataError, not_path, refuse
 from miaudit.evidence import Bools, Ints
 from miaudit.findings import FIGURES, UnitName
 from miaudit.plan import FiguresPlan
@@ -83,6 +83,7 @@ def score(
     DataError
         If arrays do not fit one another, or the versions are of different tasks.
     """
+    refuse(not_path(("out", out)))
     with in_python(False if tell else progress) as shown:
         tell = tell or shown or quiet
         tell("reading the outputs", None)
