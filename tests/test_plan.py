@@ -133,3 +133,12 @@ def test_a_plan_that_an_editor_began_with_a_byte_order_mark_is_read(tmp_path):
         '[data]\nname = "digits"\n[split]\nmembers = 9\n[recipe]\nestimator = "x.Y"\n', encoding="utf-8-sig"
     )
     assert Plan.load(path).split.members == 9
+
+
+@pytest.mark.parametrize("value", [[1, 2], 0.5, {"a": 1}])
+def test_what_is_neither_a_count_nor_a_file_is_refused_by_both_names(value):
+    plan = {"data": {"name": "digits"}, "recipe": {"estimator": "sklearn.naive_bayes.GaussianNB"}}
+    with pytest.raises(PlanError) as error:
+        Plan.of(plan | {"split": {"members": value}, "unlearning": {"forget": value}})
+    said = "must be how many records (a whole number), or a file of their record numbers (a text); got"
+    assert str(error.value).count(said) == 2

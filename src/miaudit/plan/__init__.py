@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from miaudit.documents import keys_at
@@ -38,7 +39,16 @@ from miaudit.plan.target import OutputsName as OutputsName
 from miaudit.plan.target import TargetPlan as TargetPlan
 from miaudit.plan.ways import WITHOUT_POPULATION
 
-Size = int | FilePath
+
+def _size(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, Integral | str | PathLike):
+        raise ValueError(
+            f"must be how many records (a whole number), or a file of their record numbers (a text); got {value!r:.60}"
+        )
+    return value
+
+
+Size = Annotated[int | FilePath, BeforeValidator(_size)]
 """How many records (drawn at random), or the path of a file with their numbers."""
 
 
