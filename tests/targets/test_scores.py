@@ -142,6 +142,23 @@ def test_models_that_answer_labels_alone_are_shadow_models(names):
         miaudit.audit(model, **given, recipe=LinearSVC(), shadows=2, jobs=0)
 
 
+def test_what_a_function_answers_is_compared_with_its_shadow_models_once_it_is_known():
+    given = sides(np.arange(240) % 2)
+    quick = {"shadows": 2, "jobs": 0, "attacks": "threshold"}
+    model, labels = LogisticRegression().fit(*given["members"]), LinearSVC().fit(*given["members"])
+    result = miaudit.audit(lambda X: labels.predict(X), **given, recipe=LinearSVC(), **quick)
+    assert result.target.capability == "labels"
+    with pytest.raises(MiauditError, match="the target answers probabilities, and models of LinearSVC answer labels"):
+        miaudit.audit(lambda X: model.predict_proba(X), **given, recipe=LinearSVC(), **quick)
+
+    def train(X, y, seed):
+        return LogisticRegression().fit(X, y).predict
+
+    (told,) = (text for text in miaudit.audit(model, **given, recipe=train, **quick).warnings if "labels alone" in text)
+    assert told.startswith("The target answers probabilities, and 2 of 2 shadow models labels alone")
+    assert not any("labels alone" in text for text in miaudit.audit(model, **given, **quick).warnings)
+
+
 def test_an_encoder_passes_labels_on():
     from sklearn.preprocessing import StandardScaler
 

@@ -20,7 +20,7 @@ from miaudit.auditing.regression import (
     capability_of,
     features_with_truth,
 )
-from miaudit.auditing.scope import oddities, unlike_choices
+from miaudit.auditing.scope import oddities, unlike_answers, unlike_choices
 from miaudit.auditing.synthetic import on_synthetic
 from miaudit.auditing.workers import Workers
 from miaudit.data.records import take_records
@@ -36,7 +36,6 @@ from miaudit.shadows.engine import Progress
 from miaudit.shadows.pool import Retrained, ShadowPool, training_oddities
 from miaudit.shadows.training import CHOICE
 from miaudit.store import Store
-from miaudit.targets import Target
 from miaudit.threads import one_thread
 
 
@@ -164,7 +163,7 @@ def _train(
         target, jobs = case.target, [*pool.plan, *pool.bystander_plan]
         tell("asking the target", None)
         meet(target, case, outside, probed, tell)
-        _check_kinds(target, case)
+        _check_kinds(target.foreseen, case)
         overlap = can_overlap([target], jobs, case.recipe, pool.store, workers)
         with asking(partial(_asked, case, outside, probed, overlap), [target], tell, overlap=overlap) as asked:
 
@@ -174,6 +173,7 @@ def _train(
 
             shadows = pool.run(**options, tell=heed)
             answers, lacking = asked.result()
+        _check_kinds(answers.facts.outputs, case)
     retrained: Retrained | None = None
     if retrain:
         tell("training stored models again", None)
@@ -181,11 +181,11 @@ def _train(
     return _Answers(answers, shadows, last[0], retrained, lacking if lacking is not None and lacking.any() else None)
 
 
-def _check_kinds(target: Target, case: Case) -> None:
-    """Refuse a recipe whose models say less than the target."""
-    if target.kind != "labels" and labels_only(case.recipe):
+def _check_kinds(outputs: str | None, case: Case) -> None:
+    """Refuse a recipe whose models say less than the target, where it is known yet what that answers."""
+    if outputs not in (None, "labels") and labels_only(case.recipe):
         raise PlanError(
-            f"the target answers {target.outputs}, and models of {case.recipe.name} answer labels alone, by which "
+            f"the target answers {outputs}, and models of {case.recipe.name} answer labels alone, by which "
             "shadow models cannot be compared with it: give a recipe whose models have predict_proba"
         )
 
@@ -308,6 +308,7 @@ def _shadows(case: Case, pool: ShadowPool, models: _Answers) -> ShadowFacts:
 def _shadow_warnings(case: Case, pool: ShadowPool, models: _Answers) -> list[str]:
     warnings, size = training_oddities(pool.unknown, models.shadows, models.progress), pool.draws.train.shape[1]
     warnings += unlike_choices(models.asked.choice, [facts.get(CHOICE) for facts in models.shadows.values()])
+    warnings += unlike_answers(models.asked.facts.outputs, [facts.get("answers") for facts in models.shadows.values()])
     if pool.apart is not None and pool.apart.shape[1] < size:
         warnings.append(
             f"Bystanders were trained on {counted(pool.apart.shape[1], 'record')}, all that the population has, "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -329,6 +330,20 @@ def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[st
     return [
         f"The recipe chooses what it trains: the target got {target}, and {others:,} of {counts.total():,} shadow models got "
         f"something else ({listing}). Shadows unlike the target weaken the attack and may understate the leak."
+    ]
+
+
+def unlike_answers(target: str, shadows: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    """Return the warning of shadow models that answer labels alone where the target says more.
+
+    ``target`` is the type of its answers, ``shadows`` what the answers of each were taken for; None where it is not known.
+    """
+    count = sum(each is not None and each["type"] == "labels" for each in shadows)
+    if target == "labels" or not count:
+        return []
+    return [
+        f"The target answers {target}, and {count:,} of {counted(len(shadows), 'shadow model')} labels alone: attacks that "
+        "compare them may understate the leak. Let the recipe's models answer as the target does."
     ]
 
 

@@ -196,6 +196,11 @@ class Target:
         return self._declared if self.decision is None else self.decision.type
 
     @property
+    def foreseen(self) -> Type | None:
+        """What it answers, where that is known before it is asked about the audited records: also by its method."""
+        return self.outputs or (self._hint.type if isinstance(self._hint, Hint) else None)
+
+    @property
     def decimals(self) -> int | None:
         """Most decimals seen in its probabilities; None if there are more than six, or none seen yet."""
         return shown_decimals(self._decimals)
