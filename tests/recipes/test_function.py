@@ -91,6 +91,17 @@ def test_what_cannot_be_is_refused_at_once(make, text):
         make()
 
 
+def test_a_pair_whose_function_does_not_take_the_model_says_how_it_is_called():
+    def bound(X, y, seed):
+        return train(X, y, seed), train(X, y, seed).predict_proba
+
+    X, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    with pytest.raises(
+        PlanError, match=r"predict_proba\(X.*\) does not take that: it is called as predict\(model, X\)"
+    ):
+        TrainingRecipe(bound).fit(X, y, classes=2, seed=0)
+
+
 def test_another_body_or_file_is_another_recipe(tmp_path):
     (tmp_path / "first.pt").write_text("1")
     one, other = TrainingRecipe(train), TrainingRecipe(with_predict)

@@ -100,12 +100,17 @@ class TrainingRecipe:
         Raises
         ------
         PlanError
-            If it returns nothing.
+            If it returns nothing, or beside the model a function that does not take it and records.
         """
         offered = {"classes": classes, "device": self.device}
         model, predict = self.train(X, y, seed, **{key: offered[key] for key in _wanted(self.train)}), self.predict
         if isinstance(model, tuple) and len(model) == 2 and callable(model[1]):
             model, predict = model
+            if not takes(predict, model, X):
+                raise PlanError(
+                    f"{self.name} returned a pair (model, predict), and {_shown(predict)}: it is called as predict(model, X). "
+                    "A function of the records alone is returned by itself"
+                )
         if model is None:
             raise PlanError(f"{self.name} returned nothing; let it return the trained model")
         return model if predict is None else Answering(model, predict, classes)
