@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from itertools import pairwise
 
@@ -302,3 +303,22 @@ def test_the_notebook_summary_shows_the_area_of_attacks_that_only_rank(result, r
     assert row[1:4] == ["–"] * 3  # noqa: RUF001
     assert row[4].startswith(f"{ranking.auc.value:.3f} (")
     assert str(result) == f"{result.title}\n{result.verdict}"
+
+
+@pytest.mark.parametrize(
+    ("split", "population", "shadows"),
+    [
+        ({"population": 300}, "300 records from which the shadow models' data was drawn", "each trained on"),
+        ({"population": 0}, "none", "each trained on"),
+        ({"population": 300, "shadows": 0}, "300 records on neither side", "no shadow models"),
+        ({"population": 0, "shadows": 0}, "none", "no shadow models"),
+        ({"population": 1, "shadow_train": None}, "1 record on neither side", "only memberships are known"),
+        ({"population": 9, "population_from": "members"}, "none was given; 9 further members", "each trained on"),
+    ],
+)
+def test_the_page_says_what_the_population_was_for(result, split, population, shadows):
+    document = result.model_dump(by_alias=True)
+    document["split"] |= {"population_from": None} | split
+    text = html.unescape(render(Result.model_validate(document)))
+    assert f"<dt>Population</dt><dd>{population}" in text
+    assert shadows in re.search("<dt>Shadow data</dt><dd>(.*?)</dd>", text)[1]
