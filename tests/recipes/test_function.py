@@ -93,7 +93,8 @@ def test_what_cannot_be_is_refused_at_once(make, text):
 
 def test_a_pair_whose_function_does_not_take_the_model_says_how_it_is_called():
     def bound(X, y, seed):
-        return train(X, y, seed), train(X, y, seed).predict_proba
+        model = train(X, y, seed)
+        return model, model.predict_proba  # whose second parameter is no record
 
     X, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
     with pytest.raises(

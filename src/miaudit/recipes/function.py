@@ -106,7 +106,7 @@ class TrainingRecipe:
         model, predict = self.train(X, y, seed, **{key: offered[key] for key in _wanted(self.train)}), self.predict
         if isinstance(model, tuple) and len(model) == 2 and callable(model[1]):
             model, predict = model
-            if not takes(predict, model, X):
+            if getattr(predict, "__self__", None) is model or not takes(predict, model, X):
                 raise PlanError(
                     f"{self.name} returned a pair (model, predict), and {_shown(predict)}: it is called as predict(model, X). "
                     "A function of the records alone is returned by itself"
