@@ -322,3 +322,14 @@ def test_the_page_says_what_the_population_was_for(result, split, population, sh
     text = html.unescape(render(Result.model_validate(document)))
     assert f"<dt>Population</dt><dd>{population}" in text
     assert shadows in re.search("<dt>Shadow data</dt><dd>(.*?)</dd>", text)[1]
+
+
+def test_the_page_says_which_figures_are_of_equal_sides_where_sides_differ(result):
+    document = result.model_dump(by_alias=True)
+    equal = html.unescape(render(result))
+    assert result.split.members == result.split.nonmembers
+    assert f"<dt>Evaluated</dt><dd>{result.split.evaluated_per_side:,} of each side" in equal
+    document["split"]["members"] += 900
+    other = html.unescape(render(Result.model_validate(document)))
+    assert f"<dd>precision, recall and accuracy: {result.split.evaluated_per_side:,} of each side" in other
+    assert "half of the time; AUCs and rates: all that are counted</dd>" in other
