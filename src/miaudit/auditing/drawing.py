@@ -62,7 +62,7 @@ def bystanders_of(case: Case) -> tuple[NDArray[np.int64] | None, str | None]:
     if len(population) < max(least, 2):
         supply = f"the population has {len(population):,}" if len(population) else "no population was given"
         return None, (
-            f"a bystander is trained on {train:,} records of the population like a shadow model, or at least on {least}, "
+            f"a bystander is trained on {train:,} records of the population like a shadow model, or at least on {least:,}, "
             f"and {supply}"
         )
     groups = case.dataset.groups if case.split.group_name is not None else None

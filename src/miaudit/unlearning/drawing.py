@@ -55,7 +55,7 @@ def draws_of(of: DeletionCase) -> DeletionDraws:
         count = sum(map(len, inside))
         if count > wanted:
             raise SplitError(
-                f"half of the audited records are {count}, more than the {wanted} that a shadow model is trained on: raise "
+                f"half of the audited records are {count:,}, more than the {wanted:,} that a shadow model is trained on: raise "
                 "shadows.train, or lower unlearning.kept"
             )
         further = rng.permutation(population)[: wanted - count]
@@ -134,7 +134,7 @@ def _bystanders(
             [],
             (
                 f"a bystander is trained on {train:,} records of the population like a shadow model, or at least on "
-                f"{least}, and the population has {len(population):,}"
+                f"{least:,}, and the population has {len(population):,}"
             ),
         )
     seed = child_seed(case.seed, "bystanders")
