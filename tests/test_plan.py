@@ -105,6 +105,12 @@ def test_a_plan_that_is_missing_or_no_toml_is_said_to_be(tmp_path):
     (tmp_path / "bad.toml").write_text("a = 1", encoding="utf-16")
     with pytest.raises(PlanError, match="not in UTF-8, as TOML is"):
         Plan.load(tmp_path / "bad.toml")
+    for content in (b"\x80\x04model", b"a,b\n1,2\n"):
+        (tmp_path / "m.joblib").write_bytes(content)
+        with pytest.raises(
+            PlanError, match="m.joblib is no plan, which is a TOML file: .* miaudit audit MODEL TRAIN TEST"
+        ):
+            Plan.load(tmp_path / "m.joblib")
 
 
 def test_the_schema_of_plans_is_published():

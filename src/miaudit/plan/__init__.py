@@ -390,9 +390,14 @@ class Plan(Section):
             content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise PlanError(f"the plan {path} cannot be read: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise PlanError(f"the plan {path} is not in UTF-8, as TOML is: {error}; save it in UTF-8") from error
-        except tomllib.TOMLDecodeError as error:
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            if path.suffix not in ("", ".toml"):
+                raise PlanError(
+                    f"{path} is no plan, which is a TOML file: a model is audited with the files of its records, by miaudit "
+                    "audit MODEL TRAIN TEST, or in Python with members= and nonmembers="
+                ) from error
+            if isinstance(error, UnicodeDecodeError):
+                raise PlanError(f"the plan {path} is not in UTF-8, as TOML is: {error}; save it in UTF-8") from error
             raise PlanError(f"the plan {path} is not valid TOML: {error}") from error
         except RecursionError as error:
             raise PlanError(f"the plan {path} is nested too deeply to be one") from error
