@@ -91,6 +91,32 @@ def test_models_given_before_and_after_are_audited_alike() -> None:
     assert "not measured" in alone.earlier_model
 
 
+@pytest.mark.parametrize("classes", [["ant", "bee", "cat"], [1, 2, 3]], ids=["texts", "numbers"])
+def test_a_model_at_hand_that_lacks_the_removed_class_is_audited(classes: list[Any]) -> None:
+    rng = np.random.default_rng(3)
+    names = np.array(classes)
+    labels = [rng.integers(0, 3, n) for n in (90, 90, 200)]
+    world = {
+        side: (rng.normal(size=(len(y), 3)) + y[:, None], names[y])
+        for side, y in zip(("members", "nonmembers", "population"), labels, strict=True)
+    }
+    X, y = world["members"]
+    stays = y != names[1]
+    before, after = (DecisionTreeClassifier(random_state=5).fit(X[of], y[of]) for of in (slice(None), stays))
+
+    def padded(records: Any) -> Any:
+        answers = after.predict_proba(records)
+        return np.stack([answers[:, 0], np.zeros(len(answers)), answers[:, 1]], axis=1)
+
+    options = {"shadows": 3, "oracles": 0, "jobs": 0, "bystanders": 0, "attacks": ["threshold"], "seed": 1}
+    common = {"before": before, "recipe": RECIPE, "remove": str(classes[1]), **world, **options}
+    result, stated = audit(after, **common), audit(padded, **common, columns=classes)
+    assert result.deletion is not None
+    assert stated.deletion is not None
+    assert result.deletion.model_dump() == stated.deletion.model_dump()
+    assert result.target.classes == 3
+
+
 def test_rows_after_retraining_equal_training_on_what_stays(tmp_path: Path) -> None:
     small("retrain", out=tmp_path)
     store = Store(tmp_path)

@@ -259,7 +259,8 @@ class Client:
                 continue
             floor, failures = self._backoff(failures), failures + 1
             if failures > self._options.retries or (reply.status == _FAILURE and not again):
-                problem = f"{reply.problem}, {counted(failures, 'time')}; what was answered is kept, run again to go on"
+                check = "check url, and that the server runs; " if reply.status is None else ""
+                problem = f"{reply.problem}, {counted(failures, 'time')}; {check}what was answered is kept, run again to go on"
                 raise TargetError(problem) if reply.status is None else RefusedError(problem, reply.status)
             wait = floor if reply.wait is None else max(floor, min(reply.wait, _LONGEST_WAIT))
             self._check_time(wait)

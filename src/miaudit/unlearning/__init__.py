@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from miaudit.auditing import Engine, case_of_model, case_of_plan
 from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
-from miaudit.auditing.from_model import keywords_of_keys
+from miaudit.auditing.from_model import keywords_of_keys, model_classes
 from miaudit.auditing.from_plan import refuse_reading
 from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.progress import in_python
@@ -284,6 +284,8 @@ def _case_of_model(
     design = inputs.pop("design", "overlapping")
     if design != "overlapping":
         raise PlanError([("design", f"must be left out of a deletion audit; got {design!r}")])
+    if "columns" not in inputs and not here and (classes := _classes_of_both(subject, before)) is not None:
+        inputs["columns"] = classes
     case: Case = case_of_model(_nothing if here else subject, *sides, design="overlapping", **inputs)
     if here:
         case = replace(case, target=None)
@@ -297,6 +299,14 @@ def _case_of_model(
     return deletion_case(
         case, options, forget=numbers, procedure="retrain" if procedure is None else procedure, before=earlier
     )
+
+
+def _classes_of_both(after: Any, before: Any) -> list[Any] | None:
+    """Return the classes of the model before, where the model afterwards knows only some, as after the removal of one."""
+    ours, theirs = (model_classes(model) if hasattr(model, "classes_") else None for model in (after, before))
+    if ours is None or theirs is None or not set(map(str, ours)) < set(map(str, theirs)):
+        return None
+    return list(theirs)
 
 
 def _numbers(forget: ArrayLike, members: int) -> Any:
