@@ -87,7 +87,8 @@ def test_what_was_left_out_stays_left_out():
     assert seen.kind == "topk"
     assert (seen.values[:, 2:] == 0).all()
     assert (seen.values[1] == 0).all()
-    assert seen.values[0, :2].sum() == pytest.approx(1)
+    roots = np.sqrt([0.5, 0.3, 0.1, 0.1])  # what was left out lies evenly on the others
+    assert seen.values[0, :2] == pytest.approx(roots[:2] / roots.sum())
 
 
 def test_labels_have_nothing_left_to_hide():
@@ -116,3 +117,14 @@ def test_options_out_of_range_are_refused(wrong):
 def test_a_label_names_the_options():
     assert label(Composed((TopK(1), Temperature(5)))) == "top-k k=1, temperature t=5"
     assert label(LabelOnly()) == "label-only"
+
+
+@pytest.mark.parametrize("t", [0.5, 2.0, 20.0])
+def test_a_temperature_keeps_the_order_of_answers_that_leave_classes_out(t):
+    answers = np.array([[0.7, 0.0, 0.0], [0.5, 0.0, 0.3], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.6, 0.0, 0.0]])
+    shown = Temperature(t).apply(Outputs(answers, "topk"))
+    full = np.array([[0.7, 0.15, 0.15], [0.5, 0.2, 0.3], [1.0, 0.0, 0.0], [1 / 3] * 3, [0.6, 0.2, 0.2]]) ** (1 / t)
+    expected = np.where(answers == 0, 0, full / full.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(shown.values, expected, atol=1e-12)
+    assert shown.kind == "topk"
+    assert shown.values[2, 0] > shown.values[0, 0] > shown.values[4, 0]

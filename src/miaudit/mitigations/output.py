@@ -108,7 +108,8 @@ class Rounding:
 class Temperature:
     """Divide the logits by a temperature before the softmax (Shokri et al. 2017, section VIII).
 
-    Of answers that are probabilities, their logarithms are divided, which is the same; a probability of 0 stays 0.
+    Of answers that are probabilities, their logarithms are divided, which is the same; a probability of 0 stays 0. Of the top k
+    alone, what is left out is taken to lie evenly on the other classes, and stays left out.
 
     Parameters
     ----------
@@ -131,12 +132,17 @@ class Temperature:
         values = _probabilities(outputs)
         if values is None:
             return outputs
+        values, cut = values.astype(np.float64), np.zeros(values.shape, bool)
+        if outputs.kind == "topk":
+            cut = values == 0
+            rest = np.clip(1 - values.sum(axis=1, keepdims=True), 0, None)
+            values = np.where(cut, rest / np.maximum(cut.sum(axis=1, keepdims=True), 1), values)
         with np.errstate(divide="ignore"):
-            logits = np.log(values.astype(np.float64)) / self.t
+            logits = np.log(values) / self.t
         answers = np.zeros_like(logits)
         informative = np.isfinite(logits).any(axis=1)  # an answer of nothing but 0 says nothing at any temperature
         answers[informative] = softmax(logits[informative])
-        return _changed(outputs, answers)
+        return _changed(outputs, np.where(cut, 0, answers))
 
 
 @dataclass(frozen=True)
