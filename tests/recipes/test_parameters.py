@@ -242,5 +242,7 @@ def test_boosting_that_stops_early_is_refused_with_the_rounds_that_it_kept(libra
     kept = model.best_iteration + 1 if library == "xgboost" else model.best_iteration_
     with pytest.raises(PlanError, match=rf"trains {kept} rounds, which the target kept"):
         as_recipe(model)
+    for never in (0, -1) if library == "lightgbm" else ():
+        assert as_recipe(kind(**{name: never}))
     fixed = kind(n_estimators=kept, n_jobs=1, **{name: None, "verbosity": 0 if library == "xgboost" else -1})
     assert as_recipe(fixed).fit(X, y, classes=2, seed=0)

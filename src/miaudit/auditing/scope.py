@@ -20,6 +20,7 @@ from miaudit.findings import Unit, question
 from miaudit.result import AttackResult
 from miaudit.targets.contact import Contact
 
+_MOST_ORDERED = 5_000  # classes above which no order is looked for: it takes the square of them in memory, and seconds
 _LEAST_SORTED = 20  # records below which answers may all be sorted by chance
 
 ANSWERED = {
@@ -453,8 +454,13 @@ def order_that_fits(columns: Ints, labels: Ints, classes: int) -> tuple[Ints, fl
     """Return the order of classes in which columns fit the labels, and the shares that are right as they stand and in it.
 
     The order is taken from each half of the records and tried on the other, so that what fits by chance does not count. None
-    where the columns do not do worse than the most frequent class, or no order does better by more than chance and a tenth.
+    where the columns do not do worse than the most frequent class, no order does better by more than chance and a tenth, or
+    none does better on the average class, as of models that are to miss few records of a rare one; and of too many classes.
     """
+    right = columns == labels
+    if right.mean() >= np.bincount(labels).max() / len(labels) or classes > _MOST_ORDERED:
+        return None
+
     from scipy.optimize import linear_sum_assignment  # not at the top: it takes a fifth of a second
 
     def order_of(rows: slice) -> Ints:
@@ -462,7 +468,7 @@ def order_that_fits(columns: Ints, labels: Ints, classes: int) -> tuple[Ints, fl
         order: Ints = linear_sum_assignment(-(2 * counts + np.eye(classes)))[1]  # of equal ones that which stands
         return order
 
-    right, moved = columns == labels, np.empty(len(columns), bool)
+    moved = np.empty(len(columns), bool)
     for half, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
         moved[half] = order_of(other)[columns[half]] == labels[half]
     gain, loss = int((moved & ~right).sum()), int((right & ~moved).sum())
@@ -470,7 +476,7 @@ def order_that_fits(columns: Ints, labels: Ints, classes: int) -> tuple[Ints, fl
         return None
     if stats.clopper_pearson(gain, gain + loss, 0.999)[0] <= 0.5 or moved.mean() - right.mean() <= 0.1:
         return None
-    if right.mean() >= np.bincount(labels).max() / len(labels):
+    if np.average(moved * 1.0 - right, weights=1 / np.bincount(labels)[labels]) <= 0:
         return None
     return order_of(slice(None)), float(right.mean()), float(moved.mean())
 

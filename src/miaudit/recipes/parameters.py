@@ -101,7 +101,9 @@ def frozen_parts(estimator: Any) -> tuple[list[str], list[str]]:
 
 def _refuse_early_stopping(booster: Any) -> None:
     options = booster.get_params(deep=False)
-    name = next((each for each in ("early_stopping_rounds", "early_stopping_round") if options.get(each)), None)
+    rounds_of = ("early_stopping_rounds", "early_stopping_round", "n_iter_no_change", "early_stopping")
+    counts = {each: options.get(each) for each in rounds_of}
+    name = next((key for key, count in counts.items() if isinstance(count, int | np.integer) and count > 0), None)
     if name is None:
         return
     kind = type(booster).__name__
