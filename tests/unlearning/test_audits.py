@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -300,3 +301,20 @@ def test_a_sentence_names_the_attack_that_makes_the_claim() -> None:
         assert question.kind == "leak"
         (spoken,) = [attack for attack in question.attacks if attack.name == question.attack]
         assert spoken.above_chance or spoken.exposed
+
+
+def test_a_model_that_lacks_the_class_it_was_to_forget_brings_no_advice_to_correct_labels(tmp_path: Path) -> None:
+    X, y = load_digits(n_class=4, return_X_y=True)
+    for side, rows in (("members", slice(150)), ("nonmembers", slice(150, 300)), ("population", slice(300, None))):
+        np.savez(tmp_path / f"{side}.npz", X=X[rows], y=y[rows])
+    rest = np.flatnonzero(y[:150] != 3)
+    joblib.dump(DecisionTreeClassifier(random_state=0).fit(X[rest], y[rest]), tmp_path / "after.joblib")
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        '[data]\nmembers = "members.npz"\nnonmembers = "nonmembers.npz"\npopulation = "population.npz"\nlabel = "y"\n'
+        '[target]\nfile = "after.joblib"\n[recipe]\nestimator = "sklearn.tree.DecisionTreeClassifier"\n'
+        '[shadows]\ncount = 2\n[unlearning]\nremove = "3"\noracles = 0\n'
+    )
+    result = audit(plan, allow_pickle=True, jobs=0)
+    assert result.warnings
+    assert not any("does not know the class" in warning for warning in result.warnings)

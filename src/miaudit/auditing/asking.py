@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit import signals
-from miaudit.auditing.case import Case, order_taken, unknown_classes
+from miaudit.auditing.case import Case, order_taken
 from miaudit.auditing.measured import Source, TargetFacts
 from miaudit.data.records import form_of, take_records
 from miaudit.errors import PlanError
@@ -188,6 +188,5 @@ def ask(
         contact = target.confirm()
     total = queries + (0 if contact is None else contact.queries)
     facts = _facts(answer, target.description, case.source, total, contact=contact)
-    order = order_taken(target, case.dataset)
-    remarks = (*target.remarks, *order, *unknown_classes(target, case.dataset, case.split))
+    remarks = (*target.remarks, *order_taken(target, case.dataset))
     return Asked(outputs, further, probes, facts, remarks, trace)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miaudit.auditing.alongside import asking, can_overlap
 from miaudit.auditing.asking import Asked, Tell, ask, meet, of_row, probed_by, stored_early, target_job
-from miaudit.auditing.case import Case
+from miaudit.auditing.case import Case, unknown_classes
 from miaudit.auditing.drawing import bystanders_of, draws_of, save_draws
 from miaudit.auditing.evidence import evidence_of, with_shadows, without_outside
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts
@@ -256,7 +256,12 @@ def _measured(
         no_bystanders=no_bystanders,
         synthesis=case.synthetic,
         warnings=case.warnings,
-        target_warnings=(*oddities(answers.facts.contact), *answers.remarks, *_without_answers(lacking, member)),
+        target_warnings=(
+            *oddities(answers.facts.contact),
+            *answers.remarks,
+            *unknown_classes(case.target, dataset, case.split),
+            *_without_answers(lacking, member),
+        ),
         shadow_warnings=tuple(_shadow_warnings(case, pool, models)),
     )
 
