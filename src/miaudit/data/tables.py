@@ -146,7 +146,7 @@ def people_notes(columns: Mapping[str, Sequence[Cells]], way: str) -> list[str]:
         large = any(isinstance(cells, TextsOnDisk | Unread) for cells in sides)
         counts = Counter(() if large else ((i, str(cell)) for i, cells in enumerate(sides) for cell in cells))
         records, alone = counts.total(), sum(count == 1 for count in counts.values())
-        if records and 2 * alone <= records <= _SHARED * len(counts):
+        if records and 2 * alone <= records <= min(_SHARED, len(counts)) * len(counts):
             names.append(name)
     if not names:
         return []
