@@ -253,6 +253,28 @@ def test_whether_the_order_of_the_classes_is_known(script, options, named, tmp_p
             target.close()
 
 
+def test_an_order_that_was_noted_or_never_looked_at_is_not_said_to_be_unknown(tmp_path):
+    def known(folder, before=False):
+        target = target_of(url, classes=None).for_classes(4, tuple(NAMES))
+        if before:  # first contact is made before there is a folder
+            target.answer(X[:20])
+        target.open(folder, None, print)
+        target.answer(X[:20])
+        target.close()
+        return target.named, target.resumed
+
+    with serving(Script(probabilities, names=NAMES)) as url:
+        assert known(tmp_path / "objects", before=True)[0]
+        assert known(tmp_path / "objects") == (True, True)
+    with serving(Script(probabilities)) as url:
+        assert known(tmp_path / "numbers") == (False, False)
+        (base,) = (tmp_path / "numbers").glob("**/answers.sqlite")
+        ledger = Ledger(base.parent, Limits())
+        ledger.note("state", {key: of for key, of in ledger.fact("state").items() if key != "named"})  # as of old
+        ledger.close()
+        assert known(tmp_path / "numbers") == (True, True)
+
+
 def test_a_budget_below_first_contact_is_told_as_such(tmp_path):
     with serving(Script(probabilities)) as url:
         target = target_of(url, budget=7)

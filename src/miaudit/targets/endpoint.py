@@ -83,10 +83,10 @@ class Endpoint(Target):
         name = wire.output or (wire.answer or "").rpartition(".")[2]
         hint = hint_of_name(name, f"its answers are named {name!r}")
         super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=http.outputs, hint=hint)
-        self.source, self.named = "given url", http.columns is not None or http.positive is not None
+        self.source, self._tells = "given url", False  # whether answers say which class each number is of
+        self.named = http.columns is not None or http.positive is not None
         self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
-        self.wire = wire
-        self.limits = _options(Limits, http)
+        self.wire, self.limits = wire, _options(Limits, http)
         self.tell: Callable[[str], None] = lambda text: None
         self.connection = connection
         self._client = Client(
@@ -332,7 +332,8 @@ class Endpoint(Target):
             rows = [i for key, i in place.items() if self.ledger.has(key)][: self.probes]
         if not rows:
             return None
-        contact, self.named = Contact(**facts), self.named or bool(self.ledger.fact("named"))
+        contact, self._tells = Contact(**facts), state.get("named", True)  # of older ones nothing is known, nor told
+        self.named |= self._tells
         self._first = take_records(X, rows), stacked([self.ledger.known(ours[i]) for i in rows])
         self.contact, self.resumed = contact, True
         if self._declared is None and self.decision is None:
@@ -353,7 +354,7 @@ class Endpoint(Target):
             self._verified = self._answered()
         keys = [key.hex() for key in self._contact_keys]
         self.ledger.note("contact", None if self.contact is None else asdict(self.contact))
-        self.ledger.note("state", {"keys": keys, "verified": self._verified, "mixed": mixed})
+        self.ledger.note("state", {"keys": keys, "verified": self._verified, "mixed": mixed, "named": self._tells})
 
     def _answered(self) -> int:
         """Return how many records were answered, not counting those that were asked again on purpose."""
@@ -494,9 +495,9 @@ class Endpoint(Target):
         decode = partial(self.wire.decode, n=n_records(X))
         try:
             answers = self._usable(self._client.read(content, partial(decode, names=names)), names)
-            if not self.named and self.contact is None and names_classes(decode, content, answers, names):
-                self.named = True
-                self.ledger.note("named", True)
+            if self.contact is None:
+                self._tells |= names_classes(decode, content, answers, names)
+                self.named |= self._tells
             return answers
         except MissingError as error:
             error.answers = self._usable(error.answers, names)

@@ -273,7 +273,10 @@ def _controls(result: Result, decision: Decision | None) -> Iterator[Row]:
         if decision.needed is not None:
             demand = f"about {counted(decision.needed, 'member')} and as many non-members"
         elif any(check.short for check in decision.checks):
-            demand = "no number of them while so many cannot be scored: more shadow models"
+            missing = any(attack.missing for attack in result.attacks)
+            demand = (
+                "no number of them while so many cannot be scored: more shadow models" if missing else "over 10,000,000"
+            )
         elif decision.outcome != "pass":
             demand = "not a matter of their number"
         yield "records that equivalence to the margins takes", demand
