@@ -258,6 +258,8 @@ def test_what_is_no_npz_of_plain_arrays_is_refused(tmp_path, content):
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(DataError, match="one array, not an .npz"):
         read_outputs(tmp_path / "one.npy")
+    with pytest.raises(DataError, match="path of an .npz file, got a dict; .*stored_outputs"):
+        score({"target": np.zeros((2, 2))})
 
 
 def test_the_page_tells_every_array_and_its_example_runs(tmp_path, monkeypatch):

@@ -154,6 +154,7 @@ def test_bystanders_that_are_one_model_or_answer_all_alike_are_warned_of() -> No
     certain = np.eye(2)[np.tile(held["labels"], (3, 1))]  # trees that all are right
     assert repeated_models(stored_outputs(held | {"bystanders": certain})) == []
     assert stored_outputs(held | {"bystanders": others}).warnings == ()
+    assert stored_outputs(held | {"bystanders": others[:0]}).warnings == ()
     (warning,) = stored_outputs(held | {"bystanders": np.full_like(others, 0.5)}).warnings
     assert warning.startswith("Each bystander gave all records the same answer")
 

@@ -446,7 +446,7 @@ def other_order(measured: Measured) -> list[str]:
         f"The target's answers fit the classes in another order: its class is right for {as_read:.3f} of the audited records "
         f"as columns were read, and for {in_order:.3f} if they are of {names}, an order taken from one half of them and tried "
         "on the other. If so, no figure of this audit measures the model: state the order of its columns (columns of [target] "
-        "in a plan, columns= in Python)."
+        "in a plan, columns= in Python), or store its answers in the order of the labels."
     ]
 
 

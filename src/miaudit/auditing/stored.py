@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from miaudit.auditing.stored_values import (
 from miaudit.data.arrays import shown
 from miaudit.data.npz import Arrays, open_npz
 from miaudit.data.room import require_room, within_memory
-from miaudit.errors import DataError, counted, refuse_masked
+from miaudit.errors import DataError, counted, refuse_masked, with_article
 from miaudit.evidence import Bools, Evidence, Ints, Population, Variants
 from miaudit.evidence.answers import (
     Capability,
@@ -103,6 +104,11 @@ def read_outputs(path: str | Path) -> StoredOutputs:
     DataError
         If it cannot be read without pickle, lacks an array, has one that is not known, or does not fit.
     """
+    if not isinstance(path, str | PathLike):
+        raise DataError(
+            f"outputs must be the path of an .npz file, got {with_article(type(path).__name__)}; "
+            "miaudit.auditing.stored.stored_outputs takes a dict of arrays"
+        )
     file = Path(path)
     try:
         arrays, digest = read_arrays(file)
@@ -522,6 +528,6 @@ def _odd(target: NDArray[Any], shadows: NDArray[Any], bystanders: NDArray[Any] |
         warnings.append(f"The target gave all audited records the same answer: no attack can tell {alike}.")
     if shadows.size and (shadows == shadows[:1, :1]).all():
         warnings.append("The shadow models gave all records the same answer: nothing can be learned from them.")
-    if bystanders is not None and len(target) > 1 and (bystanders == bystanders[:, :1]).all():
+    if bystanders is not None and bystanders.size and len(target) > 1 and (bystanders == bystanders[:, :1]).all():
         warnings.append("Each bystander gave all records the same answer: they do not show whether the sides differ.")
     return warnings
