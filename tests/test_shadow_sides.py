@@ -141,6 +141,8 @@ def test_bystanders_that_were_trained_on_audited_records_are_refused() -> None:
     refuse_trained_bystanders(stored_outputs(outside | {"bystanders": outside["shadows"][:2]}))
     with pytest.raises(DataError, match="1 of 3 bystanders answers every record as the target"):
         score(stored_outputs(held | {"bystanders": np.stack([*(1 - held["shadows"][:2]), held["target"]])}))
+    labels = {"target": held["target"].argmax(axis=1), "bystanders": 1 - held["shadows"][:2]}
+    refuse_trained_bystanders(stored_outputs(held | labels))  # of labels nothing is known
 
 
 def test_bystanders_that_are_one_model_or_answer_all_alike_are_warned_of() -> None:

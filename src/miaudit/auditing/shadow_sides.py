@@ -162,9 +162,11 @@ def _shares(evidence: Evidence) -> tuple[np.ndarray, Bools]:
 def _is_varied(answers: Floats, evidence: Evidence) -> bool:
     """Whether a model's answers differ so much between records that another model does not give all of them by chance.
 
-    Answers of 0 and 1 alone, as of trees, do not count.
+    Labels, and answers of 0 and 1 alone, as of trees, do not count.
     """
     part = np.asarray(answers[:_LOOKED_AT])
+    if part.ndim == 1:  # of a target that answers labels
+        return False
     if evidence.measure is None:
         part = part[~np.isin(part, (0.0, 1.0)).all(axis=1)]
     return len(np.unique(part, axis=0)) >= _VARIED
