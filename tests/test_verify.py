@@ -197,6 +197,19 @@ def test_what_no_hash_speaks_of_is_said_and_a_seal_has_its_digits(audited, copy)
     assert verify(audited, seal=f" {sealed.value.upper()}\n").problems == []
 
 
+def test_words_of_another_version_are_told_as_such_where_the_attacks_are_not_run_again(copy):
+    def edit(document):
+        document["verdict"] += " So it was once put."
+        document["provenance"]["versions"]["miaudit"] = "0.0.1"
+
+    change(copy, edit)
+    shutil.rmtree(copy / "rows")
+    seal(copy)
+    sentence, versions = verify(copy).problems
+    assert "sentence of the verdict" in sentence
+    assert "versions differ, which may be why: miaudit 0.0.1 then" in versions
+
+
 def test_stored_outputs_are_scored_again(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {

@@ -113,14 +113,15 @@ def verify(
     verification = Verification(_value(folder))
     problems, compared, remarks = verification.problems, verification.compared, verification.remarks
     problems += _unlike_hashes(folder, seal, compared, remarks)
-    problems += _unlike_table(result, way, compared, remarks)
+    unlike = [*_unlike_table(result, way, compared, remarks)]
     try:
         again = _again(folder, result, subject, inputs, outputs, data, permissions or Permissions(), way)
     except MiauditError as error:
         remarks.append(f"The attacks were not run again from stored answers: {error}")
-        return verification
-    problems += _unlike(result, again)
-    compared.append("every figure with those of all attacks, run again on the stored answers")
+    else:
+        unlike += _unlike(result, again)
+        compared.append("every figure with those of all attacks, run again on the stored answers")
+    problems += [*unlike, *(_other_versions(result) if unlike else [])]
     return verification
 
 
@@ -275,11 +276,15 @@ def _unlike(result: Result, again: Result) -> Iterator[str]:
                 f"records.csv: {counted(wrong, 'value')} of {name!r} {noun(wrong, 'is', 'are')} not what the stored "
                 "answers give"
             )
+
+
+def _other_versions(result: Result) -> Iterator[str]:
+    """Say which versions differ, of which figures and the words for them may be."""
     then, now = result.provenance.versions, versions()
     packages = [
         f"{name} {then[name]} then, {now[name]} now" for name in then.keys() & now.keys() if then[name] != now[name]
     ]
-    if packages and unlike:
+    if packages:
         yield f"versions differ, which may be why: {', '.join(sorted(packages))}"
 
 
