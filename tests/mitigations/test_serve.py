@@ -167,6 +167,10 @@ def test_a_request_that_no_model_answers_passes():
         [["0.7", "0.3"]],
         ["0.7"],
         ["93 %"],
+        ["0,7"],
+        ["[0.7, 0.3]"],
+        ["cat: 7e-1"],
+        [[]],
         [["cat", 0.93]],
         [[0.93, "cat"]],
         ["cat", 0.93],
@@ -183,7 +187,7 @@ def test_texts_carry_no_probabilities_past_a_mitigation(answers, mitigation):
 
 
 def test_labels_pass_and_texts_that_are_none_do_not():
-    for answers in (["cat", "3"], [["cat"], ["dog"]], [2, 0]):
+    for answers in (["cat", "3"], ["2.0", "cat, small", "infant"], [["cat"], ["dog"]], [2, 0]):
         body = json.dumps({"predictions": answers}).encode()
         assert json.loads(Rewriting(TopK(1)).body(body)) == {"predictions": answers}
     with pytest.raises(TargetError, match="no name of a class"):

@@ -7,6 +7,7 @@ let through: the client gets status 502 and no number.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from miaudit.targets import Outputs
 from miaudit.targets.wire import FORMATS
 from miaudit.targets.wire.rows import excerpt
 
+_FRACTION = re.compile(r"[.,]\d|\d\s*%|\de-\d", re.IGNORECASE)
+_WHOLE = re.compile(r"\d+\.0+")  # a class that was kept as a float
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -109,7 +112,8 @@ class Rewriting:
             raise TargetError("the answers differ in their form; one list of one number per class each") from None
         if values.ndim == 1 and values.dtype.kind in "iub" and self.outputs is None:
             return list(answers)  # numbers of classes
-        if values.dtype.kind not in "fiu" or values.ndim not in (1, 2) or not np.isfinite(values).all():
+        form = values.dtype.kind in "fiu" and values.ndim in (1, 2) and 0 not in values.shape[1:]
+        if not form or not np.isfinite(values).all():
             raise TargetError("the answers are no list of one number per class for each record")
         values = values.astype(np.float64)
         classes = 2 if values.ndim == 1 else values.shape[1]
@@ -119,18 +123,17 @@ class Rewriting:
         return self._written(output, score=values.ndim == 1)
 
     def _check_labels(self, texts: Sequence[str]) -> None:
-        """Refuse texts that may be probabilities: those that are no names, or fractions or shares where no names are known."""
+        """Refuse texts that may hold probabilities: those that are no names, or have fractions where no names are known."""
         for text in texts:
             if (self.names is not None and text in self.names) or text.isdecimal():
                 continue
             if self.names is not None:
                 raise TargetError(f"the answer holds {excerpt(text, 40)}, which is no name of a class")
-            try:
-                number = float(text.strip().removesuffix("%"))
-            except ValueError:
-                continue
-            if "%" in text or not number.is_integer():
-                raise TargetError(f"the answer holds {excerpt(text, 40)}, a number as a text; let it answer numbers")
+            if _FRACTION.search(text) and not _WHOLE.fullmatch(text):
+                raise TargetError(
+                    f"the answer holds {excerpt(text, 40)}, with a number as a text; let it answer numbers, or give the names "
+                    "of the classes if it is one"
+                )
 
     def _written(self, answers: Outputs, *, score: bool) -> list[Any]:
         if answers.kind == "labels":
