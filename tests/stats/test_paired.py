@@ -130,3 +130,18 @@ def test_a_model_does_not_differ_from_itself():
     assert stats.auc_difference(ins, outs, ins, outs).interval() == (0.0, 0.0, 0.0)
     with pytest.raises(DataError, match="same records"):
         stats.auc_difference(ins, outs, ins, outs[1:])
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(5, 300), (200, 10)])
+def test_a_small_side_beside_a_large_one_does_not_widen_what_is_claimed(n_in, n_out):
+    rng, trials, level = np.random.default_rng(n_in), 600, 1 - 0.05 / 3
+    moved = told = 0
+    for _ in range(trials):
+        records = rng.normal(size=n_in), rng.normal(size=n_out)
+        ins, outs = (0.7 * (each + rng.normal(size=(21, len(each)))) for each in records)
+        interval = stats.auc_difference(ins[0], outs[0], ins[1], outs[1]).interval(level)
+        moved += not interval.low <= 0 <= interval.high
+        told += auc_excess(ins[0], outs[0], ins[1:], outs[1:]).tells_sides(level)
+    most = binom.ppf(0.999, trials, 1 - level) / trials
+    assert moved / trials <= most
+    assert told / trials <= most

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from miaudit.errors import counted
 from miaudit.report.marks import STYLES, Frame, Point, line
 from miaudit.result import Roc, ScoreCounts
 
@@ -93,7 +94,7 @@ def histogram(values: Sequence[float], *, title: str, axis: str, key: str, bins:
     step = max(1, math.ceil(max(counts, default=1) / 4))
     top = step * max(1, math.ceil(max(counts, default=1) / step))
     ordered = sorted(values)
-    desc = f"{len(values)} figures"
+    desc = counted(len(values), "figure")
     if ordered:
         middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
         desc += f" from {ordered[0]:.3f} to {ordered[-1]:.3f}, median {middle:.3f}"

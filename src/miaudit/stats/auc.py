@@ -135,6 +135,8 @@ def auc_spread(
     wins, losses = placements(inside, outside)
     value = float(wins.mean())
     units, variance, freedom = area_variance([wins, losses], people)
+    if people is None:
+        freedom = np.inf  # V is of ranks, not estimated
     if not 0.0 < value < 1.0:
         return Spread(1.0, freedom, units)
     if units == 1:  # nothing tells how units differ
@@ -159,14 +161,22 @@ def placements(in_scores: ArrayLike, out_scores: ArrayLike) -> tuple[Scores, Sco
 def area_variance(placements: Sequence[Scores], people: tuple[Ints, Ints] | None) -> tuple[int, float, float]:
     """Return the independent units of the smaller side, and the variance of an area by its placements, with its freedom.
 
-    The variance is DeLong's (1988), with people that of deleting each; infinite where one unit tells nothing of it.
+    The variance is DeLong's (1988), with people that of deleting each; infinite where one unit tells nothing of it. Its degrees
+    of freedom are Satterthwaite's: a small side beside a large one gives most of the variance and tells little of it.
     """
     if people is not None:
         return _by_person(placements, people)
-    units = min(len(each) for each in placements)
-    if units == 1:
-        return units, np.inf, np.inf
-    return units, sum(float(each.var(ddof=1)) / len(each) for each in placements), np.inf
+    sizes = [len(each) for each in placements]
+    if min(sizes) == 1:
+        return 1, np.inf, np.inf
+    variances = [float(each.var(ddof=1)) / len(each) for each in placements]
+    return min(sizes), sum(variances), satterthwaite(variances, [size - 1 for size in sizes])
+
+
+def satterthwaite(variances: Sequence[float], freedoms: Sequence[float]) -> float:
+    """Return the degrees of freedom of a sum of variances that are estimated apart (Satterthwaite 1946)."""
+    weighed = sum(v * v / f for v, f in zip(variances, freedoms, strict=True))
+    return sum(variances) ** 2 / weighed if weighed else min(freedoms)
 
 
 def auc_score_interval(
@@ -252,8 +262,7 @@ def _by_person(placements: Sequence[Scores], people: tuple[Ints, Ints]) -> tuple
         variances.append(float((shifts[-1] ** 2).sum()))
         freedoms.append(1 / float((share**2).sum()) - 1)
     variance = sum(variances) + 2 * float((shifts[0] * shifts[1]).sum())  # people on both sides move both
-    weighed = sum(v * v / f for v, f in zip(variances, freedoms, strict=True))
-    return min(units), variance, sum(variances) ** 2 / weighed if weighed else min(freedoms)
+    return min(units), variance, satterthwaite(variances, freedoms)
 
 
 def newcombe_variance(t: float, n_in: int, n_out: int) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaincinv, gammaln, ndtri, stdtr, stdtrit
 
 from miaudit.errors import DataError
-from miaudit.stats.auc import Interval, area_variance, people_of_sides, placements
+from miaudit.stats.auc import Interval, area_variance, people_of_sides, placements, satterthwaite
 from miaudit.stats.rates import checked_confidence
 
 _WEIGHT = 4.0  # models that the spread over records counts for, beside the spread over models
@@ -141,8 +141,8 @@ def auc_difference(
 ) -> AreaDifference:
     """Return how far the area of one model's scores lies above that of another's, on the same independent records.
 
-    The variance is DeLong's (1988) for paired areas. Unlike :func:`auc_excess` it is of these two models: another training of
-    either may differ by more.
+    The variance is DeLong's (1988) for paired areas, with Satterthwaite's degrees of freedom. Unlike :func:`auc_excess` it is
+    of these two models: another training of either may differ by more.
 
     Parameters
     ----------
@@ -162,10 +162,8 @@ def auc_difference(
         raise DataError(
             f"both models must have scored the same records, got {sizes[0]} and {sizes[1]} on the two sides"
         )
-    variance = area_variance([a - b for a, b in zip(own, before, strict=True)], None)[1]
-    return AreaDifference(
-        float(own[0].mean() - before[0].mean()), float(variance) ** 0.5, max(1.0, sum(sizes[0]) - 2.0)
-    )
+    _, variance, freedom = area_variance([a - b for a, b in zip(own, before, strict=True)], None)
+    return AreaDifference(float(own[0].mean() - before[0].mean()), float(variance) ** 0.5, max(1.0, freedom))
 
 
 def unpaired_difference(area: Interval, before: Interval) -> Interval:
@@ -192,8 +190,12 @@ def widening(models: int) -> float:
 
 
 def freedom_of(models: int, n_in: int, n_out: int) -> float:
-    """Return the degrees of freedom of an area beside that of so many other models, on independent records."""
-    return max(1.0, min(n_in + n_out - 2, max(_FREEDOM, 2.0 * (models - 1))))
+    """Return the degrees of freedom of an area beside that of so many other models, on independent records.
+
+    Those of the records are what Satterthwaite's come to where both sides are spread alike.
+    """
+    of_records = satterthwaite([1 / n_in, 1 / n_out], [n_in - 1, n_out - 1]) if min(n_in, n_out) > 1 else 1.0
+    return max(1.0, min(of_records, max(_FREEDOM, 2.0 * (models - 1))))
 
 
 def more_above(
