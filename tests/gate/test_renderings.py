@@ -165,3 +165,26 @@ def test_a_run_is_gated_at_once(tmp_path, monkeypatch):
     assert json.loads(done.stdout) == json.loads(Result.load("audit").to_json())
     assert "Gate       fail: policy 'leak-only'" in done.stderr
     assert command("audit", "--policy", "leak-only").exit_code == 1
+
+
+def test_checks_of_one_limit_stand_together_only_where_they_say_the_same():
+    ends = {"value": 0.6, "high": 0.7, "beyond": 0.55, "margin": 0.55}
+    checks = [
+        ("control", "shuffled", {}, "not possible: so few records"),
+        ("control", "records", {}, "the sides differ by themselves"),
+        ("slices", None, {}, "no slice can be judged"),
+        ("slices", "sex = f", ends | {"low": 0.5}, "AUC where sex = f may be up to 0.7"),
+        ("slices", "sex = m", ends | {"low": 0.5}, "AUC where sex = m may be up to 0.7"),
+        ("slices", "sex = x", ends | {"low": 0.58}, "AUC where sex = x is above, but a control failed"),
+        ("attacks", "lira", {}, "'lira' gave no figures: it failed"),
+        ("attacks", "rmia", {}, "'rmia' gave no figures: it failed"),
+    ]
+    listed = [
+        Check(limit=limit, about=about, outcome="inconclusive", sentence=sentence, **fields)
+        for limit, about, fields, sentence in checks
+    ]
+    common = {"title": "t", "policy": "p", "purpose": "", "unit": "record", "members": 9, "nonmembers": 9}
+    lines = text(Decision(outcome="inconclusive", checks=listed, **common))
+    assert re.findall("likewise.*", lines) == ["likewise 1 more: 'sex = m'", "likewise 1 more: 'rmia'"]
+    assert "the sides differ by themselves" in lines
+    assert "a control failed" in lines

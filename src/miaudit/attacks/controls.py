@@ -235,7 +235,8 @@ def class_auc(
         f"{whom}, two-fold cross-validation repeated {_HALVINGS} times, interval by {_DEALS} deals of the memberships"
     )
     if min(units) < _LEAST:
-        few = f"{units[0]:,} and {units[1]:,} {unit}s are too few to learn from; at least {_LEAST} of each are needed"
+        whom = "people" if unit == "person" else "records"
+        few = f"{units[0]:,} and {units[1]:,} {whom} are too few to learn from; at least {_LEAST} of each are needed"
         return Blind(None, None, None, method, few)
     value = _class_area(y, truth, of, unit, rng)
     chance = np.sort([_class_area(y, _dealt(truth, of, rng), of, unit, rng) for _ in range(_DEALS)])

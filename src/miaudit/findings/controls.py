@@ -65,12 +65,13 @@ def null_control(
     right = unit.judged(truth.astype(np.float64), truth, seed=seed).interval(1 - 0.001 / attacks)
     tells = right.low > 0.5  # else an attack that is always right would not stand out either
     even = balanced(truth, seed=seed)
+    whom = "people" if unit.name == "person" else "records"
     return NullControl(
         attack=name or attack.name,
         auc=intervals[-1],
         accuracy=None if scores.decision is None else float((scores.decision == truth)[even].mean()),
         at_chance=at_chance if tells else None,
-        reason=None if tells else f"so few {unit.name}s that an attack which is always right would not stand out",
+        reason=None if tells else f"so few {whom} that an attack which is always right would not stand out",
         shuffles=len(intervals),
         first_auc=intervals[0] if len(intervals) > 1 else None,
     )

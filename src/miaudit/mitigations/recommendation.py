@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from miaudit.attacks import LabelOnly
-from miaudit.errors import counted
+from miaudit.errors import counted, noun
 from miaudit.mitigations.document import MitigationRow, Recommendation
 from miaudit.result import Interval, Result
 
@@ -41,9 +41,9 @@ def recommended(rows: Sequence[MitigationRow], limit: float, whole: Result, *, c
 def _nothing(tried: Sequence[MitigationRow], limit: float, canaries: bool) -> Recommendation:
     average = [row for row in tried if row.standing == "below"]
     if average:
-        lowest = min(average, key=_cost)
+        lowest, names = min(average, key=_cost), ", ".join(row.mitigation for row in average)
         text = (
-            f"Nothing is recommended: {', '.join(row.mitigation for row in average)} bring the average below {limit:g}, but "
+            f"Nothing is recommended: {names} {noun(len(average), 'brings', 'bring')} the average below {limit:g}, but "
             f"not every part of it. {_beside(lowest, canaries)}"
         )
         return Recommendation(kind="none", mitigation=None, text=text)

@@ -25,7 +25,7 @@ def text(decision: Decision) -> str:
     ]
     for outcome in _ORDER:
         for checks in by_limit(decision, outcome):
-            others = [f"'{check.about or check.limit}'" for check in checks[1:]]
+            others = [f"'{check.about}'" for check in checks[1:]]
             listed = f"{', '.join(others[:_LISTED])}{', ...' if len(others) > _LISTED else ''}"
             more = f"; likewise {len(others)} more: {listed}" if others else ""
             lines.append(f"{outcome:<12} {checks[0].limit}: {checks[0].sentence}{more}")
@@ -36,14 +36,18 @@ def text(decision: Decision) -> str:
 
 
 def by_limit(decision: Decision, outcome: Outcome) -> list[list[Check]]:
-    """Return the checks with an outcome, those of one limit together, the one that is furthest from a pass first.
-
-    A check that is about no attack and no slice stands alone: nothing names it among others.
-    """
-    limits: dict[tuple[str, bool], list[Check]] = {}
+    """Return the checks with an outcome, those of one limit and for one reason together, the furthest from a pass first."""
+    limits: dict[tuple[str, str], list[Check]] = {}
     for check in decision.those(outcome):
-        limits.setdefault((check.limit, check.about is None), []).append(check)
+        limits.setdefault((check.limit, _why(check)), []).append(check)
     return [sorted(checks, key=lambda check: _excess(check, outcome), reverse=True) for checks in limits.values()]
+
+
+def _why(check: Check) -> str:
+    """Return what tells apart why checks of one limit came out alike: which end, or the sentence but for whose it is."""
+    if check.value is None or check.low is None:
+        return check.sentence if check.about is None else check.sentence.replace(check.about, "")
+    return "low" if check.beyond is not None and check.low > check.beyond else "high"
 
 
 def _excess(check: Check, outcome: Outcome) -> float:

@@ -48,7 +48,10 @@ def markdown(grid: Grid) -> str:
     ]
     for row in grid.rows:
         lines += [f"| {' | '.join(map(_plain, _wide(grid, row, attacker)))} |" for attacker in _attackers(row)]
-    return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in _notes(grid))]) + "\n"
+    effect = (
+        "effect: what the 95 % interval of that attack's change shows by itself; of many rows some show one by chance"
+    )
+    return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in (*_notes(grid), effect))]) + "\n"
 
 
 def figure(grid: Grid, *, alone: bool = True) -> Markup:
