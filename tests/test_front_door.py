@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -296,8 +297,11 @@ def test_files_that_do_not_fit_the_model_are_refused(folder):
     names = [
         write(folder, f"changed_{n}", pd.read_csv(folder / n).drop(columns="age")) for n in ("train.csv", "test.csv")
     ]
-    with pytest.raises(DataError, match=r"lacks columns that the model was fitted on: \['age'\]"):
+    with pytest.raises(DataError, match=r"lacks columns that the model was fitted on: \['age'\]; it has none that"):
         proposed(folder, *names)
+    blank = write(folder, "blank.csv", pd.read_csv(folder / "train.csv").rename(columns={"age": " age"}))
+    with pytest.raises(DataError, match=r"\['age'\]; it has \[' age'\] that the model was not"):
+        proposed(folder, blank, blank)
     with pytest.raises(DataError, match="no column 'Income' with the labels.* It has .*'income'"):
         proposed(folder, label="Income")
     with pytest.raises(DataError, match="'age', so it is a feature"):
@@ -358,6 +362,11 @@ def test_clones_need_a_file_that_says_how_it_was_trained(tmp_path, folder):
     with pytest.raises(PlanError, match="clone trains clones of the model in target.file, and there is none"):
         Plan.of({"data": {"members": "a.csv", "nonmembers": "b.csv"}, "recipe": {"clone": True}})
     joblib.dump({"weights": [1]}, tmp_path / "m.joblib")
+    frame = people(40, 1)
+    search = GridSearchCV(tree(), {"decisiontreeclassifier__max_depth": [1, 2]}, cv=2, refit=False)
+    joblib.dump(search.fit(frame.drop(columns="income"), frame["income"]), folder / "search.joblib")
+    with pytest.raises(PlanError, match="neither predict_proba nor predict.*refit=True"):
+        proposal(folder / "search.joblib", folder / "train.csv", folder / "test.csv", permissions=CONSENT)
     with pytest.raises(PlanError, match="holds a dict, which is no scikit-learn estimator"):
         proposal(tmp_path / "m.joblib", folder / "train.csv", folder / "test.csv", permissions=CONSENT)
 

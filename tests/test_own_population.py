@@ -94,6 +94,14 @@ def test_copies_leave_the_audit_before_the_rest_is_taken():
     assert not np.isin(of.split.population, [0, 1, 2]).any()
 
 
+def test_the_rest_is_taken_between_records_that_stand_several_times():
+    members, nonmembers = (tuple(np.repeat(each, 10, axis=0) for each in records(15, seed)) for seed in (1, 2))
+    of = case_of_model(GaussianNB().fit(*members), members, nonmembers, None, shadows=4)
+    audited, rest = (set(map(bytes, of.dataset.X[side])) for side in (of.split.nonmembers, of.split.population))
+    assert (len(of.split.nonmembers), len(of.split.population)) == (120, 30)
+    assert not audited & rest
+
+
 def test_a_target_of_ours_is_trained_on_all_members_and_bystanders_on_the_rest(tmp_path):
     for name, side in (("a", records(90, 1)), ("b", records(30, 2))):
         np.savez(tmp_path / f"{name}.npz", X=side[0], y=side[1])

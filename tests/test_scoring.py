@@ -182,6 +182,13 @@ def test_logits_and_their_probabilities_are_one_audit(leaky):
     assert stored_outputs(leaky | rounded).capability == "rounded"
     top = np.where(leaky["target"] < np.sort(leaky["target"], axis=1)[:, -2:-1], 0, leaky["target"])
     assert stored_outputs(leaky | {"target": top, "kind": np.array("topk")}).capability == "topk"
+    shadows = np.where(
+        leaky["shadows"] < 0.3, 0, leaky["shadows"]
+    )  # cut, too; ties and thresholds may leave no class out
+    shadows[0, :10] = leaky["shadows"][0, :10]
+    with pytest.raises(DataError, match="type of the answers is not clear"):
+        stored_outputs(leaky | {"target": top, "shadows": shadows})
+    assert stored_outputs(leaky | {"target": top, "shadows": shadows, "kind": np.array("topk")}).kind == "topk"
 
 
 def test_equal_answers_to_everybody_find_nothing_and_are_said(leaky):

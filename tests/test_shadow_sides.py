@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import miaudit
 from miaudit.auditing.scoring import score
-from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, repeated_models
+from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, repeated_models, turned_shadows
 from miaudit.auditing.stored import stored_outputs
 from miaudit.cli import main
 from miaudit.errors import DataError
@@ -200,3 +200,20 @@ def test_answers_in_order_of_size_are_told_and_a_model_of_one_frequent_class_is_
         np.array([0.45, 0.33, 0.22]) + rng.normal(size=(N, 1)) * (0.02, -0.01, -0.01), frequent
     )  # a weak model
     assert not told(np.sort(rng.dirichlet(np.ones(2), N)), labels % 2)  # of two classes it is the predicted one
+
+
+def test_shadow_models_that_fit_their_own_records_worse_than_others_are_told_of() -> None:
+    held = arrays(drawn(0.5, 0.5))
+    assert turned_shadows(stored_outputs(held)) == []
+    assert turned_shadows(stored_outputs(held | {"inside": drawn(0.5, 0.5)[::-1]})) == []  # says nothing of them
+    (warning,) = turned_shadows(stored_outputs(held | {"inside": ~held["inside"]}))
+    assert "less sure of the true classes of the records they were trained on" in warning
+    of_truth = held["labels"][:, None]
+    signal = {
+        "signal_target": np.take_along_axis(held["target"], of_truth, 1)[:, 0],
+        "signal_shadows": np.take_along_axis(held["shadows"], of_truth[None], 2)[..., 0],
+        **{key: held[key] for key in ("member", "inside")},
+    }
+    assert turned_shadows(stored_outputs(signal)) == []
+    losses = {key: -signal[key] for key in ("signal_target", "signal_shadows")}
+    assert any("turn the sign of losses" in each for each in score(stored_outputs(signal | losses)).warnings)

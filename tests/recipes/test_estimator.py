@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from miaudit.errors import PlanError
@@ -195,3 +196,10 @@ def test_encoded_models_are_trained_in_a_group_as_they_would_be_alone():
         for model, index, seed in zip(together, indices, range(4), strict=True):
             alone = encoded.fit(words[index], Y[index], classes=4, seed=seed)
             np.testing.assert_allclose(model.predict_proba(words), alone.predict_proba(words), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:y contains no unlabeled samples")
+def test_names_of_classes_are_given_as_columns_of_frames_hold_them():
+    base = SelfTrainingClassifier(DecisionTreeClassifier(random_state=0))  # takes texts as objects alone
+    model = EstimatorRecipe(base, classes=("a", "b", "c", "d")).fit(X, Y, classes=4, seed=0)
+    assert model.predict_proba(X).argmax(axis=1).tolist() == Y.tolist()

@@ -131,7 +131,8 @@ def _sampled(
     """
     side = whole.members if larger == "members" else whole.nonmembers
     most = min(len(whole.members), len(whole.nonmembers), len(side) - reserve)
-    sample = whole_groups(len(side), _people(dataset, whole, side), most, generator(child_seed(seed, "audited")))
+    together = _together(dataset, whole, side) if fill else _people(dataset, whole, side)
+    sample = whole_groups(len(side), together, most, generator(child_seed(seed, "audited")))
     if not sample.any():
         raise SplitError(
             f"no population was given, and of {len(side):,} {larger} none can be audited beside {reserve:,} records "
@@ -161,14 +162,18 @@ def _people(dataset: Dataset, split: Split, side: NDArray[np.int64]) -> NDArray[
     return None if split.group_name is None or dataset.people is None else dataset.people[side]
 
 
+def _together(dataset: Dataset, split: Split, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return numbers of these records, equal for the records of a person, or for copies; None where each is parted alone."""
+    people = _people(dataset, split, records)
+    if people is not None or (split.copies or Copies()).alike or not len(records):
+        return people
+    return same_records(select_records(dataset.X, records))
+
+
 def _largest(dataset: Dataset, split: Split, records: NDArray[np.int64]) -> int:
     """Return how many of these records must be on one side of a shadow model together, at most."""
-    people = _people(dataset, split, records)
-    if people is not None:
-        return largest_group(people)
-    if (split.copies or Copies()).alike:
-        return 1
-    return largest_group(same_records(select_records(dataset.X, records)))
+    together = _together(dataset, split, records)
+    return 1 if together is None or not len(together) else largest_group(together)
 
 
 def _both(first: Copies, second: Copies) -> Copies:

@@ -169,7 +169,11 @@ def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[s
         return {"label": label}
     lacking = [name for name in fitted if name not in features]
     if lacking:
-        raise DataError(f"{files[0]} lacks columns that the model was fitted on: {lacking[:10]}")
+        own = [name for name in features if name not in fitted]
+        raise DataError(
+            f"{files[0]} lacks columns that the model was fitted on: {lacking[:10]}; it has {own[:10] or 'none'} that the "
+            "model was not fitted on. Name its columns as the model's"
+        )
     ordered = [name for name in features if name in fitted]
     order = {} if ordered == fitted else {"order": fitted}
     further = [name for name in first.columns if name != label and name not in fitted and name not in first.index]

@@ -44,6 +44,11 @@ def saved_estimator(path: Path, permissions: Permissions) -> Any:
         )
     if not is_regressor(model):
         trained_classes(model, f"in {path}")  # which refuses one that is not fitted
+    if not hasattr(model, "predict_proba") and not hasattr(model, "predict"):
+        raise PlanError(
+            f"{path} holds {with_article(type(model).__name__)} that has neither predict_proba nor predict, so it cannot be "
+            "asked; save a model that predicts, such as the whole pipeline, or a search with refit=True"
+        )
     return model
 
 

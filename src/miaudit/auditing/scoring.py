@@ -18,7 +18,7 @@ from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
 from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock, Origin
-from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, repeated_models
+from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, repeated_models, turned_shadows
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
 from miaudit.documents import plain, whole
@@ -89,8 +89,10 @@ def score(
         hashes = {"outputs": stored.sha256 or None}
         plan = dict(plain({"call": "miaudit score", **options}, "options"))
         parts = {"seeds": {"root": seed}, "hashes": hashes, "plan": plan}
+        measured = measured_of(stored, seed, Origin(clock, parts, things=choice or ()))
         measured = replace(
-            measured_of(stored, seed, Origin(clock, parts, things=choice or ())),
+            measured,
+            warnings=(*measured.warnings, *turned_shadows(stored)),
             title=title or f"Membership inference audit of {stored.name}",
             attacks=choice,
             operating=operating,

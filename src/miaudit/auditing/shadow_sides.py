@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from miaudit.auditing.stored import StoredOutputs
 from miaudit.errors import DataError, counted
 from miaudit.evidence import Bools, Evidence, Floats
-from miaudit.stats import auc_interval
+from miaudit.stats import auc, auc_interval
 
 _CONFIDENCE = 0.999
 _APART = 0.05  # difference of the sides' mean shares that is told of
 _FAR = 0.08  # and that is refused: an attack on nothing then lies more than 0.01 above chance (docs/outputs.md)
+_TURNED, _DEVIATIONS = 0.05, 5.0  # how far below 0.5 an area is no chance, and no small difference of the records
 _VARIED, _LOOKED_AT = 20, 1000  # different answers, among the first so many, that no two models give by chance
 
 
@@ -134,6 +135,37 @@ def repeated_models(stored: StoredOutputs) -> list[str]:
             "target in the place of a shadow model hides what it gives away. Leave it out."
         )
     return warnings + _repeated_bystanders(evidence)
+
+
+def turned_shadows(stored: StoredOutputs) -> list[str]:
+    """Return a warning where shadow models fit the records they were trained on worse than others, beyond chance.
+
+    Models fit what they were trained on better, if at all. Fitting it worse is what a signal with its sign turned looks like,
+    or an ``inside`` that says the opposite.
+    """
+    evidence = stored.own
+    areas, variance = [], 0.0
+    for answers, labels, inside in zip(evidence.models, evidence.shadow_labels, evidence.inside, strict=True):
+        if inside.all() or not inside.any():
+            continue
+        rows = np.arange(len(inside))
+        fit = answers[rows, labels] if evidence.measure is None else answers.reshape(len(rows), -1)[:, 0]
+        areas.append(auc(fit[inside], fit[~inside]))
+        variance += (len(rows) + 1) / (12 * int(inside.sum()) * int((~inside).sum()))
+    if not areas or (mean := float(np.mean(areas))) > 0.5 - max(_TURNED, _DEVIATIONS * variance**0.5 / len(areas)):
+        return []
+    if evidence.measure is None:
+        what, than = "are less sure of the true classes of", "of"
+        advice = (
+            "check that inside is true where a record was in the training set, and that labels are its true classes"
+        )
+    else:
+        what, than = "have lower signals for", "for"
+        advice = "a signal must be higher for members: turn the sign of losses and errors, or correct inside"
+    return [
+        f"The shadow models {what} the records they were trained on than {than} others (AUC {mean:.3f}, mean of "
+        f"{counted(len(areas), 'model')}): {advice}. As they are, attacks that compare with them are misled."
+    ]
 
 
 def _repeated_bystanders(evidence: Evidence) -> list[str]:

@@ -378,7 +378,7 @@ def _of_shadows(arrays: _Arrays, key: str, facts: _OfTarget, declared: Type | No
     """Return shadows' answers as probabilities: of the declared kind, or else of the one that all of them say.
 
     A target may show less than its shadows do (its largest probabilities, a score, labels), so these kinds are the target's
-    alone.
+    alone, but for largest probabilities that can be nothing else.
     """
     values, score = arrays[key], facts.decision.type == "score"
     rows = _rows(values, key, facts.width, one=score)
@@ -388,7 +388,13 @@ def _of_shadows(arrays: _Arrays, key: str, facts: _OfTarget, declared: Type | No
     kind = None if declared in ("topk", "labels") or (score and rows.ndim == 2) else declared
     most = max(1, min(_ROWS, _NUMBERS // facts.width))
     with _named(key):
-        decision = decide(rows[:: -(-len(rows) // most)], classes=facts.width, declared=kind, say=SAY, positive="1")
+        sample = rows[:: -(-len(rows) // most)]
+        try:
+            decision = decide(sample, classes=facts.width, declared=kind, say=SAY, positive="1")
+        except DataError:
+            if declared != "topk":
+                raise
+            decision = decide(sample, classes=facts.width, declared=declared, say=SAY)
         flat = outputs.reshape(-1, facts.width)
         for start in range(0, len(rows), most):
             part = slice(start, start + most)

@@ -117,11 +117,13 @@ class Copies:
                 f"non-members{alike('; ', 'audited/population', 'have the same')}) and {noun(count, 'was', 'were')} left out "
                 f"of it, since an attack must not learn from what is audited: {population:,} are left. The figures can be used."
             )
-        if omissions.get("nonmembers"):
+        if count := omissions.get("nonmembers"):
+            copied = omissions["members"]
             lines.append(
-                f"{counted(omissions['nonmembers'], 'non-member is a copy', 'non-members are copies')} of members"
-                f"{alike(' (', 'members/nonmembers', 'with the same')}{')' if label else ''}. The target was trained on them, "
-                f"so they were left out, and so were the {counted(omissions['members'], 'member')} they copy: "
+                f"{counted(count, 'non-member is a copy', 'non-members are copies')} of members"
+                f"{alike(' (', 'members/nonmembers', 'with the same')}{')' if label else ''}. The target was trained on "
+                f"{noun(count, 'it, so it was', 'them, so they were')} left out, and so {noun(copied, 'was', 'were')} the "
+                f"{counted(copied, 'member')} {noun(count, 'it copies', 'they copy')}: "
                 f"{counted(members, 'member')} and "
                 f"{counted(nonmembers, 'non-member')} are audited. The figures can be used."
             )

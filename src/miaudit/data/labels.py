@@ -78,21 +78,25 @@ def measurements(y: Any) -> NDArray[np.float64]:
     try:
         numbers = np.array([np.nan if value is None else float(value) for value in values.tolist()], np.float64)
     except (TypeError, ValueError):
-        odd = next(value for value in values.tolist() if not _is_float(value))
+        odd = [value for value in values.tolist() if not _is_float(value)]
         raise DataError(
-            f"a regression predicts numbers, and the label {odd!r:.40} is none; leave such records out"
+            f"a regression predicts numbers, and the label {odd[0]!r:.40} is none; {_way(len(odd), len(values))}"
         ) from None
     if bad := int((~np.isfinite(numbers)).sum()):
-        raise DataError(
-            f"{counted(bad, 'label is', 'labels are')} missing, NaN or infinite; "
-            f"leave {noun(bad, 'that record', 'those records')} out"
-        )
+        raise DataError(f"{counted(bad, 'label is', 'labels are')} missing, NaN or infinite; {_way(bad, len(numbers))}")
     if (numbers == numbers[0]).all():
         raise DataError(
             f"{'the 1 record has' if len(numbers) == 1 else f'all {len(numbers):,} records have'} the label "
             f"{numbers[0]:g}; there is nothing to predict"
         )
     return numbers
+
+
+def _way(wrong: int, count: int) -> str:
+    """Return what to do about ``wrong`` of ``count`` labels: where all are, no records would be left."""
+    if wrong == count > 1:
+        return "all others are not, either: give the labels that the model was trained on"
+    return f"leave {noun(wrong, 'that record', 'those records')} out"
 
 
 def _is_float(value: Any) -> bool:
@@ -114,11 +118,10 @@ def file_labels(cells: Any, *, labels: Labels) -> Any:
     if isinstance(cells, np.ndarray) or labels == "names":
         return cells
     if labels == "values":
-        other = next((i for i, text in enumerate(cells) if is_missing(text) or not is_number(text)), None)
-        if other is not None:
+        if others := [i for i, text in enumerate(cells) if is_missing(text) or not is_number(text)]:
             raise DataError(
-                f"a regression predicts numbers, and the label {cells[other]!r:.40} in record {other} (counted from 0) is "
-                "none; leave such records out"
+                f"a regression predicts numbers, and the label {cells[others[0]]!r:.40} in record {others[0]} (counted from "
+                f"0) is none; {_way(len(others), len(cells))}"
             )
         return np.array([float(text) for text in cells])
     distinct = set(cells)
@@ -131,7 +134,7 @@ def file_labels(cells: Any, *, labels: Labels) -> Any:
             raise DataError(
                 f"{count:,} of {counted(len(cells), 'label')}: the first, "
                 f"{cells[first]!r} in record {first} (counted from 0), {what}, and "
-                "other labels are numbers; leave those records out, or state labels = 'names' if every text is a class"
+                f"other labels are numbers; {_way(count, len(cells))}, or state labels = 'names' if every text is a class"
             )
     if both := merged(sorted(filter(is_whole, distinct))):
         raise DataError(
@@ -154,7 +157,7 @@ def _check_texts(texts: list[str], names: list[str] | None, labels: Labels) -> N
         way = "" if not texts[first].strip() else ", or state labels = 'names' or the classes if it is the name of one"
         raise DataError(
             f"{counted(count, 'label is', 'labels are')} missing, "
-            f"first {texts[first]!r} in record {first} (counted from 0); leave those records out{way}"
+            f"first {texts[first]!r} in record {first} (counted from 0); {_way(count, len(texts))}{way}"
         )
 
 
@@ -191,9 +194,12 @@ def _among(values: NDArray[Any], present: list[Any], names: list[str], numbered:
             "number is which class is not known. Give the labels by the model's own names, or the names in the order of the "
             "numbers with columns"
         )
+    whose, way = "the model's", ": the model was not trained on them"
+    if numbered:
+        whose, way = "the", ", or state all classes where the classes were stated"
     raise DataError(
-        f"labels {unknown[:5]} are not among the {len(names)} classes {names[:10]}{' ...' if len(names) > 10 else ''}; "
-        "correct them, leave those records out, or state all classes where the classes were stated"
+        f"labels {unknown[:5]} are not among {whose} {counted(len(names), 'class', 'classes')} {names[:10]}"
+        f"{' ...' if len(names) > 10 else ''}; correct them, leave those records out{way}"
     )
 
 
@@ -215,8 +221,7 @@ def _integers(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind == "f":
         if bad := int((~np.isfinite(values)).sum()):
             raise DataError(
-                f"{counted(bad, 'label is', 'labels are')} missing, NaN or infinite; "
-                f"leave {noun(bad, 'that record', 'those records')} out"
+                f"{counted(bad, 'label is', 'labels are')} missing, NaN or infinite; {_way(bad, len(values))}"
             )
         fraction = values[values != np.floor(values)]
         if len(fraction):

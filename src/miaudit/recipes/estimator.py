@@ -154,7 +154,7 @@ class EstimatorRecipe:
             classes_seen, codes = np.unique(y, return_inverse=True)
             model.fit(X, codes)
             return EstimatorModel(model, classes, tuple(classes_seen.tolist()), coded=True)
-        labels = y if self.classes is None else np.asarray(self.classes)[y]
+        labels = y if self.classes is None else _as_frames_hold(np.asarray(self.classes))[y]
         model.fit(X, labels)
         return self._model(model, classes)
 
@@ -236,6 +236,11 @@ def single_threaded(estimator: Any) -> Any:
         if last == "n_jobs" and not (value is None and type(parameters[owner]).__module__.startswith("sklearn.")):
             names.append(name)
     return estimator.set_params(**dict.fromkeys(names, 1)) if names else estimator
+
+
+def _as_frames_hold(names: NDArray[Any]) -> NDArray[Any]:
+    """Return names as objects, as columns of data frames are: some estimators, such as self-training, take no other texts."""
+    return names.astype(object) if names.dtype.kind == "U" else names
 
 
 def _needs_codes(estimator: Any) -> bool:
