@@ -13,6 +13,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+import miaudit
 from miaudit.errors import PlanError
 from miaudit.recipes import (
     SISA,
@@ -283,3 +284,23 @@ def test_one_class_a_shard_and_the_removal_of_a_whole_shard() -> None:
     assert len(after.specialists) == 3
     assert (after.predict_proba(X)[:, 1] == 0).all()
     assert after.work.spent == (Y != 1).sum() * NETWORK.epochs  # the gate alone
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"shards": 201}, "out to 201 shards, and a model is trained on 200: choose at most 200 shards"),
+        (
+            {"shards": 50, "slices": 5},
+            "50 shards into 5 slices, .* 200 records, .* about 4 a shard: choose at most 4 slices",
+        ),
+    ],
+)
+def test_more_shards_or_slices_than_records_are_refused_before_a_training(options: Any, text: str) -> None:
+    recipe = SISA(NETWORK, **options)
+    with pytest.raises(PlanError, match=text):
+        recipe.fit(X, Y, classes=CLASSES, seed=0)
+    sides: Any = {"members": (X[:100], Y[:100]), "nonmembers": (X[100:], Y[100:])}
+    model = DecisionTreeClassifier().fit(X[:100], Y[:100])
+    with pytest.raises(PlanError, match="a model is trained on .*, or give more records"):
+        miaudit.forecast(model, recipe=recipe, shadows=2, **sides)

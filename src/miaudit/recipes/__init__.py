@@ -21,6 +21,7 @@ from miaudit.recipes.building import (
     placed,
     recipe_of_plugin,
     recipe_of_target,
+    refuse_few,
     shortened,
     staged,
 )
@@ -162,6 +163,7 @@ __all__ = [
     "placed",
     "recipe_of_plugin",
     "recipe_of_target",
+    "refuse_few",
     "save_weights",
     "shortened",
     "staged",

@@ -127,6 +127,20 @@ def device_name(recipe: Recipe) -> str:
     return device if is_device(device) else "cpu"
 
 
+def refuse_few(recipe: Recipe, records: int) -> None:
+    """Refuse a recipe that deals records out to more shards than they are, itself or within another.
+
+    Raises
+    ------
+    PlanError
+        With the numbers of both.
+    """
+    if (refuse := getattr(recipe, "refuse_few", None)) is not None:
+        refuse(records)
+    elif isinstance(recipe, Wrapping):
+        refuse_few(recipe.inner, records)
+
+
 def innermost(recipe: Recipe) -> Recipe:
     """Return the recipe behind encoders and the like, or the recipe itself where there are none."""
     return innermost(recipe.inner) if isinstance(recipe, Wrapping) else recipe

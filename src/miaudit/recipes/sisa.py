@@ -191,6 +191,38 @@ class SISA(Sharded):
         """Return the share of `expected_share`."""
         return expected_share(deleted, shards=self.shards, slices=self.slices)
 
+    def refuse_few(self, records: int) -> None:
+        """Refuse to be trained on fewer records than there are slices of all shards.
+
+        Raises
+        ------
+        PlanError
+            With the numbers of both, and the most that there can be.
+        """
+        if self.shards > records:
+            raise PlanError(
+                f"sisa deals the training records out to {counted(self.shards, 'shard')}, and a model is trained on "
+                f"{records:,}: choose at most {records:,} shards, or give more records"
+            )
+        most = records // self.shards
+        if self.slices > most:
+            raise PlanError(
+                f"sisa cuts each of {counted(self.shards, 'shard')} into {counted(self.slices, 'slice')}, and a model is "
+                f"trained on {records:,} records, which are about {most:,} a shard: choose at most "
+                f"{counted(most, 'slice')}, fewer shards, or give more records"
+            )
+
+    def fit(self, X: Any, y: Ints, *, classes: int, seed: int) -> Any:
+        """Train every state.
+
+        Raises
+        ------
+        PlanError
+            If there are too few records (`refuse_few`).
+        """
+        self.refuse_few(len(y))
+        return super().fit(X, y, classes=classes, seed=seed)
+
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
         """Return all steps of a model on these records, by shard; nothing is trained."""
         return self.steps_of(self.course(X, classes), digests_of(X, y, seed=seed), seed=seed)

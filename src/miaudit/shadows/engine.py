@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from miaudit.data.dataset import Dataset
 from miaudit.errors import PoolError, TimeLimitError, counted
-from miaudit.recipes import GroupRecipe, Portioned, Recipe, staged
+from miaudit.recipes import GroupRecipe, Portioned, Recipe, refuse_few, staged
 from miaudit.shadows.processes import SECONDS_BETWEEN_LOOKS, Watch, is_late, long_training, train_in_processes
 from miaudit.shadows.training import (
     Apart,
@@ -151,6 +151,8 @@ def run_jobs(
 
     Raises
     ------
+    PlanError
+        If the recipe has more shards than there are records to train a model on.
     StoreError
         If a row cannot be written; rows already written stay.
     PoolError
@@ -158,6 +160,8 @@ def run_jobs(
     TimeLimitError
         If the deadline passed before all were trained; rows already written stay.
     """
+    if jobs:
+        refuse_few(recipe, min(len(job.train) for job in jobs))
     if cluster is None:  # whose workers may not see the folder
         recipe = staged(recipe, store.states)
     run = _Run(jobs, dataset, store, tell)

@@ -19,7 +19,7 @@ from miaudit.errors import PoolError, StoreError, TimeLimitError, counted, noun
 from miaudit.evidence import Answers, Evidence, Floats, Measure, Population, Probes, Signal
 from miaudit.files import temporary_folder
 from miaudit.probes import Probed
-from miaudit.recipes import Forgetting, GroupRecipe, Recipe, fingerprint_of_recipe
+from miaudit.recipes import Forgetting, GroupRecipe, Recipe, fingerprint_of_recipe, refuse_few
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows import fork_server
 from miaudit.shadows.design import Draws
@@ -75,6 +75,17 @@ class ShadowPool:
     bystanders: list[Job] = field(default_factory=list)  # those that the last run trained or had from the store
     forget: Sequence[NDArray[np.int64]] | None = None  # (m,) of the shadows
     apart_forget: Sequence[NDArray[np.int64]] | None = None  # (b,) of the bystanders
+
+    def __post_init__(self) -> None:
+        """Refuse shadow models of too few records, before a target is asked.
+
+        Raises
+        ------
+        PlanError
+            If the recipe has more shards than records to deal out to them.
+        """
+        if len(self.draws.train):
+            refuse_few(self.recipe, self.draws.train.shape[1])
 
     @cached_property
     def _keys(self) -> RowKeys:
