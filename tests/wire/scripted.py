@@ -32,6 +32,7 @@ class Script:
     drop_after: bool = False  # they were answered, but the answer was lost
     delay: float = 0.0
     body: bytes | None = None  # answered in place of the answer
+    whole: Callable[[list[Any]], Any] | None = None  # from records to the JSON that is answered
     error: bytes | None = None  # body of answers with another status than 200
     headers: dict[str, str] = field(default_factory=dict)  # of the last request
     path: str = ""  # of the last request
@@ -89,6 +90,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(status, script.error or _BUSY, "text/html", headers)
             elif script.body is not None:
                 self.reply(200, script.body, "text/html", headers)
+            elif script.whole is not None:
+                self.reply(200, json.dumps(script.whole(records)).encode(), "application/json", headers)
             else:
                 self.reply(200, *write(self.path, self.headers["content-type"], self.answer(records)), headers)
         finally:

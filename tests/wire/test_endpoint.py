@@ -253,6 +253,55 @@ def test_whether_the_order_of_the_classes_is_known(script, options, named, tmp_p
             target.close()
 
 
+class Backward:
+    """A server that lists its two classes in another order than ours, or the label of each record, beside its numbers."""
+
+    def __init__(self, labels=False, failing=()):
+        self.labels, self.failing, self.sizes = labels, failing, []
+
+    def __call__(self, records):
+        self.sizes.append(len(records))
+        values = probabilities(np.asarray(records))[:, :2]
+        values = values / values.sum(axis=1, keepdims=True)
+        if self.labels:
+            return {"predictions": values.tolist(), "labels": [NAMES[i] for i in values.argmax(axis=1)]}
+        rows = [
+            None if tuple(row) in self.failing else value for row, value in zip(records, values.tolist(), strict=True)
+        ]
+        return {"predictions": [row and row[::-1] for row in rows], "classes": NAMES[1::-1]}
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("format", ["instances", "json"])
+def test_no_size_of_a_batch_says_in_which_order_classes_are(batch, labels, format):
+    server, few = Backward(labels), X[:11]
+    options = {"body": '{"rows": "$records"}', "answer": "predictions", "model": None} if format == "json" else {}
+    expected = probabilities(few)[:, :2] / probabilities(few)[:, :2].sum(axis=1, keepdims=True)
+    with serving(Script(lambda r: r, whole=server)) as url:
+        target = target_of(url, classes=NAMES[:2], batch=batch, format=format, concurrency=1, budget=40, **options)
+        np.testing.assert_allclose(target.query(few).values, expected, atol=1e-12)
+    assert server.sizes.count(2) == 1  # whose answer is not read
+
+
+def test_records_without_an_answer_do_not_say_in_which_order_classes_are():
+    lost = tuple(X[6])
+    server = Backward(failing=(lost,))
+    with serving(Script(lambda r: r, whole=server)) as url:
+        target = target_of(url, classes=NAMES[:2], batch=3, concurrency=1, failing=1)
+        target.expect([X[:11]])
+        outputs = target.query(X[:11])
+        assert target.lacking(X[:11]).tolist() == [i == 6 for i in range(11)]
+    rows, two = np.arange(11) != 6, probabilities(X[:11])[:, :2]
+    np.testing.assert_allclose(outputs.values[rows], (two / two.sum(axis=1, keepdims=True))[rows], atol=1e-12)
+
+
+def test_a_square_answer_that_lists_no_labels_costs_nothing():
+    with serving(script := Script(probabilities)) as url:
+        target_of(url, batch=4, concurrency=1).query(X[:20])
+    assert script.requests == 2 * 2 + 1 + 4  # five records twice, one alone, and the other fifteen
+
+
 def test_an_order_that_was_noted_or_never_looked_at_is_not_said_to_be_unknown(tmp_path):
     def known(folder, before=False):
         target = target_of(url, classes=None).for_classes(4, tuple(NAMES))

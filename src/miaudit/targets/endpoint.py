@@ -9,12 +9,9 @@ import json
 import os
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -22,26 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import Records, n_records, take_records
-from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, TimeLimitError, counted
+from miaudit.errors import BudgetError, PlanError, StoreError, TargetError, counted
 from miaudit.evidence.answers import Decision, Type, hint_of_name
 from miaudit.files import write_atomically
 from miaudit.plan import HTTPPlan
 from miaudit.targets.classes import class_columns, positive_class
-from miaudit.targets.client import MOST_BYTES, Client, RefusedError
+from miaudit.targets.client import MOST_BYTES, Client
 from miaudit.targets.connection import Connection, Sign, check_url, identity_of, shown
 from miaudit.targets.contact import ANEW, Contact, asked_alone, findings, repeated
 from miaudit.targets.credentials import body_problems, chosen_values
-from miaudit.targets.jobs import awaited, check_job
-from miaudit.targets.kept import LATE, filled, record_keys, stacked
-from miaudit.targets.ledger import Estimate, Ledger, Limits, Query
+from miaudit.targets.exchange import Asked, Exchange
+from miaudit.targets.jobs import check_job
+from miaudit.targets.kept import filled, record_keys, stacked
+from miaudit.targets.ledger import Estimate, Ledger, Limits
 from miaudit.targets.outputs import Outputs
 from miaudit.targets.target import Target
-from miaudit.targets.wire import Wire, names_classes
-from miaudit.targets.wire.rows import MissingError
+from miaudit.targets.wire import Wire
 
 _VERBOSE, _MOST_EVER = 256, 2**30  # bytes of an answer to one record and class, with its name; and in all
-_HUGE = 1e100  # sums of such numbers are infinite
-_OF_A_RECORD = (400, 413, 422, 500)  # statuses by which a server may refuse one record of a request
 
 
 class Endpoint(Target):
@@ -83,7 +78,7 @@ class Endpoint(Target):
         name = wire.output or (wire.answer or "").rpartition(".")[2]
         hint = hint_of_name(name, f"its answers are named {name!r}")
         super().__init__(self._ask, classes=0, description=description or shown(self.url), kind=http.outputs, hint=hint)
-        self.source, self._tells = "given url", False  # whether answers say which class each number is of
+        self.source = "given url"
         self.named = http.columns is not None or http.positive is not None
         self.batch_size = sys.maxsize  # _ask makes its own, smaller, batches
         self.wire, self.limits = wire, _options(Limits, http)
@@ -93,12 +88,8 @@ class Endpoint(Target):
             self.url, content_type=wire.content_type, connection=connection, concurrency=http.concurrency
         )
         self._client.tell = lambda text: self.tell(text)
-        self._filled = wire.filled(self._client.value)
-        self._job, self._most_failing = http.job, http.failing
-        self._may_fail: set[bytes] = set()
-        self._refusals: dict[bytes, str] = {}  # of records that got no answer, by their keys
-        self._batch = 1 if wire.one_at_a_time else http.batch
-        self._concurrency = http.concurrency
+        self._exchange = Exchange(self._client, wire, http, self.url)
+        self._exchange.tell = lambda text: self.tell(text)
         self.probes = http.contact
         self._order = None if http.columns is None else tuple(str(name) for name in http.columns)
         self._class = http.positive
@@ -130,7 +121,7 @@ class Endpoint(Target):
             self._positive = positive_class(self._class, classes, names)
         if self._order is not None:
             self._columns = class_columns(self._order, classes, names)
-        self._client.most_bytes = min(max(MOST_BYTES, self._batch * classes * _VERBOSE), _MOST_EVER)
+        self._client.most_bytes = min(max(MOST_BYTES, self._exchange.batch * classes * _VERBOSE), _MOST_EVER)
         return self
 
     @property
@@ -156,9 +147,9 @@ class Endpoint(Target):
         """
         self._client.refuse_closed()
         self.tell, self.deadline = tell, deadline
-        self.queries, self.remarks, self._refusals = 0, [], {}
+        self.queries, self.remarks, self._exchange.refusals = 0, [], {}
         if self.contact is not None:
-            self.contact = self.contact.anew(2 * self.contact.records + (self._batch > 1))
+            self.contact = self.contact.anew(2 * self.contact.records + (self._exchange.batch > 1))
         if not self._place_given and folder != self._folder:
             self._move(folder)
         if self._ledger is not None:
@@ -250,7 +241,8 @@ class Endpoint(Target):
             Most records beside them that the answers will decide on.
         """
         keys = [record_keys(part) for part in parts]
-        self._expected, self._may_fail = [key for part in keys for key in part], {*(keys[0] if keys else ())}
+        self._expected = [key for part in keys for key in part]
+        self._exchange.may_fail = {*(keys[0] if keys else ())}
         self._further = further
         return self.ledger.estimate(self._expected, further=self._further_left())
 
@@ -305,7 +297,7 @@ class Endpoint(Target):
         before, first = self.queries, self._ask(X)
         super().answer(X)  # checks what came; asks nothing
         again = self._ask(X, b"again")
-        alone = self._ask(take_records(X, [asked_alone(first)]), b"alone") if self._batch > 1 else None
+        alone = self._ask(take_records(X, [asked_alone(first)]), b"alone") if self._exchange.batch > 1 else None
         contact = findings(first, again, alone, answers=self.kind, decimals=self.decimals)
         reason = None if self.decision is None else self.decision.reason
         self.contact = replace(contact, outputs=self.outputs, reason=reason)
@@ -332,8 +324,11 @@ class Endpoint(Target):
             rows = [i for key, i in place.items() if self.ledger.has(key)][: self.probes]
         if not rows:
             return None
-        contact, self._tells = Contact(**facts), state.get("named", True)  # of older ones nothing is known, nor told
-        self.named |= self._tells
+        contact, self._exchange.tells = (
+            Contact(**facts),
+            state.get("named", True),
+        )  # of older ones nothing is known, nor told
+        self.named |= self._exchange.tells
         self._first = take_records(X, rows), stacked([self.ledger.known(ours[i]) for i in rows])
         self.contact, self.resumed = contact, True
         if self._declared is None and self.decision is None:
@@ -354,7 +349,9 @@ class Endpoint(Target):
             self._verified = self._answered()
         keys = [key.hex() for key in self._contact_keys]
         self.ledger.note("contact", None if self.contact is None else asdict(self.contact))
-        self.ledger.note("state", {"keys": keys, "verified": self._verified, "mixed": mixed, "named": self._tells})
+        self.ledger.note(
+            "state", {"keys": keys, "verified": self._verified, "mixed": mixed, "named": self._exchange.tells}
+        )
 
     def _answered(self) -> int:
         """Return how many records were answered, not counting those that were asked again on purpose."""
@@ -407,134 +404,22 @@ class Endpoint(Target):
         keys = [key + why for key in record_keys(X)]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}  # identical records are asked about once
         missing = [i for key, i in sorted(first.items(), key=lambda item: item[1]) if not self.ledger.has(key)]
-        missing = [i for i in missing if keys[i] not in self._refusals]
+        missing = [i for i in missing if keys[i] not in self._exchange.refusals]
         if missing:
-            self._fetch(X, keys, missing)
+            names = [str(name) for name in self._order or self._names or range(self.classes)]
+            try:
+                self._exchange.fetch(Asked(X, keys, self.ledger, names, first=self.contact is None), missing)
+            except BudgetError as error:
+                raise self._explained(error, keys, missing) from None
+            self.named |= self._exchange.tells
         return stacked(filled([self.ledger.known(key) for key in keys]))
 
     def lacking(self, X: Records) -> NDArray[np.bool_]:
         """(n,) Which of some records got no answer, though they were asked about; what was returned for them is no answer."""
-        return np.array([key in self._refusals for key in record_keys(X)], bool)
+        return np.array([key in self._exchange.refusals for key in record_keys(X)], bool)
 
-    def _fetch(self, X: Records, keys: Sequence[bytes], missing: Sequence[int]) -> None:
-        """Ask about records over all connections; the first failure ends it, what is on its way is still taken."""
-        work = iter(_chunks(missing, self._batch))
-        lock = threading.Lock()
-        failures: list[BaseException] = []
-        answers, last = 0, time.monotonic()
-
-        def ask_on() -> None:
-            nonlocal answers, last
-            while True:
-                with lock:
-                    rows = next(work, None)
-                    if rows is None or failures:
-                        return
-                try:
-                    self._check_deadline()
-                    self._ask_batch(X, keys, rows)
-                except BaseException as error:
-                    with lock:
-                        failures.append(error)
-                    return
-                with lock:
-                    answers += len(rows)
-                    if time.monotonic() - last > 2:
-                        last = time.monotonic()
-                        self.tell(f"asking the target: {answers:,} of {counted(len(missing), 'record')}")
-
-        threads = min(self._concurrency, -(-len(missing) // self._batch))
-        if threads == 1:
-            ask_on()
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                for _ in range(threads):
-                    pool.submit(ask_on)
-        if failures:
-            raise self._explained(
-                next((e for e in failures if not isinstance(e, BudgetError)), failures[0]), keys, missing
-            )
-
-    def _ask_batch(self, X: Records, keys: Sequence[bytes], rows: Sequence[int], *, halved: bool = False) -> None:
-        query = self.ledger.reserve([keys[i] for i in rows])
-        granted = len(query.records)
-        try:
-            answers = self._exchange(take_records(X, list(rows[:granted])), query, again=not halved or granted == 1)
-        except RefusedError as error:
-            if error.status not in _OF_A_RECORD or not self._may_fail.issuperset(query.records):
-                raise
-            if granted == 1:
-                self._went_without(query.records, str(error))
-                return
-            if not halved:
-                self.tell(
-                    f"the target answers status {error.status} to {granted:,} records: asking in halves which fail"
-                )
-            for part in (rows[: granted // 2], rows[granted // 2 :]):  # until it is known which record it is
-                self._ask_batch(X, keys, part, halved=True)
-            return
-        except MissingError as error:
-            if not self._may_fail.issuperset(query.records):
-                raise
-            query.answered(list(error.answers), error.rows)
-            self._went_without([key for i, key in enumerate(query.records) if i not in {*error.rows}], str(error))
-        else:
-            query.answered(list(answers))
-        if granted < len(rows):
-            raise BudgetError(f"the budget of {counted(self.limits.budget, 'query', 'queries')} is spent")
-
-    def _exchange(self, X: Records, query: Query, *, again: bool = True) -> NDArray[Any]:
-        try:
-            content = self._client.post(self._filled.encode(X), query, again=again)
-            if self._job is not None:
-                content = awaited(self._client, content, self._job, self.url)
-        except BaseException:
-            query.give_up()
-            raise
-        names = [str(name) for name in self._order or self._names or range(self.classes)]
-        decode = partial(self.wire.decode, n=n_records(X))
-        try:
-            answers = self._usable(self._client.read(content, partial(decode, names=names)), names)
-            if self.contact is None:
-                self._tells |= names_classes(decode, content, answers, names)
-                self.named |= self._tells
-            return answers
-        except MissingError as error:
-            error.answers = self._usable(error.answers, names)
-            raise
-        except TargetError:
-            query.unusable()
-            raise
-
-    def _went_without(self, records: Sequence[bytes], why: str) -> None:
-        """Take note of records that got no answer; too many end the run."""
-        self._refusals |= dict.fromkeys(records, why)
-        if len(self._refusals) > self._most_failing:
-            raise TargetError(
-                f"{counted(len(self._refusals), 'record')} got no answer, and failing = {self._most_failing} is the "
-                f"most that may be left out; the last: {why}"
-            )
-
-    def _usable(self, answers: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
-        """Return answers; refuse numbers that no model gives, and labels in which a credential is sent back."""
-        if answers.dtype.kind == "f" and np.abs(answers).max(initial=0.0) > _HUGE:
-            raise TargetError(f"the target's answer holds {answers[np.abs(answers) > _HUGE][0]}; no model says so")
-        if answers.ndim == 1 and answers.dtype.kind != "f":
-            for label in {str(label) for label in answers.tolist()} - set(names):
-                if self._client.redacted(label) != label:
-                    raise TargetError(
-                        f"the target answers {self._client.redacted(label)!r} as a label, in which a credential of the request "
-                        "was struck out; check url and format"
-                    )
-        return answers
-
-    def _check_deadline(self) -> None:
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise TimeLimitError(LATE)
-
-    def _explained(self, error: BaseException, keys: Sequence[bytes], missing: Sequence[int]) -> BaseException:
-        if not isinstance(error, BudgetError):
-            return error
+    def _explained(self, error: BudgetError, keys: Sequence[bytes], missing: Sequence[int]) -> BudgetError:
+        """Return what the budget did not cover, with one that does."""
         if self.contact is None:
             return BudgetError(
                 f"{error} before first contact was made, which takes up to {2 * self.probes + 1}; give a budget that covers "
@@ -575,10 +460,6 @@ def _content(value: Any) -> Any:
 def _options(kind: type[T], http: HTTPPlan, **others: Any) -> T:
     """Return what has some of a plan's options as fields of the same names."""
     return kind(**{each.name: getattr(http, each.name) for each in fields(kind) if hasattr(http, each.name)} | others)
-
-
-def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _whole(facts: Any, state: Any) -> bool:

@@ -188,6 +188,13 @@ class Wire:
                 else f"decode failed on the target's answer: {reason_of(error)}"
             ) from error
 
+    def is_ambiguous(self, content: bytes, n: int) -> bool:
+        """Whether an answer to n records, of n classes, lists n labels beside its numbers, which may be of either."""
+        try:
+            return self.decoder is None and _lists_labels(rows.from_bytes(content), n)
+        except TargetError:
+            return False
+
     def _scaled(self, answers: Answers) -> Answers:
         return answers if self.scale is None or answers.dtype.kind not in "fi" else answers / self.scale
 
@@ -209,6 +216,18 @@ def names_classes(decode: Callable[..., Answers], content: bytes, answers: Answe
         return False
     reverse = decode(content, names=names[::-1])
     return reverse.shape == answers.shape and not np.array_equal(reverse, answers)
+
+
+def _lists_labels(value: Any, n: int) -> bool:
+    """Return whether a list of n labels stands beside the answers, or beside what holds them; not within an answer."""
+    if isinstance(value, list):
+        return len(value) != n and any(_lists_labels(each, n) for each in value)
+    if not isinstance(value, dict):
+        return False
+    listed = [value[key] for key in rows.LABELS if isinstance(value.get(key), list) and len(value[key]) == n]
+    return any(all(isinstance(label, str | int) for label in labels) for labels in listed) or any(
+        _lists_labels(each, n) for each in value.values()
+    )
 
 
 def _body(encoder: Callable[[Records], Any], X: Records) -> bytes:

@@ -27,7 +27,7 @@ _PROBABILITIES = (
     "proba",
 )
 _LEAST = 0.05  # by which a rounded score of the likeliest class may be too small
-_LABELS = (
+LABELS = (
     "all_classes",
     "classes",
     "labels",
@@ -196,7 +196,7 @@ def said_error(answer: Any) -> str:
 
 def class_lists(answer: Mapping[str, Any], key: str, n: int) -> list[list[Any]] | None:
     """Return the list of classes that an answer holds beside its list of n items, once for each item; None without one."""
-    for name in _LABELS:
+    for name in LABELS:
         labels = answer.get(name)
         if name == key or not isinstance(labels, list) or not labels:
             continue
@@ -214,16 +214,19 @@ def _with_classes(
     """Return items as objects of scores and their classes; None where the lists do not say which classes scores are of."""
     objects = []
     for item, labels in zip(items, lists, strict=True):
+        if _is_failure(item):
+            objects.append(item)
+            continue
         scores = item
         if isinstance(item, Mapping):
             keys = _PROBABILITIES if output is None else (output,)
             scores = next((item[key] for key in keys if isinstance(item.get(key), list)), None)
-            if any(isinstance(item.get(key), list) for key in _LABELS):
+            if any(isinstance(item.get(key), list) for key in LABELS):
                 return None
         if not isinstance(scores, list) or len(scores) != len(labels) or not all(map(_is_number, scores)):
             return None
         objects.append({"scores": scores, "classes": labels})
-    if names is None or len(names) < 2 or not _are_classes(lists, names) or _are_answers(objects, names):
+    if names is None or len(names) < 2 or not _are_classes(lists, names) or _are_answers(objects, lists, names):
         return None
     return objects
 
@@ -237,15 +240,14 @@ def _are_classes(lists: Sequence[list[Any]], names: Sequence[str]) -> bool:
     return True
 
 
-def _are_answers(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+def _are_answers(objects: Sequence[Any], lists: Sequence[list[Any]], names: Sequence[str]) -> bool:
     """Whether one list of as many labels as records holds the likeliest class of each record, not what columns are."""
-    labels = objects[0]["classes"]
-    if len(labels) != len(objects) or any(item["classes"] is not labels for item in objects):
+    labels = lists[0]
+    if not len(labels) == len(objects) == len(names) or any(each is not labels for each in lists):
         return False
-    best = [item["scores"].index(max(item["scores"])) for item in objects]
-    return len(labels) == len(names) and all(
-        str(label) in (str(names[i]), str(i)) for label, i in zip(labels, best, strict=True)
-    )
+    pairs = [(label, item["scores"]) for label, item in zip(labels, objects, strict=True) if not _is_failure(item)]
+    best = [(label, scores.index(max(scores))) for label, scores in pairs]
+    return all(str(label) in (str(names[i]), str(i)) for label, i in best)
 
 
 def answers_of(
@@ -287,14 +289,13 @@ def answers_of(
             + ("; where it takes fewer at a time, lower batch" if 0 < len(items) < n else "")
         )
     refuse_moved(items)
+    if items and lists is not None and (named := _with_classes(items, lists, output, names)) is not None:
+        items, output = named, None
     rows = [i for i, item in enumerate(items) if not _is_failure(item)]
     if len(rows) < n:
         failure = next(item for item in items if _is_failure(item))
-        lists = None if lists is None else [lists[i] for i in rows]
-        answers = answers_of([items[i] for i in rows], len(rows), output=output, names=names, lists=lists)
+        answers = answers_of([items[i] for i in rows], len(rows), output=output, names=names)
         raise MissingError(f"the target's answer holds {excerpt(json.dumps(failure))} for a record", answers, rows)
-    if items and lists is not None and (named := _with_classes(items, lists, output, names)) is not None:
-        items, output = named, None
     if items and all(isinstance(item, Mapping) for item in items):
         items = [_of_object(item, output, names) for item in items]
     items = [_of_pairs(item, names) if _is_pairs(item) else item for item in items]
@@ -416,7 +417,7 @@ def _of_object(item: Mapping[str, Any], output: str | None, names: Sequence[str]
         refuse_unnamed(item, output)
         return _by_class(item[output], names) if _is_by_class(item[output]) else item[output]
     scores = next((item[key] for key in _PROBABILITIES if isinstance(item.get(key), list)), None)
-    labels = next((item[key] for key in _LABELS if isinstance(item.get(key), list)), None)
+    labels = next((item[key] for key in LABELS if isinstance(item.get(key), list)), None)
     if scores is not None:
         return scores if labels is None else _of_lists(labels, scores, names)
     by_class = next((item[key] for key in _PROBABILITIES if _is_by_class(item.get(key))), None)
@@ -490,7 +491,7 @@ def refuse_unnamed(item: Mapping[str, Any], key: str, n: int = 0) -> None:
             "their classes"
         )
     if isinstance(value, list) and value and all(_is_number(v) for v in value):
-        for name in _LABELS:
+        for name in LABELS:
             labels = item.get(name)
             if name != key and isinstance(labels, list) and len(labels) == len(value) > 1:
                 if n == len(value):
