@@ -23,6 +23,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import CategoricalNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -37,6 +38,7 @@ from miaudit.errors import PlanError
 from miaudit.recipes import as_recipe
 from miaudit.recipes.building import named_estimator
 from miaudit.recipes.parameters import by_class_numbers
+from miaudit.targets.stages import stages_of
 
 WRONG = {
     "one value": (LogisticRegression(C=-1), "LogisticRegression cannot be trained: The 'C' parameter"),
@@ -244,5 +246,16 @@ def test_boosting_that_stops_early_is_refused_with_the_rounds_that_it_kept(libra
         as_recipe(model)
     for never in (0, -1) if library == "lightgbm" else ():
         assert as_recipe(kind(**{name: never}))
+    if library == "xgboost":
+        callback = module.callback.EarlyStopping(rounds=2)
+        model = kind(n_estimators=9, n_jobs=1, callbacks=[callback])
+        with pytest.raises(
+            PlanError, match=r"rounds = 2\), .* as the target kept \(n_estimators\) and has callbacks = None"
+        ):
+            as_recipe(GridSearchCV(model, {"max_depth": [1, 2]}))
+        model.fit(X[:60], y[:60], eval_set=[(X[60:], y[60:])], verbose=False)
+        with pytest.raises(PlanError, match=rf"trains {model.best_iteration + 1} rounds, which the target kept"):
+            as_recipe(model)
+        np.testing.assert_array_equal(list(stages_of(model)(X))[-1], model.predict_proba(X))
     fixed = kind(n_estimators=kept, n_jobs=1, **{name: None, "verbosity": 0 if library == "xgboost" else -1})
     assert as_recipe(fixed).fit(X, y, classes=2, seed=0)

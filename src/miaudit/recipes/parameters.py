@@ -103,6 +103,10 @@ def _refuse_early_stopping(booster: Any) -> None:
     options = booster.get_params(deep=False)
     rounds_of = ("early_stopping_rounds", "early_stopping_round", "n_iter_no_change", "early_stopping")
     counts = {each: options.get(each) for each in rounds_of}
+    callbacks = options.get("callbacks")
+    for each in callbacks if isinstance(callbacks, list | tuple) else ():
+        if any(base.__name__ == "EarlyStopping" for base in type(each).__mro__):
+            counts["callbacks=[EarlyStopping(...)], rounds"] = getattr(each, "rounds", 1)
     name = next((key for key, count in counts.items() if isinstance(count, int | np.integer) and count > 0), None)
     if name is None:
         return
@@ -111,10 +115,11 @@ def _refuse_early_stopping(booster: Any) -> None:
         best = booster.best_iteration + 1 if kind.startswith("XGB") else booster.best_iteration_
     except Exception:  # not fitted
         best = None
+    option = name.partition("=")[0]
     rounds = "as many rounds as the target kept" if not best else f"{best} rounds, which the target kept"
     raise PlanError(
-        f"{kind} stops early ({name} = {options[name]}), for which it needs validation records, and models are trained here "
-        f"without any: give as the recipe one that trains {rounds} (n_estimators) and has {name} = None, or a function "
+        f"{kind} stops early ({name} = {counts[name]}), for which it needs validation records, and models are trained here "
+        f"without any: give as the recipe one that trains {rounds} (n_estimators) and has {option} = None, or a function "
         "train(X, y, seed) -> model that sets some of its records apart"
     )
 

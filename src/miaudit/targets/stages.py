@@ -33,7 +33,7 @@ def stages_of(model: Any) -> Stages | None:
     if not hasattr(model, "predict_proba"):
         return None
     if hasattr(model, "get_booster"):
-        best = getattr(model, "best_iteration", None) if getattr(model, "early_stopping_rounds", None) else None
+        best = getattr(model, "best_iteration", None)  # there where it stopped early, by an option or a callback
         rounds = model.get_booster().num_boosted_rounds() if best is None else best + 1
         return lambda X: (model.predict_proba(X, iteration_range=(0, k)) for k in _spaced(rounds))
     if hasattr(model, "booster_"):
