@@ -325,7 +325,9 @@ def test_a_model_of_arrays_has_its_label_named_and_its_columns_counted(folder):
         proposed(folder, texts, texts, model="array.joblib", label="income")
 
 
-@pytest.mark.parametrize("classes", [[1, 2], [False, True], [0, 1], ["b", "a"], [1.0, 2.0]])
+@pytest.mark.parametrize(
+    "classes", [[1, 2], [False, True], [0, 1], ["b", "a"], [1.0, 2.0], ["None", "b"], ["NA", "nan"]]
+)
 def test_classes_are_read_as_the_model_names_them(tmp_path, classes):
     rng = np.random.default_rng(0)
     frames = [pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"]) for _ in range(2)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from miaudit.data import encoder, from_arrays, row_hashes, slices_of
+from miaudit.data import encoder, from_arrays, load, row_hashes, slices_of
 from miaudit.errors import DataError
 
 Y = [0, 1, 0, 1]
@@ -77,3 +77,18 @@ def test_what_changes_columns_refuses_gaps_and_texts(X):
         Domain.of(data)
     with pytest.raises(DataError, match="needs a value in every column|one text each"):
         Probed(np.arange(4), (Votes(),), 0).check(data)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_words_that_pandas_reads_as_missing_are_told_of_and_stay_in_parquet(tmp_path, ending):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"at": ["NA", "DE", "FR", "NA"] * 5, "n": [1.0, 2, 3, 4] * 5, "y": ["a", "b"] * 10})
+    frame.loc[frame.index % 7 == 1, "n"] = np.nan
+    path = tmp_path / f"x.{ending}"
+    frame.to_csv(path, index=False, na_rep="NA") if ending == "csv" else frame.to_parquet(path)
+    dataset = load(path, label="y", frame=True)
+    told = [note for note in dataset.notes if "'at': pandas reads 10 cells 'NA' as missing" in note]
+    assert (len(told), len(dataset.notes)) == ((1, 1) if ending == "csv" else (0, 0))
+    assert dataset.X["at"].isna().sum() == (10 if ending == "csv" else 0)
+    categories = load(path, label="y").schema.columns[0].categories
+    assert categories == ("DE", "FR", "NA")

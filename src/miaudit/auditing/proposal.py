@@ -81,7 +81,7 @@ def proposal(
     recipe: dict[str, Any] = {"clone": True}
     if is_regressor(estimator):
         recipe["task"] = "regression"
-    elif _named_by_numbers(estimator):
+    elif _are_names(estimator):
         data["labels"] = "names"
     address = file.address  # of the version that an alias names now
     title = f"Audit of {address if is_address(address) else path.name}"
@@ -133,9 +133,11 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _named_by_numbers(estimator: Any) -> bool:
-    """Whether the model's classes are numbers, or texts of such, other than 0, 1, 2, ..., which a plan reads as names."""
+def _are_names(estimator: Any) -> bool:
+    """Whether a plan reads the model's classes as names alone: numbers, or texts of such, other than 0, 1, 2, ..., or None."""
     classes = model_classes(estimator) or ()
+    if any(isinstance(each, str) and is_missing(each) for each in classes):
+        return True
     return [*map(str, classes)] != [*map(str, range(len(classes)))] and all(is_number(str(each)) for each in classes)
 
 

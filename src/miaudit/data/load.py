@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from inspect import Parameter, Signature, signature
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.arrays import from_arrays
-from miaudit.data.cells import has_leading_zeros, is_number
+from miaudit.data.cells import has_leading_zeros, is_missing, is_number
 from miaudit.data.columns import Columns
 from miaudit.data.dataset import Dataset
 from miaudit.data.frames import frame_on_disk, read_frame, reading_of
@@ -185,6 +186,8 @@ def _of_table(
         X = _frames(table, files, sizes, features, texts, notes)
         reading = reading_of(files[0], texts)
         notes += _frame_notes(table, features, {*columns.numeric, *texts})
+        if any(not path.name.lower().endswith(".parquet") for path in files):
+            notes += _notes_of_words(table, features)
     if keep is not None:
         table, X = table.take(keep), X if X is None else select_records(X, keep)
     if columns.text is not None:
@@ -319,6 +322,24 @@ def _frame_notes(table: Table, features: Collection[str], stated: Collection[str
             notes.append(
                 f"Column {name!r}: pandas reads cells such as {first!r} as numbers, without the zeros in front, as it would "
                 f"have for the model; if the model was given texts, state texts = [{name!r}]."
+            )
+    return notes
+
+
+def _notes_of_words(table: Table, features: Collection[str]) -> list[str]:
+    """Return what to say of words among texts of a CSV file that pandas reads as missing, though they may be values."""
+    notes = []
+    for name in features:
+        cells = table.columns[name]
+        if not isinstance(cells, list | TextsOnDisk):
+            continue
+        counts = Counter(cells) if isinstance(cells, list) else sum(map(Counter, cells.blocks()), Counter[Any]())
+        words = sorted(text for text in counts if isinstance(text, str) and text.strip() and is_missing(text))
+        if words and not all(text is None or is_missing(text) or is_number(text) for text in counts):
+            number = sum(counts[word] for word in words)
+            notes.append(
+                f"Column {name!r}: pandas reads {counted(number, 'cell')} {', '.join(map(repr, words))} as missing, as it "
+                "would have for the model; if the model was given the text, write the records as Parquet, where it stays."
             )
     return notes
 
