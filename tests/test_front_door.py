@@ -186,10 +186,24 @@ def test_records_of_a_class_that_the_model_does_not_know_are_told_of(folder, tmp
     assert any("does not know the class 'unknown' of 10 non-members" in warning for warning in result.warnings)
 
 
+def test_attacks_are_chosen_by_their_names(folder, tmp_path):
+    options = ("--allow-pickle", "--out", tmp_path / "a", "--attack", "threshold", "--attack", "lira offline")
+    outcome = call("init", folder / "m.joblib", folder / "train.csv", folder / "test.csv", *options)
+    assert 'attacks = ["threshold", "lira offline"]' in outcome.stdout
+    assert Plan.load(tmp_path / "a/plan.toml").attacks == ["threshold", "lira offline"]
+    unknown = call(
+        "audit", folder / "m.joblib", folder / "train.csv", folder / "test.csv", *options, "--attack", "lyra"
+    )
+    assert (unknown.exit_code, "attacks.2" in unknown.stderr, "did you mean" in unknown.stderr) == (2, True, True)
+
+
 def test_python_guesses_alike(folder):
     paths = {"members": folder / "train.csv", "nonmembers": folder / "test.csv"}
     result = miaudit.audit(folder / "m.joblib", **paths, allow_pickle=True, shadows=2, seed=3, jobs=0)
     assert (result.split.members, result.split.nonmembers) == (147, 145)  # without copies
+    few = {"attacks": ["salem", {"name": "threshold"}], "allow_pickle": True, "shadows": 2}
+    forecast = miaudit.forecast(folder / "m.joblib", **paths, **few)
+    assert forecast.attacks == 3  # with the gap
     with pytest.raises(PlanError, match="are paths of files here: leave out design"):
         miaudit.audit(folder / "m.joblib", **paths, allow_pickle=True, design="disjoint")
     with pytest.raises(PlanError, match="label names a column of files"):

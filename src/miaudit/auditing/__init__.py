@@ -14,6 +14,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.asking import Tell, opened, quiet
 from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
@@ -314,7 +315,10 @@ def _names_model(subject: Any) -> bool:
 def _proposed(model: str | PathLike[str], inputs: dict[str, Any], permissions: Permissions) -> dict[str, Any]:
     """Return the content of the plan for the file of a model and its files of records."""
     top = {name: inputs.pop(name) for name in ("seed", "title") if name in inputs}
-    keys = ("members", "nonmembers", "population", "label", "holdout", "shadows")
+    if inputs.get("attacks") is not None:
+        chosen = chosen_attacks(inputs["attacks"])
+        inputs["attacks"] = [{"name": each.name, **each.options} for each in chosen]
+    keys = ("members", "nonmembers", "population", "label", "holdout", "shadows", "attacks")
     files = {name: inputs.pop(name) for name in keys if name in inputs}
     advice = (
         [] if isinstance(files.get("nonmembers"), str | PathLike) else ["give nonmembers as the path of a file, too"]

@@ -55,6 +55,9 @@ _LONG = 120.0
 _TRIALS = (100, 300)
 """Records a side of the trials within a run."""
 
+_ROUNDING = 1e-9
+"""Of a product that would be whole."""
+
 _BUSY = 1.5
 """Seconds for each of the processor from which a forecast says that others use it."""
 
@@ -253,10 +256,13 @@ def _pilots(case: Case, records: Sequence[int] = ()) -> list[_Pilot]:
 def _pilot(case: Case, share: float, size: int) -> _Pilot:
     rng = generator(child_seed(case.seed, "pilot"), "records")
     sides: dict[str, Any] = {
-        name: np.sort(rng.permutation(side)[: max(1, round(share * len(side)))]) if len(side) else side
+        name: np.sort(rng.permutation(side)[: max(1, math.ceil(share * len(side) - _ROUNDING))]) if len(side) else side
         for name, side in ((name, getattr(case.split, name)) for name in ("members", "nonmembers", "population"))
     }
-    shadows = {name: max(2, round(share * of)) for name in ("train", "test") if (of := getattr(case.shadows, name))}
+    sizes = {name: of for name in ("train", "test") if (of := getattr(case.shadows, name))}
+    shadows = {
+        name: max(2, math.floor(share * of + _ROUNDING)) for name, of in sizes.items()
+    }  # no more than the sides hold
     outside = {"outside": round(share * case.sides.outside)} if case.sides.outside else {}
     small = replace(
         case,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.from_model import fitted_on, model_classes
 from miaudit.auditing.saved import saved_estimator
 from miaudit.data.cells import is_missing, is_number
@@ -41,7 +42,7 @@ def proposal(
     label: str | None = None,
     holdout: float | None = None,
     shadows: int | None = None,
-    attacks: Sequence[str] | None = None,
+    attacks: Sequence[str | Mapping[str, Any]] | None = None,
     permissions: Permissions | None = None,
 ) -> dict[str, Any]:
     """Return the content of a plan that audits a saved scikit-learn model, with what its file and the records' tell.
@@ -66,7 +67,7 @@ def proposal(
     Raises
     ------
     PlanError, DataError
-        If the model says not how it was trained, or the files do not fit it or one another.
+        If an attack is not known, the model says not how it was trained, or the files do not fit it or one another.
     """
     file = model_file(os.fspath(model))
     path = file.path
@@ -86,7 +87,9 @@ def proposal(
     address = file.address  # of the version that an alias names now
     title = f"Audit of {address if is_address(address) else path.name}"
     content: dict[str, Any] = {"title": title, "data": data}
-    content |= {} if attacks is None else {"attacks": list(attacks)}
+    if attacks:
+        chosen_attacks(attacks)
+        content["attacks"] = list(attacks)
     content |= {} if holdout is None else {"split": {"holdout": holdout}}
     content |= {"target": {"file": address if is_address(address) else str(path.absolute())}, "recipe": recipe}
     return content | ({} if shadows is None else {"shadows": {"count": shadows}})

@@ -15,6 +15,7 @@ from miaudit.cli.evidence import annex, card, clean, verify
 from miaudit.cli.gate import diff, gate, show
 from miaudit.cli.mitigate import mitigate
 from miaudit.cli.options import (
+    attack_option,
     console,
     data_option,
     dry_run_option,
@@ -262,9 +263,7 @@ def _forecast(plan: Plan, out: Path, form: str | None, **options: Any) -> None:
 @click.option(
     "--delta", type=click.FloatRange(0, 1, max_open=True), default=1e-5, show_default=True, help="Of epsilon."
 )
-@click.option(
-    "--attack", "attacks", multiple=True, help="Run this one, and others so named; default: all that can be run."
-)
+@attack_option
 @click.option(
     "--unit",
     type=click.Choice(["person", "record"]),

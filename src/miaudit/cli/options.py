@@ -124,6 +124,10 @@ def permissions_options(command: Any) -> Any:
     return permitted
 
 
+attack_option = click.option(
+    "--attack", "attacks", multiple=True, help="Run this one, and others so named; default: all that can be run."
+)
+
 _PROPOSAL = (
     *(click.argument(name, type=click.Path(dir_okay=False, path_type=Path)) for name in ("model", "train", "test")),
     click.option(
@@ -140,12 +144,13 @@ _PROPOSAL = (
         "--label", help="Column with the class, or the number to predict; default: the one that model and files tell."
     ),
     click.option("--shadows", type=click.IntRange(1), help="Number of shadow models; default: 20."),
+    attack_option,
 )
 
 
 def proposal_options(command: Any) -> Any:
     """Add what every command that proposes a plan takes: a model and its files, handed on as ``proposed``, and ``out``."""
-    return _proposing(command, ("model", "train", "test", "population", "holdout", "label", "shadows"))
+    return _proposing(command, ("model", "train", "test", "population", "holdout", "label", "shadows", "attacks"))
 
 
 def quick_options(command: Any) -> Any:
