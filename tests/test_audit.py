@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.stats import binom
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -19,6 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
 from miaudit import auditing
+from miaudit.auditing.scope import mismatches
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError, TimeLimitError
 from miaudit.result import Result
 
@@ -222,6 +224,19 @@ def test_a_torch_network_is_audited_with_a_network_recipe():
     result = quick(model, recipe=recipe)
     assert result.shadows.trained == 4
     assert result.target.train_accuracy > 0.95
+
+
+@pytest.mark.parametrize(("n", "models", "spread"), [(20, 2, 0.0), (60, 2, 0.05), (200, 2, 0.05), (200, 8, 0.05)])
+def test_accuracies_of_models_that_were_trained_alike_are_unlike_by_chance_only(n, models, spread):
+    rng, trials = np.random.default_rng(n + models), 300
+    alike = unlike = 0
+    for _ in range(trials):
+        shares = np.clip(rng.normal(0.6, spread, size=1 + models), 0, 1)
+        right = rng.binomial(n, shares, size=(2, 1 + models)) / n
+        alike += bool(mismatches(tuple(right[:, 0]), tuple(right[:, 1:]), n=(n, n), trained_here=True))
+        unlike += bool(mismatches((0.98, 0.98), tuple(right[:, 1:]), n=(n, n)))
+    assert alike <= binom.isf(1e-3, trials, 2 * 0.05 / 3)
+    assert unlike > (0.9 if models > 2 else 0.1) * trials
 
 
 def test_another_recipe_than_the_targets_is_reported(forest):

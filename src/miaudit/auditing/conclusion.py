@@ -227,8 +227,7 @@ def _warnings(
     elif correct is not None:
         right = accuracies(correct, member, unit)
         train, test = (each.value or 0.0 for each in right)
-        theirs = (shadows.train_accuracy, shadows.test_accuracy)
-        unlike = mismatches((train, test), theirs, n=unit.size(member), trained_here=here)
+        unlike = mismatches((train, test), shadows.accuracies, n=unit.size(member), trained_here=here)
     elif measured.errors is not None:
         unlike = unlike_errors(
             mean_errors(measured.errors, member, unit),

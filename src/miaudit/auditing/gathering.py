@@ -297,13 +297,12 @@ def split_facts(case: Case, draws: Draws) -> SplitFacts:
 def _shadows(case: Case, pool: ShadowPool, models: _Answers) -> ShadowFacts:
     figure = "accuracy" if case.dataset.values is None else "error"
     figures = [tuple(each[f"{side}_{figure}"] for each in models.shadows.values()) for side in ("train", "test")]
-    train, test = (float(np.mean(values)) if values else None for values in figures)
+    of_each = (figures[0], figures[1])
     return ShadowFacts(
         recipe=case.recipe.name,
         asked=case.shadows.count,
-        train_accuracy=train if figure == "accuracy" else None,
-        test_accuracy=test if figure == "accuracy" else None,
-        errors=(figures[0], figures[1]) if figure == "error" and train is not None and test is not None else None,
+        accuracies=of_each if figure == "accuracy" else ((), ()),
+        errors=of_each if figure == "error" and all(of_each) else None,
         failures=tuple(pool.failures),
         data=case.shadows.data,
         seconds=float(np.mean([each["seconds"] for each in models.shadows.values()])) if models.shadows else None,

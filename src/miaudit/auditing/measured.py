@@ -68,12 +68,24 @@ class ShadowFacts:
 
     recipe: str
     asked: int
-    train_accuracy: float | None  # None where no answer tells it
-    test_accuracy: float | None
+    accuracies: tuple[tuple[float, ...], tuple[float, ...]] = (
+        (),
+        (),
+    )  # of each model that tells it, inside and outside
     failures: tuple[Failure, ...] = ()
     data: str = "real"
     errors: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # of a regression's models, inside and outside
     seconds: float | None = None  # the mean that one took to train; None where they were not trained here
+
+    @property
+    def train_accuracy(self) -> float | None:
+        """Mean accuracy on the records that each was trained on; None where no answer tells it."""
+        return float(np.mean(self.accuracies[0])) if self.accuracies[0] else None
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Mean accuracy on all other records; None where no answer tells it."""
+        return float(np.mean(self.accuracies[1])) if self.accuracies[1] else None
 
 
 @dataclass(frozen=True, eq=False)

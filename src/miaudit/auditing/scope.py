@@ -268,24 +268,23 @@ def oddities(contact: Contact | None) -> list[str]:
 
 def mismatches(
     target: tuple[float, float],
-    shadows: tuple[float | None, float | None],
+    shadows: tuple[Sequence[float], Sequence[float]],
     *,
     n: tuple[int, int],
     trained_here: bool = False,
 ) -> list[str]:
     """Return what can be seen, by their accuracies on both sides, of a target and shadows that were not trained alike.
 
-    ``n`` are the people, or records, that the accuracies on members and on non-members rest on: what so few explain by
-    chance is no sign.
+    ``shadows`` are the accuracies of each model on what it was trained on, and on other records. ``n`` are the people, or
+    records, that the target's rest on: what so few records, or so few models, explain by chance is no sign.
     """
     warnings = []
     train, test = target
-    chances = [_by_chance(share, size) for share, size in zip(target, n, strict=True)]
-    for what, ours, theirs, chance in zip(("training", "test"), target, shadows, chances, strict=True):
-        if theirs is not None and abs(ours - theirs) > 0.1 and not chance[0] <= theirs <= chance[1]:
+    for what, ours, theirs, size in zip(("training", "test"), target, shadows, n, strict=True):
+        if len(theirs) and _unlike_share(ours, np.asarray(theirs, np.float64), size):
             warnings.append(
-                f"The target's {what} accuracy is {ours:.3f}, the shadow models' is {theirs:.3f}: they do not seem to be "
-                "trained alike (recipe, size or records differ), which weakens the attack and may understate the leak."
+                f"The target's {what} accuracy is {ours:.3f}, the shadow models' is {np.mean(theirs):.3f}: they do not seem "
+                "to be trained alike (recipe, size or records differ), which weakens the attack and may understate the leak."
             )
     if not trained_here and train + 0.02 < test and _worse(target, n):
         warnings.append(
@@ -295,9 +294,20 @@ def mismatches(
     return warnings
 
 
-def _by_chance(share: float, n: int) -> tuple[float, float]:
-    """Return the exact interval of a share of n."""
-    return stats.clopper_pearson(round(share * n), n, 1 - _ERROR) if n else (0.0, 1.0)
+def _unlike_share(share: float, shadows: Floats, n: int) -> bool:
+    """Whether the target's accuracy differs by a tenth from the shadows' mean, and from one more of theirs by more than chance.
+
+    By Student's t with Satterthwaite's freedom, of the share of n records, and of how far the shadow models, (m,), vary: not
+    less than such shares do, and with one degree of freedom where there is one model.
+    """
+    m, mean = len(shadows), float(shadows.mean())
+    if not n or abs(share - mean) <= 0.1:
+        return False
+    likely = (share * n + 1) / (n + 2)  # so that all right, or none, does not pass for certain
+    own = likely * (1 - likely) / n
+    others = max(own, float(shadows.var(ddof=1)) if m > 1 else 0.0) * (1 + 1 / m)
+    freedom = (own + others) ** 2 / (others**2 / max(1, m - 1))
+    return bool(abs(share - mean) > stdtrit(freedom, 1 - _ERROR / 2) * (own + others) ** 0.5)
 
 
 def _worse(target: tuple[float, float], n: tuple[int, int]) -> bool:

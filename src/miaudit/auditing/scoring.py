@@ -146,7 +146,7 @@ def measured_of(stored: StoredOutputs, seed: int, origin: Origin) -> Measured:
             duplicates={} if copies is None else copies.same,
             grouped_by=None if own.audited_people is None else "group",
         ),
-        shadows=ShadowFacts("unknown: only the answers are at hand", len(own.models), *stored.shadow_accuracy),
+        shadows=ShadowFacts("unknown: only the answers are at hand", len(own.models), stored.shadow_accuracies),
         origin=origin,
         countable=mask[: len(stored.member)],
         contents=stored.contents,

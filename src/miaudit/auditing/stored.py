@@ -83,7 +83,10 @@ class StoredOutputs:
     type: Type | Literal["signal"] = "probabilities"
     reason: str = ""
     decimals: int | None = None  # most seen in the target's probabilities; None: more than six
-    shadow_accuracy: tuple[float | None, float | None] = (None, None)  # on what they were trained on, and on all else
+    shadow_accuracies: tuple[tuple[float, ...], tuple[float, ...]] = (
+        (),
+        (),
+    )  # of each, on its training records, on others
     ids: NDArray[Any] | None = None  # (n,)
     contents: NDArray[np.int64] | None = None  # (n,) equal for equal features and classes
     slices: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # (n,) each
@@ -155,7 +158,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
     beside["trace"] = _trace(arrays, n)
     shadows = answers["shadows"]
     own = Evidence(facts.values, shadows, inside, labels, asked=records, variants=variants, people=people, **beside)
-    accuracy = _shadow_accuracy(own)
+    accuracies = _shadow_accuracies(own)
     _reduce(answers, facts)
     rest, direct = _direct(own)
     return StoredOutputs(
@@ -168,7 +171,7 @@ def stored_outputs(arrays: _Arrays, *, name: str = "outputs", sha256: str = "") 
         type=facts.decision.type,
         reason=facts.decision.reason,
         decimals=facts.decimals,
-        shadow_accuracy=accuracy,
+        shadow_accuracies=accuracies,
         ids=column_of(arrays, "ids", n),
         contents=None if own.features is None else contents_of(own.features, labels[:n]),
         slices={key[len(SLICE) :]: slice_of(arrays, key, n) for key in arrays if key.startswith(SLICE)},
@@ -441,8 +444,8 @@ def _named(key: str) -> Iterator[None]:
         raise DataError(f"{key}: {error}") from None
 
 
-def _shadow_accuracy(evidence: Evidence) -> tuple[float | None, float | None]:
-    """Return the shadows' accuracy on records they were trained on, and on all others, each the mean over the shadows."""
+def _shadow_accuracies(evidence: Evidence) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the accuracy of each shadow on the records that it was trained on, and on all others, where there are any."""
     others, train, test = evidence.population, [], []
     for i, (answers, labels, inside) in enumerate(
         zip(evidence.models, evidence.shadow_labels, evidence.inside, strict=True)
@@ -451,9 +454,9 @@ def _shadow_accuracy(evidence: Evidence) -> tuple[float | None, float | None]:
         rest = right[~inside]
         if others is not None and others.shadows is not None:
             rest = np.concatenate([rest, others.shadows[i].argmax(axis=1) == others.labels])
-        train += [right[inside].mean()] if inside.any() else []
-        test += [rest.mean()] if len(rest) else []
-    return (float(np.mean(train)) if train else None, float(np.mean(test)) if test else None)
+        train += [float(right[inside].mean())] if inside.any() else []
+        test += [float(rest.mean())] if len(rest) else []
+    return tuple(train), tuple(test)
 
 
 def _reduce(answers: _Arrays, facts: _OfTarget) -> None:

@@ -435,13 +435,14 @@ class _Reading:
 
     def _shadows(self) -> ShadowFacts:
         facts = list(self.seen.shadows.values())
-        train = [each["train_accuracy"] for each in facts if each.get("train_accuracy") is not None]
-        test = [each["test_accuracy"] for each in facts if each.get("test_accuracy") is not None]
+        train, test = (
+            tuple(each[key] for each in facts if each.get(key) is not None)
+            for key in ("train_accuracy", "test_accuracy")
+        )
         return ShadowFacts(
             self.of.recipe.name,
             self.of.case.shadows.count,
-            float(np.mean(train)) if train else None,
-            float(np.mean(test)) if test else None,
+            (train, test),
             tuple(self.pool.failures),
         )
 
