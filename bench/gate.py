@@ -24,7 +24,7 @@ from miaudit.attacks.attack import Attack, Scores
 from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import stored_outputs
 from miaudit.evidence import Evidence
-from miaudit.findings import Trial, examine
+from miaudit.findings import Trial, Trials, examine, unit_of
 from miaudit.gate import Policy, built_in
 from miaudit.result import BlindControl, Interval, Result
 from miaudit.seeds import generator
@@ -76,16 +76,17 @@ def audit(result: Result, seed: int, n: int, attacks: int, correlation: float) -
     """Return the result of one simulated audit of n members and n non-members."""
     rng = generator(seed, "gate", str((n, attacks, correlation, 0.5)))
     scores = answers(rng, 2 * n, attacks, correlation)
-    labels = np.arange(2 * n) % CLASSES
+    labels, member = np.arange(2 * n) % CLASSES, np.arange(2 * n) < n
     nobody = np.empty((0, 2 * n), bool)
     empty = np.empty((0, 2 * n, attacks))
     evidence = Evidence(scores[0], empty, nobody, labels, bystanders=scores[1:])
     findings = examine(
-        [Trial(Column(k), evidence, f"column {k}", strongest=k == 0) for k in range(attacks)],
-        np.arange(2 * n) < n,
+        Trials(
+            [Trial(Column(k), evidence, f"column {k}", strongest=k == 0) for k in range(attacks)],
+            *(member, unit_of(member), tuple(map(str, range(CLASSES)))),
+            seed=seed,
+        ),
         labels,
-        tuple(map(str, range(CLASSES))),
-        seed=seed,
         blind=BLIND,
     )
     names = ("finding", "verdict", "verdict_kind", "headline", "headline_reason", "highest")

@@ -11,7 +11,7 @@ from miaudit import stats
 from miaudit.attacks import Scores, Threshold
 from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import stored_outputs
-from miaudit.findings import Trial, examine, unit_of
+from miaudit.findings import Trial, Trials, examine, unit_of
 from miaudit.findings.accusations import accusations_of
 from miaudit.report.plain import who_is_named
 from miaudit.result import BlindControl, Interval, Result
@@ -118,13 +118,9 @@ def test_the_rate_of_cleared_non_members_has_bounds_where_draws_are_independent(
     evidence = world.evidence
     unit = unit_of(world.member, people=evidence.audited_people, name=name)
     found = examine(
-        [Trial(Threshold(), evidence, "threshold")],
-        world.member,
+        Trials([Trial(Threshold(), evidence, "threshold")], world.member, unit, tuple("abcde")),
         evidence.audited_labels,
-        tuple("abcde"),
-        seed=0,
         blind=UNCHECKED,
-        unit=unit,
     ).attacks[0]
     assert all(p.low is None and not p.resolvable and "per person" in str(p.reason) for p in found.tnr_at_fnr)
     assert found.person is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -23,7 +24,7 @@ from miaudit.attacks import AttackP, Calibration, Gap, LiRA, Quantile, Salem, Sh
 from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError
-from miaudit.findings import Trial, examine, unit_of
+from miaudit.findings import Trial, Trials, examine, unit_of
 from miaudit.findings.bystander import alike, bystanders_of, compared
 from miaudit.findings.verdict import verdict_of
 from miaudit.report import full, render
@@ -397,14 +398,12 @@ def test_an_attack_that_bystanders_cannot_check_claims_nothing_where_others_show
     world = worlds.bystander(1003, n=800, overlapping=True, shadows=8, redrawn=0.3)
     attacks = (Threshold(), Gap(), Unchecked("offline", "confidence"))
     trials = [Trial(attack, world.evidence, attack_name(attack)) for attack in attacks]
-    options = {"seed": 0, "blind": PASSED}
-    found = examine(trials, world.member, world.evidence.audited_labels, tuple("abcde"), **options)
+    of = Trials(trials, world.member, unit_of(world.member), tuple("abcde"))
+    found = examine(of, world.evidence.audited_labels, blind=PASSED)
     assert found.verdict_kind == "confounded"
     assert found.controls.bystander.unchecked == [attack_name(attacks[2])]
     assert "it asks the target itself" in found.attacks[2].bystander.reason
-    off = examine(
-        trials, world.member, world.evidence.audited_labels, tuple("abcde"), no_bystanders="why not", **options
-    )
+    off = examine(replace(of, no_bystanders="why not"), world.evidence.audited_labels, blind=PASSED)
     assert off.verdict_kind == "leak"
     assert off.verdict.endswith("how hard they are could not be checked: why not.")
 

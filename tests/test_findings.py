@@ -21,7 +21,7 @@ from miaudit.attacks import (
     Threshold,
     attack_name,
 )
-from miaudit.findings import CONFIDENCE, Trial, blind_control, examine, power, run_attack
+from miaudit.findings import CONFIDENCE, Trial, Trials, blind_control, examine, power, run_attack, unit_of
 from miaudit.findings.figures import _at_operating_point
 from miaudit.findings.groups import group_figures
 from miaudit.findings.stability import halves
@@ -37,7 +37,8 @@ def found(world, attacks=ATTACKS, *, blind=UNCHECKED, **options):
     evidence = world.evidence
     trials = [Trial(attack, evidence, attack_name(attack)) for attack in attacks]
     classes = tuple(map(str, range(evidence.classes)))
-    return examine(trials, world.member, evidence.audited_labels, classes, seed=0, blind=blind, **options)
+    of = Trials(trials, world.member, unit_of(world.member), classes)
+    return examine(of, evidence.audited_labels, blind=blind, **options)
 
 
 @pytest.mark.slow

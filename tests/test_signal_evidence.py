@@ -30,7 +30,7 @@ from miaudit.attacks import (
 from miaudit.attacks.moments import resolved_rows, signal_rows
 from miaudit.errors import DataError
 from miaudit.evidence import Evidence
-from miaudit.findings import Trial, examine
+from miaudit.findings import Trial, Trials, examine, unit_of
 from miaudit.result import BlindControl, Interval
 from miaudit.signals import Loss, Upright
 from miaudit.stats import auc, auc_interval
@@ -182,7 +182,8 @@ def test_an_examination_of_signals_says_nothing_of_classes_and_finds_the_leak(ov
         if each.runs
     ]
     trials = [Trial(each.attack, world.evidence, each.name, strongest=each.strongest) for each in ran]
-    findings = examine(trials, world.member, None, (), seed=0, blind=UNCHECKED, slices={"half": np.arange(300) % 2})
+    of = Trials(trials, world.member, unit_of(world.member))
+    findings = examine(of, None, blind=UNCHECKED, slices={"half": np.arange(300) % 2})
     assert findings.verdict_kind == "leak"
     assert [grouping.column for grouping in findings.groups] == ["half"]
     assert findings.controls.null is not None
@@ -207,7 +208,8 @@ def test_nothing_is_found_in_signals_that_do_not_leak(trials: int) -> None:
     for seed in range(trials):
         world = worlds.signal(0.0, n=120, shadows=6, seed=seed)
         of = [Trial(each, world.evidence, str(each)) for each in attacks]
-        leaks += examine(of, world.member, None, (), seed=seed, blind=UNCHECKED).verdict_kind == "leak"
+        of_world = Trials(of, world.member, unit_of(world.member), seed=seed)
+        leaks += examine(of_world, None, blind=UNCHECKED).verdict_kind == "leak"
     assert leaks <= binom.isf(0.01, trials, 0.05)
 
 

@@ -11,7 +11,7 @@ from miaudit.attacks import Gap, LiRA, Threshold, attack_name, blind_auc, shuffl
 from miaudit.auditing.scoring import score
 from miaudit.auditing.stored import stored_outputs
 from miaudit.errors import DataError, PlanError
-from miaudit.findings import Trial, accuracies, blind_control, examine, null_control, unit_of
+from miaudit.findings import Trial, Trials, accuracies, blind_control, examine, null_control, unit_of
 from miaudit.result import Result
 from miaudit.testing import worlds
 
@@ -24,7 +24,7 @@ def found(world, *, name=None, people=True, seed=0):
     trials = [Trial(attack, evidence, attack_name(attack)) for attack in ATTACKS]
     blind = blind_control(evidence.features, evidence.audited_labels, world.member, seed=seed, unit=unit)
     classes = tuple(map(str, range(evidence.classes)))
-    return examine(trials, world.member, evidence.audited_labels, classes, seed=seed, blind=blind, unit=unit)
+    return examine(Trials(trials, world.member, unit, classes, seed=seed), evidence.audited_labels, blind=blind)
 
 
 def quiet(seed: int, **options) -> worlds.World:

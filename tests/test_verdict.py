@@ -9,7 +9,7 @@ from scipy.stats import binom
 from miaudit import stats
 from miaudit.attacks import Attack, Calibration, Gap, Salem, Shokri, Threshold, attack_name
 from miaudit.attacks.attack import Scores
-from miaudit.findings import Trial, examine, unit_of
+from miaudit.findings import Trial, Trials, examine, unit_of
 from miaudit.findings.controls import judged
 from miaudit.findings.headline import headline_of
 from miaudit.result import BlindControl, Interval
@@ -27,17 +27,19 @@ FLOORS = (Threshold(), Gap())
 def found(world, attacks=FLOORS, *, blind=PASSED, **options):
     trials = [Trial(attack, world.evidence, attack_name(attack)) for attack in attacks]
     classes = tuple(map(str, range(world.evidence.classes)))
-    return examine(trials, world.member, world.evidence.audited_labels, classes, seed=0, blind=blind, **options)
+    of = Trials(trials, world.member, unit_of(world.member), classes)
+    return examine(of, world.evidence.audited_labels, blind=blind, **options)
 
 
-def of_scores(scores, member, *, strongest=None, **options):
+def of_scores(scores, member, *, strongest=None, unit=None, **options):
     """What examine concludes of attacks that give these scores."""
     world = worlds.exchangeable(0, n=len(member), shadows=1)
     world = World(world.evidence, np.asarray(member))
     attacks = [_scoring(f"attack {i}", np.asarray(score, float)) for i, score in enumerate(scores)]
     trials = [Trial(attack, world.evidence, attack.name, strongest=i == strongest) for i, attack in enumerate(attacks)]
     options = {"blind": PASSED, **options}
-    return examine(trials, world.member, world.evidence.audited_labels, tuple("abcde"), seed=0, **options)
+    of = Trials(trials, world.member, unit or unit_of(world.member), tuple("abcde"))
+    return examine(of, world.evidence.audited_labels, **options)
 
 
 def _scoring(title, score):

@@ -17,6 +17,8 @@ Value = TypeVar("Value")
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
+_most = 8
+
 
 def usable_cores() -> int:
     """Return how many cores this process may use: by its affinity, and by the quota of its container, at least 1."""
@@ -66,7 +68,7 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def in_threads(act: Callable[[Item], Value], items: Iterable[Item]) -> list[Value]:
-    """Return what ``act`` makes of each item, in their order, by as many threads as this process has cores, 8 at most.
+    """Return what ``act`` makes of each item, in their order, by as many threads as `most_threads` allows.
 
     BLAS has one thread in each, so that what comes of an item does not depend on how many threads there are. ``act`` draws from
     nothing that items share, finds context variables as they are here, and fits nothing of scikit-learn's, which changes the
@@ -86,8 +88,19 @@ def in_threads(act: Callable[[Item], Value], items: Iterable[Item]) -> list[Valu
 
 
 def most_threads() -> int:
-    """Return how many threads `in_threads` starts at most."""
-    return min(usable_cores(), 8)
+    """Return how many threads `in_threads` starts at most: one for each core, and 8."""
+    return min(usable_cores(), _most)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Let `in_threads` start one thread only: other processes of ours use the other cores."""
+    global _most
+    before, _most = _most, 1
+    try:
+        yield
+    finally:
+        _most = before
 
 
 @contextmanager

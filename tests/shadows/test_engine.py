@@ -27,10 +27,11 @@ from miaudit.data import from_arrays
 from miaudit.errors import PlanError, PoolError, StoreError
 from miaudit.recipes import CommandRecipe, TrainingRecipe, as_recipe
 from miaudit.shadows import training
+from miaudit.shadows.crew import death
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.engine import in_groups
 from miaudit.shadows.pool import ShadowPool
-from miaudit.shadows.processes import _Crew, _work, death
+from miaudit.shadows.processes import Trainers, _work
 from miaudit.store import Store
 
 DATA = from_arrays(*points())
@@ -238,7 +239,7 @@ def test_a_row_that_a_dead_worker_wrote_is_seen_by_the_listing(tmp_path, monkeyp
     shadows = pool(tmp_path, RandomForestClassifier(3))
     one, two = shadows.plan[:2]
     shadows.store.put(one.key, {"outputs": np.zeros(3)}, {})
-    crew, exists = _Crew(shadows.dataset, shadows.recipe, shadows.store), Path.exists
+    crew, exists = Trainers(shadows.dataset, shadows.recipe, shadows.store), Path.exists
     worker = crew.hire()
     monkeypatch.setattr(Path, "exists", lambda path: path.suffix != ".safetensors" and exists(path))
     assert crew.bury(worker, [one, two]) == ([[training.Trained(0.0, 0)]], [[two]])
@@ -282,7 +283,7 @@ def test_that_no_process_can_be_started_is_told_with_what_to_do(tmp_path, monkey
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_found_dead_by_its_next_group(tmp_path):
     shadows = pool(tmp_path, GaussianNB())
-    crew = _Crew(DATA, shadows.recipe, shadows.store)
+    crew = Trainers(DATA, shadows.recipe, shadows.store)
     worker = crew.hire()
     try:
         assert crew.submit(_work, [shadows.plan[0]], worker).exception() is None
@@ -300,7 +301,7 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_is_found_dead_by_its_next
 @pytest.mark.slow
 def test_a_worker_that_cannot_end_itself_is_ended(tmp_path):
     shadows = pool(tmp_path, HoldsTheLock(str(tmp_path)))
-    crew = _Crew(DATA, shadows.recipe, shadows.store)
+    crew = Trainers(DATA, shadows.recipe, shadows.store)
     worker = crew.hire()
     try:
         crew.submit(_work, [shadows.plan[0]], worker)
@@ -326,7 +327,7 @@ def test_a_worker_that_finds_other_code_than_the_run_began_with_trains_nothing(t
     file.write_text(OWN_CODE)
     monkeypatch.syspath_prepend(tmp_path)
     shadows = pool(tmp_path / "store", TrainingRecipe(importlib.import_module("own_code").train))
-    crew = _Crew(DATA, shadows.recipe, shadows.store)
+    crew = Trainers(DATA, shadows.recipe, shadows.store)
     workers = [crew.hire(), crew.hire()]
     try:
         assert crew.submit(_work, [shadows.plan[0]], workers[0]).exception() is None

@@ -32,7 +32,7 @@ from miaudit.auditing.progress import telling
 from miaudit.data import from_arrays
 from miaudit.errors import PlanError, PoolError, StoreError
 from miaudit.recipes import as_recipe
-from miaudit.shadows import processes, training
+from miaudit.shadows import crew, processes, training
 from miaudit.shadows.design import draw_disjoint
 from miaudit.shadows.guard import ModelError, _identity, contained, no_exits, really_exit, stdout_to_stderr
 from miaudit.shadows.pool import ShadowPool
@@ -406,7 +406,7 @@ def test_what_joblib_shared_in_memory_goes_with_the_processes_of_a_group():
     program = subprocess.Popen([sys.executable, "-c", SHARING], stdout=subprocess.PIPE, process_group=0)
     program.stdout.readline()
     assert list(Path("/dev/shm").glob(f"*[-_]{program.pid}[-_]*"))
-    processes.end_group(program.pid)
+    crew.end_group(program.pid)
     program.communicate()
     assert not list(Path("/dev/shm").glob(f"*[-_]{program.pid}[-_]*"))
 

@@ -33,6 +33,7 @@ _POOLED_ROWS = 100_000
 _MANY_ROWS = 1_500  # a class: with so many, inputs are scaled without a trial (decision 20)
 _TRIAL_CLASSES = 10
 _BLOCK_BYTES = 512 * 2**20  # of shadows' answers held at once; more classes than fit are learned in parts
+_PARTS, _PART_BYTES = 4, 64 * 2**20  # a quarter of the answers is enough, or so many bytes of them
 
 
 @dataclass(frozen=True)
@@ -300,11 +301,12 @@ def pooled_rows(classes: int) -> int:
 
 
 def _parts(labels: Ints, sizes: Ints) -> list[list[int]]:
-    """Divide classes, in their order, into parts of at most ``_BLOCK_BYTES`` of answers, or of a single class."""
+    """Divide classes, in their order, into parts that may be held at once, or of a single class."""
+    most = min(_BLOCK_BYTES, max(_PART_BYTES, int(sizes[labels].sum()) // _PARTS))
     parts: list[list[int]] = []
     size = 0
     for label in labels.tolist():
-        if not parts or size + int(sizes[label]) > _BLOCK_BYTES:
+        if not parts or size + int(sizes[label]) > most:
             parts.append([])
             size = 0
         parts[-1].append(label)

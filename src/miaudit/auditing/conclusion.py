@@ -11,6 +11,7 @@ import numpy as np
 
 from miaudit.attacks import PATTERN_CONFIDENCE, Attack, Planned, attack_name, plan_attacks, with_floors
 from miaudit.auditing.asking import Tell, quiet
+from miaudit.auditing.beside import beside
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.regression import mean_errors
 from miaudit.auditing.scope import (
@@ -27,7 +28,9 @@ from miaudit.data import Copies
 from miaudit.evidence import Bools, Evidence, Ints
 from miaudit.findings import (
     Findings,
+    Perform,
     Trial,
+    Trials,
     Unit,
     accuracies,
     blind_control,
@@ -71,8 +74,10 @@ def conclude(measured: Measured, tell: Tell = quiet) -> Result:
         unit = counted(measured)
         planned = {attack_name(each.attack): each for each in _planned(measured)}
         correct = evidence.predicted == evidence.audited_labels if measured.of_classes else None
-        blind, pattern = _blind(measured, unit), _pattern(measured, unit)
-        findings = _findings(measured, planned, blind, pattern, unit, step)
+        trials = _trials(measured, planned, unit)
+        with beside(trials, repeats=measured.repeats, processes=measured.processes) as perform:
+            blind, pattern = _blind(measured, unit), _pattern(measured, unit)
+            findings = _findings(measured, planned, trials, blind, pattern, perform, step)
         if measured.unanswered is not None:
             findings = _answered(findings, measured.unanswered)
     ran = [planned[each.name].attack for each in findings.attacks if each.status == "ran"]
@@ -174,24 +179,32 @@ def _labels(measured: Measured) -> Ints | None:
     return measured.evidence.own.audited_labels if measured.of_classes else None
 
 
-def _findings(
-    measured: Measured,
-    planned: dict[str, Planned],
-    blind: BlindControl,
-    pattern: PatternControl,
-    unit: Unit,
-    step: Callable[[int, int], None],
-) -> Findings:
-    return examine(
+def _trials(measured: Measured, planned: dict[str, Planned], unit: Unit) -> Trials:
+    return Trials(
         [
             Trial(each.attack, _read_by(each.attack, measured), name, each.caveats, each.strongest)
             for name, each in planned.items()
             if each.runs
         ],
-        measured.member,
-        _labels(measured),
-        measured.classes,
+        *(measured.member, unit, measured.classes),
         seed=measured.seed,
+        operating=measured.operating,
+        no_bystanders=measured.no_bystanders,
+    )
+
+
+def _findings(
+    measured: Measured,
+    planned: dict[str, Planned],
+    trials: Trials,
+    blind: BlindControl,
+    pattern: PatternControl,
+    perform: Perform,
+    step: Callable[[int, int], None],
+) -> Findings:
+    return examine(
+        trials,
+        _labels(measured),
         blind=blind,
         pattern=pattern,
         ids=measured.ids,
@@ -199,11 +212,9 @@ def _findings(
         skipped=[
             skipped(each.attack, name=name, reason=each.reason) for name, each in planned.items() if not each.runs
         ],
-        operating=measured.operating,
-        unit=unit,
         caveats=(measured.split.copies or Copies()).caveats(),
-        no_bystanders=measured.no_bystanders,
         repeats=measured.repeats,
+        perform=perform,
         tell=step,
     )
 

@@ -89,7 +89,7 @@ def gather(
     if pool.apart is not None and not pool.bystanders:
         no_bystanders = f"none of {counted(len(pool.apart), 'bystander')} could be trained"
     with one_thread():
-        return _measured(case, pool, outside, models, clock, no_bystanders)
+        return replace(_measured(case, pool, outside, models, clock, no_bystanders), processes=workers.here)
 
 
 def pool_of(

@@ -121,6 +121,7 @@ class Measured:
     repeats: bool = (
         True  # whether attacks that learn are run again, on shuffled memberships and on halves of the shadow models
     )
+    processes: int = 1  # that may run attacks; fewer than two: they run in this one
     synthesis: SynthesisResult | None = None  # figures of the synthetic records that were the population
     warnings: tuple[str, ...] = ()
     target_warnings: tuple[str, ...] = ()

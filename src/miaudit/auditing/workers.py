@@ -19,12 +19,13 @@ from miaudit.threads import is_device, usable_cores
 class Workers:
     """What trains: ``count`` processes here, or those of the ``cluster``, the address of a Dask scheduler.
 
-    ``deadline`` is by `time.monotonic`.
+    ``deadline`` is by `time.monotonic`; ``here`` is how many processes of this machine may run attacks.
     """
 
     count: int
     cluster: str | None
     deadline: float | None
+    here: int = 0
 
     @property
     def options(self) -> dict[str, Any]:
@@ -39,7 +40,7 @@ class Engine:
     Parameters
     ----------
     jobs
-        Processes that train; default: one per core; 0 trains in this process.
+        Processes that train and run attacks; default: one per core; 0: this one alone.
     address
         Of a Dask scheduler, whose workers train instead.
     device
@@ -104,7 +105,7 @@ class Engine:
         if count is None:
             count = jobs if jobs is not None else 1 if device_name(recipe) != "cpu" else usable_cores()
         self.load_early(plan, recipe)  # unless reading the case has begun it
-        return Workers(count, cluster, deadline), recipe
+        return Workers(count, cluster, deadline, usable_cores() if jobs is None else jobs), recipe
 
     def reach(self, plan: EnginePlan) -> int | None:
         """Return how many workers the cluster has that is asked for; None where none is.

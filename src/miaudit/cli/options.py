@@ -28,7 +28,7 @@ gate_option = click.option(
     "--gate", "policy", help="Judge the result by this policy, too, as `miaudit gate` does, and end with its exit code."
 )
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(0), help="Processes that train; default: one per core; 0: this one."
+    "--jobs", type=click.IntRange(0), help="Processes that train and run attacks; default: one per core; 0: this one."
 )
 dry_run_option = click.option(
     "--dry-run",

@@ -170,6 +170,10 @@ class Evidence:
         )
         self._check_further()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process gets: all but what was computed, whose keys may be this process's alone."""
+        return vars(self) | {"_signals": {}, "_kept": {}}
+
     def _check_further(self) -> None:
         """Refuse probes, bystanders and signals that do not fit the answers."""
         for each in (*([] if self.probes is None else [self.probes]), *self.answers.values()):

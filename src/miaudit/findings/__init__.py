@@ -3,9 +3,10 @@
 from miaudit.findings.claims import CONFIDENCE, FPRS, power
 from miaudit.findings.classes import ClassRow, ClassTable, Correlation, Figure
 from miaudit.findings.controls import blind_control, class_control, judged, null_control, pattern_control
-from miaudit.findings.examine import Findings, Trial, examine
+from miaudit.findings.examine import Findings, examine
 from miaudit.findings.figures import FIGURES, Run, balanced, run_attack, skipped
 from miaudit.findings.recount import recount, uncountable
+from miaudit.findings.trials import Perform, Task, Trial, Trials
 from miaudit.findings.unit import Unit, UnitName, accuracies, question, unit_of
 from miaudit.findings.verdict import verdict_of
 
@@ -18,8 +19,11 @@ __all__ = [
     "Correlation",
     "Figure",
     "Findings",
+    "Perform",
     "Run",
+    "Task",
     "Trial",
+    "Trials",
     "Unit",
     "UnitName",
     "accuracies",

@@ -239,7 +239,9 @@ class EnginePlan(Section):
     """How the work is done; nothing but `device` changes a model."""
 
     kind: Literal["local", "dask"] = Field("local", description="this machine, or a Dask cluster")
-    jobs: int | None = Field(None, ge=0, description="processes; default: one per core; 0 trains in this process")
+    jobs: int | None = Field(
+        None, ge=0, description="training and attacks take so many processes; default: one per core; 0: this one"
+    )
     address: SchedulerAddress | None = Field(None, description="of the Dask scheduler, as `tcp://10.0.0.1:8786`")
     device: str = Field(
         "cpu",

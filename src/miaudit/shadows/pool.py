@@ -320,15 +320,8 @@ class ShadowPool:
         ``array`` is ``"outputs"``, or `miaudit.shadows.training.AFTER`; one model at a time is read, when it is asked for.
         ``alike`` is as of :meth:`evidence`.
         """
-
-        def read(job: Job) -> Floats:
-            stop = int(index.max(initial=-1)) + 1
-            rows = self.store.part(job.key, array, 0, stop)[index].astype(np.float32, copy=False)
-            if alike is not None:
-                alike(rows[None])
-            return rows
-
-        return Answers(tuple(partial(read, job) for job in jobs), len(index), self.dataset.width)
+        rows = partial(_answers_about, self.store, array, index, alike)
+        return Answers(tuple(partial(rows, job.key) for job in jobs), len(index), self.dataset.width)
 
     def outputs(self, shadows: Iterable[int]) -> NDArray[np.float32]:
         """Return (m, r, classes) outputs of trained shadows; one row at a time is read, so memory holds them once.
@@ -381,17 +374,39 @@ class ShadowPool:
         residual: Signal | None = None,
     ) -> Answers:
         """(m, ., classes) outputs on a part of each row's records, or their residuals, read when they are asked for."""
+        rows = part.stop - part.start, self.dataset.width
+        if residual is None:
+            answers = partial(_answers_of, self.store, part, alike)
+            return Answers(tuple(partial(answers, job.key) for job in jobs), *rows)
+        errors = partial(_residuals_of, self.store, part, residual, self.dataset.truth)
+        return Answers(tuple(partial(errors, job.key, job.asked[part]) for job in jobs), *rows)
 
-        def read(job: Job) -> Floats:
-            rows = self.store.part(job.key, "outputs", part.start, part.stop)
-            if residual is not None:
-                return residual(rows, self.dataset.truth[job.asked[part]])[:, None]
-            rows = rows.astype(np.float32, copy=False)
-            if alike is not None:
-                alike(rows[None])
-            return rows
 
-        return Answers(tuple(partial(read, job) for job in jobs), part.stop - part.start, self.dataset.width)
+# What reads a row; functions of the module, so that another process can be given them.
+
+_Alike = Callable[[NDArray[np.float32]], None] | None
+
+
+def _answers_about(store: Store, array: str, index: NDArray[np.int64], alike: _Alike, key: str) -> Floats:
+    rows = store.part(key, array, 0, int(index.max(initial=-1)) + 1)[index]
+    return _reduced(rows, alike)
+
+
+def _answers_of(store: Store, part: slice, alike: _Alike, key: str) -> Floats:
+    return _reduced(store.part(key, "outputs", part.start, part.stop), alike)
+
+
+def _reduced(rows: NDArray[Any], alike: _Alike) -> Floats:
+    rows = rows.astype(np.float32, copy=False)
+    if alike is not None:
+        alike(rows[None])
+    return rows
+
+
+def _residuals_of(
+    store: Store, part: slice, residual: Signal, truth: NDArray[Any], key: str, asked: NDArray[np.int64]
+) -> Floats:
+    return residual(store.part(key, "outputs", part.start, part.stop), truth[asked])[:, None]
 
 
 def _difference(stored: Row | None, fresh: Row | None) -> float:
