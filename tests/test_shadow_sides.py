@@ -200,6 +200,7 @@ def test_answers_in_order_of_size_are_told_and_a_model_of_one_frequent_class_is_
         np.array([0.45, 0.33, 0.22]) + rng.normal(size=(N, 1)) * (0.02, -0.01, -0.01), frequent
     )  # a weak model
     assert not told(np.sort(rng.dirichlet(np.ones(2), N)), labels % 2)  # of two classes it is the predicted one
+    assert not told(np.tile([0.6, 0.3, 0.1], (N, 1)))  # one answer to all is sorted by chance
 
 
 def test_shadow_models_that_fit_their_own_records_worse_than_others_are_told_of() -> None:

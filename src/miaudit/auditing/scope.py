@@ -495,7 +495,8 @@ def sorted_answers(measured: Measured) -> list[str]:
     """Return that all answers are sorted by size, as of servers that do not keep the order of the classes.
 
     A model may answer so where its first class is the most frequent one, and a weak one whose answers are about the classes'
-    frequencies. Neither is spoken of: the first class is then about as frequent as the largest numbers say.
+    frequencies. Neither is spoken of: the first class is then about as frequent as the largest numbers say. Nor is one that
+    answers all records alike, which is told by itself.
     """
     if not measured.of_classes or measured.target.capability == "labels":
         return []
@@ -504,6 +505,8 @@ def sorted_answers(measured: Measured) -> list[str]:
     steps = np.diff(answers, axis=1)
     order = [side for side, alike in (("largest", steps <= 0), ("smallest", steps >= 0)) if alike.all()]
     if steps.shape[1] < 2 or len(steps) < _LEAST_SORTED or len(order) != 1 or not steps.any(axis=1).all():
+        return []
+    if (answers == answers[0]).all():  # one answer to all is sorted by chance
         return []
     first = 0 if order == ["largest"] else steps.shape[1]
     share, stated = float((evidence.audited_labels == first).mean()), float(answers[:, first].mean())
