@@ -363,3 +363,15 @@ def test_the_command_prints_errors_in_the_place_of_accuracies(table: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert "mean absolute error" in done.output
     assert "accuracy not known" not in done.output
+
+
+def test_torch_modules_are_asked_in_eval_mode_and_weights_alone_are_no_model() -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False), torch.nn.Dropout(0.5)).train()
+    X = np.arange(6.0).reshape(3, 2)
+    weights = module[0].weight.detach().numpy()
+    for model in (module, lambda records: module[0](torch.tensor(records, dtype=torch.float32))):
+        np.testing.assert_allclose(RegressionTarget(model).answer(X).values, X @ weights.T, rtol=1e-6)
+    assert module.training
+    with pytest.raises(PlanError, match="the target is an OrderedDict, and no trained model: .*state_dict"):
+        miaudit.audit(module.state_dict(), members=(X, X[:, 0]), nonmembers=(X, X[:, 0]))

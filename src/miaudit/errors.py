@@ -246,7 +246,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         call = "os._exit" if isinstance(error, Exit) else "sys.exit"
         return f"its code called {call}({error.code!r}){place_of(error)}"
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
 
 
 _NO_ATTRIBUTE = re.compile(  # of two forms of a pickle

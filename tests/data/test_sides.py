@@ -44,6 +44,14 @@ def test_sides_that_do_not_fit(side, message):
         from_sides({"members": (X, Y), "nonmembers": side})
     with pytest.raises(PlanError, match="nonmembers must be a pair"):
         from_sides({"members": (X, Y), "nonmembers": X})
+    torch = pytest.importorskip("torch")
+    pairs = torch.utils.data.TensorDataset(torch.zeros(3), torch.zeros(3))
+    with pytest.raises(
+        PlanError, match="got a TensorDataset: give arrays of what it holds, or hand it over by reference"
+    ):
+        from_sides({"members": (X, Y), "nonmembers": pairs})
+    with pytest.raises(DataError, match=r"give a tensor as X\.detach"):
+        from_sides({"members": (X, Y), "nonmembers": (torch.zeros(3, 2, dtype=torch.bfloat16), [0, 1, 0])})
 
 
 def test_the_order_of_a_models_names_is_not_that_of_numbers():

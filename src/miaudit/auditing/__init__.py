@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from os import PathLike, fspath
@@ -30,7 +30,7 @@ from miaudit.auditing.provenance import Clock
 from miaudit.auditing.saved import saved_estimator
 from miaudit.auditing.workers import Engine, Workers, taken
 from miaudit.documents import whole
-from miaudit.errors import PlanError, not_path, refuse
+from miaudit.errors import PlanError, not_path, refuse, with_article
 from miaudit.files import temporary_folder
 from miaudit.plan import PLANS, EnginePlan, Plan, section_of
 from miaudit.plan.permissions import Permissions
@@ -296,6 +296,11 @@ def _case(subject: Any, inputs: dict[str, Any], **reading: Any) -> Case:
     inputs = {name: value for name, value in inputs.items() if value is not None}
     if {"outputs", "columns"} & {*inputs}:
         raise PlanError("a plan says itself what its target answers: give target.outputs and target.columns in it")
+    if "members" in inputs and isinstance(subject, Mapping) and not {*subject} & {*Plan.model_fields}:
+        raise PlanError(
+            f"the target is {with_article(type(subject).__name__)}, and no trained model: give the model in it, and load "
+            "weights, such as a state_dict, into their module first"
+        )
     if inputs:
         read = f"{fspath(subject)!r} is read as a plan, which" if isinstance(subject, str | PathLike) else "a plan"
         what = "a case" if isinstance(subject, Case) else read

@@ -143,6 +143,7 @@ def from_sides(
         if not isinstance(side, tuple | list) or len(side) != 2:
             raise PlanError(
                 f"{name} must be a pair (X, y) of records and their classes, got {with_article(type(side).__name__)}"
+                f"{_way_of_pairs(type(side))}"
             )
         X, y = side
         check_order(X, y, f"{name}: y")
@@ -173,6 +174,13 @@ def from_sides(
     dataset = replace(dataset, notes=(*dataset.notes, *notes))
     ends = np.cumsum([len(values) for values in of_sides])
     return dataset, tuple(np.split(np.arange(ends[-1]), ends[:-1]))
+
+
+def _way_of_pairs(kind: type) -> str:
+    """Return what to do with a data set of another library that yields records and classes; empty for all else."""
+    if any(base.__module__.startswith(("torch.utils.data", "datasets.")) for base in kind.__mro__):
+        return ": give arrays of what it holds, or hand it over by reference (docs/training-code.md)"
+    return ""
 
 
 def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any]) -> NDArray[Any]:

@@ -185,7 +185,8 @@ def _array(X: Any) -> NDArray[Any]:
     except (ValueError, TypeError, RuntimeError) as error:  # what torch and other libraries raise
         if isinstance(X, list | tuple) and isinstance(error, ValueError):  # of records of different shapes
             return _objects(X)
-        raise DataError(f"records of type {type(X).__name__} cannot be read as an array: {error}") from error
+        way = "; give a tensor as X.detach().float().numpy()" if hasattr(X, "detach") else ""
+        raise DataError(f"records of type {type(X).__name__} cannot be read as an array: {error}{way}") from error
 
 
 def canonical(X: Any) -> Any:

@@ -14,7 +14,7 @@ from miaudit.evidence.answers import Hint, Type
 from miaudit.targets.classes import class_columns, classes_of, positive_class, trained_classes
 from miaudit.targets.stages import stages_of
 from miaudit.targets.target import Target
-from miaudit.targets.torch_modules import TorchQuestion
+from miaudit.targets.torch_modules import TorchQuestion, is_torch_module
 
 _OF_FUNCTIONS = ". A function that may fail now and then is asked through miaudit.targets.keep, which loses no answer"
 
@@ -115,7 +115,7 @@ def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], in
         return model.answer, getattr(model, "hint", None), getattr(model, "limit", None)
     if hasattr(model, "predict_proba"):
         return model.predict_proba, Hint("probabilities", "its method is predict_proba"), None
-    if _is_torch_module(model):
+    if is_torch_module(model):
         question = TorchQuestion(model)
         return question, question.hint, question.limit
     if hasattr(model, "predict"):
@@ -139,7 +139,3 @@ def _name(model: Any) -> str:
     if isinstance(steps, list) and steps:
         return " -> ".join(type(step).__name__ for _, step in steps)
     return getattr(model, "__name__", None) or type(model).__name__
-
-
-def _is_torch_module(model: Any) -> bool:
-    return any(base.__module__.startswith("torch.nn") for base in type(model).__mro__)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.errors import PlanError, TargetError, counted, with_article
+from miaudit.errors import PlanError, TargetError, counted, reason_of, with_article
 from miaudit.targets.classes import class_columns
 
 
@@ -150,8 +150,8 @@ def cast(records: NDArray[Any], dtype: Any, what: str) -> NDArray[Any]:
             records = records.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise TargetError(
-                f"{what} takes numbers ({dtype}), and the records hold something else: {error}. Give records as arrays of "
-                "numbers of one length, tokens padded, or a function that makes them so and asks the model"
+                f"{what} takes numbers ({dtype}), and the records hold something else: {reason_of(error)}. Give records as "
+                "arrays of numbers of one length, tokens padded, or a function that makes them so and asks the model"
             ) from None
     with np.errstate(all="ignore"):
         result: NDArray[Any] = np.ascontiguousarray(records, dtype=dtype)

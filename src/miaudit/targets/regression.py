@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from miaudit.errors import PlanError, TargetError, counted
 from miaudit.evidence.answers import Decision
+from miaudit.targets.form import array_of
 from miaudit.targets.target import Target
+from miaudit.targets.torch_modules import TorchQuestion, is_torch_module
 
 _VALUE = Decision("value", "the task is a regression")
 
@@ -20,7 +22,7 @@ class RegressionTarget(Target):
     Parameters
     ----------
     model
-        An object with ``predict``, or a function from records to (n,) or (n, 1) numbers.
+        An object with ``predict``, a torch module, or a function from records to (n,) or (n, 1) numbers.
     description
         What to call it in a report; default: the model's class.
 
@@ -31,14 +33,16 @@ class RegressionTarget(Target):
     """
 
     def __init__(self, model: Any, *, description: str | None = None) -> None:
-        ask = getattr(model, "predict", model)
+        ask = getattr(model, "predict", TorchQuestion(model) if is_torch_module(model) else model)
         name = getattr(model, "__name__", type(model).__name__)
         if not callable(ask) or isinstance(model, type):
-            raise PlanError(f"the target of a regression is an object with predict, or a function; got {name}")
+            raise PlanError(
+                f"the target of a regression is an object with predict, a torch module, or a function; got {name}"
+            )
         width = getattr(model, "n_features_in_", None)
 
         def answers(X: Any) -> NDArray[Any]:
-            values = np.asarray(ask(X))
+            values = array_of(ask(X))
             return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
         super().__init__(
@@ -46,6 +50,7 @@ class RegressionTarget(Target):
             classes=1,
             width=int(width) if isinstance(width, int | np.integer) and width > 0 else None,
             description=description or name,
+            limit=getattr(ask, "limit", None),
         )
         self.decision, self._one, self.named = _VALUE, True, True
 

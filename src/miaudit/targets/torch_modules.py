@@ -61,6 +61,11 @@ def hint_of_operation(name: str) -> Hint | None:
     return next((hint for start, hint in OPERATIONS.items() if plain.startswith(start.lower())), None)
 
 
+def is_torch_module(model: Any) -> bool:
+    """Whether an object is a torch module; torch is not imported."""
+    return any(base.__module__.startswith("torch.nn") for base in type(model).__mro__)
+
+
 class TorchQuestion:
     """Asks a torch module, in eval mode and without derivatives; its mode and torch's generator are put back.
 
