@@ -125,6 +125,7 @@ def test_a_result_gives_its_screen_its_figures_and_its_page(result, tmp_path):
     assert result.summary() == printed(result).rstrip("\n")
     assert len(result.summary(full=True).splitlines()) > len(result.summary().splitlines())
     assert result.report(tmp_path).read_text(encoding="utf-8").lower().startswith("<!doctype html")
+    assert result.report(tmp_path / "mine.html").read_bytes() == (tmp_path / "report.html").read_bytes()
     assert repr(result) == str(result) == f"{result.title}\n{result.verdict}"
 
 

@@ -290,7 +290,7 @@ class Result(Document):
         return printed(self, full=full, width=width)
 
     def report(self, folder: str | Path) -> Path:
-        """Write ``report.html`` into a folder and return its path."""
+        """Write ``report.html`` into a folder, or the page under a name that ends in ``.html``, and return its path."""
         from miaudit.report import write
 
         return write(self, folder)

@@ -20,12 +20,15 @@ __all__ = ["notebook", "render", "write"]
 def write(result: Result, folder: str | Path) -> Path:
     """Write the page to ``folder/report.html``, whole or not at all, and return its path.
 
-    Mitigations that lie in the folder (``mitigations.json``) are shown, too.
+    A name that ends in ``.html``, and is no folder, is that of the page itself. Mitigations that lie in the folder
+    (``mitigations.json``) are shown, too.
 
     Raises
     ------
     StoreError
         If the folder cannot be written or the disk is full; an earlier page is then unchanged.
     """
-    write_files(Path(folder), {"report.html": render(result, read_grid(folder)).encode()})
-    return Path(folder) / "report.html"
+    path = Path(folder)
+    page = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / "report.html"
+    write_files(page.parent, {page.name: render(result, read_grid(page.parent)).encode()})
+    return page
