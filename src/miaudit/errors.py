@@ -210,7 +210,11 @@ def not_bool(*values: tuple[str, Any]) -> list[tuple[str, str]]:
 def not_list(*values: tuple[str, Any], of: str = "names") -> list[tuple[str, str]]:
     """Return path and sentence of each value that is no list, such as a text, which would be read as its letters."""
     return [
-        (path, f"must be a list of {of}, got {value!r:.80}")
+        (
+            path,
+            f"must be a list of {of}, got {value!r:.80}"
+            + (f": write [{value!r:.80}]" if isinstance(value, str) else ""),
+        )
         for path, value in values
         if isinstance(value, str | bytes) or not isinstance(value, Iterable)
     ]

@@ -137,7 +137,7 @@ import numpy as np
 from miaudit.data import mapped
 from miaudit.errors import DataError
 
-makes = [lambda: mapped.written([np.arange(9.0)], 9, np.empty(0)), lambda: mapped.Columns(2, 9)]
+makes = [lambda: mapped.written([np.arange(9.0)], 9, np.empty(0)), lambda: mapped.NumbersOnDisk(2, 9)]
 arrays = [make() for make in makes]
 place = mapped.Place.of(arrays[0])
 numbers = []
@@ -201,7 +201,7 @@ import sys, time
 import numpy as np
 from miaudit.data import mapped
 X = mapped.written([np.arange(100.0)], 100, np.empty(0))
-columns = mapped.Columns(2, 100)
+columns = mapped.NumbersOnDisk(2, 100)
 columns.write(0, 0, X)
 print(*mapped.Place.of(X).path.split(), flush=True)
 time.sleep(60)
@@ -226,7 +226,7 @@ def test_the_disk_has_given_a_file_all_its_bytes_before_it_is_mapped(folder, mon
     for allocate in (True, False):
         if not allocate:  # as where the file system, or the operating system, cannot
             monkeypatch.delattr("os.posix_fallocate", raising=False)
-        columns = mapped.Columns(3, 50_000)
+        columns = mapped.NumbersOnDisk(3, 50_000)
         ((allocated, size),) = open_files(folder)
         assert allocated >= size == 3 * 8 * 50_000
         assert [path.stat().st_size for path in folder.iterdir()] == [size] * (os.environ["PATH"] == str(folder))
@@ -241,7 +241,7 @@ def test_a_full_disk_is_told_with_what_to_do(full_disk, monkeypatch):
     for allocate in (True, False):
         if not allocate:
             monkeypatch.delattr("os.posix_fallocate", raising=False)
-        for make in (lambda: mapped.Columns(3, 1000), lambda: mapped.written([np.ones(3000)], 3000, np.empty(0))):
+        for make in (lambda: mapped.NumbersOnDisk(3, 1000), lambda: mapped.written([np.ones(3000)], 3000, np.empty(0))):
             with pytest.raises(DataError, match=rf"into {full_disk} \(.+\); .* set TMPDIR .* with 0\.00 GiB free"):
                 make()
         assert not list(full_disk.iterdir())

@@ -282,15 +282,15 @@ def test_what_is_stated_of_columns_that_are_no_features_is_refused(tmp_path, end
     with pytest.raises(DataError, match=r"columns \['c'\] are named neither in order nor in drop"):
         load(path, **label, order=["b"], drop=["a"])
     for key in ("order", "drop", "categorical", "numeric", "slices", "texts"):
-        with pytest.raises(DataError, match=rf"^{key} must be a list of names; got 'ab': write \['ab'\]$"):
+        with pytest.raises(DataError, match=rf"^{key} must be a list of names, got 'ab': write \['ab'\]$"):
             load(path, **label, **{key: "ab"})
         for odd in ([[]], [{"a": 1}], [1], 5):
-            with pytest.raises(DataError, match=f"^{key} must be a list of names; got {re.escape(str(odd))}$"):
+            with pytest.raises(DataError, match=f"^{key} must be a list of names, got {re.escape(str(odd))}$"):
                 load(path, **label, **{key: odd})
     for key, what in (("ids", "a text"), ("name", "a text"), ("records", "a text"), ("frame", "true or false")):
         with pytest.raises(DataError, match=rf"^{key} must be {what}; got \['a'\]$"):
             load(path, **label, **{key: ["a"]})
-    with pytest.raises(DataError, match="^classes must be a list of names; got 2$"):
+    with pytest.raises(DataError, match="^classes must be a list of names, got 2$"):
         load(path, **label, classes=2)
 
 

@@ -19,6 +19,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -27,12 +28,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import CategoricalNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 import miaudit
-from miaudit.auditing import case_of_plan
+from miaudit.auditing import case_of_model, case_of_plan
 from miaudit.cli import main
 from miaudit.errors import PlanError
 from miaudit.recipes import as_recipe
@@ -224,6 +225,22 @@ def test_a_plan_may_weight_its_classes(tmp_path):
         dataset.X, dataset.y, classes=2, seed=0
     )
     assert model.predict_proba(dataset.X)[:, 1].mean() > even.predict_proba(dataset.X)[:, 1].mean() + 0.05
+
+
+@pytest.mark.parametrize("first", [DictVectorizer(sparse=False), FeatureHasher(16)])
+def test_a_pipeline_of_dictionaries_is_refused_with_the_step_to_put_in_front(first):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": np.arange(60) % 7, "c": np.array(["x", "y", "z"])[np.arange(60) % 3]})
+    y = np.arange(60) % 3 % 2
+    model = make_pipeline(first, LogisticRegression()).fit(frame.to_dict("records"), y)
+    sides = {"members": (frame[:30], y[:30]), "nonmembers": (frame[30:], y[30:]), "population": (frame, y)}
+    with pytest.raises(PlanError, match=f"begins with {type(first).__name__}, .*FunctionTransformer"):
+        case_of_model(model, **sides, shadows=2)
+    advised = Pipeline([("records", FunctionTransformer(lambda X: X.to_dict("records"))), *model.steps])
+    case = case_of_model(advised, **sides, shadows=2)
+    answers = case.target.answer(case.dataset.X).values
+    np.testing.assert_array_equal(answers[:60], model.predict_proba(frame.to_dict("records")))
+    assert case.recipe.fit(case.dataset.X, case.dataset.y, classes=2, seed=0)
 
 
 @pytest.mark.parametrize(

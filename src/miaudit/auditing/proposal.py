@@ -23,6 +23,7 @@ from miaudit.errors import DataError, counted
 from miaudit.plan.permissions import Permissions
 from miaudit.plan.sections import is_address
 from miaudit.recipes import is_regressor
+from miaudit.recipes.parameters import refuse_dictionaries
 from miaudit.targets.registry import model_file
 
 QUICK = ("threshold", "gap", "attack-p", "attack-p per-class", "quantile")
@@ -67,13 +68,15 @@ def proposal(
     Raises
     ------
     PlanError, DataError
-        If an attack is not known, the model says not how it was trained, or the files do not fit it or one another.
+        If an attack is not known, the model takes dictionaries, or says not how it was trained, or the files do not fit it
+        or one another.
     """
     file = model_file(os.fspath(model))
     path = file.path
     files = {"members": Path(members), "nonmembers": Path(nonmembers)}
     files |= {} if population is None else {"population": Path(population)}
     estimator = saved_estimator(path, permissions or Permissions())
+    refuse_dictionaries(estimator)
     data: dict[str, Any] = {side: str(file.absolute()) for side, file in files.items()}
     if {suffix_of(file) for file in files.values()} == {".npz"}:
         data["label"] = _array(list(files.values()), label)

@@ -8,7 +8,7 @@ from typing import Any
 
 from miaudit.data.labels import Labels
 from miaudit.data.schema import ColumnKind
-from miaudit.errors import DataError
+from miaudit.errors import DataError, not_list
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,13 @@ class Columns:
                 raise DataError(f"{key} must be a text; got {value!r:.80}")
         for key in ("order", "drop", "categorical", "numeric", "slices", "texts"):
             value = getattr(self, key)
-            if isinstance(value, str):
-                raise DataError(f"{key} must be a list of names; got {value!r}: write [{value!r}]")
-            if not isinstance(value, Collection) or not all(isinstance(each, str) for each in value):
-                raise DataError(f"{key} must be a list of names; got {value!r:.80}")
+            _refuse_no_list(key, value)
+            if not all(isinstance(each, str) for each in value):
+                raise DataError(f"{key} must be a list of names, got {value!r:.80}")
         if not isinstance(self.frame, bool):
             raise DataError(f"frame must be true or false; got {self.frame!r:.80}")
-        if self.classes is not None and (isinstance(self.classes, str) or not isinstance(self.classes, Collection)):
-            raise DataError(f"classes must be a list of names; got {self.classes!r:.80}")
+        if self.classes is not None:
+            _refuse_no_list("classes", self.classes)
 
     @property
     def named(self) -> list[str]:
@@ -61,7 +60,13 @@ class Columns:
         return {"y": self.label, "ids": self.ids, "groups": self.group}
 
     def check(self) -> None:
-        """Refuse columns that are stated twice, or to be of two kinds."""
+        """Refuse columns that are stated twice, or to be of two kinds.
+
+        Raises
+        ------
+        DataError
+            With the columns, and what they are stated to be.
+        """
         if twice := sorted({each for each in self.order if list(self.order).count(each) > 1}):
             raise DataError(f"order names {twice} more than once; name each feature once")
         for one, other in (("categorical", "numeric"), ("texts", "numeric")):
@@ -79,6 +84,11 @@ class Columns:
         ----------
         features, others
             The columns that are the records, and those that nothing says to be something else.
+
+        Raises
+        ------
+        DataError
+            With the columns, and the options that name them.
         """
         for key in ("categorical", "numeric", "texts"):
             if idle := sorted(set(getattr(self, key)) - {*features}):
@@ -96,3 +106,11 @@ class Columns:
         """Return the kind of those features for which one is stated."""
         kinds: dict[str, ColumnKind] = dict.fromkeys({*self.categorical, *self.texts} & set(features), "categorical")
         return kinds | dict.fromkeys(set(self.numeric) & set(features), "numeric")
+
+
+def _refuse_no_list(key: str, value: Any) -> None:
+    again = (
+        [] if isinstance(value, Collection) else [(key, f"must be a list that can be read again, got {value!r:.80}")]
+    )
+    for path, sentence in (*not_list((key, value)), *again):
+        raise DataError(f"{path} {sentence}")

@@ -151,7 +151,7 @@ def on_temporary_disk(size: int) -> Iterator[None]:
         raise DataError(no_temporary(error, size)) from error
 
 
-class Columns:
+class NumbersOnDisk:
     """Columns of numbers in one temporary file, each in a row of its own; the file goes when they do.
 
     Parameters

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.data.mapped import BLOCK, HELD, Columns
+from miaudit.data.mapped import BLOCK, HELD, NumbersOnDisk
 from miaudit.data.on_disk import Batches, TextsOnDisk, codes_of, is_text
 from miaudit.data.room import require_room, within_memory
 from miaudit.errors import DataError, counted
@@ -161,7 +161,7 @@ def _on_disk(
     texts = [field.name for field in schema if _holds_texts(field.type, pa)]
     packed = list(schema.names) if frame else texts
     others = [name for name in schema.names if name not in set(texts)]
-    numbers = Columns(len(others), rows) if others else None
+    numbers = NumbersOnDisk(len(others), rows) if others else None
     batches = Batches(schema, sum(sizes[name] for name in packed)) if packed else None
     columns: dict[str, NDArray[Any] | TextsOnDisk | Unread] = {}
     start = 0

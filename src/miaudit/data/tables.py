@@ -24,7 +24,7 @@ from miaudit.data.cells import (
     natural,
 )
 from miaudit.data.delimited import read_csv
-from miaudit.data.mapped import BLOCK, HELD, Columns, is_mapped, written
+from miaudit.data.mapped import BLOCK, HELD, NumbersOnDisk, is_mapped, written
 from miaudit.data.on_disk import Batches, TextsOnDisk
 from miaudit.data.parquet import Unread, read_parquet
 from miaudit.data.schema import Column, Schema
@@ -345,7 +345,7 @@ def join_tables(tables: Sequence[Table], files: Sequence[Path]) -> Table:
         return first
     joined: dict[str, Cells] = {}
     mapped = any(map(is_mapped, first.columns.values()))
-    on_disk = Columns(len(first.columns), sum(map(len, tables))) if mapped else None
+    on_disk = NumbersOnDisk(len(first.columns), sum(map(len, tables))) if mapped else None
     for i, column in enumerate(first.columns):
         parts = [table.columns[column] for table in tables]
         unread = [part for part in parts if isinstance(part, Unread)]
@@ -363,7 +363,7 @@ def join_tables(tables: Sequence[Table], files: Sequence[Path]) -> Table:
 
 
 def _concatenated(
-    column: str, parts: Sequence[NDArray[Any]], files: Sequence[Path], on_disk: Columns | None, i: int
+    column: str, parts: Sequence[NDArray[Any]], files: Sequence[Path], on_disk: NumbersOnDisk | None, i: int
 ) -> NDArray[Any]:
     for part, path in zip(parts, files, strict=True):
         if (part.dtype.kind == "O") != (parts[0].dtype.kind == "O"):

@@ -99,7 +99,13 @@ class Rewriting:
         return _json(self._lists(document))
 
     def rows(self, answers: Any) -> list[Any]:
-        """Return mitigated answers, one list of numbers or one label for each of n answers."""
+        """Return mitigated answers, one list of numbers or one label for each of n answers.
+
+        Raises
+        ------
+        TargetError
+            If they are no list of one number per class for each record, or labels of no known class.
+        """
         if not isinstance(answers, list):
             raise TargetError("the answers are no list of one number per class for each record")
         alone = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in answers]

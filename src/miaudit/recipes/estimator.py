@@ -108,7 +108,13 @@ class EstimatorRecipe:
         return {word: f"{last}{name}" for word, name in words.items() if name is not None}
 
     def turned(self, **parameters: Any) -> EstimatorRecipe:
-        """Return the recipe with parameters changed; those of a pipeline's last step may be named without it."""
+        """Return the recipe with parameters changed; those of a pipeline's last step may be named without it.
+
+        Raises
+        ------
+        PlanError
+            With every name that is no parameter, and the nearest that is.
+        """
         from sklearn.base import clone
 
         names, last = self.estimator.get_params(), self._last

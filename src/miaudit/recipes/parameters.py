@@ -31,14 +31,39 @@ def refuse_parameters(estimator: Any) -> None:
     Raises
     ------
     PlanError
-        With scikit-learn's words.
+        With scikit-learn's words, or where it takes records as dictionaries.
     """
+    refuse_dictionaries(estimator)
     for each in _estimators(estimator):
         problem = _of_one(each) or _together(each)
         if problem:
             raise PlanError(f"{type(each).__name__} cannot be trained: {problem}")
     for each in _estimators(estimator, ("xgboost.", "lightgbm.")):
         _refuse_early_stopping(each)
+
+
+def refuse_dictionaries(estimator: Any) -> None:
+    """Refuse a pipeline that takes each record as a dictionary, as one that begins with a `DictVectorizer`: records are rows.
+
+    Raises
+    ------
+    PlanError
+        With the step to put in front, which needs no training.
+    """
+    first = estimator
+    while isinstance(steps := getattr(first, "steps", None), list) and steps:
+        first = steps[0][1]
+    hashes = type(first).__name__ == "FeatureHasher" and getattr(first, "input_type", None) == "dict"
+    if not type(first).__module__.startswith("sklearn.feature_extraction.") or not (
+        hashes or type(first).__name__ == "DictVectorizer"
+    ):
+        return
+    raise PlanError(
+        f"the model begins with {type(first).__name__}, which takes each record as a dictionary, and models are handed "
+        'the rows of a table: with records(X) of your own that returns X.to_dict("records"), audit Pipeline([("records", '
+        "FunctionTransformer(records)), *model.steps]), whose steps stay as they were trained, and give tables as "
+        "pandas.DataFrame"
+    )
 
 
 def refuse_untold(estimator: Any) -> None:
