@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from miaudit.documents import whole
-from miaudit.errors import PlanError, not_real, not_whole, refuse
+from miaudit.errors import PlanError, literal, not_real, not_whole, reason_of, refuse
 from miaudit.recipes import Network
 
 ROOMS = (
@@ -119,3 +119,11 @@ def test_limits_are_those_that_the_sentence_names():
     with pytest.raises(PlanError, match=r"2 problems in the plan\n  a: x\n  b: y"):
         refuse([("a", "x")], [("b", "y")])
     assert whole(np.int64(3), "a", least=0) == 3
+
+
+def test_numbers_of_numpy_are_named_as_plain_ones_and_full_stops_stand_once():
+    assert not_whole(("a", np.int64(-3))) == [("a", "must be a whole number from 1, got -3")]
+    assert not_real(("a", np.float64(-1.5)), least=0)[0][1].endswith("got -1.5")
+    assert literal([np.float64(0.1), np.str_("x"), {"np": "text"}]) == "[0.1, 'x', {'np': 'text'}]"
+    assert reason_of(ValueError("no such thing.")) == "ValueError: no such thing"
+    assert reason_of(ValueError("and so on...")) == "ValueError: and so on..."

@@ -127,10 +127,15 @@ class TimeLimitError(MiauditError):
 def misfits(*values: tuple[str, Any, Any]) -> list[tuple[str, str]]:
     """Return path and sentence of each value that its ``Literal`` does not list: triples of path, value and that type."""
     return [
-        (path, f"must be one of {', '.join(get_args(kind))}; got {value!r}")
+        (path, f"must be one of {', '.join(get_args(kind))}; got {literal(value)}")
         for path, value, kind in values
         if value not in get_args(kind)
     ]
+
+
+def literal(value: Any) -> str:
+    """Return a value as code writes it, for a message; numbers of NumPy as plain ones, also in lists."""
+    return re.sub(r"\bnp\.\w+\(([^()]*)\)", r"\1", repr(value))
 
 
 def not_whole(
@@ -149,7 +154,7 @@ def not_whole(
     """
     allowed = f"a whole number from {least}" + (f" to {most}" if most < inf else "") + (", or None" if optional else "")
     return [
-        (path, f"must be {allowed}, got {value!r:.50}")
+        (path, f"must be {allowed}, got {literal(value):.50}")
         for path, value in values
         if not (optional and value is None)
         and (isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most)
@@ -181,7 +186,7 @@ def not_real(
     words = " and ".join(f"{word} {limit:g}" for word, limit in limits if abs(limit) < inf)
     allowed = f"a finite number {words}".rstrip() + (", or None" if optional else "")
     return [
-        (path, f"must be {allowed}, got {value!r:.50}")
+        (path, f"must be {allowed}, got {literal(value):.50}")
         for path, value in values
         if not (optional and value is None) and not (least <= _number(value) <= most and above < _number(value) < below)
     ]
@@ -204,7 +209,9 @@ def is_number(value: Any) -> bool:
 
 def not_bool(*values: tuple[str, Any]) -> list[tuple[str, str]]:
     """Return path and sentence of each value that is no bool."""
-    return [(path, f"must be true or false, got {value!r}") for path, value in values if not isinstance(value, bool)]
+    return [
+        (path, f"must be true or false, got {literal(value)}") for path, value in values if not isinstance(value, bool)
+    ]
 
 
 def not_list(*values: tuple[str, Any], of: str = "names") -> list[tuple[str, str]]:
@@ -212,8 +219,8 @@ def not_list(*values: tuple[str, Any], of: str = "names") -> list[tuple[str, str
     return [
         (
             path,
-            f"must be a list of {of}, got {value!r:.80}"
-            + (f": write [{value!r:.80}]" if isinstance(value, str) else ""),
+            f"must be a list of {of}, got {literal(value):.80}"
+            + (f": write [{literal(value):.80}]" if isinstance(value, str) else ""),
         )
         for path, value in values
         if isinstance(value, str | bytes) or not isinstance(value, Iterable)
@@ -223,7 +230,7 @@ def not_list(*values: tuple[str, Any], of: str = "names") -> list[tuple[str, str
 def not_path(*values: tuple[str, Any]) -> list[tuple[str, str]]:
     """Return path and sentence of each value that is neither None nor the path of a folder."""
     return [
-        (path, f"must be the path of a folder, got {value!r:.80}")
+        (path, f"must be the path of a folder, got {literal(value):.80}")
         for path, value in values
         if value is not None and not isinstance(value, str | os.PathLike)
     ]
@@ -246,11 +253,11 @@ class Exit(SystemExit):
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line what code that is not ours raised; an exit is told as the call that it was."""
+    """Return in one line, without a full stop, what code that is not ours raised; an exit is told as the call that it was."""
     if isinstance(error, SystemExit):
         call = "os._exit" if isinstance(error, Exit) else "sys.exit"
         return f"its code called {call}({error.code!r}){place_of(error)}"
-    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+    return re.sub(r"(?<!\.)\.$", "", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
 _NO_ATTRIBUTE = re.compile(  # of two forms of a pickle
@@ -386,7 +393,7 @@ def sentence_of(problem: Mapping[str, Any], allowed: Collection[str], *, secret:
         The keys that are known where the error is.
     """
     kind, value = problem["type"], problem.get("input")
-    seen = "" if secret else f"; got {value!r:.200}"
+    seen = "" if secret else f"; got {literal(value):.200}"
     if kind == "extra_forbidden":
         hint = nearest(str(problem["loc"][-1]), allowed, cutoff=0.5) or _allowed(allowed)
         return f"unknown key; {hint}"

@@ -28,7 +28,7 @@ from miaudit.data.records import (
     n_records,
 )
 from miaudit.data.room import require_room
-from miaudit.errors import DataError, counted, nearest
+from miaudit.errors import DataError, counted, literal, nearest
 
 ColumnKind = Literal["numeric", "binary", "categorical", "time", "text"]
 
@@ -257,7 +257,7 @@ class Schema:
                 raise DataError(
                     f"column {column.name!r}: {counted(len(unknown), 'record holds', 'records hold')} a category "
                     "the schema does not know, first "
-                    f"record {unknown[0]} with {values[unknown[0]]!r}; known are {allowed}. Correct them, or infer the "
+                    f"record {unknown[0]} with {literal(values[unknown[0]])}; known are {allowed}. Correct them, or infer the "
                     "schema from all records"
                 )
 

@@ -17,7 +17,7 @@ from miaudit.data.dataset import Dataset
 from miaudit.data.hashes import row_hashes
 from miaudit.data.npz import read_npy
 from miaudit.data.room import require_room
-from miaudit.errors import SplitError, counted
+from miaudit.errors import SplitError, counted, literal
 
 Ints = NDArray[np.int64]
 Duplicates = Literal["report", "drop"]
@@ -130,7 +130,7 @@ def draw_split(
         if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
             raise SplitError(f"{name} = {size!r}: every side needs at least one record; give a whole number from 1")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise SplitError(f"seed = {seed!r} must be a whole number from 0")
+        raise SplitError(f"seed = {literal(seed)} must be a whole number from 0")
     groups = _groups(dataset, by_group)
     hashes = row_hashes(dataset.X)
     usable = np.arange(len(dataset), dtype=np.int64)

@@ -230,7 +230,7 @@ def _judged(
     if short and size is not None:
         wide = 1.0 if attack is None or attack.basis is None else attack.basis.spread.inflation or 1.0
         fields["needed"] = int(np.ceil(size * wide))
-    return Check(**fields, outcome=outcome, sentence=f"{subject} is {ends.value:.3f}{rest}")
+    return Check(**fields, outcome=outcome, sentence=f"{subject} is {ends.value:z.3f}{rest}")
 
 
 def _outcome(bench: Bench, ends: Ends, beyond: float, margin: float, counts: bool) -> tuple[Outcome, str, bool]:
@@ -252,4 +252,4 @@ def _outcome(bench: Bench, ends: Ends, beyond: float, margin: float, counts: boo
 
 def near(end: float, bound: float) -> str:
     """Return an end with as many digits as tell it from the bound."""
-    return next((text for digits in range(3, 7) if float(text := f"{end:.{digits}f}") != bound), f"{end:.3f}")
+    return next((text for digits in range(3, 7) if float(text := f"{end:z.{digits}f}") != bound), f"{end:z.3f}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from miaudit.errors import PlanError
+from miaudit.errors import PlanError, reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def layers_of_file(
     try:
         arrays = load_file(Path(path))
     except (OSError, SafetensorError) as error:
-        raise PlanError(f"cannot read weights from {path}: {error}. Give a .safetensors file.") from error
+        raise PlanError(f"cannot read weights from {path}: {reason_of(error)}. Give a .safetensors file") from error
     weights = {name: array.astype(np.float32) for name, array in arrays.items() if not name.startswith("standardize.")}
     ordered = sorted(
         weights, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -124,7 +124,7 @@ def distribution(counts: ScoreCounts, *, title: str, key: str) -> Markup:
     bins, top = len(counts.members), max((max(side) for side in shares), default=1.0) or 1.0
     frame = Frame(height=190, bottom=44, left=46, right=24)
     first, last = counts.edges[0], counts.edges[-1]
-    across = [(at, f"{first + at * (last - first):.3g}") for at in (0.0, 0.5, 1.0)]
+    across = [(at, f"{first + at * (last - first):z.3g}") for at in (0.0, 0.5, 1.0)]
     parts = list(frame.grid(across, [(0.0, "0"), (1.0, f"{100 * top:.0f} %")]))
     parts += [
         frame.bar(i / bins, (i + 1) / bins, share / top, "bar others") for i, share in enumerate(shares[0]) if share
@@ -137,8 +137,10 @@ def distribution(counts: ScoreCounts, *, title: str, key: str) -> Markup:
     parts.append(Markup('<polyline class="curve c0" points="{}"/>').format(path))
     parts.extend(frame.axis_titles("Score, higher for members", "Share of a side"))
     middles = [_median(side, counts.edges) for side in reversed(sides)]
-    desc = f"Scores from {first:.3g} to {last:.3g}; half of the members lie above about {middles[0]:.3g}, half of the "
-    return frame.svg(key, title, f"{desc}non-members above about {middles[1]:.3g}.", parts)
+    desc = (
+        f"Scores from {first:z.3g} to {last:z.3g}; half of the members lie above about {middles[0]:z.3g}, half of the "
+    )
+    return frame.svg(key, title, f"{desc}non-members above about {middles[1]:z.3g}.", parts)
 
 
 def _median(counts: Sequence[int], edges: Sequence[float]) -> float:

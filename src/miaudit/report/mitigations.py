@@ -100,9 +100,9 @@ def _cells(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...
 def _wide(grid: Grid, row: MitigationRow, attacker: Attacker) -> tuple[str, ...]:
     reference, loudest = row.figures(_learned(grid), attacker), _loudest(row, attacker)
     change = row.accuracy_change
-    cost = "-" if change.value is None else f"{-100 * change.value + 0.0:.1f}"
+    cost = "-" if change.value is None else f"{-100 * change.value:z.1f}"
     if change.low is not None and change.high is not None:
-        cost += f" ({-100 * change.high + 0.0:.1f} to {-100 * change.low + 0.0:.1f})"
+        cost += f" ({-100 * change.high:z.1f} to {-100 * change.low:z.1f})"
     exposed, canaries = row.exposed, row.canaries
     slice_ = "-" if exposed is None else f"{exposed.column} {exposed.group}: {_ends(exposed.auc)}"
     return (

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from miaudit.errors import DataError, PlanError
+from miaudit.errors import DataError, PlanError, literal
 from miaudit.stats.auc import Interval
 from miaudit.stats.gaussian import checked_delta
 from miaudit.stats.rates import checked_confidence, clopper_pearson
@@ -204,4 +204,4 @@ def checked_count(name: str, value: float) -> int:
         count = int(value)
         if count == value:
             return count
-    raise DataError(f"{name} must be a whole number of at least 0, got {value!r}")
+    raise DataError(f"{name} must be a whole number of at least 0, got {literal(value)}")

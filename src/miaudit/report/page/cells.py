@@ -80,7 +80,7 @@ def _scalar(value: Any) -> str:
     if isinstance(value, int) and abs(value) < 10**9:  # larger ones are seeds or hashes: digits as they are
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:z.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(_scalar(v) for v in value)
     return str(value)

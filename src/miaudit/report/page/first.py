@@ -179,7 +179,7 @@ def _means(result: Result) -> list[str]:
             assert area.value is not None
             sentences.append(
                 "Part of this is no leak, as the sides differ in how hard they are for any model: beyond that it is "
-                f"{100 * (area.value - 0.5):.0f} of 100 pairs more than guessing."
+                f"{100 * (area.value - 0.5):z.0f} of 100 pairs more than guessing."
             )
     if result.verdict_kind == "none detected":
         quiet = next((a for a in result.attacks if a.power is not None and a.power.auc is not None), None)
