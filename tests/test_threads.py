@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from miaudit import threads
 from miaudit.attacks import Shokri
 from miaudit.recipes import ModuleRecipe, Network, TrainingRecipe, device_name
 from miaudit.testing import worlds
-from miaudit.threads import in_threads, is_device, usable_cores
+from miaudit.threads import in_threads, is_device, most_threads, one_core, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -145,3 +146,13 @@ def test_the_2017_attack_does_not_hang_on_the_number_of_cores(monkeypatch):
         monkeypatch.setattr(threads, "usable_cores", lambda cores=cores: cores)
         scores.append(Shokri(epochs=1).run(world.evidence.replace(), seed=3).score)
     np.testing.assert_array_equal(*scores)
+
+
+def test_one_core_holds_for_the_thread_that_asks_for_it() -> None:
+    before = most_threads()
+    with one_core():
+        assert most_threads() == 1
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(most_threads).result() == before
+        assert in_threads(lambda _: most_threads(), range(3)) == [1, 1, 1]
+    assert most_threads() == before

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
-_most = 8
+_most = ContextVar("_most", default=8)  # of one audit: others in threads of the program are not concerned
 
 
 def usable_cores() -> int:
@@ -89,18 +89,17 @@ def in_threads(act: Callable[[Item], Value], items: Iterable[Item]) -> list[Valu
 
 def most_threads() -> int:
     """Return how many threads `in_threads` starts at most: one for each core, and 8."""
-    return min(usable_cores(), _most)
+    return min(usable_cores(), _most.get())
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
     """Let `in_threads` start one thread only: other processes of ours use the other cores."""
-    global _most
-    before, _most = _most, 1
+    token = _most.set(1)
     try:
         yield
     finally:
-        _most = before
+        _most.reset(token)
 
 
 @contextmanager
