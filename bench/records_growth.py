@@ -158,12 +158,13 @@ def svg(result: dict[str, Any]) -> str:
 
 
 def processor() -> str:
-    """Return the name of the processor."""
+    """Return name and family of the processor: machines of several generations may share a name."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
         return platform.processor() or platform.machine()
+    facts = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    return f"{facts.get('model name', platform.machine())}, family {facts.get('cpu family', 'unknown')}"
 
 
 def measure(n: int, folder: Path, seed: int) -> dict[str, Any]:

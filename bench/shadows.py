@@ -488,10 +488,11 @@ def main() -> None:
 
 
 def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+    """Return name and family of the processor: machines of several generations may share a name."""
+    lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    facts = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    name = facts.get("model name", platform.processor())
+    return f"{name}, family {facts['cpu family']}" if "cpu family" in facts else name
 
 
 if __name__ == "__main__":
