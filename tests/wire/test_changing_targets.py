@@ -242,3 +242,27 @@ def test_a_target_that_answers_in_an_order_of_its_own_is_refused(form):
     assert not whole.make_contact(X).batch_consistent  # it answers its first record for all
     constant = as_target(lambda records: np.full((len(records), 4), 0.25), classes=4)
     assert constant.make_contact(X).deterministic
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_an_order_of_its_own_is_found_where_some_answers_are_alike(turns):
+    """As those of trees are; one with many digits is known again."""
+    kinds, calls = np.array([[1 / 3, 2 / 3], [1, 0], [1, 0], [1, 0], [0, 1]]), iter(range(9))
+
+    def moved(records):
+        values = kinds[: len(records)]
+        return values[::-1] if not turns or next(calls) % 2 else values
+
+    with pytest.raises(TargetError, match="does not answer in the order of the records"):
+        as_target(moved, classes=2).make_contact(X[:5])
+
+
+def test_a_randomised_target_of_few_different_answers_is_not_said_to_move_them():
+    rng = np.random.default_rng(0)
+
+    def rounded(records):
+        share = rng.permutation(11)[: len(records)] / 10
+        return np.column_stack([share, 1 - share])
+
+    contacts = [as_target(rounded, classes=2).make_contact(X) for _ in range(50)]
+    assert not any(contact.deterministic for contact in contacts)

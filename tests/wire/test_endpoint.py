@@ -161,7 +161,7 @@ def test_retry_after_is_waited_out():
         (
             {"statuses": [(307, {"Location": "http://127.0.0.1/other?key=1"})] * 9},
             {},
-            "give http://127.0.0.1/other as url",
+            "answers at http://127.0.0.1/other, give that as url",
         ),
         ({"statuses": [(301, {"Location": "http://[no-address"})] * 9}, {}, "status 301.*set another url"),
         ({"statuses": [(500, {})] * 9}, {"retries": 2}, "status 500.*3 times"),

@@ -272,9 +272,17 @@ def test_a_label_for_each_record_is_no_list_of_the_columns_classes():
         (
             Wire("json", body='"$records"', answer="a.b"),
             b'{"a": {"c": 1}}',
-            r"nothing at 'a.b': at 'b' there is keys \['c'\]",
+            r"nothing at 'a.b': in the place of 'b' it holds 'c'; set answer",
         ),
-        (Wire("json", body='"$records"', answer="a.3"), b'{"a": [1]}', r"at '3' there is '\[1\]'"),
+        (Wire("json", body='"$records"', answer="a.3"), b'{"a": [1]}', r"in the place of '3' it is '\[1\]'"),
+        (
+            Wire("mlflow"),
+            b'{"predictions": [], "error": "overloaded"}',
+            "answered nothing; it says error: 'overloaded'",
+        ),
+        (Wire("json", body='"$records"', answer="a"), b'{"error": "expired"}', "it says error: 'expired'$"),
+        (Wire("json", body='"$records"'), b"[0.1, 0.9]\n[0.2, 0.8]\n", "no JSON.*functions of your own"),
+        (Wire("mlflow"), b'"[[0.1, 0.9]]"', "a text with JSON in it"),
         (Wire("mlflow"), b'{"probs": [[1, 0]]}', "it holds 'probs'; for another form set format to json"),
     ],
 )

@@ -255,8 +255,8 @@ def oddities(contact: Contact | None) -> list[str]:
     if contact and not contact.batch_consistent:
         warnings.append(
             f"The target's answer to a record differs when it is asked alone (by up to {contact.batch_difference:.2g}): it "
-            "depends on the other records of a request, or the target changes or is random. With batch = 1 an "
-            "endpoint is asked about each record alone."
+            "depends on the other records of a request, or the target changes or is random, or answers in another order "
+            "than that of the records. With batch = 1 an endpoint is asked about each record alone."
         )
     if contact and contact.unchanged is None:
         warnings.append(

@@ -247,8 +247,7 @@ class Client:
                 if waited > self._options.patience:
                     raise TargetError(
                         f"{reply.problem}; {_of_wait(reply.wait)}, and {_seconds(waited)} in all is more than patience = "
-                        f"{self._options.patience:g}. What was answered is kept: run again later, or lower rate and "
-                        "concurrency"
+                        f"{self._options.patience:g}; lower rate and concurrency, or wait: {GO_ON}"
                     )
                 self._check_time(wait)
                 if wait >= _TOLD_WAIT:
@@ -260,7 +259,7 @@ class Client:
             floor, failures = self._backoff(failures), failures + 1
             if failures > self._options.retries or (reply.status == _FAILURE and not again):
                 check = "check url, and that the server runs; " if reply.status is None else ""
-                problem = f"{reply.problem}, {counted(failures, 'time')}; {check}what was answered is kept, run again to go on"
+                problem = f"{reply.problem}, {counted(failures, 'time')}; {check}{GO_ON}"
                 raise TargetError(problem) if reply.status is None else RefusedError(problem, reply.status)
             wait = floor if reply.wait is None else max(floor, min(reply.wait, _LONGEST_WAIT))
             self._check_time(wait)
@@ -415,9 +414,13 @@ def _hint(status: int, url: str, location: str | None) -> str:
         way = url
         with suppress(ValueError):  # no address
             way = shown(urljoin(url, location or ""))
-        return f"redirects are not followed: give {way} as url" if way != url else "set another url"
+        return (
+            f"redirects are not followed: where the model answers at {way}, give that as url"
+            if way != url
+            else "set another url"
+        )
     if status in (401, 403):
-        return "check the credential in headers"
+        return f"check the credential in headers; {GO_ON}"
     if status in (404, 405):
         return "check url, model and format"
     if status == 413:

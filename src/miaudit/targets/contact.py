@@ -8,6 +8,7 @@ whenever a run is resumed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.errors import TargetError, counted
+from miaudit.evidence.answers import ROUNDED
 
 ANEW = ContextVar("ANEW", default=False)
 """Whether the question is one that is asked anew; a target that keeps its answers then does not answer from them, whatever
@@ -130,26 +132,38 @@ def _scale(answers: NDArray[Any]) -> float:
 
 
 def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any], noise: float) -> None:
-    """Refuse the same answers to a batch in another order, and the answer to its first record in another place.
+    """Refuse the same answers to a batch in another order, and the answer to a record alone in another's place.
 
-    Labels are not compared: that they repeat says nothing.
+    Labels are not compared: that they repeat says nothing. Where some answers are alike, as those of trees are, only
+    one with more digits than `ROUNDED` is known again.
     """
     if first.ndim != 2 or again.shape != first.shape or alone.shape[1:] != first.shape[1:]:
         return
-    if any(difference(first[[i]], first[[j]]) <= SAME * _scale(first) for i in range(len(first)) for j in range(i)):
-        return  # answers that are alike do not tell records apart
-    matches = [[j for j in range(len(first)) if difference(answer[None], first[[j]]) <= noise] for answer in again]
-    place = [j for j in range(len(first)) if difference(alone[:1], first[[j]]) <= noise]
-    if all(matches) and [places[0] for places in matches] != list(range(len(first))):
+    places = [_places(answer, first, noise) for answer in (*first, *again, alone[0])]
+    kinds = [place[0] if place else None for place in places]
+    earlier, later, single = kinds[: len(first)], kinds[len(first) : -1], kinds[-1]
+    known = [_has_digits(answer) or len(set(earlier)) == len(first) for answer in first]
+    moved = [i for i, kind in enumerate(later) if kind != earlier[i]]
+    if moved and Counter(earlier) == Counter(later) and any(known[i] for i in moved):
         how = "asked twice about the same records, it gave the same answers in another order"
-    elif place and place != [0]:
-        how = f"its answer to the first record stood in place {place[0] + 1} among those to a batch"
+    elif not moved and single is not None and single != earlier[0] and known[single]:
+        how = f"its answer to the first record stood in place {single + 1} among those to a batch"
     else:
         return
     raise TargetError(
         f"the target does not answer in the order of the records: {how}. Let it keep the order, or ask about one record at "
         "a time (batch = 1)"
     )
+
+
+def _places(answer: NDArray[Any], answers: NDArray[Any], noise: float) -> list[int]:
+    return [i for i in range(len(answers)) if difference(answer[None], answers[[i]]) <= noise]
+
+
+def _has_digits(answer: NDArray[Any]) -> bool:
+    """Whether some number of an answer has so many digits that another record hardly gets it by chance."""
+    numbers = answer[np.isfinite(answer)].astype(np.float64)
+    return bool((np.abs(numbers - np.round(numbers, ROUNDED)) > NOISE).any())
 
 
 def allowed(contact: Contact, first: NDArray[Any]) -> float:

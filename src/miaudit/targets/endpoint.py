@@ -429,7 +429,9 @@ class Endpoint(Target):
         now = sum(ledger.has(keys[i]) for i in missing)
         total = set(self._expected) or set(keys)
         rest, further = sum(not ledger.has(key) for key in total), self._further_left()
-        where = "" if ledger.folder is None else f" in {ledger.folder}"
+        where = (
+            "for this program alone, as there is no folder (out)" if ledger.folder is None else f"in {ledger.folder}"
+        )
         least = (
             ledger.spent + rest + (2 * len(self._contact_keys) if self._expected else 0)
         )  # it is seen to be the same
@@ -438,7 +440,7 @@ class Endpoint(Target):
         return BudgetError(
             f"{error}: {counted(now, 'record was', 'records were')} answered now, and {len(total) - rest:,} of "
             f"{len(total):,} in all; they are "
-            f"kept{where}. {rest:,} are missing{more}: to {'finish' if self._expected else 'have them'}, run again with a "
+            f"kept {where}. {rest:,} are missing{more}: to {'finish' if self._expected else 'have them'}, run again with a "
             f"budget of at least {least:,}{enough}"
         )
 

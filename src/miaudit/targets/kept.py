@@ -172,8 +172,9 @@ class Kept:
         if len(part) < len(rows):
             raise BudgetError(
                 f"the budget of {counted(self.ledger.limits.budget or 0, 'query', 'queries')} is spent; "
-                f"{counted(len(self.ledger), 'answer is', 'answers are')} kept, run "
-                "again with a larger one to go on"
+                f"{counted(len(self.ledger), 'answer is', 'answers are')} kept"
+                f"{'' if self.ledger.folder else ' for this program alone, as there is no folder'}, run again with a larger "
+                "one to go on"
             )
 
     def _part(self, X: Records, keys: Sequence[bytes], rows: Sequence[int], error: Exception) -> None:

@@ -22,6 +22,7 @@ from miaudit.targets.wire.rows import (
     is_table,
     matrix,
     objects_of,
+    refuse_told,
     rows_of,
     said_error,
     to_bytes,
@@ -125,6 +126,7 @@ def decode_list(content: bytes, n: int, *, output: str | None = None, names: Seq
         )
     if isinstance(answer[key], dict) and output in answer[key]:  # TF Serving's columnar form
         answer, key = answer[key], str(output)
+    refuse_told(answer, answer[key])
     return answers_of(answer[key], n, output=output, names=names, lists=class_lists(answer, key, n))
 
 

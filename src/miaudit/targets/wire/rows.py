@@ -157,8 +157,11 @@ def from_bytes(content: bytes) -> Any:
     try:
         return json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError):
-        what = "an HTML page" if content.lstrip()[:1] == b"<" else "no JSON"
-        raise TargetError(f"the target answered {what}: {excerpt(content)}; check url and format") from None
+        page = content.lstrip()[:1] == b"<"
+        raise TargetError(
+            f"the target answered {'an HTML page' if page else 'no JSON'}: {excerpt(content)}; check url and format"
+            f"{'' if page or not content.strip() else ', or read it by functions of your own (encode and decode)'}"
+        ) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -191,7 +194,15 @@ def said_error(answer: Any) -> str:
         if (key := is_error(answer)) is not None:
             return f"it says {key}: {excerpt(str(answer[key]))}"
         return f"it holds {', '.join(excerpt(str(key), 40) for key in list(answer)[:6]) or 'nothing'}"
-    return f"it is {excerpt(str(answer))}"
+    text = isinstance(answer, str) and answer.lstrip()[:1] in ("[", "{")
+    advice = ", a text with JSON in it: let the target answer JSON itself, or read it by functions of your own (decode)"
+    return f"it is {excerpt(str(answer))}{advice if text else ''}"
+
+
+def refuse_told(answer: Any, items: Any) -> None:
+    """Raise a TargetError where an answer holds no items and tells an error beside them."""
+    if items in ([], {}) and isinstance(answer, Mapping) and is_error(answer):
+        raise TargetError(f"the target answered nothing; {said_error(answer)}")
 
 
 def class_lists(answer: Mapping[str, Any], key: str, n: int) -> list[list[Any]] | None:

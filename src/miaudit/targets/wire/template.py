@@ -19,6 +19,7 @@ from miaudit.targets.wire.rows import (
     is_error,
     objects_of,
     refuse_moved,
+    refuse_told,
     refuse_unnamed,
     rows_of,
     said_error,
@@ -194,6 +195,7 @@ def decode(
     """
     whole, steps = from_bytes(content), [step for step in answer.split(".") if step]
     value = _at(whole, steps, answer, id=id, n=n)
+    refuse_told(whole, value)
     if n == 1 and not (isinstance(value, list) and len(value) == 1):
         value = [value]  # the one answer itself
     elif isinstance(value, Mapping) and is_error(value) is None:
@@ -235,9 +237,9 @@ def _at(value: Any, steps: Sequence[str], whole: str, *, id: str | None = None, 
         elif isinstance(value, list) and step.lstrip("-").isdigit() and -len(value) <= int(step) < len(value):
             value = value[int(step)]
         else:
-            content = f"keys {list(value)[:6]}" if isinstance(value, dict) else excerpt(str(value))
+            advice = "" if isinstance(value, dict) and is_error(value) else "; set answer"
             raise TargetError(
-                f"the target's answer has nothing at {whole!r}: at {step!r} there is {content}; set answer"
+                f"the target's answer has nothing at {whole!r}: in the place of {step!r} {said_error(value)}{advice}"
             )
     return value if id is None else _in_order(value, id, n)
 
