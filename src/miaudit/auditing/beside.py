@@ -6,18 +6,21 @@ died, take place here; so do those of attacks from elsewhere, which may be unlik
 
 from __future__ import annotations
 
-import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
-from typing import Any
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
+from miaudit.attacks import Attack
 from miaudit.errors import PlanError
 from miaudit.evidence.rows import Answers
 from miaudit.findings import Perform, Task, Trials
 from miaudit.shadows.crew import Crew, failures_of_executors
+from miaudit.shadows.fork_server import knows
 from miaudit.shadows.sharing import Shared
 from miaudit.threads import most_threads, one_core, one_thread
 
@@ -32,20 +35,20 @@ def beside(trials: Trials, *, repeats: bool, processes: int) -> Iterator[Perform
     The others have begun by then.
     """
     own = [task for task in trials.tasks(repeats=repeats) if _is_own(trials, task)]
-    runs: _Runs | None = None
-    if processes > 1 and len(own) > 1 and _answered(trials) >= _LEAST:
-        # a daemonic process may start none; attacks may hold what cannot be sent
-        with suppress(PlanError, pickle.PicklingError, AttributeError, TypeError):
-            runs = _Runs(trials, own, min(processes, most_threads(), len(own)))
-    if runs is None:
-        yield trials.perform
-        return
-    with one_core(), closing(runs):
-        yield runs.perform
+    count, perform = min(processes, most_threads(), len(own)), trials.perform
+    with ExitStack() as ends:
+        if count > 1 and _answered(trials) >= _LEAST and (thing := _sendable(trials, own)) is not None:
+            failures = ends.enter_context(failures_of_executors())
+            with suppress(PlanError):  # no process can be started here, as in a daemonic one
+                perform = ends.enter_context(closing(_Runs(trials, own, thing, count, failures))).perform
+                ends.enter_context(one_core())
+        yield perform
 
 
 def _is_own(trials: Trials, task: Task) -> bool:
-    return type(trials.each[task.place].attack).__module__.partition(".")[0] == "miaudit"
+    """Whether an attack is of this package, with what it is made of, such as the estimator of the 2017 attack."""
+    attack = trials.each[task.place].attack
+    return type(attack).__module__.partition(".")[0] == "miaudit" and knows(attack)
 
 
 def _answered(trials: Trials) -> int:
@@ -56,28 +59,64 @@ def _answered(trials: Trials) -> int:
     return max((len(each) * each.shape[1] * each.shape[2] for each in models), default=0)
 
 
+def _sendable(trials: Trials, tasks: Iterable[Task]) -> Shared | None:
+    """Return what workers are to have of trials, without attacks that they do not run; None where it cannot be sent."""
+    places = {task.place for task in tasks}
+    each = [
+        trial
+        if place in places
+        else replace(trial, attack=cast(Attack, SimpleNamespace(least_shadows=trial.attack.least_shadows)))
+        for place, trial in enumerate(trials.each)
+    ]
+    thing = Shared(replace(trials, each=each))
+    try:
+        thing.parcel.content  # noqa: B018
+    except Exception:  # objects that attacks hold may raise whatever they like
+        thing.close()
+        return None
+    return thing
+
+
 class _Runs:
     """Tasks that workers and this process take, the next when one is done."""
 
-    def __init__(self, trials: Trials, tasks: Sequence[Task], processes: int) -> None:
-        self._trials = trials
-        self._waiting = deque(
-            sorted(tasks, key=lambda task: not trials.each[task.place].attack.learns)
-        )  # longest first
+    def __init__(
+        self,
+        trials: Trials,
+        tasks: Sequence[Task],
+        thing: Shared,
+        processes: int,
+        failures: Sequence[BaseException],
+    ) -> None:
+        self._trials, self._failures = trials, failures
+        longest_first = sorted(tasks, key=lambda task: not trials.each[task.place].attack.learns)
+        self._waiting = deque(longest_first)
         self._futures = {task: Future[Any]() for task in tasks}
         self._untold = set(self._futures.values())
-        thing = Shared(trials)
-        thing.parcel.content  # noqa: B018  (what cannot be sent is told here)
         self._crew = Crew(thing, _prepare, ())
-        self._workers = [self._crew.hire() for _ in range(processes - 1)]
-        self._alive = set(self._workers)
-        for worker in self._workers:
-            self._give(worker)
+        self._workers = list[ProcessPoolExecutor]()
+        try:
+            self._workers += [self._crew.hire() for _ in range(processes - 1)]
+            self._alive = set(self._workers)
+            for worker in self._workers:
+                self._give(worker)
+        except BaseException:
+            self.close()
+            raise
 
     def _give(self, worker: ProcessPoolExecutor) -> None:
-        with suppress(IndexError, RuntimeError):  # none is left, or the workers are dismissed
+        """Give a worker the next task, unless none is waiting."""
+        try:
             task = self._waiting.popleft()
-            self._crew.submit(_perform, task, worker).add_done_callback(lambda end: self._take(worker, task, end))
+        except IndexError:
+            return
+        try:
+            future = self._crew.submit(_perform, task, worker)
+        except PlanError:  # its process cannot be started, or the workers are dismissed
+            self._waiting.appendleft(task)
+            self._alive.discard(worker)
+        else:
+            future.add_done_callback(lambda end: self._take(worker, task, end))
 
     def _take(self, worker: ProcessPoolExecutor, task: Task, end: Future[Any]) -> None:
         error = CancelledError() if end.cancelled() else end.exception()
@@ -85,10 +124,14 @@ class _Runs:
             self._alive.discard(worker)
         else:
             self._give(worker)
-        if error is None:
-            self._futures[task].set_result(end.result())
-        else:
-            self._futures[task].set_exception(error)
+        self._settle(task, None if error else end.result(), error)
+
+    def _settle(self, task: Task, result: Any, error: BaseException | None) -> None:
+        with suppress(InvalidStateError):  # done here after all, and there as well
+            if error is None:
+                self._futures[task].set_result(result)
+            else:
+                self._futures[task].set_exception(error)
 
     def perform(self, tasks: Iterable[Task], step: Callable[[], None]) -> list[Any]:
         """Return what comes of tasks, in their order; ``step`` is also called for others that are done meanwhile."""
@@ -97,16 +140,22 @@ class _Runs:
             if task not in self._futures:
                 results[task] = self._trials.of(task)
                 step()
-        with failures_of_executors() as failures:
-            while pending := [task for task in tasks if task not in results]:
-                busy = self._do_next()
-                complete = wait(self._untold, 0 if busy else _SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED).done
-                lost = not busy and not complete and bool(failures or not self._alive)
-                for _ in complete:
-                    step()
-                self._untold -= complete
-                results |= {task: self._result(task) for task in pending if lost or self._futures[task].done()}
-        return [results[task] for task in tasks]
+        own = [task for task in tasks if task not in results]
+        while pending := [task for task in own if not self._futures[task].done()]:
+            if not (busy := self._do_next()):
+                wait(self._untold, _SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+            if not self._tell(step) and not busy and (self._failures or not self._alive):
+                self._do(pending[0])  # nobody else will
+        self._tell(step)
+        return [results[task] if task in results else self._result(task) for task in tasks]
+
+    def _tell(self, step: Callable[[], None]) -> bool:
+        """Call ``step`` for each task that is done since; return whether there was one."""
+        complete = {future for future in self._untold if future.done()}
+        self._untold -= complete
+        for _ in complete:
+            step()
+        return bool(complete)
 
     def _do_next(self) -> bool:
         """Do the next task here, unless none is waiting; return whether there was one."""
@@ -114,13 +163,19 @@ class _Runs:
             task = self._waiting.popleft()
         except IndexError:
             return False
-        self._futures[task].set_result(self._trials.of(task))
+        self._do(task)
         return True
 
+    def _do(self, task: Task) -> None:
+        try:
+            self._settle(task, self._trials.of(task), None)
+        except Exception as error:  # to be told only where its result is asked for
+            self._settle(task, None, error)
+
     def _result(self, task: Task) -> Any:
-        """Return what came of a task, or what comes of it here where a worker failed in it, or will not do it."""
+        """Return what came of a task, or what comes of it here where it failed, or its worker did."""
         future = self._futures[task]
-        return self._trials.of(task) if not future.done() or future.exception() else future.result()
+        return self._trials.of(task) if future.exception() else future.result()
 
     def close(self) -> None:
         """End the workers."""

@@ -87,3 +87,8 @@ def modules_of(recipe: Any) -> set[str]:
             names |= modules_of(part)
     foreign = any(name.partition(".")[0] not in _ROOTS for name in names)
     return names | ({"torch"} & sys.modules.keys() if foreign else set())
+
+
+def knows(thing: Any) -> bool:
+    """Whether all that an attack or an estimator consists of is defined in libraries that the server may load."""
+    return all(name.partition(".")[0] in _ROOTS for name in modules_of(thing))
