@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import make_classification, make_regression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from miaudit.attacks import Threshold
+from miaudit.attacks import Shokri, Threshold
 from miaudit.auditing import beside
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.from_model import case_of_model
@@ -18,8 +18,11 @@ from miaudit.auditing.gathering import gather
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers
+from miaudit.errors import PlanError
 from miaudit.evidence.rows import Answers
+from miaudit.findings import Trial, Trials, unit_of
 from miaudit.result import Result
+from miaudit.shadows.crew import Crew
 from miaudit.shadows.pool import ShadowEvidence
 from miaudit.store import Store
 
@@ -119,6 +122,39 @@ def test_a_run_that_fails_in_a_worker_takes_place_here(
     monkeypatch.setattr(beside, "_perform", pow)  # takes no task
     assert figures(conclude(replace(measured, processes=2))) == here
     assert any(isinstance(future.exception(), TypeError) for future in processes[0]._futures.values())
+
+
+def test_a_worker_that_can_be_given_no_more_leaves_the_rest_to_the_program(
+    measured: Measured, here: str, processes: list[beside._Runs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, given = Crew.submit, list[Any]()
+
+    def submit_once(self: Crew, *arguments: Any) -> Any:
+        given.append(arguments)
+        if len(given) > 1:
+            raise PlanError("no more processes")
+        return submit(self, *arguments)
+
+    monkeypatch.setattr(Crew, "submit", submit_once)
+    assert figures(conclude(replace(measured, processes=2))) == here
+    assert processes
+
+
+def test_attacks_whose_parts_are_of_elsewhere_are_not_sent(measured: Measured) -> None:
+    class Local(DecisionTreeClassifier):  # type: ignore[misc]
+        def __reduce__(self) -> str:
+            raise RuntimeError("it cannot be pickled")
+
+    evidence, member = measured.evidence.own, measured.member
+    attacks = [Shokri(), Shokri(estimator=DecisionTreeClassifier()), Shokri(estimator=Local()), Elsewhere()]
+    trials = Trials([Trial(each, evidence, each.name) for each in attacks], member, unit_of(member))
+    own = [task for task in trials.tasks(repeats=False) if beside._is_own(trials, task)]
+    assert [task.place for task in own] == [0, 1]
+    sent = beside._sendable(trials, own)
+    assert sent is not None
+    other = sent.parcel.open()
+    assert [trial.learns for trial in other.each] == [trial.learns for trial in trials.each]
+    assert beside._sendable(trials, trials.tasks(repeats=False)) is None
 
 
 def test_what_cannot_be_sent_and_little_work_stay_here(

@@ -77,6 +77,9 @@ def in_threads(act: Callable[[Item], Value], items: Iterable[Item]) -> list[Valu
     """
     from threadpoolctl import threadpool_limits
 
+    if most_threads() == 1:  # here, where an interrupt does not wait for it
+        with threadpool_limits(1, user_api="blas"):
+            return [copy_context().run(act, item) for item in items]
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(most_threads()) as pool:
         tasks = [pool.submit(copy_context().run, act, item) for item in items]
         try:
