@@ -226,3 +226,15 @@ def test_bodies():
 def test_options_that_cannot_be_are_refused(wrong):
     with pytest.raises(PlanError):
         wrong()
+
+
+def test_parameters_of_a_tensor_tell_nothing_past_a_mitigation():
+    tensor = {"name": "p", "shape": [1, 2], "datatype": "FP64", "data": [0.2, 0.8]}
+    told = {"content_type": "np", "raw": [0.2, 0.8], "confidence": "0.8"}
+    document = {"model_name": "m", "parameters": told, "outputs": [tensor | {"parameters": told}]}
+    rewriting = Rewriting(LabelOnly(), format="v2")
+    left = json.loads(rewriting.body(json.dumps(document).encode()))
+    assert left["parameters"] == left["outputs"][0]["parameters"] == {"content_type": "np"}
+    assert "parameters" not in json.loads(rewriting.body(json.dumps({"outputs": [tensor]}).encode()))
+    with pytest.raises(TargetError, match="'raw'"):
+        rewriting.body(json.dumps(document | {"raw": [0.2, 0.8]}).encode())
