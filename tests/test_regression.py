@@ -306,7 +306,7 @@ def test_one_column_is_one_number_a_record_and_other_widths_are_refused() -> Non
     with pytest.raises(DataError, match="trained on 4 features"):
         RegressionTarget(LinearRegression().fit(*records())).answer(np.zeros((3, 2)))
     for wrong in (LinearRegression, 3):
-        with pytest.raises(PlanError, match="an object with predict, or a function"):
+        with pytest.raises(PlanError, match="an object with predict, a torch module, or a function"):
             RegressionTarget(wrong)
 
 

@@ -18,7 +18,7 @@ from miaudit import threads
 from miaudit.attacks import Shokri
 from miaudit.recipes import ModuleRecipe, Network, TrainingRecipe, device_name
 from miaudit.testing import worlds
-from miaudit.threads import in_threads, is_device, most_threads, one_core, usable_cores
+from miaudit.threads import in_threads, is_device, most_threads, threads_at_most, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_interruption_ends_what_has_not_begun(monkeypatch):
 
 
 def test_with_one_core_no_thread_is_started_so_that_an_interrupt_waits_for_none():
-    with one_core():
+    with threads_at_most(1):
         assert in_threads(lambda _: threading.current_thread(), range(2)) == [threading.current_thread()] * 2
 
 
@@ -153,9 +153,9 @@ def test_the_2017_attack_does_not_hang_on_the_number_of_cores(monkeypatch):
     np.testing.assert_array_equal(*scores)
 
 
-def test_one_core_holds_for_the_thread_that_asks_for_it() -> None:
+def test_fewer_threads_hold_for_the_thread_that_asks_for_it() -> None:
     before = most_threads()
-    with one_core():
+    with threads_at_most(1):
         assert most_threads() == 1
         with ThreadPoolExecutor(1) as other:
             assert other.submit(most_threads).result() == before

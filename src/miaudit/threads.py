@@ -77,7 +77,7 @@ def in_threads(act: Callable[[Item], Value], items: Iterable[Item]) -> list[Valu
     """
     from threadpoolctl import threadpool_limits
 
-    if most_threads() == 1:  # here, where an interrupt does not wait for it
+    if most_threads() == 1:  # here, so that an interrupt waits for none
         with threadpool_limits(1, user_api="blas"):
             return [copy_context().run(act, item) for item in items]
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(most_threads()) as pool:
@@ -96,9 +96,9 @@ def most_threads() -> int:
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
-    """Let `in_threads` start one thread only: other processes of ours use the other cores."""
-    token = _most.set(1)
+def threads_at_most(count: int) -> Iterator[None]:
+    """Let `in_threads` start so many threads only: other processes of ours use the other cores."""
+    token = _most.set(count)
     try:
         yield
     finally:

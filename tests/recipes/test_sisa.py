@@ -224,10 +224,10 @@ def test_a_shard_that_cannot_be_trained_says_which() -> None:
 
 
 def test_a_shard_without_a_record_is_left_out() -> None:
-    recipe = SISA(TREE, shards=50)
+    recipe = SISA(TREE, shards=20)  # dealt by chance, so that some are left empty
     few = slice(0, 20)
     model = recipe.fit(X[few], Y[few], classes=CLASSES, seed=0)
-    assert len(model.models) < 21
+    assert len(model.models) < 20
     assert model.predict_proba(X).shape == (200, CLASSES)
 
 

@@ -282,7 +282,8 @@ def test_write_puts_the_page_into_a_new_folder_and_an_unusable_folder_is_an_erro
     assert path.read_text(encoding="utf-8") == render(result)
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     with pytest.raises(StoreError, match=r"cannot write to .*output folder"):
-        write(result, path)  # a file where a folder should be
+        write(result, path / "here")  # a file where a folder should be
+    assert write(result, path) == path
 
 
 def test_the_notebook_summary_shows_the_figures(result, read_page):

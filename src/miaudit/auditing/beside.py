@@ -22,7 +22,7 @@ from miaudit.findings import Perform, Task, Trials
 from miaudit.shadows.crew import Crew, failures_of_executors
 from miaudit.shadows.fork_server import knows
 from miaudit.shadows.sharing import Shared
-from miaudit.threads import most_threads, one_core, one_thread
+from miaudit.threads import most_threads, one_thread, threads_at_most, usable_cores
 
 _LEAST = 4_000_000  # numbers that shadow models answered: with fewer, attacks take about as long as processes to start
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -41,8 +41,13 @@ def beside(trials: Trials, *, repeats: bool, processes: int) -> Iterator[Perform
             failures = ends.enter_context(failures_of_executors())
             with suppress(PlanError):  # no process can be started here, as in a daemonic one
                 perform = ends.enter_context(closing(_Runs(trials, own, thing, count, failures))).perform
-                ends.enter_context(one_core())
+                ends.enter_context(threads_at_most(_threads()))
         yield perform
+
+
+def _threads() -> int:
+    """Return how many threads a task may start: three of an audit's do, those of the 2017 attack."""
+    return max(1, usable_cores() // 3)
 
 
 def _is_own(trials: Trials, task: Task) -> bool:
@@ -197,5 +202,5 @@ def _perform(task: Task) -> Any:
     if _trials is None:
         assert _read is not None
         _trials = _read()
-    with one_core(), one_thread(ends_with_us=True):
+    with threads_at_most(_threads()), one_thread(ends_with_us=True):
         return _trials.of(task)
