@@ -54,6 +54,8 @@ BENCHES = (
     # How fast: ratios are of things run in turn within one command.
     Bench("shadows", 15, "docs/engine.md", "shadows.json", "python bench/shadows.py --markdown --out bench/results/shadows.json"
           " && python bench/growth_plot.py bench/results/shadows.json docs/growth.svg"),
+    Bench("whole_audit", 8, "docs/engine.md", "whole_audit.json",
+          "python bench/shadows.py whole_audit --out bench/results/whole_audit.json"),
     Bench("peers", 15, "docs/engine.md", "peers.json", "python bench/peers.py --out bench/results/peers.json", REGISTRY),
     Bench("estimators", 8, "docs/engine.md", "estimators.json",
           "python bench/estimators.py --jobs 2 --models 20 --rounds 1 --memory --out bench/results/estimators.json"),
