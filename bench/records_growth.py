@@ -157,16 +157,6 @@ def svg(result: dict[str, Any]) -> str:
     )
 
 
-def processor() -> str:
-    """Return name and family of the processor: machines of several generations may share a name."""
-    try:
-        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = {name.strip(): value.strip() for name, _, value in reversed(lines)}
-    return f"{facts.get('model name', platform.machine())}, family {facts.get('cpu family', 'unknown')}"
-
-
 def measure(n: int, folder: Path, seed: int) -> dict[str, Any]:
     """Return what an audit of so many records took, in a process of its own."""
     path = folder / f"outputs-{n}.npz"
@@ -190,6 +180,9 @@ def main() -> None:
     if options.one:
         print(json.dumps(audit(*options.one)))
         return
+    sys.path.insert(0, str(Path(__file__).parent))
+    from shadows import processor
+
     measured = []
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)

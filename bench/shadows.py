@@ -489,7 +489,10 @@ def main() -> None:
 
 def processor() -> str:
     """Return name and family of the processor: machines of several generations may share a name."""
-    lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
+        return platform.processor() or platform.machine()
     facts = {name.strip(): value.strip() for name, _, value in reversed(lines)}
     name = facts.get("model name", platform.processor())
     return f"{name}, family {facts['cpu family']}" if "cpu family" in facts else name

@@ -321,8 +321,8 @@ def _proposed(model: str | PathLike[str], inputs: dict[str, Any], permissions: P
     """Return the content of the plan for the file of a model and its files of records."""
     top = {name: inputs.pop(name) for name in ("seed", "title") if name in inputs}
     if inputs.get("attacks") is not None:
-        chosen = chosen_attacks(inputs["attacks"])
-        inputs["attacks"] = [{"name": each.name, **each.options} for each in chosen]
+        attacks = chosen_attacks(inputs["attacks"])
+        inputs["attacks"] = [{"name": each.name, **each.options} for each in attacks]
     keys = ("members", "nonmembers", "population", "label", "holdout", "shadows", "attacks")
     files = {name: inputs.pop(name) for name in keys if name in inputs}
     advice = (

@@ -121,11 +121,11 @@ def examine(
     lead, reason, top = headline_of(results)
     columns = {} if labels is None else {"class": np.array(classes)[labels]}
     groupings = columns | {name: np.asarray(of) for name, of in (slices or {}).items()}
-    halved: dict[str, Halves] | None = None
+    half_scores: dict[str, Halves] | None = None
     if repeats and lead is not None:
         halves = perform([Task("halves", place) for place in again], step)
-        halved = {trials.each[place].name: half for place, half in zip(again, halves, strict=True)}
-    of_lead = _of_lead(lead, ran, halved, trials, groupings)
+        half_scores = {trials.each[place].name: half for place, half in zip(again, halves, strict=True)}
+    of_lead = _of_lead(lead, ran, half_scores, trials, groupings)
     bystander = bystander_control(results, lead)
     controls = Controls(
         null=null, nulls=nulls[1:], baseline="threshold", blind=blind, pattern=pattern, bystander=bystander
@@ -187,7 +187,7 @@ class _OfLead:
 def _of_lead(
     lead: str | None,
     ran: Mapping[str, Scores],
-    halved: Mapping[str, Halves] | None,
+    half_scores: Mapping[str, Halves] | None,
     trials: Trials,
     slices: dict[str, NDArray[Any]],
 ) -> _OfLead:
@@ -196,7 +196,7 @@ def _of_lead(
         return _OfLead()
     scores, member, unit = ran[lead], trials.member, trials.unit
     groups = group_figures(lead, scores.score, member, slices, unit=unit)
-    stability, risk = (None, {}) if halved is None else _stability(lead, ran, halved, member)
+    stability, risk = (None, {}) if half_scores is None else _stability(lead, ran, half_scores, member)
     accusations, accused = accusations_of(lead, scores, member, unit, seed=trials.seed)
     return _OfLead(groups, stability, accusations, {**risk, "accused": accused})
 
@@ -219,20 +219,20 @@ def _smallest(results: Sequence[AttackResult], sizes: tuple[int, int], attacks: 
 
 
 def _stability(
-    lead: str, ran: Mapping[str, Scores], halved: Mapping[str, Halves], member: Bools
+    lead: str, ran: Mapping[str, Scores], half_scores: Mapping[str, Halves], member: Bools
 ) -> tuple[Stability, dict[str, NDArray[Any]]]:
     scores = {name: each.score for name, each in ran.items()}
     fine = [name for name in scores if ranks_finely(scores[name])]
     stability = Stability(
         attack=lead,
-        shadows=[half.summary(name) for name, half in halved.items()],
+        shadows=[half.summary(name) for name, half in half_scores.items()],
         attacks=fine,
         pairs=agreement(scores),
         coverage=coverages([scores[name] for name in fine], member) if len(fine) > 1 else [],
         left_out=[name for name in scores if name not in fine],
     )
     risk: dict[str, NDArray[Any]] = {"risk_rank": stats.places(scores[lead])}
-    ranks = halved[lead].ranks() if lead in halved else None
+    ranks = half_scores[lead].ranks() if lead in half_scores else None
     if ranks is not None:
         risk.update(zip(("risk_low", "risk_high", "risk_top"), ranks, strict=True))
     return stability, risk

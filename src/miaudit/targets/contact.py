@@ -142,11 +142,11 @@ def _refuse_moved(first: NDArray[Any], again: NDArray[Any], alone: NDArray[Any],
     places = [_places(answer, first, noise) for answer in (*first, *again, alone[0])]
     kinds = [place[0] if place else None for place in places]
     earlier, later, single = kinds[: len(first)], kinds[len(first) : -1], kinds[-1]
-    known = [_has_digits(answer) or len(set(earlier)) == len(first) for answer in first]
+    distinct = [_has_digits(answer) or len(set(earlier)) == len(first) for answer in first]
     moved = [i for i, kind in enumerate(later) if kind != earlier[i]]
-    if moved and Counter(earlier) == Counter(later) and any(known[i] for i in moved):
+    if moved and Counter(earlier) == Counter(later) and any(distinct[i] for i in moved):
         how = "asked twice about the same records, it gave the same answers in another order"
-    elif not moved and single is not None and single != earlier[0] and known[single]:
+    elif not moved and single is not None and single != earlier[0] and distinct[single]:
         how = f"its answer to the first record stood in place {single + 1} among those to a batch"
     else:
         return
