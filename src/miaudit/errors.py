@@ -436,9 +436,10 @@ _KINDS = {
 def refuse_masked(values: Any, what: str) -> None:
     """Raise a `DataError` for an array of numpy's in which values are masked, for arrays made of it lose the mask."""
     if type(values).__name__ == "MaskedArray" and (count := int(values.mask.sum())):
+        leave = ", or leave those records out" if count < values.size else ""
         raise DataError(
             f"{what} a masked array, of which {counted(count, 'value is', 'values are')} masked; fill them in, as "
-            "values.filled(0) does, or leave those records out"
+            f"values.filled(0) does{leave}"
         )
 
 

@@ -174,13 +174,15 @@ def unknown_classes(target: Target | None, dataset: Dataset, split: Split) -> li
     if not sum(map(len, unknown)):
         return []
     classes = [dataset.classes[i] for i in np.unique(dataset.y[np.concatenate(unknown)])]
+    some = all(len(few) < len(side) for few, side in zip(unknown, sides, strict=True))
+    leave = ", or leave the records out" if some else ""
     records = " and ".join(
         counted(len(side), what) for side, what in zip(unknown, ("member", "non-member"), strict=True) if len(side)
     )
     return [
         f"The target does not know the {noun(len(classes), 'class', 'classes')} {', '.join(map(repr, classes[:5]))}"
         f"{', ...' if len(classes) > 5 else ''} of {records}: it cannot have been trained on such records. Correct these "
-        "labels, or leave the records out."
+        f"labels{leave}."
     ]
 
 

@@ -93,9 +93,10 @@ def measurements(y: Any) -> NDArray[np.float64]:
 
 
 def _way(wrong: int, count: int) -> str:
-    """Return what to do about ``wrong`` of ``count`` labels: where all are, no records would be left."""
-    if wrong == count > 1:
-        return "all others are not, either: give the labels that the model was trained on"
+    """Return what to do about ``wrong`` of ``count`` labels: where all are, no record would be left."""
+    if wrong == count:
+        way = "give the labels that the model was trained on"
+        return f"without {noun(wrong, 'that record', 'those records')} none would be left: {way}"
     return f"leave {noun(wrong, 'that record', 'those records')} out"
 
 
@@ -194,12 +195,13 @@ def _among(values: NDArray[Any], present: list[Any], names: list[str], numbered:
             "number is which class is not known. Give the labels by the model's own names, or the names in the order of the "
             "numbers with columns"
         )
+    leave = ", leave those records out" if len(unknown) < len(present) else ""
     whose, way = "the model's", ": the model was not trained on them"
     if numbered:
         whose, way = "the", ", or state all classes where the classes were stated"
     raise DataError(
         f"labels {unknown[:5]} are not among {whose} {counted(len(names), 'class', 'classes')} {names[:10]}"
-        f"{' ...' if len(names) > 10 else ''}; correct them, leave those records out{way}"
+        f"{' ...' if len(names) > 10 else ''}; correct them{leave}{way}"
     )
 
 
