@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from scipy.stats import binom
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -23,7 +24,7 @@ from miaudit.auditing import case_of_model
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.gathering import gather
 from miaudit.auditing.provenance import Clock
-from miaudit.auditing.regression import mean_errors
+from miaudit.auditing.regression import mean_errors, other_unit
 from miaudit.auditing.scope import unlike_errors
 from miaudit.auditing.stored import stored_outputs
 from miaudit.auditing.workers import Workers
@@ -32,6 +33,7 @@ from miaudit.cli import main
 from miaudit.data import Dataset
 from miaudit.data.arrays import from_arrays
 from miaudit.data.disjoint import leave_out_copies
+from miaudit.data.labels import measurements
 from miaudit.data.split import given_split
 from miaudit.errors import DataError, MiauditError, PlanError, TargetError
 from miaudit.findings import Unit
@@ -168,6 +170,35 @@ def test_errors_of_models_that_were_trained_alike_are_unlike_by_chance_only(peop
     assert counts[0] <= binom.isf(1e-3, trials, 2 * 0.05 / 3)
     assert counts[2] <= binom.isf(1e-3, trials, 0.05 / 3)
     assert counts[1] > 0.8 * trials
+
+
+@pytest.mark.parametrize("of", [lambda y: 1000 * y, np.log, lambda y: (y - y.mean()) / y.std()])
+def test_labels_in_another_unit_than_predictions_are_told(of: Any) -> None:
+    X, y = records(2 * N)
+    y = np.exp(y / 3) + 3
+    options: dict[str, Any] = {"shadows": 0, "attacks": ["threshold"]}
+    for label, told in ((of(y), True), (y, False)):
+        model = DecisionTreeRegressor(max_depth=5, random_state=0).fit(X[:N], label[:N])
+        result = miaudit.audit(model, members=(X[:N], y[:N]), nonmembers=(X[N:], y[N:]), **options)
+        assert any("in the unit of the predictions" in warning for warning in result.warnings) == told
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("skew", [0.1, 1, 3])
+def test_models_that_learn_nothing_have_labels_in_their_unit(skew: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(40, 10)), np.exp(skew * rng.normal(size=40))
+    for model in (LinearRegression(), DummyRegressor(), DummyRegressor(strategy="median")):
+        assert not other_unit(model.fit(X, y).predict(X), y)
+
+
+@pytest.mark.parametrize("unit", ["D", "ns"])
+def test_dates_are_numbers_of_their_unit(unit: str) -> None:
+    days = np.array(["1970-01-02", "1970-01-04", "NaT"], f"M8[{unit}]")
+    of_a_day = int(np.timedelta64(1, "D") / np.timedelta64(1, unit))
+    assert measurements(days[:2]).tolist() == [of_a_day, 3 * of_a_day]
+    with pytest.raises(DataError, match="1 label is missing"):
+        measurements(days)
 
 
 @pytest.fixture

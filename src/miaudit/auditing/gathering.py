@@ -19,6 +19,7 @@ from miaudit.auditing.provenance import Clock, Origin
 from miaudit.auditing.regression import (
     capability_of,
     features_with_truth,
+    other_unit,
 )
 from miaudit.auditing.scope import oddities, unlike_answers, unlike_choices
 from miaudit.auditing.synthetic import on_synthetic
@@ -224,11 +225,14 @@ def _measured(
     member = np.arange(len(audited)) < len(case.split.members)
     synthesis = 0 if case.synthetic is None else case.synthetic.queries.total
     target = replace(answers.facts, queries=(answers.facts.queries or 0) + synthesis)
-    records, errors = dataset.numbers(audited), None
+    records, errors, unit = dataset.numbers(audited), None, list[str]()
     if dataset.values is not None:
         truth = dataset.values[audited]
         records = features_with_truth(records, truth)
-        errors = np.abs(answers.outputs[:, 0] - truth)
+        predictions = answers.outputs[:, 0].astype(np.float64)
+        errors = np.abs(predictions - truth)
+        if target.source != "trained here":
+            unit = other_unit(predictions[member], truth[member])
         target = replace(target, capability=capability_of(case.residual))
     evidence, lacking = evidence_of(case, answers, pool, outside, models.shadows), models.lacking
     if lacking is not None:
@@ -260,6 +264,7 @@ def _measured(
             *oddities(answers.facts.contact),
             *answers.remarks,
             *unknown_classes(case.target, dataset, case.split),
+            *unit,
             *_without_answers(lacking, member),
         ),
         shadow_warnings=tuple(_shadow_warnings(case, pool, models)),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import stdtrit
 
 from miaudit.attacks import Attack, attack_name
 from miaudit.attacks.attack import lacking_answers
@@ -25,6 +26,7 @@ _MEASURES: dict[ResidualForm, str] = {
     "squared": "negative squared error",
     "log": "negative logarithm of the absolute error",
 }
+LEVEL = 0.05 / 3  # of each of the three checks of errors, or of accuracies, of one audit
 _WAYS = "an estimator or a function (recipe.estimator, recipe.function)"
 
 
@@ -135,3 +137,33 @@ def _mean_error(errors: Floats, people: Ints | None) -> MeanError:
     n = len(deviations)
     variance = float(np.sum(deviations**2)) * n / (n - 1) if n > 1 else np.inf
     return MeanError(value, float(np.sqrt(variance)) / len(errors), n)
+
+
+def other_unit(predictions: Floats, truth: Floats) -> list[str]:
+    """Return that one number for all would err less than the target does on members, as where their labels have another unit.
+
+    ``predictions`` and ``truth`` are both (n,), of members. A model that was trained on these labels by its squared or
+    absolute errors does better than their mean. Ten per cent more by both errors, and by more than chance explains, are a sign.
+    """
+    mean = truth.mean()
+    ours, constant = np.abs(predictions - truth), np.abs(truth - mean)
+    squares = float(np.mean(ours**2)), float(np.mean(constant**2))
+    own, theirs = _mean_error(ours, None), _mean_error(constant, None)
+    if own.value <= 1.1 * theirs.value or squares[0] <= 1.1**2 * squares[1] or not larger(own, theirs):
+        return []
+    return [
+        f"The target errs by {own.value:.4g} on the members; one number for all of them, the mean of their labels, errs by "
+        f"{theirs.value:.4g}. Its predictions for them run from {predictions.min():.4g} to {predictions.max():.4g}, the labels "
+        f"from {truth.min():.4g} to {truth.max():.4g}: see that the labels are in the unit of the predictions (a model may "
+        "predict logarithms or scaled values), and that the members are the records it was trained on. If not, no figure of "
+        "this audit measures the model."
+    ]
+
+
+def larger(first: MeanError, second: MeanError) -> bool:
+    """Whether the first mean error is larger than the second by more than chance explains, by Welch's test."""
+    variances = np.array([first.spread**2, second.spread**2])
+    if not (total := float(variances.sum())) or not np.isfinite(total):
+        return total == 0
+    freedom = total**2 / float(np.sum(variances**2 / [first.n - 1, second.n - 1]))
+    return bool(first.value - second.value > stdtrit(freedom, 1 - LEVEL) * np.sqrt(total))

@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from miaudit import stats
 from miaudit.attacks import Attack
 from miaudit.auditing.measured import Measured
-from miaudit.auditing.regression import MeanError
+from miaudit.auditing.regression import LEVEL, MeanError, larger
 from miaudit.data import Copies
 from miaudit.errors import counted
 from miaudit.evidence import Floats, Ints
@@ -36,7 +36,6 @@ ANSWERED = {
 
 _NOBODY = "Knowledge of the data: the audited records alone."
 _NO_SHADOWS = "No shadow models."
-_ERROR = 0.05 / 3  # of each of the three checks of accuracies, or of errors, of one audit
 _FULL = (
     "What shadow models add: attacks that compare each record with models trained with and without it (LiRA, RMIA), which find "
     "more, most of all at low false-positive rates; and the control on models trained on neither side, without which sides "
@@ -307,7 +306,7 @@ def _unlike_share(share: float, shadows: Floats, n: int) -> bool:
     own = likely * (1 - likely) / n
     others = max(own, float(shadows.var(ddof=1)) if m > 1 else 0.0) * (1 + 1 / m)
     freedom = (own + others) ** 2 / (others**2 / max(1, m - 1))
-    return bool(abs(share - mean) > stdtrit(freedom, 1 - _ERROR / 2) * (own + others) ** 0.5)
+    return bool(abs(share - mean) > stdtrit(freedom, 1 - LEVEL / 2) * (own + others) ** 0.5)
 
 
 def _worse(target: tuple[float, float], n: tuple[int, int]) -> bool:
@@ -316,7 +315,7 @@ def _worse(target: tuple[float, float], n: tuple[int, int]) -> bool:
 
     right = [round(share * size) for share, size in zip(target, n, strict=True)]
     wrong = [size - count for size, count in zip(n, right, strict=True)]
-    return bool(fisher_exact(np.array([right, wrong]), alternative="less").pvalue < _ERROR)
+    return bool(fisher_exact(np.array([right, wrong]), alternative="less").pvalue < LEVEL)
 
 
 def unlike_choices(target: str | None, shadows: Sequence[str | None]) -> list[str]:
@@ -380,7 +379,7 @@ def unlike_errors(
                 f"{np.mean(theirs):.4g}: they do not seem to be trained alike (recipe, size or records differ), which weakens "
                 "the attack and may understate the leak."
             )
-    if not trained_here and inside.value > 1.1 * outside.value and _larger(inside, outside):
+    if not trained_here and inside.value > 1.1 * outside.value and larger(inside, outside):
         warnings.append(
             f"The target errs more on the members ({inside.value:.4g}) than on the non-members ({outside.value:.4g}): check "
             "that the members are the records it was trained on."
@@ -401,16 +400,7 @@ def _unlike(target: MeanError, shadows: Floats, least: float, size: int | None) 
     logs = np.log(shadows)
     uncovered = 1.0 if size is None else max(0.0, 1 - target.n / size)
     variance = logs.var(ddof=1) * (1 + 1 / m) + uncovered * (target.spread / value) ** 2
-    return bool(abs(np.log(value) - logs.mean()) > stdtrit(m - 1, 1 - _ERROR / 2) * np.sqrt(variance))
-
-
-def _larger(first: MeanError, second: MeanError) -> bool:
-    """Whether the first mean error is larger than the second by more than chance explains, by Welch's test."""
-    variances = np.array([first.spread**2, second.spread**2])
-    if not (total := float(variances.sum())) or not np.isfinite(total):
-        return total == 0
-    freedom = total**2 / float(np.sum(variances**2 / [first.n - 1, second.n - 1]))
-    return bool(first.value - second.value > stdtrit(freedom, 1 - _ERROR) * np.sqrt(total))
+    return bool(abs(np.log(value) - logs.mean()) > stdtrit(m - 1, 1 - LEVEL / 2) * np.sqrt(variance))
 
 
 def unscored(attacks: Sequence[AttackResult]) -> list[str]:

@@ -75,6 +75,8 @@ def measurements(y: Any) -> NDArray[np.float64]:
     values = vector(y, "y")
     if values is None or not len(values):
         raise DataError("labels are missing; give one number per record")
+    if values.dtype.kind in "mM":  # dates and durations: numbers of their unit, as NumPy and scikit-learn read them
+        values = np.where(np.isnat(values), np.nan, values.astype(np.int64))
     try:
         numbers = np.array([np.nan if value is None else float(value) for value in values.tolist()], np.float64)
     except (TypeError, ValueError):

@@ -101,6 +101,8 @@ def _leak(verdict: Verdict, ran: Sequence[AttackResult], n: str) -> str:
     assert lead is not None
     than = "what they find on models trained on neither side" if any(r.checked for r in above) else "chance"
     which = f"the highest of {len(ran)} attacks" if loudest is top else f"the highest of {len(above)} above {than}"
+    if loudest is not top and len(above) == 1:
+        which = f"the only one of {len(ran)} attacks shown to be above {than.replace('they find', 'it finds')}"
     exposed = f"; {_few(few, lead)}" if few else ""
     if lead not in above:
         own = "what it finds on models trained on neither side" if lead.checked else "chance"
