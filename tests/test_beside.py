@@ -11,7 +11,9 @@ from sklearn.datasets import make_classification, make_regression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from miaudit.attacks import Shokri, Threshold
-from miaudit.auditing import beside
+from miaudit.auditing import beside, conclusion
+from miaudit.auditing.attack_seconds import planned_processes
+from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.from_model import case_of_model
 from miaudit.auditing.gathering import gather
@@ -41,7 +43,7 @@ class Elsewhere(Threshold):
 
 
 @pytest.fixture(scope="module", params=["classes", "values"])
-def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+def case(request: pytest.FixtureRequest) -> Case:
     options: dict[str, Any] = {"n_samples": 5 * N, "n_features": 5, "random_state": 0}
     if request.param == "classes":
         X, y = make_classification(**options)
@@ -51,7 +53,11 @@ def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         X, y = make_regression(**options)
         model, attacks = DecisionTreeRegressor(random_state=0), ["rmia", "lira offline", "ratio"]
     parts = [(X[part], y[part]) for part in (slice(0, N), slice(N, 2 * N), slice(2 * N, None))]
-    case = case_of_model(model.fit(X[:N], y[:N]), *parts, shadows=4, seed=1, attacks=[*attacks, Elsewhere()])
+    return case_of_model(model.fit(X[:N], y[:N]), *parts, shadows=4, seed=1, attacks=[*attacks, Elsewhere()])
+
+
+@pytest.fixture(scope="module")
+def measured(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Measured:
     store = Store(tmp_path_factory.mktemp("rows"))
     return gather(case, store, Workers(0, None, None), clock=Clock(), tell=lambda text, progress: None)
 
@@ -140,6 +146,20 @@ def test_a_worker_that_can_be_given_no_more_leaves_the_rest_to_the_program(
     assert processes
 
 
+def test_a_forecast_plans_as_many_processes_as_will_run(
+    case: Case, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = {each.name: each for each in conclusion._planned(measured)}
+    trials = conclusion._trials(measured, planned, conclusion.counted(measured))
+    answered, every = beside._answered(trials), trials.tasks(repeats=True)
+    tasks = len([task for task in every if beside.is_own(trials.each[task.place].attack)])
+    monkeypatch.setattr(beside, "most_threads", lambda: 10**6)
+    for least, allowed in ((answered, 2), (answered, 1), (answered, 0), (answered, 10**6), (answered + 1, 2)):
+        monkeypatch.setattr(beside, "_LEAST", least)
+        assert planned_processes(case, allowed) == beside.processes_of(answered, tasks, allowed)
+    assert planned_processes(case, 2) == 1
+
+
 def test_attacks_whose_parts_are_of_elsewhere_are_not_sent(measured: Measured) -> None:
     class Local(DecisionTreeClassifier):  # type: ignore[misc]
         def __reduce__(self) -> str:
@@ -148,7 +168,7 @@ def test_attacks_whose_parts_are_of_elsewhere_are_not_sent(measured: Measured) -
     evidence, member = measured.evidence.own, measured.member
     attacks = [Shokri(), Shokri(estimator=DecisionTreeClassifier()), Shokri(estimator=Local()), Elsewhere()]
     trials = Trials([Trial(each, evidence, each.name) for each in attacks], member, unit_of(member))
-    own = [task for task in trials.tasks(repeats=False) if beside._is_own(trials, task)]
+    own = [task for task in trials.tasks(repeats=False) if beside.is_own(trials.each[task.place].attack)]
     assert [task.place for task in own] == [0, 1]
     sent = beside._sendable(trials, own)
     assert sent is not None

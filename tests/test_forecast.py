@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import miaudit
 from miaudit.attacks.shokri import pooled_rows
-from miaudit.auditing import attack_seconds, cost
+from miaudit.auditing import attack_seconds, beside, cost
 from miaudit.auditing.attack_seconds import seconds_of_attacks
 from miaudit.auditing.cost import curve_through, line_through, of_others
 from miaudit.auditing.from_model import case_of_model
@@ -153,6 +153,21 @@ def test_the_formula_says_more_of_more_attacks_records_and_shadow_models_and_of_
     assert seconds(shadows=0) < every < seconds(shadows=40)
     monkeypatch.setattr(attack_seconds, "_slowness", lambda: 3.0)
     assert seconds(shadows=4) == pytest.approx(3 * every)
+
+
+def test_processes_share_the_seconds_of_attacks_and_not_those_beside(monkeypatch):
+    monkeypatch.setattr(attack_seconds, "_slowness", lambda: 1.0)
+    monkeypatch.setattr(attack_seconds, "most_threads", lambda: 1)
+    monkeypatch.setattr(beside, "most_threads", lambda: 8)
+    case = case_of_model(TREE, *SIDES.values(), recipe=DecisionTreeClassifier(), shadows=4, attacks=["shokri", "ratio"])
+    alone, records = seconds_of_attacks(case), (0.3, 0.3)
+    assert seconds_of_attacks(case, 2) == alone  # too few answers for processes
+    monkeypatch.setattr(beside, "_LEAST", 1)
+    rest = attack_seconds._BESIDE.of(*records)
+    assert seconds_of_attacks(case, 2) - rest == pytest.approx((alone - rest) / 2)
+    assert alone / 4 < seconds_of_attacks(case, 8) < seconds_of_attacks(case, 2)  # no run takes less than alone
+    pilot = cost._Pilot(100, 4.0, 2.0, 1.5, 0, None)
+    assert [cost._of_pilots([pilot], 100, count) for count in (1, 2, 3)] == [2.0, 1.25, 1.0]
 
 
 def test_networks_of_many_classes_take_as_long_as_their_least_steps():

@@ -178,7 +178,7 @@ def audit(
         tell = tell or stack.enter_context(in_python(progress)) or quiet
         work = stack.enter_context(_begun(subject, sides, options, out=out, data=data, tell=tell))
         case, store, workers, clock = work
-        tell = tell if tell is quiet else with_attacks(case, tell)
+        tell = tell if tell is quiet else with_attacks(case, tell, workers.here)
         measured = gather(case, store, workers, clock=clock, tell=tell, kept=keep, retrain=retrain)
         tell("attacking", None)
         result = conclude(measured, tell)

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from miaudit.attacks import Shokri
+from miaudit.attacks import Attack, Shokri, attack_name
 from miaudit.attacks.net import Training
 from miaudit.attacks.planner import plan_attacks, with_floors
 from miaudit.attacks.shokri import pooled_rows
+from miaudit.auditing.beside import is_own, processes_of, threads_of_task
 from miaudit.auditing.case import Case
+from miaudit.auditing.regression import capability_of
 from miaudit.evidence import Capability
 from miaudit.threads import most_threads
 
@@ -50,26 +52,54 @@ _SECONDS = {
 }
 """By the first word of an attack's name."""
 
+_RUNS = 3
+"""Of an attack that learns: on the target, on shuffled memberships, and on halves of the shadow models."""
+
 _REFERENCE = 0.01
 """Seconds that `_work` took where these were measured."""
 
 
-def seconds_of_attacks(case: Case) -> float:
-    """Return about what attacks, controls and report will take on a case, where the machine is not busy."""
+def seconds_of_attacks(case: Case, processes: int = 1) -> float:
+    """Return about what attacks, controls and report will take on a case, where the machine is not busy.
+
+    Processes share the seconds of attacks evenly, as far as no run takes longer: how much they lose to each other is not known.
+
+    Parameters
+    ----------
+    case
+        What will be audited.
+    processes
+        How many may run attacks.
+    """
     split, rows = case.split, case.shadows.count * sum(case.sizes[:2])
     sizes = (len(split.members) + len(split.nonmembers)) / 1000, len(split.population) / 1000
-    names = [name.split()[0] for name in _names(case)]
-    seconds = sum(_SECONDS.get(name, _OTHER).of(*sizes) for name in names if name != "shokri") + _BESIDE.of(*sizes)
-    return _slowness() * (seconds + names.count("shokri") * _of_networks(rows, case.dataset.width))
+    names = [attack.name.split()[0] for attack in _attacks(case)]
+    seconds = [_SECONDS.get(name, _OTHER).of(*sizes) for name in names if name != "shokri"]
+    networks = names.count("shokri") * _of_networks(rows, case.dataset.width)
+    if (count := planned_processes(case, processes)) > 1:
+        longest = max([*seconds, networks / threads_of_task()]) / _RUNS
+        spent = max(longest, (sum(seconds) + networks) / count)
+    else:
+        spent = sum(seconds) + networks / most_threads()
+    return _slowness() * (spent + _BESIDE.of(*sizes))
+
+
+def planned_processes(case: Case, processes: int) -> int:
+    """Return in how many of the processes that may run attacks on a case they will, as `beside` decides it."""
+    attacks, audited = _attacks(case), len(case.split.members) + len(case.split.nonmembers)
+    own = sum(case.sizes[:2])
+    rows = max((audited if attack.needs & {"overlapping", "probes"} else own for attack in attacks), default=0)
+    tasks = sum(_RUNS if attack.least_shadows else 1 for attack in attacks if is_own(attack))
+    return processes_of(case.shadows.count * rows * case.dataset.width, tasks, processes)
 
 
 def _of_networks(rows: int, classes: int) -> float:
-    """Return the seconds that the 2017 attack takes for so many answers of shadow models to records of theirs.
+    """Return the seconds of one core that the 2017 attack takes for so many answers of shadow models to records of theirs.
 
     Its networks learn from all of them, from shuffled memberships, and from either half of the shadow models.
     """
     seconds = sum(times * _of_training(part, classes) for times, part in ((2, rows), (2, rows // 2)))
-    return (0.3 + seconds) * 2 / most_threads()
+    return 2 * (0.3 + seconds)
 
 
 def _of_training(rows: int, classes: int) -> float:
@@ -82,12 +112,12 @@ def _of_training(rows: int, classes: int) -> float:
     return seen / 1e6 * (0.33 + 0.0033 * width)
 
 
-def _names(case: Case) -> list[str]:
+def _attacks(case: Case) -> list[Attack]:
     """Return the attacks that will run, if the target answers probabilities where nothing says that it does not."""
-    capability: Capability = "signal" if case.dataset.values is not None else "probabilities"
+    capability: Capability = "probabilities" if case.dataset.values is None else capability_of(case.residual)
     if case.target is not None and case.target.kind == "labels":
         capability = "labels"
-    attacks = [attack for attack in with_floors(case.attacks) if not attack.questions]
+    attacks = {attack_name(each): each for each in with_floors(case.attacks) if not each.questions}
     planned = plan_attacks(
         capability,
         shadows=case.shadows.count,
@@ -95,9 +125,9 @@ def _names(case: Case) -> list[str]:
         answered=True,
         population=len(case.split.population) > 0,
         features=not case.dataset.schema.sparse,
-        attacks=attacks,
+        attacks=list(attacks.values()),
     )
-    return [each.name for each in planned if each.runs]
+    return [each.attack for each in planned if each.runs]
 
 
 def _slowness() -> float:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
-from miaudit.attacks import Attack
+from miaudit.attacks import Attack, Scores
 from miaudit.errors import PlanError
+from miaudit.evidence import Evidence
 from miaudit.evidence.rows import Answers
 from miaudit.findings import Perform, Task, Trials
 from miaudit.shadows.crew import Crew, failures_of_executors
@@ -34,26 +34,57 @@ def beside(trials: Trials, *, repeats: bool, processes: int) -> Iterator[Perform
 
     The others have begun by then.
     """
-    own = [task for task in trials.tasks(repeats=repeats) if _is_own(trials, task)]
-    count, perform = min(processes, most_threads(), len(own)), trials.perform
+    own = [task for task in trials.tasks(repeats=repeats) if is_own(trials.each[task.place].attack)]
+    count, perform = processes_of(_answered(trials), len(own), processes), trials.perform
     with ExitStack() as ends:
-        if count > 1 and _answered(trials) >= _LEAST and (thing := _sendable(trials, own)) is not None:
+        if count > 1 and (thing := _sendable(trials, own)) is not None:
             failures = ends.enter_context(failures_of_executors())
             with suppress(PlanError):  # no process can be started here, as in a daemonic one
                 perform = ends.enter_context(closing(_Runs(trials, own, thing, count, failures))).perform
-                ends.enter_context(threads_at_most(_threads()))
+                ends.enter_context(threads_at_most(threads_of_task()))
         yield perform
 
 
-def _threads() -> int:
-    """Return how many threads a task may start: three of an audit's do, those of the 2017 attack."""
+def processes_of(answered: int, tasks: int, processes: int) -> int:
+    """Return how many processes are to run so many tasks of our own attacks; 1: this one alone.
+
+    Parameters
+    ----------
+    answered
+        How many numbers shadow models answered.
+    tasks
+        How many there are.
+    processes
+        How many are allowed.
+    """
+    return max(1, min(processes, most_threads(), tasks)) if answered >= _LEAST else 1
+
+
+def threads_of_task() -> int:
+    """Return how many threads a task may start beside others: three of an audit's do, those of the 2017 attack."""
     return max(1, usable_cores() // 3)
 
 
-def _is_own(trials: Trials, task: Task) -> bool:
+def is_own(attack: Attack) -> bool:
     """Whether an attack is of this package, with what it is made of, such as the estimator of the 2017 attack."""
-    attack = trials.each[task.place].attack
     return type(attack).__module__.partition(".")[0] == "miaudit" and knows(attack)
+
+
+@dataclass(frozen=True)
+class _Elsewhere(Attack):
+    """In the place of an attack that workers do not run, which counts among those that learn as it does."""
+
+    name = "elsewhere"
+    title = paper = ""
+    needs = frozenset()
+    fewest: int
+
+    @property
+    def least_shadows(self) -> int:
+        return self.fewest
+
+    def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
+        raise NotImplementedError
 
 
 def _answered(trials: Trials) -> int:
@@ -68,9 +99,7 @@ def _sendable(trials: Trials, tasks: Iterable[Task]) -> Shared | None:
     """Return what workers are to have of trials, without attacks that they do not run; None where it cannot be sent."""
     places = {task.place for task in tasks}
     each = [
-        trial
-        if place in places
-        else replace(trial, attack=cast(Attack, SimpleNamespace(least_shadows=trial.attack.least_shadows)))
+        trial if place in places else replace(trial, attack=_Elsewhere(trial.attack.least_shadows))
         for place, trial in enumerate(trials.each)
     ]
     thing = Shared(replace(trials, each=each))
@@ -202,5 +231,5 @@ def _perform(task: Task) -> Any:
     if _trials is None:
         assert _read is not None
         _trials = _read()
-    with threads_at_most(_threads()), one_thread(ends_with_us=True):
+    with threads_at_most(threads_of_task()), one_thread(ends_with_us=True):
         return _trials.of(task)

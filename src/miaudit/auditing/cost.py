@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.auditing.asking import Tell, probed_by, target_job
-from miaudit.auditing.attack_seconds import seconds_of_attacks
+from miaudit.auditing.attack_seconds import planned_processes, seconds_of_attacks
 from miaudit.auditing.case import Case
 from miaudit.auditing.conclusion import conclude
 from miaudit.auditing.drawing import bystanders_of, draws_of
@@ -109,7 +109,7 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
     if states is None:
         notes.append(STATES_UNKNOWN)
     slow = slowness([(each.seconds, each.work) for each in pilots])
-    seconds["attacks"] = curve_through([(each.records, each.work) for each in pilots], n) * slow
+    seconds["attacks"] = _of_pilots(pilots, n, planned_processes(case, workers.here)) * slow
     notes += of_others(slow, sum(seconds.values()))
     ran = [attack for attack in last.result.attacks if attack.status == "ran"]
     count = len(ran) + len([attack for attack in case.attacks or () if attack.questions])
@@ -204,20 +204,24 @@ def queries_of(case: Case, outside: NDArray[np.int64], probed: Probed | None, *,
 
 @dataclass(frozen=True)
 class _Pilot:
-    """What came of the attacks on so many records a side: seconds, those of the processor, and the bytes written."""
+    """What came of the attacks on so many records a side: seconds, those of the processor, and the bytes written.
+
+    ``shared`` is the part of ``work`` in which attacks and controls ran, which processes share.
+    """
 
     records: int
     seconds: float
     work: float
+    shared: float
     written: int
     result: Result
 
 
-def with_attacks(case: Case, tell: Tell) -> Tell:
+def with_attacks(case: Case, tell: Tell, processes: int) -> Tell:
     """Return what tells how far a run is, and from the estimate of the training on what the attacks will take, too.
 
     A formula says it. Where training takes long, they are tried on guesses, in this program and while workers train: a few
-    seconds.
+    seconds. ``processes`` may run attacks in the end.
     """
     seconds: list[float] = []
 
@@ -225,24 +229,30 @@ def with_attacks(case: Case, tell: Tell) -> Tell:
         if progress is not None and (progress.estimate is not None or not progress.of_models):
             if not seconds:
                 long = progress.estimate is not None and progress.estimate.seconds >= _LONG
-                seconds.append(_tried_seconds(case) if long else seconds_of_attacks(case))
+                seconds.append((_tried_seconds if long else seconds_of_attacks)(case, processes))
             progress = replace(progress, attacks=seconds[0])
         tell(text, progress)
 
     return with_seconds
 
 
-def _tried_seconds(case: Case) -> float:
+def _tried_seconds(case: Case, processes: int) -> float:
     """Return what attacks, controls and report will take, by trials; by the formula where the records are yet to be made."""
     if case.shadows.data != "real":
-        return seconds_of_attacks(case)
+        return seconds_of_attacks(case, processes)
     try:
         pilots = _pilots(case, _TRIALS)
     except MiauditError:
-        return seconds_of_attacks(case)
+        return seconds_of_attacks(case, processes)
     n = min(len(case.split.members), len(case.split.nonmembers))
     slow = slowness([(each.seconds, each.work) for each in pilots])
-    return curve_through([(each.records, each.work) for each in pilots], n) * slow
+    return _of_pilots(pilots, n, planned_processes(case, processes)) * slow
+
+
+def _of_pilots(pilots: Sequence[_Pilot], n: int, processes: int) -> float:
+    """Return the seconds on n records a side, of which so many processes share those of attacks and controls evenly."""
+    shared = min(1.0, pilots[-1].shared / pilots[-1].work)
+    return curve_through([(each.records, each.work) for each in pilots], n) * (1 - shared + shared / processes)
 
 
 def _pilots(case: Case, records: Sequence[int] = ()) -> list[_Pilot]:
@@ -282,7 +292,9 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
             measured = gather(
                 small, Store(folder), Workers(0, None, None), clock=clock, tell=lambda *_: None, kept=False
             )
+            gathered = time.process_time()
             result = conclude(measured)
+            shared = time.process_time() - gathered
             result.save(folder)
             result.report(folder)
         except MiauditError as error:
@@ -292,7 +304,7 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
         whole, work = time.perf_counter() - began, time.process_time() - busy
         disk = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     seconds = whole - clock.seconds["shadows"]
-    return _Pilot(size, seconds, work * seconds / whole, disk, result)
+    return _Pilot(size, seconds, work * seconds / whole, shared, disk, result)
 
 
 def slowness(trials: Sequence[tuple[float, float]]) -> float:
