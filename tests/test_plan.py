@@ -99,6 +99,9 @@ def test_files_whose_names_begin_so_and_drives_are_paths():
 def test_a_plan_that_is_missing_or_no_toml_is_said_to_be(tmp_path):
     with pytest.raises(PlanError, match="cannot be read"):
         Plan.load(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("# later\n")
+    with pytest.raises(PlanError, match="is no plan: it holds no key"):
+        Plan.load(tmp_path / "bad.toml")
     (tmp_path / "bad.toml").write_text("a = = 1")
     with pytest.raises(PlanError, match="not valid TOML"):
         Plan.load(tmp_path / "bad.toml")

@@ -251,8 +251,15 @@ def test_a_wrong_file_ends_with_its_name_a_message_and_exit_code_2(leaky, tmp_pa
     assert not (tmp_path / "audit").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a zip", None])
-def test_what_is_no_npz_of_plain_arrays_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no .npz file, or a damaged one: it is empty; stored answers are named arrays (docs/outputs.md"),
+        (b"a,b\n1,2\n", "one: it has 8 bytes and starts with b'a,b\\n1,2\\n'; stored answers are named arrays"),
+        (None, "without pickled objects"),
+    ],
+)
+def test_what_is_no_npz_of_plain_arrays_is_refused(tmp_path, content, said):
     file = tmp_path / "outputs.npz"
     if content is None:
         np.savez(file, target=np.array([{"a": 1}], dtype=object), labels=[0], member=[True])
@@ -260,7 +267,7 @@ def test_what_is_no_npz_of_plain_arrays_is_refused(tmp_path, content):
         file.write_bytes(content)
     done = command(file)
     assert done.exit_code == 2
-    assert "without pickled objects" in done.output
+    assert said in done.output
     assert command(tmp_path / "nothing.npz").exit_code == 2
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(DataError, match="one array, not an .npz"):

@@ -144,6 +144,13 @@ def noted_seal(text: str | None) -> str | None:
     raise PlanError(f"a seal is 64 hexadecimal digits, as the run printed it; got {text!r}")
 
 
+def start_of(path: Path) -> str:
+    """Return the size and the first bytes of a file that is of another kind than it should be."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    return f"it has {path.stat().st_size:,} bytes and starts with {start!r}" if start else "it is empty"
+
+
 def sha256_of(path: Path) -> str:
     """Return the sha256 (hex) of a file's content."""
     with path.open("rb") as file:

@@ -225,10 +225,13 @@ def test_files_that_cannot_be_read(tmp_path):
         load(tmp_path / "none.csv", label="y")
     with pytest.raises(DataError, match="there is no such file"):
         load(tmp_path / "none.npz")
+    with pytest.raises(DataError, match="there is no such file"):
+        load(tmp_path / "none")
+    (tmp_path / "data.pkl").touch()
     with pytest.raises(DataError, match=r"known endings \.npy, \.npz, \.csv, \.csv\.gz, \.parquet"):
         load(tmp_path / "data.pkl")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nonsense")
-    with pytest.raises(DataError, match="cannot be read as .npz"):
+    with pytest.raises(DataError, match=r"no .npz file, or a damaged one: .*; save plain arrays with np\.savez"):
         load(tmp_path / "bad.npz")
     (tmp_path / "bad.csv.gz").write_bytes(b"nonsense")
     with pytest.raises(DataError, match="cannot be read as CSV"):

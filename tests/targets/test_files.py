@@ -263,7 +263,7 @@ def test_what_is_no_model_file_is_told(tmp_path):
     np.savez(tmp_path / "arrays", a=X)
     for name, content, said in (
         ("text", b"hello", r"no model file .* 5 bytes and starts with b'hello'"),
-        ("empty", b"", "cut off: it has 0 bytes"),
+        ("empty", b"", "cut off: it is empty"),
         ("a.ubj", b"{L\x00\x00\x00\x00\x00\x00\x00\x10", "cannot be read as an XGBoost model"),
         ("a.json", b'{"learner":{}}', "cannot be read as an XGBoost model"),
         ("a.txt", b"tree\nversion=v4\n", "cannot be read as a LightGBM model"),

@@ -55,6 +55,9 @@ DELETIONS = {
 }
 """Every array that stands beside those of class answers in a file of a deletion audit (`miaudit.unlearning.score`)."""
 
+WAY = "stored answers are named arrays (docs/outputs.md lists them), saved together with np.savez"
+"""What to do where a file is none of stored answers."""
+
 OF_SIGNALS = "signal_target"
 """The array by which a file holds signals, not answers about classes."""
 

@@ -157,9 +157,14 @@ def _array(files: Sequence[Path], label: str | None) -> str:
 
 def _columns(estimator: Any, files: Sequence[Path], label: str | None) -> dict[str, Any]:
     """Return the keys of ``[data]`` that say how tables are read for a model."""
-    for file in files:
-        if suffix_of(file) == ".npy":
-            raise DataError(f"{file} holds one array, and records need their labels: save both in an .npz, as X and y")
+    suffixes = [suffix_of(file) for file in files]
+    if ".npy" in suffixes:
+        file = files[suffixes.index(".npy")]
+        raise DataError(f"{file} holds one array, and records need their labels: save both in an .npz, as X and y")
+    if ".npz" in suffixes:
+        raise DataError(
+            f"files of one kind are needed, got {', '.join(sorted(set(suffixes)))}; convert them to one kind"
+        )
     tables = {file: read_table(file) for file in files}
     fitted = fitted_on(estimator)
     first = tables[files[0]]

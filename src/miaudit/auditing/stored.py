@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miaudit.auditing.layout import ARRAYS, SLICE, check_names_of
+from miaudit.auditing.layout import ARRAYS, SLICE, WAY, check_names_of
 from miaudit.auditing.stored_signals import OF_SIGNALS, signal_evidence
 from miaudit.auditing.stored_values import (
     class_names_of,
@@ -264,7 +264,7 @@ def read_arrays(path: Path, *, beside: Collection[str] = ()) -> tuple[_Arrays, s
         raise DataError(f"{path}: there is no such file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    with open_npz(path) as file:
+    with open_npz(path, way=WAY) as file:
         try:
             own = [name for name in file.headers if name not in beside]
             check_names_of(own if len(own) == len(file.headers) else [*own, "inside"])

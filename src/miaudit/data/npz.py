@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miaudit.data.room import COPIES, require_room, within_memory
 from miaudit.errors import DataError
-from miaudit.files import UNREADABLE
+from miaudit.files import UNREADABLE, start_of
 
 _SPARSE = {"data", "format", "shape"}  # what scipy.sparse.save_npz writes of any format
 
@@ -73,8 +73,8 @@ class Arrays:
 
 
 @contextmanager
-def open_npz(path: Path) -> Iterator[Arrays]:
-    """Open an ``.npz`` file.
+def open_npz(path: Path, *, way: str = "save plain arrays with np.savez") -> Iterator[Arrays]:
+    """Open an ``.npz`` file; ``way`` says what to do where it is none.
 
     Raises
     ------
@@ -90,6 +90,8 @@ def open_npz(path: Path) -> Iterator[Arrays]:
                 yield Arrays(path, archive)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path} is no .npz file, or a damaged one: {start_of(path)}; {way}") from error
     except UNREADABLE as error:
         raise DataError(
             f"{path} cannot be read as .npz without pickled objects: {error}; save plain arrays with np.savez"

@@ -462,4 +462,6 @@ def suffix_of(path: Path) -> str:
             if path.exists() and not (path.is_file() or path.is_dir()):
                 raise DataError(f"{path} is a pipe or a device, which cannot be read again; write it to a file first")
             return suffix
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file")
     raise DataError(f"{path} has none of the known endings {', '.join(_SUFFIXES)}; convert it to one of them")

@@ -403,6 +403,10 @@ class Plan(Section):
             raise PlanError(f"the plan {path} is not valid TOML: {error}") from error
         except RecursionError as error:
             raise PlanError(f"the plan {path} is nested too deeply to be one") from error
+        if not content:
+            raise PlanError(
+                f"{path} is no plan: it holds no key; docs/plans.md lists them, and miaudit init writes one"
+            )
         return cls._checked(content, {"folder": path.resolve().parent})
 
     @classmethod

@@ -62,4 +62,7 @@ class DeclaredPlan(Section):
         except ValidationError as error:
             raise PlanError([(f"declared.{path}", sentence) for path, sentence in problems_of(cls, error)]) from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-            raise PlanError(f"{path} cannot be read as TOML: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise PlanError(
+                f"{path} cannot be read as TOML: {reason}; give a .toml file with a table [declared], as plans have"
+            ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from miaudit.errors import PlanError, missing_code, reason_of, with_article
-from miaudit.files import sha256_of
+from miaudit.files import sha256_of, start_of
 from miaudit.libraries import require
 from miaudit.targets.onnx_graph import inside, read_graph
 from miaudit.targets.torch_modules import with_output
@@ -184,7 +184,7 @@ def file_format(path: Path) -> Format:
         return "pickle"
     raise PlanError(
         f"{path} is no model file this reads (ONNX, skops, safetensors, torch weights, XGBoost, LightGBM; pickle, joblib, "
-        f"TorchScript and torch.export with consent), or is cut off: it has {size} bytes and starts with {start[:8]!r}"
+        f"TorchScript and torch.export with consent), or is cut off: {start_of(path)}"
     )
 
 

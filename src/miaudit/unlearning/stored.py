@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from miaudit.attacks import Attack
 from miaudit.attacks.choice import chosen_attacks
 from miaudit.auditing.asking import Tell, quiet
-from miaudit.auditing.layout import DELETIONS
+from miaudit.auditing.layout import DELETIONS, WAY
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock, Origin
@@ -42,7 +42,7 @@ _NO_BEFORE = "the file holds no target_before and shadows_before"
 
 def is_deletion(path: str | Path) -> bool:
     """Return whether a file of stored answers is of a deletion audit."""
-    with open_npz(Path(path)) as file:
+    with open_npz(Path(path), way=WAY) as file:
         return bool({*DELETIONS} & {*file.headers})
 
 
