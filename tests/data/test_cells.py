@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from miaudit.data.cells import MISSING, has_leading_zeros, is_dressed, is_missing, is_number, merged
+from miaudit.errors import TargetError
+from miaudit.targets import as_target
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15))
@@ -62,3 +65,18 @@ def test_codes_that_would_become_one_number_are_found():
     assert has_leading_zeros("-007")
     assert not has_leading_zeros("0")
     assert merged(["0" * 5000 + "1", "1"]), "longer than int() takes"
+
+
+@pytest.mark.parametrize("text", ["3169,81", "$12.50", "12.5 %", "1,234.50", "7 \u20ac"])
+@pytest.mark.parametrize("form", ["frame", "array"])
+def test_a_model_that_fails_on_numbers_in_another_notation_is_told_their_column(text, form):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"age": ["30", "40"], "pay": ["12.5", text]})
+
+    def model(X):
+        return np.asarray(X).astype(float)[:, :2]
+
+    target = as_target(model, classes=2)
+    with pytest.raises(TargetError, match=rf"Column {'.pay.' if form == 'frame' else 1} holds texts such as ") as told:
+        target.answer(frame if form == "frame" else frame.to_numpy(dtype=object))
+    assert repr(text) in str(told.value)

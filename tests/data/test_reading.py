@@ -205,7 +205,10 @@ def test_numbers_that_floats_cannot_tell_apart_are_refused(tmp_path, number):
 def test_files_of_other_types_are_not_joined_and_columns_are_matched_by_their_names(tmp_path):
     one = written(tmp_path / "a.csv", {"c": ["1", "2"], "d": ["x", "y"], "y": ["0", "1"]})
     two = written(tmp_path / "b.csv", {"c": ["u", "v"], "d": ["x", "y"], "y": ["0", "1"]})
-    with pytest.raises(DataError, match=r"column 'c' holds numbers in .*a\.csv and texts in .*b\.csv"):
+    with pytest.raises(
+        DataError,
+        match=r"column 'c' holds numbers in .*a\.csv and texts in .*b\.csv \(the first that is no number: 'u'\)",
+    ):
         load_parts([one, two], label="y", frame=True)
     assert load_parts([one, two], label="y", frame=True, texts=["c"])[0].X["c"].tolist() == ["1", "2", "u", "v"]
     swapped = written(tmp_path / "c.csv", {"d": ["x", "y"], "c": ["1", "2"], "y": ["0", "1"]})

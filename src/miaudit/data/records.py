@@ -345,7 +345,8 @@ def stack_records(parts: Sequence[Records], *, names: Sequence[str] | None = Non
         raise DataError(f"records are lists of whole numbers on one side and texts on another ({which}); give one form")
     if parts[0].ndim == 2 and any(X.dtype.kind == "O" for X in parts):
         for i in range(parts[0].shape[1]):
-            check_alike([sort_of(X[:, i]) for X in parts], names, f"column {i}")
+            values = [X[:, i] for X in parts]
+            check_alike([sort_of(each) for each in values], names, f"column {i}", values)
     stacked = np.concatenate(parts)
     check_exact(parts, stacked.dtype, names, "records")
     return stacked

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.cells import is_number
 from miaudit.errors import DataError
 
 _NUMBERS = frozenset({"integer", "floating", "mixed-integer-float", "decimal"})
@@ -34,8 +35,10 @@ def _sort(value: Any) -> str:
     return "nothing" if value is None or type(value).__name__ in ("NAType", "NaTType") else "other"
 
 
-def check_alike(sorts: Sequence[str], names: Sequence[str], what: str) -> None:
+def check_alike(sorts: Sequence[str], names: Sequence[str], what: str, values: Sequence[NDArray[Any]] = ()) -> None:
     """Refuse a column that holds numbers in one part and texts or booleans in another.
+
+    Of the ``values`` of the parts, where they are given, the first text is named that is no number.
 
     Raises
     ------
@@ -47,9 +50,12 @@ def check_alike(sorts: Sequence[str], names: Sequence[str], what: str) -> None:
     ]
     for name, sort in columns[1:]:
         if sort != columns[0][1]:
+            texts = (value for part in values for value in part.tolist() if isinstance(value, str))
+            first = next((text for text in texts if not is_number(text)), None)
+            seen = "" if first is None else f" (the first that is no number: {first!r})"
             raise DataError(
-                f"{what} holds {columns[0][1]} in {columns[0][0]} and {sort} in {name}: a model would take 1 and '1', or 1 and "
-                "True, for different values; give it one type on all sides (of files: state it in texts, or correct them)"
+                f"{what} holds {columns[0][1]} in {columns[0][0]} and {sort} in {name}{seen}: a model would take 1 and '1', or "
+                "1 and True, for different values; give it one type on all sides (of files: state it in texts, or correct them)"
             )
 
 
@@ -90,11 +96,11 @@ def stack_frames(parts: Sequence[Any], names: Sequence[str]) -> Any:
         if all(categorical):
             frames = _joined_categories(pandas, frames, i, names, label)
             continue
-        sorts = [
-            sort_of(np.asarray(each.cat.categories) if is_category else each.to_numpy())
+        values = [
+            np.asarray(each.cat.categories) if is_category else each.to_numpy()
             for each, is_category in zip(series, categorical, strict=True)
         ]
-        check_alike(sorts, names, label)
+        check_alike([sort_of(each) for each in values], names, label, values)
         stacked = pandas.concat(series, ignore_index=True).dtype
         kind = getattr(stacked, "kind", "O")
         if kind == "f":

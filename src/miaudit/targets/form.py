@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.cells import is_dressed
 from miaudit.errors import PlanError, TargetError, counted, reason_of, with_article
 from miaudit.targets.classes import class_columns
 
@@ -80,6 +81,27 @@ def texts_in_a_table(X: Any, answers: int | None = None) -> str:
         )
     if answers is None and isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "O" and X.shape[1] == 1:
         return ". If it reads texts, give them as one flat list or column, as X[:, 0], not as a table of one column"
+    return ""
+
+
+def numbers_in_texts(X: Any) -> str:
+    """Return what to say of a table on which a model failed, and of which a column holds numbers in another notation.
+
+    A pipeline may well read such texts, so that they are no error before.
+    """
+    if hasattr(X, "columns"):
+        columns = {repr(name): np.asarray(X[name], object).ravel() for name in X.columns}
+    elif isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OU":
+        columns = {str(i): column for i, column in enumerate(X.T)}
+    else:
+        return ""
+    for name, column in columns.items():
+        for text in column:
+            if isinstance(text, str) and is_dressed(text):
+                return (
+                    f". Column {name} holds texts such as {text!r}: if the model was trained on numbers, write them as 1234.5, "
+                    "without signs and separators of thousands"
+                )
     return ""
 
 
