@@ -22,6 +22,7 @@ from miaudit.evidence import answers, rows
 from miaudit.evidence.answers import DECLARED, Decision, Hint, Type, count_decimals, decide, read
 from miaudit.plan import OutputsName
 from miaudit.targets import as_target
+from miaudit.targets.classes import class_columns
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(60, 3)) * 3
@@ -319,6 +320,11 @@ def test_class_numbers_are_told_in_any_type(labels):
             return P
 
     np.testing.assert_allclose(as_target(Model(), classes=3).query(X).values, P)
+
+
+def test_names_that_are_one_number_in_two_writings_are_two_classes():
+    assert class_columns(np.array(["1", "1.0", "a"], dtype=object), 3, ("1.0", "1", "a")).tolist() == [1, 0, 2]
+    assert class_columns(np.array([1.0, 2.0]), 2, ("1", "2")).tolist() == [0, 1]
 
 
 def test_class_numbers_of_classes_that_the_alphabet_numbered_are_refused_unless_their_order_is_said():

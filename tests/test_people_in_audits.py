@@ -99,6 +99,18 @@ def test_copies_without_names_count_once():
     assert len(result.records) == 2 * n
 
 
+def test_people_some_of_whom_have_numbers_and_some_texts_are_the_people_that_texts_name():
+    data = hospital(0)
+    people = np.arange(1600) // 4
+    mixed = np.array([int(name) if name % 2 else str(name) for name in people], dtype=object)
+    sides = slice(0, 400), slice(400, 800), slice(800, None)
+    results = [
+        audited(forest(*data[:2]), data, 400, named=False, groups=[names[side] for side in sides])
+        for names in (mixed, people.astype(str))
+    ]
+    assert results[0].verdict == results[1].verdict
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
@@ -107,6 +119,12 @@ def test_copies_without_names_count_once():
         ((["a"] * 400, ["b"] * 399 + [""], None), "1 of 1,600 records has no group"),
         ((["a"] * 400, ["a"] * 400, None), "share 1 group"),
         ((np.arange(400), np.arange(400) + 399.0, None), "share 1 group"),
+        (
+            (np.array([1, "1"] * 200, dtype=object), ["b"] * 400, None),
+            "groups: 1, an int, and the text '1' both",
+        ),
+        (([object()] * 400, ["b"] * 400, None), "groups: record 0 .* has an object"),
+        ((["a"] * 400, ["b"] * 400, ["c"] * 800), "all 800 records of the population are of one group"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(groups, message):

@@ -318,7 +318,7 @@ def test_sparse_of_any_format_and_the_callers_object_stays():
         ),
         (
             X4,
-            np.array(["2026-01-01"] * 4, "M8[D]"),
+            ["2026-01-01"] * 4,
             {"labels": "values"},
             "is none; without those records none would be left",
         ),

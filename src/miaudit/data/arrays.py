@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from miaudit.data.dataset import Dataset
 from miaudit.data.labels import Labels, class_labels, measurements, vector
 from miaudit.data.naming import as_names, check_names, near_names, notes_of_order
-from miaudit.data.records import as_records, as_tokens, column_names, is_tokens, kind_of, n_records, stack_records
+from miaudit.data.records import (
+    as_records,
+    as_tokens,
+    column_names,
+    is_tokens,
+    kind_of,
+    missing_values,
+    n_records,
+    stack_records,
+)
 from miaudit.data.room import within_memory
 from miaudit.data.schema import ColumnKind, Schema
 from miaudit.data.stacking import check_alike, sort_of
@@ -209,11 +219,12 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
             f"{len(groups) if hasattr(groups, '__len__') else 'no'} entries"
         )
     names: list[Any] = []
+    nobody: list[str] = []
     for (side, (X, y)), of in zip(sides.items(), groups, strict=True):
         size = len(y)
         check_order(X, of, f"groups: {side}")
         if of is None and side == "population":
-            names += [f"record {i} of the population" for i in range(size)]
+            nobody = [f"record {i} of the population" for i in range(size)]
             continue
         refuse_masked(of, f"groups: {side} is")
         values = np.asarray(of)
@@ -222,7 +233,29 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
                 f"groups: {side} has {counted(size, 'record')} and names of shape {values.shape}; name one person a record"
             )
         names += values.tolist()
-    return np.array([*names, None], dtype=object)[:-1]  # of objects, so that a number and a text stay two names
+    return np.array([*_of_one_kind(names), *nobody, None], dtype=object)[:-1]  # of objects: numbers stay what they are
+
+
+def _of_one_kind(names: list[Any]) -> list[Any]:
+    """Return names of people as they are where all are numbers, and else as texts, unless two would become one.
+
+    Raises
+    ------
+    DataError
+        Naming the first two, or a value that no text tells from others.
+    """
+    values = np.array([*names, None], dtype=object)[:-1]
+    if all(isinstance(name, Real) for name in names) or missing_values(values).any():
+        return names  # what is missing is refused with its record
+    texts: list[Any] = as_names(values, "groups").tolist()
+    kept = {name for name in names if isinstance(name, str)}
+    for name, text in zip(names, texts, strict=True):
+        if not isinstance(name, str) and text in kept:
+            raise DataError(
+                f"groups: {text}, {with_article(type(name).__name__)}, and the text {text!r} both stand for people, one or "
+                "two: write the ids of one person alike, all as texts or all as numbers"
+            )
+    return texts
 
 
 def values_of_sides(

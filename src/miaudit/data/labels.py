@@ -197,13 +197,16 @@ def _among(values: NDArray[Any], present: list[Any], names: list[str], numbered:
             "number is which class is not known. Give the labels by the model's own names, or the names in the order of the "
             "numbers with columns"
         )
-    leave = ", leave those records out" if len(unknown) < len(present) else ""
-    whose, way = "the model's", ": the model was not trained on them"
-    if numbered:
-        whose, way = "the", ", or state all classes where the classes were stated"
+    some, whose = len(unknown) < len(present), "the"
+    way = f"correct them{', leave those records out' * some}, or state all classes where the classes were stated"
+    if not numbered:
+        whose, way = (
+            "the model's",
+            f"correct them{' or leave those records out' * some}, as the model was not trained on them",
+        )
     raise DataError(
         f"labels {unknown[:5]} are not among {whose} {counted(len(names), 'class', 'classes')} {names[:10]}"
-        f"{' ...' if len(names) > 10 else ''}; correct them{leave}{way}"
+        f"{' ...' if len(names) > 10 else ''}; {way}"
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.room import require_room
-from miaudit.errors import SplitError
+from miaudit.errors import SplitError, counted
 from miaudit.seeds import generator
 
 Design = Literal["disjoint", "overlapping"]
@@ -288,8 +288,13 @@ def _by_group(
     ranks = rank[order]
     first_test = int(np.searchsorted(ranks, ranks[train - 1], side="right")) if train else 0
     if len(population) - first_test < test:
+        if len(np.unique(rank)) == 1:
+            raise SplitError(
+                f"all {len(population):,} records of the population are of one group, and shadow models are trained and tested "
+                "on whole groups: give records of more groups, or set split.by_group = false"
+            )
         raise SplitError(
-            f"with whole groups on one side, {train:,} training records leave {len(population) - first_test:,} for a test "
-            f"set of {test:,}; lower shadows.train and shadows.test"
+            f"with whole groups on one side, {counted(train, 'training record')} leave {len(population) - first_test:,} for a "
+            f"test set of {test:,}; lower shadows.train and shadows.test"
         )
     return population[order[:train]], population[order[first_test : first_test + test]]

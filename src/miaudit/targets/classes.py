@@ -100,7 +100,7 @@ def larger_of_two(names: Sequence[Any] | None) -> int | None:
     """Return which of two classes is the larger number, or the true one; None where their names are neither."""
     if names is None:
         return 1
-    texts = [_TRUTHS.get(text, text) for text in map(_text, names)]
+    texts = [_truth(name) for name in names]
     try:
         numbers = [float(text) for text in texts]
     except ValueError:
@@ -189,14 +189,13 @@ def class_numbers(
 
 def _numbers(labels: list[Any], classes: int, names: Sequence[Any] | None, coded: bool) -> list[int] | None:
     """Return the class numbers of labels, by their names, or all by numbers where that is allowed; else None."""
-    own = [_text(name) for name in (names or range(classes))]
-    for alias in (dict[str, str](), _TRUTHS):
-        by_name = {alias.get(name, name): i for i, name in enumerate(own)}
-        texts = [alias.get(text, text) for text in map(_text, labels)]
-        if len(by_name) == len(own) and all(text in by_name for text in texts):
+    for text_of in (str, _text, _truth):  # "1" and "1.0" may be two classes
+        by_name = {text_of(name): i for i, name in enumerate(names or range(classes))}
+        texts = [text_of(label) for label in labels]
+        if len(by_name) == classes and all(text in by_name for text in texts):
             return [by_name[text] for text in texts]
     by_number = {str(i): i for i in range(classes)}
-    texts = [_TRUTHS.get(text, text) for text in map(_text, labels)]
+    texts = [_truth(label) for label in labels]
     if coded and all(text in by_number for text in texts):
         return [by_number[text] for text in texts]
     return None
@@ -208,6 +207,12 @@ def _text(label: Any) -> str:
         return str(int(label))
     text = str(label)
     return text.partition(".")[0] if re.fullmatch(r"-?\d+\.0+", text) else text
+
+
+def _truth(label: Any) -> str:
+    """Return a label as text, in which false and true are 0 and 1."""
+    text = _text(label)
+    return _TRUTHS.get(text, text)
 
 
 def _advice(unknown: Sequence[str], classes: int, own: Sequence[str]) -> str:
