@@ -47,14 +47,27 @@ def audit(target, **options):
 def test_a_target_that_is_replaced_in_mid_run_ends_the_audit(at, tmp_path):
     with serving(Script(Changing(at))) as url:
         target = connect(url, format="instances", model="m", batch=10)
-        with pytest.raises(TargetError, match="not the model that it was: asked again at the end"):
+        with pytest.raises(
+            TargetError, match="not the model that it was, or .*: asked again at the end .*, its answers to 5 of them"
+        ):
             audit(target, out=tmp_path)
         target.close()
         script = connect(url, format="instances", model="m", batch=10)
-        with pytest.raises(TargetError, match=r"answers in .* are of two models.*Remove that folder"):
+        with pytest.raises(TargetError, match=r"answers in .* are not those of one model.*Remove that folder"):
             audit(script, out=tmp_path)
         script.close()
     assert not (tmp_path / "result.json").exists()
+
+
+def test_a_server_that_mixes_up_records_is_not_told_to_be_another_model_for_certain():
+    asked = iter([False] * 3 + [True] * 10**6)  # from the records after first contact on
+
+    def model(records):
+        right = answers(records, 0.2)
+        return np.concatenate([right[:-2], right[:-3:-1]]) if next(asked) else right
+
+    with pytest.raises(TargetError, match="or loses or mixes up records: .* its answers to 2 of them differ by up to"):
+        audit(model)
 
 
 @pytest.mark.parametrize("form", ["function", "object"])

@@ -178,6 +178,17 @@ def _noise(contact: Contact, first: NDArray[Any]) -> float:
     return max(scale, 0.0 if contact.deterministic else SPREADS * contact.repeat_difference)
 
 
+def _otherwise(first: NDArray[Any], answers: NDArray[Any], most: float) -> str:
+    """Return how later answers differ from the first ones: of how many records, and by how much."""
+    off = difference(first, answers)
+    if off == float("inf"):
+        return "its answers have another form"
+    if not _numbers(first):
+        return f"its answers differ for {100 * off:.0f} % of them"
+    records = sum(difference(first[[i]], answers[[i]]) > most for i in range(len(first)))
+    return f"its answers to {records} of them differ by up to {off:.2g}"
+
+
 def repeated(target: Met, first: NDArray[Any], ask: Callable[[], NDArray[Any]], *, since: str, advice: str) -> None:
     """Ask again what was asked at first contact, and note in the target's ``contact`` what came of it.
 
@@ -213,17 +224,10 @@ def repeated(target: Met, first: NDArray[Any], ask: Callable[[], NDArray[Any]], 
         varies = off
     else:
         target.contact = replace(contact, unchanged=False, unchanged_reason=None)
-        how = (
-            "have another form"
-            if off == float("inf")
-            else f"differ by {off:.2g}"
-            if _numbers(first)
-            else f"differ for {100 * off:.0f} % of them"
-        )
         raise TargetError(
-            f"the target is not the model that it was: asked again {since} about the "
-            f"{counted(len(first), 'record')} of first contact, "
-            f"its answers {how}, where {most:.2g} is within its noise. Answers of two models make no figure. {advice}"
+            f"the target is not the model that it was, or loses or mixes up records: asked again {since} about the "
+            f"{counted(len(first), 'record')} of first contact, {_otherwise(first, answers, most)}, where {most:.2g} is within "
+            f"its noise. Such answers make no figure. {advice}"
         )
     if varies is not None:
         contact = replace(contact, deterministic=False, repeat_difference=max(varies, contact.repeat_difference))

@@ -338,8 +338,8 @@ class Endpoint(Target):
         self.queries += contact.queries
         if state["mixed"]:
             raise TargetError(
-                f"the answers in {self.ledger.folder} are of two models: the target changed while it was asked. Remove that "
-                "folder, or choose another output folder, and run again while the model stays as it is"
+                f"the answers in {self.ledger.folder} are not those of one model: asked again, the target answered otherwise. "
+                "Remove that folder, or choose another output folder, and run again while the model stays as it is"
             )
         return contact
 
