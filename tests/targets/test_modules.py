@@ -349,3 +349,17 @@ def test_a_plan_with_text_classes_says_that_a_file_without_names_was_read_in_the
     case.target.query(X)
     warnings = order_taken(case.target, case.dataset)
     assert any("order of the sorted labels, maybe, no, yes" in text for text in warnings) is not said
+
+
+@pytest.mark.parametrize("form", ["one size", "at most 4", "one size, in a file"])
+def test_a_module_exported_for_batches_of_other_sizes_says_how_to_export_it(form, tmp_path):
+    torch.compiler.reset()
+    sizes = ({0: torch.export.Dim("n", max=4)},) if form == "at most 4" else None
+    program = torch.export.export(linear(), (torch.zeros(4, 4),), dynamic_shapes=sizes)
+    if form == "one size, in a file":
+        torch.export.save(program, tmp_path / "m.pt2")
+        model = load_model(tmp_path / "m.pt2", allow_pickle=True)
+        assert as_target(model, classes=3).answer(X).values.shape == (40, 3)
+        return
+    with pytest.raises(TargetError, match=r"exported for batches of another size \(.*\), .*dynamic_shapes=\(\{0: "):
+        as_target(program.module(), classes=3).answer(X)

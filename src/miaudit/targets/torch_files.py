@@ -18,7 +18,7 @@ from miaudit.evidence.answers import Hint
 from miaudit.libraries import require, require_installed
 from miaudit.targets.batches import in_batches
 from miaudit.targets.form import array_of, cast, check_rounding
-from miaudit.targets.torch_modules import BYTES, hint_of_operation
+from miaudit.targets.torch_modules import BYTES, guards_told, hint_of_operation
 
 EXTRA = "_extra_state"
 """How the names of state end that modules write and read by themselves, of whatever type and shape."""
@@ -145,7 +145,7 @@ class ExportedModel:
             check_rounding(dense, inputs.double().numpy(), "the exported program", "bfloat16")
         else:
             inputs = torch.as_tensor(cast(dense, self._dtype, "the exported program"))
-        with torch.no_grad():
+        with torch.no_grad(), guards_told():
             return array_of(self._module(inputs))
 
 

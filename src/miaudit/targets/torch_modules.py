@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.records import densified, n_records, take_records
-from miaudit.errors import TargetError, with_article
+from miaudit.errors import TargetError, reason_of, with_article
 from miaudit.evidence.answers import Hint, are_whole
 from miaudit.targets.form import array_of, cast, check_rounding
 
@@ -61,6 +62,10 @@ def hint_of_operation(name: str) -> Hint | None:
     return next((hint for start, hint in OPERATIONS.items() if plain.startswith(start.lower())), None)
 
 
+_OF_BATCH = re.compile(r"Guard failed: .*\bsize\(\)\[0\]|^Expected input at .*shape\[0\]")
+"""What torch says of the size of a batch: newer versions, and older ones."""
+
+
 def is_torch_module(model: Any) -> bool:
     """Whether an object is a torch module; torch is not imported."""
     return any(base.__module__.startswith("torch.nn") for base in type(model).__mro__)
@@ -83,7 +88,7 @@ class TorchQuestion:
         """Return what the module answers to some records."""
         import torch
 
-        with evaluating(self._module), torch.no_grad():
+        with evaluating(self._module), torch.no_grad(), guards_told():
             return array_of(self._tensor(self._forward(densified(X)), n_records(X)))
 
     def hint(self) -> Hint | None:
@@ -221,6 +226,27 @@ def _one_output(output: str | int, module: Any, inputs: Any, answer: Any) -> Any
 
 def _fields(answer: Any) -> dict[str, Any]:
     return answer._asdict() if hasattr(answer, "_asdict") else {}
+
+
+@contextmanager
+def guards_told() -> Iterator[None]:
+    """Say what to do where an exported program refuses a batch of another size than it was exported for.
+
+    Raises
+    ------
+    TargetError
+        If it does.
+    """
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        if _OF_BATCH.search(str(error)) is None:
+            raise
+        raise TargetError(
+            f"the module was exported for batches of another size ({reason_of(error)}), and is asked about as many records as "
+            "there are: export it for any, torch.export.export(module, (X,), dynamic_shapes=({0: torch.export.Dim('n')},)), or "
+            "save it for a batch of one fixed size with torch.export.save and give that file, which is asked in such batches"
+        ) from error
 
 
 @contextmanager
