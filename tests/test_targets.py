@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from miaudit.errors import DataError, PlanError, TargetError
@@ -40,6 +43,23 @@ def test_other_widths_are_told_before_the_model_is_asked():
     with pytest.raises(DataError, match="trained on 4 features, the records have 5"):
         target.query(np.zeros((2, 5)))
     assert target.queries == 0
+
+
+@pytest.mark.parametrize(("columns", "taken"), [(["a", "b"], True), ([1, 2], False)])
+def test_a_frame_may_lack_what_a_pipeline_does_not_read_by_name(columns, taken):
+    """By positions, shadow models trained on the narrower frame would read other columns than the target."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"number": np.arange(len(X)), "a": X[:, 0], "b": X[:, 1]})
+    steps = [("scale", StandardScaler(), columns)]
+    model = make_pipeline(ColumnTransformer(steps), LogisticRegression()).fit(frame, Y)
+    target = as_target(model, classes=3)
+    if not taken:
+        with pytest.raises(DataError, match="trained on 3 features, the records have 2"):
+            target.query(frame[["a", "b"]])
+        return
+    np.testing.assert_array_equal(target.query(frame[["b", "a"]]).values, model.predict_proba(frame))
+    with pytest.raises(TargetError, match=r"columns are missing: \{'b'\}"):
+        target.query(frame[["a"]])
 
 
 class Alike:

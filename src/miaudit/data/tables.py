@@ -118,7 +118,7 @@ def index_notes(table: Table, features: Collection[str]) -> list[str]:
         if numbers is not None and numbers.dtype.kind in "iu" and (np.diff(numbers) == 1).all():
             notes.append(
                 f"Column {name!r} counts the records from {numbers[0]} to {numbers[-1]} and is read as a feature; if it is "
-                f"a row number, state drop = [{name!r}]."
+                f"a row number, state drop = [{name!r}] in [data]."
             )
     return notes
 

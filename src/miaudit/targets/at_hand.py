@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from miaudit.errors import PlanError, counted, with_article
 from miaudit.evidence.answers import Hint, Type
 from miaudit.targets.classes import class_columns, classes_of, positive_class, trained_classes
+from miaudit.targets.form import reads_by_name, width_of
 from miaudit.targets.stages import stages_of
 from miaudit.targets.target import Target
 from miaudit.targets.torch_modules import TorchQuestion, is_torch_module
@@ -83,7 +84,7 @@ def as_target(
         classes=classes,
         columns=own if own_classes is None or order is None else order[own],
         names=names,
-        width=_width(model),
+        width=width_of(model),
         description=description or _name(model),
         kind=outputs,
         hint=hint,
@@ -93,6 +94,7 @@ def as_target(
         positive=of_class,
         wrapped=wrapped,
     )
+    target.by_name = reads_by_name(model)
     target.named = target.named or of_class is not None
     target.stages = None if wrapped is not None else stages_of(model)  # a wrapper changes the last one alone
     target.advice = _OF_FUNCTIONS if inspect.isroutine(model) else ""
@@ -127,11 +129,6 @@ def _question(model: Any) -> tuple[Callable[[Any], Any], Any, Callable[[Any], in
         f"the target is {with_article(type(model).__name__)}; expected an object with predict_proba or predict, a "
         "torch module, or a function from records to probabilities or labels"
     )
-
-
-def _width(model: Any) -> int | None:
-    width = getattr(model, "n_features_in_", None)
-    return int(width) if isinstance(width, int | np.integer) and width > 0 else None  # CatBoost's from a file says 0
 
 
 def _name(model: Any) -> str:

@@ -58,6 +58,27 @@ def array_of(answer: Any) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
+def width_of(model: Any) -> int | None:
+    """Return how many features a model says it was trained on, if it says so."""
+    width = getattr(model, "n_features_in_", None)
+    return int(width) if isinstance(width, int | np.integer) and width > 0 else None  # CatBoost's from a file says 0
+
+
+def reads_by_name(model: Any) -> bool:
+    """Whether a model finds the columns of a frame by name alone, so that a frame may lack those that it does not read.
+
+    scikit-learn's ColumnTransformer refuses a frame that lacks a column which it reads, and takes one that lacks another.
+    Where one names its columns by position, models trained on the narrower frame would read others.
+    """
+    try:
+        parts = [model, *model.get_params().values()]
+        named = model.feature_names_in_ is not None
+    except Exception:  # no estimator of scikit-learn, or one fitted on an array
+        return False
+    steps = [step for part in parts for step in getattr(part, "transformers", None) or ()]
+    return named and all(isinstance(name, str) for step in steps for name in np.atleast_1d(np.asarray(step[-1], object)))
+
+
 def texts_in_a_table(X: Any, answers: int | None = None) -> str:
     """Return what to do where a text pipeline seems to have been given a table; empty where it was not.
 

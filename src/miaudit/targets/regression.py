@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from miaudit.errors import PlanError, TargetError, counted
 from miaudit.evidence.answers import Decision
-from miaudit.targets.form import array_of
+from miaudit.targets.form import array_of, reads_by_name, width_of
 from miaudit.targets.target import Target
 from miaudit.targets.torch_modules import TorchQuestion, is_torch_module
 
@@ -39,7 +39,6 @@ class RegressionTarget(Target):
             raise PlanError(
                 f"the target of a regression is an object with predict, a torch module, or a function; got {name}"
             )
-        width = getattr(model, "n_features_in_", None)
 
         def answers(X: Any) -> NDArray[Any]:
             values = array_of(ask(X))
@@ -48,11 +47,11 @@ class RegressionTarget(Target):
         super().__init__(
             answers,
             classes=1,
-            width=int(width) if isinstance(width, int | np.integer) and width > 0 else None,
+            width=width_of(model),
             description=description or name,
             limit=getattr(ask, "limit", None),
         )
-        self.decision, self._one, self.named = _VALUE, True, True
+        self.decision, self._one, self.named, self.by_name = _VALUE, True, True, reads_by_name(model)
 
     def _checked(self, answer: NDArray[Any]) -> NDArray[np.float64]:
         """Return (n, 1) answers."""

@@ -97,6 +97,8 @@ class Target:
         Sentences for the warnings of a result.
     named
         Whether the classes of its answers are known by name.
+    by_name
+        Whether it finds the columns of a frame by name alone.
     stages
         How to ask for its answers after each stage of its training; None where it keeps none.
     source
@@ -155,6 +157,7 @@ class Target:
         self.remarks: list[str] = []
         self.advice = ""
         self._named = columns is not None
+        self.by_name = False
         self.stages: Stages | None = None
         self.order: int | None = None
         self.contact: Contact | None = None
@@ -346,7 +349,7 @@ class Target:
             ) from error
 
     def _check_width(self, X: Any) -> None:
-        shape = getattr(X, "shape", None)
+        shape = None if self.by_name and hasattr(X, "columns") else getattr(X, "shape", None)
         if self.width is not None and shape is not None and len(shape) == 2 and shape[1] != self.width:
             raise DataError(
                 f"the target was trained on {counted(self.width, 'feature')}, the records have {shape[1]}; give the records in "
