@@ -235,6 +235,30 @@ def test_an_attack_that_keeps_no_promise_is_named_before_anything_reads_it(kind,
         class_of(Plugin(entry))
 
 
+class Bare(Attack):
+    name = "bare"
+
+    def run(self, evidence, *, seed=0): ...
+
+
+@dataclass(frozen=True)
+class Namesake(Lacking):
+    name, title, paper, when = "lira", "Another", "", {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        (Bare, "the class Bare must be a dataclass: put @dataclass"),
+        (Lacking, "the class Lacking must have title, paper, when as miaudit.attacks.Attack describes"),
+        (Namesake, "Namesake is called 'lira', as an attack of miaudit is; give it another name"),
+    ],
+)
+def test_an_attack_that_a_call_gives_keeps_the_same_promises(kind, problem):
+    with pytest.raises(PlanError, match=rf"^attacks\.0: {problem}"):
+        chosen_attacks([kind()])
+
+
 def test_options_of_a_plug_in_are_checked_as_ours_are(installed):
     with pytest.raises(PlanError, match=r"attacks.0.powr: unknown key; did you mean 'power'\?"):
         chosen_attacks([{"name": "margin", "powr": 2}])

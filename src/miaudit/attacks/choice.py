@@ -14,9 +14,10 @@ from miaudit.errors import PlanError, declared, nearest, not_list, refuse, secti
 from miaudit.plugins import Plugin, plugin, plugins
 
 _PROMISES: dict[str, type] = {
-    **dict.fromkeys(("title", "paper"), str),
-    **dict.fromkeys(("needs", "demands"), frozenset),
+    **dict.fromkeys(("name", "title", "paper"), str),
+    "needs": frozenset,
     "when": Mapping,
+    "demands": frozenset,
     "questions": tuple,
     "least_shadows": int,
     "options": dict,
@@ -43,13 +44,30 @@ def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack]) ->
     problems: list[tuple[str, str]] = []
     for i, entry in enumerate(entries):
         with section(f"attacks.{i}", problems):
-            attack = entry if isinstance(entry, Attack) else _chosen(entry)
+            attack = _given(entry) if isinstance(entry, Attack) else _chosen(entry)
             if attack_name(attack) in map(attack_name, choice):
                 raise PlanError(f"{attack_name(attack)} is in the list twice; leave one out, or change an option")
             choice.append(attack)
     if problems:
         raise PlanError(problems)
     return tuple(choice)
+
+
+def _given(attack: Attack) -> Attack:
+    kind = type(attack)
+    if not is_dataclass(attack):
+        raise PlanError(f"the class {kind.__name__} must be a dataclass: put @dataclass(frozen=True) before it")
+    if lacking := _lacking(attack):
+        raise PlanError(f"the class {kind.__name__} must have {', '.join(lacking)} as miaudit.attacks.Attack describes")
+    if kind is not ATTACKS.get(attack.name, kind):
+        raise PlanError(f"{kind.__name__} is called {attack.name!r}, as an attack of miaudit is; give it another name")
+    return attack
+
+
+def _lacking(attack: Attack) -> list[str]:
+    lacking = [key for key, of in _PROMISES.items() if not isinstance(getattr(attack, key, None), of)]
+    stated = [key for key in lacking if key not in ("demands", "questions", "least_shadows", "options")]
+    return stated or lacking  # of the others some follow from these
 
 
 def _chosen(entry: str | Mapping[str, Any]) -> Attack:
@@ -105,7 +123,7 @@ def class_of(declared: Plugin) -> type[Attack]:
     with declared.blamed("cannot be made with its defaults"):
         attack = kind()
         attack_name(attack)
-        lacking = [key for key, of in _PROMISES.items() if not isinstance(getattr(attack, key, None), of)]
+        lacking = _lacking(attack)
     if lacking:
         raise declared.problem(f"must have {', '.join(lacking)} as miaudit.attacks.Attack describes")
     return kind  # type: ignore[no-any-return]

@@ -76,7 +76,9 @@ def reads_by_name(model: Any) -> bool:
     except Exception:  # no estimator of scikit-learn, or one fitted on an array
         return False
     steps = [step for part in parts for step in getattr(part, "transformers", None) or ()]
-    return named and all(isinstance(name, str) for step in steps for name in np.atleast_1d(np.asarray(step[-1], object)))
+    return named and all(
+        isinstance(name, str) for step in steps for name in np.atleast_1d(np.asarray(step[-1], object))
+    )
 
 
 def texts_in_a_table(X: Any, answers: int | None = None) -> str:
