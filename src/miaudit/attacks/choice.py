@@ -55,7 +55,7 @@ def chosen_attacks(entries: str | Sequence[str | Mapping[str, Any] | Attack]) ->
 
 def _given(attack: Attack) -> Attack:
     kind = type(attack)
-    if not is_dataclass(attack):
+    if not hasattr(kind, "__dataclass_fields__"):
         raise PlanError(f"the class {kind.__name__} must be a dataclass: put @dataclass(frozen=True) before it")
     if lacking := _lacking(attack):
         raise PlanError(f"the class {kind.__name__} must have {', '.join(lacking)} as miaudit.attacks.Attack describes")
