@@ -97,7 +97,7 @@ def test_the_estimate_is_there_before_the_first_model(tmp_path: Path) -> None:
     seen: list[Any] = []
     long = {**PLAN, "recipe": {"network": {"hidden": [8], "epochs": 40}}, "shadows": {"count": 24}, "attacks": ["gap"]}
     miaudit.audit(long, out=tmp_path, jobs=1, tell=lambda text, progress: seen.append(progress))
-    told = [progress for progress in seen if progress is not None and progress.of_models]
+    told = [progress for progress in seen if progress is not None and progress.of == "models"]
     first = next(progress for progress in told if progress.estimate is not None)
     assert first.estimate.models == 25
     assert told[-1].actual.models == 25

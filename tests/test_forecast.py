@@ -179,13 +179,17 @@ def test_networks_of_many_classes_take_as_long_as_their_least_steps():
 
 
 def test_the_time_left_of_attacks_follows_what_was_expected_of_them():
-    attacks = Progress(28, 0, 7, 0, 0, 10.0, of_models=False, attacks=80.0)
+    attacks = Progress(28, 0, 7, 0, 0, 10.0, of="attacks", attacks=80.0)
     assert "1:00 left" in _details(attacks)  # three quarters of it
     assert "1:15 left" in _details(replace(attacks, seconds=100.0))  # it takes longer than was expected
     assert "0:30 left" in _details(replace(attacks, attacks=None))
     assert _details(replace(attacks, attacks=None, done=2)) == ""  # the first may take most of it
     models = Progress(10, 0, 5, 0, 0, 60.0, attacks=30.0)
     assert "1:00 left, 1:30 with the attacks" in _details(models)
+    seen = []
+    tell = cost.with_attacks(case_of_model(TREE, **SIDES), lambda _, progress: seen.append(progress), 1)
+    tell("making records", Progress(8, 0, 2, 0, 0, 10.0, of="records"))
+    assert "0.2/s, 0:30 left" in _details(seen[0])  # of records that are made, by their rate alone
 
 
 @pytest.mark.slow
@@ -213,7 +217,7 @@ def test_a_training_is_told_of_with_the_attacks_after_it(capsys):
     by_formula = {progress.attacks for _, progress in told if progress is not None and progress.attacks is not None}
     assert all(progress.attacks is not None for progress in estimates)
     assert len(by_formula) == 1  # also while attacks run
-    assert any(not progress.of_models and progress.attacks for _, progress in told if progress is not None)
+    assert any(progress.of == "attacks" and progress.attacks for _, progress in told if progress is not None)
     told.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "_LONG", 0.0)

@@ -68,7 +68,7 @@ def conclude(measured: Measured, tell: Tell = quiet) -> Result:
     evidence, began = measured.evidence.own, time.perf_counter()
 
     def step(done: int, total: int) -> None:
-        tell("attacking", Progress(total, 0, done, 0, 0, time.perf_counter() - began, of_models=False))
+        tell("attacking", Progress(total, 0, done, 0, 0, time.perf_counter() - began, of="attacks"))
 
     with measured.origin.clock.stage("attacks"), one_thread():
         unit = counted(measured)

@@ -226,7 +226,7 @@ def with_attacks(case: Case, tell: Tell, processes: int) -> Tell:
     seconds: list[float] = []
 
     def with_seconds(text: str, progress: Progress | None) -> None:
-        if progress is not None and (progress.estimate is not None or not progress.of_models):
+        if progress is not None and (progress.estimate is not None or progress.of == "attacks"):
             if not seconds:
                 long = progress.estimate is not None and progress.estimate.seconds >= _LONG
                 seconds.append((_tried_seconds if long else seconds_of_attacks)(case, processes))

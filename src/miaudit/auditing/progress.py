@@ -118,11 +118,11 @@ def _details(progress: Progress) -> str:
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     rest = progress.total - progress.found - progress.done - progress.failed
-    early = not progress.of_models and progress.attacks is None and 10 * progress.done < progress.total
+    early = progress.of == "attacks" and progress.attacks is None and 10 * progress.done < progress.total
     if rest and progress.done and not early:
         rate = (progress.done + progress.failed) / progress.seconds
         parts += [f"{rate:.2g}/s", f"{clock(_left(progress, rest / rate))} left"]
-        if progress.of_models and progress.attacks is not None:
+        if progress.of == "models" and progress.attacks is not None:
             parts.append(f"{clock(rest / rate + progress.attacks)} with the attacks")
     elif not rest and progress.done:
         parts.append(_truth(progress))
@@ -130,8 +130,8 @@ def _details(progress: Progress) -> str:
 
 
 def _left(progress: Progress, seconds: float) -> float:
-    """Return the seconds left: of models at the rate so far; of attacks, which differ much, by what was expected of all."""
-    if progress.of_models or progress.attacks is None:
+    """Return the seconds left: at the rate so far; of attacks, which differ much, by what was expected of all."""
+    if progress.of != "attacks" or progress.attacks is None:
         return seconds
     return (1 - progress.done / progress.total) * max(progress.attacks, progress.seconds)
 

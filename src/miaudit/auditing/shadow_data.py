@@ -169,7 +169,7 @@ def _climb(
 
     def look() -> None:
         records = int(climbs.made.sum())
-        progress = Progress(int(counts.sum()), 0, records, 0, 0, time.perf_counter() - began, of_models=False)
+        progress = Progress(int(counts.sum()), 0, records, 0, 0, time.perf_counter() - began, of="records")
         tell("making records from the target's answers", progress)
         if time.monotonic() - saved[0] > SECONDS_BETWEEN_STATES:
             keep()

@@ -252,7 +252,7 @@ def _link(folder: Path, there: Path) -> None:
 
 
 def _train_nothing(text: str, progress: Progress | None) -> None:
-    if progress is not None and progress.of_models and progress.found < progress.total:
+    if progress is not None and progress.of == "models" and progress.found < progress.total:
         raise StoreError(
             f"{progress.total - progress.found:,} of {counted(progress.total, 'row')} "
             f"{noun(progress.total - progress.found, 'is', 'are')} not there, or damaged"

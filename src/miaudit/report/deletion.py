@@ -21,12 +21,12 @@ _NEXT: dict[DeletionKind, str] = {
     "traces remain": "delete by retraining without the records, or by sharded training, and audit again",
     "over-forgotten": "delete by retraining without the records, or with a weaker procedure, and audit again",
     "nothing to see here": (
-        "delete records that the model does give away (the most exposed of an audit of memberships), or more of them, and "
-        "audit again"
+        "audit the same procedure on records that the model does give away (the most exposed of an audit of memberships), or "
+        "on more of them"
     ),
     "not valid": "draw deleted and never trained records at random from one population, and audit again",
     "confounded": "draw deleted and never trained records at random from one population, and audit again",
-    "inconclusive": "delete more records, train more shadow models, and audit again",
+    "inconclusive": "audit the same procedure on more records at once (forget = 100 draws them), with more shadow models",
 }
 NAMES = {
     "before": "Before",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from miaudit.data.dataset import Dataset
 from miaudit.errors import PoolError, TimeLimitError, counted
@@ -55,7 +55,7 @@ class Progress:
     models on; ``actual`` when all is done. ``processes`` train, 0 if the program does itself. ``apart`` counts models of
     groups that failed as a whole, for the reason ``why_apart``; ``waiting`` is a model that has been training for long.
     ``attacks`` are the seconds that attacks are expected to take, all of them, from the estimate on.
-    ``of_models`` is False where other work than the training of models is counted, such as attacks.
+    ``of`` says what is counted: models that are trained, attacks, or records that are made.
     """
 
     total: int
@@ -70,7 +70,7 @@ class Progress:
     apart: int = 0
     why_apart: str | None = None
     waiting: Waiting | None = None
-    of_models: bool = True
+    of: Literal["models", "attacks", "records"] = "models"
     attacks: float | None = None
 
 
