@@ -286,6 +286,18 @@ def test_one_class_a_shard_and_the_removal_of_a_whole_shard() -> None:
     assert after.work.spent == (Y != 1).sum() * NETWORK.epochs  # the gate alone
 
 
+def test_more_shards_than_classes_are_refused_before_a_training() -> None:
+    recipe = ClassSISA(NETWORK, shards=CLASSES + 1)
+    with pytest.raises(
+        PlanError, match=f"out to {CLASSES + 1} shards, and there are {CLASSES}: choose at most {CLASSES}"
+    ):
+        recipe.fit(X, Y, classes=CLASSES, seed=0)
+    sides: Any = {"members": (X[:100], Y[:100]), "nonmembers": (X[100:], Y[100:])}
+    model = DecisionTreeClassifier().fit(X[:100], Y[:100])
+    with pytest.raises(PlanError, match="class-sisa deals the classes out"):
+        miaudit.forecast(model, recipe=recipe, shadows=2, **sides)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -127,8 +127,8 @@ def device_name(recipe: Recipe) -> str:
     return device if is_device(device) else "cpu"
 
 
-def refuse_few(recipe: Recipe, records: int) -> None:
-    """Refuse a recipe that deals records out to more shards than they are, itself or within another.
+def refuse_few(recipe: Recipe, records: int, classes: int) -> None:
+    """Refuse a recipe that deals records or classes out to more shards than they are, itself or within another.
 
     Raises
     ------
@@ -136,9 +136,9 @@ def refuse_few(recipe: Recipe, records: int) -> None:
         With the numbers of both.
     """
     if (refuse := getattr(recipe, "refuse_few", None)) is not None:
-        refuse(records)
+        refuse(records, classes)
     elif isinstance(recipe, Wrapping):
-        refuse_few(recipe.inner, records)
+        refuse_few(recipe.inner, records, classes)
 
 
 def innermost(recipe: Recipe) -> Recipe:

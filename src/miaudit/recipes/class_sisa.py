@@ -113,6 +113,20 @@ class ClassSISA(Sharded):
         """Return (classes,) the shard of each class, and its place in the order that its shard learns it in."""
         return shards_of_classes(classes, self.shards, seed)
 
+    def refuse_few(self, records: int, classes: int) -> None:
+        """Refuse to be trained on fewer classes than there are shards.
+
+        Raises
+        ------
+        PlanError
+            With the numbers of both.
+        """
+        if self.shards > classes:
+            raise PlanError(
+                f"class-sisa deals the classes out to {counted(self.shards, 'shard')}, and there are {classes:,}: choose at "
+                f"most {classes:,} shards"
+            )
+
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
         """Return all steps of a model on these records, by shard, and that of the gate; nothing is trained."""
         course, digests = self.course(X, classes), digests_of(X, y, seed=seed)

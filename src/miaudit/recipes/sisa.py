@@ -93,7 +93,14 @@ class Sharded(Wrapped, ABC):
         return {"forget": self.kind, "version": 1}
 
     def fit(self, X: Any, y: Ints, *, classes: int, seed: int) -> Any:
-        """Train every state."""
+        """Train every state.
+
+        Raises
+        ------
+        PlanError
+            If there are too few records or classes (`refuse_few`).
+        """
+        self.refuse_few(len(y), classes)
         return self._model(X, y, classes=classes, seed=seed, before=None)
 
     def forget(self, model: Any, X: Any, y: Ints, *, forget: Bools, classes: int, seed: int) -> Any:
@@ -114,6 +121,10 @@ class Sharded(Wrapped, ABC):
             )
         rest = np.flatnonzero(~forget)
         return self._model(take_records(X, rest), y[rest], classes=classes, seed=model.seed, before=model)
+
+    @abstractmethod
+    def refuse_few(self, records: int, classes: int) -> None:
+        """Refuse to be trained on fewer records or classes than there are shards to deal them out to."""
 
     @abstractmethod
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
@@ -191,7 +202,7 @@ class SISA(Sharded):
         """Return the share of `expected_share`."""
         return expected_share(deleted, shards=self.shards, slices=self.slices)
 
-    def refuse_few(self, records: int) -> None:
+    def refuse_few(self, records: int, classes: int) -> None:
         """Refuse to be trained on fewer records than there are slices of all shards.
 
         Raises
@@ -211,17 +222,6 @@ class SISA(Sharded):
                 f"trained on {records:,} records, which are about {most:,} a shard: choose at most "
                 f"{counted(most, 'slice')}, fewer shards, or give more records"
             )
-
-    def fit(self, X: Any, y: Ints, *, classes: int, seed: int) -> Any:
-        """Train every state.
-
-        Raises
-        ------
-        PlanError
-            If there are too few records (`refuse_few`).
-        """
-        self.refuse_few(len(y))
-        return super().fit(X, y, classes=classes, seed=seed)
 
     def steps(self, X: Any, y: Ints, *, classes: int, seed: int) -> Steps:
         """Return all steps of a model on these records, by shard; nothing is trained."""

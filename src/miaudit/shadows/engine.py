@@ -152,7 +152,7 @@ def run_jobs(
     Raises
     ------
     PlanError
-        If the recipe has more shards than there are records to train a model on.
+        If the recipe has more shards than there are records, or classes, to train a model on.
     StoreError
         If a row cannot be written; rows already written stay.
     PoolError
@@ -161,7 +161,7 @@ def run_jobs(
         If the deadline passed before all were trained; rows already written stay.
     """
     if jobs:
-        refuse_few(recipe, min(len(job.train) for job in jobs))
+        refuse_few(recipe, min(len(job.train) for job in jobs), dataset.width)
     if cluster is None:  # whose workers may not see the folder
         recipe = staged(recipe, store.states)
     run = _Run(jobs, dataset, store, tell)

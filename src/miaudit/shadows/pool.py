@@ -82,10 +82,10 @@ class ShadowPool:
         Raises
         ------
         PlanError
-            If the recipe has more shards than records to deal out to them.
+            If the recipe has more shards than records or classes to deal out to them.
         """
         if len(self.draws.train):
-            refuse_few(self.recipe, self.draws.train.shape[1])
+            refuse_few(self.recipe, self.draws.train.shape[1], self.dataset.width)
 
     @cached_property
     def _keys(self) -> RowKeys:
