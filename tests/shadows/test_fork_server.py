@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,28 @@ def test_the_server_loads_what_a_recipe_consists_of_and_nothing_of_the_users_own
     assert {"sklearn.ensemble._forest", "sklearn.preprocessing._data"} <= names
     assert "torch" not in names
     assert train.__module__ in fork_server.modules_of(TrainingRecipe(train))
+
+
+KILLED = """
+import os, signal
+from miaudit.shadows import fork_server
+if __name__ == "__main__":
+    fork_server.context()
+    assert os.listdir(os.environ["TMPDIR"])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@FORKED
+def test_a_program_that_is_killed_leaves_no_folder_of_the_servers_socket(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "killed.py").write_text(KILLED)
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    assert subprocess.run([sys.executable, tmp_path / "killed.py"], env=environment, check=False).returncode == -9
+    deadline = time.monotonic() + 60
+    while any((tmp_path / "temporary").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 PROGRAM = """

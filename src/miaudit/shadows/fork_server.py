@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -62,14 +62,15 @@ def load_early(modules: Iterable[str] = ()) -> bool:
     surroundings = dict.fromkeys(_POOLS, "1")  # no pool of threads may begin in the server
     surroundings["PYTHONSAFEPATH"] = "1"  # nothing is imported from the current folder
     surroundings[preloading.NAMES] = " ".join(names)
-    with _lock, variables(surroundings):
-        forkserver.set_forkserver_preload([preloading.__name__])
-        try:
+    try:
+        surroundings[preloading.FOLDER] = util.get_temp_dir()
+        with _lock, variables(surroundings):
+            forkserver.set_forkserver_preload([preloading.__name__])
             resource_tracker.ensure_running()  # the server starts it, and it lets interrupts through
             with preloading.interrupts_held():
                 forkserver.ensure_running()
-        except OSError:  # no socket can be had, as where the path of the folder for temporary files is too long
-            return False
+    except OSError:  # no socket can be had, as where the path of the folder for temporary files is too long
+        return False
     return True
 
 

@@ -6,9 +6,11 @@ program's to handle: it is held back from a process that the program starts, unt
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +18,9 @@ from typing import Any
 
 NAMES = "MIAUDIT_PRELOADED"
 """The environment variable that holds the names of the modules, with spaces between."""
+
+FOLDER = "MIAUDIT_FOLDER_OF_SOCKETS"
+"""That of the program's temporary folder in which the server's socket lies, which a program that is killed cannot remove."""
 
 
 @contextmanager
@@ -59,5 +64,17 @@ def import_all(names: str) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def remove_in_the_end(folder: str) -> None:
+    """Remove a folder when this process ends, not when a fork of it does."""
+
+    def remove(process: int) -> None:
+        if os.getpid() == process:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove, os.getpid())
+
+
+if FOLDER in os.environ:
+    remove_in_the_end(os.environ.pop(FOLDER))
 if NAMES in os.environ:
     import_all(os.environ.pop(NAMES))
