@@ -28,6 +28,7 @@ from miaudit.mitigations.choice import chosen
 from miaudit.mitigations.document import Difference, Exposed, Interval, MitigationRow
 from miaudit.mitigations.output import USUAL_OUTPUT
 from miaudit.mitigations.recommendation import recommended
+from miaudit.report.decision import plain_markdown
 from miaudit.report.mitigations import figure, markdown, text
 from miaudit.result import Result
 
@@ -113,9 +114,10 @@ def test_renderings(made):
     shown, table, drawn = text(of), markdown(of), str(figure(of))
     for row in of.rows:
         assert row.mitigation in shown
-        assert f"| {row.mitigation} | naive |" in table or row.side == "none"
+        assert f"| {plain_markdown(row.mitigation)} | naive |" in table or row.side == "none"
     assert drawn.count("<circle") == len(of.rows)
     assert of.recommendation.text in shown
+    assert markdown(of.model_copy(update={"title": "<b> *"})).startswith("# &lt;b&gt; \\*\n")
     assert "Canaries were not run" in of.recommendation.text or of.recommendation.kind in ("inconclusive", "none")
 
 

@@ -10,7 +10,7 @@ import pytest
 from chromium import chromium
 
 from miaudit.report import write
-from miaudit.result import Result
+from miaudit.result import Records, Result
 
 pytestmark = pytest.mark.browser
 
@@ -43,11 +43,13 @@ def pages(make_result, tmp_path_factory):
     """Return the pages of a usual result, and of one whose names are hostile and whose figures are often undefined."""
     folder = tmp_path_factory.mktemp("pages")
     usual = write(make_result(40), folder / "usual")
-    document = make_result(12, names=[f"{HOSTILE} {k}" for k in range(12)]).model_dump(by_alias=True)
+    strange = make_result(12, names=[f"{HOSTILE} {k}" for k in range(12)])
+    document = strange.model_dump(by_alias=True)
     document["attacks"].append(
         document["attacks"][0] | {"name": "ranks", "pooled": None, "per_class": [], "tpr_at_fpr": []}
     )
-    hostile = Result.model_validate(document | {"title": HOSTILE, "warnings": [HOSTILE] * 3})
+    records = Records.of(row | {"id": f"{HOSTILE} {i}"} for i, row in enumerate(strange.records))
+    hostile = Result.model_validate(document | {"title": HOSTILE, "warnings": [HOSTILE] * 3, "records": records})
     return {"usual": usual, "hostile": write(hostile, folder / "hostile")}
 
 

@@ -7,6 +7,7 @@ from markupsafe import Markup
 from miaudit.errors import counted
 from miaudit.mitigations import Grid, MitigationRow
 from miaudit.mitigations.document import Attacker, AttackFigures
+from miaudit.report.decision import plain_markdown
 from miaudit.report.frontier import frontier
 from miaudit.result import Interval, PointMetrics
 from miaudit.visible import visible
@@ -38,20 +39,20 @@ def text(grid: Grid) -> str:
 def markdown(grid: Grid) -> str:
     """Return a grid as a table in Markdown, with the interval of each AUC and what each mitigation costs."""
     lines = [
-        f"# {_plain(grid.title)}",
+        f"# {plain_markdown(grid.title)}",
         "",
-        grid.recommendation.text,
+        plain_markdown(grid.recommendation.text),
         "",
         "| mitigation | attacker | test accuracy | costs (points) | cal. error | precision | recall | attack accuracy | "
         "AUC (95 %) | effect | TPR at 1 % | at 0.1 % | named | bound | most exposed slice | canaries | s a model |",
         "|---|---|" + "--:|" * 15,
     ]
     for row in grid.rows:
-        lines += [f"| {' | '.join(map(_plain, _wide(grid, row, attacker)))} |" for attacker in _attackers(row)]
+        lines += [f"| {' | '.join(map(plain_markdown, _wide(grid, row, attacker)))} |" for attacker in _attackers(row)]
     effect = (
         "effect: what the 95 % interval of that attack's change shows by itself; of many rows some show one by chance"
     )
-    return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in (*_notes(grid), effect))]) + "\n"
+    return "\n".join([*lines, "", *(f"* {plain_markdown(note)}" for note in (*_notes(grid), effect))]) + "\n"
 
 
 def figure(grid: Grid, *, alone: bool = True) -> Markup:
@@ -202,7 +203,3 @@ def _padded(cells: tuple[str, ...], widths: list[int]) -> str:
         cell.ljust(width) if i in words else cell.rjust(width)
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ).rstrip()
-
-
-def _plain(cell: str) -> str:
-    return visible(cell).replace("|", "\\|")

@@ -70,6 +70,7 @@ from miaudit.result.subject import (
 from miaudit.result.table import Records
 from miaudit.result.verdict import Counted, Verdict, VerdictKind
 from miaudit.result.wording import sentence
+from miaudit.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -325,6 +326,6 @@ class Result(Document):
         return notebook(self)
 
     def __str__(self) -> str:
-        return f"{self.title}\n{self.verdict}"
+        return f"{visible(self.title)}\n{visible(self.verdict)}"
 
     __repr__ = __str__  # all figures of a document would fill thousands of lines
