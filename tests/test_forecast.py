@@ -166,7 +166,7 @@ def test_processes_share_the_seconds_of_attacks_and_not_those_beside(monkeypatch
     rest = attack_seconds._BESIDE.of(*records)
     assert seconds_of_attacks(case, 2) - rest == pytest.approx((alone - rest) / 2)
     assert alone / 4 < seconds_of_attacks(case, 8) < seconds_of_attacks(case, 2)  # no run takes less than alone
-    pilot = cost._Pilot(100, 4.0, 2.0, 1.5, 0, None)
+    pilot = cost.Pilot(100, 4.0, 2.0, 1.5, 0, None)
     assert [cost._of_pilots([pilot], 100, count) for count in (1, 2, 3)] == [2.0, 1.25, 1.0]
 
 

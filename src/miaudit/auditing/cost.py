@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,8 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
     queries = None if case.target is None else queries_of(case, outside, probed, ours=ours)
     if queries is not None and queries.seconds is not None:
         seconds["target"] = queries.seconds
-    rows = sum(4 * len(job.asked) * case.dataset.width for job in jobs)
+    disk = line_through([(each.records, float(each.written)) for each in pilots], n)
+    disk += sum(4 * len(job.asked) * case.dataset.width for job in jobs)
     states = of_states(store, jobs, recipe=case.recipe)
     if states is None:
         notes.append(STATES_UNKNOWN)
@@ -124,9 +126,7 @@ def foresee(case: Case, store: Store, workers: Workers, *, clock: Clock, tell: T
         queries=queries,
         seconds={stage: round(spent, 1) for stage, spent in seconds.items()},
         peak_bytes=None if cost is None else cost.peak_bytes + peak_memory(),
-        disk_bytes=rows
-        + (states or 0)
-        + round(line_through([(each.records, float(each.written)) for each in pilots], n)),
+        disk_bytes=round(disk) + (states or 0),
         attacks=count,
         power=_power(case, last.result, count),
         notes=notes,
@@ -203,8 +203,8 @@ def queries_of(case: Case, outside: NDArray[np.int64], probed: Probed | None, *,
 
 
 @dataclass(frozen=True)
-class _Pilot:
-    """What came of the attacks on so many records a side: seconds, those of the processor, and the bytes written.
+class Pilot:
+    """What came of the attacks on so many records, a side or deleted: seconds, those of the processor, and the bytes written.
 
     ``shared`` is the part of ``work`` in which attacks and controls ran, which processes share.
     """
@@ -249,13 +249,13 @@ def _tried_seconds(case: Case, processes: int) -> float:
     return _of_pilots(pilots, n, planned_processes(case, processes)) * slow
 
 
-def _of_pilots(pilots: Sequence[_Pilot], n: int, processes: int) -> float:
+def _of_pilots(pilots: Sequence[Pilot], n: int, processes: int) -> float:
     """Return the seconds on n records a side, of which so many processes share those of attacks and controls evenly."""
     shared = min(1.0, pilots[-1].shared / pilots[-1].work)
     return curve_through([(each.records, each.work) for each in pilots], n) * (1 - shared + shared / processes)
 
 
-def _pilots(case: Case, records: Sequence[int] = ()) -> list[_Pilot]:
+def _pilots(case: Case, records: Sequence[int] = ()) -> list[Pilot]:
     """Try the attacks on guesses about some of the records; the first time is thrown away, for libraries are loaded in it."""
     n = min(len(case.split.members), len(case.split.nonmembers))
     records = records or (*_PILOTS, *([_FURTHER] if n > 2 * _FURTHER else []))
@@ -263,7 +263,7 @@ def _pilots(case: Case, records: Sequence[int] = ()) -> list[_Pilot]:
     return [_pilot(case, size / n, size) for size in (sizes[0], *sizes)][1:]
 
 
-def _pilot(case: Case, share: float, size: int) -> _Pilot:
+def _pilot(case: Case, share: float, size: int) -> Pilot:
     rng = generator(child_seed(case.seed, "pilot"), "records")
     sides: dict[str, Any] = {
         name: np.sort(rng.permutation(side)[: max(1, math.ceil(share * len(side) - _ROUNDING))]) if len(side) else side
@@ -286,25 +286,39 @@ def _pilot(case: Case, share: float, size: int) -> _Pilot:
         trained=None,
         attacks=None if case.attacks is None else tuple(each for each in case.attacks if not each.questions),
     )
+    return pilot_of(size, f"{counted(size, 'record')} a side", partial(gather, small, kept=False), conclude)
+
+
+def pilot_of(records: int, what: str, gather: Callable[..., Any], conclude: Callable[[Any], Result]) -> Pilot:
+    """Carry an audit of guesses out in this process, from its training to the page, and return what came of it.
+
+    Parameters
+    ----------
+    records, what
+        How many it is of, as a number and in words.
+    gather, conclude
+        As of an audit, given its case.
+
+    Raises
+    ------
+    PlanError
+        If the audit is refused.
+    """
     with temporary_folder("miaudit-") as folder:
         clock, began, busy = Clock(), time.perf_counter(), time.process_time()
         try:
-            measured = gather(
-                small, Store(folder), Workers(0, None, None), clock=clock, tell=lambda *_: None, kept=False
-            )
+            measured = gather(Store(folder), Workers(0, None, None), clock=clock, tell=lambda *_: None)
             gathered = time.process_time()
             result = conclude(measured)
             shared = time.process_time() - gathered
             result.save(folder)
             result.report(folder)
         except MiauditError as error:
-            raise PlanError(
-                f"what the attacks take cannot be tried on {counted(size, 'record')} a side: {error}"
-            ) from error
+            raise PlanError(f"what the attacks take cannot be tried on {what}: {error}") from error
         whole, work = time.perf_counter() - began, time.process_time() - busy
         disk = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     seconds = whole - clock.seconds["shadows"]
-    return _Pilot(size, seconds, work * seconds / whole, shared, disk, result)
+    return Pilot(records, seconds, work * seconds / whole, shared, disk, result)
 
 
 def slowness(trials: Sequence[tuple[float, float]]) -> float:

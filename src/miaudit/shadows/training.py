@@ -311,12 +311,8 @@ def _ask(
         "warnings": list(remarks),
         "answers": None if decision is None else asdict(decision),
     }
-    if difference is not None:
-        facts[TWICE] = difference
-    if choice is not None:
-        facts[CHOICE] = choice
-    if relearning is not None:
-        facts[RELEARNING] = relearning
+    further = {TWICE: difference, CHOICE: choice, RELEARNING: relearning}
+    facts |= {name: fact for name, fact in further.items() if fact is not None}
     if job.afresh:
         facts[CONTENT] = content_of(model)
     arrays: dict[str, NDArray[Any]] = {"outputs": outputs}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,20 +11,20 @@ from miaudit.auditing.asking import Tell
 from miaudit.auditing.cost import (
     STATES_UNKNOWN,
     Guesses,
+    Pilot,
     curve_through,
     line_through,
     of_others,
     of_states,
+    pilot_of,
     queries_of,
     slowness,
 )
 from miaudit.auditing.provenance import Clock
 from miaudit.auditing.workers import Workers
-from miaudit.errors import MiauditError, PlanError, PoolError, counted
-from miaudit.files import temporary_folder
+from miaudit.errors import PoolError, counted
 from miaudit.findings import unit_of
 from miaudit.findings.claims import power
-from miaudit.result import Result
 from miaudit.result.forecast import Forecast, Queries
 from miaudit.seeds import child_seed, generator
 from miaudit.shadows.engine import Cost, cost_of, run_jobs
@@ -77,12 +77,12 @@ def foresee(of: DeletionCase, store: Store, workers: Workers, *, clock: Clock, t
     queries = _queries(of, ours=ours)
     if queries is not None:
         notes.append("The model was not asked: what it takes to answer is not in the time.")
-    counts = [(each.deleted, each.work) for each in pilots]
+    counts = [(each.records, each.work) for each in pilots]
     slow = slowness([(each.seconds, each.work) for each in pilots])
     seconds["attacks"] = curve_through(counts, of.deleted) * slow
     notes += of_others(slow, sum(seconds.values()))
     rows = sum(4 * len(job.asked) * case.dataset.width * (1 + (job.forget is not None)) for job in jobs)
-    disk = line_through([(each.deleted, float(each.written)) for each in pilots], of.deleted)
+    disk = line_through([(each.records, float(each.written)) for each in pilots], of.deleted)
     states = of_states(store, jobs, recipe=of.recipe)
     if states is None:
         notes.append(STATES_UNKNOWN)
@@ -150,35 +150,10 @@ def _sizes(of: DeletionCase) -> tuple[int, int]:
     return unit_of(member, people=None if people is None else people[pair], name=of.case.unit).size(member)
 
 
-@dataclass(frozen=True)
-class _Pilot:
-    """What came of the attacks on so many deleted records: seconds, those of the processor, and the bytes written."""
-
-    deleted: int
-    seconds: float
-    work: float
-    written: int
-    result: Result
-
-
-def _pilot(of: DeletionCase, size: int) -> _Pilot:
+def _pilot(of: DeletionCase, size: int) -> Pilot:
     """Carry the audit out on guesses about some of the records; a class that is removed is not, here."""
     small = _smaller(of, min(1.0, size / of.deleted))
-    with temporary_folder("miaudit-") as folder:
-        clock, began, busy = Clock(), time.perf_counter(), time.process_time()
-        try:
-            nothing = Workers(0, None, None)
-            result = conclude(gather(small, Store(folder), nothing, clock=clock, tell=lambda *_: None, kept=False))
-            result.save(folder)
-            result.report(folder)
-        except MiauditError as error:
-            raise PlanError(
-                f"what the attacks take cannot be tried on {counted(size, 'deleted record')}: {error}"
-            ) from error
-        whole, work = time.perf_counter() - began, time.process_time() - busy
-        disk = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    seconds = whole - clock.seconds["shadows"]
-    return _Pilot(small.deleted, seconds, work * seconds / whole, disk, result)
+    return pilot_of(small.deleted, counted(size, "deleted record"), partial(gather, small, kept=False), conclude)
 
 
 def _smaller(of: DeletionCase, share: float) -> DeletionCase:
