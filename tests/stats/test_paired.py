@@ -145,3 +145,23 @@ def test_a_small_side_beside_a_large_one_does_not_widen_what_is_claimed(n_in, n_
     most = binom.ppf(0.999, trials, 1 - level) / trials
     assert moved / trials <= most
     assert told / trials <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_in", "n_out"), [(3, 300), (50, 5)])
+def test_a_difference_keeps_a_level_of_one_in_a_thousand_beside_a_handful_of_records(n_in, n_out):
+    rng, trials, moved = np.random.default_rng(n_in + n_out), 10_000, 0
+    for _ in range(trials):
+        ins, outs = rng.normal(size=(2, n_in)), rng.normal(size=(2, n_out))
+        interval = stats.auc_difference(ins[0], outs[0], ins[1], outs[1]).interval(0.999)
+        moved += not interval.low <= 0 <= interval.high
+    assert moved <= binom.ppf(0.999, trials, 0.001)
+
+
+@pytest.mark.parametrize(("records", "told"), [(2, False), (8, True)])
+def test_records_that_all_move_alike_are_a_rise_where_they_are_not_too_few(records, told):
+    same, apart = np.zeros(records), np.ones(records)
+    interval = stats.auc_difference(apart, same, same, same).interval()
+    assert interval.value == 0.5
+    assert interval.high > interval.value
+    assert (interval.low > 0) is told

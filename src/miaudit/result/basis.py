@@ -16,7 +16,7 @@ class AreaSpread(Document):
     """How much wider the interval of an area is than that of independent, evenly spread records (`miaudit.stats.auc_spread`).
 
     ``inflation`` is the factor on the variance, null where one unit tells nothing of it; ``freedom`` its degrees of freedom,
-    null where records are independent; ``units`` the independent units of the smaller side.
+    null where records are independent and spread evenly; ``units`` the independent units of the smaller side.
     """
 
     inflation: Annotated[float, Field(ge=1)] | None

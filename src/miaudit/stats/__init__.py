@@ -15,6 +15,7 @@ from miaudit.stats.epsilon import epsilon_ceiling, epsilon_credible, epsilon_fro
 from miaudit.stats.equivalence import auc_size, guesses_size, tpr_size
 from miaudit.stats.gaussian import delta_from_mu, epsilon_from_mu, mu_from_epsilon, tpr_ceiling_dp, tpr_ceiling_gdp
 from miaudit.stats.groups import GroupLeak, by_group
+from miaudit.stats.mixture import mixture_share
 from miaudit.stats.one_run import Guesses, epsilon_one_run, epsilon_one_run_fdp, mu_one_run_fdp, one_run_guesses
 from miaudit.stats.paired import AreaDifference, Excess, auc_difference, auc_excess, more_above, unpaired_difference
 from miaudit.stats.people import (
@@ -125,6 +126,7 @@ __all__ = [
     "guesses_size",
     "histograms",
     "levels",
+    "mixture_share",
     "more_above",
     "mu_from_epsilon",
     "mu_from_rates",

@@ -25,10 +25,10 @@ class Interval(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """What people with many records do to an interval of the area.
+    """How much wider an interval of the area is than that of independent, evenly spread records.
 
-    ``inflation``: factor on the variance that independent records would have. ``freedom``: degrees of freedom of that
-    factor, infinite for records. ``units``: the independent units of the smaller side.
+    ``inflation``: factor on their variance. ``freedom``: degrees of freedom of that factor, infinite for records that are
+    spread no more unevenly. ``units``: the independent units of the smaller side.
     """
 
     inflation: float
@@ -72,11 +72,12 @@ def auc_interval(
     Newcombe (2006, method 5; Hanley and McNeil 1982), equal at t = 1/2 to the Mann-Whitney null variance. So
     "the interval excludes 1/2" is the rank-sum test, and no leak is found in noise more often than the level says (less
     often with ties). Our deviation: s = max(1, V_DeLong / V) widens it where the scores are spread more unevenly than
-    that model (a few memorised records). At auc 0 or 1 the far end is exact and free of assumptions: perfect
-    separation by chance has probability at most t^min(n_in, n_out).
+    that model (a few memorised records); then z is a quantile of Student's t, as few records tell little of V_DeLong.
+    At auc 0 or 1 the far end is exact and free of assumptions: perfect separation by chance has probability at most
+    t^min(n_in, n_out).
 
     Where records belong to people, V_DeLong deletes one person at a time instead of one record (see
-    :func:`auc_spread`), z is a quantile of Student's t, and the exact ends count people.
+    :func:`auc_spread`), z is always a quantile of Student's t, and the exact ends count people.
 
     Parameters
     ----------
@@ -135,13 +136,13 @@ def auc_spread(
     wins, losses = placements(inside, outside)
     value = float(wins.mean())
     units, variance, freedom = area_variance([wins, losses], people)
-    if people is None:
-        freedom = np.inf  # V is of ranks, not estimated
+    known = np.inf if people is None else freedom  # V is of ranks, not estimated
     if not 0.0 < value < 1.0:
-        return Spread(1.0, freedom, units)
+        return Spread(1.0, known, units)
     if units == 1:  # nothing tells how units differ
-        return Spread(1.0 if people is None else np.inf, freedom, units)
-    return Spread(max(1.0, variance / newcombe_variance(value, n_in, n_out)), freedom, units)
+        return Spread(1.0 if people is None else np.inf, known, units)
+    inflation = max(1.0, variance / newcombe_variance(value, n_in, n_out))
+    return Spread(inflation, freedom if inflation > 1.0 else known, units)
 
 
 def placements(in_scores: ArrayLike, out_scores: ArrayLike) -> tuple[Scores, Scores]:

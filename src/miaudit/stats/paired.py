@@ -17,6 +17,7 @@ from scipy.special import gammaincinv, gammaln, ndtri, stdtr, stdtrit
 from miaudit.errors import DataError
 from miaudit.stats.auc import Interval, area_variance, people_of_sides, placements, satterthwaite
 from miaudit.stats.rates import checked_confidence
+from miaudit.stats.roc import Scores
 
 _WEIGHT = 4.0  # models that the spread over records counts for, beside the spread over models
 _FREEDOM = 14.0  # least degrees of freedom
@@ -141,8 +142,9 @@ def auc_difference(
 ) -> AreaDifference:
     """Return how far the area of one model's scores lies above that of another's, on the same independent records.
 
-    The variance is DeLong's (1988) for paired areas, with Satterthwaite's degrees of freedom. Unlike :func:`auc_excess` it is
-    of these two models: another training of either may differ by more.
+    The variance is DeLong's (1988) for paired areas, with Satterthwaite's degrees of freedom, but no more than sides have that
+    are spread alike: the variance of a few records may come out small by chance, and then says little. Unlike
+    :func:`auc_excess` it is of these two models: another training of either may differ by more.
 
     Parameters
     ----------
@@ -162,8 +164,15 @@ def auc_difference(
         raise DataError(
             f"both models must have scored the same records, got {sizes[0]} and {sizes[1]} on the two sides"
         )
-    _, variance, freedom = area_variance([a - b for a, b in zip(own, before, strict=True)], None)
-    return AreaDifference(float(own[0].mean() - before[0].mean()), float(variance) ** 0.5, max(1.0, freedom))
+    differences = [_not_of_one_value(a - b) for a, b in zip(own, before, strict=True)]
+    _, variance, freedom = area_variance(differences, None)
+    freedom = max(1.0, min(freedom, _freedom_alike(*sizes[0])))
+    return AreaDifference(float(own[0].mean() - before[0].mean()), float(variance) ** 0.5, freedom)
+
+
+def _not_of_one_value(differences: Scores) -> Scores:
+    """Return differences of a side; where all are one value but 0, with a 0 more, as one value has no spread to tell by."""
+    return np.append(differences, 0.0) if differences[0] and np.ptp(differences) == 0 else differences
 
 
 def unpaired_difference(area: Interval, before: Interval) -> Interval:
@@ -194,8 +203,11 @@ def freedom_of(models: int, n_in: int, n_out: int) -> float:
 
     Those of the records are what Satterthwaite's come to where both sides are spread alike.
     """
-    of_records = satterthwaite([1 / n_in, 1 / n_out], [n_in - 1, n_out - 1]) if min(n_in, n_out) > 1 else 1.0
-    return max(1.0, min(of_records, max(_FREEDOM, 2.0 * (models - 1))))
+    return max(1.0, min(_freedom_alike(n_in, n_out), max(_FREEDOM, 2.0 * (models - 1))))
+
+
+def _freedom_alike(n_in: int, n_out: int) -> float:
+    return satterthwaite([1 / n_in, 1 / n_out], [n_in - 1, n_out - 1]) if min(n_in, n_out) > 1 else 1.0
 
 
 def more_above(

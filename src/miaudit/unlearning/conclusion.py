@@ -280,7 +280,7 @@ def _exposure(before: Result | None, after: Result | None) -> Difference | None:
 
 
 def _still_in(after: Result, others: Result | None) -> Difference | None:
-    """Return the share of the deleted records that still answer as trained ones do: (d - f) / (t - f), delta method.
+    """Return the share of the deleted records that still answer as trained ones do: (d - f) / (t - f).
 
     d, f and t are the shares of deleted, never trained and kept records whose confidence, less its mean under models that
     never saw the record, lies above nine tenths of a second set of never trained records.
@@ -292,18 +292,14 @@ def _still_in(after: Result, others: Result | None) -> Difference | None:
         return Difference.undefined("the attack 'calibration' was not run on both, or people are counted")
     threshold = np.quantile(stayed[0][~stayed[1]], 0.9)
     sides = [own[0][own[1]], own[0][~own[1]], stayed[0][stayed[1]]]
-    d, f, t = (float((side > threshold).mean()) for side in sides)
+    _, f, t = (float((side > threshold).mean()) for side in sides)
     if t - f < _LEAST_GAP:
         return Difference.undefined(
             f"kept records are called trained in {100 * t:.0f} % of cases and untrained ones in {100 * f:.0f} %: too near "
             "to tell"
         )
-    variances = [rate * (1 - rate) / len(side) for rate, side in zip((d, f, t), sides, strict=True)]
-    share, gap = (d - f) / (t - f), t - f
-    slopes = [1 / gap, (share - 1) / gap, -share / gap]
-    deviation = float(np.sqrt(sum(v * s**2 for v, s in zip(variances, slopes, strict=True))))
-    low, high = (min(max(share + sign * 1.96 * deviation, -1.0), 1.0) for sign in (-1, 1))
-    return Difference(value=min(max(share, -1.0), 1.0), low=low, high=high)
+    mixed, never, kept = ((int((side > threshold).sum()), len(side)) for side in sides)
+    return Difference.of(stats.mixture_share(mixed, never, kept))
 
 
 def _records(results: dict[str, Result | None]) -> Records:
