@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
@@ -62,6 +63,21 @@ def rewrite_row(folder: Path, number: int = 0) -> None:
     row = store.get(key)
     row.arrays["outputs"] = np.roll(row.arrays["outputs"], 1, axis=0)
     store.put(key, row.arrays, row.facts)
+
+
+def test_classes_and_ids_that_the_table_writes_out_are_as_they_were_made(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["line\nbreak", "\u202eturned", "a;=b", "'quoted", " blank"]
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=200), "id": [f"{i}\t\u200f" for i in range(200)], "y": rng.choice(names, 200)}
+    )
+    frame.to_csv(tmp_path / "records.csv", index=False)
+    data = {"path": str(tmp_path / "records.csv"), "label": "y", "ids": "id"}
+    split = {"members": 50, "nonmembers": 50}
+    miaudit.audit(PLAN | {"data": data, "split": split, "shadows": {"count": 2}}, out=tmp_path / "audit", jobs=0)
+    done = verify(tmp_path / "audit")
+    assert done.problems == []
+    assert len(done.compared) == 3
 
 
 def test_an_audit_that_nobody_touched_is_as_it_was_made(audited):
@@ -290,7 +306,7 @@ def test_cleaning_leaves_the_result_and_what_proves_it(copy):
     for answer in ("n\n", ""):  # a no, and nobody who answers
         refused = CliRunner().invoke(main, ["clean", str(copy)], input=answer)
         assert refused.exit_code == 2
-        assert "nothing was removed; --yes removes without a question" in refused.output
+        assert refused.output.endswith("nothing was removed; --yes removes without a question\n")
     assert (copy / "records.csv").exists()
     before = Seal.load(copy).value
     done = CliRunner().invoke(main, ["clean", str(copy), "--yes"])

@@ -139,9 +139,11 @@ def check_text(text: str, what: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        problem = (
-            f"{text!a:.100} holds half of a surrogate pair, which UTF-8 has no form for; write the character itself"
-        )
+        of_name = any(
+            "\udc80" <= letter <= "\udcff" for letter in text
+        )  # how Python holds bytes of a name it cannot read
+        way = "where it is of the name of a file, set PYTHONUTF8=1" if of_name else "write the character itself"
+        problem = f"{text!a:.100} holds half of a surrogate pair, which UTF-8 has no form for; {way}"
         raise PlanError([(what.encode("ascii", "backslashreplace").decode(), problem)]) from None
     return text
 

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from miaudit.cli.listing import print_attacks
 from miaudit.report import full
 from miaudit.result import CorrectedInterval, Exposed, Interval, Power, Result
 
@@ -137,7 +138,11 @@ def test_an_ascii_pipe_gets_a_summary(result):
     file = io.TextIOWrapper(raw, encoding="ascii")
     full(result.model_copy(update={"title": "Café \u2013 \U0001f3e5"}), Console(file=file, width=80))
     file.flush()
-    assert raw.getvalue().startswith(b"Caf? ? ?\n")
+    print_attacks(Console(file=file, width=80))
+    print_attacks(Console(file=file, width=200))
+    file.flush()
+    assert raw.getvalue().startswith(rb"Caf\xe9 \u2013 \U0001f3e5")
+    assert raw.getvalue().count(rb"\xe4") >= 2  # of the name of an author
 
 
 def kind(result, kind, **changes):

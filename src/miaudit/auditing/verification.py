@@ -21,6 +21,7 @@ from miaudit.result import Result
 from miaudit.result.difference import differences
 from miaudit.result.seal import SEALED, Seal
 from miaudit.result.subject import SynthesisResult
+from miaudit.result.table import shown
 from miaudit.result.wording import sentence
 from miaudit.shadows.engine import Progress
 
@@ -291,6 +292,6 @@ def _other_versions(result: Result) -> Iterator[str]:
 def _cell(column: str, value: Any) -> Any:
     """Return a value as it comes back from the file: texts for ids and classes, None for what is missing."""
     if column in ("id", "class"):
-        return str(value)
+        return shown(str(value))
     value = value.item() if hasattr(value, "item") else value
     return None if value != value else value

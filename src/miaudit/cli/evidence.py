@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +92,7 @@ def clean(folder: Path, yes: bool) -> None:
             agreed = False
         if not agreed:
             echo("\nmiaudit: nothing was removed; --yes removes without a question", err=True)
-            sys.exit(2)
+            click.get_current_context().exit(2)
     cleaned(folder)
     page = write(result.model_copy(update={"records": type(result.records)()}), folder)
     echo(f"removed {counted(len(files), 'file or folder', 'files and folders')}; {page} shows no single record")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from miaudit.attacks import NAMED, USUAL, Attack, Planned, attack_name
 from miaudit.attacks.choice import further_attacks
+from miaudit.report.text import encodable
 
 _TABLE_WIDTH = 120  # narrower consoles get a list
 _NEEDS = {
@@ -86,14 +87,14 @@ def print_attacks(console: Console, planned: Sequence[Planned] | None = None) ->
             if planned is not None:
                 cells.append(_runs(row))
             style = "bold" if row["strongest"] else "dim" if row["runs"] is False else ""
-            table.add_row(*(Text(cell) for cell in cells), style=style)
+            table.add_row(*(Text(encodable(cell, console)) for cell in cells), style=style)
         console.print(table)
         return
     for row in rows:
-        console.print(Text(row["name"], style="bold"))
+        console.print(Text(encodable(row["name"], console), style="bold"))
         lines = [row["title"], f"needs {row['needs_text']}", f"for {row['use']}", row["paper"]]
         for line in [*lines, *([_runs(row)] if planned is not None else [])]:
-            console.print(Text(f"    {line}"), soft_wrap=True)
+            console.print(Text(f"    {encodable(line, console)}"), soft_wrap=True)
 
 
 def _runs(row: dict[str, Any]) -> str:

@@ -360,5 +360,5 @@ def _lines(text: str, console: Console, *, indent: int = 0) -> list[str]:
 
 
 def encodable(text: str, console: Console) -> str:
-    """Write out what cannot be seen, and replace what the console's encoding cannot write."""
-    return visible(text).encode(console.encoding, "replace").decode(console.encoding)
+    """Write out what cannot be seen, and what the console's encoding cannot write."""
+    return visible(text).encode(console.encoding, "backslashreplace").decode(console.encoding)
