@@ -57,6 +57,15 @@ def test_the_same_records_are_compared_in_pairs(versions):
     assert "rose and fell: by more than chance explains, all figures taken together" in text(comparison)
 
 
+def test_a_result_of_before_is_compared_by_the_scores_of_its_records(versions):
+    """It holds no basis of its intervals; AUCs have pairs, and rates are said to have no figure."""
+    before, after = versions
+    older = before.model_copy(update={"attacks": [each.model_copy(update={"basis": None}) for each in before.attacks]})
+    comparison, now = compare(older, after), compare(before, after)
+    assert of(comparison, "threshold") == of(now, "threshold")
+    assert "no figure  tpr at 0.1 of 'threshold': a result does not hold what its interval needs" in text(comparison)
+
+
 def test_an_area_of_records_some_of_which_have_no_score_is_marked_as_unpaired(versions):
     before, after = versions
     column = np.array(after.records.columns["rmia"], float)

@@ -8,6 +8,7 @@ import os
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from miaudit import stats
 from miaudit.errors import StoreError
 from miaudit.files import write_files
+from miaudit.report.share import shared
 from miaudit.result import (
     SCHEMA_VERSION,
     AttackResult,
@@ -148,6 +150,42 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(result
     with pytest.raises(StoreError, match="cannot write to"):
         write_files(tmp_path, {"result.json": b"{}"})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "result.json"]
+
+
+def test_results_of_the_first_versions_are_read(result, tmp_path):
+    """Before rows were named, costs measured and thresholds of epsilon told; places were written as 1.0."""
+    result.save(tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text())
+    cost = {
+        "trained_now": 5,
+        "from_store": 0,
+        "actual_seconds": 1.0,
+        "peak_bytes_of_this_process": 9,
+        "estimated": None,
+    }
+    content["provenance"]["shadow_cost"] = cost
+    interval = {"value": 1.0, "low": 0.5, "high": 2.0, "reason": None}
+    epsilon = {
+        "name": "empirical epsilon-equivalent",
+        "value": 1.0,
+        "delta": 1e-5,
+        "ceiling": 3.0,
+        "credible": interval,
+    }
+    content["attacks"][0]["epsilon"] = epsilon
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    frame = pd.read_csv(tmp_path / "records.csv", dtype=str)
+    frame.assign(risk_rank=frame["risk_rank"] + ".0").to_csv(tmp_path / "records.csv", index=False)
+    back = Result.load(tmp_path)
+    assert back.records == result.records
+    assert isinstance(back.records[0]["risk_rank"], int)
+    assert shared(back).attacks[0].epsilon.operating_point is None
+
+
+def test_a_summary_is_text_in_a_notebook_too(result, monkeypatch):
+    text = result.summary()
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert result.summary() == text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from deletions import RECIPE, sides, small
@@ -21,7 +22,7 @@ from miaudit.report.share import shared
 from miaudit.result import Result
 from miaudit.shadows.training import AFTER
 from miaudit.store import Store
-from miaudit.unlearning import audit
+from miaudit.unlearning import audit, forecast
 
 
 def test_where_nothing_was_deleted_traces_remain_and_afterwards_is_as_before() -> None:
@@ -212,6 +213,31 @@ def test_a_plan_is_carried_out_by_its_command(tmp_path: Path) -> None:
     assert document["deletion"]["deleted"] == 50
     assert document["deletion"]["procedure"] == "retrain"
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_part_of_one_persons_records_is_compared_with_whole_people(tmp_path: Path) -> None:
+    """Everybody else has more records than go: the fewest that one has are taken, and what stays of the person is named."""
+    world = sides()
+    for side, (X, y) in world.items():
+        people = [f"{side} {i // 4}" for i in range(len(y))]
+        frame = pd.DataFrame(X).add_prefix("x").assign(y=y, who=people)
+        frame.to_csv(tmp_path / f"{side}.csv", index=False)
+    (tmp_path / "forget.txt").write_text("4\n5\n")
+    plan = {
+        "data": {name: str(tmp_path / f"{name}.csv") for name in world} | {"label": "y", "group": "who"},
+        "recipe": {"estimator": "sklearn.tree.DecisionTreeClassifier"},
+        "shadows": {"count": 4, "bystanders": 0},
+        "unlearning": {"forget": str(tmp_path / "forget.txt"), "oracles": 0},
+    }
+    foreseen = forecast(plan, jobs=0)
+    assert (foreseen.members, foreseen.unit) == (1, "person")
+    result = audit(plan, jobs=0)
+    assert (result.deletion.kind, result.deletion.deleted) == ("inconclusive", 1)
+    assert any("2 records of theirs stay in the training data" in warning for warning in result.warnings)
+    with pytest.raises(
+        PlanError, match="forget: is 3, and people are deleted with all records: .* are 4; give so many"
+    ):
+        audit(plan | {"unlearning": {"forget": 3}}, jobs=0)
 
 
 @pytest.mark.parametrize(

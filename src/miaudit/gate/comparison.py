@@ -205,10 +205,17 @@ def _scores(
     return sides if same else None
 
 
+def _value(attack: AttackResult, fpr: float | None) -> float | None:
+    """Return a figure; an AUC also of an older result, which does not hold what its interval needs."""
+    ends = _ends(attack, fpr, Errors(_ERROR / 2, _ERROR / 2))
+    if ends is not None:
+        return ends.value
+    return attack.area if fpr is None else None
+
+
 def _figure(name: str, pair: Pair, fpr: float | None, tests: int) -> FigureChange:
     plain, corrected = (pair.difference(fpr, Errors(error / 2, error / 2)) for error in (_ERROR, _ERROR / tests))
-    ends = [_ends(each, fpr, Errors(_ERROR / 2, _ERROR / 2)) for each in (pair.before, pair.after)]
-    old, new = (None if each is None else each.value for each in ends)
+    old, new = (_value(each, fpr) for each in (pair.before, pair.after))
     change = FigureChange(figure="auc" if fpr is None else f"tpr at {fpr:g}", attack=name, before=old, after=new)
     if plain is None or corrected is None:
         return change.model_copy(update={"reason": "a result does not hold what its interval needs"})

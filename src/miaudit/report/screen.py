@@ -54,7 +54,7 @@ def _print_deletion(deletion: Deletion, console: Console) -> None:
 def printed(result: Result, *, full: bool = False, width: int = 80) -> str:
     """Return the first screen as text, or with ``full`` all figures, in lines of at most ``width``."""
     out = io.StringIO()
-    (every_figure if full else summary)(result, Console(file=out, width=width, no_color=True))
+    (every_figure if full else summary)(result, Console(file=out, width=width, no_color=True, force_jupyter=False))
     return out.getvalue().rstrip("\n")
 
 

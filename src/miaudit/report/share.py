@@ -66,8 +66,9 @@ def _attack(attack: AttackResult, least: int) -> AttackResult:
     if attack.operating_point is not None:
         update["operating_point"] = _coarse(attack.operating_point)
     if attack.epsilon is not None:
-        point = _coarse(attack.epsilon.operating_point)
-        update["epsilon"] = attack.epsilon.model_copy(update={"operating_point": point})
+        point = attack.epsilon.operating_point
+        coarse = None if point is None else _coarse(point)
+        update["epsilon"] = attack.epsilon.model_copy(update={"operating_point": coarse})
     return attack.model_copy(update=update)
 
 

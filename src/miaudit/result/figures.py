@@ -346,7 +346,7 @@ class Epsilon(Document):
     gaussian: NonNegative | None = None
     gaussian_reason: str | None = None
     credible: CredibleInterval
-    operating_point: OperatingPoint
+    operating_point: OperatingPoint | None = None
 
 
 class DetectableTpr(Document):

@@ -25,13 +25,16 @@ class Cost(Document):
 
 
 class ShadowCost(Document):
-    """What the models cost: those ``trained_now`` and ``from_store``, and the names of those ``found`` in the store."""
+    """What the models cost: those ``trained_now`` and ``from_store``, and the names of those ``found`` in the store.
+
+    The first results say neither the names nor the ``actual`` cost.
+    """
 
     trained_now: Count
     from_store: Count
-    found: list[str]
+    found: list[str] | None = None
     estimated: Cost | None
-    actual: Cost | None
+    actual: Cost | None = None
     actual_seconds: NonNegative
     peak_bytes_of_this_process: Count | None
 

@@ -25,7 +25,7 @@ _PLACES = ("risk_rank", "risk_low", "risk_high")
 _ROWS = 1 << 14  # written at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Records(Sequence[dict[str, Any]]):
     """One row per audited record: id, class, member, the risk columns, and two for each attack; read-only, column by column.
 
@@ -71,6 +71,9 @@ class Records(Sequence[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for row in zip(*map(_values, self.columns.values()), strict=True):
             yield dict(zip(self.columns, row, strict=True))
+
+    def __repr__(self) -> str:
+        return f"Records({len(self):,} rows; columns {', '.join(self.columns)})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -150,7 +153,15 @@ def _parsed(column: str, texts: Sequence[str]) -> NDArray[Any]:
         return _array([text.removeprefix("'") for text in texts])
     if column in _FLAGS or column.endswith("_in"):
         return _array([bool(int(text)) if text else None for text in texts])
-    return _array([(int(text) if column in _PLACES else float(text)) if text else None for text in texts])
+    return _array([(_place(text) if column in _PLACES else float(text)) if text else None for text in texts])
+
+
+def _place(text: str) -> int:
+    """Return a place, which the first tables write as 1.0."""
+    place = float(text)
+    if not place.is_integer():
+        raise ValueError(f"{text!r} is no place: a whole number")
+    return int(place)
 
 
 def _quoted(text: str) -> str:

@@ -145,10 +145,11 @@ def deletion_case(
     never = _drawn(case, candidates, len(gone), seed, "never")
     spare = np.concatenate([candidates[~np.isin(candidates, never)], others])
     rest = training[~np.isin(training, gone)]
+    theirs = _of_the_same(case, rest, gone)
     most = len(gone) if options.kept is None else options.kept
     usable = spare if removed is None else spare[case.dataset.y[spare] != removed]
-    most = min(most, len(rest), len(usable))
-    stay, beside = _drawn(case, rest, most, seed, "kept"), _drawn(case, usable, most, seed, "beside")
+    most = min(most, len(rest) - int(theirs.sum()), len(usable))
+    stay, beside = _drawn(case, rest[~theirs], most, seed, "kept"), _drawn(case, usable, most, seed, "beside")
     audited = np.concatenate([gone, stay, never, beside])
     further = [split.population, spare, *([rest] if split.population_from == "members" else [])]
     new = replace(
@@ -158,7 +159,7 @@ def deletion_case(
         population=_population(case, further, audited, removed),
         population_from=None,
     )
-    notes = (*case.notes, *_copies(case, gone, rest))
+    notes = (*case.notes, *_copies(case, gone, rest), *_remains(int(theirs.sum())))
     return DeletionCase(
         case=replace(case, split=new, notes=notes),
         training=training,
@@ -275,6 +276,11 @@ def _forgotten(case: Case, options: UnlearningPlan, forget: ArrayLike | None, re
                   f"records; got {options.forget}")]
             )  # fmt: skip
         gone = _drawn(case, members, options.forget, child_seed(case.seed, "deletion"), "forget")
+        if len(gone) > options.forget:
+            problem = (
+                f"is {options.forget}, and people are deleted with all records: the fewest that one has are {len(gone)}"
+            )
+            raise PlanError([("unlearning.forget", f"{problem}; give so many or more")])
     strange = gone[~np.isin(gone, training)]
     if len(strange):
         raise SplitError(
@@ -290,12 +296,34 @@ def _forgotten(case: Case, options: UnlearningPlan, forget: ArrayLike | None, re
     return np.asarray(gone, np.int64)
 
 
+def _groups(case: Case) -> NDArray[np.int64] | None:
+    return case.dataset.groups if case.split.group_name is not None else None
+
+
 def _drawn(case: Case, records: Ints, count: int, seed: int, *path: str) -> Ints:
-    """Draw some of the records; whole groups where groups are kept together."""
-    groups = case.dataset.groups if case.split.group_name is not None else None
-    rng = generator(seed, *path)
-    sample = whole_groups(len(records), None if groups is None else groups[records], min(count, len(records)), rng)
-    return records[sample]
+    """Draw some of the records; whole groups where groups are kept together, and the smallest where none is so small."""
+    groups = _groups(case)
+    rng, most = generator(seed, *path), min(count, len(records))
+    of = None if groups is None else groups[records]
+    if of is not None and most:
+        most = max(most, int(np.unique(of, return_counts=True)[1].min()))
+    return records[whole_groups(len(records), of, most, rng)]
+
+
+def _of_the_same(case: Case, records: Ints, gone: Ints) -> NDArray[np.bool_]:
+    """Return which of the records belong to somebody whose others are deleted."""
+    groups = _groups(case)
+    return np.zeros(len(records), bool) if groups is None else np.isin(groups[records], groups[gone])
+
+
+def _remains(count: int) -> list[str]:
+    """Say that records of those whose records were deleted stay."""
+    if not count:
+        return []
+    stay = counted(count, "record of theirs stays", "records of theirs stay")
+    return [
+        f"Of people whose records were deleted, {stay} in the training data: what the model learned from them is still in it."
+    ]
 
 
 def _copies(case: Case, gone: Ints, rest: Ints) -> list[str]:

@@ -159,7 +159,7 @@ def _pilot(of: DeletionCase, size: int) -> Pilot:
 def _smaller(of: DeletionCase, share: float) -> DeletionCase:
     case = of.case
     rng = generator(child_seed(case.seed, "pilot"), "records")
-    deleted, never = (max(2, round(share * count)) for count in (of.deleted, of.never))
+    deleted, never = (min(count, max(2, round(share * count))) for count in (of.deleted, of.never))
     stay, others = (round(share * len(side)) for side in of.others)
     members, nonmembers, population = case.split.members, case.split.nonmembers, case.split.population
     split = replace(
