@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import miaudit
+from miaudit.auditing.row_order import unrelated
 from miaudit.auditing.scoring import score
 from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, repeated_models, turned_shadows
 from miaudit.auditing.stored import stored_outputs
@@ -218,3 +219,42 @@ def test_shadow_models_that_fit_their_own_records_worse_than_others_are_told_of(
     assert turned_shadows(stored_outputs(signal)) == []
     losses = {key: -signal[key] for key in ("signal_target", "signal_shadows")}
     assert any("turn the sign of losses" in each for each in score(stored_outputs(signal | losses)).warnings)
+
+
+def test_answers_whose_rows_are_not_those_of_the_labels_are_told_of() -> None:
+    held = arrays(drawn(0.5, 0.5))
+    order = np.random.default_rng(3).permutation(N)
+    named = {"attacks": ["threshold"]}
+    assert not any("one order" in each for each in score(stored_outputs(held), **named).warnings)
+    target = score(stored_outputs(held | {"target": held["target"][order]}), **named).warnings
+    (warning,) = (each for each in target if "one order" in each)
+    assert warning.startswith("The class that the target answers is right for 0.")
+    assert "no figure of this audit measures the model" in warning
+    assert not any("trained alike" in each for each in target)
+    shadows = held["shadows"].copy()
+    shadows[1] = shadows[1, order]
+    (warning,) = (
+        each for each in score(stored_outputs(held | {"shadows": shadows}), **named).warnings if "one order" in each
+    )
+    assert warning.startswith("Of 1 of 6 shadow models the class answered is right for 0.")
+    labels = score(stored_outputs(held | {"labels": held["labels"][order]}), **named).warnings
+    assert len([each for each in labels if "one order" in each]) == 2
+
+
+def test_models_that_are_weak_unsure_or_answer_the_most_frequent_class_are_not_told_of() -> None:
+    rng, labels, trained = np.random.default_rng(0), np.random.default_rng(1).integers(0, 2, N), MEMBER
+
+    def sure_of(right: Any, sure: float) -> np.ndarray:
+        first = np.where((labels == 0) == right, sure, 1 - sure)
+        return np.stack([first, 1 - first], axis=1)
+
+    coin = rng.random(N) < 0.5
+    assert unrelated(sure_of(coin, 0.9), labels, trained)
+    assert not unrelated(sure_of(coin, 0.6), labels, trained)  # unsure
+    assert not unrelated(
+        sure_of(rng.random(N) < np.where(trained, 0.8, 0.5), 0.9), labels, trained
+    )  # knows its own records
+    assert not unrelated(sure_of(labels == 0, 0.9), labels, trained)  # one class to all
+    assert not unrelated(sure_of(coin, 0.9)[:20], labels[:20], trained[:20])  # too few to tell
+    assert unrelated(np.where(coin, labels, 1 - labels), labels, trained)
+    assert not unrelated(labels, labels, trained)

@@ -14,6 +14,7 @@ from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.beside import beside
 from miaudit.auditing.measured import Measured
 from miaudit.auditing.regression import mean_errors
+from miaudit.auditing.row_order import unrelated_target
 from miaudit.auditing.scope import (
     mismatches,
     not_tested,
@@ -231,10 +232,11 @@ def _warnings(
     member, shadows = measured.member, measured.shadows
     countable = _countable(measured)
     sizes = int((countable & member).sum()), int((countable & ~member).sum()), measured.split.population
-    unlike, order = list[str](), [] if measured.deletion else other_order(measured)
+    unlike = list[str]()
+    order = [] if measured.deletion else other_order(measured) or unrelated_target(measured)
     here = measured.target.source == "trained here"
     if measured.deletion or order:
-        pass  # a procedure may do as badly as it likes on what it deletes; of another order nothing else is told
+        pass  # a procedure may do as badly as it likes on what it deletes; of answers in another order nothing else is told
     elif correct is not None:
         right = accuracies(correct, member, unit)
         train, test = (each.value or 0.0 for each in right)

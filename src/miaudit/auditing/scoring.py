@@ -18,6 +18,7 @@ from miaudit.auditing.keywords import in_keywords
 from miaudit.auditing.measured import Measured, ShadowFacts, SplitFacts, TargetFacts
 from miaudit.auditing.progress import in_python
 from miaudit.auditing.provenance import Clock, Origin
+from miaudit.auditing.row_order import unrelated_shadows
 from miaudit.auditing.shadow_sides import one_sided, refuse_trained_bystanders, repeated_models, turned_shadows
 from miaudit.auditing.stored import StoredOutputs, read_outputs
 from miaudit.data import Copies, Features, apart_by_value, check_audited
@@ -92,7 +93,7 @@ def score(
         measured = measured_of(stored, seed, Origin(clock, parts, things=choice or ()))
         measured = replace(
             measured,
-            warnings=(*measured.warnings, *turned_shadows(stored)),
+            warnings=(*measured.warnings, *turned_shadows(stored), *unrelated_shadows(stored.own)),
             title=title or f"Membership inference audit of {stored.name}",
             attacks=choice,
             operating=operating,
