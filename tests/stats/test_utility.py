@@ -80,3 +80,13 @@ def test_shapes_are_checked():
         stats.accuracy_difference([1, 0], [True, False])
     with pytest.raises(DataError):
         stats.calibration_error(np.ones((3, 2)), [0, 1])
+
+
+@pytest.mark.parametrize(("n", "sure", "right"), [(100, 0.9999, 0.99), (20, 0.97, 0.9), (400, 0.9, 0.9)])
+def test_the_interval_of_a_calibration_error_covers_where_hardly_an_answer_is_wrong(n, sure, right):
+    rng, trials, answers = np.random.default_rng(n), 300, np.tile([sure, 1 - sure], (n, 1))
+    missed = 0
+    for _ in range(trials):
+        _, low, high = stats.calibration_error(answers, (rng.random(n) > right).astype(int))
+        missed += not low - 1e-12 <= abs(sure - right) <= high
+    assert missed <= 0.05 * trials + 3 * (0.05 * 0.95 * trials) ** 0.5

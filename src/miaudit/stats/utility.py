@@ -51,7 +51,8 @@ def calibration_error(
     That is the mean distance, over bins of equal width, between how sure the answers are and how many are right. Noise adds to
     it where bins hold few records, so that it is not 0 of honest answers either. The figure differs from the truth by no more
     than the noise of all bins together, in absolute values; the interval is the figure more or less the quantile of that noise
-    (1,000 normal draws of each bin's sum), so that it holds and is wider than need be.
+    (1,000 normal draws of each bin's sum), so that it holds and is wider than need be. One right answer and one wrong are added
+    to each bin for its noise, as a bin without a wrong one has some, too (Agresti and Coull 1998).
 
     Parameters
     ----------
@@ -74,11 +75,13 @@ def calibration_error(
         raise DataError(f"one label for each answer is needed; got answers {answers.shape} and labels {truth.shape}")
     sure, right = answers.max(axis=1), answers.argmax(axis=1) == truth
     bin_of = np.minimum((sure * bins).astype(np.int64), bins - 1)
-    sums, counts, squares = (
-        np.bincount(bin_of, weights=weights, minlength=bins) for weights in (right - sure, None, (right - sure) ** 2)
+    sums, counts, squares, correct = (
+        np.bincount(bin_of, weights=weights, minlength=bins)
+        for weights in (right - sure, None, (right - sure) ** 2, right)
     )
     value = float(np.abs(sums).sum() / len(truth))
-    spread = np.sqrt(np.maximum(squares - sums**2 / np.maximum(counts, 1), 0))
+    share = (correct + 1) / (counts + 2)
+    spread = np.sqrt(np.maximum(squares - sums**2 / np.maximum(counts, 1), counts * share * (1 - share)))
     noise = np.abs(np.random.default_rng(seed).normal(size=(1000, bins)) * spread).sum(axis=1) / len(truth)
     half = float(np.quantile(noise, checked_confidence(confidence)))
     return Interval(value, max(0.0, value - half), min(1.0, value + half))
