@@ -116,7 +116,10 @@ def test_people_some_of_whom_have_numbers_and_some_texts_are_the_people_that_tex
     [
         ((["a"] * 400, ["b"] * 400), "groups must be an array for each side"),
         ((np.arange(399), np.arange(400), None), "members has 400 records and names of shape"),
-        ((["a"] * 400, ["b"] * 399 + [""], None), "1 of 1,600 records has no group"),
+        (
+            (["a"] * 400, ["b"] * 399 + [""], None),
+            "1 of 800 records has no group, the first is record 399 of nonmembers",
+        ),
         ((["a"] * 400, ["a"] * 400, None), "share 1 group"),
         ((np.arange(400), np.arange(400) + 399.0, None), "share 1 group"),
         (

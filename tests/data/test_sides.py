@@ -93,6 +93,25 @@ def test_texts_that_numpy_makes_of_a_missing_label_are_no_class():
         from_arrays(X, np.array([0, "1", 1, 0], dtype=object))
 
 
+INFINITE = X + np.array([[0], [0], [np.inf], [0]])
+
+
+@pytest.mark.parametrize(
+    ("side", "labels", "message"),
+    [
+        ((X, [0, 1, None, 0]), "codes", "1 label is missing, NaN or infinite, first in"),
+        ((X, [0, 1, np.inf, 0]), "values", "1 label is missing, NaN or infinite, first in"),
+        ((X, [0, 1, object, 0]), "values", "the label <class 'object'> in"),
+        ((INFINITE, Y), "codes", "records: 2 values that are infinite, first in"),
+    ],
+)
+def test_a_record_that_is_refused_is_named_by_its_number_on_its_own_side(side, labels, message):
+    with pytest.raises(DataError, match=rf"{message} record 2 of nonmembers \(counted from 0\)"):
+        from_sides({"members": (X, Y), "nonmembers": side, "population": (X, Y)}, labels=labels)
+    with pytest.raises(DataError, match=rf"{message} record 2 \(counted from 0\)"):
+        from_arrays(*side, labels=labels)
+
+
 @pytest.mark.parametrize("what", ["y", "ids", "groups", "names"])
 @pytest.mark.parametrize("name", ["half \ud800", "x" * (LONGEST + 1)])
 def test_names_no_document_can_hold_are_refused(what, name):

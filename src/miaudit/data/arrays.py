@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from miaudit.data.dataset import Dataset
 from miaudit.data.labels import Labels, class_labels, measurements, vector
-from miaudit.data.naming import as_names, check_names, near_names, notes_of_order
+from miaudit.data.naming import as_names, check_names, check_people, near_names, notes_of_order
+from miaudit.data.position import in_parts
 from miaudit.data.records import (
     as_records,
     as_tokens,
@@ -88,6 +89,8 @@ def from_arrays(
                 f"X has {counted(n, 'record')} and {what} has {counted(len(array), 'value')}; give one for each record"
             )
     sides |= {what: as_names(array, what) for what, array in sides.items() if what != "y" and array is not None}
+    if sides["groups"] is not None:
+        check_people(sides["groups"].tolist(), group_name or "group")
     check_names([*(column_names(X) or names or ()), *([] if group_name is None else [group_name])], "column names")
     with within_memory("the data"):
         if schema is None:
@@ -176,7 +179,7 @@ def from_sides(
     names = list(sides)
     if labels != "values":
         check_alike([_kind_of_labels(values) for values in of_sides], names, "y")
-    with within_memory("the records of all sides"):
+    with within_memory("the records of all sides"), in_parts(names, map(len, of_sides)):
         X = stack_records(records, names=names)
         y = _one_after_the_other(of_sides)
         dataset = from_arrays(X, y, classes=classes, numbered=numbered, labels=labels)
@@ -233,7 +236,11 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
                 f"groups: {side} has {counted(size, 'record')} and names of shape {values.shape}; name one person a record"
             )
         names += values.tolist()
-    return np.array([*_of_one_kind(names), *nobody, None], dtype=object)[:-1]  # of objects: numbers stay what they are
+    with in_parts(sides, (len(y) for _, y in sides.values())):
+        check_people(names, "group")
+        return np.array([*_of_one_kind(names), *nobody, None], dtype=object)[
+            :-1
+        ]  # of objects: numbers stay what they are
 
 
 def _of_one_kind(names: list[Any]) -> list[Any]:

@@ -16,9 +16,9 @@ from miaudit.data.copies import same_records
 from miaudit.data.features import Features, features, features_by
 from miaudit.data.hashes import content_hash
 from miaudit.data.mapped import Place, is_mapped
+from miaudit.data.naming import check_people
 from miaudit.data.records import Records, in_memory, n_records, select_records, take_records
 from miaudit.data.schema import Schema
-from miaudit.errors import DataError, counted, noun
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +162,7 @@ class Dataset:
         if self.groups is None:
             return None
         names = self.groups.tolist()
-        blank = [i for i, name in enumerate(names) if name is None or name != name or not str(name).strip()]
-        if blank:
-            raise DataError(
-                f"{len(blank):,} of {counted(len(names), 'record')} {noun(len(blank), 'has', 'have')} no "
-                f"{self.group_name or 'group'}, the first is record {blank[0]}; "
-                "name the person of each, and give records of unknown people names of their own"
-            )
+        check_people(names, self.group_name or "group")
         number: dict[Any, int] = {}
         return np.array([number.setdefault(name, len(number)) for name in names], dtype=np.int64)
 

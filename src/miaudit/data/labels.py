@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from miaudit.data.cells import exceeds_floats, is_missing, is_number, is_whole, merged, natural
 from miaudit.data.naming import check_names
+from miaudit.data.position import position
+from miaudit.data.records import infinite_values, missing_values
 from miaudit.errors import DataError, counted, noun, refuse_iterator, refuse_masked, with_article
 
 Labels = Literal["codes", "names", "values"]
@@ -37,6 +39,7 @@ def class_labels(
     assert values is not None
     if len(values) == 0:
         raise DataError("there are no labels; give one class per record")
+    _check_complete(values)
     texts = values.dtype.kind == "O" and all(isinstance(value, str) for value in values.tolist())
     names = None if classes is None else [str(name) for name in classes]
     if texts:
@@ -75,23 +78,33 @@ def measurements(y: Any) -> NDArray[np.float64]:
     values = vector(y, "y")
     if values is None or not len(values):
         raise DataError("labels are missing; give one number per record")
+    _check_complete(values)
     if values.dtype.kind in "mM":  # dates and durations: numbers of their unit, as NumPy and scikit-learn read them
-        values = np.where(np.isnat(values), np.nan, values.astype(np.int64))
+        values = values.astype(np.int64)
     try:
-        numbers = np.array([np.nan if value is None else float(value) for value in values.tolist()], np.float64)
+        numbers = np.array([float(value) for value in values.tolist()], np.float64)
     except (TypeError, ValueError):
-        odd = [value for value in values.tolist() if not _is_float(value)]
+        odd = [i for i, value in enumerate(values.tolist()) if not _is_float(value)]
         raise DataError(
-            f"a regression predicts numbers, and the label {odd[0]!r:.40} is none; {_way(len(odd), len(values))}"
+            f"a regression predicts numbers, and the label {values[odd[0]]!r:.40} in {position(odd[0])} is none; "
+            f"{_way(len(odd), len(values))}"
         ) from None
-    if bad := int((~np.isfinite(numbers)).sum()):
-        raise DataError(f"{counted(bad, 'label is', 'labels are')} missing, NaN or infinite; {_way(bad, len(numbers))}")
     if (numbers == numbers[0]).all():
         raise DataError(
             f"{'the 1 record has' if len(numbers) == 1 else f'all {len(numbers):,} records have'} the label "
             f"{numbers[0]:g}; there is nothing to predict"
         )
     return numbers
+
+
+def _check_complete(values: NDArray[Any]) -> None:
+    """Refuse labels that are missing or infinite."""
+    bad = np.flatnonzero(missing_values(values) | infinite_values(values))
+    if len(bad):
+        raise DataError(
+            f"{counted(len(bad), 'label is', 'labels are')} missing, NaN or infinite, first in {position(int(bad[0]))}; "
+            f"{_way(len(bad), len(values))}"
+        )
 
 
 def _way(wrong: int, count: int) -> str:
@@ -123,8 +136,8 @@ def file_labels(cells: Any, *, labels: Labels) -> Any:
     if labels == "values":
         if others := [i for i, text in enumerate(cells) if is_missing(text) or not is_number(text)]:
             raise DataError(
-                f"a regression predicts numbers, and the label {cells[others[0]]!r:.40} in record {others[0]} (counted from "
-                f"0) is none; {_way(len(others), len(cells))}"
+                f"a regression predicts numbers, and the label {cells[others[0]]!r:.40} in {position(others[0])} is "
+                f"none; {_way(len(others), len(cells))}"
             )
         return np.array([float(text) for text in cells])
     distinct = set(cells)
@@ -136,7 +149,7 @@ def file_labels(cells: Any, *, labels: Labels) -> Any:
             first = next(i for i, text in enumerate(cells) if text in wrong)
             raise DataError(
                 f"{count:,} of {counted(len(cells), 'label')}: the first, "
-                f"{cells[first]!r} in record {first} (counted from 0), {what}, and "
+                f"{cells[first]!r} in {position(first)}, {what}, and "
                 f"other labels are numbers; {_way(count, len(cells))}, or state labels = 'names' if every text is a class"
             )
     if both := merged(sorted(filter(is_whole, distinct))):
@@ -160,7 +173,7 @@ def _check_texts(texts: list[str], names: list[str] | None, labels: Labels) -> N
         way = "" if not texts[first].strip() else ", or state labels = 'names' or the classes if it is the name of one"
         raise DataError(
             f"{counted(count, 'label is', 'labels are')} missing, "
-            f"first {texts[first]!r} in record {first} (counted from 0); {_way(count, len(texts))}{way}"
+            f"first {texts[first]!r} in {position(first)}; {_way(count, len(texts))}{way}"
         )
 
 
@@ -216,20 +229,14 @@ def _integers(values: NDArray[Any]) -> NDArray[Any]:
         try:
             if any(isinstance(value, str) for value in values.tolist()):
                 raise TypeError
-            values = np.asarray([float("nan") if value is None else float(value) for value in values.tolist()])
+            values = np.asarray([float(value) for value in values.tolist()])
         except (TypeError, ValueError):
             kinds = sorted({type(value).__name__ for value in values.tolist()})
-            what = (
-                "mix texts with other values, or have missing ones" if "str" in kinds else f"are of {', '.join(kinds)}"
-            )
+            what = "mix texts with other values" if "str" in kinds else f"are of {', '.join(kinds)}"
             raise DataError(f"labels {what}; make all of them texts or all integers") from None
     if values.dtype.kind == "b":
         return values.astype(np.int64)
     if values.dtype.kind == "f":
-        if bad := int((~np.isfinite(values)).sum()):
-            raise DataError(
-                f"{counted(bad, 'label is', 'labels are')} missing, NaN or infinite; {_way(bad, len(values))}"
-            )
         fraction = values[values != np.floor(values)]
         if len(fraction):
             raise DataError(

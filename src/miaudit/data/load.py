@@ -23,6 +23,7 @@ from miaudit.data.naming import check_names, notes_of_order
 from miaudit.data.npz import open_npz, read_npy
 from miaudit.data.on_disk import TextsOnDisk
 from miaudit.data.parquet import Unread, are_large
+from miaudit.data.position import in_parts
 from miaudit.data.records import as_records, n_records, select_records, stack_records
 from miaudit.data.room import require_room, within_memory
 from miaudit.data.schema import Schema, unknown_column
@@ -138,7 +139,8 @@ def _read(files: Sequence[Path], suffix: str, columns: Columns) -> tuple[Dataset
         on_disk = suffix == ".parquet" and are_large(files)  # all of them, so that they are one table
         tables = [read_table(path, on_disk=on_disk, frame=columns.frame) for path in files]
         sizes = [len(table) for table in tables]
-        dataset = _of_table(join_tables(tables, files), columns, files if columns.frame else (), sizes)
+        with in_parts(files, sizes):
+            dataset = _of_table(join_tables(tables, files), columns, files if columns.frame else (), sizes)
         notes = notes_of_order([list(table.columns) for table in tables], [str(path) for path in files])
         return replace(dataset, notes=(*dataset.notes, *notes)), sizes
     if suffix == ".npy":
@@ -151,7 +153,9 @@ def _read(files: Sequence[Path], suffix: str, columns: Columns) -> tuple[Dataset
         if columns.frame:
             raise DataError(f"{files[0]}: an .npz holds arrays, not a table; leave frame out")
         parts = [_read_npz(path, columns) for path in files]
-    return _from_arrays(parts, files, columns), [n_records(part["X"]) for part in parts]
+    sizes = [n_records(part["X"]) for part in parts]
+    with in_parts(files, sizes):
+        return _from_arrays(parts, files, columns), sizes
 
 
 def from_table(

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaudit.data.position import position
 from miaudit.data.records import missing_values
-from miaudit.errors import DataError, counted, with_article
+from miaudit.errors import DataError, counted, noun, with_article
 
 LONGEST = 1000
 """Characters a name may have: it stands in a document once for each record."""
@@ -91,8 +92,8 @@ def as_names(values: NDArray[Any], what: str) -> NDArray[Any]:
     if absent.any():
         absences = counted(int(absent.sum()), "value that is", "values that are")
         raise DataError(
-            f"{what}: {absences} NaN, infinite or missing, first in record {int(np.argmax(absent))} "
-            "(counted from 0); every record needs one"
+            f"{what}: {absences} NaN, infinite or missing, first in {position(int(np.argmax(absent)))}; "
+            "every record needs one"
         )
     if values.dtype.kind in "biuf":
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -104,9 +105,25 @@ def as_names(values: NDArray[Any], what: str) -> NDArray[Any]:
     for i, value in enumerate(values.tolist()):
         if not isinstance(value, str) and not _has_value(value):
             raise DataError(
-                f"{what}: record {i} (counted from 0) has {with_article(type(value).__name__)}, {value!a:.60}; use "
-                "numbers or texts"
+                f"{what}: {position(i)} has {with_article(type(value).__name__)}, {value!a:.60}; use numbers or texts"
             )
         names[i] = value if isinstance(value, str) else str(value)
     check_names(dict.fromkeys(names.tolist()), what)
     return names
+
+
+def check_people(names: Sequence[Any], what: str) -> None:
+    """Refuse names of the people of records that name nobody: all of those would count as one person.
+
+    Raises
+    ------
+    DataError
+        Naming the first such record, and how many there are.
+    """
+    absent = missing_values(np.array([*names, None], dtype=object)[:-1])
+    blank = [i for i, name in enumerate(names) if absent[i] or not str(name).strip()]
+    if blank:
+        raise DataError(
+            f"{len(blank):,} of {counted(len(names), 'record')} {noun(len(blank), 'has', 'have')} no {what}, the first is "
+            f"{position(blank[0])}; name the person of each, and give records of unknown people names of their own"
+        )

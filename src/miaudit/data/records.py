@@ -17,6 +17,7 @@ from scipy import sparse
 
 from miaudit.data.mapped import is_mapped, rows_of_a_block, stack_mapped, take_mapped
 from miaudit.data.on_disk import FrameOnDisk, TextsOnDisk, is_on_disk
+from miaudit.data.position import position
 from miaudit.data.room import require_room
 from miaudit.data.stacking import check_alike, check_exact, sort_of, stack_frames
 from miaudit.errors import DataError, counted, refuse_iterator
@@ -406,7 +407,10 @@ def check_finite(X: Records, what: str = "records", *, missing: bool = False) ->
     names, places = column_names(X), []
     for i in range(n_columns(X)):
         blocks = column_blocks(X, i)
-        parts = [_infinite(values) if missing else _infinite(values) | missing_values(values) for values in blocks]
+        parts = [
+            infinite_values(values) if missing else infinite_values(values) | missing_values(values)
+            for values in blocks
+        ]
         bad = np.flatnonzero(np.concatenate(parts))
         if len(bad):
             places.append((int(bad[0]), i, len(bad)))
@@ -425,12 +429,13 @@ def _not_finite(what: str, count: int, row: int, column: str, missing: bool) -> 
     rule = "finite, or missing" if missing else "there and finite"
     values = counted(count, "value that is", "values that are")
     return DataError(
-        f"{what}: {values} {kinds}, first in record {row} (counted from 0), {column}; every value must be {rule}: fill "
+        f"{what}: {values} {kinds}, first in {position(row)}, {column}; every value must be {rule}: fill "
         "them in, or leave these records or columns out"
     )
 
 
-def _infinite(values: NDArray[Any]) -> NDArray[np.bool_]:
+def infinite_values(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return (n,): which values of a column are infinite."""
     if values.dtype.kind == "f":
         return np.asarray(np.isinf(values))
     if values.dtype.kind != "O":

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.mapped import HELD, rows_of_a_block
+from miaudit.data.position import position
 from miaudit.data.records import (
     Records,
     as_records,
@@ -255,10 +256,9 @@ class Schema:
                     ", ..." if len(column.categories or ()) > 8 else ""
                 )
                 raise DataError(
-                    f"column {column.name!r}: {counted(len(unknown), 'record holds', 'records hold')} a category "
-                    "the schema does not know, first "
-                    f"record {unknown[0]} with {literal(values[unknown[0]])}; known are {allowed}. Correct them, or infer the "
-                    "schema from all records"
+                    f"column {column.name!r}: {counted(len(unknown), 'record holds', 'records hold')} a category the schema "
+                    f"does not know, first {position(int(unknown[0]))} with {literal(values[unknown[0]])}; known are "
+                    f"{allowed}. Correct them, or infer the schema from all records"
                 )
 
     def encode(self, X: Records) -> Any:

@@ -27,6 +27,7 @@ from miaudit.data.delimited import read_csv
 from miaudit.data.mapped import BLOCK, HELD, NumbersOnDisk, is_mapped, written
 from miaudit.data.on_disk import Batches, TextsOnDisk
 from miaudit.data.parquet import Unread, read_parquet
+from miaudit.data.position import position
 from miaudit.data.schema import Column, Schema
 from miaudit.errors import DataError, counted, noun
 
@@ -314,8 +315,8 @@ def _not_numbers(name: str, texts: Sequence[Any], wrong: Collection[Any], holds:
     count = sum(text in wrong for text in texts)
     return DataError(
         f"column {name!r} {holds}, but {counted(count, 'cell is no number', 'cells are not numbers')}, "
-        f"first {_short(texts[first])!r} in record {first} "
-        "(counted from 0); write plain numbers such as 1234.5 and leave missing cells empty, or state categorical = "
+        f"first {_short(texts[first])!r} in {position(first)}; "
+        "write plain numbers such as 1234.5 and leave missing cells empty, or state categorical = "
         f"[{name!r}] or drop = [{name!r}]"
     )
 

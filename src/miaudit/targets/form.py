@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaudit.data.cells import is_dressed
-from miaudit.errors import PlanError, TargetError, counted, reason_of, with_article
+from miaudit.data.records import missing_values
+from miaudit.errors import PlanError, TargetError, counted, noun, reason_of, with_article
 from miaudit.targets.classes import class_columns
 
 
@@ -107,24 +108,29 @@ def texts_in_a_table(X: Any, answers: int | None = None) -> str:
     return ""
 
 
-def numbers_in_texts(X: Any) -> str:
-    """Return what to say of a table on which a model failed, and of which a column holds numbers in another notation.
+def odd_cells(X: Any) -> str:
+    """Return what to say of a table on which a model failed, and of which a column lacks values, or writes numbers oddly.
 
-    A pipeline may well read such texts, so that they are no error before.
+    A pipeline may well read such cells, so that they are no error before.
     """
     if hasattr(X, "columns"):
-        columns = {repr(name): np.asarray(X[name], object).ravel() for name in X.columns}
-    elif isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OU":
+        columns = {repr(name): np.asarray(X[name]).ravel() for name in X.columns}
+    elif isinstance(X, np.ndarray) and X.ndim == 2:
         columns = {str(i): column for i, column in enumerate(X.T)}
     else:
         return ""
     for name, column in columns.items():
-        for text in column:
-            if isinstance(text, str) and is_dressed(text):
-                return (
-                    f". Column {name} holds texts such as {text!r}: if the model was trained on numbers, write them as 1234.5, "
-                    "without signs and separators of thousands"
-                )
+        if absent := int(missing_values(column).sum()):
+            return (
+                f". {counted(absent, 'value')} of column {name} {noun(absent, 'is', 'are')} missing: if the model was trained "
+                "on records that lack none, fill them in, or leave those records out"
+            )
+        texts = column.tolist() if column.dtype.kind in "OUT" else ()
+        if text := next((each for each in texts if isinstance(each, str) and is_dressed(each)), None):
+            return (
+                f". Column {name} holds texts such as {text!r}: if the model was trained on numbers, write them as 1234.5, "
+                "without signs and separators of thousands"
+            )
     return ""
 
 

@@ -35,7 +35,7 @@ from miaudit.targets.classes import (
     larger_of_two,
 )
 from miaudit.targets.contact import ANEW, Contact, asked_alone, findings, repeated
-from miaudit.targets.form import array_of, columns_of_frame, numbers_in_texts, texts_in_a_table
+from miaudit.targets.form import array_of, columns_of_frame, odd_cells, texts_in_a_table
 from miaudit.targets.outputs import Outputs, Source
 from miaudit.targets.stages import Stages
 
@@ -448,7 +448,7 @@ class Target:
         except Exception as error:
             raise TargetError(
                 f"the model failed on {counted(n, 'record')}, after {start} others: {reason_of(error)}; check "
-                f"that the records have the form the model was trained on{numbers_in_texts(X)}{self.advice}"
+                f"that the records have the form the model was trained on{odd_cells(X)}{self.advice}"
                 f"{texts_in_a_table(X)}"
             ) from error
         if answer.ndim in (1, 2) and answer.shape[0] != n:
