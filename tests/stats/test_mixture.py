@@ -59,3 +59,8 @@ def test_no_deleted_record_called_trained_leaves_a_share_open() -> None:
     assert 0.5 < high < 0.8
     with pytest.raises(DataError, match=r"got 0\.5 and 0\.5"):
         stats.mixture_share((1, 2), (1, 2), (1, 2))
+
+
+@pytest.mark.parametrize(("mixed", "first", "share"), [(100, 20, 1.0), (0, 60, -1.0)])
+def test_a_mixture_that_lies_beyond_both_kinds_has_the_share_next_to_it(mixed: int, first: int, share: float) -> None:
+    assert stats.mixture_share((mixed, 100), (first, 100), (80, 100)) == (share, share, share)

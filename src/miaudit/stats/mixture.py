@@ -50,6 +50,9 @@ def mixture_share(mixed: Counts, first: Counts, second: Counts, *, confidence: f
         off = [w * (of[side] - rate) for w, of, side, rate in zip(weights, ends, sides, rates, strict=True)]
         return sum(w * rate for w, rate in zip(weights, rates, strict=True)) + sign * hypot(*off)
 
-    low = root(lambda share: end(share, -1), -1.0, value) if end(-1.0, -1) > 0 > end(value, -1) else -1.0
-    high = root(lambda share: end(share, 1), value, 1.0) if end(1.0, 1) < 0 < end(value, 1) else 1.0
+    low, high = -1.0, 1.0  # where the share lies beyond, only the end next to it is left
+    if end(-1.0, -1) > 0:
+        low = root(lambda share: end(share, -1), -1.0, value) if end(value, -1) < 0 else value
+    if end(1.0, 1) < 0:
+        high = root(lambda share: end(share, 1), value, 1.0) if end(value, 1) > 0 else value
     return Interval(value, low, high)
