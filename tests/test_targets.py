@@ -5,8 +5,8 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from miaudit.errors import DataError, PlanError, TargetError
@@ -14,6 +14,7 @@ from miaudit.targets import Target, as_target, load_model
 
 X = np.random.default_rng(0).normal(size=(60, 4))
 Y = np.arange(60) % 3
+OF_A = ColumnTransformer([("a", "passthrough", ["a"])])
 
 
 def test_a_fitted_estimator_answers_in_class_order():
@@ -60,6 +61,23 @@ def test_a_frame_may_lack_what_a_pipeline_does_not_read_by_name(columns, taken):
     np.testing.assert_array_equal(target.query(frame[["b", "a"]]).values, model.predict_proba(frame))
     with pytest.raises(TargetError, match=r"columns are missing: \{'b'\}"):
         target.query(frame[["a"]])
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        [],
+        [FunctionTransformer(lambda frame: frame.iloc[:, 1:]), OF_A],
+        [FeatureUnion([("a", OF_A), ("first", FunctionTransformer(lambda frame: frame.iloc[:, [0]]))])],
+    ],
+    ids=["nothing", "a function first", "a function beside"],
+)
+def test_a_frame_may_lack_nothing_where_positions_may_be_read(read):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X[:, :3], columns=["number", "a", "b"])
+    target = as_target(make_pipeline(*read, RandomForestClassifier(3, random_state=0)).fit(frame, Y), classes=3)
+    with pytest.raises(DataError, match="trained on 3 features, the records have 2"):
+        target.query(frame[["a", "b"]])
 
 
 class Alike:

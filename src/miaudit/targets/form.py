@@ -69,17 +69,25 @@ def reads_by_name(model: Any) -> bool:
     """Whether a model finds the columns of a frame by name alone, so that a frame may lack those that it does not read.
 
     scikit-learn's ColumnTransformer refuses a frame that lacks a column which it reads, and takes one that lacks another.
-    Where one names its columns by position, models trained on the narrower frame would read others.
+    Where one names its columns by position, models trained on the narrower frame would read others. So would any other part
+    that meets the frame as it is, as a function may, for all that is known.
     """
-    try:
-        parts = [model, *model.get_params().values()]
-        named = model.feature_names_in_ is not None
-    except Exception:  # no estimator of scikit-learn, or one fitted on an array
+    return getattr(model, "feature_names_in_", None) is not None and _by_name(model)
+
+
+def _by_name(part: Any) -> bool:
+    """Whether what a part of scikit-learn, or of imbalanced-learn, hands its frame to first reads columns by name alone."""
+    if type(part).__module__.partition(".")[0] not in ("sklearn", "imblearn"):
         return False
-    steps = [step for part in parts for step in getattr(part, "transformers", None) or ()]
-    return named and all(
-        isinstance(name, str) for step in steps for name in np.atleast_1d(np.asarray(step[-1], object))
-    )
+    if transformers := getattr(part, "transformers", None):  # of a ColumnTransformer
+        columns = [name for step in transformers for name in np.atleast_1d(np.asarray(step[-1], object))]
+        return all(isinstance(name, str) for name in columns)
+    if steps := getattr(part, "steps", None):
+        return _by_name(steps[0][1])
+    if several := getattr(part, "transformer_list", None) or getattr(part, "estimators", None):  # of a union, of a vote
+        return all(_by_name(each[1]) for each in several)
+    wrapped = [getattr(part, name, None) for name in ("estimator", "regressor")]  # as by a search over options
+    return any(map(_by_name, wrapped))
 
 
 def texts_in_a_table(X: Any, answers: int | None = None) -> str:
