@@ -30,6 +30,7 @@ from miaudit.canaries import (
     save_planted,
 )
 from miaudit.canaries.ordinary import ordinary_records
+from miaudit.canaries.planting import coins
 from miaudit.data import Dataset, from_arrays, row_hashes
 from miaudit.errors import DataError, PlanError, PoolError, StoreError
 
@@ -359,6 +360,8 @@ def test_a_target_that_cannot_be_trained_ends_the_run_before_its_references(tmp_
 def test_refusals() -> None:
     with pytest.raises(PlanError, match="7 problems"):
         Canaries(5, "odd", copies=0, guesses_in=9, signal="x", delta=1, confidence=1)  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match=r"^count: must be a whole number from 10, got 1; 1000 canaries can show .* 4$"):
+        Canaries(1)
     with pytest.raises(PlanError, match="guesses"):
         Canaries(100, guesses_in=0, guesses_out=0)
     data = small()
@@ -369,6 +372,9 @@ def test_refusals() -> None:
     with pytest.raises(DataError, match="one kind"):
         plant(data, Canaries(100), sources=small(classes=5))
     planted = plant(data, Canaries(100), seed=0)
+    alike = next(seed for seed in range(10_000) if len(set(coins(10, seed).tolist())) == 1)
+    with pytest.raises(DataError, match="all 10 coins fell on one side; plant again with another seed"):
+        plant(data, Canaries(10), seed=alike)  # before anybody trains
     with pytest.raises(DataError, match="one side"):
         audit_canaries(replace(planted, inside=np.ones(100, bool)), DecisionTreeClassifier())
 

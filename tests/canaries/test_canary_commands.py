@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier
 
-from miaudit.canaries import Canaries, run
+from miaudit.canaries import Canaries, audit_canaries, load_planted, run
 from miaudit.cli import main
 from miaudit.errors import PlanError, StoreError, TimeLimitError
 
@@ -53,6 +53,23 @@ def test_plant_train_audit(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "not what was planted" in done.output
     assert cli("audit", out, "--model", tmp_path / "none.skops").exit_code == 2
+
+
+def test_planting_says_what_can_be_shown_how_records_were_read_and_what_the_model_is_asked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"{x:.3f},0{code},{'red' if x > 0 else 'blue'},{y}" for x, code, y in zip(
+        rng.normal(size=60), rng.integers(10, 20, 60), rng.choice(["no", "yes"], 60), strict=True)]  # fmt: skip
+    (tmp_path / "mine.csv").write_text("\n".join(["size,code,colour,y", *rows]), encoding="utf-8")
+    plant = ("plant", tmp_path / "mine.csv", "--label", "y", "--count", 20, "--seed", 1, "--confidence", 0.999)
+    done = cli(*plant, "--out", tmp_path / "matrix")
+    assert done.exit_code == 0, done.output
+    assert "all right would show an epsilon of 0.000" in done.stdout
+    assert "--frame" in done.stdout
+    assert "warning: Column 'code' was read as numbers" in done.stderr
+    assert "--frame" not in cli(*plant, "--out", tmp_path / "frame", "--frame").stdout
+    planted, _ = load_planted(tmp_path / "frame")
+    summary = audit_canaries(planted, lambda X: np.full((len(X), 2), 0.5), accept_weak=True).summary()
+    assert "99.9 % confidence" in summary
 
 
 def test_every_kind_of_model_file_is_read_as_a_run_reads_it(tmp_path: Path) -> None:

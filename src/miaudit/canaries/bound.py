@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from miaudit import signals, stats
 from miaudit.canaries.folder import load_planted
 from miaudit.canaries.ordinary import OrdinaryCheck, check_ordinary, refuse_wrong_model
-from miaudit.canaries.planting import Planted
+from miaudit.canaries.planting import Canaries, Planted, check_coins
 from miaudit.data.dataset import Dataset
-from miaudit.errors import DataError, StoreError, counted, noun
+from miaudit.errors import StoreError, counted, noun
 from miaudit.files import read_json, write_atomically
 from miaudit.seeds import child_seed
 from miaudit.targets import Outputs, as_target
@@ -112,7 +112,7 @@ class CanaryAudit:
             f"{counted(self.canaries, f'{self.kind} canary', f'{self.kind} canaries')}, "
             f"{self.included:,} of them trained on by coin flip{copies}",
             f"{self.correct:,} of {counted(self.guesses, 'guess', 'guesses')} {noun(self.correct, 'is', 'are')} right",
-            f"epsilon is at least {self.epsilon:.3f} at delta {self.delta:g}, {100 * self.confidence:.0f} % confidence "
+            f"epsilon is at least {self.epsilon:.3f} at delta {self.delta:g}, {100 * self.confidence:.12g} % confidence "
             f"(all guesses right would show {self.epsilon_ceiling:.3f})",
         ]
         if self.epsilon_unlearning is not None:
@@ -169,7 +169,7 @@ def audit_canaries(
     TargetError
         If the model fails on the canaries.
     """
-    check_coins(planted)
+    check_coins(planted.inside)
     target = _target(model, planted)
     training = target.answer(planted.training.X)
     check = check_ordinary(planted, training.labels)
@@ -180,16 +180,10 @@ def audit_canaries(
     return bound_epsilon(planted, training, canaries, theirs, check=check, queries=target.queries)
 
 
-def check_coins(planted: Planted) -> None:
-    """Refuse coins that tell nothing.
-
-    Raises
-    ------
-    DataError
-        If all of them fell on one side.
-    """
-    if planted.inside.all() or not planted.inside.any():
-        raise DataError(f"all {len(planted.inside)} coins fell on one side; plant again with another seed")
+def ceiling(options: Canaries) -> float:
+    """Return the bound on epsilon that these canaries give if every guess is right."""
+    r = options.k_in + options.k_out
+    return stats.epsilon_one_run(options.count, r, r, options.delta, options.confidence)
 
 
 def bound_epsilon(
@@ -226,7 +220,7 @@ def bound_epsilon(
         guesses=r,
         correct=v,
         epsilon=epsilon,
-        epsilon_ceiling=stats.epsilon_one_run(m, r, r, options.delta, options.confidence),
+        epsilon_ceiling=ceiling(options),
         **_gaussian(planted, score, guesses),
         delta=options.delta,
         confidence=options.confidence,
@@ -237,7 +231,7 @@ def bound_epsilon(
         queries=queries,
         seed=planted.seed,
         ordinary=check,
-        warnings=check.warnings,
+        warnings=[*check.warnings, *planted.training.notes],
         deleted=options.delete,
         epsilon_unlearning=epsilon / 2 if options.delete else None,
     )

@@ -65,7 +65,9 @@ class Canaries:
         guesses = ("guesses_in", self.guesses_in), ("guesses_out", self.guesses_out)
         uncounted = not_whole(*guesses, least=0, optional=True)
         problems += uncounted
-        if not uncounted and not not_whole(("count", self.count)) and not 1 <= self.k_in + self.k_out <= self.count:
+        given = (self.guesses_in, self.guesses_out) != (None, None)
+        countable = given and not uncounted and not not_whole(("count", self.count))
+        if countable and not 1 <= self.k_in + self.k_out <= self.count:
             problems.append(
                 ("guesses", f"must be at least 1 and at most the {self.count} canaries in all; "
                  f"got {self.k_in} + {self.k_out}")
@@ -137,7 +139,7 @@ def plant(
     Raises
     ------
     DataError
-        If there are fewer records than canaries, or the sources are of another kind.
+        If there are fewer records than canaries, the sources are of another kind, or all coins fall on one side.
     """
     options = options or Canaries()
     seed = secrets.randbits(31) if seed is None else seed
@@ -160,6 +162,7 @@ def plant(
     positions = generator(seed, "canary sources").permutation(len(pool))[: options.count]
     canaries = _made(pool.take(positions), options.kind, generator(seed, "canaries"))
     inside = coins(options.count, seed)
+    check_coins(inside)
     rest = records if sources is not None else records.take(np.setdiff1d(np.arange(len(records)), positions))
     planted = np.repeat(np.flatnonzero(inside), options.times)
     order = _order(len(rest) + len(planted), seed)
@@ -182,6 +185,18 @@ def _order(count: int, seed: int) -> NDArray[np.int64]:
 def coins(count: int, seed: int) -> Bools:
     """Return (count,) independent fair coins."""
     return np.asarray(generator(seed, "coins").random(count) < 0.5)
+
+
+def check_coins(inside: Bools) -> None:
+    """Refuse coins that tell nothing.
+
+    Raises
+    ------
+    DataError
+        If all of them fell on one side.
+    """
+    if inside.all() or not inside.any():
+        raise DataError(f"all {len(inside)} coins fell on one side; plant again with another seed")
 
 
 def _made(sources: Dataset, kind: Kind, rng: np.random.Generator) -> Dataset:

@@ -16,7 +16,7 @@ from miaudit.auditing import Engine, case_of_plan
 from miaudit.auditing.asking import Tell, quiet
 from miaudit.auditing.from_plan import refuse_reading
 from miaudit.auditing.workers import Workers, taken
-from miaudit.canaries.bound import AUDIT, CanaryAudit, bound_epsilon, check_coins, write_audit
+from miaudit.canaries.bound import AUDIT, CanaryAudit, bound_epsilon, write_audit
 from miaudit.canaries.folder import SEALED, load_planted, save_planted, seal_of
 from miaudit.canaries.ordinary import check_ordinary
 from miaudit.canaries.planting import Canaries, Planted, plant
@@ -109,7 +109,6 @@ def run(
         recipe = unlearned(recipe, sides.unlearning, procedure)
     plain({"recipe": [recipe.name, recipe.describe()]}, "the canary audit")
     planted, seal = _planted(sides.records, options, sides.sources, seed, Path(out))
-    check_coins(planted)
     answers = _train(planted, recipe, references, Path(out), workers, tell)
     check = check_ordinary(planted, answers.training.labels)
     audit = bound_epsilon(

@@ -66,6 +66,7 @@ def plant(
     """Write training data with canaries in it, made of SOURCE: a plan (.toml), or a file of records."""
     from miaudit.canaries import Canaries, save_planted
     from miaudit.canaries import plant as planted
+    from miaudit.canaries.bound import ceiling
 
     what = Canaries(**options)
     if source.suffix == ".toml":
@@ -78,11 +79,26 @@ def plant(
 
         records = planted(load(source, label=label, frame=frame), what, seed=seed)
     seal = save_planted(records, out)
+    for note in records.training.notes:
+        echo(f"warning: {note}", err=True)
     echo(
         f"{out}: train once, on {'the' if len(records.training) == 1 else 'all'} "
         f"{counted(len(records.training), 'record')} of the training file; "
         f"{counted(what.count, 'canary', 'canaries')}, guesses "
-        f"fixed at {what.k_in:,} in and {what.k_out:,} out{_then(out, records)}\nseal: {seal}"
+        f"fixed at {what.k_in:,} in and {what.k_out:,} out (all right would show an epsilon of {ceiling(what):.3f})"
+        f"{_form(out, records)}{_then(out, records)}\nseal: {seal}"
+    )
+
+
+def _form(folder: Path, planted: Planted) -> str:
+    """Return how the audit will hand records of a table to the model, where its file looks like a frame and is none."""
+    from miaudit.data.records import column_names
+
+    if (folder / "training.npz").exists() or column_names(planted.training.X) is not None:
+        return ""
+    return (
+        "; the audit asks the model about a matrix, a category as its number in the sorted list of the column's: plant a frame "
+        "(--frame, or data.frame = true in a plan) for a model that takes frames"
     )
 
 

@@ -181,9 +181,6 @@ def from_climbs(climbs: Climbs, classes: tuple[str, ...]) -> Synthesis:
             "per_record_with_failed": climbs.queries / n if n else None,
         },
         "climbs": {"made": n, "failed": failed, "unfinished": int(climbs.launched.sum()) - n - failed},
-        "classes_failed": [
-            name for name, count, goal in zip(classes, counts, goals, strict=True) if goal and not count
-        ],
         "classes_short": [name for name, count, goal in zip(classes, counts, goals, strict=True) if 0 < count < goal],
         "per_class": [
             {
