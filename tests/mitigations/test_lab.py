@@ -31,6 +31,7 @@ from miaudit.mitigations.recommendation import recommended
 from miaudit.report.decision import plain_markdown
 from miaudit.report.mitigations import figure, markdown, text
 from miaudit.result import Result
+from miaudit.result.cleaning import clean
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,10 @@ def test_what_is_gone_is_not_trained_again(tmp_path):
     row.unlink()
     with pytest.raises(StoreError, match="trained anew"):
         suggest(tmp_path, [TopK(1)], jobs=0)
+    clean(tmp_path)
+    with pytest.raises(StoreError, match="as miaudit clean removes them, and nothing is trained"):
+        suggest(tmp_path, [TopK(1)], jobs=0)
+    assert not (tmp_path / "rows").exists()
 
 
 def test_an_audit_of_objects_has_no_plan(tmp_path):

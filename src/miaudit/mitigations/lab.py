@@ -18,7 +18,7 @@ from miaudit.auditing.conclusion import NO_REPEATS, conclude
 from miaudit.auditing.provenance import Clock, system, versions
 from miaudit.auditing.workers import Workers, taken
 from miaudit.documents import plain
-from miaudit.errors import PlanError, PoolError, StoreError, counted, not_path, not_real, refuse
+from miaudit.errors import PlanError, PoolError, StoreError, not_path, not_real, refuse
 from miaudit.files import temporary_folder
 from miaudit.mitigations.canaries import canary_case
 from miaudit.mitigations.choice import chosen, usual
@@ -32,6 +32,7 @@ from miaudit.mitigations.training import TrainingMitigation
 from miaudit.plan import PLANS, Plan, plan_of
 from miaudit.plan.permissions import Permissions
 from miaudit.result import Result
+from miaudit.shadows.engine import Progress
 from miaudit.shadows.guard import no_exits
 from miaudit.store import Store
 
@@ -210,6 +211,11 @@ def suggest(
             f"the audit in {folder} was made of Python objects or of stored answers, and no plan says how to read it again: "
             "give miaudit.mitigations.grid a Case, or audit by a plan"
         )
+    if result.shadows.trained and not (Path(folder) / "rows").is_dir():
+        raise StoreError(
+            f"the rows of the audit are gone from {folder}, as miaudit clean removes them, and nothing is trained: "
+            "run the audit again, or miaudit mitigate on its plan"
+        )
     case = case_of_plan(Plan.of_document(document), data_folder=data, permissions=permissions, engine=engine)
     workers, recipe = engine.start(case.engine, case.recipe, began=clock.monotonic)
     case = replace(case, recipe=recipe)
@@ -315,15 +321,16 @@ class _Lab:
             )
 
     def _gather(self, case: Case, store: Store, durable: bool) -> Measured:
-        measured = gather(case, store, self.workers, clock=self.clock, tell=self.tell, kept=durable)
-        progress = measured.origin.progress
-        if self.whole is not None and progress is not None and progress.done:
-            raise StoreError(
-                f"{counted(progress.done, 'row of the audit was', 'rows of the audit were')} gone from "
-                f"{store.folder} or are of another version, and were trained "
-                "anew: run the audit again, or miaudit mitigate on its plan"
-            )
-        return measured
+        def heed(text: str, progress: Progress | None) -> None:
+            """End with the first row that is trained where a finished audit is only read; models that fail again are none."""
+            if self.whole is not None and progress is not None and progress.done:
+                raise StoreError(
+                    f"rows of the audit are gone from {store.folder} or are of another version, as one that was trained anew "
+                    "shows: run the audit again, or miaudit mitigate on its plan"
+                )
+            self.tell(text, progress)
+
+        return gather(case, store, self.workers, clock=self.clock, tell=heed, kept=durable)
 
     def _document(self, rows: list[MitigationRow], whole: Result) -> Grid:
         case, clock = self.case, self.clock
