@@ -254,6 +254,8 @@ def test_models_that_are_weak_unsure_or_answer_the_most_frequent_class_are_not_t
     assert not unrelated(
         sure_of(rng.random(N) < np.where(trained, 0.8, 0.5), 0.9), labels, trained
     )  # knows its own records
+    few = np.arange(N) < 10
+    assert not unrelated(sure_of(coin | few, 0.9), labels, few)  # knows its own ten records
     assert not unrelated(sure_of(labels == 0, 0.9), labels, trained)  # one class to all
     assert not unrelated(sure_of(coin, 0.9)[:20], labels[:20], trained[:20])  # too few to tell
     assert unrelated(np.where(coin, labels, 1 - labels), labels, trained)

@@ -13,6 +13,7 @@ from miaudit.evidence import Bools, Evidence, Ints
 
 _DEVIATIONS = 3.0  # beyond which the number of right answers is not what labels in another order give
 _LEAST_GAP = 0.2  # by which answers must be surer than labels in another order would let them be right
+_TOLD = 1 / 2, 3 / 4  # of that gap which all records, and the trained alone, must be many enough to tell
 
 
 class Unrelated(NamedTuple):
@@ -28,18 +29,19 @@ def unrelated(answers: NDArray[np.floating] | Ints, labels: Ints, trained: Bools
 
     The right ones are as many as labels in a random order give, given how often each class is answered and is true, among all
     records and among the ``trained``, which a model fits best. And the answers claim more: their mean largest probability is
-    higher by at least ``_LEAST_GAP``, and so many records would tell half of that. So neither a model that is unsure, nor one
-    that answers the most frequent class, is spoken of.
+    higher by at least ``_LEAST_GAP``, and so many records, and so many trained ones, would tell much of that. So no model is
+    spoken of that is unsure, answers the most frequent class, or was trained on few of the records.
     """
     predicted: Ints = (answers if answers.ndim == 1 else answers.argmax(axis=1)).astype(np.int64, copy=False)
-    right, expected, deviation = _by_chance(predicted, labels)
+    parts = [_by_chance(predicted, labels), _by_chance(predicted[trained], labels[trained])]
+    right, expected, _ = parts[0]
     sure = None if answers.ndim == 1 else float(answers.max(axis=1).mean())
     gap = _LEAST_GAP if sure is None else sure - expected
-    if gap < _LEAST_GAP or expected + _LEAST_GAP > 1 or not 0 < _DEVIATIONS * deviation <= gap / 2:
+    if gap < _LEAST_GAP or expected + _LEAST_GAP > 1:
         return None
-    parts = [(right, expected, deviation), _by_chance(predicted[trained], labels[trained])]
-    if any(abs(share - chance) > _DEVIATIONS * spread for share, chance, spread in parts):
-        return None
+    for (share, chance, spread), told in zip(parts, _TOLD, strict=True):
+        if not 0 < _DEVIATIONS * spread <= told * gap or abs(share - chance) > _DEVIATIONS * spread:
+            return None
     return Unrelated(right, expected, sure)
 
 
