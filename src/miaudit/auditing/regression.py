@@ -156,7 +156,7 @@ def other_unit(predictions: Floats, truth: Floats) -> list[str]:
         f"{theirs.value:.4g}. Its predictions for them run from {predictions.min():.4g} to {predictions.max():.4g}, the labels "
         f"from {truth.min():.4g} to {truth.max():.4g}: see that the labels are in the unit of the predictions (a model may "
         "predict logarithms or scaled values), and that the members are the records it was trained on. If not, no figure of "
-        "this audit measures the model."
+        "this audit measures the model. A model of a high or low quantile may err so in its own unit, too."
     ]
 
 
