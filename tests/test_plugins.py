@@ -225,7 +225,10 @@ class Asking(Attack):
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
-        (Lacking, "'lacking' of an unknown package must have title, paper, when as miaudit.attacks.Attack describes"),
+        (
+            Lacking,
+            r"'lacking' of an unknown package must have title, paper, when \(a Mapping, got a NoneType\) as miaudit",
+        ),
         (Asking, "'asking' of an unknown package cannot be made with its defaults: RuntimeError: on purpose"),
     ],
 )
@@ -246,12 +249,21 @@ class Namesake(Lacking):
     name, title, paper, when = "lira", "Another", "", {}
 
 
+@dataclass(frozen=True)
+class Offline(Namesake):
+    name = "lira offline"
+
+
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
         (Bare, "the class Bare must be a dataclass: put @dataclass"),
-        (Lacking, "the class Lacking must have title, paper, when as miaudit.attacks.Attack describes"),
+        (
+            Lacking,
+            r"the class Lacking must have title, paper, when \(a Mapping, got a NoneType\) as miaudit.attacks.Attack describes",
+        ),
         (Namesake, "Namesake is called 'lira', as an attack of miaudit is; give it another name"),
+        (Offline, "Offline is called 'lira offline', as an attack of miaudit is; give it another name"),
     ],
 )
 def test_an_attack_that_a_call_gives_keeps_the_same_promises(kind, problem):

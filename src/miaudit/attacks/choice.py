@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from miaudit.attacks import ATTACKS, NAMED, USUAL, Attack, attack_name
-from miaudit.errors import PlanError, declared, nearest, not_list, refuse, section, sentence_of
+from miaudit.errors import PlanError, declared, nearest, not_list, refuse, section, sentence_of, with_article
 from miaudit.plugins import Plugin, plugin, plugins
 
 _PROMISES: dict[str, type] = {
@@ -59,15 +59,22 @@ def _given(attack: Attack) -> Attack:
         raise PlanError(f"the class {kind.__name__} must be a dataclass: put @dataclass(frozen=True) before it")
     if lacking := _lacking(attack):
         raise PlanError(f"the class {kind.__name__} must have {', '.join(lacking)} as miaudit.attacks.Attack describes")
-    if kind is not ATTACKS.get(attack.name, kind):
+    taken = {attack_name(each): type(each) for each in (*USUAL, *NAMED)} | ATTACKS
+    if kind is not taken.get(attack.name, kind):
         raise PlanError(f"{kind.__name__} is called {attack.name!r}, as an attack of miaudit is; give it another name")
     return attack
 
 
 def _lacking(attack: Attack) -> list[str]:
+    """Return the attributes that an attack lacks, or that are of another type, with both types."""
     lacking = [key for key, of in _PROMISES.items() if not isinstance(getattr(attack, key, None), of)]
     stated = [key for key in lacking if key not in ("demands", "questions", "least_shadows", "options")]
-    return stated or lacking  # of the others some follow from these
+    return [
+        f"{key} ({with_article(_PROMISES[key].__name__)}, got {with_article(type(getattr(attack, key)).__name__)})"
+        if hasattr(attack, key)
+        else key
+        for key in stated or lacking  # of the others some follow from those that are stated
+    ]
 
 
 def _chosen(entry: str | Mapping[str, Any]) -> Attack:
