@@ -227,7 +227,7 @@ class Asking(Attack):
     [
         (
             Lacking,
-            r"'lacking' of an unknown package must have title, paper, when \(a Mapping, got a NoneType\) as miaudit",
+            "'lacking' of an unknown package must have title, paper, when (a Mapping, got a NoneType) as miaudit",
         ),
         (Asking, "'asking' of an unknown package cannot be made with its defaults: RuntimeError: on purpose"),
     ],
