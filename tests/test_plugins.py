@@ -227,7 +227,8 @@ class Asking(Attack):
     [
         (
             Lacking,
-            "'lacking' of an unknown package must have title, paper, when (a Mapping, got a NoneType) as miaudit",
+            r"'lacking' of an unknown package must have title, paper, when \(a Mapping, got a NoneType\) as "
+            "miaudit.attacks.Attack describes",
         ),
         (Asking, "'asking' of an unknown package cannot be made with its defaults: RuntimeError: on purpose"),
     ],
