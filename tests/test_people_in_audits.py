@@ -126,6 +126,7 @@ def test_people_some_of_whom_have_numbers_and_some_texts_are_the_people_that_tex
             (np.array([1, "1"] * 200, dtype=object), ["b"] * 400, None),
             "groups: 1, an int, and the text '1' both",
         ),
+        ((np.arange(400) / 1, np.arange(400).astype(str), None), "groups: 0, a float, and the text '0' both"),
         (([object()] * 400, ["b"] * 400, None), "groups: record 0 .* has an object"),
         ((["a"] * 400, ["b"] * 400, ["c"] * 800), "all 800 records of the population are of one group"),
     ],

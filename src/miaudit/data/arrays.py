@@ -246,6 +246,8 @@ def groups_of_sides(sides: Mapping[str, tuple[Any, Any]], groups: Sequence[Any])
 def _of_one_kind(names: list[Any]) -> list[Any]:
     """Return names of people as they are where all are numbers, and else as texts, unless two would become one.
 
+    A whole number has the text of an integer, so that 5 and 5.0 stay one.
+
     Raises
     ------
     DataError
@@ -254,7 +256,8 @@ def _of_one_kind(names: list[Any]) -> list[Any]:
     values = np.array([*names, None], dtype=object)[:-1]
     if all(isinstance(name, Real) for name in names) or missing_values(values).any():
         return names  # what is missing is refused with its record
-    texts: list[Any] = as_names(values, "groups").tolist()
+    whole = [int(name) if isinstance(name, float) and name.is_integer() else name for name in names]
+    texts: list[Any] = as_names(np.array([*whole, None], dtype=object)[:-1], "groups").tolist()
     kept = {name for name in names if isinstance(name, str)}
     for name, text in zip(names, texts, strict=True):
         if not isinstance(name, str) and text in kept:
