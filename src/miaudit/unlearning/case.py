@@ -296,13 +296,9 @@ def _forgotten(case: Case, options: UnlearningPlan, forget: ArrayLike | None, re
     return np.asarray(gone, np.int64)
 
 
-def _groups(case: Case) -> NDArray[np.int64] | None:
-    return case.dataset.groups if case.split.group_name is not None else None
-
-
 def _drawn(case: Case, records: Ints, count: int, seed: int, *path: str) -> Ints:
     """Draw some of the records; whole groups where groups are kept together, and the smallest where none is so small."""
-    groups = _groups(case)
+    groups = case.dataset.groups if case.split.group_name is not None else None
     rng, most = generator(seed, *path), min(count, len(records))
     of = None if groups is None else groups[records]
     if of is not None and most:
@@ -312,8 +308,8 @@ def _drawn(case: Case, records: Ints, count: int, seed: int, *path: str) -> Ints
 
 def _of_the_same(case: Case, records: Ints, gone: Ints) -> NDArray[np.bool_]:
     """Return which of the records belong to somebody whose others are deleted."""
-    groups = _groups(case)
-    return np.zeros(len(records), bool) if groups is None else np.isin(groups[records], groups[gone])
+    people = case.dataset.people if case.split.group_name is not None else None
+    return np.zeros(len(records), bool) if people is None else np.isin(people[records], people[gone])
 
 
 def _remains(count: int) -> list[str]:
