@@ -215,6 +215,15 @@ def test_a_plan_is_carried_out_by_its_command(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_people_by_number_are_deleted_beside_a_population_of_which_nothing_says_whose_it_is() -> None:
+    world = sides()
+    groups = [np.arange(len(world[side][1])) // 2 + i * 10**6 for i, side in enumerate(("members", "nonmembers"))]
+    options: dict[str, Any] = {"shadows": 2, "bystanders": 0, "oracles": 0, "attacks": ["threshold"], "jobs": 0}
+    model = DecisionTreeClassifier().fit(*world["members"])
+    result = audit(model, forget=[0, 1], groups=[*groups, None], **world, **options)
+    assert (result.split.unit, result.deletion.deleted) == ("person", 1)
+
+
 def test_a_part_of_one_persons_records_is_compared_with_whole_people(tmp_path: Path) -> None:
     """Everybody else has more records than go: the fewest that one has are taken, and what stays of the person is named."""
     world = sides()

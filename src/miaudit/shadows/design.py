@@ -259,7 +259,7 @@ def draw_outside(
 
 def largest_group(groups: NDArray[Any]) -> int:
     """Return how many records the largest group has; 1 where there are none."""
-    return int(np.unique(groups, return_counts=True)[1].max(initial=1))
+    return int(np.bincount(group_numbers(groups)).max(initial=1))
 
 
 def whole_groups(n: int, groups: NDArray[Any] | None, most: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -268,7 +268,8 @@ def whole_groups(n: int, groups: NDArray[Any] | None, most: int, rng: np.random.
     if groups is None:
         sample[rng.permutation(n)[:most]] = True
         return sample
-    _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    number = group_numbers(groups)
+    sizes = np.bincount(number)
     whole, room = np.zeros(len(sizes), dtype=bool), most
     for group in rng.permutation(len(sizes)):
         if sizes[group] <= room:
@@ -277,12 +278,22 @@ def whole_groups(n: int, groups: NDArray[Any] | None, most: int, rng: np.random.
     return np.asarray(whole[number])
 
 
+def group_numbers(groups: NDArray[Any]) -> Ints:
+    """Return (n,) the number of each record's group, in the order of their names."""
+    try:
+        return np.asarray(np.unique(groups, return_inverse=True)[1])
+    except TypeError:  # people by number, beside records of which nothing says whose they are: those have names
+        order = sorted(set(groups.tolist()), key=lambda name: (isinstance(name, str), name))
+        number = {name: i for i, name in enumerate(order)}
+        return np.array([number[name] for name in groups.tolist()], dtype=np.int64)
+
+
 def _by_group(
     population: Ints, groups: NDArray[Any], train: int, test: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
     # Whole groups are dealt in random order: to the training set until it is full, then to the test set. The group
     # that fills a set may be cut, and its remaining records are then used by neither side.
-    _, number = np.unique(groups, return_inverse=True)  # (p,)
+    number = group_numbers(groups)  # (p,)
     rank = rng.permutation(number.max(initial=-1) + 1)[number]
     order = np.lexsort((rng.random(len(population)), rank))
     ranks = rank[order]

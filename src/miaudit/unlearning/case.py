@@ -17,7 +17,7 @@ from miaudit.errors import PlanError, SplitError, counted
 from miaudit.plan import UnlearningPlan
 from miaudit.recipes import Recipe, function_of_file
 from miaudit.seeds import child_seed, generator
-from miaudit.shadows.design import whole_groups
+from miaudit.shadows.design import group_numbers, whole_groups
 from miaudit.targets import Target
 from miaudit.unlearning.procedures import Mask, OwnFunction, Procedure, chosen_procedure
 from miaudit.unlearning.unlearned import Unlearned
@@ -302,7 +302,7 @@ def _drawn(case: Case, records: Ints, count: int, seed: int, *path: str) -> Ints
     rng, most = generator(seed, *path), min(count, len(records))
     of = None if groups is None else groups[records]
     if of is not None and most:
-        most = max(most, int(np.unique(of, return_counts=True)[1].min()))
+        most = max(most, int(np.bincount(group_numbers(of)).min()))
     return records[whole_groups(len(records), of, most, rng)]
 
 
