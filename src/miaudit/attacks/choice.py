@@ -59,8 +59,8 @@ def _given(attack: Attack) -> Attack:
         raise PlanError(f"the class {kind.__name__} must be a dataclass: put @dataclass(frozen=True) before it")
     if lacking := _lacking(attack):
         raise PlanError(f"the class {kind.__name__} must have {', '.join(lacking)} as miaudit.attacks.Attack describes")
-    taken = {attack_name(each): type(each) for each in (*USUAL, *NAMED)} | ATTACKS
-    if kind is not taken.get(attack.name, kind):
+    ours = {attack_name(each): type(each) for each in (*USUAL, *NAMED)} | ATTACKS
+    if kind is not ours.get(attack.name, kind):
         raise PlanError(f"{kind.__name__} is called {attack.name!r}, as an attack of miaudit is; give it another name")
     return attack
 

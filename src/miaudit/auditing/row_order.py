@@ -50,14 +50,14 @@ def unrelated_target(measured: Measured) -> list[str]:
     evidence = measured.evidence.own
     if not measured.of_classes or measured.target.source == "trained here":
         return []
-    found = unrelated(np.asarray(evidence.target), np.asarray(evidence.audited_labels), measured.member)
-    if found is None:
+    figures = unrelated(np.asarray(evidence.target), np.asarray(evidence.audited_labels), measured.member)
+    if figures is None:
         return []
-    sure = "" if found.sure is None else f", though it is sure of it (mean largest probability {found.sure:.3f})"
+    sure = "" if figures.sure is None else f", though it is sure of it (mean largest probability {figures.sure:.3f})"
     return [
-        f"The class that the target answers is right for {found.right:.3f} of the audited records{sure}, as with labels in any "
-        f"other order ({found.in_other_order:.3f}), and no more often for members than that explains. Either its answers and "
-        "the labels do not stand in one order, and no figure of this audit measures the model, or it has learned hardly "
+        f"The class that the target answers is right for {figures.right:.3f} of the audited records{sure}, as with labels in "
+        f"any other order ({figures.in_other_order:.3f}), and no more often for members than that explains. Either its answers "
+        "and the labels do not stand in one order, and no figure of this audit measures the model, or it has learned hardly "
         "anything that these labels say. Check that each answer stands in the row of its record's label."
     ]
 
@@ -67,12 +67,12 @@ def unrelated_shadows(evidence: Evidence) -> list[str]:
     if evidence.measure is not None:
         return []
     rows = zip(evidence.models, evidence.shadow_labels, evidence.inside, strict=True)
-    found = [each for answers, labels, inside in rows if (each := unrelated(np.asarray(answers), labels, inside))]
-    if not found:
+    models = [each for answers, labels, inside in rows if (each := unrelated(np.asarray(answers), labels, inside))]
+    if not models:
         return []
-    right, chance = (float(np.mean([each[k] for each in found])) for k in (0, 1))
+    right, chance = (float(np.mean([each[k] for each in models])) for k in (0, 1))
     return [
-        f"Of {len(found):,} of {counted(len(evidence.models), 'shadow model')} the class answered is right for {right:.3f} of "
+        f"Of {len(models):,} of {counted(len(evidence.models), 'shadow model')} the class answered is right for {right:.3f} of "
         f"the records, as with labels in any other order ({chance:.3f}), and no more often for the records trained on than "
         "that explains. Either answers and labels do not stand in one order, or such a model has learned hardly "
         "anything that the labels say: attacks that compare with it are misled. Check that each answer stands in the row "

@@ -65,8 +65,8 @@ class Canaries:
         guesses = ("guesses_in", self.guesses_in), ("guesses_out", self.guesses_out)
         uncounted = not_whole(*guesses, least=0, optional=True)
         problems += uncounted
-        given = (self.guesses_in, self.guesses_out) != (None, None)
-        countable = given and not uncounted and not not_whole(("count", self.count))
+        both = (self.guesses_in, self.guesses_out)
+        countable = both != (None, None) and not uncounted and not not_whole(("count", self.count))
         if countable and not 1 <= self.k_in + self.k_out <= self.count:
             problems.append(
                 ("guesses", f"must be at least 1 and at most the {self.count} canaries in all; "
