@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -48,14 +49,14 @@ if __name__ == "__main__":
 
 @FORKED
 def test_a_program_that_is_killed_leaves_no_folder_of_the_servers_socket(tmp_path: Path) -> None:
-    (tmp_path / "temporary").mkdir()
     (tmp_path / "killed.py").write_text(KILLED)
-    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
-    assert subprocess.run([sys.executable, tmp_path / "killed.py"], env=environment, check=False).returncode == -9
-    deadline = time.monotonic() + 60
-    while any((tmp_path / "temporary").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    with tempfile.TemporaryDirectory() as folder:  # of a short name, as paths of sockets have 107 characters at most
+        environment = os.environ | {"TMPDIR": folder}
+        assert subprocess.run([sys.executable, tmp_path / "killed.py"], env=environment, check=False).returncode == -9
+        deadline = time.monotonic() + 60
+        while any(Path(folder).iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 PROGRAM = """

@@ -189,7 +189,7 @@ def _same_records(before: Result, after: Result) -> tuple[_Rows | None, str | No
 def _scores(
     before: Result, after: Result, old: AttackResult, new: AttackResult, rows: _Rows
 ) -> tuple[NDArray[np.float64], ...] | None:
-    """Return the scores of the same records; None where the tables do not give the results' figures, or no spread."""
+    """Return the scores of the same records; None where the tables do not give the results' figures."""
     columns = [each.records.columns.get(old.name) for each in (before, after)]
     if columns[0] is None or columns[1] is None:
         return None
@@ -198,9 +198,6 @@ def _scores(
         return None
     sides = tuple(each[side] for each in scores for side in (rows.member, ~rows.member))
     areas = stats.auc(*sides[:2]), stats.auc(*sides[2:])
-    difference = stats.auc_difference(*sides[2:], *sides[:2])
-    if difference.value and not difference.deviation:
-        return None  # constant placements, as of an AUC of 1 beside ties, show no spread: the exact ends do
     same = all(abs(area - (attack.area or 0.0)) < 1e-9 for area, attack in zip(areas, (old, new), strict=True))
     return sides if same else None
 
