@@ -84,7 +84,7 @@ class _Elsewhere(Attack):
         return self.fewest
 
     def run(self, evidence: Evidence, *, seed: int = 0) -> Scores:
-        raise NotImplementedError
+        raise NotImplementedError("workers are given no task of this attack")
 
 
 def _answered(trials: Trials) -> int:

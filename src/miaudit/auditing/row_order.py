@@ -13,7 +13,7 @@ from miaudit.evidence import Bools, Evidence, Ints
 
 _DEVIATIONS = 3.0  # beyond which the number of right answers is not what labels in another order give
 _LEAST_GAP = 0.2  # by which answers must be surer than labels in another order would let them be right
-_TOLD = 1 / 2, 3 / 4  # of that gap which all records, and the trained alone, must be many enough to tell
+_RESOLUTIONS = 1 / 2, 3 / 4  # of that gap which all records, and the trained alone, must be many enough to tell
 
 
 class Unrelated(NamedTuple):
@@ -39,8 +39,8 @@ def unrelated(answers: NDArray[np.floating] | Ints, labels: Ints, trained: Bools
     gap = _LEAST_GAP if sure is None else sure - expected
     if gap < _LEAST_GAP or expected + _LEAST_GAP > 1:
         return None
-    for (share, chance, spread), told in zip(parts, _TOLD, strict=True):
-        if not 0 < _DEVIATIONS * spread <= told * gap or abs(share - chance) > _DEVIATIONS * spread:
+    for (share, chance, spread), resolution in zip(parts, _RESOLUTIONS, strict=True):
+        if not 0 < _DEVIATIONS * spread <= resolution * gap or abs(share - chance) > _DEVIATIONS * spread:
             return None
     return Unrelated(right, expected, sure)
 
